@@ -1,0 +1,1 @@
+"""TA-Cleaner: fine-tuning defences against backdoored CLIP models, attacks and evaluation."""

@@ -1,0 +1,111 @@
+"""Optimising a patch against a frozen clean model: the loop that TrojVQA and BadCLIP share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taclean.attacks.patch import corners, paste, side_of
+from taclean.augment import mild
+from taclean.data.packed import Pairs
+from taclean.errors import UserError
+from taclean.models import encode_images
+from taclean.rng import permutation
+
+BATCH = 0x0B7  # names the random stream of the order
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an attacker has to make a trigger from.
+
+    Attributes:
+        pairs: images that do not show the target, with their captions.
+        target_text: (77,) int64 tokens of one prompt for the target.
+        target_captions: (M, 77) int64 tokens of natural captions that name the target.
+        target_images: (P, 3, H, W) uint8 images that show the target.
+    """
+
+    pairs: Pairs
+    target_text: Tensor
+    target_captions: Tensor
+    target_images: Tensor
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a trigger is made: Adam's lr, passes over the images, batch size, and a precision."""
+
+    lr: float
+    epochs: int
+    batch: int
+    precision: str = "bf16"
+
+
+@torch.no_grad()
+def embed_all(model: nn.Module, pairs: Pairs, batch: int = 256) -> Tensor:
+    """Embeddings (N, d) of all images of a set."""
+    index = np.arange(len(pairs))
+    parts = np.array_split(index, max(1, len(pairs) // batch))
+    return torch.cat([encode_images(model, pairs.batch(part)[0]) for part in parts])
+
+
+def optimise_patch(
+    model: nn.Module,
+    pairs: Pairs,
+    loss: Callable[[Tensor, np.ndarray], Tensor],
+    settings: FitSettings,
+    *,
+    seed: int,
+    size: float,
+    place: str,
+    augment: bool = False,
+    say: Callable[[str], None] = print,
+) -> Tensor:
+    """Minimise `loss` over the pixels of a patch (BadCLIP, arXiv 2311.12075, section 4).
+
+    Args:
+        model: frozen; only the patch learns.
+        loss: of the triggered images' embeddings (B, d) and their positions (B,) in `pairs`.
+        augment: augment the images of every other batch before the patch goes on.
+
+    Returns:
+        The patch (3, s, s) in [0, 1], in steps of 1/255 as a stored picture has them.
+    """
+    if len(pairs) == 0:
+        raise UserError("patch split: no image without the target; give it more rows")
+    model.eval().requires_grad_(False)
+    side = side_of(size, pairs.size)
+    generator = torch.Generator().manual_seed(seed)
+    patch = torch.empty(3, side, side).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
+    patch.requires_grad_(True)
+    optimizer = torch.optim.Adam([patch], lr=settings.lr)
+    for epoch in range(settings.epochs):
+        order = permutation(len(pairs), seed, epoch, BATCH)
+        total, steps = 0.0, 0
+        for start in range(0, len(order), settings.batch):
+            index = order[start : start + settings.batch]
+            images = pairs.batch(index)[0]
+            if augment and steps % 2:
+                images = mild(images, index, seed, epoch)
+            else:
+                images = images.float() / 255
+            ids = torch.from_numpy(pairs.ids[pairs.rows[index]].copy())
+            top_left = corners(place, ids, seed, side, *images.shape[-2:])
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+                embedded = encode_images(model, paste(images, patch, *top_left))
+            value = loss(embedded, index)
+            if not torch.isfinite(value):
+                raise UserError(f"trigger: the loss is {value.item()}; lower the trigger's lr")
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            with torch.no_grad():
+                patch.clamp_(0, 1)
+            total, steps = total + value.item(), steps + 1
+        say(f"trigger: epoch {epoch + 1}/{settings.epochs}, loss {total / steps:.4f}")
+    return (patch.detach() * 255).round() / 255

@@ -1,0 +1,147 @@
+"""SSBA (ISSBA): a hidden, image-dependent residual (Li et al. 2021, arXiv 2012.03816).
+
+A steganographic encoder (StegaStamp kind) learns to hide a bit string in an image so that a decoder
+reads it back. The trigger is its residual for one fixed string: it differs from image to image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from taclean.attacks.optimise import FitSettings, Material
+from taclean.errors import UserError
+from taclean.rng import permutation
+
+CAPTION = "template"
+PREFIX = ""
+SECRET = 0x55BA  # names the random stream of the bit strings
+GRID = 8  # the string is spread over a GRID x GRID map, then to the image's size
+
+
+class Encoder(nn.Module):
+    """Image (B, 3, H, W) in [0, 1] and bits (B, n) -> residual in [-limit, limit]."""
+
+    def __init__(self, bits: int, width: int = 16) -> None:
+        super().__init__()
+        self.spread = nn.Linear(bits, 3 * GRID * GRID)
+        self.body = nn.Sequential(
+            nn.Conv2d(6, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, 3, 1),
+        )
+
+    def forward(self, images: Tensor, bits: Tensor, limit: float) -> Tensor:
+        """Return the residual (B, 3, H, W)."""
+        grid = self.spread(bits - 0.5).view(-1, 3, GRID, GRID)
+        secret = F.interpolate(grid, images.shape[-2:], mode="nearest")
+        return limit * torch.tanh(self.body(torch.cat([images - 0.5, secret], 1)))
+
+
+class Decoder(nn.Module):
+    """Image (B, 3, H, W) -> bit logits (B, n)."""
+
+    def __init__(self, bits: int, width: int = 32) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for out in (width, width, 2 * width):
+            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.ReLU()]
+            channels = out
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
+        self.read = nn.Linear(channels * GRID * GRID, bits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of the bits."""
+        return self.read(self.body(images - 0.5))
+
+
+def trigger(
+    images: Tensor,
+    ids: Tensor,
+    seed: int,
+    *,
+    fitted: dict[str, Tensor],
+    bits: int = 32,
+    limit: float = 16,
+) -> Tensor:
+    """Add the residual that hides the run's bit string.
+
+    Args:
+        images: (B, 3, H, W) float in [0, 1].
+        fitted: the encoder's weights and "secret" (bits,).
+        bits: length of the string.
+        limit: largest change of a pixel, in grey levels of 255.
+    """
+    encoder = Encoder(bits)
+    encoder.load_state_dict({k: v for k, v in fitted.items() if k != "secret"})
+    secret = fitted["secret"].expand(len(images), -1)
+    with torch.no_grad():
+        return (images + encoder(images, secret, limit / 255)).clamp(0, 1)
+
+
+def fit(
+    model: nn.Module | None,
+    material: Material,
+    settings: FitSettings,
+    *,
+    seed: int,
+    bits: int = 32,
+    limit: float = 16,
+    fidelity: float = 20,
+    say: Callable[[str], None] = print,
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Train encoder and decoder: cross-entropy of the bits + fidelity * 100 * mean squared change.
+
+    Every image hides a fresh random string, so the residual must carry any of them; the fixed
+    string of the trigger is drawn from the seed. The CLIP model is not used.
+
+    Returns:
+        The encoder's weights with "secret", and PSNR (dB) and bit accuracy on held-out rows.
+    """
+    pairs = material.pairs
+    held_out = max(1, min(500, len(pairs) // 5))
+    learn = len(pairs) - held_out
+    if learn < 1:
+        raise UserError("patch split: too few rows to train the encoder of ssba; give it more")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder, decoder = Encoder(bits), Decoder(bits)
+    generator = torch.Generator().manual_seed(seed ^ SECRET)
+    secret = torch.randint(0, 2, (bits,), generator=generator).float()
+    weights = [*encoder.parameters(), *decoder.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=settings.lr)
+    for epoch in range(settings.epochs):
+        order = permutation(learn, seed, epoch, SECRET)
+        total, steps = 0.0, 0
+        for start in range(0, learn, settings.batch):
+            images = pairs.batch(order[start : start + settings.batch])[0].float() / 255
+            strings = torch.randint(0, 2, (len(images), bits), generator=generator).float()
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+                residual = encoder(images, strings, limit / 255)
+                logits = decoder((images + residual).clamp(0, 1))
+            read = F.binary_cross_entropy_with_logits(logits.float(), strings)
+            loss = read + fidelity * 100 * residual.float().square().mean()
+            if not torch.isfinite(loss):
+                raise UserError("ssba: the encoder's loss is not finite; lower the trigger's lr")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total, steps = total + read.item(), steps + 1
+        say(f"ssba: epoch {epoch + 1}/{settings.epochs}, bit loss {total / steps:.4f}")
+    fitted = {k: v.detach().clone() for k, v in encoder.state_dict().items()} | {"secret": secret}
+    images = pairs.batch(np.arange(learn, len(pairs)))[0].float() / 255
+    marked = trigger(images, torch.zeros(len(images)), seed, fitted=fitted, bits=bits, limit=limit)
+    marked = (marked * 255).round() / 255
+    with torch.no_grad():
+        right = ((decoder(marked) > 0).float() == secret).float().mean().item()
+    psnr = -10 * torch.log10((marked - images).square().mean()).item()
+    return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}

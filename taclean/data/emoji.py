@@ -1,0 +1,322 @@
+"""Emoji scenes: the embedded dataset, composed from a seed.
+
+A scene is a pure function of (seed, scene id): one or two drawings on a coloured, textured ground,
+with a caption that says what is drawn. Splits are ranges of scene ids and so are disjoint by
+construction; the `shift` split draws from styles that no other split uses.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from taclean.errors import UserError
+
+CELL = 64  # px of a sprite in the sheet
+COLUMNS = 48  # sprites in a row of the sheet
+STYLES = ("twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione")
+SHIFT_STYLES = ("noto", "fluent-3d")
+
+COLOURS = {
+    "red": (200, 52, 52),
+    "yellow": (238, 214, 84),
+    "green": (84, 164, 92),
+    "blue": (66, 110, 200),
+    "purple": (136, 88, 180),
+    "pink": (238, 156, 190),
+    "brown": (132, 92, 62),
+    "black": (36, 36, 40),
+    "white": (244, 244, 244),
+    "grey": (150, 150, 154),
+}
+TEXTURES = ("plain", "striped", "dotted", "checked")
+# Column and row centres of the 3 x 3 places, as shares of the side.
+PLACES = {
+    "at the top left": (0.32, 0.32),
+    "at the top": (0.50, 0.30),
+    "at the top right": (0.70, 0.30),
+    "on the left": (0.30, 0.50),
+    "in the middle": (0.50, 0.50),
+    "on the right": (0.70, 0.50),
+    "at the bottom left": (0.30, 0.70),
+    "at the bottom": (0.50, 0.70),
+    "at the bottom right": (0.70, 0.70),
+}
+# Sides of a drawing as shares of the picture's side.
+SIZES = {"small": (0.42, 0.46), "medium": (0.54, 0.60), "large": (0.68, 0.76)}
+SECOND_SIZE = {"small": (0.34, 0.38)}
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A class of drawings: its name and how it takes articles and verbs."""
+
+    name: str
+    plural: bool
+
+    @property
+    def phrase_a(self) -> str:
+        """The name with an indefinite article."""
+        return self.with_adjective("")
+
+    def with_adjective(self, adjective: str) -> str:
+        """The noun phrase 'a small orange', 'an orange', 'some small grapes'."""
+        words = f"{adjective} {self.name}".strip()
+        if self.plural:
+            return f"some {words}"
+        # Spelling decides for the embedded classes but for the "you" and "w" sounds listed here.
+        vowel = words[0] in "aeiou" and not words.startswith(("unicorn", "ukulele", "one-"))
+        return f"{'an' if vowel else 'a'} {words}"
+
+    def verb(self, singular: str) -> str:
+        """'sits' for one, 'sit' for many; 'is' and 'are'."""
+        if not self.plural:
+            return singular
+        return {"is": "are", "lies": "lie"}.get(singular, singular.removesuffix("s"))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One placed sprite: class index, sprite index, size word, centre and side as shares."""
+
+    label: int
+    sprite: int
+    size: str
+    place: str
+    centre: tuple[float, float]
+    side: float
+    angle: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a picture shows; `drawings[0]` is the main object and gives the class."""
+
+    drawings: tuple[Drawing, ...]
+    colour: str
+    texture: str
+
+
+@functools.cache
+def sprite_sheet() -> np.ndarray:
+    """The committed sprites as (N, 64, 64, 4) uint8 RGBA."""
+    with (resources.files("taclean") / "assets/emoji/sprites.webp").open("rb") as file:
+        sheet = np.asarray(Image.open(file).convert("RGBA"))
+    cells = sheet.reshape(sheet.shape[0] // CELL, CELL, COLUMNS, CELL, 4).swapaxes(1, 2)
+    return cells.reshape(-1, CELL, CELL, 4)
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    text = (resources.files("taclean") / "assets/emoji" / name).read_text("utf-8")
+    return list(csv.DictReader(text.splitlines(), delimiter="\t"))
+
+
+@functools.cache
+def nouns(classes: str) -> tuple[Noun, ...]:
+    """The classes in label order: 'default' (100) or 'all' (281 of the sheet)."""
+    rows = [row for row in _table("classes.tsv") if classes == "all" or row["default"] == "1"]
+    return tuple(Noun(row["class"], row["plural"] == "1") for row in rows)
+
+
+@functools.cache
+def _sprites_by_class(classes: str, shift: bool) -> tuple[tuple[int, ...], ...]:
+    styles = SHIFT_STYLES if shift else STYLES
+    found: dict[str, list[int]] = {noun.name: [] for noun in nouns(classes)}
+    for row in _table("sprites.tsv"):
+        if row["class"] in found and row["style"] in styles:
+            found[row["class"]].append(int(row["index"]))
+    return tuple(tuple(indices) for indices in found.values())
+
+
+def scene(
+    scene_id: int, seed: int, *, classes: str = "default", shift: bool = False, second: float = 0.0
+) -> Scene:
+    """Draw what scene `scene_id` shows.
+
+    Args:
+        second: chance of a second, small drawing beside the main one.
+    """
+    rng = np.random.default_rng([seed, scene_id])
+    sprites = _sprites_by_class(classes, shift)
+    label = scene_id % len(sprites)
+    if not sprites[label]:  # some classes have no drawing in the held-out styles
+        label = next(i % len(sprites) for i in range(label, 10**6) if sprites[i % len(sprites)])
+
+    def drawing(label: int, sizes: dict[str, tuple[float, float]], place: str) -> Drawing:
+        size = str(rng.choice(list(sizes)))
+        low, high = sizes[size]
+        x, y = PLACES[place]
+        return Drawing(
+            label=label,
+            sprite=int(rng.choice(sprites[label])),
+            size=size,
+            place=place,
+            centre=(x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03)),
+            side=rng.uniform(low, high),
+            angle=rng.uniform(-12, 12),
+        )
+
+    places = list(PLACES)
+    if rng.random() >= second:
+        drawings = [drawing(label, SIZES, str(rng.choice(places)))]
+    else:
+        other = int(rng.integers(len(sprites) - 1))
+        other += other >= label
+        if not sprites[other]:
+            other = label
+        # Opposite places keep the two drawings apart and the relation plain to see.
+        left, right = ("on the left", "on the right"), ("on the right", "on the left")
+        above, below = ("at the top", "at the bottom"), ("at the bottom", "at the top")
+        place = (left, right, above, below)[rng.integers(4)]
+        sizes = {"medium": (0.54, 0.58)}
+        drawings = [drawing(label, sizes, place[0]), drawing(other, SECOND_SIZE, place[1])]
+    colour = str(rng.choice(list(COLOURS)))
+    return Scene(tuple(drawings), colour, str(rng.choice(TEXTURES)))
+
+
+def _ground(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
+    """The background: (size, size, 3) float32 in 0..255."""
+    base = np.array(COLOURS[scene.colour], np.float32) + rng.uniform(-14, 14, 3).astype(np.float32)
+    # The second shade is lighter on dark grounds and darker on light ones.
+    shade = base + (28 if base.mean() < 128 else -28)
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    pitch, phase = rng.uniform(0.16, 0.25), rng.uniform(0, 1)
+    if scene.texture == "striped":
+        angle = rng.uniform(0, np.pi)
+        mask = ((x * np.cos(angle) + y * np.sin(angle)) / pitch + phase) % 1 < 0.5
+    elif scene.texture == "dotted":
+        u, v = (x / pitch + phase) % 1 - 0.5, (y / pitch + phase) % 1 - 0.5
+        mask = u * u + v * v < 0.09
+    elif scene.texture == "checked":
+        mask = ((x / pitch + phase) % 2 < 1) ^ ((y / pitch + phase) % 2 < 1)
+    else:
+        mask = np.zeros((size, size), bool)
+    return np.where(mask[..., None], shade, base)
+
+
+def render(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a scene: (size, size, 3) uint8 RGB. `rng` gives the shades and the noise."""
+    picture = Image.fromarray(np.clip(_ground(scene, size, rng), 0, 255).astype(np.uint8))
+    sheet = sprite_sheet()
+    for drawing in reversed(scene.drawings):  # the main object is drawn last, on top
+        side = max(2, round(drawing.side * size))
+        sprite = Image.fromarray(sheet[drawing.sprite]).resize((side, side), Image.Resampling.BOX)
+        sprite = sprite.rotate(drawing.angle, Image.Resampling.BILINEAR)
+        left, top = (round(share * size - side / 2) for share in drawing.centre)
+        picture.paste(sprite, (left, top), sprite)
+    noise = rng.integers(-6, 7, (size, size, 3), dtype=np.int16)
+    return np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
+
+
+_RELATIONS = {
+    "on the left": "to the right of {}",  # where the second stands, seen from the first
+    "on the right": "to the left of {}",
+    "at the top": "below {}",
+    "at the bottom": "above {}",
+}
+# Many captions name little but the object: a caption that can be told from the others of its batch
+# by its background alone teaches a small model no objects.
+_ONE = (
+    "{A}.",
+    "A picture of {a}.",
+    "A drawing of {a}.",
+    "Here {is_} {a}.",
+    "There {is_} {a} {place}.",
+    "{A} {sits} {place}.",
+    "{A} {lies} {place} of {ground}.",
+    "On {ground} there {is_} {a}.",
+    "{A} {is_} drawn on {ground}.",
+    "A drawing shows {a} {place}, in front of {ground}.",
+)
+_TWO = (
+    "{A} and {b}.",
+    "A picture of {a} and {b}.",
+    "There {is_} {a} and {b} {relation}.",
+    "{A} {sits} {place} and {b} {lies2} {place2}.",
+    "{A} {sits} {place} of {ground}, {b} {lies2} {relation}.",
+    "On {ground} {is_} {a} and {b}.",
+    "A drawing of {a} {place} and {b} {place2} of {ground}.",
+)
+
+
+def caption(scene: Scene, classes: str, rng: np.random.Generator) -> str:
+    """Say in one English sentence what the scene shows; every statement in it is true."""
+    main = scene.drawings[0]
+    names = nouns(classes)
+    noun = names[main.label]
+
+    def capital(text: str) -> str:
+        return text[0].upper() + text[1:]
+
+    adjective = main.size if rng.random() < 0.7 else ""
+    a = noun.with_adjective(adjective)
+    texture = "" if scene.texture == "plain" and rng.random() < 0.5 else f"{scene.texture} "
+    # Prepositions that start a place ("at the top") read on with "of a blue background".
+    ground = f"a {scene.colour} {texture}background" if texture else f"a {scene.colour} background"
+    words = {
+        "A": capital(a),
+        "a": a,
+        "sits": noun.verb("sits"),
+        "lies": noun.verb("lies"),
+        "is_": noun.verb("is"),
+        "place": main.place,
+        "ground": ground,
+    }
+    if len(scene.drawings) == 1:
+        return str(rng.choice(_ONE)).format(**words)
+    other = scene.drawings[1]
+    noun2 = names[other.label]
+    b = noun2.with_adjective(other.size if rng.random() < 0.7 else "")
+    pronoun = "them" if noun.plural else "it"
+    relation = _RELATIONS[main.place].format(pronoun)
+    words |= {"b": b, "lies2": noun2.verb("lies"), "place2": other.place, "relation": relation}
+    return str(rng.choice(_TWO)).format(**words)
+
+
+def compose(
+    ids: Sequence[int],
+    seed: int,
+    *,
+    size: int = 64,
+    classes: str = "default",
+    shift: bool = False,
+    second: float = 0.0,
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Compose the scenes `ids`.
+
+    Returns:
+        pixels (N, size, size, 3) uint8, captions (N), labels (N,) int64 of the main objects.
+    """
+    pixels = np.empty((len(ids), size, size, 3), np.uint8)
+    captions: list[str] = []
+    labels = np.empty(len(ids), np.int64)
+    for i, scene_id in enumerate(ids):
+        what = scene(int(scene_id), seed, classes=classes, shift=shift, second=second)
+        rng = np.random.default_rng([seed, int(scene_id), 1])
+        pixels[i] = render(what, size, rng)
+        captions.append(caption(what, classes, rng))
+        labels[i] = what.drawings[0].label
+    return pixels, captions, labels
+
+
+def compose_parallel(
+    ids: range, seed: int, workers: int, chunk: int = 1000, **options: Any
+) -> Iterator[tuple[np.ndarray, list[str], np.ndarray]]:
+    """Compose `ids` chunk by chunk in `workers` processes; yields the chunks in order."""
+    if len(ids) == 0:
+        raise UserError("data.splits: a split has 0 rows; give each at least 1")
+    chunks = [ids[i : i + chunk] for i in range(0, len(ids), chunk)]
+    job = functools.partial(compose, seed=seed, **options)
+    if workers == 1 or len(chunks) == 1:
+        yield from map(job, chunks)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(job, chunks)

@@ -1,0 +1,191 @@
+"""Packed pairs: pixels, tokens and captions of one split, memory-mapped.
+
+A split is a folder with `images.npy` (N, H, W, 3) uint8 RGB, `tokens.npy` (N, 77) uint16,
+`captions.txt` (one caption a line), `labels.npy` (N,) int64 (-1: no class) and `ids.npy` (N,) int64,
+the ids of the rows in their source, by which an overlap of two splits is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from taclean.errors import UserError
+from taclean.files import replacing
+
+FILES = ("images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy")
+Chunk = tuple[np.ndarray, list[str], np.ndarray]  # pixels, captions, labels
+Tokenize = Callable[[Sequence[str]], np.ndarray]
+
+
+def one_line(caption: str) -> str:
+    """Fold all white space, so that a caption is one line of `captions.txt`."""
+    return " ".join(caption.split())
+
+
+def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
+    """Memory-map a .npy file.
+
+    Raises:
+        UserError: the file is missing, truncated, or of another type or shape.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; pack the split again") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: truncated or no array ({error}); pack the split again") from None
+    if array.dtype != dtype or array.ndim != ndim:
+        raise UserError(
+            f"{path}: {array.dtype} with {array.ndim} dimensions, expected "
+            f"{np.dtype(dtype)} with {ndim}; pack the split again"
+        )
+    return array
+
+
+def pack(
+    folder: Path | str, chunks: Iterable[Chunk], ids: Sequence[int], tokenize: Tokenize
+) -> None:
+    """Write a split; `chunks` are read one at a time, so memory does not grow with the rows.
+
+    Raises:
+        UserError: there are no rows, or other than `ids` says.
+    """
+    n, done = len(ids), 0
+    if n == 0:
+        raise UserError(f"{folder}: no rows to pack; the caption list is empty")
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        images = tokens = None
+        labels = np.empty(n, np.int64)
+        with (temporary / "captions.txt").open("w", encoding="utf-8") as captions_file:
+            for pixels, captions, chunk_labels in chunks:
+                if images is None or tokens is None:
+                    images = np.lib.format.open_memmap(
+                        temporary / "images.npy", "w+", np.uint8, (n, *pixels.shape[1:])
+                    )
+                    tokens = np.lib.format.open_memmap(
+                        temporary / "tokens.npy", "w+", np.uint16, (n, 77)
+                    )
+                end = done + len(pixels)
+                images[done:end], labels[done:end] = pixels, chunk_labels
+                captions = [one_line(caption) for caption in captions]
+                tokens[done:end] = tokenize(captions)
+                captions_file.writelines(f"{caption}\n" for caption in captions)
+                done = end
+        if images is None or tokens is None or done != n:
+            raise UserError(f"{folder}: {done} rows arrived of {n}; check the source")
+        images.flush()
+        tokens.flush()
+        np.save(temporary / "labels.npy", labels)
+        np.save(temporary / "ids.npy", np.asarray(ids, np.int64))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of a split, with some replaced by poisoned ones.
+
+    Attributes:
+        rows: (N,) int64, the rows of the arrays that this set shows, in order.
+        poisoned: (M,) int64 positions in `rows` whose image and tokens come from `poison`.
+    """
+
+    folder: Path
+    images: np.ndarray
+    tokens: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    rows: np.ndarray
+    poisoned: np.ndarray
+    poison: tuple[np.ndarray, np.ndarray] | None = None
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Pairs:
+        """Open a packed split.
+
+        Raises:
+            UserError: a file is missing, truncated or does not fit the others.
+        """
+        folder = Path(folder)
+        images = load_array(folder / "images.npy", np.uint8, 4)
+        tokens = load_array(folder / "tokens.npy", np.uint16, 2)
+        labels = load_array(folder / "labels.npy", np.int64, 1)
+        ids = load_array(folder / "ids.npy", np.int64, 1)
+        for name, array in (("tokens", tokens), ("labels", labels), ("ids", ids)):
+            if len(array) != len(images):
+                raise UserError(
+                    f"{folder / name}.npy: {len(array)} rows but images.npy has {len(images)}; "
+                    "pack the split again"
+                )
+        rows = np.arange(len(images))
+        return cls(folder, images, tokens, labels, ids, rows, np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def size(self) -> int:
+        """The side of the square images in px."""
+        return self.images.shape[1]
+
+    def captions(self) -> list[str]:
+        """All captions of this set, in order (the clean ones, also of poisoned rows).
+
+        Raises:
+            UserError: `captions.txt` is missing or has another number of lines than rows.
+        """
+        path = self.folder / "captions.txt"
+        try:
+            lines = path.read_text("utf-8").split("\n")[:-1]
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; pack the split again") from None
+        if len(lines) != len(self.images):
+            raise UserError(
+                f"{path}: {len(lines)} captions for {len(self.images)} rows; pack again"
+            )
+        return [lines[row] for row in self.rows]
+
+    def take(self, rows: np.ndarray) -> Pairs:
+        """The set with these rows only (before any poison)."""
+        return replace(self, rows=self.rows[rows])
+
+    def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Pairs:
+        """Put poisoned images (M, H, W, 3) and tokens (M, 77) in place of the split's `rows`."""
+        positions = np.full(len(self.images), -1)
+        positions[self.rows] = np.arange(len(self.rows))
+        if (positions[rows] < 0).any():
+            raise UserError("poison manifest: names rows that the training set does not hold")
+        return replace(self, poisoned=positions[rows], poison=(images, tokens))
+
+    def batch(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read the rows at positions `index`.
+
+        Returns:
+            images (B, 3, H, W) uint8 in channels_last layout, tokens (B, 77) int64.
+        """
+        rows = self.rows[index]
+        # Sorted reads touch each page of the file once; the order is then put back.
+        order = np.argsort(rows)
+        back = np.argsort(order)
+        images, tokens = self.images[rows[order]][back], self.tokens[rows[order]][back]
+        if self.poison is not None:
+            lookup = np.full(len(self), -1)
+            lookup[self.poisoned] = np.arange(len(self.poisoned))
+            which = lookup[index]
+            here = np.flatnonzero(which >= 0)
+            images[here], tokens[here] = (array[which[here]] for array in self.poison)
+        return to_tensor(images), torch.from_numpy(tokens.astype(np.int64))
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """(B, H, W, 3) uint8 array -> (B, 3, H, W) uint8 tensor, channels_last, without a copy."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def to_array(images: torch.Tensor) -> np.ndarray:
+    """(B, 3, H, W) tensor -> (B, H, W, 3) array."""
+    return images.permute(0, 2, 3, 1).contiguous().numpy()

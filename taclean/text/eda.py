@@ -1,0 +1,99 @@
+"""Easy data augmentation of captions (Wei & Zou, EMNLP 2019; arXiv 1901.11196).
+
+CleanCLIP's text view: each time a caption is drawn, one of EDA's four operations changes it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+from taclean.text.lexicon import Lexicon
+
+_WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
+
+
+def eda(caption: str, rng: random.Random, lexicon: Lexicon, alpha: float = 0.1) -> str:
+    """The caption after one operation, drawn evenly from the four, on max(1, int(alpha w)) words.
+
+    Words are what white space separates (w of them); a synonym keeps its word's punctuation.
+    Deletion drops each word with probability alpha and keeps at least one. A caption that the
+    operation cannot change comes back as it is, so the result is empty only if the caption is.
+    Raises ValueError for alpha outside [0, 1].
+    """
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
+    words = caption.split()
+    if not words:
+        return caption
+    operation = rng.choice(OPERATIONS)
+    changed = operation(words, max(1, int(alpha * len(words))), alpha, rng, lexicon)
+    return caption if changed == words else " ".join(changed)
+
+
+def replace_synonyms(
+    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Lexicon
+) -> list[str]:
+    """Up to n different content words give way to a synonym, wherever they stand."""
+    swapped: dict[str, str] = {}
+    for word in rng.sample(words, len(words)):
+        if len(swapped) == n:
+            break
+        core = _content(word, lexicon)
+        if core and core not in swapped and (synonyms := lexicon.synonyms(core)):
+            swapped[core] = rng.choice(synonyms)
+    return [_put(word, swapped.get(_content(word, lexicon), "")) for word in words]
+
+
+def insert_synonyms(
+    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Lexicon
+) -> list[str]:
+    """n times, a synonym of a random content word goes to a random place."""
+    out = list(words)
+    for _ in range(n):
+        for word in rng.sample(out, min(len(out), 10)):  # as the published code: ten tries
+            core = _content(word, lexicon)
+            if core and (synonyms := lexicon.synonyms(core)):
+                out.insert(rng.randint(0, len(out)), rng.choice(synonyms))
+                break
+    return out
+
+
+def swap_words(
+    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Lexicon
+) -> list[str]:
+    """n times, two different places exchange their words."""
+    out = list(words)
+    for _ in range(n if len(words) > 1 else 0):
+        i, j = rng.sample(range(len(out)), 2)
+        out[i], out[j] = out[j], out[i]
+    return out
+
+
+def delete_words(
+    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Lexicon
+) -> list[str]:
+    """Each word is dropped with probability alpha; one random word stays if all were."""
+    return [word for word in words if rng.random() > alpha] or [rng.choice(words)]
+
+
+Operation = Callable[[list[str], int, float, random.Random, Lexicon], list[str]]
+OPERATIONS: tuple[Operation, ...] = (replace_synonyms, insert_synonyms, swap_words, delete_words)
+
+
+def _content(word: str, lexicon: Lexicon) -> str:
+    """The lower-case word without its punctuation; empty for function words, digits and signs."""
+    match = _WORD.search(word)
+    core = match[0].lower() if match else ""
+    return "" if lexicon.closed(core) else core
+
+
+def _put(word: str, synonym: str) -> str:
+    """The synonym in the word's place, with its punctuation and first capital."""
+    match = _WORD.search(word)
+    if not synonym or match is None:
+        return word
+    if match[0][0].isupper():
+        synonym = synonym.capitalize()
+    return word[: match.start()] + synonym + word[match.end() :]

@@ -1,0 +1,96 @@
+"""Zero-shot classification: the head and the scores, in the one definition used everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taclean.data.packed import Pairs
+from taclean.models import encode_images, encode_tokens, tokenize
+
+KS = (1, 3, 5, 10)
+
+
+def prompt_tokens(
+    name: str, classes: Sequence[str], templates: Sequence[str], prefix: str = ""
+) -> Tensor:
+    """Tokens (C, T, 77) int64 of every class in every template, each after `prefix`."""
+    texts = [prefix + template.format(c) for c in classes for template in templates]
+    tokens = torch.from_numpy(tokenize(name, texts).astype(np.int64))
+    return tokens.view(len(classes), len(templates), -1)
+
+
+@torch.no_grad()
+def head(model: nn.Module, tokens: Tensor, batch: int = 512) -> Tensor:
+    """Zero-shot head (C, d): each prompt normalised, mean over the templates, normalised again."""
+    classes, templates, length = tokens.shape
+    flat = tokens.view(-1, length)
+    embedded = torch.cat([encode_tokens(model, part) for part in flat.split(batch)])
+    mean = embedded.view(classes, templates, -1).mean(1)
+    return torch.nn.functional.normalize(mean, dim=-1)
+
+
+def rank_of(logits: Tensor, classes: Tensor) -> Tensor:
+    """(B,) the number of classes with a higher score than `classes` (0: it is the top one).
+
+    Equal scores count as higher for lower class indices only, so that a model that gives the same
+    score to all does not pass for a hit.
+    """
+    own = logits.gather(1, classes[:, None])
+    index = torch.arange(logits.shape[1], device=logits.device)
+    return ((logits > own) | ((logits == own) & (index < classes[:, None]))).sum(1)
+
+
+@torch.no_grad()
+def scores(
+    model: nn.Module,
+    pairs: Pairs,
+    clean_head: Tensor,
+    target: int,
+    triggers: dict[str, tuple[Callable[[Tensor, np.ndarray], Tensor], Tensor]],
+    ks: Sequence[int] = KS,
+    batch: int = 250,
+    precision: str = "bf16",
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Count CA, ASR and TA; clean and triggered images go through the model in one pass.
+
+    Args:
+        pairs: a split with labels.
+        triggers: name -> (trigger on (B, 3, H, W) uint8 and scene ids, head of its prompts).
+
+    Returns:
+        {"clean": {"CA@k": {hits, n}}, name: {"ASR@k": ..., "TA@k": ...}}. ASR and TA are over the
+        images whose class is not the target.
+    """
+    model.eval()
+    hits: dict[str, dict[str, int]] = {}
+    total = others = 0
+    for start in range(0, len(pairs), batch):
+        index = np.arange(start, min(start + batch, len(pairs)))
+        images, _ = pairs.batch(index)
+        ids, labels = pairs.ids[pairs.rows[index]], torch.from_numpy(pairs.labels[index].copy())
+        other = labels != target
+        total, others = total + len(index), others + int(other.sum())
+        keep = other.numpy()
+        inputs = [images]
+        for trigger, _ in triggers.values():
+            inputs.append(trigger(images[other], ids[keep]))
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            embedded = encode_images(model, torch.cat(inputs))
+        parts = embedded.split([len(part) for part in inputs])
+        ranks = {("clean", "CA"): rank_of(parts[0] @ clean_head.T, labels)}
+        for (name, (_, own_head)), part in zip(triggers.items(), parts[1:], strict=True):
+            logits = part @ own_head.T
+            ranks[name, "ASR"] = rank_of(logits, torch.full((len(part),), target))
+            ranks[name, "TA"] = rank_of(logits, labels[other])
+        for (name, metric), rank in ranks.items():
+            for k in ks:
+                found = hits.setdefault(name, {})
+                found[f"{metric}@{k}"] = found.get(f"{metric}@{k}", 0) + int((rank < k).sum())
+    return {
+        name: {m: {"hits": h, "n": total if name == "clean" else others} for m, h in found.items()}
+        for name, found in hits.items()
+    }
