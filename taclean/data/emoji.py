@@ -38,21 +38,27 @@ COLOURS = {
     "grey": (150, 150, 154),
 }
 TEXTURES = ("plain", "striped", "dotted", "checked")
+TEXTURE_SHARES = (0.4, 0.2, 0.2, 0.2)
 # Column and row centres of the 3 x 3 places, as shares of the side.
 PLACES = {
-    "at the top left": (0.32, 0.32),
-    "at the top": (0.50, 0.30),
-    "at the top right": (0.70, 0.30),
-    "on the left": (0.30, 0.50),
+    "at the top left": (0.36, 0.36),
+    "at the top": (0.50, 0.36),
+    "at the top right": (0.64, 0.36),
+    "on the left": (0.36, 0.50),
     "in the middle": (0.50, 0.50),
-    "on the right": (0.70, 0.50),
-    "at the bottom left": (0.30, 0.70),
-    "at the bottom": (0.50, 0.70),
-    "at the bottom right": (0.70, 0.70),
+    "on the right": (0.64, 0.50),
+    "at the bottom left": (0.36, 0.64),
+    "at the bottom": (0.50, 0.64),
+    "at the bottom right": (0.64, 0.64),
 }
 # Sides of a drawing as shares of the picture's side.
-SIZES = {"small": (0.42, 0.46), "medium": (0.54, 0.60), "large": (0.68, 0.76)}
-SECOND_SIZE = {"small": (0.34, 0.38)}
+SIZES = {"small": (0.48, 0.52), "medium": (0.60, 0.66), "large": (0.76, 0.84)}
+SECOND_SIZE = {"small": (0.34, 0.40)}
+
+
+# Mass nouns take "some" but a singular verb.
+MASS = {"bread", "corn", "popcorn", "coffee", "wine", "beer", "cheese", "broccoli", "rice", "tea"}
+SILENT_H = ("hour", "honest")
 
 
 @dataclass(frozen=True)
@@ -62,18 +68,14 @@ class Noun:
     name: str
     plural: bool
 
-    @property
-    def phrase_a(self) -> str:
-        """The name with an indefinite article."""
-        return self.with_adjective("")
-
     def with_adjective(self, adjective: str) -> str:
         """The noun phrase 'a small orange', 'an orange', 'some small grapes'."""
         words = f"{adjective} {self.name}".strip()
-        if self.plural:
+        if self.plural or self.name in MASS:
             return f"some {words}"
-        # Spelling decides for the embedded classes but for the "you" and "w" sounds listed here.
+        # Spelling decides for the embedded classes but for the sounds listed here.
         vowel = words[0] in "aeiou" and not words.startswith(("unicorn", "ukulele", "one-"))
+        vowel = vowel or words.startswith(SILENT_H)
         return f"{'an' if vowel else 'a'} {words}"
 
     def verb(self, singular: str) -> str:
@@ -176,10 +178,11 @@ def scene(
         left, right = ("on the left", "on the right"), ("on the right", "on the left")
         above, below = ("at the top", "at the bottom"), ("at the bottom", "at the top")
         place = (left, right, above, below)[rng.integers(4)]
-        sizes = {"medium": (0.54, 0.58)}
+        sizes = {"medium": (0.58, 0.64)}
         drawings = [drawing(label, sizes, place[0]), drawing(other, SECOND_SIZE, place[1])]
     colour = str(rng.choice(list(COLOURS)))
-    return Scene(tuple(drawings), colour, str(rng.choice(TEXTURES)))
+    texture = str(rng.choice(TEXTURES, p=TEXTURE_SHARES))
+    return Scene(tuple(drawings), colour, texture)
 
 
 def _ground(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -226,24 +229,25 @@ _RELATIONS = {
 # by its background alone teaches a small model no objects.
 _ONE = (
     "{A}.",
+    "Here {is_} {a}.",
     "A picture of {a}.",
     "A drawing of {a}.",
-    "Here {is_} {a}.",
+    "A picture of {a}.",
+    "A drawing of {a}.",
     "There {is_} {a} {place}.",
     "{A} {sits} {place}.",
     "{A} {lies} {place} of {ground}.",
+    "A drawing shows {a} on {ground}.",
     "On {ground} there {is_} {a}.",
-    "{A} {is_} drawn on {ground}.",
-    "A drawing shows {a} {place}, in front of {ground}.",
 )
 _TWO = (
     "{A} and {b}.",
     "A picture of {a} and {b}.",
+    "A drawing of {a} and {b}.",
     "There {is_} {a} and {b} {relation}.",
     "{A} {sits} {place} and {b} {lies2} {place2}.",
     "{A} {sits} {place} of {ground}, {b} {lies2} {relation}.",
     "On {ground} {is_} {a} and {b}.",
-    "A drawing of {a} {place} and {b} {place2} of {ground}.",
 )
 
 

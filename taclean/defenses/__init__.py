@@ -1,0 +1,49 @@
+"""Fine-tuning defences: one file per defence, one registry.
+
+A defence is a class whose constructor takes `seed`, its parameters by name and the text artifacts
+it NEEDS ("variants", "subcaptions"), and whose `loss(model, batch)` the training loop minimises.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from taclean.defenses.cleanclip import CleanCLIP
+from taclean.defenses.ft import FT
+from taclean.defenses.taclean import TACleaner
+from taclean.errors import UserError
+from taclean.train import Objective
+
+DEFENSES: dict[str, type] = {"ft": FT, "cleanclip": CleanCLIP, "taclean": TACleaner}
+
+
+def defense(name: str) -> type:
+    """Look a defence up.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in DEFENSES:
+        raise UserError(f"defense {name!r}: unknown; known are {', '.join(DEFENSES)}")
+    return DEFENSES[name]
+
+
+def make_defense(
+    name: str, seed: int = 0, texts: dict[str, Any] | None = None, **parameters: Any
+) -> Objective:
+    """Build a defence with the text artifacts it needs.
+
+    Raises:
+        UserError: unknown defence or parameter, or an artifact is missing.
+    """
+    cls, texts = defense(name), texts or {}
+    known = set(inspect.signature(cls).parameters) - {"seed", *cls.NEEDS}
+    for key in parameters.keys() - known:
+        raise UserError(
+            f"defenses.{name}.{key}: unknown parameter; known are {', '.join(sorted(known))}"
+        )
+    for need in cls.NEEDS:
+        if texts.get(need) is None:
+            raise UserError(f"defense {name!r}: needs {need}; make them with `taclean {need}`")
+    return cls(seed=seed, **{need: texts[need] for need in cls.NEEDS}, **parameters)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from taclean.losses import clip_loss
@@ -9,11 +12,15 @@ from taclean.models import encode_images, encode_tokens
 from taclean.train import Batch
 
 
+@dataclass(frozen=True)
 class FT:
     """L_clip on clean pairs (Radford et al. 2021)."""
 
+    NEEDS: ClassVar[tuple[str, ...]] = ()
+    seed: int = 0
+
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss and its parts; `total` is what is minimised."""
+        """Return the loss as `total`, which is what is minimised."""
         images = encode_images(model, batch.images)
         texts = encode_tokens(model, batch.tokens)
         return {"total": clip_loss(images, texts, model.logit_scale.exp())}

@@ -89,6 +89,7 @@ def subcaptions(
 
 # ---- parsing ---------------------------------------------------------------------------------
 
+Chunk = tuple[int, int]  # start and end of a noun phrase
 Part = tuple[int, ...]  # the places of the words that a sub-caption keeps, in order
 
 _TOKENS = RegexpTokenizer(
@@ -197,7 +198,8 @@ def _parts(words: Sequence[str], tags: list[str]) -> tuple[Part, ...]:
     chunks = _chunks(tags[:end])
     if not chunks:
         return ()
-    found = [*_conjuncts(words, tags, chunks), *_cuts(words, tags, chunks, end)]
+    runs = _runs(tags, chunks)
+    found = [*_conjuncts(words, tags, runs), *_cuts(words, tags, runs, end)]
     phrases = [tuple(range(*chunk)) for chunk in chunks]
     short, nouns = ([p for p in kind if len(p) < end] for kind in (found, phrases))
     wordy = [[part for part in kind if len(part) > 1] for kind in (short, nouns)]
@@ -205,8 +207,8 @@ def _parts(words: Sequence[str], tags: list[str]) -> tuple[Part, ...]:
     return tuple(part + stop for part in dict.fromkeys(best))
 
 
-def _chunks(tags: Sequence[str]) -> list[tuple[int, int]]:
-    """Noun phrases as (start, end)."""
+def _chunks(tags: Sequence[str]) -> list[Chunk]:
+    """The noun phrases."""
     if not NOUNS & set(tags):
         return []
     tree = _CHUNKER.parse([(str(n), tag) for n, tag in enumerate(tags)])
@@ -214,10 +216,8 @@ def _chunks(tags: Sequence[str]) -> list[tuple[int, int]]:
     return [(int(chunk[0][0]), int(chunk[-1][0]) + 1) for chunk in leaves]
 
 
-def _conjuncts(
-    words: Sequence[str], tags: list[str], chunks: list[tuple[int, int]]
-) -> Iterator[Part]:
-    """[frame] A, B and C [rest] -> frame A, frame B, frame C."""
+def _runs(tags: list[str], chunks: list[Chunk]) -> list[list[Chunk]]:
+    """Noun phrases grouped: those with but a comma or conjunction between them are one run."""
     runs = [[chunks[0]]]
     for chunk in chunks[1:]:
         between = tags[runs[-1][-1][1] : chunk[0]]
@@ -225,6 +225,11 @@ def _conjuncts(
             runs[-1].append(chunk)
         else:
             runs.append([chunk])
+    return runs
+
+
+def _conjuncts(words: Sequence[str], tags: list[str], runs: list[list[Chunk]]) -> Iterator[Part]:
+    """[frame] A, B and C [rest] -> frame A, frame B, frame C."""
     for run in runs:
         start, stop = run[0][0], run[-1][1]
         if tags[stop : stop + 1] and tags[stop] in FINITE and FINITE & set(tags[:start]):
@@ -240,12 +245,13 @@ def _conjuncts(
 
 
 def _cuts(
-    words: Sequence[str], tags: list[str], chunks: list[tuple[int, int]], end: int
+    words: Sequence[str], tags: list[str], runs: list[list[Chunk]], end: int
 ) -> Iterator[Part]:
-    """The caption up to a verb, preposition, comma or conjunction outside its noun phrases."""
-    inside = {place for start, stop in chunks for place in range(start + 1, stop)}
+    """The caption up to a verb, preposition, comma or conjunction, not inside a list."""
+    inside = {n for run in runs for start, stop in run for n in range(start + 1, stop)}
+    inside |= {n for run in runs if len(run) > 2 for n in range(run[0][0] + 1, run[-1][1])}
     lower = [word.lower() for word in words]
-    for place in range(chunks[0][1], end):
+    for place in range(runs[0][0][1], end):
         before, last = tags[:place], tags[place - 1]
         if tags[place] not in _BOUNDARIES or place in inside:
             continue

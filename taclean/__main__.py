@@ -1,0 +1,5 @@
+"""`python -m taclean`."""
+
+from taclean.cli import main
+
+main()

@@ -1,0 +1,408 @@
+"""Every stage as a command: `python -m taclean STAGE --help`.
+
+Snakemake calls these very commands. A stage's `--config` is the JSON object that `taclean config`
+prints for it; whatever else it reads and writes is on its command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taclean import config as configs
+from taclean.errors import UserError
+from taclean.files import read_json, replacing, write_json
+
+if TYPE_CHECKING:  # torch takes seconds to import; --help and `config` do without
+    from torch import nn
+
+    from taclean.attacks import Trigger
+    from taclean.data.packed import Pairs, Tokenize
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; a user's mistake ends with one line on stderr and exit status 2."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"taclean {options.command}: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"taclean {options.command}: stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="taclean", description="Backdoor attacks on CLIP and fine-tuning defences."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
+
+    def command(run: Callable[[Any], None], stage: str = "") -> Callable[..., None]:
+        name = run.__name__.strip("_")
+        text = (run.__doc__ or "").splitlines()[0]
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        if stage:
+            sub.add_argument(
+                "--config", required=True, help=f"stage config, `taclean config {stage}`"
+            )
+
+        def add(flag: str, text: str, **more: Any) -> None:
+            if not more.keys() & {"default", "nargs"} and flag.startswith("--"):
+                more["required"] = True
+            sub.add_argument(flag, help=text, **more)
+
+        return add
+
+    add = command(_config)
+    add("stage", "a stage's path, such as finetune/badnet/taclean/seed0")
+    add("--configfile", "config files, later ones on top", nargs="+", default=None)
+
+    add = command(_pack, "pack/SPLIT")
+    add("--out", "folder of the split")
+    add("--workers", "processes", type=int, default=1)
+
+    add = command(_trigger, "trigger/ATTACK/seedN")
+    add("--model", "clean model (safetensors)")
+    add("--images", "folder of the patch split")
+    add("--pretrain", "folder of the pretrain split, whose target pairs the attacker uses")
+    add("--out", "fitted trigger (safetensors)")
+    add("--report", "JSON with what was measured on it")
+
+    add = command(_poison, "poison/ATTACK/seedN")
+    add("--data", "folder of the pretrain split")
+    add("--trigger", "fitted trigger, for attacks that have one", default=None)
+    add("--out", "folder for manifest and poisoned rows")
+
+    add = command(_train, "base, pretrain/... or finetune/...")
+    add("--data", "folder of the split to train on")
+    add("--val", "folder of the val split")
+    add("--model", "weights to start from (default: random)", default=None)
+    add("--poison", "folder of poisoned rows to put into the split", default=None)
+    add("--manifest", "poison manifest that the split must not overlap with", default=None)
+    add("--trigger", "fitted trigger, for ASR on val", default=None)
+    add("--variants", "EDA variants (.npy)", default=None)
+    add("--subcaptions", "folder of sub-captions", default=None)
+    add("--checkpoints", "folder for checkpoints; a killed run goes on from there")
+    add("--out", "trained weights (safetensors)")
+    add("--history", "CSV with loss and val scores per epoch")
+
+    add = command(_variants, "variants/DEFENSE/seedN")
+    add("--data", "folder of the clean split")
+    add("--out", "EDA variants (.npy)")
+
+    add = command(_subcaptions, "subcaptions/DEFENSE/seedN")
+    add("--data", "folder of the clean split")
+    add("--out", "folder of sub-captions")
+
+    add = command(_evaluate, "evaluate/ATTACK/DEFENSE/seedN")
+    add("--model", "weights, safetensors or a torch file; never run as code")
+    add("--splits", "folders of splits with labels; the first gives the samples", nargs="+")
+    add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
+    add("--out", "scores (JSON)")
+    add("--samples", "embeddings and predictions for the figures (.npz)", default=None)
+
+    add = command(_gate)
+    add("--scores", "scores of the poisoned model")
+    add("--threshold", "least ASR@1 in percent; 0 lets everything pass", type=float, default=90.0)
+    add("--out", "JSON that says the attack took")
+    return parser
+
+
+def _config(options: argparse.Namespace) -> None:
+    """Print the config of one stage as JSON."""
+    files = options.configfile or [Path(__file__).parent.parent / "config" / "config.yaml"]
+    stage = configs.stage_config(configs.load(*files), options.stage)
+    print(json.dumps(stage, indent=2, ensure_ascii=False))
+
+
+def _pack(options: argparse.Namespace) -> None:
+    """Compose or read a split and pack it."""
+    stage = read_json(options.config)
+    from taclean.data import emoji
+    from taclean.data.packed import pack
+
+    ids = range(stage["first"], stage["first"] + stage["rows"])
+    chunks = emoji.compose_parallel(
+        ids,
+        stage["seed"],
+        options.workers,
+        size=stage["image_size"],
+        classes=stage["classes"],
+        shift=stage["split"] == "shift",
+        second=stage["second"],
+    )
+    pack(options.out, _told(chunks, len(ids), f"pack {stage['split']}"), ids, _tokenizer(stage))
+
+
+def _told(chunks: Any, total: int, label: str) -> Any:
+    """Pass chunks on and say every ten seconds how far they are."""
+    import time
+
+    started = told = time.time()
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk[0])
+        if time.time() - told > 10:
+            told = time.time()
+            left = (told - started) / done * (total - done)
+            print(f"{label}: {done}/{total} rows, about {left:.0f} s left", flush=True)
+
+
+def _tokenizer(stage: dict[str, Any]) -> Tokenize:
+    from functools import partial
+
+    from taclean.models import tokenize
+
+    return partial(tokenize, stage["model"])
+
+
+def _bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
+    from taclean.attacks import make_trigger
+    from taclean.models import read_state_dict
+
+    tensors = read_state_dict(fitted) if fitted else None
+    return make_trigger(trigger["attack"], trigger["seed"], tensors, **trigger["parameters"])
+
+
+def _trigger(options: argparse.Namespace) -> None:
+    """Optimise or learn an attack's trigger against the clean model."""
+    stage = read_json(options.config)
+    import numpy as np
+    import safetensors.torch
+    import torch
+
+    from taclean.attacks import attack
+    from taclean.attacks.optimise import FitSettings, Material
+    from taclean.data.packed import Pairs
+    from taclean.models import load
+    from taclean.poison import names
+
+    torch.set_num_threads(1)
+    trigger, target = stage["trigger"], stage["target"]
+    pairs, pretrain = Pairs.open(options.images), Pairs.open(options.pretrain)
+    others = np.flatnonzero(~names(pairs.captions(), target))
+    # As many target pairs as BadCLIP found in CC3M, at most.
+    named = np.flatnonzero(names(pretrain.captions(), target))[:1922]
+    if not len(named):
+        raise UserError(f"{options.pretrain}: no caption names {target!r}; change data.target")
+    images, captions = pretrain.batch(named)
+    prompt = _tokenizer(stage)([stage["templates"][0].format(target)]).astype(np.int64)
+    material = Material(pairs.take(others), torch.from_numpy(prompt)[0], captions, images)
+    settings = {key: stage["fit"][key] for key in ("lr", "epochs", "batch")}
+    more = {key: value for key, value in stage["fit"].items() if key not in settings}
+    fitted, report = attack(trigger["attack"]).fit(
+        load(stage["model"], options.model),
+        material,
+        FitSettings(**settings),
+        seed=trigger["seed"],
+        **trigger["parameters"],
+        **more,
+        say=lambda line: print(line, flush=True),
+    )
+    for key, value in report.items():
+        print(f"{trigger['attack']}: {key} {value}", flush=True)
+    with replacing(options.out) as temporary:
+        safetensors.torch.save_file(fitted, temporary)
+    write_json(options.report, report)
+
+
+def _poison(options: argparse.Namespace) -> None:
+    """Choose rows, put the trigger on them and write manifest and poisoned rows."""
+    stage = read_json(options.config)
+    from taclean import poison
+    from taclean.attacks import attack
+    from taclean.data.packed import Pairs
+
+    name, seed = stage["trigger"]["attack"], stage["seed"]
+    module = attack(name)
+    pairs = Pairs.open(options.data)
+    pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
+    positions, captions = poison.choose(
+        pairs.captions(),
+        stage["target"],
+        stage["poisoned"],
+        kind=module.CAPTION,
+        templates=stage["templates"],
+        prefix=module.PREFIX,
+        seed=seed,
+    )
+    trigger = _bind(stage["trigger"], options.trigger)
+    poison.write(
+        options.out, pairs, positions, captions, trigger, _tokenizer(stage), name=name, seed=seed
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Train: the base model, a poisoned model, or a defence."""
+    stage = read_json(options.config)
+    import numpy as np
+
+    from taclean import models, poison
+    from taclean.data.packed import Pairs, load_array
+    from taclean.defenses import make_defense
+    from taclean.text.artifacts import SubCaptions
+    from taclean.train import Settings, train
+
+    settings = Settings.of(stage["train"])
+    seed = stage["seed"]
+    pairs = Pairs.open(options.data)
+    if "rows" in stage:
+        pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
+    if options.poison:
+        pairs = poison.apply(pairs, options.poison)
+    if options.manifest:
+        _refuse_overlap(pairs, options.manifest)
+    texts: dict[str, Any] = {}
+    if options.variants:
+        texts["variants"] = load_array(options.variants, np.uint16, 3)
+    if options.subcaptions:
+        texts["subcaptions"] = SubCaptions.open(options.subcaptions)
+    objective = make_defense(stage["defense"], seed, texts, **stage["loss"])
+    model = models.create(stage["model"], seed)
+    if options.model:
+        models.load_weights(model, options.model, stage["model"])
+    history = train(
+        model,
+        pairs,
+        objective,
+        settings,
+        seed=seed,
+        folder=Path(options.checkpoints),
+        config=stage,
+        validate=_validation(stage, Pairs.open(options.val), options.trigger),
+        label=stage["stage"],
+    )
+    with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
+        keys = list(dict.fromkeys(key for record in history for key in record))
+        table = csv.DictWriter(file, keys, lineterminator="\n")
+        table.writeheader()
+        table.writerows(history)
+    models.save_weights(model, options.out, model=stage["model"], stage=stage["stage"])
+    (Path(options.checkpoints) / "last.pt").unlink(missing_ok=True)
+
+
+def _refuse_overlap(pairs: Pairs, manifest: str) -> None:
+    import numpy as np
+
+    from taclean.poison import read_manifest
+
+    shared = np.intersect1d(pairs.ids[pairs.rows], read_manifest(manifest)[1])
+    if len(shared):
+        raise UserError(
+            f"{manifest}: {len(shared)} poisoned rows are in the clean split {pairs.folder} too, "
+            f"such as id {shared[0]}; make the splits disjoint"
+        )
+
+
+def _validation(
+    stage: dict[str, Any], val: Pairs, fitted: str | None
+) -> Callable[[nn.Module], dict[str, float]]:
+    from taclean.evaluate import Heads
+
+    heads = Heads(stage["model"], stage["zeroshot"])
+    triggers = {}
+    if "trigger" in stage:
+        triggers[stage["trigger"]["attack"]] = _bind(stage["trigger"], fitted)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        counts = heads.scores(model, val, triggers)
+        return {
+            metric: round(100 * count["hits"] / count["n"], 4)
+            for found in counts.values()
+            for metric, count in found.items()
+        }
+
+    return validate
+
+
+def _variants(options: argparse.Namespace) -> None:
+    """Write an EDA variant of every caption for every epoch, tokenised."""
+    stage = read_json(options.config)
+    from taclean.data.packed import Pairs
+    from taclean.text.artifacts import write_variants
+
+    captions = Pairs.open(options.data).captions()
+    keys = ("epochs", "seed", "alpha")
+    write_variants(options.out, captions, _tokenizer(stage), **{key: stage[key] for key in keys})
+
+
+def _subcaptions(options: argparse.Namespace) -> None:
+    """Draw rows for every epoch and write their sub-captions."""
+    stage = read_json(options.config)
+    from taclean.data.packed import Pairs
+    from taclean.text.artifacts import write_subcaptions
+
+    captions = Pairs.open(options.data).captions()
+    keys = ("epochs", "samples", "seed", "negatives", "kinds")
+    account = write_subcaptions(
+        options.out, captions, _tokenizer(stage), **{key: stage[key] for key in keys}
+    )
+    print("subcaptions: " + ", ".join(f"{key} {value}" for key, value in account.items()))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    """Score a model: CA, ASR and TA at 1, 3, 5 and 10, with the counts behind them."""
+    stage = read_json(options.config)
+    import torch
+
+    from taclean.data.packed import Pairs
+    from taclean.evaluate import Heads, by_split, write_samples
+    from taclean.models import load
+
+    torch.set_num_threads(1)
+    fitted = dict(entry.split("=", 1) for entry in options.triggers if "=" in entry)
+    triggers = {
+        name: _bind(trigger, fitted.get(name)) for name, trigger in stage["triggers"].items()
+    }
+    heads = Heads(stage["model"], stage["zeroshot"])
+    splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
+    model = load(stage["model"], options.model)
+    counts = {name: heads.scores(model, pairs, triggers) for name, pairs in splits.items()}
+    if options.samples:
+        write_samples(
+            options.samples,
+            model,
+            heads,
+            next(iter(splits.values())),
+            triggers,
+            stage["zeroshot"]["classes"],
+            stage["samples"],
+            stage["defense"] == "none",
+        )
+    named = {key: stage[key] for key in ("attack", "defense", "seed")}
+    target = stage["zeroshot"]["target"]
+    result = {**named, "target": target, "splits": by_split(counts, stage["attack"])}
+    write_json(options.out, result)
+    for split, found in result["splits"].items():
+        line = ", ".join(
+            f"{metric} {100 * count['hits'] / count['n']:.1f} %"
+            for metric, count in found.items()
+            if metric.endswith("@1")
+        )
+        print(f"{stage['attack']} {stage['defense']} {split}: {line}", flush=True)
+
+
+def _gate(options: argparse.Namespace) -> None:
+    """Stop where a poisoning did not take, before any defence is paid for."""
+    scores = read_json(options.scores)
+    found = scores["splits"]["test"]
+    asr, ca = (100 * found[key]["hits"] / found[key]["n"] for key in ("ASR@1", "CA@1"))
+    name = scores["attack"]
+    if asr < options.threshold:
+        raise UserError(
+            f"attack {name!r}, seed {scores['seed']}, did not take: ASR@1 {asr:.1f} % "
+            f"(CA@1 {ca:.1f} %), below attacks.{name}.gate = {options.threshold:g}; poison more "
+            "rows, train longer, or set the gate to 0"
+        )
+    write_json(options.out, {"attack": name, "asr": asr, "ca": ca, "gate": options.threshold})
+    print(f"gate: {name} took, ASR@1 {asr:.1f} %, CA@1 {ca:.1f} %")

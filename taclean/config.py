@@ -1,0 +1,296 @@
+"""The config: read, checked, and resolved into what each stage depends on. Imports no torch.
+
+Every stage of the chain has a path such as "finetune/badnet/taclean/seed0". `stage_config` gives
+the JSON object that decides its result: a rule depends on that object's file, so that a changed
+parameter reruns exactly the stages it matters to.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from taclean.errors import UserError
+
+Config = Mapping[str, Any]
+
+# Raise a number when a change of the code changes the results of that stage: Snakemake then
+# reruns it. Other changes of the code rerun nothing.
+RECIPE = {"pack": 1, "trigger": 1, "poison": 1, "train": 1, "text": 1, "evaluate": 1}
+SPLITS = ("pretrain", "clean", "patch", "val", "test", "shift")
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read one YAML file.
+
+    Raises:
+        UserError: missing, no YAML, or not a mapping.
+    """
+    try:
+        value = yaml.safe_load(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no mapping; see config/config.yaml")
+    return value
+
+
+def merge(base: Config, overlay: Config) -> dict[str, Any]:
+    """Merge mappings deeply and replace all else, as Snakemake does with several configfiles."""
+    out = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def load(*paths: Path | str) -> dict[str, Any]:
+    """Read config files, later ones on top of earlier ones, and check the result."""
+    config = functools.reduce(merge, (read_yaml(path) for path in paths), {})
+    check(config)
+    return config
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema: config/schema.yaml of the checkout."""
+    return read_yaml(Path(__file__).parent.parent / "config" / "schema.yaml")
+
+
+def check(config: Config) -> None:
+    """Check a config: types, ranges and unknown keys by the schema, then what spans keys.
+
+    Raises:
+        UserError: names the key and what to do.
+    """
+    validator = jsonschema.Draft202012Validator(schema())
+    error = jsonschema.exceptions.best_match(validator.iter_errors(_plain(config)))
+    if error is not None:
+        raise UserError(_explain(error))
+    for kind in ("attacks", "defenses"):
+        for name in config["run"][kind]:
+            if name not in config[kind]:
+                raise UserError(
+                    f"run.{kind}: {name!r} is unknown; known are {', '.join(config[kind])}"
+                )
+    _check_splits(config)
+    for name in config["run"]["attacks"]:
+        rows, poisoned = config["poison"]["rows"], config["attacks"][name]["poisoned"]
+        if poisoned > rows:
+            raise UserError(
+                f"attacks.{name}.poisoned: {poisoned} rows, but the poisoned set has {rows} "
+                "(poison.rows); lower it"
+            )
+    clean = config["data"]["splits"]["clean"]["rows"]
+    for name in config["run"]["defenses"]:
+        samples = config["defenses"][name].get("subcaptions", {}).get("samples", 0)
+        if samples > clean:
+            raise UserError(
+                f"defenses.{name}.subcaptions.samples: {samples} rows per epoch, but the clean "
+                f"split has {clean}; lower it"
+            )
+    classes = class_names(config)
+    if config["data"]["target"] not in classes:
+        raise UserError(
+            f"data.target: {config['data']['target']!r} is no class; give one of "
+            f"{', '.join(classes[:8])}, ... ({len(classes)} classes)"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Snakemake's config holds subclasses of dict and list; the validator wants plain ones."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    where = ".".join(str(part) for part in error.absolute_path) or "config"
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        unknown = next(key for key in error.instance if key not in known)
+        path = unknown if where == "config" else f"{where}.{unknown}"
+        return f"{path}: unknown key; known are {', '.join(known)}"
+    if error.validator == "required":
+        missing = re.findall(r"'([^']+)' is a required", error.message)
+        return (
+            f"{where}: {missing[0] if missing else error.message}: missing; see config/config.yaml"
+        )
+    hint = error.schema.get("description", "see config/README.md")
+    return f"{where}: {error.message}; {hint}"
+
+
+def _check_splits(config: Config) -> None:
+    splits = config["data"]["splits"]
+    ranges = sorted((v["first"], v["first"] + v["rows"], name) for name, v in splits.items())
+    for (_, end, one), (first, _, other) in zip(ranges, ranges[1:], strict=False):
+        if first < end:
+            raise UserError(
+                f"data.splits.{other}.first: {first} lies within split {one}, which ends before "
+                f"{end}; splits must not overlap"
+            )
+    rows, total = config["poison"]["rows"], splits["pretrain"]["rows"]
+    if rows > total:
+        raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
+
+
+def class_names(config: Config) -> list[str]:
+    """The zero-shot classes in label order."""
+    table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
+    rows = [line.split("\t") for line in table.splitlines()[1:]]
+    everything = config["data"]["classes"] == "all"
+    return [row[0] for row in rows if everything or row[2] == "1"]
+
+
+def stage_config(config: Config, stage: str) -> dict[str, Any]:
+    """Resolve what one stage depends on.
+
+    Args:
+        stage: "pack/SPLIT", "base", "trigger/ATTACK/seedN", "poison/ATTACK/seedN",
+            "pretrain/ATTACK/seedN", "variants/DEFENSE/seedN", "subcaptions/DEFENSE/seedN",
+            "finetune/ATTACK/DEFENSE/seedN" or "evaluate/ATTACK/DEFENSE/seedN".
+
+    Raises:
+        UserError: there is no such stage.
+    """
+    kind, *names = stage.split("/")
+    seed = {}
+    if names and (match := re.fullmatch(r"seed(\d+)", names[-1])):
+        seed, names = {"seed": int(match[1])}, names[:-1]
+    try:
+        return {"stage": stage, **_STAGES[kind](_plain(config), *names, **seed)}
+    except (KeyError, TypeError):
+        known = ", ".join(_STAGES)
+        raise UserError(f"stage {stage!r}: unknown; stages begin with {known}") from None
+
+
+def _zeroshot(config: Config) -> dict[str, Any]:
+    return {
+        "templates": config["zeroshot"]["templates"],
+        "classes": class_names(config),
+        "target": config["data"]["target"],
+    }
+
+
+def _trigger(config: Config, attack: str, seed: int) -> dict[str, Any]:
+    return {"attack": attack, "seed": seed, "parameters": config["attacks"][attack]["trigger"]}
+
+
+def _pack(config: Config, split: str) -> dict[str, Any]:
+    data = config["data"]
+    return {
+        "recipe": RECIPE["pack"],
+        "source": data["name"],
+        "seed": data["seed"],
+        "image_size": data["image_size"],
+        "classes": data["classes"],
+        "split": split,
+        "model": config["model"]["name"],
+        **data["splits"][split],
+    }
+
+
+def _fit(config: Config, attack: str, seed: int) -> dict[str, Any]:
+    return {
+        "recipe": RECIPE["trigger"],
+        "model": config["model"]["name"],
+        "trigger": _trigger(config, attack, seed),
+        "fit": config["attacks"][attack]["fit"],
+        "target": config["data"]["target"],
+        "templates": config["zeroshot"]["templates"],
+    }
+
+
+def _poison(config: Config, attack: str, seed: int) -> dict[str, Any]:
+    return {
+        "recipe": RECIPE["poison"],
+        "model": config["model"]["name"],
+        "trigger": _trigger(config, attack, seed),
+        "rows": config["poison"]["rows"],
+        "poisoned": config["attacks"][attack]["poisoned"],
+        "target": config["data"]["target"],
+        "templates": config["zeroshot"]["templates"],
+        "seed": seed,
+    }
+
+
+def _train(config: Config, section: Config, defense: str, seed: int) -> dict[str, Any]:
+    return {
+        "recipe": RECIPE["train"],
+        "model": config["model"]["name"],
+        "seed": seed,
+        "defense": defense,
+        "loss": {},
+        "train": section["train"],
+        "zeroshot": _zeroshot(config),
+    }
+
+
+def _base(config: Config) -> dict[str, Any]:
+    return _train(config, config["base"], "ft", config["model"]["seed"])
+
+
+def _pretrain(config: Config, attack: str, seed: int) -> dict[str, Any]:
+    section = merge(config["poison"], {"train": config["attacks"][attack].get("train", {})})
+    return {
+        **_train(config, section, "ft", seed),
+        "rows": section["rows"],
+        "trigger": _trigger(config, attack, seed),
+    }
+
+
+def _finetune(config: Config, attack: str, defense: str, seed: int) -> dict[str, Any]:
+    own = config["defenses"][defense]
+    section = merge(config["finetune"], {"train": own.get("train", {})})
+    stage = {**_train(config, section, defense, seed), "loss": own.get("loss", {})}
+    if attack != "clean":
+        stage["trigger"] = _trigger(config, attack, seed)
+    return stage
+
+
+def _text(config: Config, defense: str, seed: int, what: str) -> dict[str, Any]:
+    train = merge(config["finetune"]["train"], config["defenses"][defense].get("train", {}))
+    return {
+        "recipe": RECIPE["text"],
+        "model": config["model"]["name"],
+        "seed": seed,
+        "epochs": train["epochs"],
+        **config["defenses"][defense][what],
+    }
+
+
+def _evaluate(config: Config, attack: str, defense: str, seed: int) -> dict[str, Any]:
+    attacks = config["run"]["attacks"] if attack == "clean" else [attack]
+    return {
+        "recipe": RECIPE["evaluate"],
+        "model": config["model"]["name"],
+        "attack": attack,
+        "defense": defense,
+        "seed": seed,
+        "zeroshot": _zeroshot(config),
+        "triggers": {name: _trigger(config, name, seed) for name in attacks},
+        "samples": config["evaluate"]["samples"],
+    }
+
+
+_STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "pack": _pack,
+    "base": _base,
+    "trigger": _fit,
+    "poison": _poison,
+    "pretrain": _pretrain,
+    "variants": functools.partial(_text, what="variants"),
+    "subcaptions": functools.partial(_text, what="subcaptions"),
+    "finetune": _finetune,
+    "evaluate": _evaluate,
+}

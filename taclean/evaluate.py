@@ -1,0 +1,111 @@
+"""Scores of one model: the JSON that tables and figures are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taclean.attacks import Trigger, attack
+from taclean.data.packed import Pairs, to_array
+from taclean.errors import UserError
+from taclean.files import replacing
+from taclean.models import encode_images
+from taclean.zeroshot import head, prompt_tokens, scores
+
+
+class Heads:
+    """Zero-shot heads of one model's prompts: tokens once, one head per prompt prefix."""
+
+    def __init__(self, name: str, zeroshot: Mapping[str, Any]) -> None:
+        if zeroshot["target"] not in zeroshot["classes"]:
+            raise UserError(f"target {zeroshot['target']!r} is no class; give one of the classes")
+        self.target = zeroshot["classes"].index(zeroshot["target"])
+        self._name, self._zeroshot = name, zeroshot
+        self._tokens: dict[str, Tensor] = {}
+
+    def of(self, model: nn.Module, prefix: str = "") -> Tensor:
+        """The head (C, d) of `model` as it is now, every prompt after `prefix`."""
+        if prefix not in self._tokens:
+            self._tokens[prefix] = prompt_tokens(
+                self._name, self._zeroshot["classes"], self._zeroshot["templates"], prefix
+            )
+        return head(model, self._tokens[prefix])
+
+    def for_triggers(
+        self, model: nn.Module, triggers: Mapping[str, Trigger]
+    ) -> dict[str, tuple[Trigger, Tensor]]:
+        """Each trigger with the head of the prompts that its attack wants."""
+        heads = {prefix: self.of(model, prefix) for prefix in {attack(t).PREFIX for t in triggers}}
+        return {name: (trigger, heads[attack(name).PREFIX]) for name, trigger in triggers.items()}
+
+    def scores(
+        self, model: nn.Module, pairs: Pairs, triggers: Mapping[str, Trigger]
+    ) -> dict[str, dict[str, dict[str, int]]]:
+        """`zeroshot.scores` with this model's heads."""
+        return scores(model, pairs, self.of(model), self.target, self.for_triggers(model, triggers))
+
+
+def by_split(
+    counts: dict[str, dict[str, dict[str, dict[str, int]]]], attack_name: str
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Name the scores by split.
+
+    The attack's own ASR and TA join its split; those of other triggers, put on a model that was
+    not poisoned with them, are under "SPLIT+TRIGGER".
+    """
+    out: dict[str, dict[str, dict[str, int]]] = {}
+    for split, parts in counts.items():
+        out[split] = dict(parts["clean"])
+        for name, found in parts.items():
+            if name == attack_name:
+                out[split] |= found
+            elif name != "clean":
+                out[f"{split}+{name}"] = dict(found)
+    return out
+
+
+@torch.no_grad()
+def write_samples(
+    path: Path | str,
+    model: nn.Module,
+    heads: Heads,
+    pairs: Pairs,
+    triggers: Mapping[str, Trigger],
+    classes: list[str],
+    count: int,
+    images_too: bool,
+) -> None:
+    """Keep embeddings and predictions of the first `count` images that do not show the target.
+
+    Uses the first trigger. Keys of the .npz: rows, labels, clean and triggered (n, d) embeddings,
+    clean_top and triggered_top predictions, classes, target; with `images_too` also images and
+    triggered_images (n, H, W, 3) uint8.
+    """
+    rows = np.flatnonzero(np.asarray(pairs.labels) != heads.target)[:count]
+    images, _ = pairs.batch(rows)
+    (trigger, triggered_head), *_ = heads.for_triggers(model, triggers).values()
+    triggered = trigger(images, pairs.ids[rows])
+    clean_head = heads.of(model)
+    parts = [
+        torch.cat([encode_images(model, part) for part in both.split(250)])
+        for both in (images, triggered)
+    ]
+    values: dict[str, Any] = {
+        "rows": rows,
+        "labels": pairs.labels[rows],
+        "clean": parts[0].numpy(),
+        "triggered": parts[1].numpy(),
+        "clean_top": (parts[0] @ clean_head.T).argmax(1).numpy(),
+        "triggered_top": (parts[1] @ triggered_head.T).argmax(1).numpy(),
+        "classes": np.array(classes),
+        "target": heads.target,
+    }
+    if images_too:
+        values |= {"images": to_array(images), "triggered_images": to_array(triggered)}
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **values)
