@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", "trained weights (safetensors)")
     add("--history", "CSV with loss and val scores per epoch")
 
-    add = command(_variants, "variants/DEFENSE/seedN")
+    add = command(_variants, "variants/seedN")
     add("--data", "folder of the clean split")
     add("--out", "EDA variants (.npy)")
 
@@ -111,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--samples", "embeddings and predictions for the figures (.npz)", default=None)
 
     add = command(_gate)
-    add("--scores", "scores of the poisoned model")
+    add("--attack", "the attack's name")
+    add("--history", "history of the poisoned pre-training")
     add("--threshold", "least ASR@1 in percent; 0 lets everything pass", type=float, default=90.0)
     add("--out", "JSON that says the attack took")
     return parser
@@ -394,15 +395,19 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _gate(options: argparse.Namespace) -> None:
     """Stop where a poisoning did not take, before any defence is paid for."""
-    scores = read_json(options.scores)
-    found = scores["splits"]["test"]
-    asr, ca = (100 * found[key]["hits"] / found[key]["n"] for key in ("ASR@1", "CA@1"))
-    name = scores["attack"]
+    try:
+        with Path(options.history).open(newline="", encoding="utf-8") as file:
+            last = list(csv.DictReader(file))[-1]
+        asr, ca = (float(last[key]) for key in ("ASR@1", "CA@1"))
+    except FileNotFoundError:
+        raise UserError(f"{options.history}: no such file; run the pretrain stage") from None
+    except (IndexError, KeyError, ValueError):
+        raise UserError(f"{options.history}: no history of a poisoned run") from None
+    name, numbers = options.attack, f"ASR@1 {asr:.1f} %, CA@1 {ca:.1f} % on val"
     if asr < options.threshold:
         raise UserError(
-            f"attack {name!r}, seed {scores['seed']}, did not take: ASR@1 {asr:.1f} % "
-            f"(CA@1 {ca:.1f} %), below attacks.{name}.gate = {options.threshold:g}; poison more "
-            "rows, train longer, or set the gate to 0"
+            f"attack {name!r} did not take: {numbers}, below attacks.{name}.gate = "
+            f"{options.threshold:g}; poison more rows, train longer, or set the gate to 0"
         )
     write_json(options.out, {"attack": name, "asr": asr, "ca": ca, "gate": options.threshold})
-    print(f"gate: {name} took, ASR@1 {asr:.1f} %, CA@1 {ca:.1f} %")
+    print(f"gate: {name} took, {numbers}")

@@ -8,6 +8,7 @@ parameter reruns exactly the stages it matters to.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -133,7 +134,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
 def _check_splits(config: Config) -> None:
     splits = config["data"]["splits"]
     ranges = sorted((v["first"], v["first"] + v["rows"], name) for name, v in splits.items())
-    for (_, end, one), (first, _, other) in zip(ranges, ranges[1:], strict=False):
+    for (_, end, one), (first, _, other) in itertools.pairwise(ranges):
         if first < end:
             raise UserError(
                 f"data.splits.{other}.first: {first} lies within split {one}, which ends before "
@@ -157,7 +158,7 @@ def stage_config(config: Config, stage: str) -> dict[str, Any]:
 
     Args:
         stage: "pack/SPLIT", "base", "trigger/ATTACK/seedN", "poison/ATTACK/seedN",
-            "pretrain/ATTACK/seedN", "variants/DEFENSE/seedN", "subcaptions/DEFENSE/seedN",
+            "pretrain/ATTACK/seedN", "variants/seedN", "subcaptions/DEFENSE/seedN",
             "finetune/ATTACK/DEFENSE/seedN" or "evaluate/ATTACK/DEFENSE/seedN".
 
     Raises:
@@ -258,15 +259,22 @@ def _finetune(config: Config, attack: str, defense: str, seed: int) -> dict[str,
     return stage
 
 
-def _text(config: Config, defense: str, seed: int, what: str) -> dict[str, Any]:
-    train = merge(config["finetune"]["train"], config["defenses"][defense].get("train", {}))
-    return {
-        "recipe": RECIPE["text"],
-        "model": config["model"]["name"],
-        "seed": seed,
-        "epochs": train["epochs"],
-        **config["defenses"][defense][what],
-    }
+def _epochs(config: Config, defense: str) -> int:
+    return merge(config["finetune"], config["defenses"][defense])["train"]["epochs"]
+
+
+def _text(config: Config, seed: int) -> dict[str, Any]:
+    return {"recipe": RECIPE["text"], "model": config["model"]["name"], "seed": seed}
+
+
+def _variants(config: Config, seed: int) -> dict[str, Any]:
+    epochs = max(_epochs(config, defense) for defense in config["defenses"])
+    return {**_text(config, seed), "epochs": epochs, **config["text"]}
+
+
+def _subcaptions(config: Config, defense: str, seed: int) -> dict[str, Any]:
+    epochs = _epochs(config, defense)
+    return {**_text(config, seed), "epochs": epochs, **config["defenses"][defense]["subcaptions"]}
 
 
 def _evaluate(config: Config, attack: str, defense: str, seed: int) -> dict[str, Any]:
@@ -289,8 +297,8 @@ _STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "trigger": _fit,
     "poison": _poison,
     "pretrain": _pretrain,
-    "variants": functools.partial(_text, what="variants"),
-    "subcaptions": functools.partial(_text, what="subcaptions"),
+    "variants": _variants,
+    "subcaptions": _subcaptions,
     "finetune": _finetune,
     "evaluate": _evaluate,
 }

@@ -209,9 +209,10 @@ def train(
             now = time.time()
             if now - told > 10:
                 speed = (step - first) / (now - started)
+                left = (steps - step) / speed
                 say(
                     f"{label}: epoch {epoch + 1}/{settings.epochs}, step {step}/{steps}, "
-                    f"{speed * settings.batch:.0f} pairs/s, about {(steps - step) / speed:.0f} s left"
+                    f"{speed * settings.batch:.0f} pairs/s, about {left:.0f} s left"
                 )
                 told = now
             if step % per_epoch == 0:

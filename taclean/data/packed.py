@@ -1,8 +1,8 @@
 """Packed pairs: pixels, tokens and captions of one split, memory-mapped.
 
 A split is a folder with `images.npy` (N, H, W, 3) uint8 RGB, `tokens.npy` (N, 77) uint16,
-`captions.txt` (one caption a line), `labels.npy` (N,) int64 (-1: no class) and `ids.npy` (N,) int64,
-the ids of the rows in their source, by which an overlap of two splits is found.
+`captions.txt` (one caption a line), `labels.npy` (N,) int64 (-1: no class) and `ids.npy` (N,)
+int64, the ids of the rows in their source, by which an overlap of two splits is found.
 """
 
 from __future__ import annotations

@@ -1,0 +1,151 @@
+"""Checks of the config, and the functions that name a rule's inputs."""
+
+import json
+
+from snakemake.exceptions import WorkflowError
+
+from taclean import config as configs
+from taclean.errors import UserError
+
+try:
+    configs.check(config)
+except UserError as error:
+    raise WorkflowError(f"config: {error}") from None
+
+DATA = f"data/{config['data']['name']}"
+RUNS = "results/runs"
+FIGURES = "results/figures"
+SEEDS = config["run"]["seeds"]
+ATTACKS = ["clean", *config["run"]["attacks"]]
+DEFENSES = ["none", *config["run"]["defenses"]]
+PACKED = ["images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy"]
+
+
+wildcard_constraints:
+    attack="[a-z0-9_]+",
+    defense="[a-z0-9_]+",
+    split="|".join(configs.SPLITS),
+    seed=r"\d+",
+    stage=".+",
+
+
+def stage_json(wildcards):
+    """The stage's config as text: a changed parameter changes it, and nothing else does."""
+    return json.dumps(configs.stage_config(config, wildcards.stage))
+
+
+def split_of(name):
+    """The files of a packed split."""
+    return [f"{DATA}/{name}/{file}" for file in PACKED]
+
+
+def fitted_of(attacks, seed):
+    """The fitted triggers of those attacks that have one."""
+    return [
+        f"{RUNS}/{attack}/trigger/seed{seed}.safetensors"
+        for attack in attacks
+        if "fit" in config["attacks"].get(attack, {})
+    ]
+
+
+def fitted(wildcards):
+    """The fitted trigger of the run's attack, if it has one; of all attacks on the clean model."""
+    clean = wildcards.attack == "clean"
+    return fitted_of(config["run"]["attacks"] if clean else [wildcards.attack], wildcards.seed)
+
+
+def fitted_option(wildcards, input):
+    """--trigger FILE, if there is one."""
+    return f"--trigger {input.trigger}" if input.trigger else ""
+
+
+def fitted_pairs(wildcards, input):
+    """ATTACK=FILE for `taclean evaluate --triggers`."""
+    return [f"{path.split('/')[-3]}={path}" for path in input.triggers]
+
+
+def model_of(attack, defense, seed):
+    """The weights of a run; the clean model is the base model, whatever the seed."""
+    if (attack, defense) == ("clean", "none"):
+        return "results/base/model.safetensors"
+    return f"{RUNS}/{attack}/{defense}/seed{seed}/model.safetensors"
+
+
+def model(wildcards):
+    """The weights that a run's scores are of."""
+    return model_of(wildcards.attack, wildcards.defense, wildcards.seed)
+
+
+def victim(wildcards):
+    """The weights that a defence starts from."""
+    return model_of(wildcards.attack, "none", wildcards.seed)
+
+
+def gate(wildcards):
+    """The proof that the attack took, before a defence is paid for."""
+    clean = wildcards.attack == "clean"
+    return [] if clean else f"{RUNS}/{wildcards.attack}/gate/seed{wildcards.seed}.json"
+
+
+def manifest(wildcards):
+    """The poison manifest that the clean split must not overlap with."""
+    clean = wildcards.attack == "clean"
+    return [] if clean else f"{RUNS}/{wildcards.attack}/poison/seed{wildcards.seed}/manifest.csv"
+
+
+def texts(wildcards):
+    """The text artifacts that the defence needs, as a mapping of inputs."""
+    seed, defense = wildcards.seed, wildcards.defense
+    needs = {}
+    if config["defenses"][defense].get("loss"):
+        needs["variants"] = f"data/text/seed{seed}/variants.npy"
+    if "subcaptions" in config["defenses"][defense]:
+        needs["subcaptions"] = f"data/text/seed{seed}/{defense}/rows.npy"
+    return needs
+
+
+def finetune_options(wildcards, input):
+    """The command-line options for a defence's optional inputs."""
+    options = [fitted_option(wildcards, input)]
+    if manifest(wildcards):
+        options.append(f"--manifest {input.manifest}")
+    if "variants" in input.keys():
+        options.append(f"--variants {input.variants}")
+    if "subcaptions" in input.keys():
+        options.append(f"--subcaptions {os.path.dirname(input.subcaptions)}")
+    return " ".join(options)
+
+
+def runs(defenses=DEFENSES, attacks=ATTACKS, seeds=SEEDS):
+    """All runs as mappings, in the order of the table."""
+    return [
+        {"attack": attack, "defense": defense, "seed": seed}
+        for attack in attacks
+        for defense in defenses
+        for seed in seeds
+    ]
+
+
+def files_of(some_runs, file):
+    """One file of each run."""
+    return [f"{RUNS}/{r['attack']}/{r['defense']}/seed{r['seed']}/{file}" for r in some_runs]
+
+
+def all_scores():
+    """The scores of every run."""
+    return files_of(runs(), "scores.json")
+
+
+def figure(name):
+    """A figure as PDF and PNG."""
+    return multiext(f"{FIGURES}/{name}", ".pdf", ".png")
+
+
+def all_figures():
+    """Every figure that the selected attacks and defences can fill."""
+    names = ["asr_ca", "tradeoff", "triggers", "embeddings", "recovered"]
+    if DEFENSES[1:]:
+        names.append("curves")
+    if "taclean" in DEFENSES:
+        names.append("subcaptions")
+    return [file for name in names for file in figure(name)]

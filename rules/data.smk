@@ -1,0 +1,80 @@
+"""Stage configs, packed splits and the text work that all attacks share."""
+
+
+rule stage_config:
+    output:
+        "results/configs/{stage}.json",
+    log:
+        "logs/configs/{stage}.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        config=stage_json,
+    script:
+        "../workflow_scripts/stage_config.py"
+
+
+rule pack:
+    input:
+        config="results/configs/pack/{split}.json",
+    output:
+        expand("{data}/{{split}}/{file}", data=DATA, file=PACKED),
+    log:
+        "logs/pack/{split}.log",
+    benchmark:
+        "results/benchmarks/pack/{split}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    threads: 2
+    params:
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python -m taclean pack --config {input.config} --workers {threads} --out {params.folder}"
+        " 2>&1 | tee {log}"
+
+
+rule variants:
+    input:
+        config="results/configs/variants/seed{seed}.json",
+        data=split_of("clean"),
+    output:
+        "data/text/seed{seed}/variants.npy",
+    log:
+        "logs/variants/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/variants/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        data=f"{DATA}/clean",
+    shell:
+        "python -m taclean variants --config {input.config} --data {params.data} --out {output}"
+        " 2>&1 | tee {log}"
+
+
+rule subcaptions:
+    input:
+        config="results/configs/subcaptions/{defense}/seed{seed}.json",
+        data=split_of("clean"),
+    output:
+        multiext(
+            "data/text/seed{seed}/{defense}/",
+            "rows.npy",
+            "positives.npy",
+            "negatives.npy",
+            "subcaptions.csv",
+            "account.json",
+        ),
+    log:
+        "logs/subcaptions/{defense}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/subcaptions/{defense}/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        data=f"{DATA}/clean",
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python -m taclean subcaptions --config {input.config} --data {params.data}"
+        " --out {params.folder} 2>&1 | tee {log}"

@@ -1,0 +1,40 @@
+"""Scores of every run, and the table that all else is made from."""
+
+
+rule evaluate:
+    input:
+        config="results/configs/evaluate/{attack}/{defense}/seed{seed}.json",
+        model=model,
+        triggers=fitted,
+        splits=[split_of(name) for name in config["evaluate"]["splits"]],
+    output:
+        scores=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/scores.json",
+        samples=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/samples.npz",
+    log:
+        "logs/evaluate/{attack}/{defense}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/evaluate/{attack}/{defense}/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        splits=[f"{DATA}/{name}" for name in config["evaluate"]["splits"]],
+        triggers=fitted_pairs,
+    shell:
+        "python -m taclean evaluate --config {input.config} --model {input.model}"
+        " --splits {params.splits} --triggers {params.triggers}"
+        " --out {output.scores} --samples {output.samples} 2>&1 | tee {log}"
+
+
+rule table:
+    input:
+        scores=all_scores(),
+        script=workflow.source_path("../workflow_scripts/table.py"),
+    output:
+        report("results/table.csv", caption="report/table.rst", category="Tables"),
+    log:
+        "logs/table.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    script:
+        "../workflow_scripts/table.py"

@@ -1,0 +1,156 @@
+"""Triggers, poison, and all that trains: the base model, poisoned models and defences.
+
+Checkpoints live in checkpoints/, which is no output of any rule: a killed run goes on from there.
+"""
+
+
+rule base:
+    input:
+        config="results/configs/base.json",
+        data=split_of("pretrain"),
+        val=split_of("val"),
+    output:
+        model="results/base/model.safetensors",
+        history="results/base/history.csv",
+    log:
+        "logs/base.log",
+    benchmark:
+        "results/benchmarks/base.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    threads: 2
+    params:
+        data=f"{DATA}/pretrain",
+        val=f"{DATA}/val",
+    shell:
+        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        " --checkpoints checkpoints/base --out {output.model} --history {output.history}"
+        " 2>&1 | tee {log}"
+
+
+rule trigger:
+    input:
+        config="results/configs/trigger/{attack}/seed{seed}.json",
+        model="results/base/model.safetensors",
+        images=split_of("patch"),
+        pretrain=split_of("pretrain"),
+    output:
+        trigger=f"{RUNS}/{{attack}}/trigger/seed{{seed}}.safetensors",
+        report=f"{RUNS}/{{attack}}/trigger/seed{{seed}}.json",
+    log:
+        "logs/trigger/{attack}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/trigger/{attack}/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        images=f"{DATA}/patch",
+        pretrain=f"{DATA}/pretrain",
+    shell:
+        "python -m taclean trigger --config {input.config} --model {input.model}"
+        " --images {params.images} --pretrain {params.pretrain}"
+        " --out {output.trigger} --report {output.report} 2>&1 | tee {log}"
+
+
+rule poison:
+    input:
+        config="results/configs/poison/{attack}/seed{seed}.json",
+        data=split_of("pretrain"),
+        trigger=fitted,
+    output:
+        multiext(
+            f"{RUNS}/{{attack}}/poison/seed{{seed}}/", "manifest.csv", "images.npy", "tokens.npy"
+        ),
+    log:
+        "logs/poison/{attack}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/poison/{attack}/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        data=f"{DATA}/pretrain",
+        trigger=fitted_option,
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+    shell:
+        "python -m taclean poison --config {input.config} --data {params.data} {params.trigger}"
+        " --out {params.folder} 2>&1 | tee {log}"
+
+
+rule pretrain:
+    input:
+        config="results/configs/pretrain/{attack}/seed{seed}.json",
+        model="results/base/model.safetensors",
+        data=split_of("pretrain"),
+        val=split_of("val"),
+        poison=rules.poison.output,
+        trigger=fitted,
+    output:
+        model=f"{RUNS}/{{attack}}/none/seed{{seed}}/model.safetensors",
+        history=f"{RUNS}/{{attack}}/none/seed{{seed}}/history.csv",
+    log:
+        "logs/pretrain/{attack}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/pretrain/{attack}/seed{seed}.tsv"
+    priority: 10
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        data=f"{DATA}/pretrain",
+        val=f"{DATA}/val",
+        trigger=fitted_option,
+        poison=lambda wildcards, input: os.path.dirname(input.poison[0]),
+    shell:
+        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        " --model {input.model} --poison {params.poison} {params.trigger}"
+        " --checkpoints checkpoints/pretrain/{wildcards.attack}/seed{wildcards.seed}"
+        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
+
+
+rule gate:
+    input:
+        history=f"{RUNS}/{{attack}}/none/seed{{seed}}/history.csv",
+    output:
+        f"{RUNS}/{{attack}}/gate/seed{{seed}}.json",
+    log:
+        "logs/gate/{attack}/seed{seed}.log",
+    priority: 10
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        threshold=lookup("attacks/{attack}/gate", within=config),
+    shell:
+        "python -m taclean gate --attack {wildcards.attack} --history {input.history}"
+        " --threshold {params.threshold} --out {output} 2>&1 | tee {log}"
+
+
+rule finetune:
+    input:
+        unpack(texts),
+        config="results/configs/finetune/{attack}/{defense}/seed{seed}.json",
+        model=victim,
+        gate=gate,
+        manifest=manifest,
+        data=split_of("clean"),
+        val=split_of("val"),
+        trigger=fitted,
+    output:
+        model=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/model.safetensors",
+        history=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/history.csv",
+    log:
+        "logs/finetune/{attack}/{defense}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/finetune/{attack}/{defense}/seed{seed}.tsv"
+    wildcard_constraints:
+        defense="(?!none|trigger|poison|gate)[a-z0-9_]+",
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        data=f"{DATA}/clean",
+        val=f"{DATA}/val",
+        options=finetune_options,
+    shell:
+        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        " --model {input.model} {params.options}"
+        " --checkpoints checkpoints/finetune/{wildcards.attack}/{wildcards.defense}/seed{wildcards.seed}"
+        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
