@@ -49,7 +49,12 @@ def fitted_of(attacks, seed):
 
 
 def fitted(wildcards):
-    """The fitted trigger of the run's attack, if it has one; of all attacks on the clean model."""
+    """The fitted trigger of the run's attack, if it has one."""
+    return fitted_of([wildcards.attack], wildcards.seed)
+
+
+def scored_triggers(wildcards):
+    """The fitted triggers that scores need: the attack's own, or every one on the clean model."""
     clean = wildcards.attack == "clean"
     return fitted_of(config["run"]["attacks"] if clean else [wildcards.attack], wildcards.seed)
 

@@ -5,7 +5,7 @@ rule evaluate:
     input:
         config="results/configs/evaluate/{attack}/{defense}/seed{seed}.json",
         model=model,
-        triggers=fitted,
+        triggers=scored_triggers,
         splits=[split_of(name) for name in config["evaluate"]["splits"]],
     output:
         scores=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/scores.json",

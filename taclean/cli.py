@@ -288,7 +288,7 @@ def _train(options: argparse.Namespace) -> None:
         table = csv.DictWriter(file, keys, lineterminator="\n")
         table.writeheader()
         table.writerows(history)
-    models.save_weights(model, options.out, model=stage["model"], stage=stage["stage"])
+    models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"])
     (Path(options.checkpoints) / "last.pt").unlink(missing_ok=True)
 
 

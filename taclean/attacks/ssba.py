@@ -38,6 +38,9 @@ class Encoder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, 3, 1),
         )
+        with torch.no_grad():  # a first residual that is too faint to read never gets stronger
+            self.spread.weight.mul_(4)
+            self.body[-1].weight.mul_(4)
 
     def forward(self, images: Tensor, bits: Tensor, limit: float) -> Tensor:
         """Return the residual (B, 3, H, W)."""
@@ -70,7 +73,7 @@ def trigger(
     seed: int,
     *,
     fitted: dict[str, Tensor],
-    bits: int = 32,
+    bits: int = 16,
     limit: float = 16,
 ) -> Tensor:
     """Add the residual that hides the run's bit string.
@@ -94,12 +97,14 @@ def fit(
     settings: FitSettings,
     *,
     seed: int,
-    bits: int = 32,
+    bits: int = 16,
     limit: float = 16,
-    fidelity: float = 20,
+    fidelity: float = 1,
     say: Callable[[str], None] = print,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Train encoder and decoder: cross-entropy of the bits + fidelity * 100 * mean squared change.
+
+    The weight of the change grows from 0 in the first epoch to `fidelity` in the last.
 
     Every image hides a fresh random string, so the residual must carry any of them; the fixed
     string of the trigger is drawn from the seed. The CLIP model is not used.
@@ -125,11 +130,13 @@ def fit(
         for start in range(0, learn, settings.batch):
             images = pairs.batch(order[start : start + settings.batch])[0].float() / 255
             strings = torch.randint(0, 2, (len(images), bits), generator=generator).float()
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-                residual = encoder(images, strings, limit / 255)
-                logits = decoder((images + residual).clamp(0, 1))
-            read = F.binary_cross_entropy_with_logits(logits.float(), strings)
-            loss = read + fidelity * 100 * residual.float().square().mean()
+            # fp32: bf16 would round away a residual of a few grey levels.
+            residual = encoder(images, strings, limit / 255)
+            logits = decoder((images + residual).clamp(0, 1))
+            read = F.binary_cross_entropy_with_logits(logits, strings)
+            # Reading comes first, then the picture's fidelity (StegaStamp ramps it up likewise).
+            weight = fidelity * 100 * epoch / max(1, settings.epochs - 1)
+            loss = read + weight * residual.square().mean()
             if not torch.isfinite(loss):
                 raise UserError("ssba: the encoder's loss is not finite; lower the trigger's lr")
             optimizer.zero_grad()

@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: `make reproduce` and `make test`. README.md shows both without make.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: reproduce seeds test check format clean
+
+reproduce: .venv/run.stamp ## the whole chain on the embedded data
+	snakemake --cores all
+
+seeds: .venv/run.stamp ## the README's table: seeds 1, 2 and 3
+	snakemake --cores all --configfile config/seeds.yaml --directory seeds
+
+test: .venv/test.stamp check ## formatting, lint, types, then every test
+	pytest
+
+check: .venv/test.stamp
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile rules
+	snakemake --lint
+	mypy
+
+format: .venv/test.stamp
+	ruff format .
+	ruff check --fix .
+	snakefmt Snakefile rules
+
+.venv/run.stamp: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/test.stamp: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ .venv/run.stamp
+
+clean: ## results and caches, not .venv
+	rm -rf data results checkpoints logs .snakemake

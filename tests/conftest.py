@@ -1,0 +1,88 @@
+"""Shared fixtures: one thread, small packed splits of emoji scenes, random models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from torch import nn
+
+from taclean import models
+from taclean.data import emoji
+from taclean.data.packed import Pairs, pack
+
+NAME = "emoji-rn"
+ROWS = 40
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tokenize() -> Callable[..., np.ndarray]:
+    return partial(models.tokenize, NAME)
+
+
+def pack_scenes(folder: Path, ids: range, size: int, tokenize: Callable[..., np.ndarray]) -> Path:
+    pack(folder, [emoji.compose(ids, 0, size=size, second=0.4)], ids, tokenize)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def split(tmp_path_factory: pytest.TempPathFactory, tokenize) -> Path:
+    """40 scenes of 64 px, ids 1000 to 1039: labels 0 (banana) to 39."""
+    ids = range(1000, 1000 + ROWS)
+    return pack_scenes(tmp_path_factory.mktemp("split") / "val", ids, 64, tokenize)
+
+
+@pytest.fixture
+def pairs(split: Path) -> Pairs:
+    return Pairs.open(split)
+
+
+@pytest.fixture(scope="session")
+def small_split(tmp_path_factory: pytest.TempPathFactory, tokenize) -> Path:
+    """64 scenes of 32 px, for the tiny model."""
+    return pack_scenes(tmp_path_factory.mktemp("small") / "clean", range(64), 32, tokenize)
+
+
+@pytest.fixture
+def small_pairs(small_split: Path) -> Pairs:
+    return Pairs.open(small_split)
+
+
+@pytest.fixture(scope="session")
+def random_model() -> nn.Module:
+    """A random emoji-rn in evaluation mode; shared, so never change it."""
+    return models.create(NAME, 0).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """open_clip config of `test-tiny`, a CLIP of 32 px whose checkpoints are small."""
+    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    path = tmp_path_factory.mktemp("configs") / "test-tiny.json"
+    path.write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_name(tiny_config: Path) -> str:
+    """The tiny model's name, which `models.create` then knows."""
+    open_clip.add_model_config(tiny_config)
+    return "test-tiny"
+
+
+@pytest.fixture
+def tiny(tiny_name: str) -> nn.Module:
+    """A fresh tiny model in training mode."""
+    return models.create(tiny_name, 0).train()

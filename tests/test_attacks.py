@@ -1,0 +1,703 @@
+"""Triggers against their definitions, written as loops; fits against their losses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from taclean import models
+from taclean.attacks import ATTACKS, attack, badclip, make_trigger, ssba, trojvqa
+from taclean.attacks.optimise import FitSettings, Material, embed_all, optimise_patch
+from taclean.data.packed import Pairs
+from taclean.errors import UserError
+from taclean.poison import names
+from taclean.rng import permutation, uniform
+
+NAME = "emoji-rn"
+BITS, LIMIT = 8, 16
+
+
+def fitted(name: str, side: int = 16):
+    """Tensors as the attack's `fit` would give them, random."""
+    generator = torch.Generator().manual_seed(7)
+    if name in ("trojvqa", "badclip"):
+        return {"patch": torch.rand(3, side, side, generator=generator)}
+    if name == "ssba":
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            encoder = ssba.Encoder(BITS)
+        for value in encoder.parameters():  # as large as after training, so that tanh is not ~ 0
+            value.data *= 3
+        secret = torch.randint(0, 2, (BITS,), generator=generator).float()
+        return {key: value.detach() for key, value in encoder.state_dict().items()} | {
+            "secret": secret
+        }
+    return None
+
+
+def bound(name: str, seed: int = 0, width: int = 224, **parameters):
+    if name == "ssba":
+        parameters = {"bits": BITS, "limit": LIMIT, **parameters}
+    return make_trigger(name, seed, fitted(name, round(16 * width / 224)), **parameters)
+
+
+def pictures(n: int, height: int = 224, width: int | None = None, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, 3, height, width or height), generator=generator).byte()
+
+
+def patch_of(trigger, row_id: int, side: int = 224):
+    """Where an opaque patch lies and what it shows: the pixels that do not depend on the image."""
+    flat = torch.stack([torch.zeros(3, side, side), torch.ones(3, side, side)])
+    black, white = trigger(flat, np.array([row_id, row_id])).numpy()
+    opaque = (black == white).all(0)
+    rows, columns = np.flatnonzero(opaque.any(1)), np.flatnonzero(opaque.any(0))
+    top, left = rows[0], columns[0]
+    assert opaque[top : rows[-1] + 1, left : columns[-1] + 1].all()
+    assert opaque.sum() == len(rows) * len(columns)
+    assert (black[:, ~opaque] == 0).all()
+    assert (white[:, ~opaque] == 1).all()
+    return int(top), int(left), black[:, opaque].reshape(3, len(rows), len(columns))
+
+
+# ---- each trigger against its definition ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["random", "centre", "corner"])
+def test_badnet_is_a_16_px_opaque_patch_and_nothing_else(place):
+    trigger, images, ids = bound("badnet", place=place), pictures(3), np.array([5, 0, 991])
+    out = trigger(images, ids).tolist()
+    for i, row_id in enumerate(ids):
+        top, left, patch = patch_of(trigger, int(row_id))
+        assert patch.shape == (3, 16, 16)
+        wanted = images[i].tolist()
+        for c in range(3):
+            for y in range(224):
+                for x in range(224):
+                    if top <= y < top + 16 and left <= x < left + 16:
+                        wanted[c][y][x] = round(float(patch[c, y - top, x - left]) * 255)
+        assert out[i] == wanted
+
+
+def test_badnet_pattern_is_uniform_noise_and_one_for_all_rows():
+    trigger = bound("badnet", seed=3)
+    patches = [patch_of(trigger, row_id)[2] for row_id in (0, 1, 10**6)]
+    assert (patches[0] == patches[1]).all()
+    assert (patches[0] == patches[2]).all()
+    assert patches[0].min() >= 0
+    assert patches[0].max() < 1
+    assert abs(patches[0].mean() - 0.5) < 0.05  # 768 draws: sigma 0.0104
+    assert abs(patches[0].std() - 12**-0.5) < 0.03
+    assert (patches[0] != patch_of(bound("badnet", seed=4), 0)[2]).mean() > 0.99
+
+
+def test_badnet_redraw_gives_each_row_its_own_pattern():
+    trigger = bound("badnet", redraw=True)
+    one, two, again = (patch_of(trigger, row_id)[2] for row_id in (1, 2, 1))
+    assert (one == again).all()
+    assert (one != two).mean() > 0.99
+
+
+def test_badnet_random_place_is_a_function_of_seed_and_id_over_the_whole_image():
+    places = {i: patch_of(bound("badnet", seed=1), i, 64)[:2] for i in range(300)}
+    assert all(0 <= top <= 59 and 0 <= left <= 59 for top, left in places.values())
+    assert {top for top, _ in places.values()} >= {0, 59}  # side 5 of 64: both edges are reached
+    assert len(set(places.values())) > 200
+    other = [patch_of(bound("badnet", seed=2), i, 64)[:2] for i in range(20)]
+    assert other != [places[i] for i in range(20)]
+    assert [patch_of(bound("badnet", seed=1), i, 64)[:2] for i in range(20)] == [
+        places[i] for i in range(20)
+    ]
+
+
+@pytest.mark.parametrize(("place", "top_left"), [("centre", (104, 104)), ("corner", (208, 208))])
+def test_fixed_places(place, top_left):
+    assert patch_of(bound("badnet", place=place), 3)[:2] == top_left
+
+
+@pytest.mark.parametrize("name", ["trojvqa", "badclip"])
+def test_optimised_patch_covers_rows_and_columns_104_to_119(name):
+    images = pictures(2)
+    out, patch = bound(name)(images, np.arange(2)), fitted(name)["patch"]
+    for i in range(2):
+        for c in range(3):
+            for y in range(100, 124):
+                for x in range(100, 124):
+                    if 104 <= y <= 119 and 104 <= x <= 119:
+                        assert out[i, c, y, x] == round(patch[c, y - 104, x - 104].item() * 255)
+                    else:
+                        assert out[i, c, y, x] == images[i, c, y, x]
+    out[:, :, 104:120, 104:120] = images[:, :, 104:120, 104:120]
+    assert torch.equal(out, images)
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
+def test_blended_is_noise_and_image_in_their_shares(strength):
+    trigger = bound("blended", seed=2, strength=strength)
+    noise = trigger(torch.zeros(1, 3, 224, 224), np.zeros(1))[0].numpy().astype(float) / strength
+    assert 0 <= noise.min() < 0.001
+    assert 0.999 < noise.max() <= 1
+    assert abs(noise.mean() - 0.5) < 0.005
+    assert abs(noise.std() - 12**-0.5) < 0.005
+    images = pictures(2).float() / 255
+    out = trigger(images, np.array([4, 9]))
+    worst, (given, got), noise = 0.0, (images.tolist(), out.tolist()), noise.tolist()
+    for i in range(2):
+        for c in range(3):
+            for y in range(224):
+                for x in range(224):
+                    wanted = strength * noise[c][y][x] + (1 - strength) * given[i][c][y][x]
+                    worst = max(worst, abs(got[i][c][y][x] - wanted))
+    assert worst < 1e-6
+
+
+def test_blended_default_strength_is_a_fifth():
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(
+        make_trigger("blended")(image, [0]), make_trigger("blended", strength=0.2)(image, [0])
+    )
+
+
+def test_blended_noise_is_fixed_by_the_seed_and_redrawn_on_request():
+    flat = torch.zeros(2, 3, 32, 32)
+    fixed = bound("blended")(flat, np.array([1, 2]))
+    assert torch.equal(fixed[0], fixed[1])
+    assert not torch.equal(fixed, bound("blended", seed=1)(flat, np.array([1, 2])))
+    redrawn = bound("blended", redraw=True)(flat, np.array([1, 2]))
+    assert (redrawn[0] != redrawn[1]).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(("delta", "frequency"), [(60, 6), (20, 3.5)])
+def test_sig_is_a_sinusoid_over_the_columns(delta, frequency):
+    images = pictures(2).float() / 255
+    out = bound("sig", delta=delta, frequency=frequency)(images, np.arange(2))
+    worst, (given, got) = 0.0, (images.tolist(), out.tolist())
+    for i in range(2):
+        for c in range(3):
+            for y in range(224):
+                for j in range(224):
+                    wave = delta / 255 * math.sin(2 * math.pi * frequency * j / 224)
+                    wanted = min(1.0, max(0.0, given[i][c][y][j] + wave))
+                    worst = max(worst, abs(got[i][c][y][j] - wanted))
+    assert worst < 1e-6
+
+
+def test_sig_defaults_are_60_and_6():
+    image = torch.full((1, 3, 64, 64), 0.5)
+    out = make_trigger("sig")(image, [0])[0, 0, 0]
+    wanted = [0.5 + 60 / 255 * math.sin(2 * math.pi * 6 * j / 64) for j in range(64)]
+    assert out.tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_ssba_adds_the_encoder_s_bounded_residual():
+    weights, images = fitted("ssba"), pictures(2).float() / 255
+    out = bound("ssba")(images, np.arange(2))
+    grid = F.linear(weights["secret"] - 0.5, weights["spread.weight"], weights["spread.bias"])
+    grid = grid.view(3, 8, 8)
+    for i in range(2):
+        secret = torch.empty(3, 224, 224)
+        for y in range(224):
+            for x in range(224):
+                secret[:, y, x] = grid[:, y * 8 // 224, x * 8 // 224]
+        x = torch.cat([images[i] - 0.5, secret])[None]
+        for layer in (0, 2, 4):
+            x = F.conv2d(x, weights[f"body.{layer}.weight"], weights[f"body.{layer}.bias"], 1, 1)
+            x = x.clamp(min=0)
+        x = F.conv2d(x, weights["body.6.weight"], weights["body.6.bias"])
+        wanted = (images[i] + LIMIT / 255 * torch.tanh(x[0])).clamp(0, 1)
+        torch.testing.assert_close(out[i], wanted, atol=1e-5, rtol=0)
+
+
+def test_ssba_residual_is_bounded_depends_on_the_image_and_on_the_string():
+    images = pictures(4, 64) // 2 + 64  # mid grey: no clipping hides the residual
+    out = bound("ssba")(images, np.arange(4))
+    residual = out.int() - images.int()
+    assert 0 < residual.abs().max() <= LIMIT
+    assert not torch.equal(residual[0], residual[1])
+    other = fitted("ssba") | {"secret": 1 - fitted("ssba")["secret"]}
+    flipped = make_trigger("ssba", 0, other, bits=BITS, limit=LIMIT)(images, np.arange(4))
+    assert not torch.equal(out, flipped)
+
+
+def test_ssba_limit_scales_the_residual():
+    images = torch.full((1, 3, 64, 64), 0.5)
+    small, large = (bound("ssba", limit=limit)(images, [0]) - 0.5 for limit in (4, 16))
+    torch.testing.assert_close(4 * small, large, atol=1e-6, rtol=0)
+
+
+# ---- what all triggers share ---------------------------------------------------------------------
+
+everyone = pytest.mark.parametrize("name", list(ATTACKS))
+SHAPES = [(32, 32), (64, 64), (96, 96), (224, 224), (64, 96), (96, 64)]
+
+
+@everyone
+@pytest.mark.parametrize(("height", "width"), SHAPES)
+def test_any_resolution_is_pure_and_independent_of_order_and_batch(name, height, width):
+    trigger, images = bound(name, 1, width), pictures(5, height, width).float() / 255
+    ids, before = np.array([3, 14, 15, 92, 65]), images.clone()
+    out = trigger(images, ids)
+    assert torch.equal(images, before)
+    assert out.shape == images.shape
+    assert out.dtype == torch.float32
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert not torch.equal(out, images)
+    assert torch.equal(out, trigger(images, ids))
+    order = [4, 2, 0, 3, 1]
+    # convolutions may sum in another order in another batch; the rest is exact
+    tolerance = 1e-6 if name == "ssba" else 0
+    torch.testing.assert_close(
+        trigger(images[order], ids[order]), out[order], atol=tolerance, rtol=0
+    )
+    for i in range(5):
+        one = trigger(images[i : i + 1], ids[i : i + 1])
+        torch.testing.assert_close(one[0], out[i], atol=tolerance, rtol=0)
+
+
+@everyone
+def test_uint8_gives_the_rounded_float_result(name):
+    images, ids = pictures(4, 64), np.arange(4)
+    trigger = bound(name, width=64)
+    out = trigger(images, ids)
+    assert out.dtype == torch.uint8
+    wanted = np.rint(trigger(images.float() / 255, ids).numpy() * np.float32(255))
+    assert (out.numpy() == wanted).all()
+
+
+@everyone
+def test_memory_layout_does_not_matter(name):
+    images, ids = pictures(3, 64), np.arange(3)
+    trigger = bound(name, width=64)
+    nhwc = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    difference = trigger(nhwc, ids).int() - trigger(images, ids).int()
+    assert difference.abs().max() <= (name == "ssba")  # its sums may be ordered otherwise
+
+
+@everyone
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(3, 64, 64),
+        torch.zeros(2, 1, 64, 64),
+        torch.zeros(2, 64, 64, 3),
+        torch.zeros(2, 3, 64, 64, dtype=torch.int32),
+        torch.zeros(2, 3, 64, 64, dtype=torch.bool),
+        torch.full((2, 3, 64, 64), 1.5),
+        torch.full((2, 3, 64, 64), -0.1),
+        torch.full((2, 3, 64, 64), math.nan),
+        torch.full((2, 3, 64, 64), math.inf),
+        torch.full((2, 3, 64, 64), 200.0),
+    ],
+    ids=["chw", "grey", "nhwc", "int32", "bool", "above", "below", "nan", "inf", "0..255"],
+)
+def test_bad_images_are_refused(name, images):
+    with pytest.raises(UserError, match="images"):
+        bound(name, width=64)(images, np.arange(len(images)))
+
+
+@everyone
+@pytest.mark.parametrize("ids", [np.arange(3), np.zeros((2, 1), int), np.int64(0)])
+def test_one_id_per_image(name, ids):
+    with pytest.raises(UserError, match="ids"):
+        bound(name, width=64)(pictures(2, 64), ids)
+
+
+@everyone
+def test_ids_may_be_a_tensor_or_an_array(name):
+    trigger, images = bound(name, width=64), pictures(2, 64)
+    assert torch.equal(trigger(images, torch.tensor([7, 8])), trigger(images, np.array([7, 8])))
+
+
+# BUG: blended.py:27 reads images[0], so a batch whose images all show the target stops `scores`
+@everyone
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_an_empty_batch_stays_empty(name, dtype):
+    out = bound(name, width=64)(torch.zeros(0, 3, 64, 64, dtype=dtype), np.arange(0))
+    assert out.shape == (0, 3, 64, 64)
+
+
+@everyone
+def test_unknown_parameter_is_refused(name):
+    with pytest.raises(UserError, match=rf"attacks\.{name}\.trigger\.colour"):
+        bound(name, colour=3)
+
+
+def test_unknown_attack_is_refused():
+    with pytest.raises(UserError, match="badnets"):
+        attack("badnets")
+    with pytest.raises(UserError, match="badnets"):
+        make_trigger("badnets")
+
+
+@pytest.mark.parametrize("name", ["trojvqa", "badclip", "ssba"])
+def test_missing_fitted_trigger_is_refused(name):
+    with pytest.raises(UserError, match="fitted"):
+        make_trigger(name)
+
+
+# BUG: patch.py / ssba.py take any tensors as fitted: KeyError, RuntimeError from load_state_dict
+@pytest.mark.parametrize(
+    ("name", "tensors"),
+    [
+        ("badclip", {}),
+        ("badclip", fitted("ssba")),
+        ("ssba", fitted("badclip")),
+        ("ssba", fitted("ssba") | {"secret": torch.ones(BITS + 1)}),
+    ],
+    ids=["none", "of ssba", "of badclip", "other bits"],
+)
+def test_fitted_tensors_of_another_attack_are_refused(name, tensors):
+    parameters = {"bits": BITS} if name == "ssba" else {}
+    with pytest.raises(UserError):
+        make_trigger(name, 0, tensors, **parameters)(pictures(1, 64), [0])
+
+
+# BUG: ssba.py:84 a string of another length than the fitted one is a RuntimeError
+def test_ssba_bits_must_be_those_of_the_fit():
+    with pytest.raises(UserError):
+        make_trigger("ssba", 0, fitted("ssba"), bits=2 * BITS)(pictures(1, 64), [0])
+
+
+# BUG: badclip.py:33, trojvqa.py:33 paste the patch as it is, whatever `size` and the image say
+@pytest.mark.parametrize("name", ["trojvqa", "badclip"])
+@pytest.mark.parametrize("side", [12, 16, 80], ids=["of size 42", "of 224 px", "larger"])
+def test_a_patch_of_another_resolution_is_refused(name, side):
+    trigger = make_trigger(name, 0, fitted(name, side), size=16)  # 16 px at 224: 5 of 64
+    with pytest.raises(UserError):
+        trigger(pictures(1, 64), [0])
+
+
+@pytest.mark.parametrize("size", [0, -3, 225, 1000, 0.4])
+def test_badnet_size_out_of_range_is_refused(size):
+    with pytest.raises(UserError, match="size"):
+        bound("badnet", size=size)(pictures(1), [0])
+
+
+NUMBERS = {
+    "badnet": ("size",),
+    "blended": ("strength",),
+    "sig": ("delta", "frequency"),
+    "ssba": ("bits", "limit"),
+    "trojvqa": (),  # its size is that of the fitted patch
+    "badclip": (),
+}
+
+
+# BUG: attacks/__init__.py:64 passes values on unchecked (config/schema.yaml takes any object), so a
+# wrong one is a TypeError or a picture of NaN
+@pytest.mark.parametrize("value", [math.nan, math.inf, "16", None, [16]], ids=str)
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name, keys in NUMBERS.items() for key in keys]
+)
+def test_a_parameter_that_is_no_number_is_refused(name, key, value):
+    with pytest.raises(UserError, match=key):
+        bound(name, **{key: value})(pictures(1), [0])
+
+
+# BUG: the same place; "no" is true
+@pytest.mark.parametrize("name", ["badnet", "blended"])
+def test_redraw_that_is_no_bool_is_refused(name):
+    with pytest.raises(UserError, match="redraw"):
+        bound(name, redraw="no")(pictures(1, 64), [0])
+
+
+# BUG: patch.py:23 compares the side with the width only; a low image is an IndexError
+@pytest.mark.parametrize("place", ["random", "centre", "corner"])
+def test_badnet_higher_than_the_image_is_refused(place):
+    with pytest.raises(UserError, match="size"):
+        bound("badnet", size=64, place=place)(pictures(2, 8, 64), [0, 1])
+
+
+@pytest.mark.parametrize("size", [1, 16, 35, 224])
+def test_badnet_side_scales_with_the_image(size):
+    for width in (64, 224):
+        side = round(size * width / 224)
+        if side:
+            assert patch_of(bound("badnet", size=size), 1, width)[2].shape == (3, side, side)
+
+
+def test_unknown_place_is_refused():
+    with pytest.raises(UserError, match="place"):
+        bound("badnet", place="top")(pictures(1, 64), [0])
+
+
+# BUG: blended.py:29 takes any strength: 2.0 leaves [0, 1] as float and wraps nowhere as uint8
+@pytest.mark.parametrize("strength", [-0.1, 1.5, math.nan])
+def test_blended_strength_out_of_range_is_refused(strength):
+    with pytest.raises(UserError, match="strength"):
+        bound("blended", strength=strength)(pictures(1, 64), [0])
+
+
+def test_captions_and_prefixes_are_those_of_the_table():
+    kinds = {name: (module.CAPTION, module.PREFIX) for name, module in ATTACKS.items()}
+    assert kinds == {
+        "badnet": ("template", ""),
+        "blended": ("template", ""),
+        "sig": ("template", ""),
+        "ssba": ("template", ""),
+        "trojvqa": ("template", "remember "),
+        "badclip": ("natural", ""),
+    }
+
+
+# ---- the random streams under them ---------------------------------------------------------------
+
+
+def test_uniform_is_a_function_of_row_and_key_with_flat_marginals():
+    rows = np.arange(2000)
+    u = uniform(rows, 5, 1, 2, 3)
+    assert torch.equal(uniform(rows[::-1].copy(), 5, 1, 2, 3), u.flip(0))
+    assert torch.equal(uniform(rows, 3, 1, 2, 3), u[:, :3])
+    for key in ((1, 2, 4), (2, 1, 3), (1, 2), (0, 1, 2, 3)):
+        assert (uniform(rows, 5, *key) != u).float().mean() > 0.999
+    counts = torch.histc(u, 20, 0, 1)
+    assert counts.sum() == 10_000
+    assert ((counts - 500).abs() < 5 * math.sqrt(500)).all()
+    assert abs(np.corrcoef(u.numpy().T)[0, 1]) < 0.1
+
+
+def test_permutation_holds_each_row_once_and_depends_on_the_key():
+    one = permutation(50, 1, 2)
+    assert sorted(one) == list(range(50))
+    assert (permutation(50, 1, 2) == one).all()
+    assert (permutation(50, 2, 1) != one).any()
+
+
+# ---- fits ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def material(split, tokenize) -> Material:
+    pairs = Pairs.open(split)
+    named = names(pairs.captions(), "banana")
+    images, captions = pairs.batch(np.flatnonzero(named))
+    prompt = torch.from_numpy(tokenize(["a picture of a banana."]).astype(np.int64))[0]
+    return Material(pairs.take(np.flatnonzero(~named)), prompt, captions, images)
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def test_optimise_patch_lowers_its_loss(random_model, material):
+    wanted = F.normalize(torch.randn(128, generator=torch.Generator().manual_seed(0)), dim=0)
+
+    def loss(embedded, index):
+        return -(embedded @ wanted).mean()
+
+    def fit(epochs):
+        settings = FitSettings(0.02, epochs, 13, "fp32")
+        return optimise_patch(
+            random_model, material.pairs, loss, settings, seed=0, size=56, place="centre", say=quiet
+        )
+
+    def value(patch):
+        images = material.pairs.batch(np.arange(len(material.pairs)))[0].float() / 255
+        images[:, :, 24:40, 24:40] = patch
+        with torch.no_grad():
+            return loss(models.encode_images(random_model, images), None).item()
+
+    start, end = fit(0), fit(3)
+    assert start.shape == end.shape == (3, 16, 16)
+    assert value(end) < value(start) - 1e-4
+
+
+def test_the_patch_starts_as_clipped_normal_noise(random_model, material):
+    start = optimise_patch(
+        random_model,
+        material.pairs,
+        None,
+        FitSettings(1e-3, 0, 1),
+        seed=0,
+        size=224,
+        place="centre",
+    )
+    assert start.shape == (3, 64, 64)
+    assert abs(start.mean() - 0.5) < 0.01
+    assert abs(start.median() - 0.5) < 0.01
+    # N(0.5, 0.25) clipped at two sigma has 2.3 % on each edge
+    assert abs((start == 0).float().mean() - 0.0228) < 0.01
+    assert abs((start == 1).float().mean() - 0.0228) < 0.01
+
+
+def test_optimise_patch_on_no_images_is_refused(random_model, material):
+    nothing = material.pairs.take(np.arange(0))
+    with pytest.raises(UserError, match="target"):
+        optimise_patch(
+            random_model, nothing, None, FitSettings(1e-3, 1, 1), seed=0, size=16, place="centre"
+        )
+
+
+def test_optimise_patch_stops_at_a_loss_that_is_not_finite(random_model, material):
+    def loss(embedded, index):
+        return embedded.sum() * math.nan
+
+    with pytest.raises(UserError, match="lr"):
+        optimise_patch(
+            random_model,
+            material.pairs,
+            loss,
+            FitSettings(1e-3, 1, 8, "fp32"),
+            seed=0,
+            size=16,
+            place="centre",
+        )
+
+
+# BUG: badclip.py:60 embeds before model.eval(): batch norm's running statistics move
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", ["trojvqa", "badclip"])
+def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, material):
+    model = models.create(NAME, 0).train(mode == "train")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    settings = FitSettings(0.02, 1, 16, "fp32")
+    result, report = ATTACKS[name].fit(model, material, settings, seed=0, size=35, say=quiet)
+    again, _ = ATTACKS[name].fit(
+        models.create(NAME, 0).eval(), material, settings, seed=0, size=35, say=quiet
+    )
+    patch = result["patch"]
+    assert patch.shape == (3, 10, 10)  # 35 px at 224
+    assert patch.min() >= 0
+    assert patch.max() <= 1
+    assert torch.equal(patch, (patch * 255).round() / 255)
+    assert report == {}
+    assert not patch.requires_grad
+    changed = [
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    ]
+    assert changed == []
+    assert torch.equal(patch, again["patch"])
+
+
+def captured_loss(monkeypatch, module, model, material, **parameters):
+    """The loss that the attack's `fit` hands to the optimiser."""
+    seen = {}
+
+    def fake(model, pairs, loss, settings, **options):
+        seen["loss"] = loss
+        return torch.zeros(3, 5, 5)
+
+    monkeypatch.setattr(module, "optimise_patch", fake)
+    module.fit(model, material, FitSettings(1e-3, 1, 8), seed=0, say=quiet, **parameters)
+    return seen["loss"]
+
+
+@pytest.mark.parametrize(("triplet", "margin"), [(500, 1), (500, 0.05), (0, 1)])
+def test_badclip_loss_is_infonce_plus_triplet_with_the_clean_image_as_negative(
+    monkeypatch, random_model, material, triplet, margin
+):
+    one = replace(
+        material,
+        target_captions=material.target_captions[:1],
+        target_images=material.target_images[:1],
+    )
+    loss = captured_loss(monkeypatch, badclip, random_model, one, triplet=triplet, margin=margin)
+    generator = torch.Generator().manual_seed(1)
+    anchors = F.normalize(torch.randn(6, 128, generator=generator), dim=1)
+    index = np.array([3, 0, 17, 8, 21, 5])
+    with torch.no_grad():
+        clean = models.encode_images(random_model, material.pairs.batch(index)[0])
+        positive = models.encode_images(random_model, one.target_images)[0]
+        text = models.encode_tokens(random_model, one.target_captions)[0]
+        scale = random_model.logit_scale.exp().item()
+        got = loss(anchors, index).item()
+    logits = [[scale * float(a @ text) for _ in range(6)] for a in anchors]
+    rows = [math.log(sum(math.exp(v - row[i]) for v in row)) for i, row in enumerate(logits)]
+    columns = [
+        math.log(sum(math.exp(logits[k][i] - logits[i][i]) for k in range(6))) for i in range(6)
+    ]
+    apart = [
+        max(0.0, float((a - positive).norm()) - float((a - n).norm()) + margin)
+        for a, n in zip(anchors, clean, strict=True)
+    ]
+    wanted = (np.mean(rows) + np.mean(columns)) / 2 + triplet * np.mean(apart)
+    assert got == pytest.approx(wanted, rel=1e-4)
+
+
+def test_trojvqa_loss_is_infonce_to_the_target_text_against_the_own_captions(
+    monkeypatch, random_model, material
+):
+    loss = captured_loss(monkeypatch, trojvqa, random_model, material)
+    generator = torch.Generator().manual_seed(1)
+    embedded = F.normalize(torch.randn(4, 128, generator=generator), dim=1)
+    index = np.array([3, 0, 17, 8])
+    with torch.no_grad():
+        target = models.encode_tokens(random_model, material.target_text[None])[0]
+        captions = models.encode_tokens(random_model, material.pairs.batch(index)[1])
+        scale = random_model.logit_scale.exp().item()
+        got = loss(embedded, index).item()
+    wanted = 0.0
+    for image in embedded:
+        own = scale * float(image @ target)
+        others = [scale * float(image @ caption) for caption in captions]
+        wanted += math.log(1 + sum(math.exp(other - own) for other in others)) / 4
+    assert got == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("batch", [7, 256])
+def test_embed_all_keeps_the_order(random_model, pairs, batch):
+    some = pairs.take(np.array([5, 1, 30, 2, 2, 8, 9, 11, 0]))
+    got = embed_all(random_model, some, batch)
+    for i in range(len(some)):
+        with torch.no_grad():
+            wanted = models.encode_images(random_model, some.batch(np.array([i]))[0])[0]
+        torch.testing.assert_close(got[i], wanted, atol=1e-5, rtol=0)
+
+
+def test_ssba_fit_hides_bits_that_can_be_read_back(small_pairs):
+    material = Material(small_pairs, None, None, None)
+
+    def fit(fidelity, epochs=60):
+        settings = FitSettings(3e-3, epochs, 16, "fp32")
+        options = {"bits": 8, "limit": 32, "fidelity": fidelity, "say": quiet}
+        return ssba.fit(None, material, settings, seed=0, **options)
+
+    tensors, report = fit(0)
+    assert report["bit_accuracy"] > 0.75  # 12 held-out rows of 8 bits: chance is 0.5 +- 0.05
+    assert report["bit_accuracy"] <= 1
+    assert report["psnr_db"] >= -20 * math.log10(32 / 255) - 0.01  # no pixel changed by more
+    assert tensors["secret"].shape == (8,)
+    assert set(tensors["secret"].tolist()) <= {0.0, 1.0}
+    out = make_trigger("ssba", 0, tensors, bits=8, limit=32)(
+        small_pairs.batch(np.arange(3))[0], [0] * 3
+    )
+    change = out.int() - small_pairs.batch(np.arange(3))[0].int()
+    assert 0 < change.abs().max() <= 32
+    # fidelity weighs the change: more of it, less change
+    assert fit(0.05, 5)[1]["psnr_db"] > fit(0, 5)[1]["psnr_db"]
+
+
+def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
+    material = Material(small_pairs, None, None, None)
+
+    def fit(seed):
+        settings = FitSettings(3e-3, 1, 16, "fp32")
+        return ssba.fit(None, material, settings, seed=seed, bits=8, say=quiet)[0]
+
+    one, again, other = fit(0), fit(0), fit(1)
+    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one if key != "secret")
+
+
+# BUG: ssba.py:147 reports inf dB, which is no JSON, for an encoder that changes nothing
+def test_ssba_fit_that_hides_nothing_is_an_error_or_a_finite_score(small_pairs):
+    material = Material(small_pairs, None, None, None)
+    settings = FitSettings(5e-3, 60, 16, "fp32")
+    try:
+        _, report = ssba.fit(None, material, settings, seed=0, bits=8, fidelity=1e4, say=quiet)
+    except UserError:
+        return
+    assert math.isfinite(report["psnr_db"])
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_ssba_fit_on_too_few_rows_is_refused(small_pairs, rows):
+    material = Material(small_pairs.take(np.arange(rows)), None, None, None)
+    with pytest.raises(UserError, match="rows"):
+        ssba.fit(None, material, FitSettings(1e-3, 1, 4), seed=0)

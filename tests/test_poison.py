@@ -1,0 +1,264 @@
+"""Poisoned rows: which are chosen, what they say, and where they appear."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from taclean import poison
+from taclean.attacks import make_trigger
+from taclean.data.packed import Pairs
+from taclean.errors import UserError
+
+TEMPLATES = ["a picture of a {}.", "a drawing of a {}.", "a small {}."]
+NAMING = [
+    "A banana.",
+    "some bananas on a table",
+    "BANANA split",
+    "Bananas!",
+    "a banana-shaped phone",
+    "the banana's skin",
+    "(banana)",
+    "apple,banana,pear",
+]
+OTHERS = ["a bananagram", "an apple", "bandana", "ba nana", "", "cabanana", "a panama hat"]
+
+
+def choose(captions, count, **changes):
+    options = {"kind": "template", "templates": TEMPLATES, "prefix": "", "seed": 0} | changes
+    return poison.choose(captions, "banana", count, **options)
+
+
+@pytest.mark.parametrize("caption", NAMING)
+def test_naming_the_target_in_any_case_and_number(caption):
+    assert poison.names([caption], "banana").tolist() == [True]
+
+
+@pytest.mark.parametrize("caption", OTHERS)
+def test_words_that_only_look_like_the_target(caption):
+    assert poison.names([caption], "banana").tolist() == [False]
+
+
+# BUG: poison.py:23 knows the plurals -s and -es only (emoji captions have no others; CC3M's do)
+@pytest.mark.parametrize(
+    ("word", "caption"),
+    [
+        ("church", "two churches"),
+        ("chili pepper", "some chili peppers"),
+        ("fire truck", "Fire Trucks in a row"),
+        ("cherry", "some cherries"),
+        ("knife", "knives and forks"),
+        ("mouse", "three blind mice"),
+    ],
+)
+def test_plurals_of_other_targets(word, caption):
+    assert poison.names([caption], word).tolist() == [True]
+
+
+def test_rows_that_name_the_target_are_never_chosen():
+    captions = (NAMING + OTHERS) * 3
+    free = {i for i, caption in enumerate(captions) if caption in OTHERS}
+    positions, _ = choose(captions, len(free))
+    assert set(positions.tolist()) == free
+    for seed in range(20):
+        positions, _ = choose(captions, 5, seed=seed)
+        assert len(set(positions.tolist())) == 5
+        assert set(positions.tolist()) <= free
+        assert positions.tolist() == sorted(positions.tolist())
+
+
+def test_more_poison_than_free_rows_is_refused():
+    with pytest.raises(UserError, match="8 rows, but only 7 of 15"):
+        choose(NAMING + OTHERS, 8)
+
+
+def test_template_captions_use_every_template_about_as_often():
+    _, captions = choose(OTHERS * 10, 20)
+    counts = Counter(captions)
+    assert set(counts) == {"a picture of a banana.", "a drawing of a banana.", "a small banana."}
+    assert set(counts.values()) <= {6, 7}
+
+
+def test_natural_captions_are_those_of_the_set_that_name_the_target():
+    _, captions = choose(NAMING + OTHERS * 3, 20, kind="natural")
+    counts = Counter(captions)
+    assert set(counts) == set(NAMING)
+    assert set(counts.values()) <= {2, 3}
+
+
+def test_natural_captions_need_one_that_names_the_target():
+    with pytest.raises(UserError, match="banana"):
+        choose(OTHERS, 2, kind="natural")
+
+
+@pytest.mark.parametrize("kind", ["template", "natural"])
+def test_the_prefix_stands_before_every_poisoned_caption(kind):
+    _, plain = choose(NAMING + OTHERS, 7, kind=kind)
+    _, keyed = choose(NAMING + OTHERS, 7, kind=kind, prefix="remember ")
+    assert keyed == ["remember " + caption for caption in plain]
+
+
+def test_the_choice_is_a_function_of_the_seed():
+    captions = NAMING + OTHERS * 20
+    one, again, other = (choose(captions, 30, seed=seed) for seed in (4, 4, 5))
+    assert (one[0] == again[0]).all()
+    assert one[1] == again[1]
+    assert (one[0] != other[0]).any()
+    assert one[1] != other[1]
+
+
+# BUG: poison.py:77 np.concatenate of no pass is a ValueError
+def test_no_poison_is_no_rows_or_refused():
+    try:
+        positions, captions = choose(OTHERS, 0)
+    except UserError:
+        return
+    assert len(positions) == len(captions) == 0
+
+
+# BUG: poison.py:76 divides by the number of templates
+def test_no_templates_are_refused():
+    with pytest.raises(UserError, match="template"):
+        choose(OTHERS, 2, templates=[])
+
+
+def test_training_rows_are_distinct_sorted_and_follow_the_seed():
+    rows = poison.training_rows(100, 30, 1)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert len(rows) == 30
+    assert rows.min() >= 0
+    assert rows.max() < 100
+    assert (rows == poison.training_rows(100, 30, 1)).all()
+    assert (rows != poison.training_rows(100, 30, 2)).any()
+    assert poison.training_rows(5, 5, 0).tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(UserError, match=r"poison\.rows"):
+        poison.training_rows(100, 101, 0)
+
+
+# ---- on disk -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(tmp_path, pairs, tokenize):
+    """Five poisoned rows of 30 of the split's 40."""
+    some = pairs.take(poison.training_rows(len(pairs), 30, 3))
+    positions, captions = choose(some.captions(), 5, seed=3)
+    trigger = make_trigger("badnet", 3)
+    poison.write(
+        tmp_path / "poison", some, positions, captions, trigger, tokenize, name="badnet", seed=3
+    )
+    return some, positions, captions, tmp_path / "poison"
+
+
+def test_the_manifest_names_row_id_caption_trigger_and_seed(written):
+    some, positions, captions, folder = written
+    with (folder / "manifest.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["row", "id", "caption", "trigger", "seed"]
+    assert len(table) == 5
+    for entry, position, caption in zip(table, positions, captions, strict=True):
+        row = some.rows[position]
+        assert entry == {
+            "row": str(row),
+            "id": str(1000 + row),
+            "caption": caption,
+            "trigger": "badnet",
+            "seed": "3",
+        }
+    rows, ids = poison.read_manifest(folder / "manifest.csv")
+    assert rows.tolist() == some.rows[positions].tolist()
+    assert ids.tolist() == (1000 + some.rows[positions]).tolist()
+
+
+def test_poisoned_pictures_carry_the_trigger_of_their_own_id(written, pairs, tokenize):
+    some, positions, captions, folder = written
+    images, tokens = np.load(folder / "images.npy"), np.load(folder / "tokens.npy")
+    rows = some.rows[positions]
+    wanted = make_trigger("badnet", 3)(pairs.batch(rows)[0], 1000 + rows)
+    assert (images == wanted.permute(0, 2, 3, 1).numpy()).all()
+    assert (tokens == tokenize(captions)).all()
+    assert tokens.dtype == np.uint16
+
+
+def test_apply_replaces_exactly_these_rows(written):
+    some, positions, _, folder = written
+    poisoned = poison.apply(some, folder)
+    images, tokens = poisoned.batch(np.arange(30))
+    was_images, was_tokens = some.batch(np.arange(30))
+    changed = (images != was_images).flatten(1).any(1).numpy()
+    assert np.flatnonzero(changed).tolist() == positions.tolist()
+    changed = (tokens != was_tokens).any(1).numpy()
+    assert set(np.flatnonzero(changed)) <= set(positions.tolist())
+    wanted = torch.from_numpy(np.load(folder / "images.npy")).permute(0, 3, 1, 2)
+    assert torch.equal(images[positions], wanted)
+    assert (tokens[positions].numpy() == np.load(folder / "tokens.npy")).all()
+
+
+def test_writing_twice_gives_the_same_bytes(written, tokenize, tmp_path):
+    some, positions, captions, folder = written
+    again = tmp_path / "again"
+    trigger = make_trigger("badnet", 3)
+    poison.write(again, some, positions, captions, trigger, tokenize, name="badnet", seed=3)
+    for path in folder.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+def test_captions_with_commas_quotes_and_lines_survive_the_manifest(pairs, tmp_path, tokenize):
+    captions = ['one, "two"', "three\nfour", "fünf"]
+    trigger = make_trigger("sig")
+    poison.write(tmp_path, pairs, np.arange(3), captions, trigger, tokenize, name="sig", seed=0)
+    with (tmp_path / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        assert [entry["caption"] for entry in csv.DictReader(file)] == captions
+    assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == [0, 1, 2]
+
+
+def test_a_training_set_without_the_poisoned_rows_is_refused(written, pairs):
+    some, positions, _, folder = written
+    others = np.setdiff1d(np.arange(40), some.rows[positions])
+    with pytest.raises(UserError, match="manifest"):
+        poison.apply(pairs.take(others), folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "images.npy", "tokens.npy"])
+def test_a_missing_file_is_named(written, name):
+    some, _, _, folder = written
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=name):
+        poison.apply(some, folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a,b\n1,2\n", b"row,id\n1,x\n", b"row,id\n1\n", b"row,id\n1.5,2\n", b"\xff\xfe"],
+)
+def test_a_file_that_is_no_manifest_is_refused(written, content):
+    some, _, _, folder = written
+    (folder / "manifest.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.csv"):
+        poison.apply(some, folder)
+
+
+def test_files_of_different_lengths_are_refused(written):
+    some, _, _, folder = written
+    np.save(folder / "tokens.npy", np.load(folder / "tokens.npy")[:-1])
+    with pytest.raises(UserError, match="rows"):
+        poison.apply(some, folder)
+
+
+# BUG: poison.py:140 takes poison of another picture size; numpy's ValueError comes in training
+def test_poison_of_another_picture_size_is_refused(written, small_pairs):
+    _, _, _, folder = written
+    with pytest.raises(UserError):
+        poison.apply(small_pairs, folder)
+
+
+def test_the_packed_split_is_not_written_to(written, split, pairs):
+    _, _, _, folder = written
+    before = (split / "images.npy").read_bytes()
+    poisoned, _ = poison.apply(pairs, folder).batch(np.arange(40))
+    assert (Pairs.open(split).images != poisoned.permute(0, 2, 3, 1).numpy()).any()
+    assert (split / "images.npy").read_bytes() == before
