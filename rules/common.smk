@@ -1,6 +1,7 @@
 """Checks of the config, and the functions that name a rule's inputs."""
 
 import json
+import os
 
 from snakemake.exceptions import WorkflowError
 
@@ -37,6 +38,21 @@ def stage_json(wildcards):
 def split_of(name):
     """The files of a packed split."""
     return [f"{DATA}/{name}/{file}" for file in PACKED]
+
+
+def folder(name):
+    """A param: the folder of the files of an input or output."""
+
+    def of(wildcards, input, output):
+        files = getattr(input, name, None) or getattr(output, name)
+        return os.path.dirname(files if isinstance(files, str) else files[0])
+
+    return of
+
+
+def split_folders(wildcards, input):
+    """The folders of the splits to score."""
+    return list(dict.fromkeys(os.path.dirname(file) for file in input.splits))
 
 
 def fitted_of(attacks, seed):

@@ -47,7 +47,7 @@ rule variants:
     conda:
         "../envs/taclean.yaml"
     params:
-        data=f"{DATA}/clean",
+        data=folder("data"),
     shell:
         "python -m taclean variants --config {input.config} --data {params.data} --out {output}"
         " 2>&1 | tee {log}"
@@ -73,7 +73,7 @@ rule subcaptions:
     conda:
         "../envs/taclean.yaml"
     params:
-        data=f"{DATA}/clean",
+        data=folder("data"),
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
         "python -m taclean subcaptions --config {input.config} --data {params.data}"

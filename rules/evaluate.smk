@@ -17,7 +17,7 @@ rule evaluate:
     conda:
         "../envs/taclean.yaml"
     params:
-        splits=[f"{DATA}/{name}" for name in config["evaluate"]["splits"]],
+        splits=split_folders,
         triggers=fitted_pairs,
     shell:
         "python -m taclean evaluate --config {input.config} --model {input.model}"

@@ -20,8 +20,8 @@ rule base:
         "../envs/taclean.yaml"
     threads: 2
     params:
-        data=f"{DATA}/pretrain",
-        val=f"{DATA}/val",
+        data=folder("data"),
+        val=folder("val"),
     shell:
         "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
         " --checkpoints checkpoints/base --out {output.model} --history {output.history}"
@@ -44,8 +44,8 @@ rule trigger:
     conda:
         "../envs/taclean.yaml"
     params:
-        images=f"{DATA}/patch",
-        pretrain=f"{DATA}/pretrain",
+        images=folder("images"),
+        pretrain=folder("pretrain"),
     shell:
         "python -m taclean trigger --config {input.config} --model {input.model}"
         " --images {params.images} --pretrain {params.pretrain}"
@@ -68,7 +68,7 @@ rule poison:
     conda:
         "../envs/taclean.yaml"
     params:
-        data=f"{DATA}/pretrain",
+        data=folder("data"),
         trigger=fitted_option,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
@@ -95,10 +95,10 @@ rule pretrain:
     conda:
         "../envs/taclean.yaml"
     params:
-        data=f"{DATA}/pretrain",
-        val=f"{DATA}/val",
+        data=folder("data"),
+        val=folder("val"),
         trigger=fitted_option,
-        poison=lambda wildcards, input: os.path.dirname(input.poison[0]),
+        poison=folder("poison"),
     shell:
         "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
         " --model {input.model} --poison {params.poison} {params.trigger}"
@@ -146,8 +146,8 @@ rule finetune:
     conda:
         "../envs/taclean.yaml"
     params:
-        data=f"{DATA}/clean",
-        val=f"{DATA}/val",
+        data=folder("data"),
+        val=folder("val"),
         options=finetune_options,
     shell:
         "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"

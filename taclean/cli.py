@@ -19,7 +19,7 @@ from taclean.errors import UserError
 from taclean.files import read_json, replacing, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help and `config` do without
-    from torch import nn
+    from open_clip import CLIP
 
     from taclean.attacks import Trigger
     from taclean.data.packed import Pairs, Tokenize
@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command(_config)
     add("stage", "a stage's path, such as finetune/badnet/taclean/seed0")
     add("--configfile", "config files, later ones on top", nargs="+", default=None)
+
+    command(_keys)
 
     add = command(_pack, "pack/SPLIT")
     add("--out", "folder of the split")
@@ -123,6 +125,11 @@ def _config(options: argparse.Namespace) -> None:
     files = options.configfile or [Path(__file__).parent.parent / "config" / "config.yaml"]
     stage = configs.stage_config(configs.load(*files), options.stage)
     print(json.dumps(stage, indent=2, ensure_ascii=False))
+
+
+def _keys(options: argparse.Namespace) -> None:
+    """Print the reference of all config keys as Markdown."""
+    print(configs.reference(), end="")
 
 
 def _pack(options: argparse.Namespace) -> None:
@@ -307,7 +314,7 @@ def _refuse_overlap(pairs: Pairs, manifest: str) -> None:
 
 def _validation(
     stage: dict[str, Any], val: Pairs, fitted: str | None
-) -> Callable[[nn.Module], dict[str, float]]:
+) -> Callable[[CLIP], dict[str, float]]:
     from taclean.evaluate import Heads
 
     heads = Heads(stage["model"], stage["zeroshot"])
@@ -315,7 +322,7 @@ def _validation(
     if "trigger" in stage:
         triggers[stage["trigger"]["attack"]] = _bind(stage["trigger"], fitted)
 
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: CLIP) -> dict[str, float]:
         counts = heads.scores(model, val, triggers)
         return {
             metric: round(100 * count["hits"] / count["n"], 4)

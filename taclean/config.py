@@ -7,8 +7,8 @@ parameter reruns exactly the stages it matters to.
 
 from __future__ import annotations
 
-import functools
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -56,7 +56,9 @@ def merge(base: Config, overlay: Config) -> dict[str, Any]:
 
 def load(*paths: Path | str) -> dict[str, Any]:
     """Read config files, later ones on top of earlier ones, and check the result."""
-    config = functools.reduce(merge, (read_yaml(path) for path in paths), {})
+    config: dict[str, Any] = {}
+    for path in paths:
+        config = merge(config, read_yaml(path))
     check(config)
     return config
 
@@ -82,6 +84,8 @@ def check(config: Config) -> None:
                 raise UserError(
                     f"run.{kind}: {name!r} is unknown; known are {', '.join(config[kind])}"
                 )
+        for name in config[kind]:
+            _check_parameters(config, kind, name)
     _check_splits(config)
     for name in config["run"]["attacks"]:
         rows, poisoned = config["poison"]["rows"], config["attacks"][name]["poisoned"]
@@ -106,13 +110,48 @@ def check(config: Config) -> None:
         )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, path: str = "") -> Any:
     """Snakemake's config holds subclasses of dict and list; the validator wants plain ones."""
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: _plain(entry, f"{path}.{key}") for key, entry in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(entry) for entry in value]
+        return [_plain(entry, f"{path}.{i}") for i, entry in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{path.lstrip('.')}: {value}; give a finite number")
     return value
+
+
+def _check_parameters(config: Config, kind: str, name: str) -> None:
+    """Refuse parameters that the attack's or defence's file does not take.
+
+    The file is parsed, not imported: importing it would import torch, which takes seconds.
+    """
+    path = Path(__file__).parent / kind / f"{name}.py"
+    if not path.is_file():
+        raise UserError(f"{kind}.{name}: there is no taclean/{kind}/{name}.py; correct the name")
+    known: dict[str, list[str]] = {"loss": []}
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            known[node.name] = [argument.arg for argument in node.args.kwonlyargs]
+        elif isinstance(node, ast.ClassDef) and kind == "defenses":
+            fields = [part.target for part in node.body if isinstance(part, ast.AnnAssign)]
+            known["loss"] = [field.id for field in fields if isinstance(field, ast.Name)]
+    hidden = {"fitted", "seed", "say", "NEEDS", "variants", "subcaptions"}
+    fit = ["lr", "epochs", "batch", *known.get("fit", [])]
+    for section, names in (
+        ("trigger", known.get("trigger", [])),
+        ("fit", fit if "fit" in known else []),
+        ("loss", known["loss"]),
+    ):
+        for key in config[kind][name].get(section, {}):
+            if key not in names or key in hidden:
+                takes = ", ".join(n for n in names if n not in hidden) or "none"
+                raise UserError(f"{kind}.{name}.{section}.{key}: unknown key; known are {takes}")
+    if kind == "attacks" and ("fit" in known) != ("fit" in config[kind][name]):
+        raise UserError(
+            f"attacks.{name}.fit: {'missing' if 'fit' in known else 'this attack has none'}; "
+            "see config/config.yaml"
+        )
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
@@ -129,6 +168,35 @@ def _explain(error: jsonschema.ValidationError) -> str:
         )
     hint = error.schema.get("description", "see config/README.md")
     return f"{where}: {error.message}; {hint}"
+
+
+def reference() -> str:
+    """config/README.md: every key with its type and meaning, from the schema."""
+    top = schema()
+    lines = [
+        "# The config, key by key",
+        "",
+        "Made from `config/schema.yaml` by `python -m taclean keys`; a test keeps it in step. The",
+        "values are in `config/config.yaml`; an overlay (`--configfile`) gives only what differs:",
+        "mappings are merged, lists replaced. Unknown keys are refused.",
+        "",
+        "| key | type | meaning |",
+        "|---|---|---|",
+    ]
+
+    def rows(node: dict[str, Any], path: str) -> None:
+        while "$ref" in node:
+            node = top["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        if path:
+            kind = " or ".join(map(str, node["enum"])) if "enum" in node else node["type"]
+            lines.append(f"| `{path}` | {kind} | {node.get('description', '')} |")
+        for key, child in node.get("properties", {}).items():
+            rows(child, f"{path}.{key}".lstrip("."))
+        if isinstance(node.get("additionalProperties"), dict):
+            rows(node["additionalProperties"], f"{path}.NAME")
+
+    rows(top, "")
+    return "\n".join(lines) + "\n"
 
 
 def _check_splits(config: Config) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from taclean.attacks import Trigger, attack
 from taclean.data.packed import Pairs, to_array
@@ -28,7 +29,7 @@ class Heads:
         self._name, self._zeroshot = name, zeroshot
         self._tokens: dict[str, Tensor] = {}
 
-    def of(self, model: nn.Module, prefix: str = "") -> Tensor:
+    def of(self, model: CLIP, prefix: str = "") -> Tensor:
         """The head (C, d) of `model` as it is now, every prompt after `prefix`."""
         if prefix not in self._tokens:
             self._tokens[prefix] = prompt_tokens(
@@ -37,14 +38,14 @@ class Heads:
         return head(model, self._tokens[prefix])
 
     def for_triggers(
-        self, model: nn.Module, triggers: Mapping[str, Trigger]
+        self, model: CLIP, triggers: Mapping[str, Trigger]
     ) -> dict[str, tuple[Trigger, Tensor]]:
         """Each trigger with the head of the prompts that its attack wants."""
         heads = {prefix: self.of(model, prefix) for prefix in {attack(t).PREFIX for t in triggers}}
         return {name: (trigger, heads[attack(name).PREFIX]) for name, trigger in triggers.items()}
 
     def scores(
-        self, model: nn.Module, pairs: Pairs, triggers: Mapping[str, Trigger]
+        self, model: CLIP, pairs: Pairs, triggers: Mapping[str, Trigger]
     ) -> dict[str, dict[str, dict[str, int]]]:
         """`zeroshot.scores` with this model's heads."""
         return scores(model, pairs, self.of(model), self.target, self.for_triggers(model, triggers))
@@ -72,7 +73,7 @@ def by_split(
 @torch.no_grad()
 def write_samples(
     path: Path | str,
-    model: nn.Module,
+    model: CLIP,
     heads: Heads,
     pairs: Pairs,
     triggers: Mapping[str, Trigger],

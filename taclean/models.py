@@ -16,7 +16,8 @@ import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from taclean.errors import UserError
@@ -26,7 +27,7 @@ with resources.as_file(resources.files("taclean") / "model_configs") as _folder:
     open_clip.add_model_config(_folder)
 
 
-def create(name: str, seed: int = 0) -> nn.Module:
+def create(name: str, seed: int = 0) -> CLIP:
     """Build an open_clip model with random weights that depend on `seed` alone.
 
     Raises:
@@ -51,7 +52,7 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
     return open_clip.get_tokenizer(name)(list(texts)).numpy().astype(np.uint16)
 
 
-def normalize(model: nn.Module, images: Tensor) -> Tensor:
+def normalize(model: CLIP, images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8, or float in [0, 1] -> float as the model's mean and std want it.
 
     Raises:
@@ -74,12 +75,12 @@ def normalize(model: nn.Module, images: Tensor) -> Tensor:
     return (images - mean) / std
 
 
-def encode_images(model: nn.Module, images: Tensor) -> Tensor:
+def encode_images(model: CLIP, images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8, or float in [0, 1] -> (B, d) float32 of unit norm."""
     return F.normalize(model.visual(normalize(model, images)).float(), dim=-1)
 
 
-def encode_tokens(model: nn.Module, tokens: Tensor) -> Tensor:
+def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
     """(B, 77) int64 -> (B, d) float32 of unit norm.
 
     The rows are cut to the longest caption of the batch: exact, since CLIP's text tower is causal
@@ -98,7 +99,7 @@ def encode_tokens(model: nn.Module, tokens: Tensor) -> Tensor:
     return F.normalize((x @ model.text_projection).float(), dim=-1)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
     """AdamW groups: no decay on biases, norms and logit_scale."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
@@ -107,7 +108,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def save_weights(model: nn.Module, path: Path | str, **metadata: str) -> None:
+def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
     """Write safetensors that plain `open_clip.create_model(name, pretrained=path)` loads."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
@@ -128,7 +129,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         raise UserError(f"{path}: no such checkpoint")
     try:
         if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
+            state: Any = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -150,7 +151,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def load_weights(model: nn.Module, path: Path | str, name: str = "the model") -> None:
+def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None:
     """Load a checkpoint into `model`.
 
     Raises:
@@ -172,7 +173,7 @@ def load_weights(model: nn.Module, path: Path | str, name: str = "the model") ->
     model.load_state_dict(state)
 
 
-def load(name: str, checkpoint: Path | str) -> nn.Module:
+def load(name: str, checkpoint: Path | str) -> CLIP:
     """Build `name` and load `checkpoint` into it, in evaluation mode."""
     model = create(name)
     load_weights(model, checkpoint, name)

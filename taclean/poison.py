@@ -68,14 +68,14 @@ def choose(
         )
     pool = [template.format(target) for template in templates]
     if kind == "natural":
-        pool = [captions[i] for i in np.flatnonzero(named)]
+        pool = [captions[int(i)] for i in np.flatnonzero(named)]
         if not pool:
             raise UserError(f"no caption of the training set names {target!r}; change data.target")
     positions = np.sort(free[permutation(len(free), seed, ROWS)[:count]])
     # Whole passes over the pool, each in a new order: every caption is used about as often.
     passes = -(-count // len(pool))
     order = np.concatenate([permutation(len(pool), seed, CAPTIONS, i) for i in range(passes)])
-    return positions, [prefix + pool[i] for i in order[:count]]
+    return positions, [prefix + pool[int(i)] for i in order[:count]]
 
 
 def write(

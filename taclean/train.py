@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
@@ -92,7 +93,7 @@ class Batch:
 class Objective(Protocol):
     """What a defence minimises."""
 
-    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is minimised."""
         ...
 
@@ -133,7 +134,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def train(
-    model: nn.Module,
+    model: CLIP,
     pairs: Pairs,
     objective: Objective,
     settings: Settings,
@@ -141,7 +142,7 @@ def train(
     seed: int,
     folder: Path,
     config: dict[str, Any],
-    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    validate: Callable[[CLIP], dict[str, float]] | None = None,
     label: str = "train",
     device: str = "cpu",
     say: Callable[[str], None] = lambda line: print(line, flush=True),
@@ -244,9 +245,7 @@ def _log(file: Any, **record: Any) -> None:
     file.flush()
 
 
-def _save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> None:
+def _save(path: Path, model: CLIP, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     with replacing(path) as temporary:
         torch.save(
             {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **state}, temporary
@@ -254,7 +253,7 @@ def _save(
 
 
 def _resume(
-    path: Path, wanted: str, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, wanted: str, model: CLIP, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
     """Load the checkpoint of this very config; move one of another config, or a bad one, aside."""
     if not path.exists():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from taclean.data.packed import Pairs
 from taclean.models import encode_images, encode_tokens, tokenize
@@ -24,7 +25,7 @@ def prompt_tokens(
 
 
 @torch.no_grad()
-def head(model: nn.Module, tokens: Tensor, batch: int = 512) -> Tensor:
+def head(model: CLIP, tokens: Tensor, batch: int = 512) -> Tensor:
     """Zero-shot head (C, d): each prompt normalised, mean over the templates, normalised again."""
     classes, templates, length = tokens.shape
     flat = tokens.view(-1, length)
@@ -46,11 +47,11 @@ def rank_of(logits: Tensor, classes: Tensor) -> Tensor:
 
 @torch.no_grad()
 def scores(
-    model: nn.Module,
+    model: CLIP,
     pairs: Pairs,
     clean_head: Tensor,
     target: int,
-    triggers: dict[str, tuple[Callable[[Tensor, np.ndarray], Tensor], Tensor]],
+    triggers: Mapping[str, tuple[Callable[[Tensor, np.ndarray], Tensor], Tensor]],
     ks: Sequence[int] = KS,
     batch: int = 250,
     precision: str = "bf16",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,9 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tokenize() -> Callable[..., np.ndarray]:
-    return partial(models.tokenize, NAME)
+    """As `models.tokenize`, with the tokenizer built once."""
+    tokenizer = open_clip.get_tokenizer(NAME)
+    return lambda texts: tokenizer(list(texts)).numpy().astype(np.uint16)
 
 
 def pack_scenes(folder: Path, ids: range, size: int, tokenize: Callable[..., np.ndarray]) -> Path:

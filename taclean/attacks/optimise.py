@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from taclean.attacks.patch import corners, paste, side_of
 from taclean.augment import mild
@@ -47,7 +48,7 @@ class FitSettings:
 
 
 @torch.no_grad()
-def embed_all(model: nn.Module, pairs: Pairs, batch: int = 256) -> Tensor:
+def embed_all(model: CLIP, pairs: Pairs, batch: int = 256) -> Tensor:
     """Embeddings (N, d) of all images of a set."""
     index = np.arange(len(pairs))
     parts = np.array_split(index, max(1, len(pairs) // batch))
@@ -55,7 +56,7 @@ def embed_all(model: nn.Module, pairs: Pairs, batch: int = 256) -> Tensor:
 
 
 def optimise_patch(
-    model: nn.Module,
+    model: CLIP,
     pairs: Pairs,
     loss: Callable[[Tensor, np.ndarray], Tensor],
     settings: FitSettings,

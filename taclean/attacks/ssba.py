@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from open_clip import CLIP
 from torch import Tensor, nn
 
 from taclean.attacks.optimise import FitSettings, Material
@@ -29,6 +30,7 @@ class Encoder(nn.Module):
     def __init__(self, bits: int, width: int = 16) -> None:
         super().__init__()
         self.spread = nn.Linear(bits, 3 * GRID * GRID)
+        last = nn.Conv2d(width, 3, 1)
         self.body = nn.Sequential(
             nn.Conv2d(6, width, 3, padding=1),
             nn.ReLU(),
@@ -36,11 +38,11 @@ class Encoder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(width, 3, 1),
+            last,
         )
         with torch.no_grad():  # a first residual that is too faint to read never gets stronger
             self.spread.weight.mul_(4)
-            self.body[-1].weight.mul_(4)
+            last.weight.mul_(4)
 
     def forward(self, images: Tensor, bits: Tensor, limit: float) -> Tensor:
         """Return the residual (B, 3, H, W)."""
@@ -54,7 +56,7 @@ class Decoder(nn.Module):
 
     def __init__(self, bits: int, width: int = 32) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
+        layers: list[CLIP] = []
         channels = 3
         for out in (width, width, 2 * width):
             layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.ReLU()]
@@ -92,7 +94,7 @@ def trigger(
 
 
 def fit(
-    model: nn.Module | None,
+    model: CLIP | None,
     material: Material,
     settings: FitSettings,
     *,

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from taclean.attacks.optimise import FitSettings, Material, optimise_patch
 from taclean.attacks.patch import corners, paste
@@ -36,7 +37,7 @@ def trigger(
 
 
 def fit(
-    model: nn.Module,
+    model: CLIP,
     material: Material,
     settings: FitSettings,
     *,

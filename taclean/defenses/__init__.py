@@ -15,10 +15,10 @@ from taclean.defenses.taclean import TACleaner
 from taclean.errors import UserError
 from taclean.train import Objective
 
-DEFENSES: dict[str, type] = {"ft": FT, "cleanclip": CleanCLIP, "taclean": TACleaner}
+DEFENSES: dict[str, Any] = {"ft": FT, "cleanclip": CleanCLIP, "taclean": TACleaner}
 
 
-def defense(name: str) -> type:
+def defense(name: str) -> Any:
     """Look a defence up.
 
     Raises:

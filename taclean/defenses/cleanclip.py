@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from taclean.augment import AUGMENTATIONS
 from taclean.errors import UserError
@@ -45,7 +46,7 @@ class CleanCLIP:
     def __post_init__(self) -> None:
         pick_augmentation(self.augment)
 
-    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is what is minimised."""
         variants = self.variants[batch.epoch, batch.index]
         images, augmented, texts, texts_augmented, _ = both_views(
@@ -58,7 +59,7 @@ class CleanCLIP:
 
 
 def both_views(
-    model: nn.Module,
+    model: CLIP,
     batch: Batch,
     augment: str,
     seed: int,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from taclean.losses import clip_loss
 from taclean.models import encode_images, encode_tokens
@@ -19,7 +20,7 @@ class FT:
     NEEDS: ClassVar[tuple[str, ...]] = ()
     seed: int = 0
 
-    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the loss as `total`, which is what is minimised."""
         images = encode_images(model, batch.images)
         texts = encode_tokens(model, batch.tokens)

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from taclean.defenses.cleanclip import both_views, pick_augmentation
 from taclean.losses import clip_loss, self_loss, subcaption_loss
@@ -49,7 +50,7 @@ class TACleaner:
             lookup[epoch, rows[taken]] = np.flatnonzero(taken)
         return lookup
 
-    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is what is minimised."""
         drawn = self._drawn[batch.epoch, batch.index]
         here = np.flatnonzero(drawn >= 0)

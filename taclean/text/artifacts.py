@@ -19,7 +19,7 @@ from taclean.files import replacing, write_json
 from taclean.rng import permutation
 from taclean.text.eda import eda
 from taclean.text.lexicon import Lexicon
-from taclean.text.subcaptions import KINDS, subcaption
+from taclean.text.subcaptions import KINDS, SubCaption, subcaption
 
 DRAW = 0x5AB  # names the random stream of the rows drawn per epoch
 COLUMNS = ("epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement")
@@ -125,7 +125,7 @@ def write_subcaptions(
             table = csv.writer(file)
             table.writerow(COLUMNS)
             for epoch in range(epochs):
-                found = []
+                found: list[tuple[int, SubCaption]] = []
                 for row in permutation(len(captions), seed, epoch, DRAW):
                     if len(found) == samples:
                         break

@@ -1,0 +1,173 @@
+"""The config: schema in step with the registries and the docs, and errors that name the key."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from taclean import config as configs
+from taclean.attacks import ATTACKS, OPTIMISED
+from taclean.defenses import DEFENSES
+from taclean.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
+
+
+def with_value(path: str, value: Any) -> dict[str, Any]:
+    config = copy.deepcopy(DEFAULT)
+    *parents, last = path.split(".")
+    node = config
+    for key in parents:
+        node = node[key]
+    node[last] = value
+    return config
+
+
+def refused(config: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as caught:
+        configs.check(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_default_config_passes_and_names_every_attack_and_defence() -> None:
+    configs.check(DEFAULT)
+    assert list(DEFAULT["attacks"]) == DEFAULT["run"]["attacks"] == list(ATTACKS)
+    assert list(DEFAULT["defenses"]) == DEFAULT["run"]["defenses"] == list(DEFENSES)
+    assert set(OPTIMISED) < set(ATTACKS)
+
+
+def test_default_parameters_are_those_of_the_functions() -> None:
+    for name, module in ATTACKS.items():
+        entry = DEFAULT["attacks"][name]
+        assert entry["trigger"].keys() <= inspect.signature(module.trigger).parameters.keys()
+        assert ("fit" in entry) == hasattr(module, "fit")
+        if "fit" in entry:
+            own = entry["fit"].keys() - {"lr", "epochs", "batch"}
+            assert own <= inspect.signature(module.fit).parameters.keys()
+    for name, cls in DEFENSES.items():
+        entry = DEFAULT["defenses"][name]
+        assert entry.get("loss", {}).keys() <= inspect.signature(cls).parameters.keys()
+        assert ("subcaptions" in entry) == ("subcaptions" in cls.NEEDS)
+
+
+def test_reference_is_in_step_with_the_schema() -> None:
+    assert (ROOT / "config/README.md").read_text("utf-8") == configs.reference(), (
+        "run: python -m taclean keys > config/README.md"
+    )
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("**/*.yaml")))
+def test_every_overlay_passes(overlay: Path) -> None:
+    if overlay.name not in ("schema.yaml", "config.yaml"):
+        configs.load(ROOT / "config/config.yaml", overlay)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "names"),
+    [
+        ("run.attacks", ["badnet", "nosuch"], "run.attacks: 'nosuch'"),
+        ("run.defenses", ["nosuch"], "run.defenses: 'nosuch'"),
+        ("run.seeds", [], "run.seeds"),
+        ("run.seeds", ["0"], "run.seeds.0"),
+        ("run.seeds", [-1], "run.seeds.0"),
+        ("run.colour", "red", "run.colour: unknown key"),
+        ("colour", "red", "colour: unknown key"),
+        ("data.target", "nosuch", "data.target: 'nosuch' is no class"),
+        ("data.name", "nosuch", "data.name"),
+        ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: 1000000"),
+        ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
+        ("attacks.badnet.gate", 101, "attacks.badnet.gate"),
+        ("attacks.badnet.train", {"lr": -1.0}, "attacks.badnet.train.lr"),
+        ("attacks.badnet.typo", 1, "attacks.badnet.typo: unknown key"),
+        ("attacks.badnet.trigger.typo", 1, "attacks.badnet.trigger.typo"),
+        ("attacks.ssba.fit.typo", 1, "attacks.ssba.fit.typo"),
+        ("poison.rows", 10**9, "poison.rows: 1000000000"),
+        ("data.splits.clean.first", 0, "overlap"),
+        ("finetune.train.lr", -1e-3, "finetune.train.lr"),
+        ("finetune.train.lr", "1e-3", "finetune.train.lr"),
+        ("finetune.train.lr", float("nan"), "finetune.train.lr"),
+        ("finetune.train.lr", float("inf"), "finetune.train.lr"),
+        ("finetune.train.epochs", 1.5, "finetune.train.epochs"),
+        ("finetune.train.lrr", 1, "finetune.train.lrr: unknown key"),
+        ("defenses.taclean.subcaptions.samples", 10**6, "defenses.taclean.subcaptions.samples"),
+        ("defenses.taclean.subcaptions.kinds", ["adverb"], "defenses.taclean.subcaptions.kinds"),
+        ("defenses.taclean.loss.lambda_typo", 1, "defenses.taclean.loss.lambda_typo"),
+        ("zeroshot.templates", ["no place"], "zeroshot.templates.0"),
+        ("zeroshot.templates", [], "zeroshot.templates"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> None:
+    assert names in refused(with_value(path, value))
+
+
+def test_missing_section_is_named() -> None:
+    config = copy.deepcopy(DEFAULT)
+    del config["finetune"]["train"]
+    assert "finetune.train: missing" in refused(config)
+
+
+@pytest.mark.parametrize("text", ["run: [", "- 1", ""])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(UserError, match=r"bad\.yaml"):
+        configs.read_yaml(path)
+    with pytest.raises(UserError, match="no such config file"):
+        configs.read_yaml(tmp_path / "absent.yaml")
+
+
+def test_merge_is_snakemakes() -> None:
+    merged = configs.merge({"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "d": {"e": 1}})
+    assert merged == {"a": {"b": 1, "c": [3]}, "d": {"e": 1}}
+
+
+STAGES = [
+    *(f"pack/{split}" for split in configs.SPLITS),
+    "base",
+    "variants/seed0",
+    "subcaptions/taclean/seed0",
+    *(f"{kind}/{attack}/seed0" for kind in ("poison", "pretrain") for attack in ATTACKS),
+    *(f"finetune/{attack}/{d}/seed0" for attack in ("clean", *ATTACKS) for d in DEFENSES),
+    *(f"evaluate/{attack}/none/seed0" for attack in ("clean", *ATTACKS)),
+]
+
+
+def changed(path: str, value: Any) -> set[str]:
+    other = with_value(path, value)
+    return {
+        stage
+        for stage in STAGES
+        if configs.stage_config(DEFAULT, stage) != configs.stage_config(other, stage)
+    }
+
+
+def test_a_parameter_changes_its_own_stages_only() -> None:
+    assert changed("attacks.badnet.poisoned", 7) == {"poison/badnet/seed0"}
+    assert changed("attacks.badnet.trigger.size", 7) == {
+        stage for stage in STAGES if "/badnet/" in stage
+    } | {"evaluate/clean/none/seed0"}
+    assert changed("defenses.taclean.loss.lambda_sub", 7.0) == {
+        stage for stage in STAGES if stage.startswith("finetune/") and "/taclean/" in stage
+    }
+    assert changed("data.splits.clean.rows", 9000) == {"pack/clean"}
+    assert changed("attacks.badnet.gate", 7) == set()
+
+
+@pytest.mark.parametrize("stage", ["nosuch", "pack/nosuch", "finetune/badnet", "base/seed0", ""])
+def test_unknown_stage_is_refused(stage: str) -> None:
+    with pytest.raises(UserError, match="stage"):
+        configs.stage_config(DEFAULT, stage)
+
+
+def test_yaml_of_the_default_holds_no_text_numbers() -> None:
+    # YAML 1.1 reads 1e-3 as text: every number of the default must be one.
+    text = yaml.safe_dump(DEFAULT)
+    assert "'1e" not in text
+    assert "'3e" not in text

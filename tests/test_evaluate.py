@@ -1,0 +1,190 @@
+"""Scores by split, heads per prompt prefix, and the samples kept for the figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from taclean import models
+from taclean.attacks import make_trigger
+from taclean.errors import UserError
+from taclean.evaluate import Heads, by_split, write_samples
+from taclean.zeroshot import head, prompt_tokens, scores
+
+NAME = "emoji-rn"
+ZEROSHOT = {
+    "classes": [f"thing {i}" for i in range(39)] + ["banana"],
+    "templates": ["a picture of a {}.", "a small {}."],
+    "target": "banana",
+}
+TARGET = 39
+
+
+@pytest.fixture
+def heads() -> Heads:
+    return Heads(NAME, ZEROSHOT)
+
+
+def triggers():
+    patch = {"patch": torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(0))}
+    return {"trojvqa": make_trigger("trojvqa", 0, patch), "badnet": make_trigger("badnet", 0)}
+
+
+# ---- heads ---------------------------------------------------------------------------------------
+
+
+def test_each_attack_gets_the_prompts_it_wants(heads, random_model):
+    plain = head(random_model, prompt_tokens(NAME, ZEROSHOT["classes"], ZEROSHOT["templates"]))
+    keyed = [f"remember {template}" for template in ZEROSHOT["templates"]]
+    remember = head(random_model, prompt_tokens(NAME, ZEROSHOT["classes"], keyed))
+    assert not torch.allclose(plain, remember, atol=1e-4)
+    assert torch.equal(heads.of(random_model), plain)
+    found = heads.for_triggers(random_model, triggers())
+    assert list(found) == ["trojvqa", "badnet"]
+    assert torch.equal(found["badnet"][1], plain)
+    assert torch.equal(found["trojvqa"][1], remember)
+    assert heads.target == TARGET
+
+
+def test_heads_follow_the_model(heads):
+    one, two = models.create(NAME, 1), models.create(NAME, 2)
+    first = heads.of(one)
+    assert not torch.allclose(first, heads.of(two))
+    assert torch.equal(first, heads.of(one))
+
+
+def test_a_target_that_is_no_class_is_refused():
+    with pytest.raises(UserError, match="plantain"):
+        Heads(NAME, {**ZEROSHOT, "target": "plantain"})
+
+
+def test_scores_are_those_of_zeroshot_with_these_heads(heads, random_model, pairs):
+    got = heads.scores(random_model, pairs, triggers())
+    own = heads.for_triggers(random_model, triggers())
+    assert got == scores(random_model, pairs, heads.of(random_model), TARGET, own)
+    assert set(got) == {"clean", "trojvqa", "badnet"}
+    assert got["clean"]["CA@1"]["n"] == 40
+    assert got["trojvqa"]["ASR@10"]["n"] == 39
+
+
+# ---- by split ------------------------------------------------------------------------------------
+
+
+def count(n: int) -> dict[str, int]:
+    return {"hits": n, "n": 100}
+
+
+def test_own_scores_join_their_split_and_foreign_ones_are_named():
+    counts = {
+        "test": {
+            "clean": {"CA@1": count(1)},
+            "badnet": {"ASR@1": count(2), "TA@1": count(3)},
+            "sig": {"ASR@1": count(4), "TA@1": count(5)},
+        },
+        "shift": {"clean": {"CA@1": count(6)}, "badnet": {"ASR@1": count(7)}},
+    }
+    assert by_split(counts, "badnet") == {
+        "test": {"CA@1": count(1), "ASR@1": count(2), "TA@1": count(3)},
+        "test+sig": {"ASR@1": count(4), "TA@1": count(5)},
+        "shift": {"CA@1": count(6), "ASR@1": count(7)},
+    }
+    assert counts["test"]["clean"] == {"CA@1": count(1)}
+
+
+def test_a_clean_model_has_no_attack_of_its_own():
+    counts = {"test": {"clean": {"CA@1": count(1)}, "sig": {"ASR@1": count(4)}}}
+    assert by_split(counts, "clean") == {
+        "test": {"CA@1": count(1)},
+        "test+sig": {"ASR@1": count(4)},
+    }
+
+
+# ---- samples -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images_too", [True, False])
+def test_samples_hold_what_the_figures_need(heads, random_model, pairs, tmp_path, images_too):
+    path = tmp_path / "samples.npz"
+    args = (random_model, heads, pairs, triggers(), ZEROSHOT["classes"])
+    write_samples(path, *args, 7, images_too)
+    got = np.load(path)
+    keys = {"rows", "labels", "clean", "triggered", "clean_top", "triggered_top", "classes"}
+    keys |= {"target", "images", "triggered_images"} if images_too else {"target"}
+    assert set(got.files) == keys
+    assert got["rows"].tolist() == list(range(7))
+    assert got["labels"].tolist() == pairs.labels[:7].tolist()
+    assert got["classes"].tolist() == ZEROSHOT["classes"]
+    assert got["target"] == TARGET
+    images = pairs.batch(np.arange(7))[0]
+    triggered = triggers()["trojvqa"](images, np.arange(1000, 1007))  # the first of the triggers
+    keyed = heads.of(random_model, "remember ")
+    for key, given, own in (
+        ("clean", images, heads.of(random_model)),
+        ("triggered", triggered, keyed),
+    ):
+        for i in range(7):
+            with torch.no_grad():
+                wanted = models.encode_images(random_model, given[i : i + 1])[0]
+            assert got[key][i] == pytest.approx(wanted.numpy(), abs=1e-5)
+            assert got[f"{key}_top"][i] == np.argmax(own.numpy() @ got[key][i])
+    if images_too:
+        assert (got["images"] == pairs.images[:7]).all()
+        assert (got["triggered_images"] == triggered.permute(0, 2, 3, 1).numpy()).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["samples.npz"]
+
+
+def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
+    first = Heads(NAME, {**ZEROSHOT, "target": "thing 2"})
+    args = (random_model, first, pairs, triggers(), ZEROSHOT["classes"])
+    write_samples(tmp_path / "s.npz", *args, 4, False)
+    got = np.load(tmp_path / "s.npz")
+    assert got["rows"].tolist() == [0, 1, 3, 4]
+    assert 2 not in got["labels"]
+
+
+def test_fewer_images_than_asked_for_are_all_kept(heads, random_model, pairs, tmp_path):
+    args = (random_model, heads, pairs, triggers(), ZEROSHOT["classes"])
+    write_samples(tmp_path / "s.npz", *args, 1000, False)
+    assert len(np.load(tmp_path / "s.npz")["rows"]) == 39
+
+
+# BUG: evaluate.py:89-92 goes by position in `labels` and `ids`, which `take` does not reorder
+def test_samples_of_a_subset_keep_labels_and_pictures_together(
+    heads, random_model, pairs, tmp_path
+):
+    some = pairs.take(np.array([30, 4, 17]))
+    args = (random_model, heads, some, triggers(), ZEROSHOT["classes"])
+    write_samples(tmp_path / "s.npz", *args, 3, True)
+    got = np.load(tmp_path / "s.npz")
+    assert got["labels"].tolist() == [30, 4, 17]
+    assert (got["images"] == pairs.images[[30, 4, 17]]).all()
+
+
+# BUG: evaluate.py:94 embeds in whatever mode the model is in: batch statistics in training mode
+def test_samples_of_a_training_model_are_those_of_evaluation(heads, random_model, pairs, tmp_path):
+    for name, model in (("a", random_model), ("b", models.create(NAME, 0).train())):
+        args = (model, heads, pairs, triggers(), ZEROSHOT["classes"])
+        write_samples(tmp_path / f"{name}.npz", *args, 5, False)
+    one, two = (np.load(tmp_path / f"{name}.npz")["clean"] for name in "ab")
+    assert two == pytest.approx(one, abs=1e-5)
+
+
+# BUG: evaluate.py:111 numpy appends .npz to another name: FileNotFoundError and a stray file
+def test_samples_may_have_any_file_name(heads, random_model, pairs, tmp_path):
+    args = (random_model, heads, pairs, triggers(), ZEROSHOT["classes"])
+    try:
+        write_samples(tmp_path / "samples", *args, 2, False)
+    except UserError:
+        return
+    finally:
+        left = [file.name for file in tmp_path.iterdir()]
+    assert left == ["samples"]
+
+
+# BUG: evaluate.py:91 unpacks nothing: ValueError
+def test_samples_without_a_trigger_are_refused(heads, random_model, pairs, tmp_path):
+    with pytest.raises(UserError):
+        write_samples(
+            tmp_path / "s.npz", random_model, heads, pairs, {}, ZEROSHOT["classes"], 2, False
+        )
