@@ -7,6 +7,7 @@ parameter reruns exactly the stages it matters to.
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 import re
@@ -162,10 +163,9 @@ def _explain(error: jsonschema.ValidationError) -> str:
         path = unknown if where == "config" else f"{where}.{unknown}"
         return f"{path}: unknown key; known are {', '.join(known)}"
     if error.validator == "required":
-        missing = re.findall(r"'([^']+)' is a required", error.message)
-        return (
-            f"{where}: {missing[0] if missing else error.message}: missing; see config/config.yaml"
-        )
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        path = missing if where == "config" else f"{where}.{missing}"
+        return f"{path}: missing; see config/config.yaml"
     hint = error.schema.get("description", "see config/README.md")
     return f"{where}: {error.message}; {hint}"
 
