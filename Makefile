@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: reproduce seeds test check format clean
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
-	snakemake --cores all
+	snakemake --cores all --report results/report.html --report-after-run
 
-seeds: .venv/run.stamp ## the README's table: seeds 1, 2 and 3
-	snakemake --cores all --configfile config/seeds.yaml --directory seeds
+seeds: .venv/run.stamp ## the README's table: seeds 1, 2 and 3, after `make reproduce`
+	snakemake --cores all --configfile config/seeds.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
 	pytest

@@ -210,7 +210,7 @@ def test_unknown_augmentation_is_refused(texts, name):
         make_defense(name, 0, texts, augment="wild")
 
 
-# BUG: defenses/__init__.py:49 passes weights on unchecked (config/schema.yaml takes any object)
+# BUG: defenses/__init__.py passes weights on unchecked (only the config's schema looks at them)
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, "1", None], ids=str)
 @pytest.mark.parametrize(
     ("name", "key"),
@@ -231,7 +231,7 @@ def few(texts, rows=ROWS, epochs=EPOCHS, drawn=None):
 
 
 # BUG: nothing compares the artifacts with the run: of another split or fewer epochs they are an
-# IndexError in mid-training (cleanclip.py:50, taclean.py:49/54)
+# IndexError in mid-training (cleanclip.py, taclean.py)
 @pytest.mark.parametrize("name", ["cleanclip", "taclean"])
 @pytest.mark.parametrize("size", [{"rows": 62}, {"epochs": 1}], ids=["fewer rows", "fewer epochs"])
 def test_artifacts_smaller_than_the_run_are_refused(tiny, small_pairs, texts, tmp_path, name, size):
@@ -245,7 +245,7 @@ def test_artifacts_smaller_than_the_run_are_refused(tiny, small_pairs, texts, tm
         run()
 
 
-# BUG: taclean.py:41 does not compare the epochs of variants and sub-captions: IndexError later
+# BUG: taclean.py does not compare the epochs of variants and sub-captions: IndexError later
 def test_sub_captions_of_fewer_epochs_than_the_variants_are_refused(model, small_pairs, texts):
     with pytest.raises(UserError):
         make_defense("taclean", 0, few(texts, drawn=1)).loss(

@@ -73,7 +73,7 @@ def test_the_things_named_are_the_things_drawn_in_that_size(second, classes):
     assert sized > N / 4
 
 
-# BUG: emoji.py:60 MASS lacks milk, sushi, spaghetti, lightning and bowling ("a milk")
+# BUG: emoji.py MASS lacks milk, sushi, spaghetti, lightning and bowling ("a milk")
 @pytest.mark.parametrize("classes", ["default", "all"])
 def test_articles_fit_the_word_after_them(classes):
     wrong, seen = set(), Counter()
@@ -270,6 +270,8 @@ def test_another_seed_or_id_is_another_scene():
     assert sum(a != b for a, b in zip(captions, other_captions, strict=True)) > 25
     assert len({picture.tobytes() for picture in pixels}) == 50
     # the same class again is drawn otherwise
+    first = [emoji.scene(i, 0) for i in range(50)]
+    assert not {s.drawings for s in first} & {emoji.scene(100 + i, 0).drawings for i in range(50)}
     later, _, labels = emoji.compose(range(100, 150), 0, size=32)
     assert (labels == np.arange(50)).all()
     assert (pixels != later).any((1, 2, 3)).all()

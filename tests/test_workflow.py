@@ -1,0 +1,203 @@
+"""The chain through Snakemake, as a user runs it: whole, again, after a change, after a kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMOKE = "config/test/smoke.yaml"
+KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
+
+
+def snakemake(
+    source: Path, directory: Path, *options: str, overlays: tuple[Path, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    files = [source / SMOKE, *overlays]
+    return subprocess.run(
+        command(source, directory, *options, "--configfile", *map(str, files)),
+        env=environment(source),
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def command(source: Path, directory: Path, *options: str) -> list[str]:
+    return ["snakemake", "--cores", "2", "--directory", str(directory), *options]
+
+
+def environment(source: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(source)}
+
+
+def planned(result: subprocess.CompletedProcess[str]) -> set[str]:
+    """The jobs that a dry run lists, as 'rule' or 'rule:attack'."""
+    assert result.returncode == 0, result.stderr
+    jobs, rule = set(), ""
+    for line in (result.stdout + result.stderr).splitlines():
+        if line.startswith(("rule ", "localrule ")):
+            rule = line.split()[1].rstrip(":")
+            jobs.add(rule)
+        elif line.strip().startswith("wildcards:") and "attack=" in line:
+            jobs.discard(rule)
+            jobs.add(rule + ":" + line.split("attack=")[1].split(",")[0])
+    return jobs - {"all"}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources that a test may edit."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in KEPT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the whole small chain has run."""
+    folder = tmp_path_factory.mktemp("run")
+    result = snakemake(
+        copy, folder, "--report", str(folder / "results/report.html"), "--report-after-run"
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
+    table = pd.read_csv(done / "results/table.csv")
+    columns = ["attack", "defense", "seed", "split", "metric", "percent", "n"]
+    assert list(table.columns) == columns
+    assert not table.duplicated(columns[:5]).any()
+    for attack in ("badnet", "ssba", "badclip"):
+        for defense in ("none", "ft", "cleanclip", "taclean"):
+            for split, n in (("test", 200), ("shift", 100)):
+                rows = table[
+                    (table.attack == attack) & (table.defense == defense) & (table.split == split)
+                ].set_index("metric")
+                metrics = [f"{m}@{k}" for m in ("CA", "ASR", "TA") for k in (1, 3, 5, 10)]
+                assert list(rows.index) == metrics
+                assert rows.percent.between(0, 100).all()
+                assert rows.n["CA@1"] == n
+                assert rows.n["ASR@1"] == n * 99 // 100  # one class in a hundred is the target
+    assert {"clean"} < set(table.attack)
+    base = table[(table.attack == "clean") & (table.split == "test+badnet")]
+    assert {"ASR@1", "TA@10"} < set(base.metric)
+    figures = {path.name for path in (done / "results/figures").iterdir()}
+    names = ("asr_ca", "tradeoff", "curves", "triggers", "subcaptions", "embeddings", "recovered")
+    assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
+    assert (done / "results/report.html").stat().st_size > 100_000
+    assert not list(done.glob("checkpoints/**/last.pt"))
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do(copy: Path, done: Path) -> None:
+    result = snakemake(copy, done, "--dry-run")
+    assert "Nothing to be done" in result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_one_parameter_of_one_attack_plans_its_chain_only(copy: Path, done: Path) -> None:
+    overlay = copy / "overlay.yaml"
+    overlay.write_text("attacks: {badnet: {poisoned: 21}}\n", "utf-8")
+    jobs = planned(snakemake(copy, done, "--dry-run", overlays=(overlay,)))
+    attacks = {job.split(":")[1] for job in jobs if ":" in job}
+    assert attacks == {"badnet"}
+    assert {"poison:badnet", "pretrain:badnet", "finetune:badnet", "table"} <= jobs
+    assert not jobs & {"pack", "base", "variants", "subcaptions"}
+
+
+@pytest.mark.slow
+def test_a_comment_plans_nothing_and_a_plot_script_its_plot(copy: Path, done: Path) -> None:
+    for name in ("taclean/train.py", "taclean/attacks/badnet.py"):
+        with (copy / name).open("a", encoding="utf-8") as file:
+            file.write("\n# A comment.\n")
+    assert planned(snakemake(copy, done, "--dry-run")) == set()
+    script = copy / "workflow_scripts/plot_tradeoff.py"
+    before = script.read_text("utf-8")
+    script.write_text(before + "\n# Another look.\n", "utf-8")
+    try:
+        assert planned(snakemake(copy, done, "--dry-run")) == {"plot_tradeoff"}
+    finally:
+        script.write_text(before, "utf-8")
+
+
+@pytest.mark.slow
+def test_a_killed_run_in_another_folder_ends_with_the_same_table(
+    copy: Path, done: Path, tmp_path: Path
+) -> None:
+    overlay = copy / "often.yaml"
+    # checkpoint_seconds does not change results; it must not, and so it is set here.
+    overlay.write_text("base: {train: {checkpoint_seconds: 0.01}}\n", "utf-8")
+    files = ["--configfile", str(copy / SMOKE), str(overlay)]
+    process = subprocess.Popen(
+        command(copy, tmp_path, *files),
+        env=environment(copy),
+        cwd=copy,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    checkpoint = tmp_path / "checkpoints/base/last.pt"
+    deadline = time.time() + 200
+    while not checkpoint.exists() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.02)
+    assert checkpoint.exists()
+    assert not (tmp_path / "results/base/model.safetensors").exists()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    unlock = snakemake(copy, tmp_path, "--unlock", overlays=(overlay,))
+    assert unlock.returncode == 0, unlock.stderr
+    result = snakemake(copy, tmp_path, overlays=(overlay,))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert '"resumed"' in (tmp_path / "checkpoints/base/train.jsonl").read_text("utf-8")
+    for name in ("results/table.csv", "results/base/history.csv"):
+        assert (tmp_path / name).read_bytes() == (done / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_an_attack_that_did_not_take_stops_before_any_defence(copy: Path, done: Path) -> None:
+    overlay = copy / "gate.yaml"
+    overlay.write_text("attacks: {badnet: {gate: 100}}\n", "utf-8")
+    target = "results/runs/badnet/ft/seed0/scores.json"
+    fine_tuned = (done / "results/runs/badnet/ft/seed0/model.safetensors").stat().st_mtime_ns
+    result = snakemake(copy, done, target, overlays=(overlay,))
+    assert result.returncode != 0
+    assert "attack 'badnet' did not take: ASR@1" in result.stdout + result.stderr
+    after = (done / "results/runs/badnet/ft/seed0/model.safetensors").stat().st_mtime_ns
+    assert after == fine_tuned
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ("run: {attacks: [nosuch]}", "run.attacks: 'nosuch' is unknown"),
+        ("run: {defenses: [nosuch]}", "run.defenses: 'nosuch' is unknown"),
+        ("data: {target: nosuch}", "data.target: 'nosuch' is no class"),
+        ("finetune: {train: {lr: fast}}", "finetune.train.lr"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line_and_runs_nothing(
+    tmp_path: Path, overlay: str, message: str
+) -> None:
+    path = tmp_path / "overlay.yaml"
+    path.write_text(overlay, "utf-8")
+    result = snakemake(ROOT, tmp_path / "run", "--dry-run", overlays=(path,))
+    assert result.returncode != 0
+    assert message in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    assert not (tmp_path / "run/results").exists()
