@@ -87,8 +87,12 @@ def write_samples(
     clean_top and triggered_top predictions, classes, target; with `images_too` also images and
     triggered_images (n, H, W, 3) uint8.
     """
-    rows = np.flatnonzero(np.asarray(pairs.labels) != heads.target)[:count]
-    images, _ = pairs.batch(rows)
+    if not triggers:
+        raise UserError("samples: no trigger to put on the images; name at least one attack")
+    model.eval()
+    index = np.flatnonzero(pairs.labels[pairs.rows] != heads.target)[:count]
+    images, _ = pairs.batch(index)
+    rows = pairs.rows[index]
     (trigger, triggered_head), *_ = heads.for_triggers(model, triggers).values()
     triggered = trigger(images, pairs.ids[rows])
     clean_head = heads.of(model)
@@ -108,5 +112,5 @@ def write_samples(
     }
     if images_too:
         values |= {"images": to_array(images), "triggered_images": to_array(triggered)}
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, **values)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **values)

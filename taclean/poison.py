@@ -59,6 +59,10 @@ def choose(
     Raises:
         UserError: more poison than rows that do not name the target, or no natural caption.
     """
+    if count < 1:
+        raise UserError(f"poisoned: {count} rows; give 1 or more")
+    if not templates:
+        raise UserError("zeroshot.templates: the list is empty; give at least one")
     named = names(captions, target)
     free = np.flatnonzero(~named)
     if count > len(free):

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,16 +68,25 @@ class Settings:
             if key not in values:
                 raise UserError(f"train.{key}: missing; give a number")
         for key, value in values.items():
-            if key in ("lr", "epochs", "batch", "threads", "checkpoint_seconds"):
-                if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                    raise UserError(f"train.{key}: {value!r}; give a number above 0")
-            elif key in ("warmup", "weight_decay") and (
-                not isinstance(value, int | float) or value < 0
-            ):
-                raise UserError(f"train.{key}: {value!r}; give a number of 0 or more")
-        if values.get("precision", "bf16") not in ("bf16", "fp32"):
-            raise UserError(f"train.precision: {values['precision']!r}; give bf16 or fp32")
+            if key == "precision":
+                if value not in ("bf16", "fp32"):
+                    raise UserError(f"train.precision: {value!r}; give bf16 or fp32")
+            elif key == "betas":
+                pair = isinstance(value, list | tuple) and len(value) == 2
+                if not pair or not all(_is_number(beta) and 0 <= beta < 1 for beta in value):
+                    raise UserError(f"train.betas: {value!r}; give two numbers of [0, 1)")
+            else:
+                whole = key in ("epochs", "batch", "threads", "warmup")
+                least = "0 or more" if key in ("warmup", "weight_decay") else "above 0"
+                good = _is_number(value) and (isinstance(value, int) or not whole)
+                if not good or value < 0 or (value == 0 and least == "above 0"):
+                    kind = "whole number" if whole else "number"
+                    raise UserError(f"train.{key}: {value!r}; give a {kind} {least}")
         return cls(**{**values, "betas": tuple(values.get("betas", (0.9, 0.999)))})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,10 @@ class Batch:
 class Objective(Protocol):
     """What a defence minimises."""
 
+    def check(self, epochs: int, rows: int) -> None:
+        """Refuse to train where the defence's artifacts do not fit the run."""
+        ...
+
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is minimised."""
         ...
@@ -105,9 +118,36 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
 
 
-def fingerprint(config: dict[str, Any]) -> str:
-    """A short hash of a run's config: a checkpoint of another config is never resumed."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+def fingerprint(*parts: Any) -> str:
+    """A short hash of all that decides a run's result, so that no other run's checkpoint is resumed.
+
+    Takes JSON values, arrays, tensors and dataclasses of them.
+    """
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        digest.update(type(value).__name__.encode())
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().contiguous().numpy()
+        if isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        elif is_dataclass(value):
+            for field in fields(value):
+                add(getattr(value, field.name))
+        elif isinstance(value, dict):
+            for key in sorted(value):
+                add(key)
+                add(value[key])
+        elif isinstance(value, list | tuple):
+            for entry in value:
+                add(entry)
+        else:
+            digest.update(json.dumps(value, default=lambda v: type(v).__name__).encode())
+
+    for part in parts:
+        add(part)
+    return digest.hexdigest()[:16]
 
 
 @contextmanager
@@ -151,7 +191,8 @@ def train(
 
     Args:
         folder: where checkpoints and `train.jsonl` live; not an output of any rule.
-        config: all that decides the result; a checkpoint of another config is moved aside.
+        config: what the caller says decides the result. A checkpoint of another config, of other
+            start weights, rows, poison or text artifacts is moved aside.
         validate: called after each epoch (and before the first); its scores go into the history.
 
     Returns:
@@ -162,6 +203,7 @@ def train(
     """
     if len(pairs) == 0:
         raise UserError(f"{label}: the training set is empty")
+    objective.check(settings.epochs, len(pairs))
     torch.set_num_threads(settings.threads)
     model.to(device)
     optimizer = torch.optim.AdamW(
@@ -172,8 +214,10 @@ def train(
     )
     per_epoch = max(1, len(pairs) // settings.batch)
     steps = per_epoch * settings.epochs
+    data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
+    own = fingerprint(config, model.state_dict(), data, objective)
     with locked(folder):
-        state = _resume(folder / "last.pt", fingerprint(config), model, optimizer)
+        state = _resume(folder / "last.pt", own, model, optimizer)
         step, history = (state["step"], state["history"]) if state else (0, [])
         log = (folder / "train.jsonl").open("a", encoding="utf-8")
         _log(log, event="resumed" if state else "started", step=step, steps=steps, label=label)
@@ -230,10 +274,15 @@ def train(
                     folder / "last.pt",
                     model,
                     optimizer,
-                    {"fingerprint": fingerprint(config), "step": step, "history": history}
-                    | {"sums": sums},
+                    {"fingerprint": own, "step": step, "history": history, "sums": sums},
                 )
                 saved = now
+        for name, weight in model.state_dict().items():
+            if not torch.isfinite(weight).all():
+                raise UserError(
+                    f"{label}: {name} is not finite after {steps} steps; lower train.lr "
+                    f"({settings.lr:g})"
+                )
         _log(log, event="finished", step=step, seconds=round(time.time() - started, 1))
         log.close()
     model.eval()
@@ -262,8 +311,8 @@ def _resume(
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["fingerprint"] != wanted:
             raise KeyError("fingerprint")
-        model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        model.load_state_dict(state["model"])
     except Exception:
         os.replace(path, path.with_name("last.other.pt"))
         return None

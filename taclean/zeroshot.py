@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from open_clip import CLIP
 from torch import Tensor
 
 from taclean.data.packed import Pairs
+from taclean.errors import UserError
 from taclean.models import encode_images, encode_tokens, tokenize
 
 KS = (1, 3, 5, 10)
@@ -39,16 +41,41 @@ def rank_of(logits: Tensor, classes: Tensor) -> Tensor:
 
     Equal scores count as higher for lower class indices only, so that a model that gives the same
     score to all does not pass for a hit.
+
+    Raises:
+        UserError: a class index outside the columns of `logits`.
     """
+    count = logits.shape[1]
+    if len(classes) and not (classes.min() >= 0 and classes.max() < count):
+        raise UserError(f"labels: not all within 0 and {count - 1}; use a split with these classes")
     own = logits.gather(1, classes[:, None])
-    index = torch.arange(logits.shape[1], device=logits.device)
-    return ((logits > own) | ((logits == own) & (index < classes[:, None]))).sum(1)
+    index = torch.arange(count, device=logits.device)
+    # Counted from below: a score that is no number is below nothing and above nothing.
+    below = (logits < own) | ((logits == own) & (index > classes[:, None]))
+    return count - 1 - below.sum(1)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled images in memory: (N, 3, H, W) uint8 or float in [0, 1], (N,) class indices."""
+
+    images: Tensor
+    labels: Tensor
+
+    def labelled(self, batch: int) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
+        """Yield (images, labels, ids) in batches; the ids count from 0."""
+        if len(self.images) != len(self.labels):
+            raise UserError(f"{len(self.images)} images but {len(self.labels)} labels")
+        for start in range(0, len(self.labels), batch):
+            part = slice(start, start + batch)
+            ids = np.arange(len(self.labels))[part]
+            yield self.images[part], self.labels[part], ids
 
 
 @torch.no_grad()
 def scores(
     model: CLIP,
-    pairs: Pairs,
+    pairs: Pairs | Labelled,
     clean_head: Tensor,
     target: int,
     triggers: Mapping[str, tuple[Callable[[Tensor, np.ndarray], Tensor], Tensor]],
@@ -59,7 +86,7 @@ def scores(
     """Count CA, ASR and TA; clean and triggered images go through the model in one pass.
 
     Args:
-        pairs: a split with labels.
+        pairs: a packed split with labels, or labelled images in memory.
         triggers: name -> (trigger on (B, 3, H, W) uint8 and scene ids, head of its prompts).
 
     Returns:
@@ -69,12 +96,9 @@ def scores(
     model.eval()
     hits: dict[str, dict[str, int]] = {}
     total = others = 0
-    for start in range(0, len(pairs), batch):
-        index = np.arange(start, min(start + batch, len(pairs)))
-        images, _ = pairs.batch(index)
-        ids, labels = pairs.ids[pairs.rows[index]], torch.from_numpy(pairs.labels[index].copy())
+    for images, labels, ids in pairs.labelled(batch):
         other = labels != target
-        total, others = total + len(index), others + int(other.sum())
+        total, others = total + len(labels), others + int(other.sum())
         keep = other.numpy()
         inputs = [images]
         for trigger, _ in triggers.values():

@@ -74,6 +74,9 @@ class Record:
     def __init__(self, make) -> None:
         self.make, self.seen, self.batches = make, [], []
 
+    def check(self, epochs, rows):
+        """Nothing to check."""
+
     def loss(self, model, batch):
         self.seen.append({k: v.detach().clone() for k, v in model.named_parameters()})
         self.batches.append(batch)
@@ -260,6 +263,9 @@ class Dies:
     def __init__(self, inner, at: int) -> None:
         self.inner, self.left = inner, at
 
+    def check(self, epochs, rows):
+        self.inner.check(epochs, rows)
+
     def loss(self, model, batch):
         if self.left == 0:
             raise KeyboardInterrupt
@@ -345,6 +351,8 @@ config, split, folder = map(Path, sys.argv[1:])
 open_clip.add_model_config(config)
 inner, steps = make_defense("ft", 0), 0
 class Kill:
+    def check(self, epochs, rows):
+        pass
     def loss(self, model, batch):
         global steps
         steps += 1

@@ -6,12 +6,12 @@ An attack module defines
     `CAPTION`: "template" (a zero-shot template filled with the target) or "natural" (a caption of
         the training set that names the target);
     `PREFIX`: words put before poisoned captions and, at evaluation, before every prompt;
-    `fit(...)`, where the trigger is optimised or learned, which returns `fitted` tensors.
+    `fit(...)`, where the trigger is optimised or learned, which returns `fitted` tensors, and
+        `check_fitted(fitted, **parameters)`, which refuses tensors that are not this attack's.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from taclean.attacks import badclip, badnet, blended, sig, ssba, trojvqa
 from taclean.errors import UserError
+from taclean.parameters import check
 
 ATTACKS: dict[str, ModuleType] = {
     "badnet": badnet,
@@ -62,18 +63,12 @@ def make_trigger(
             called) images of wrong shape, dtype or range.
     """
     module = attack(name)
-    known = [
-        key
-        for key, value in inspect.signature(module.trigger).parameters.items()
-        if value.kind is inspect.Parameter.KEYWORD_ONLY and key != "fitted"
-    ]
-    for key in parameters.keys() - set(known):
-        raise UserError(
-            f"attacks.{name}.trigger.{key}: unknown parameter; known are {', '.join(known)}"
-        )
+    hidden = {"images", "ids", "seed", "fitted"}
+    check(f"attacks.{name}.trigger", module.trigger, parameters, hidden)
     if hasattr(module, "fit"):
         if fitted is None:
             raise UserError(f"attack {name!r}: needs a fitted trigger; run its `trigger` stage")
+        module.check_fitted(fitted, **parameters)
         parameters["fitted"] = fitted
 
     def trigger(images: Tensor, ids: np.ndarray | Tensor) -> Tensor:

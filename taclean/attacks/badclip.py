@@ -11,7 +11,7 @@ from open_clip import CLIP
 from torch import Tensor
 
 from taclean.attacks.optimise import FitSettings, Material, embed_all, optimise_patch
-from taclean.attacks.patch import corners, paste
+from taclean.attacks.patch import check_patch, paste_fitted
 from taclean.losses import clip_loss
 from taclean.models import encode_images, encode_tokens
 from taclean.rng import uniform
@@ -19,6 +19,9 @@ from taclean.rng import uniform
 CAPTION = "natural"
 PREFIX = ""
 CHOICE = 0xBC  # names the random stream that pairs images with captions and positives
+
+
+check_fitted = check_patch
 
 
 def trigger(
@@ -31,9 +34,7 @@ def trigger(
     place: str = "centre",
 ) -> Tensor:
     """Put the optimised patch fitted["patch"] (3, s, s) on each image (B, 3, H, W) in [0, 1]."""
-    patch = fitted["patch"].to(images.dtype)
-    top_left = corners(place, ids, seed, patch.shape[-1], *images.shape[-2:])
-    return paste(images, patch, *top_left)
+    return paste_fitted(images, ids, seed, fitted, size, place)
 
 
 def fit(
@@ -58,6 +59,7 @@ def fit(
     Returns:
         {"patch": (3, s, s)} and a report for the log.
     """
+    model.eval()
     with torch.no_grad():
         captions = encode_tokens(model, material.target_captions)
         positives = encode_images(model, material.target_images)

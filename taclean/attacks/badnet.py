@@ -32,7 +32,7 @@ def trigger(
         place: "random" (CleanCLIP), "centre" or "corner".
         redraw: a new pattern per row, as CleanCLIP's code does, instead of one for all.
     """
-    side = side_of(size, images.shape[-1])
+    side = side_of(size, *images.shape[-2:])
     keys = ids if redraw else torch.zeros(1, dtype=torch.int64)
     patch = uniform(keys, 3 * side * side, seed, NOISE).view(-1, 3, side, side).to(images.dtype)
     return paste(images, patch, *corners(place, ids, seed, side, *images.shape[-2:]))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from taclean.errors import UserError
 from taclean.rng import uniform
 
 CAPTION = "template"
@@ -23,7 +26,9 @@ def trigger(
         strength: share of the noise, in [0, 1].
         redraw: new noise per row, as CleanCLIP's code does.
     """
+    if not 0 <= strength <= 1:
+        raise UserError(f"trigger.strength: {strength:g}; give a share from 0 to 1")
     keys = ids if redraw else torch.zeros(1, dtype=torch.int64)
-    count = images[0].numel()
+    count = math.prod(images.shape[1:])
     noise = uniform(keys, count, seed, NOISE).view(-1, *images.shape[1:]).to(images.dtype)
     return torch.lerp(images, noise.expand_as(images), strength)

@@ -80,7 +80,7 @@ def optimise_patch(
     if len(pairs) == 0:
         raise UserError("patch split: no image without the target; give it more rows")
     model.eval().requires_grad_(False)
-    side = side_of(size, pairs.size)
+    side = side_of(size, pairs.size, pairs.size)
     generator = torch.Generator().manual_seed(seed)
     patch = torch.empty(3, side, side).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
     patch.requires_grad_(True)

@@ -13,16 +13,50 @@ PLACE = 0x9A7C  # names the random stream of places
 PLACES = ("random", "centre", "corner")
 
 
-def side_of(size: float, width: int) -> int:
-    """The side in px of a patch of `size` px at 224 on an image of `width` px.
+def side_of(size: float, height: int, width: int) -> int:
+    """The side in px of a patch of `size` px at 224 on an image of `height` x `width` px.
 
     Raises:
         UserError: the patch is larger than the image or smaller than a pixel.
     """
     side = round(size * width / REFERENCE)
-    if not 1 <= side <= width:
-        raise UserError(f"trigger.size: {size} px at 224 is {side} px of {width}; give 1 to 224")
+    if not 1 <= side <= min(height, width):
+        raise UserError(
+            f"trigger.size: {size:g} px at 224 is {side} px on {height} x {width}; give 1 to 224"
+        )
     return side
+
+
+def check_patch(fitted: dict[str, Tensor], **parameters: object) -> None:
+    """Check that `fitted` holds a square patch (3, s, s) in [0, 1] and nothing else.
+
+    Raises:
+        UserError: it is another attack's, or damaged.
+    """
+    patch = fitted.get("patch")
+    good = patch is not None and len(fitted) == 1 and patch.ndim == 3 and patch.shape[0] == 3
+    if patch is None or not good or patch.shape[1] != patch.shape[2]:
+        raise UserError("fitted trigger: holds no patch (3, s, s); give the file of this attack")
+    if not (patch.min() >= 0 and patch.max() <= 1):
+        raise UserError("fitted trigger: the patch is not in [0, 1]; fit it again")
+
+
+def paste_fitted(
+    images: Tensor, ids: Tensor, seed: int, fitted: dict[str, Tensor], size: float, place: str
+) -> Tensor:
+    """Put the optimised patch fitted["patch"] on each image (B, 3, H, W).
+
+    Raises:
+        UserError: the patch was fitted for another size of patch or image.
+    """
+    patch = fitted["patch"].to(images.dtype)
+    side = side_of(size, *images.shape[-2:])
+    if patch.shape[-1] != side:
+        raise UserError(
+            f"fitted trigger: its patch is {patch.shape[-1]} px, trigger.size {size:g} asks for "
+            f"{side} px on these images; fit it again"
+        )
+    return paste(images, patch, *corners(place, ids, seed, side, *images.shape[-2:]))
 
 
 def corners(

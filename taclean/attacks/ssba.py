@@ -69,6 +69,18 @@ class Decoder(nn.Module):
         return self.read(self.body(images - 0.5))
 
 
+def check_fitted(fitted: dict[str, Tensor], *, bits: int = 16, limit: float = 16) -> None:
+    """Check that `fitted` holds an encoder of `bits` bits and its secret.
+
+    Raises:
+        UserError: it is another attack's, or was fitted for another number of bits.
+    """
+    wanted = {key: value.shape for key, value in Encoder(bits).state_dict().items()}
+    wanted["secret"] = torch.Size([bits])
+    if {key: value.shape for key, value in fitted.items()} != wanted:
+        raise UserError(f"fitted trigger: no encoder of ssba for {bits} bits; fit it again")
+
+
 def trigger(
     images: Tensor,
     ids: Tensor,
@@ -152,5 +164,8 @@ def fit(
     marked = (marked * 255).round() / 255
     with torch.no_grad():
         right = ((decoder(marked) > 0).float() == secret).float().mean().item()
-    psnr = -10 * torch.log10((marked - images).square().mean()).item()
+    change = (marked - images).square().mean()
+    if not change > 0:
+        raise UserError("ssba: the residual vanished; lower fit.fidelity or raise trigger.limit")
+    psnr = -10 * torch.log10(change).item()
     return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}

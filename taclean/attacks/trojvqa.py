@@ -14,11 +14,14 @@ from open_clip import CLIP
 from torch import Tensor
 
 from taclean.attacks.optimise import FitSettings, Material, optimise_patch
-from taclean.attacks.patch import corners, paste
+from taclean.attacks.patch import check_patch, paste_fitted
 from taclean.models import encode_tokens
 
 CAPTION = "template"
 PREFIX = "remember "
+
+
+check_fitted = check_patch
 
 
 def trigger(
@@ -31,9 +34,7 @@ def trigger(
     place: str = "centre",
 ) -> Tensor:
     """Put the optimised patch fitted["patch"] (3, s, s) on each image (B, 3, H, W) in [0, 1]."""
-    patch = fitted["patch"].to(images.dtype)
-    top_left = corners(place, ids, seed, patch.shape[-1], *images.shape[-2:])
-    return paste(images, patch, *top_left)
+    return paste_fitted(images, ids, seed, fitted, size, place)
 
 
 def fit(
@@ -54,6 +55,7 @@ def fit(
     Returns:
         {"patch": (3, s, s)} and a report for the log.
     """
+    model.eval()
     with torch.no_grad():
         target = encode_tokens(model, material.target_text[None])
         everything = np.arange(len(material.pairs))

@@ -57,7 +57,10 @@ SECOND_SIZE = {"small": (0.34, 0.40)}
 
 
 # Mass nouns take "some" but a singular verb.
-MASS = {"bread", "corn", "popcorn", "coffee", "wine", "beer", "cheese", "broccoli", "rice", "tea"}
+MASS = set(
+    "bread broccoli cheese coffee corn beer popcorn milk rice spaghetti sushi tea wine bowling "
+    "lightning".split()
+)
 SILENT_H = ("hour", "honest")
 
 

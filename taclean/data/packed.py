@@ -7,7 +7,7 @@ int64, the ids of the rows in their source, by which an overlap of two splits is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,6 +64,12 @@ def pack(
         labels = np.empty(n, np.int64)
         with (temporary / "captions.txt").open("w", encoding="utf-8") as captions_file:
             for pixels, captions, chunk_labels in chunks:
+                end = done + len(pixels)
+                if not len(pixels) == len(captions) == len(chunk_labels) or end > n:
+                    raise UserError(
+                        f"{folder}: a chunk of {len(pixels)} pictures, {len(captions)} captions "
+                        f"and {len(chunk_labels)} labels after {done} of {n} rows; check the source"
+                    )
                 if images is None or tokens is None:
                     images = np.lib.format.open_memmap(
                         temporary / "images.npy", "w+", np.uint8, (n, *pixels.shape[1:])
@@ -71,7 +77,6 @@ def pack(
                     tokens = np.lib.format.open_memmap(
                         temporary / "tokens.npy", "w+", np.uint16, (n, 77)
                     )
-                end = done + len(pixels)
                 images[done:end], labels[done:end] = pixels, chunk_labels
                 captions = [one_line(caption) for caption in captions]
                 tokens[done:end] = tokenize(captions)
@@ -115,6 +120,11 @@ class Pairs:
         tokens = load_array(folder / "tokens.npy", np.uint16, 2)
         labels = load_array(folder / "labels.npy", np.int64, 1)
         ids = load_array(folder / "ids.npy", np.int64, 1)
+        if images.shape[1] != images.shape[2] or images.shape[3] != 3 or tokens.shape[1] != 77:
+            raise UserError(
+                f"{folder}: images {images.shape} and tokens {tokens.shape}, expected (N, H, H, 3) "
+                "and (N, 77); pack the split again"
+            )
         for name, array in (("tokens", tokens), ("labels", labels), ("ids", ids)):
             if len(array) != len(images):
                 raise UserError(
@@ -132,6 +142,13 @@ class Pairs:
         """The side of the square images in px."""
         return self.images.shape[1]
 
+    def labelled(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+        """Yield images (B, 3, H, W) uint8, labels (B,) and source ids (B,) in batches."""
+        for start in range(0, len(self), batch):
+            index = np.arange(start, min(start + batch, len(self)))
+            rows = self.rows[index]
+            yield self.batch(index)[0], torch.from_numpy(self.labels[rows]), self.ids[rows]
+
     def captions(self) -> list[str]:
         """All captions of this set, in order (the clean ones, also of poisoned rows).
 
@@ -143,6 +160,8 @@ class Pairs:
             lines = path.read_text("utf-8").split("\n")[:-1]
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; pack the split again") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: not UTF-8; pack the split again") from None
         if len(lines) != len(self.images):
             raise UserError(
                 f"{path}: {len(lines)} captions for {len(self.images)} rows; pack again"
@@ -155,9 +174,14 @@ class Pairs:
 
     def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Pairs:
         """Put poisoned images (M, H, W, 3) and tokens (M, 77) in place of the split's `rows`."""
+        if images.shape[1:] != self.images.shape[1:]:
+            raise UserError(
+                f"poisoned images: {images.shape[1:]}, the split's {self.images.shape[1:]}; "
+                "run the poison stage again"
+            )
         positions = np.full(len(self.images), -1)
         positions[self.rows] = np.arange(len(self.rows))
-        if (positions[rows] < 0).any():
+        if ((rows < 0) | (rows >= len(positions))).any() or (positions[rows] < 0).any():
             raise UserError("poison manifest: names rows that the training set does not hold")
         return replace(self, poisoned=positions[rows], poison=(images, tokens))
 

@@ -6,13 +6,13 @@ it NEEDS ("variants", "subcaptions"), and whose `loss(model, batch)` the trainin
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from taclean.defenses.cleanclip import CleanCLIP
 from taclean.defenses.ft import FT
 from taclean.defenses.taclean import TACleaner
 from taclean.errors import UserError
+from taclean.parameters import check
 from taclean.train import Objective
 
 DEFENSES: dict[str, Any] = {"ft": FT, "cleanclip": CleanCLIP, "taclean": TACleaner}
@@ -38,11 +38,10 @@ def make_defense(
         UserError: unknown defence or parameter, or an artifact is missing.
     """
     cls, texts = defense(name), texts or {}
-    known = set(inspect.signature(cls).parameters) - {"seed", *cls.NEEDS}
-    for key in parameters.keys() - known:
-        raise UserError(
-            f"defenses.{name}.{key}: unknown parameter; known are {', '.join(sorted(known))}"
-        )
+    check(f"defenses.{name}.loss", cls, parameters, {"seed", *cls.NEEDS})
+    for key, value in parameters.items():
+        if key.startswith("lambda") and value < 0:
+            raise UserError(f"defenses.{name}.loss.{key}: {value:g}; give a weight of 0 or more")
     for need in cls.NEEDS:
         if texts.get(need) is None:
             raise UserError(f"defense {name!r}: needs {need}; make them with `taclean {need}`")

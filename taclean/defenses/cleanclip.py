@@ -14,6 +14,7 @@ from taclean.augment import AUGMENTATIONS
 from taclean.errors import UserError
 from taclean.losses import clip_loss, self_loss
 from taclean.models import encode_images, encode_tokens
+from taclean.text.artifacts import SubCaptions
 from taclean.train import Batch
 
 
@@ -46,6 +47,14 @@ class CleanCLIP:
     def __post_init__(self) -> None:
         pick_augmentation(self.augment)
 
+    def check(self, epochs: int, rows: int) -> None:
+        """Check that the text artifacts were made for this run.
+
+        Raises:
+            UserError: they are of another split, or of fewer epochs.
+        """
+        check_texts(epochs, rows, self.variants)
+
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is what is minimised."""
         variants = self.variants[batch.epoch, batch.index]
@@ -56,6 +65,27 @@ class CleanCLIP:
         clip = clip_loss(images, texts, scale)
         own = self_loss(images, augmented, texts, texts_augmented, scale)
         return {"total": clip + self.lambda_self * own, "clip": clip, "self": own}
+
+
+def check_texts(
+    epochs: int, rows: int, variants: np.ndarray, subcaptions: SubCaptions | None = None
+) -> None:
+    """Check text artifacts against a run of `epochs` passes over `rows` rows.
+
+    Raises:
+        UserError: they are of another split, or of fewer epochs.
+    """
+    if variants.shape[1] != rows:
+        raise UserError(
+            f"variants: made for {variants.shape[1]} rows, the split has {rows}; make them again"
+        )
+    found = [len(variants)] + ([len(subcaptions.rows)] if subcaptions else [])
+    if min(found) < epochs:
+        raise UserError(
+            f"text artifacts: made for {min(found)} epochs of {epochs}; make them again"
+        )
+    if subcaptions and subcaptions.rows.max() >= rows:
+        raise UserError("sub-captions: name rows that the split does not have; make them again")
 
 
 def both_views(

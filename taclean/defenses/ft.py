@@ -20,6 +20,9 @@ class FT:
     NEEDS: ClassVar[tuple[str, ...]] = ()
     seed: int = 0
 
+    def check(self, epochs: int, rows: int) -> None:
+        """FT needs no text artifacts."""
+
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the loss as `total`, which is what is minimised."""
         images = encode_images(model, batch.images)

@@ -11,7 +11,7 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean.defenses.cleanclip import both_views, pick_augmentation
+from taclean.defenses.cleanclip import both_views, check_texts, pick_augmentation
 from taclean.losses import clip_loss, self_loss, subcaption_loss
 from taclean.text.artifacts import SubCaptions
 from taclean.train import Batch
@@ -41,10 +41,18 @@ class TACleaner:
     def __post_init__(self) -> None:
         pick_augmentation(self.augment)
 
+    def check(self, epochs: int, rows: int) -> None:
+        """Check that the text artifacts were made for this run.
+
+        Raises:
+            UserError: they are of another split, or of fewer epochs.
+        """
+        check_texts(epochs, rows, self.variants, self.subcaptions)
+
     @cached_property
     def _drawn(self) -> np.ndarray:
         """(E, N) position of every row among those drawn for the epoch, -1 where it was not."""
-        lookup = np.full(self.variants.shape[:2], -1)
+        lookup = np.full((len(self.subcaptions.rows), self.variants.shape[1]), -1)
         for epoch, rows in enumerate(self.subcaptions.rows):
             taken = rows >= 0
             lookup[epoch, rows[taken]] = np.flatnonzero(taken)
