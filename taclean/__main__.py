@@ -5,6 +5,6 @@ import os
 # Idle OpenMP threads that spin take the cores from whatever else runs on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from taclean.cli import main  # noqa: E402
+from taclean.cli import main
 
 main()

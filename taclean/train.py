@@ -119,7 +119,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A short hash of all that decides a run's result, so that no other run's checkpoint is resumed.
+    """A short hash of what decides a run's result: no other run's checkpoint is resumed.
 
     Takes JSON values, arrays, tensors and dataclasses of them.
     """

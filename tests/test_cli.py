@@ -1,0 +1,252 @@
+"""The commands: bad input ends with one line on stderr, status 2, and nothing half written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from taclean import cli
+from taclean import config as configs
+from taclean.data import emoji
+from taclean.data.packed import pack
+from taclean.models import create, save_weights, tokenize
+
+ROOT = Path(__file__).parent.parent
+CONFIG = configs.load(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
+
+
+def tokens_of(captions: list[str]) -> np.ndarray:
+    return tokenize("emoji-rn", captions)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    capsys.readouterr()
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stopped:
+        return int(stopped.code or 0), capsys.readouterr().err
+    return 0, capsys.readouterr().err
+
+
+def refused(capsys: pytest.CaptureFixture[str], out: Path, *arguments: object) -> str:
+    """The one line of a refused command; `out` must not appear, nor anything temporary."""
+    before = {path.name for path in out.parent.iterdir()}
+    status, err = run(capsys, *arguments)
+    assert status == 2
+    assert err.count("\n") == 1, err
+    assert err.startswith("taclean ")
+    assert {path.name for path in out.parent.iterdir()} == before
+    return err
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Splits, stage configs and a model, small."""
+    folder = tmp_path_factory.mktemp("world")
+    for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
+        ids = range(first, first + rows)
+        pack(folder / name, [emoji.compose(ids, 0)], ids, tokens_of)
+    for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet/ft"):
+        value = configs.stage_config(CONFIG, f"{stage}/seed0")
+        if "rows" in value:
+            value["rows"] = 300
+        (folder / f"{stage.replace('/', '-')}.json").write_text(json.dumps(value), "utf-8")
+    for stage in ("variants/seed0", "subcaptions/taclean/seed0"):
+        value = configs.stage_config(CONFIG, stage)
+        (folder / f"{stage.split('/')[0]}.json").write_text(json.dumps(value), "utf-8")
+    save_weights(create("emoji-rn"), folder / "model.safetensors")
+    (folder / "out").mkdir()
+    return folder
+
+
+@pytest.fixture
+def out(world: Path) -> Path:
+    return world / "out" / "result"
+
+
+def changed(world: Path, tmp_path: Path, name: str, **values: object) -> Path:
+    stage = json.loads((world / f"{name}.json").read_text("utf-8"))
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps(stage | values), "utf-8")
+    return path
+
+
+def train_arguments(world: Path, out: Path, config: Path, **other: object) -> list[object]:
+    options = {
+        "config": config,
+        "data": world / "clean",
+        "val": world / "val",
+        "model": world / "model.safetensors",
+        "checkpoints": world / "checkpoints",
+        "out": out,
+        "history": world / "history.csv",
+    } | other
+    return ["train", *(part for key, value in options.items() for part in (f"--{key}", value))]
+
+
+def test_every_stage_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = "config keys pack trigger poison train variants subcaptions evaluate gate".split()
+    for stage in stages:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([stage, "--help"])
+        assert stopped.value.code == 0
+        assert "usage" in capsys.readouterr().out
+
+
+def test_poison_then_train_then_evaluate_by_hand(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = world / "poison-badnet.json"
+    poisoned = tmp_path / "poison"
+    stage = ["poison", "--config", config, "--data", world / "pretrain", "--out", poisoned]
+    assert run(capsys, *stage) == (0, "")
+    model = tmp_path / "model.safetensors"
+    arguments = train_arguments(
+        world,
+        model,
+        world / "pretrain-badnet.json",
+        data=world / "pretrain",
+        poison=poisoned,
+        checkpoints=tmp_path / "checkpoints",
+        history=tmp_path / "history.csv",
+    )
+    assert run(capsys, *arguments)[0] == 0
+    gate = ["gate", "--attack", "badnet", "--history", tmp_path / "history.csv"]
+    assert run(capsys, *gate, "--threshold", 0, "--out", tmp_path / "gate.json")[0] == 0
+    line = refused(
+        capsys, tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no"
+    )
+    assert "did not take: ASR@1" in line
+    scores = tmp_path / "scores.json"
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--model", model]
+    assert run(capsys, *evaluate, "--splits", world / "val", "--out", scores)[0] == 0
+    found = json.loads(scores.read_text("utf-8"))["splits"]["val"]
+    assert found["CA@1"]["n"] == 100
+    assert found["ASR@1"]["n"] == 99
+
+
+def test_unknown_attack_and_defence(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trigger = {"attack": "nosuch", "seed": 0, "parameters": {}}
+    config = changed(world, tmp_path, "poison-badnet", trigger=trigger)
+    data = world / "pretrain"
+    line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
+    assert "'nosuch'" in line
+    config = changed(world, tmp_path, "finetune-badnet-ft", defense="nosuch")
+    assert "'nosuch'" in refused(capsys, out, *train_arguments(world, out, config))
+
+
+def test_poison_larger_than_the_set(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(world, tmp_path, "poison-badnet", poisoned=301)
+    data = world / "pretrain"
+    line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
+    assert "301 rows" in line
+
+
+def test_k_larger_than_the_split(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(world, tmp_path, "subcaptions", samples=129)
+    data = world / "clean"
+    line = refused(capsys, out, "subcaptions", "--config", config, "--data", data, "--out", out)
+    assert "samples: 129" in line
+
+
+@pytest.mark.parametrize("lr", [-1e-3, "1e-3", 0, None, float("inf")])
+def test_bad_learning_rate(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lr: object
+) -> None:
+    train = {"lr": lr, "epochs": 1, "batch": 64, "warmup": 0}
+    config = changed(world, tmp_path, "finetune-badnet-ft", train=train)
+    assert "train.lr" in refused(capsys, out, *train_arguments(world, out, config))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = {"lr": 1e30, "epochs": 3, "batch": 64, "warmup": 0}
+    config = changed(world, tmp_path, "finetune-badnet-ft", train=train)
+    arguments = train_arguments(world, out, config, checkpoints=tmp_path / "checkpoints")
+    line = refused(capsys, out, *arguments)
+    assert "lower train.lr" in line
+    assert not (world / "history.csv").exists()
+
+
+def test_missing_and_truncated_data(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = world / "finetune-badnet-ft.json"
+    absent = train_arguments(world, out, config, data=tmp_path / "absent")
+    assert "no such file" in refused(capsys, out, *absent)
+    broken = tmp_path / "broken"
+    shutil.copytree(world / "clean", broken)
+    whole = (broken / "images.npy").read_bytes()
+    (broken / "images.npy").write_bytes(whole[: len(whole) // 2])
+    line = refused(capsys, out, *train_arguments(world, out, config, data=broken))
+    assert "images.npy" in line
+    assert "truncated" in line
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_truncated_and_foreign_checkpoints(
+    world: Path,
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes | None,
+) -> None:
+    bad = tmp_path / "bad.safetensors"
+    if content is None:
+        content = (world / "model.safetensors").read_bytes()[:-1000]
+    bad.write_bytes(content)
+    config = world / "evaluate-badnet-ft.json"
+    evaluate = ["evaluate", "--config", config, "--model", bad, "--splits", world / "val"]
+    assert "bad.safetensors" in refused(capsys, out, *evaluate, "--out", out)
+
+
+def test_a_checkpoint_of_another_model(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(world, tmp_path, "evaluate-badnet-ft", model="ViT-S-32-alt")
+    model = world / "model.safetensors"
+    evaluate = ["evaluate", "--config", config, "--model", model, "--splits", world / "val"]
+    assert "not a checkpoint of ViT-S-32-alt" in refused(capsys, out, *evaluate, "--out", out)
+    config = changed(world, tmp_path, "evaluate-badnet-ft", model="nosuch")
+    evaluate[2] = config
+    assert "no model 'nosuch'" in refused(capsys, out, *evaluate, "--out", out)
+
+
+def test_a_clean_split_that_holds_poisoned_rows(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("row,id,caption,trigger,seed\n0,1005,a banana,badnet,0\n", "utf-8")
+    config = world / "finetune-badnet-ft.json"
+    line = refused(capsys, out, *train_arguments(world, out, config, manifest=manifest))
+    assert "1 poisoned rows are in the clean split" in line
+
+
+def test_missing_and_broken_stage_config(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["pack", "--config", tmp_path / "absent.json", "--out", out]
+    assert "no such file" in refused(capsys, out, *arguments)
+    (tmp_path / "bad.json").write_text("{", "utf-8")
+    arguments[2] = tmp_path / "bad.json"
+    assert "not a JSON file" in refused(capsys, out, *arguments)
+
+
+def test_config_prints_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["config", "finetune/badnet/taclean/seed3"])
+    stage = json.loads(capsys.readouterr().out)
+    assert stage == configs.stage_config(
+        configs.load(ROOT / "config/config.yaml"), "finetune/badnet/taclean/seed3"
+    )
+    assert run(capsys, "config", "nosuch")[0] == 2
