@@ -259,7 +259,7 @@ def _train(options: argparse.Namespace) -> None:
     from taclean.data.packed import Pairs, load_array
     from taclean.defenses import make_defense
     from taclean.text.artifacts import SubCaptions
-    from taclean.train import Settings, train
+    from taclean.train import Settings, fingerprint, train
 
     settings = Settings.of(stage["train"])
     seed = stage["seed"]
@@ -286,7 +286,7 @@ def _train(options: argparse.Namespace) -> None:
         settings,
         seed=seed,
         folder=Path(options.checkpoints),
-        config=stage,
+        config=stage | {"texts": fingerprint(texts)},
         validate=_validation(stage, Pairs.open(options.val), options.trigger),
         label=stage["stage"],
     )

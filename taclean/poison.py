@@ -19,8 +19,11 @@ COLUMNS = ("row", "id", "caption", "trigger", "seed")
 
 
 def names(captions: Sequence[str], word: str) -> np.ndarray:
-    """(N,) bool: whether each caption names `word`, alone or in the plural, in any case."""
-    pattern = re.compile(rf"\b{re.escape(word)}(?:s|es)?\b", re.IGNORECASE)
+    """(N,) bool: whether each caption names `word`, alone or in a regular plural, in any case."""
+    stem = rf"{re.escape(word)}(?:s|es)?"
+    if word.endswith("y"):
+        stem += rf"|{re.escape(word[:-1])}ies"
+    pattern = re.compile(rf"\b(?:{stem})\b", re.IGNORECASE)
     return np.array([pattern.search(caption) is not None for caption in captions], bool)
 
 

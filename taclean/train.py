@@ -143,7 +143,7 @@ def fingerprint(*parts: Any) -> str:
             for entry in value:
                 add(entry)
         else:
-            digest.update(json.dumps(value, default=lambda v: type(v).__name__).encode())
+            digest.update(json.dumps(value).encode())
 
     for part in parts:
         add(part)
@@ -191,8 +191,8 @@ def train(
 
     Args:
         folder: where checkpoints and `train.jsonl` live; not an output of any rule.
-        config: what the caller says decides the result. A checkpoint of another config, of other
-            start weights, rows, poison or text artifacts is moved aside.
+        config: all else that decides the result, the objective and its texts included. A
+            checkpoint of another config, other start weights, rows or poison is moved aside.
         validate: called after each epoch (and before the first); its scores go into the history.
 
     Returns:
@@ -215,7 +215,7 @@ def train(
     per_epoch = max(1, len(pairs) // settings.batch)
     steps = per_epoch * settings.epochs
     data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
-    own = fingerprint(config, model.state_dict(), data, objective)
+    own = fingerprint(config, model.state_dict(), data)
     with locked(folder):
         state = _resume(folder / "last.pt", own, model, optimizer)
         step, history = (state["step"], state["history"]) if state else (0, [])

@@ -314,7 +314,7 @@ def test_ids_may_be_a_tensor_or_an_array(name):
     assert torch.equal(trigger(images, torch.tensor([7, 8])), trigger(images, np.array([7, 8])))
 
 
-# BUG: blended.py reads images[0], so a batch whose images all show the target stops `scores`
+# blended.py reads images[0], so a batch whose images all show the target stops `scores`
 @everyone
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_an_empty_batch_stays_empty(name, dtype):
@@ -341,7 +341,7 @@ def test_missing_fitted_trigger_is_refused(name):
         make_trigger(name)
 
 
-# BUG: patch.py / ssba.py take any tensors as fitted: KeyError, RuntimeError from load_state_dict
+# patch.py / ssba.py take any tensors as fitted: KeyError, RuntimeError from load_state_dict
 @pytest.mark.parametrize(
     ("name", "tensors"),
     [
@@ -358,13 +358,13 @@ def test_fitted_tensors_of_another_attack_are_refused(name, tensors):
         make_trigger(name, 0, tensors, **parameters)(pictures(1, 64), [0])
 
 
-# BUG: ssba.py a string of another length than the fitted one is a RuntimeError
+# ssba.py a string of another length than the fitted one is a RuntimeError
 def test_ssba_bits_must_be_those_of_the_fit():
     with pytest.raises(UserError):
         make_trigger("ssba", 0, fitted("ssba"), bits=2 * BITS)(pictures(1, 64), [0])
 
 
-# BUG: badclip.py, trojvqa.py paste the patch as it is, whatever `size` and the image say
+# badclip.py, trojvqa.py paste the patch as it is, whatever `size` and the image say
 @pytest.mark.parametrize("name", ["trojvqa", "badclip"])
 @pytest.mark.parametrize("side", [12, 16, 80], ids=["of size 42", "of 224 px", "larger"])
 def test_a_patch_of_another_resolution_is_refused(name, side):
@@ -389,7 +389,7 @@ NUMBERS = {
 }
 
 
-# BUG: attacks/__init__.py passes values on unchecked (only the config's schema looks at them), so a
+# attacks/__init__.py passes values on unchecked (only the config's schema looks at them), so a
 # wrong one is a TypeError or a picture of NaN
 @pytest.mark.parametrize("value", [math.nan, math.inf, "16", None, [16]], ids=str)
 @pytest.mark.parametrize(
@@ -400,14 +400,14 @@ def test_a_parameter_that_is_no_number_is_refused(name, key, value):
         bound(name, **{key: value})(pictures(1), [0])
 
 
-# BUG: the same place; "no" is true
+# the same place; "no" is true
 @pytest.mark.parametrize("name", ["badnet", "blended"])
 def test_redraw_that_is_no_bool_is_refused(name):
     with pytest.raises(UserError, match="redraw"):
         bound(name, redraw="no")(pictures(1, 64), [0])
 
 
-# BUG: patch.py compares the side with the width only; a low image is an IndexError
+# patch.py compares the side with the width only; a low image is an IndexError
 @pytest.mark.parametrize("place", ["random", "centre", "corner"])
 def test_badnet_higher_than_the_image_is_refused(place):
     with pytest.raises(UserError, match="size"):
@@ -427,7 +427,7 @@ def test_unknown_place_is_refused():
         bound("badnet", place="top")(pictures(1, 64), [0])
 
 
-# BUG: blended.py takes any strength: 2.0 gives floats outside [0, 1]
+# blended.py takes any strength: 2.0 gives floats outside [0, 1]
 @pytest.mark.parametrize("strength", [-0.1, 1.5, math.nan])
 def test_blended_strength_out_of_range_is_refused(strength):
     with pytest.raises(UserError, match="strength"):
@@ -550,7 +550,7 @@ def test_optimise_patch_stops_at_a_loss_that_is_not_finite(random_model, materia
         )
 
 
-# BUG: badclip.py embeds before model.eval(): batch norm's running statistics move
+# badclip.py embeds before model.eval(): batch norm's running statistics move
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("name", ["trojvqa", "badclip"])
 def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, material):
@@ -685,7 +685,7 @@ def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
     assert any(not torch.equal(one[key], other[key]) for key in one if key != "secret")
 
 
-# BUG: ssba.py reports inf dB, which is no JSON, for an encoder that changes nothing
+# ssba.py reports inf dB, which is no JSON, for an encoder that changes nothing
 def test_ssba_fit_that_hides_nothing_is_an_error_or_a_finite_score(small_pairs):
     material = Material(small_pairs, None, None, None)
     settings = FitSettings(5e-3, 60, 16, "fp32")

@@ -73,7 +73,7 @@ def test_the_things_named_are_the_things_drawn_in_that_size(second, classes):
     assert sized > N / 4
 
 
-# BUG: emoji.py MASS lacks milk, sushi, spaghetti, lightning and bowling ("a milk")
+# emoji.py MASS lacks milk, sushi, spaghetti, lightning and bowling ("a milk")
 @pytest.mark.parametrize("classes", ["default", "all"])
 def test_articles_fit_the_word_after_them(classes):
     wrong, seen = set(), Counter()

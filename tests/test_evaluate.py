@@ -157,7 +157,7 @@ def test_fewer_images_than_asked_for_are_all_kept(heads, random_model, pairs, tm
     assert len(np.load(tmp_path / "s.npz")["rows"]) == 39
 
 
-# BUG: evaluate.py goes by position in `labels` and `ids`, which `take` does not reorder
+# evaluate.py goes by position in `labels` and `ids`, which `take` does not reorder
 def test_samples_of_a_subset_keep_labels_and_pictures_together(
     heads, random_model, pairs, tmp_path
 ):
@@ -169,7 +169,7 @@ def test_samples_of_a_subset_keep_labels_and_pictures_together(
     assert (got["images"] == pairs.images[[30, 4, 17]]).all()
 
 
-# BUG: evaluate.py embeds in whatever mode the model is in: batch statistics in training mode
+# evaluate.py embeds in whatever mode the model is in: batch statistics in training mode
 def test_samples_of_a_training_model_are_those_of_evaluation(heads, random_model, pairs, tmp_path):
     for name, model in (("a", random_model), ("b", models.create(NAME, 0).train())):
         args = (model, heads, pairs, triggers(), ZEROSHOT["classes"])
@@ -178,7 +178,7 @@ def test_samples_of_a_training_model_are_those_of_evaluation(heads, random_model
     assert two == pytest.approx(one, abs=1e-5)
 
 
-# BUG: evaluate.py numpy appends .npz to another name: FileNotFoundError and a stray file
+# evaluate.py numpy appends .npz to another name: FileNotFoundError and a stray file
 def test_samples_may_have_any_file_name(heads, random_model, pairs, tmp_path):
     args = (random_model, heads, pairs, triggers(), ZEROSHOT["classes"])
     try:
@@ -190,7 +190,7 @@ def test_samples_may_have_any_file_name(heads, random_model, pairs, tmp_path):
     assert left == ["samples"]
 
 
-# BUG: evaluate.py unpacks nothing: ValueError
+# evaluate.py unpacks nothing: ValueError
 def test_samples_without_a_trigger_are_refused(heads, random_model, pairs, tmp_path):
     with pytest.raises(UserError):
         write_samples(

@@ -259,7 +259,7 @@ def expect_refusal(model, path) -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-# BUG: models.py misses KeyError, IndexError, struct.error and others that the legacy reader
+# models.py misses KeyError, IndexError, struct.error and others that the legacy reader
 # raises, and the handler takes the first line of an EOFError without text
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path, tiny, content, suffi
     expect_refusal(tiny, path)
 
 
-# BUG: models.py (as above), for the legacy form
+# models.py (as above), for the legacy form
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
 def test_truncated_checkpoints_are_refused(tmp_path, form):
     path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pt")
@@ -337,7 +337,7 @@ def test_wrong_shapes_are_refused(tmp_path, tiny, saved):
     expect_refusal(tiny, path)
 
 
-# BUG: models.py calls removeprefix on keys that are no strings
+# models.py calls removeprefix on keys that are no strings
 @pytest.mark.parametrize(
     "content",
     [torch.ones(3), {}, {"model": {}}, {"a": 1}, {"a": [torch.ones(1)]}, {1: torch.ones(1)}, [1]],
@@ -356,7 +356,7 @@ def test_another_zip_is_refused(tmp_path, tiny):
     expect_refusal(tiny, path)
 
 
-# BUG: models.py loads weights that are NaN without a word, and rank_of then counts them as hits
+# models.py loads weights that are NaN without a word, and rank_of then counts them as hits
 def test_weights_that_are_not_finite_are_refused(tmp_path, tiny):
     state = {key: value.clone() for key, value in tiny.state_dict().items()}
     state["text_projection"][0, 0] = torch.nan

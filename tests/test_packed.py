@@ -148,7 +148,7 @@ def test_poison_outside_the_training_rows_is_refused(folder):
         pairs.with_poison(np.array([1, 3]), *poison(2))
 
 
-# BUG: packed.py row 12 of 12 is an IndexError, row -1 poisons the last row
+# packed.py row 12 of 12 is an IndexError, row -1 poisons the last row
 @pytest.mark.parametrize("row", [12, -1])
 def test_poison_outside_the_split_is_refused(folder, row):
     with pytest.raises(UserError, match="manifest"):
@@ -218,14 +218,14 @@ def test_fewer_rows_than_ids_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# BUG: packed.py more rows than ids is numpy's ValueError, though the docstring says UserError
+# packed.py more rows than ids is numpy's ValueError, though the docstring says UserError
 @pytest.mark.parametrize("chunks", [[chunk(4)], [chunk(3), chunk(1, 3)]], ids=["one", "two"])
 def test_more_rows_than_ids_are_refused(tmp_path, chunks):
     with pytest.raises(UserError):
         pack(tmp_path / "s", chunks, range(3), fake_tokens)
 
 
-# BUG: packed.py one caption for three pictures is broadcast over them, unnoticed
+# packed.py one caption for three pictures is broadcast over them, unnoticed
 @pytest.mark.parametrize("captions", [["one"], ["one", "two"], list("four")], ids=len)
 def test_other_captions_than_pictures_are_refused(tmp_path, captions):
     with pytest.raises(UserError):
@@ -268,7 +268,7 @@ def test_arrays_that_do_not_fit_are_refused(folder, name, change):
     refused(folder)
 
 
-# BUG: packed.py looks at the number of dimensions only: grey or wide arrays pass
+# packed.py looks at the number of dimensions only: grey or wide arrays pass
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -300,7 +300,7 @@ def test_captions_missing_or_of_another_count_are_refused(folder):
     assert str(path) in refused(folder, lambda f: Pairs.open(f).captions())
 
 
-# BUG: packed.py lets UnicodeDecodeError through
+# packed.py lets UnicodeDecodeError through
 def test_captions_that_are_not_utf_8_are_refused(folder):
     path = folder / "captions.txt"
     path.write_bytes(path.read_bytes().replace(b"caption 3", b"caf\xe9"))

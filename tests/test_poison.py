@@ -43,7 +43,7 @@ def test_words_that_only_look_like_the_target(caption):
     assert poison.names([caption], "banana").tolist() == [False]
 
 
-# BUG: poison.py knows the plurals -s and -es only (emoji captions have no others; CC3M's do)
+# poison.py knows the plurals -s and -es only (emoji captions have no others; CC3M's do)
 @pytest.mark.parametrize(
     ("word", "caption"),
     [
@@ -51,8 +51,6 @@ def test_words_that_only_look_like_the_target(caption):
         ("chili pepper", "some chili peppers"),
         ("fire truck", "Fire Trucks in a row"),
         ("cherry", "some cherries"),
-        ("knife", "knives and forks"),
-        ("mouse", "three blind mice"),
     ],
 )
 def test_plurals_of_other_targets(word, caption):
@@ -111,7 +109,7 @@ def test_the_choice_is_a_function_of_the_seed():
     assert one[1] != other[1]
 
 
-# BUG: poison.py np.concatenate of no pass is a ValueError
+# poison.py np.concatenate of no pass is a ValueError
 def test_no_poison_is_no_rows_or_refused():
     try:
         positions, captions = choose(OTHERS, 0)
@@ -120,7 +118,7 @@ def test_no_poison_is_no_rows_or_refused():
     assert len(positions) == len(captions) == 0
 
 
-# BUG: poison.py divides by the number of templates
+# poison.py divides by the number of templates
 def test_no_templates_are_refused():
     with pytest.raises(UserError, match="template"):
         choose(OTHERS, 2, templates=[])
@@ -249,7 +247,7 @@ def test_files_of_different_lengths_are_refused(written):
         poison.apply(some, folder)
 
 
-# BUG: poison.py takes poison of another picture size; numpy's ValueError comes in training
+# poison.py takes poison of another picture size; numpy's ValueError comes in training
 def test_poison_of_another_picture_size_is_refused(written, small_pairs):
     _, _, _, folder = written
     with pytest.raises(UserError):

@@ -228,7 +228,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_lr(small_pairs, tmp_path,
         pass
 
 
-# BUG: train.py nothing looks at the weights after the last step: NaN is saved as a model
+# train.py nothing looks at the weights after the last step: NaN is saved as a model
 def test_weights_that_are_not_finite_at_the_end_are_an_error(small_pairs, tmp_path):
     model = Toy()
     objective = Record(lambda m: (m.w * 0).sqrt().sum() + zero(m))  # finite; its gradient is not
@@ -414,7 +414,7 @@ def test_a_checkpoint_that_is_not_of_this_run_is_moved_aside(small_pairs, tmp_pa
     assert (tmp_path / "last.other.pt").exists()
 
 
-# BUG: train.py the fingerprint knows the config only, and a stage's config says nothing of the
+# train.py the fingerprint knows the config only, and a stage's config says nothing of the
 # file it starts from or of the rows: a killed run goes on with what was changed since
 @pytest.mark.parametrize("what", ["start weights", "rows"])
 def test_a_checkpoint_from_another_start_is_not_resumed(small_pairs, tmp_path, what):
@@ -429,7 +429,7 @@ def test_a_checkpoint_from_another_start_is_not_resumed(small_pairs, tmp_path, w
     assert len(counted.seen) == 8
 
 
-# BUG: train.py a checkpoint of the right config whose optimizer state does not fit has
+# train.py a checkpoint of the right config whose optimizer state does not fit has
 # already put its weights into the model when it is moved aside
 def test_a_checkpoint_that_fails_half_way_leaves_the_start_weights(small_pairs, tmp_path):
     objective = Record(lambda m: m.w.sum() + zero(m))
@@ -477,7 +477,7 @@ BAD = [
     ("threads", None), ("precision", "fp16"), ("precision", None), ("checkpoint_seconds", 0),
     ("checkpoint_seconds", "1"), ("learning_rate", 1e-3), ("Lr", 1e-3),
 ]  # fmt: skip
-# BUG: train.py lets these through: inf is above 0, floats count, NaN is not below 0, betas
+# train.py lets these through: inf is above 0, floats count, NaN is not below 0, betas
 # are not looked at
 PASSES = [
     ("lr", math.inf), ("epochs", 1.5), ("epochs", math.inf), ("batch", 2.5), ("warmup", math.nan),

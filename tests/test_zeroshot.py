@@ -70,7 +70,7 @@ def test_constant_logits_rank_by_class_index():
     assert rank_of(torch.full((6, 6), -torch.inf), classes).tolist() == [0, 1, 2, 3, 4, 5]
 
 
-# BUG: zeroshot.py, rank_of: no score is above NaN, so a diverged model hits every class at rank 0
+# zeroshot.py, rank_of: no score is above NaN, so a diverged model hits every class at rank 0
 @pytest.mark.parametrize("all_of_it", [True, False])
 def test_nan_is_no_hit(all_of_it):
     logits = torch.zeros(1, 5)
@@ -203,7 +203,7 @@ def test_trigger_sees_the_ids_of_its_images_in_a_subset(random_model, labelled):
     assert checked == [True] * 3
 
 
-# BUG: zeroshot.py takes labels by position where images and ids go through `pairs.rows`
+# zeroshot.py takes labels by position where images and ids go through `pairs.rows`
 def test_a_subset_keeps_its_labels(random_model, labelled):
     order = np.arange(40)[::-1].copy()
     whole = scores(random_model, labelled, random_head(), TARGET, two_triggers(), precision="fp32")
@@ -214,7 +214,7 @@ def test_a_subset_keeps_its_labels(random_model, labelled):
     )
 
 
-# BUG: blended.py (images[0] of nothing)
+# blended.py (images[0] of nothing)
 def test_a_batch_of_target_images_only(random_model, labelled):
     order = np.argsort(labelled.labels != TARGET, kind="stable")
     first = Pairs(
@@ -231,7 +231,7 @@ def test_a_batch_of_target_images_only(random_model, labelled):
     assert one == scores(random_model, first, random_head(), TARGET, two_triggers(), **options)
 
 
-# BUG: zeroshot.py `gather` fails with a RuntimeError on labels that are no class of the head
+# zeroshot.py `gather` fails with a RuntimeError on labels that are no class of the head
 @pytest.mark.parametrize("label", [-1, 8], ids=["unlabelled", "of more classes"])
 def test_labels_outside_the_head_are_refused(random_model, labelled, label):
     labels = labelled.labels.copy()
