@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,9 @@ def test_yaml_of_the_default_holds_no_text_numbers() -> None:
     text = yaml.safe_dump(DEFAULT)
     assert "'1e" not in text
     assert "'3e" not in text
+
+
+def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    environment = configs.read_yaml(ROOT / "envs/taclean.yaml")
+    assert environment["dependencies"][-1]["pip"] == project["dependencies"]
