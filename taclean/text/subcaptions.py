@@ -104,7 +104,9 @@ _CHUNKER = RegexpParser(
 _BOUNDARIES = FINITE | {"IN", "TO", "COMMA", "CC", "WP", "VBG", "VBN", "SYM"}
 _ENDS = NOUNS | {"VB", "VBP", "VBZ", "VBD", "VBG", "RB"}
 _OBJECT_STARTS = NOUNS | {"DT", "PRP$", "JJ", "CD"}
+# Alone these say nothing of the picture: "a picture | of a dog".
 _NEEDS_OF = {"lot", "lots", "couple", "pair", "bunch", "kind", "type", "sort", "number", "front"}
+_NEEDS_OF |= {"picture", "drawing", "photo", "photograph", "image", "illustration", "view", "icon"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,8 @@ def _parts(words: Sequence[str], tags: list[str]) -> tuple[Part, ...]:
         return ()
     runs = _runs(tags, chunks)
     found = [*_conjuncts(words, tags, runs), *_cuts(words, tags, runs, end)]
-    phrases = [tuple(range(*chunk)) for chunk in chunks]
+    telling = [chunk for chunk in chunks if words[chunk[1] - 1].lower() not in _NEEDS_OF]
+    phrases = [tuple(range(*chunk)) for chunk in telling or chunks]
     short, nouns = ([p for p in kind if len(p) < end] for kind in (found, phrases))
     wordy = [[part for part in kind if len(part) > 1] for kind in (short, nouns)]
     best = next((kind for kind in (*wordy, short, nouns) if kind), [tuple(range(end))])

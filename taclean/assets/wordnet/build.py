@@ -154,6 +154,7 @@ INSTEAD = {
         "checked striped dotted plain",
         "seamless striped torn",
         "large small tiny",
+        "medium large small tiny huge",
         "big small tiny",
         "huge small tiny",
         "small large big huge",
@@ -174,6 +175,8 @@ INSTEAD = {
         "fresh stale rotten",
     ],
     "n": [
+        "cream soup cake bread",
+        "fry potato carrot onion",
         "bride queen nurse",
         "groom king soldier",
         "celebrity farmer soldier",
