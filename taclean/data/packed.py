@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,13 @@ class Pairs:
             raise UserError("poison manifest: names rows that the training set does not hold")
         return replace(self, poisoned=positions[rows], poison=(images, tokens))
 
+    @cached_property
+    def _poison_at(self) -> np.ndarray:
+        """(N,) the poisoned row that stands at each position, -1 where the row is clean."""
+        lookup = np.full(len(self), -1)
+        lookup[self.poisoned] = np.arange(len(self.poisoned))
+        return lookup
+
     def batch(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Read the rows at positions `index`.
 
@@ -197,9 +205,7 @@ class Pairs:
         back = np.argsort(order)
         images, tokens = self.images[rows[order]][back], self.tokens[rows[order]][back]
         if self.poison is not None:
-            lookup = np.full(len(self), -1)
-            lookup[self.poisoned] = np.arange(len(self.poisoned))
-            which = lookup[index]
+            which = self._poison_at[index]
             here = np.flatnonzero(which >= 0)
             images[here], tokens[here] = (array[which[here]] for array in self.poison)
         return to_tensor(images), torch.from_numpy(tokens.astype(np.int64))
