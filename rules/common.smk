@@ -14,6 +14,8 @@ except UserError as error:
     raise WorkflowError(f"config: {error}") from None
 
 DATA = f"data/{config['data']['name']}"
+DATASET = configs.dataset(config)
+BASE = f"results/{'imported' if 'pretrained' in config['model'] else 'base'}/model.safetensors"
 RUNS = "results/runs"
 FIGURES = "results/figures"
 SEEDS = config["run"]["seeds"]
@@ -25,7 +27,8 @@ PACKED = ["images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy"]
 wildcard_constraints:
     attack="[a-z0-9_]+",
     defense="[a-z0-9_]+",
-    split="|".join(configs.SPLITS),
+    split="|".join(DATASET["splits"]),
+    source="|".join(DATASET.get("sources", {})) or "none",
     seed=r"\d+",
     stage=".+",
 
@@ -38,6 +41,33 @@ def stage_json(wildcards):
 def split_of(name):
     """The files of a packed split."""
     return [f"{DATA}/{name}/{file}" for file in PACKED]
+
+
+def source_of(split):
+    """What a split's source was found to hold; scenes have no source."""
+    source = DATASET["splits"][split].get("from")
+    return f"{DATA}/index/{source}.json" if source else []
+
+
+def fetched(wildcards):
+    """The files of a source that is fetched or generated; a folder of the user's needs nothing."""
+    own = "folder" in DATASET["sources"][wildcards.source]
+    return [] if own else f"{DATA}/fetched/{wildcards.source}.json"
+
+
+def source_folder(wildcards):
+    """Where a source's files are: the user's folder, or ours, which no rule deletes."""
+    own = DATASET["sources"][wildcards.source].get("folder")
+    return own or f"{DATA}/sources/{wildcards.source}"
+
+
+def index_options(wildcards, input):
+    """--index FILE --folder FOLDER for a split that is read from files."""
+    source = DATASET["splits"][wildcards.split].get("from")
+    if not source:
+        return ""
+    own = DATASET["sources"][source].get("folder")
+    return f"--index {input.index} --folder {own or f'{DATA}/sources/{source}'}"
 
 
 def folder(name):
@@ -85,10 +115,15 @@ def fitted_pairs(wildcards, input):
     return [f"{path.split('/')[-3]}={path}" for path in input.triggers]
 
 
+def val_rows():
+    """Images of the val split, for the figures' captions; all of its source where none is said."""
+    return DATASET["splits"]["val"].get("rows")
+
+
 def model_of(attack, defense, seed):
     """The weights of a run; the clean model is the base model, whatever the seed."""
     if (attack, defense) == ("clean", "none"):
-        return "results/base/model.safetensors"
+        return BASE
     return f"{RUNS}/{attack}/{defense}/seed{seed}/model.safetensors"
 
 

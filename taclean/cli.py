@@ -11,6 +11,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,17 @@ def _parser() -> argparse.ArgumentParser:
 
     command(_keys)
 
+    add = command(_fetch, "fetch/SOURCE")
+    add("--folder", "folder for the source's files; a killed fetch goes on there")
+    add("--out", "JSON with what is there")
+
+    add = command(_index, "index/SOURCE")
+    add("--folder", "folder, or CSV file, of the source")
+    add("--out", "JSON with the samples of each shard")
+
     add = command(_pack, "pack/SPLIT")
+    add("--index", "index of the split's source, for splits that are read from files", default=None)
+    add("--folder", "folder, or CSV file, of that source", default=None)
     add("--out", "folder of the split")
     add("--workers", "processes", type=int, default=1)
 
@@ -132,9 +143,39 @@ def _keys(options: argparse.Namespace) -> None:
     print(configs.reference(), end="")
 
 
+def _fetch(options: argparse.Namespace) -> None:
+    """Fetch a source from the hub, or generate its stand-in."""
+    stage = read_json(options.config)
+    from taclean.data import fetch, standin
+
+    say = partial(print, flush=True)
+    if "hub" in stage:
+        found: Any = {"files": fetch.fetch(stage, Path(options.folder), say)}
+    elif stage["reader"] == "webdataset":
+        found = standin.make_pairs(Path(options.folder), **stage["standin"])
+    else:
+        found = standin.make_imagenet(Path(options.folder), **stage["standin"])
+    write_json(options.out, found)
+
+
+def _index(options: argparse.Namespace) -> None:
+    """Count the samples of each shard of a source."""
+    stage = read_json(options.config)
+    from taclean.data.readers import make_reader
+    from taclean.data.shards import make_index
+
+    index = make_index(make_reader(stage, Path(options.folder)))
+    total = sum(count for _, count in index["shards"])
+    print(f"index {stage['name']}: {total} samples in {len(index['shards'])} shards", flush=True)
+    write_json(options.out, index)
+
+
 def _pack(options: argparse.Namespace) -> None:
     """Compose or read a split and pack it."""
     stage = read_json(options.config)
+    if stage["form"] == "files":
+        _pack_files(options, stage)
+        return
     from taclean.data import emoji
     from taclean.data.packed import pack
 
@@ -149,6 +190,36 @@ def _pack(options: argparse.Namespace) -> None:
         second=stage["second"],
     )
     pack(options.out, _told(chunks, len(ids), f"pack {stage['split']}"), ids, _tokenizer(stage))
+
+
+def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
+    if not options.index or not options.folder:
+        raise UserError("pack: this split is read from files; give --index and --folder")
+    index = read_json(options.index)
+    from taclean.data.draw import draw
+    from taclean.data.readers import make_reader
+    from taclean.data.shards import pack_rows
+    from taclean.train import fingerprint
+
+    rows, spare = None, None
+    if "rows" in stage:
+        total = sum(count for _, count in index["shards"])
+        drawn = draw(total, stage["draw"], stage["seed"], stage["max_broken"], stage["overlap"])
+        rows, spare = drawn[stage["split"]]
+    account = pack_rows(
+        Path(options.out),
+        make_reader(stage["source"], Path(options.folder)),
+        index,
+        rows,
+        spare,
+        size=stage["image_size"],
+        tokenize=_tokenizer(stage),
+        workers=options.workers,
+        max_broken=stage["max_broken"],
+        fingerprint=fingerprint(stage, index),
+        say=partial(print, flush=True),
+    )
+    print(f"pack {stage['split']}: " + ", ".join(f"{k} {v}" for k, v in account.items()))
 
 
 def _told(chunks: Any, total: int, label: str) -> Any:
@@ -167,8 +238,6 @@ def _told(chunks: Any, total: int, label: str) -> Any:
 
 
 def _tokenizer(stage: dict[str, Any]) -> Tokenize:
-    from functools import partial
-
     from taclean.models import tokenize
 
     return partial(tokenize, stage["model"])
@@ -268,7 +337,7 @@ def _train(options: argparse.Namespace) -> None:
         pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
     if options.poison:
         pairs = poison.apply(pairs, options.poison)
-    if options.manifest:
+    if options.manifest and not stage.get("overlap"):
         _refuse_overlap(pairs, options.manifest)
     texts: dict[str, Any] = {}
     if options.variants:
@@ -375,7 +444,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     heads = Heads(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     model = load(stage["model"], options.model)
-    counts = {name: heads.scores(model, pairs, triggers) for name, pairs in splits.items()}
+    counts = {}
+    for name, pairs in splits.items():
+        own = heads.with_classes(pairs.classes)
+        counts[name] = own.scores(model, pairs, triggers if own.has_target else {})
     if options.samples:
         write_samples(
             options.samples,

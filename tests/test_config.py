@@ -90,7 +90,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("attacks.badnet.trigger.typo", 1, "attacks.badnet.trigger.typo"),
         ("attacks.ssba.fit.typo", 1, "attacks.ssba.fit.typo"),
         ("poison.rows", 10**9, "poison.rows: 1000000000"),
-        ("data.splits.clean.first", 0, "overlap"),
+        ("data.emoji.splits.clean.first", 0, "overlap"),
         ("finetune.train.lr", -1e-3, "finetune.train.lr"),
         ("finetune.train.lr", "1e-3", "finetune.train.lr"),
         ("finetune.train.lr", float("nan"), "finetune.train.lr"),
@@ -130,7 +130,7 @@ def test_merge_is_snakemakes() -> None:
 
 
 STAGES = [
-    *(f"pack/{split}" for split in configs.SPLITS),
+    *(f"pack/{split}" for split in DEFAULT["data"]["emoji"]["splits"]),
     "base",
     "variants/seed0",
     "subcaptions/taclean/seed0",
@@ -157,7 +157,7 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
     assert changed("defenses.taclean.loss.lambda_sub", 7.0) == {
         stage for stage in STAGES if stage.startswith("finetune/") and "/taclean/" in stage
     }
-    assert changed("data.splits.clean.rows", 9000) == {"pack/clean"}
+    assert changed("data.emoji.splits.clean.rows", 9000) == {"pack/clean"}
     assert changed("attacks.badnet.gate", 7) == set()
 
 

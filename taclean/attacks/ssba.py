@@ -178,7 +178,5 @@ def fit(
         raise UserError("ssba: the residual vanished; lower fit.fidelity or raise trigger.limit")
     psnr = -10 * torch.log10(change).item()
     if right < READABLE:
-        say(
-            f"ssba: warning: only {right:.0%} of the bits are read; raise fit.epochs or lower fit.lr"
-        )
+        say(f"ssba: warning: only {right:.0%} of the bits are read; raise fit.epochs")
     return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}
