@@ -65,9 +65,14 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(_config)
     add("stage", "a stage's path, such as finetune/badnet/taclean/seed0")
-    add("--configfile", "config files, later ones on top", nargs="+", default=None)
+    add("--configfile", "config files on top of the default", nargs="+", default=None)
 
     command(_keys)
+
+    add = command(_plan)
+    add("--config", "config files on top of the default", nargs="+", default=None)
+    add("--rates", "rates that --measure wrote on the machine that will do the work", default=None)
+    add("--measure", "measure the rates here and write them to this file", default=None)
 
     add = command(_fetch, "fetch/SOURCE")
     add("--folder", "folder for the source's files; a killed fetch goes on there")
@@ -133,9 +138,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(options: argparse.Namespace) -> None:
     """Print the config of one stage as JSON."""
-    files = options.configfile or [Path(__file__).parent.parent / "config" / "config.yaml"]
-    stage = configs.stage_config(configs.load(*files), options.stage)
+    stage = configs.stage_config(configs.load(*_config_files(options.configfile)), options.stage)
     print(json.dumps(stage, indent=2, ensure_ascii=False))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    """Print what a run will cost: rows, disk, memory and time."""
+    config = configs.load(*_config_files(options.config))
+    from taclean import plan
+
+    if options.rates:
+        rates = plan.check_rates(read_json(options.rates), options.rates)
+    else:
+        print("plan: timing a few steps on this machine", file=sys.stderr, flush=True)
+        rates = plan.measure(config)
+    if options.measure:
+        write_json(options.measure, rates)
+    print(plan.report(config, rates))
+
+
+def _config_files(overlays: list[str] | None) -> list[Path]:
+    """The files given, on top of the default config, as with Snakemake."""
+    default = Path(__file__).parent.parent / "config" / "config.yaml"
+    return [default, *map(Path, overlays or [])]
 
 
 def _keys(options: argparse.Namespace) -> None:
