@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", "folder of the split")
     add("--workers", "processes", type=int, default=1)
 
+    add = command(_import, "base, with model.pretrained set")
+    add("--out", "weights (safetensors)")
+
     add = command(_trigger, "trigger/ATTACK/seedN")
     add("--model", "clean model (safetensors)")
     add("--images", "folder of the patch split")
@@ -127,6 +130,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
     add("--out", "scores (JSON)")
     add("--samples", "embeddings and predictions for the figures (.npz)", default=None)
+
+    add = command(_check)
+    add("--checkpoint", "weights in any form, never run as code, or one of open_clip's tags")
+    add("--test", "folder of a packed split with labels")
+    add("--configfile", "config files with model, classes, attacks", nargs="+", default=None)
+    add("--model", "open_clip's name (default: the config's)", default=None)
+    add("--attacks", "triggers to put on (default: none, CA alone)", nargs="*", default=[])
+    add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
+    add("--parameters", "trigger parameters instead of the config's (JSON)", default=None)
+    add("--seed", "the seed that the triggers are bound to", type=int, default=0)
+    add("--out", "scores (JSON)", default=None)
 
     add = command(_gate)
     add("--attack", "the attack's name")
@@ -274,6 +288,19 @@ def _bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
 
     tensors = read_state_dict(fitted) if fitted else None
     return make_trigger(trigger["attack"], trigger["seed"], tensors, **trigger["parameters"])
+
+
+def _import(options: argparse.Namespace) -> None:
+    """Write pretrained weights, of a tag or a file in any form, as safetensors."""
+    stage = read_json(options.config)
+    from taclean import models
+
+    if not stage.get("pretrained"):
+        raise UserError(f"{options.config}: nothing to import; set model.pretrained")
+    model = models.create(stage["model"], stage["seed"], stage["pretrained"])
+    models.save_weights(model, options.out, name=stage["model"], pretrained=stage["pretrained"])
+    count = sum(parameter.numel() for parameter in model.parameters())
+    print(f"import: {stage['model']} from {stage['pretrained']}, {count / 1e6:.1f} M parameters")
 
 
 def _trigger(options: argparse.Namespace) -> None:
@@ -495,6 +522,59 @@ def _evaluate(options: argparse.Namespace) -> None:
             if metric.endswith("@1")
         )
         print(f"{stage['attack']} {stage['defense']} {split}: {line}", flush=True)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Score a checkpoint that you do not trust: CA, and with triggers ASR and TA."""
+    files = options.configfile or [Path(__file__).parent.parent / "config" / "config.yaml"]
+    config = configs.load(*files)
+    fitted = dict(entry.partition("=")[::2] for entry in options.triggers)
+    names = list(dict.fromkeys([*options.attacks, *fitted]))
+    parameters = _parameters(options.parameters, names)
+    stages = {
+        name: configs.stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
+        for name in ["clean", *names]
+    }
+    from taclean.data.packed import Pairs
+    from taclean.evaluate import Heads
+    from taclean.models import create
+    from taclean.zeroshot import KS
+
+    stage = stages["clean"]
+    model_name = options.model or stage["model"]
+    triggers = {}
+    for name in names:
+        trigger = stages[name]["triggers"][name]
+        triggers[name] = _bind(trigger | parameters, fitted.get(name))
+    pairs = Pairs.open(options.test)
+    model = create(model_name, pretrained=options.checkpoint).eval()
+    found = Heads(model_name, stage["zeroshot"]).scores(model, pairs, triggers)
+    target = stage["zeroshot"]["target"]
+    print(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
+    for name, counts in found.items():
+        for metric in ("CA",) if name == "clean" else ("ASR", "TA"):
+            shares = [counts[f"{metric}@{k}"] for k in KS]
+            line = ", ".join(
+                f"@{k} {100 * share['hits'] / share['n']:.1f} %"
+                for k, share in zip(KS, shares, strict=True)
+            )
+            print(f"{name} {metric}: {line} (n = {shares[0]['n']})")
+    if options.out:
+        named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
+        write_json(options.out, {**named, "model": model_name, "target": target, "scores": found})
+
+
+def _parameters(text: str | None, names: list[str]) -> dict[str, Any]:
+    """`--parameters` as part of a trigger; it belongs to the one attack that is named."""
+    if text is None:
+        return {}
+    try:
+        parameters = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f'--parameters: not JSON ({error}); give {{"size": 16}}') from None
+    if not isinstance(parameters, dict) or len(names) != 1:
+        raise UserError("--parameters: give one JSON object, and one attack that it is for")
+    return {"parameters": parameters}
 
 
 def _gate(options: argparse.Namespace) -> None:
