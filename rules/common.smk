@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 from snakemake.exceptions import WorkflowError
 
@@ -21,6 +22,7 @@ FIGURES = "results/figures"
 SEEDS = config["run"]["seeds"]
 ATTACKS = ["clean", *config["run"]["attacks"]]
 DEFENSES = ["none", *config["run"]["defenses"]]
+GPUS = config["resources"]["gpus"]
 PACKED = ["images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy"]
 
 
@@ -31,6 +33,33 @@ wildcard_constraints:
     source="|".join(DATASET.get("sources", {})) or "none",
     seed=r"\d+",
     stage=".+",
+
+
+# A scheduler signals every process of a job. bash waits for the command, which may save and leave,
+# and tee lives on to take its last words; pipefail keeps the command's exit status.
+shell.prefix("set -euo pipefail; trap : TERM; tee() ( trap '' TERM INT; exec tee \"$@\" ); ")
+
+
+def asks(name, gpu=0):
+    """Resources of a rule's job; memory and time grow with each attempt, up to the site's limits."""
+    first, most = config["resources"]["jobs"][name], config["resources"]["limits"]
+
+    def grown(key, processes=1):
+        return lambda wildcards, attempt: min(
+            most[key], first[key] * processes * (1 + attempt) // 2
+        )
+
+    return {"gpu": gpu, "mem_mb": grown("mem_mb", max(1, gpu)), "runtime": grown("runtime")}
+
+
+def launcher(wildcards, resources):
+    """What runs a training: python, or torchrun with a process for each GPU that the job gets.
+
+    A param that depends on `resources` is no reason for a rerun.
+    """
+    gres = re.fullmatch(r"gpu(?::\D[^:]*)?:(\d+)", str(resources.get("gres", "")))
+    count = resources.get("gpu") or int(gres[1] if gres else 0)
+    return f"torchrun --standalone --nproc-per-node {count}" if count > 1 else "python"
 
 
 def stage_json(wildcards):

@@ -19,11 +19,15 @@ rule base:
     conda:
         "../envs/taclean.yaml"
     threads: 2
+    resources:
+        **asks("base", gpu=GPUS),
     params:
+        launch=launcher,
         data=folder("data"),
         val=folder("val"),
     shell:
-        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        "{params.launch} -m taclean train --config {input.config}"
+        " --data {params.data} --val {params.val}"
         " --checkpoints checkpoints/base --out {output.model} --history {output.history}"
         " 2>&1 | tee {log}"
 
@@ -59,6 +63,8 @@ rule trigger:
         "results/benchmarks/trigger/{attack}/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("trigger", gpu=min(1, GPUS)),
     params:
         images=folder("images"),
         pretrain=folder("pretrain"),
@@ -83,6 +89,8 @@ rule poison:
         "results/benchmarks/poison/{attack}/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("poison"),
     params:
         data=folder("data"),
         trigger=fitted_option,
@@ -110,13 +118,17 @@ rule pretrain:
     priority: 10
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("pretrain", gpu=GPUS),
     params:
+        launch=launcher,
         data=folder("data"),
         val=folder("val"),
         trigger=fitted_option,
         poison=folder("poison"),
     shell:
-        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        "{params.launch} -m taclean train --config {input.config}"
+        " --data {params.data} --val {params.val}"
         " --model {input.model} --poison {params.poison} {params.trigger}"
         " --checkpoints checkpoints/pretrain/{wildcards.attack}/seed{wildcards.seed}"
         " --out {output.model} --history {output.history} 2>&1 | tee {log}"
@@ -161,12 +173,16 @@ rule finetune:
         defense="(?!none|trigger|poison|gate)[a-z0-9_]+",
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("finetune", gpu=GPUS),
     params:
+        launch=launcher,
         data=folder("data"),
         val=folder("val"),
         options=finetune_options,
     shell:
-        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        "{params.launch} -m taclean train --config {input.config}"
+        " --data {params.data} --val {params.val}"
         " --model {input.model} {params.options}"
         " --checkpoints checkpoints/finetune/{wildcards.attack}/{wildcards.defense}/seed{wildcards.seed}"
         " --out {output.model} --history {output.history} 2>&1 | tee {log}"
