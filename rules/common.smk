@@ -24,6 +24,10 @@ ATTACKS = ["clean", *config["run"]["attacks"]]
 DEFENSES = ["none", *config["run"]["defenses"]]
 GPUS = config["resources"]["gpus"]
 PACKED = ["images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy"]
+NLTK_FILES = ["data/nltk/lexicon.tsv.gz", "data/nltk/sources.json"] + [
+    f"data/nltk/taggers/averaged_perceptron_tagger_eng/averaged_perceptron_tagger_eng.{kind}.json"
+    for kind in ("weights", "tagdict", "classes")
+]
 
 
 wildcard_constraints:
@@ -176,6 +180,16 @@ def manifest(wildcards):
     """The poison manifest that the clean split must not overlap with."""
     clean = wildcards.attack == "clean"
     return [] if clean else f"{RUNS}/{wildcards.attack}/poison/seed{wildcards.seed}/manifest.csv"
+
+
+def nltk_data(wildcards):
+    """NLTK's data, where the config asks for it."""
+    return NLTK_FILES if config["text"]["lexicon"] == "wordnet" else []
+
+
+def nltk_option(wildcards, input):
+    """--nltk FOLDER, if the rule reads NLTK's data."""
+    return "--nltk data/nltk" if input.nltk else ""
 
 
 def texts(wildcards):

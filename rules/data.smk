@@ -74,8 +74,23 @@ rule pack:
         " --out {params.folder} 2>&1 | tee {log}"
 
 
+rule nltk_data:
+    input:
+        config="results/configs/nltk.json",
+    output:
+        NLTK_FILES,
+    log:
+        "logs/nltk.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    shell:
+        "python -m taclean nltk --config {input.config} --out data/nltk 2>&1 | tee {log}"
+
+
 rule variants:
     input:
+        nltk=nltk_data,
         config="results/configs/variants/seed{seed}.json",
         data=split_of("clean"),
     output:
@@ -86,15 +101,18 @@ rule variants:
         "results/benchmarks/variants/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    threads: 2
     params:
         data=folder("data"),
+        nltk=nltk_option,
     shell:
-        "python -m taclean variants --config {input.config} --data {params.data} --out {output}"
-        " 2>&1 | tee {log}"
+        "python -m taclean variants --config {input.config} --data {params.data} {params.nltk}"
+        " --workers {threads} --out {output} 2>&1 | tee {log}"
 
 
 rule subcaptions:
     input:
+        nltk=nltk_data,
         config="results/configs/subcaptions/{defense}/seed{seed}.json",
         data=split_of("clean"),
     output:
@@ -112,9 +130,11 @@ rule subcaptions:
         "results/benchmarks/subcaptions/{defense}/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    threads: 2
     params:
         data=folder("data"),
+        nltk=nltk_option,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m taclean subcaptions --config {input.config} --data {params.data}"
-        " --out {params.folder} 2>&1 | tee {log}"
+        "python -m taclean subcaptions --config {input.config} --data {params.data} {params.nltk}"
+        " --workers {threads} --out {params.folder} 2>&1 | tee {log}"

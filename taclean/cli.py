@@ -116,12 +116,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", "trained weights (safetensors)")
     add("--history", "CSV with loss and val scores per epoch")
 
+    add = command(_nltk, "nltk")
+    add("--out", "folder for WordNet, the tagger and the table made of WordNet")
+
     add = command(_variants, "variants/seedN")
     add("--data", "folder of the clean split")
+    add("--nltk", "folder of the nltk stage, for text.lexicon: wordnet", default=None)
+    add("--workers", "processes; the result does not depend on it", type=int, default=1)
     add("--out", "EDA variants (.npy)")
 
     add = command(_subcaptions, "subcaptions/DEFENSE/seedN")
     add("--data", "folder of the clean split")
+    add("--nltk", "folder of the nltk stage, for text.lexicon: wordnet", default=None)
+    add("--workers", "processes; the result does not depend on it", type=int, default=1)
     add("--out", "folder of sub-captions")
 
     add = command(_evaluate, "evaluate/ATTACK/DEFENSE/seedN")
@@ -454,29 +461,53 @@ def _validation(
     return validate
 
 
+def _nltk(options: argparse.Namespace) -> None:
+    """Fetch NLTK's WordNet and tagger, check them and make the lexicon's table."""
+    stage = read_json(options.config)
+    from taclean.text import nltk_data
+
+    nltk_data.make(options.out, mirror=stage["mirror"], folder=stage["folder"])
+    for name, entry in read_json(Path(options.out) / "sources.json").items():
+        print(f"nltk: {name} from {entry['source']}")
+
+
+def _language(stage: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The options of a text stage's two functions that are not the stage's own."""
+    if stage["lexicon"] == "wordnet" and not options.nltk:
+        raise UserError(
+            "text.lexicon is wordnet: make its data with `python -m taclean nltk` and give the "
+            "folder as --nltk"
+        )
+    nltk = options.nltk if stage["lexicon"] == "wordnet" else None
+    return {"nltk": nltk, "workers": options.workers, "say": lambda line: print(line, flush=True)}
+
+
 def _variants(options: argparse.Namespace) -> None:
     """Write an EDA variant of every caption for every epoch, tokenised."""
     stage = read_json(options.config)
+    language = _language(stage, options)
     from taclean.data.packed import Pairs
     from taclean.text.artifacts import write_variants
 
     captions = Pairs.open(options.data).captions()
-    keys = ("epochs", "seed", "alpha")
-    write_variants(options.out, captions, _tokenizer(stage), **{key: stage[key] for key in keys})
+    given = {key: stage[key] for key in ("epochs", "seed", "alpha")}
+    write_variants(options.out, captions, _tokenizer(stage), **given, **language)
 
 
 def _subcaptions(options: argparse.Namespace) -> None:
     """Draw rows for every epoch and write their sub-captions."""
     stage = read_json(options.config)
+    language = _language(stage, options)
     from taclean.data.packed import Pairs
     from taclean.text.artifacts import write_subcaptions
 
     captions = Pairs.open(options.data).captions()
-    keys = ("epochs", "samples", "seed", "negatives", "kinds")
-    account = write_subcaptions(
-        options.out, captions, _tokenizer(stage), **{key: stage[key] for key in keys}
-    )
+    given = {key: stage[key] for key in ("epochs", "samples", "seed", "negatives", "kinds")}
+    account = write_subcaptions(options.out, captions, _tokenizer(stage), **given, **language)
+    offers, total = account.pop("offers"), account.pop("captions")
     print("subcaptions: " + ", ".join(f"{key} {value}" for key, value in account.items()))
+    shares = ", ".join(f"{kind} {100 * n / total:.1f} %" for kind, n in offers.items())
+    print(f"captions that offer {shares} (of {total})")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ Config = Mapping[str, Any]
 
 # Raise a number when a change of the code changes the results of that stage: Snakemake then
 # reruns it. Other changes of the code rerun nothing.
-RECIPE = {"pack": 1, "trigger": 2, "poison": 1, "train": 1, "text": 1, "evaluate": 1}
+RECIPE = {"pack": 1, "trigger": 2, "poison": 1, "train": 1, "text": 1, "nltk": 1, "evaluate": 1}
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -105,6 +105,8 @@ def check(config: Config) -> None:
                 f"defenses.{name}.subcaptions.samples: {samples} rows per epoch, but the clean "
                 f"split has {clean}; lower it"
             )
+    if config["text"].get("mirror") and config["text"].get("folder"):
+        raise UserError("text.mirror: set beside text.folder; give one source, not both")
     classes = class_names(config)
     if config["data"]["target"] not in classes:
         raise UserError(
@@ -304,7 +306,7 @@ def stage_config(config: Config, stage: str) -> dict[str, Any]:
     Args:
         stage: "fetch/SOURCE", "index/SOURCE", "pack/SPLIT", "base", "imported",
             "trigger/ATTACK/seedN", "poison/ATTACK/seedN", "pretrain/ATTACK/seedN",
-            "variants/seedN", "subcaptions/DEFENSE/seedN",
+            "nltk", "variants/seedN", "subcaptions/DEFENSE/seedN",
             "finetune/ATTACK/DEFENSE/seedN" or "evaluate/ATTACK/DEFENSE/seedN".
 
     Raises:
@@ -430,12 +432,22 @@ def _epochs(config: Config, defense: str) -> int:
 
 
 def _text(config: Config, seed: int) -> dict[str, Any]:
-    return {"recipe": RECIPE["text"], "model": config["model"]["name"], "seed": seed}
+    return {
+        "recipe": RECIPE["text"],
+        "model": config["model"]["name"],
+        "seed": seed,
+        "lexicon": config["text"]["lexicon"],
+    }
+
+
+def _nltk(config: Config) -> dict[str, Any]:
+    source = {key: config["text"].get(key) for key in ("mirror", "folder")}
+    return {"recipe": RECIPE["nltk"], **source}
 
 
 def _variants(config: Config, seed: int) -> dict[str, Any]:
     epochs = max(_epochs(config, defense) for defense in config["defenses"])
-    return {**_text(config, seed), "epochs": epochs, **config["text"]}
+    return {**_text(config, seed), "epochs": epochs, "alpha": config["text"]["alpha"]}
 
 
 def _subcaptions(config: Config, defense: str, seed: int) -> dict[str, Any]:
@@ -466,6 +478,7 @@ _STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "trigger": _fit,
     "poison": _poison,
     "pretrain": _pretrain,
+    "nltk": _nltk,
     "variants": _variants,
     "subcaptions": _subcaptions,
     "finetune": _finetune,
