@@ -265,7 +265,8 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
         fingerprint=fingerprint(stage, index),
         say=partial(print, flush=True),
     )
-    print(f"pack {stage['split']}: " + ", ".join(f"{k} {v}" for k, v in account.items()))
+    broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
+    print(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 
 
 def _told(chunks: Any, total: int, label: str) -> Any:

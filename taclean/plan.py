@@ -117,7 +117,7 @@ def _pack_rate(size: int, count: int = 24) -> float:
 
     from PIL import Image
 
-    from taclean.data.shards import decode
+    from taclean.data.shards import load_image
 
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     file = io.BytesIO()
@@ -125,7 +125,7 @@ def _pack_rate(size: int, count: int = 24) -> float:
     data = file.getvalue()
     started = time.perf_counter()
     for _ in range(count):
-        decode(data, size)
+        load_image(data, size)
     return count / (time.perf_counter() - started)
 
 
