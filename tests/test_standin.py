@@ -97,6 +97,9 @@ def test_the_account_is_what_the_shards_hold(made):
             assert members["txt"].decode().strip()
     assert found == truth["broken"]
     assert {fault: len(keys) for fault, keys in found.items()} == FAULTS
+    assert truth["packed_as"] == {
+        "undecodable": 7, "no_image": 1, "no_caption": 2, "empty_caption": 1
+    }  # fmt: skip
     assert len(usable) == truth["usable"] == truth["samples"] - sum(FAULTS.values())
     assert sum(truth["images"].values()) == sum(truth["captions"].values()) == truth["usable"]
     assert truth["shards"] == [
@@ -415,7 +418,7 @@ def test_all_forms_hold_the_same(tmp_path, monkeypatch):
         path.name: (wnids.index(path.parent.name), path.read_bytes())
         for path in (tmp_path / "tree" / "val").rglob("*.JPEG")
     }
-    lines = (tmp_path / "flat" / "val.txt").read_text("utf-8").splitlines()
+    lines = (tmp_path / "flat" / "labels.txt").read_text("utf-8").splitlines()
     from_flat = {
         name: (int(label), (tmp_path / "flat" / name).read_bytes())
         for name, label in map(str.split, lines)

@@ -39,6 +39,8 @@ BROKEN = {
     "no_caption": "there is no .txt, and the metadata's caption is null",
     "empty_caption": "the .txt has 0 bytes",
 }
+# How a packer that looks at image and caption only counts them.
+PACKED_AS = dict.fromkeys(("truncated", "empty_image", "not_an_image"), "undecodable")
 TARGET = "banana"
 TARGET_EVERY = 50  # one sample in so many has the target as its main object
 PER_SHARD = 10_000  # img2dataset's keys: shard number, then 4 digits within it
@@ -330,8 +332,9 @@ def make_pairs(
 
     Returns:
         truth.json: `form`, `seed`, `shards` (file and samples), `samples`, `usable`,
-        `broken` (fault: keys), and of the usable samples `images` and `captions` (kind: number)
-        and `target` (keys of those whose caption names the target, banana).
+        `broken` (fault: keys), `packed_as` (the number of each as a packer names it), and of the
+        usable samples `images` and `captions` (kind: number) and `target` (keys of those whose
+        caption names the target, banana).
 
     Raises:
         UserError: a number is out of range, a fault is unknown, or `folder` holds other files.
@@ -354,6 +357,7 @@ def make_pairs(
         "samples": total,
         "usable": total - len(faults),
         "broken": {fault: [] for fault in BROKEN},
+        "packed_as": Counter(PACKED_AS.get(fault, fault) for fault in faults.values()),
         "images": Counter(dict.fromkeys(_KINDS, 0)),
         "captions": Counter(dict.fromkeys(_CAPTIONS, 0)),
         "target": [],
@@ -493,8 +497,8 @@ def make_imagenet(
     """Write labelled pictures in one of the forms of ImageNet-1K's validation set.
 
     - `tree`: val/WNID/ILSVRC2012_val_00000293.JPEG, all 1,000 folders;
-    - `flat`: ILSVRC2012_val_00000001.JPEG, ... and `val.txt`, lines of a name and a label from 0 to
-      999 in the order of the WordNet ids;
+    - `flat`: ILSVRC2012_val_00000001.JPEG, ... and `labels.txt`, a name and a label a line, as
+      Caffe's val.txt: 0 to 999 in the order of the WordNet ids;
     - `parquet`: data/validation-00000-of-00001.parquet, ... as the hub's `imagenet-1k`.
 
     The name, the label and the bytes of a picture are the same in all forms. `truth.json` says what
@@ -537,7 +541,7 @@ def make_imagenet(
             for name, label, image in pictures:
                 (temporary / "val" / _wnids()[label] / name).write_bytes(image)
         else:
-            with (temporary / "val.txt").open("w", encoding="ascii") as lines:
+            with (temporary / "labels.txt").open("w", encoding="ascii") as lines:
                 for name, label, image in pictures:
                     (temporary / name).write_bytes(image)
                     lines.write(f"{name} {label}\n")
