@@ -85,7 +85,8 @@ def _read(path: Path) -> Any:
             scripts = [n for n in archive.namelist() if re.fullmatch(r"[^/]+/constants\.pkl", n)]
             if scripts:
                 return _read_torchscript(archive, scripts[0].split("/")[0])
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with path.open("rb") as file:  # torch goes by the suffix of a path
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _is_safetensors(path: Path) -> bool:

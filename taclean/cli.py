@@ -563,6 +563,10 @@ def _check(options: argparse.Namespace) -> None:
     fitted = dict(entry.partition("=")[::2] for entry in options.triggers)
     names = list(dict.fromkeys([*options.attacks, *fitted]))
     parameters = _parameters(options.parameters, names)
+    for name in names:
+        if name not in config["attacks"]:
+            known = ", ".join(config["attacks"])
+            raise UserError(f"attack {name!r}: unknown in the config; known are {known}")
     stages = {
         name: configs.stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
         for name in ["clean", *names]

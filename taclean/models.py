@@ -112,8 +112,9 @@ def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
             where.append(f"{file} of {repository} on the Hugging Face hub")
         raise UserError(
             f"model.pretrained: {tag!r} of {name} is not cached and cannot be downloaded "
-            f"({type(error.__context__ or error).__name__}); fetch {' or '.join(where)} elsewhere, "
-            "put it beside the config and set model.pretrained to its path"
+            f"({type(error.__context__ or error).__name__}); fetch "
+            f"{' or '.join(where)} elsewhere, put it beside the config and set model.pretrained "
+            "to its path"
         ) from None
 
 
