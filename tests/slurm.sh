@@ -71,14 +71,14 @@ SlurmctldPidFile=$work/slurmctld.pid
 SlurmdPidFile=$work/slurmd.pid
 SlurmctldLogFile=$work/slurmctld.log
 SlurmdLogFile=$work/slurmd.log
-SlurmdParameters=config_overrides
+SlurmdParameters=config_overrides # the node has what is said below, whatever the machine has
 ProctrackType=proctrack/linuxproc
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 MinJobAge=3600
 KillWait=15
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000 Gres=gpu:1
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=64000 Gres=gpu:1
 PartitionName=cpu Nodes=$host Default=YES State=UP
 PartitionName=gpu Nodes=$host State=UP MaxTime=24:00:00
 END
