@@ -55,6 +55,7 @@ KINDS = (
 TEXT_FILES = ("texts.txt", "texts.npy", "text_rows.npy")
 OUTPUTS = (*FILES, "account.json", "rows.csv", "classes.txt", *TEXT_FILES)
 MAX_PIXELS = 89_478_485  # Pillow's own limit for decompression bombs
+LONGEST = 20  # times the shorter side, of an image that is resized as a whole
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # none that would run a program, as EPS
 BATCH = 64  # rows that are tokenised at once
 COPY = 64  # rows that are copied at once
@@ -71,9 +72,8 @@ class Broken(Exception):  # noqa: N818 - counted, not an error of the program
 def load_image(data: bytes, size: int) -> np.ndarray:
     """Decode an image and bring it to a square as open_clip's evaluation transform does.
 
-    The shorter side becomes `size` (bicubic), then the centre is cut out. Only the pixels of the
-    crop are computed, which differs by 1 of 255 at most from resizing first, in few pixels. The
-    image becomes RGB before it is resized (as webdataset's `pilrgb`), so that palette images are
+    The shorter side becomes `size` (bicubic), then the centre is cut out: the same bytes. The image
+    becomes RGB before it is resized (as webdataset's `pilrgb`), so that palette images are
     interpolated too; transparency is dropped, 16-bit grey is shown as its upper 8 bits. JPEG is
     decoded at full size: `Image.draft` would save half of the time but moves pixels by several
     levels on average.
@@ -125,9 +125,14 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     else:
         new_width, new_height = int(size * width / height), size
     left, top = round((new_width - size) / 2), round((new_height - size) / 2)
+    if max(new_width, new_height) <= LONGEST * size:
+        resized = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+        return resized.crop((left, top, left + size, top + size))
+    # The resized picture of a mere line would be gigabytes: compute the crop alone, which may
+    # differ by the rounding of the box's corners.
     across, down = width / new_width, height / new_height
-    box = (left * across, top * down, (left + size) * across, (top + size) * down)
-    box = (box[0], box[1], min(box[2], width), min(box[3], height))
+    right, bottom = min((left + size) * across, width), min((top + size) * down, height)
+    box = (left * across, top * down, right, bottom)
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
@@ -168,7 +173,7 @@ class _Rows:
         # Untouched, so the file is sparse and the map costs no memory.
         np.lib.format.open_memmap(path, "w+", dtype, shape)
 
-    def write(self, row: int, values: np.ndarray | int) -> None:
+    def write(self, row: int, values: np.ndarray) -> None:
         data = np.ascontiguousarray(values, self.dtype).tobytes()
         at = self.offset + row * self.row
         while data:
@@ -188,11 +193,9 @@ def _create(folder: Path, rows: int, size: int) -> None:
     folder.mkdir()
     _Rows.create(folder / "images.npy", np.uint8, (rows, size, size, 3))
     _Rows.create(folder / "tokens.npy", np.uint16, (rows, 77))
-    _Rows.create(folder / "labels.npy", np.int64, (rows,))
-    _Rows.create(folder / "ids.npy", np.int64, (rows,))
 
 
-ARRAYS = ("images", "tokens", "labels", "ids")
+ARRAYS = ("images", "tokens")
 
 
 @contextmanager
@@ -277,12 +280,10 @@ def _do(work: _Work, job: _Job) -> Counter[str]:
                 continue
             caption = one_line(sample.caption or "")
             arrays["images"].write(slot, pixels)
-            arrays["labels"].write(slot, sample.label)
-            arrays["ids"].write(slot, row_id)
             slots.append(slot)
             captions.append(caption)
             more = [text for text in map(one_line, sample.more) if text]
-            print(json.dumps([slot, None, row_id, key, caption, more]), file=file)
+            print(json.dumps([slot, None, row_id, sample.label, key, caption, more]), file=file)
             if len(slots) == BATCH:
                 flush()
         if found != len(job.positions):
@@ -349,7 +350,7 @@ def pack_rows(
 
     A killed packing goes on where it was when it is called again with the same arguments
     (`workers`, `max_broken` and `say` aside); with others it starts over. Memory does not grow
-    with the rows, but for 40 bytes each and the captions of the broken rows' replacements. A test
+    with the rows, but for 50 bytes each and the captions of the spare rows that are used. A test
     set with broken images needs its disk space twice for a while.
 
     Args:
@@ -394,8 +395,10 @@ def pack_rows(
         with _locked(partial):
             _prepare(partial, mark, len(ids), size, target)
             work = _Work(reader, partial, size, tokenize)
-            packing = _Packing(work, index, np.sort(ids), spares, workers, max_broken, target, say)
-            missing = packing.fill(everything)
+            packing = _Packing(
+                work, index, np.sort(ids), spares, everything, workers, max_broken, target, say
+            )
+            missing = packing.fill()
             split, account = packing.finish(missing, mark)
             _appear(partial, split, target)
             return account
@@ -468,6 +471,7 @@ class _Packing:
         index: Mapping[str, Any],
         ids: np.ndarray,
         spares: np.ndarray,
+        everything: bool,
         workers: int,
         max_broken: float,
         target: Path,
@@ -479,13 +483,15 @@ class _Packing:
         self.max_broken, self.target, self.say = max_broken, target, say
         self.rounds: list[list[_Job]] = []
         self.read = 0
+        # Each broken row makes a spare one be read, unless all rows are read anyway.
+        self.everything = everything
         self.kinds: Counter[str] = Counter()
 
-    def fill(self, everything: bool) -> list[int]:
+    def fill(self) -> list[int]:
         """Read the rows, then spare rows until every slot is filled; returns the slots left."""
         missing = self._round(self.ids, np.arange(len(self.ids)))
         used = 0
-        while missing and not everything:
+        while missing and not self.everything:
             chosen = self.spares[used : used + len(missing)]
             if len(chosen) < len(missing):
                 raise UserError(
@@ -500,12 +506,15 @@ class _Packing:
     def _account(self) -> str:
         return ", ".join(f"{kind} {self.kinds[kind]}" for kind in KINDS if self.kinds[kind])
 
-    def _refuse(self, of: int) -> None:
+    def _refuse(self) -> None:
+        """Stop as soon as the share at the end is sure to be too large, whatever is yet to come."""
         broken = self.kinds.total()
-        if broken > self.max_broken * of:
+        read = len(self.ids) if self.everything else len(self.ids) + broken
+        if broken > self.max_broken * read:
             raise UserError(
-                f"{self.target}: {broken} of {of} rows are broken ({self._account()}), more than "
-                f"max_broken = {self.max_broken:g}; look at the source or raise max_broken"
+                f"{self.target}: at least {broken} of {read} rows that would be read are broken "
+                f"({self._account()}), more than max_broken = {self.max_broken:g}; look at the "
+                "source or raise max_broken"
             )
 
     def _jobs(self, ids: np.ndarray, slots: np.ndarray) -> list[_Job]:
@@ -537,8 +546,7 @@ class _Packing:
         first = rows
         for job, kinds in self._results(todo):
             self.kinds.update(kinds)
-            # What is broken already is more than the whole round may have: no need to go on.
-            self._refuse(self.read)
+            self._refuse()
             rows += len(job.slots)
             if time.monotonic() - told > 10:
                 told = time.monotonic()
@@ -547,7 +555,7 @@ class _Packing:
                     f"pack {self.target.name}: {rows}/{len(ids)} rows, "
                     f"{self.kinds.total()} broken, about {left:.0f} s left"
                 )
-        self._refuse(self.read)
+        self._refuse()
         return sorted(
             record[0] for job in jobs for record in self._records(job) if record[1] is not None
         )
@@ -572,7 +580,7 @@ class _Packing:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _records(self, job: _Job) -> Iterator[list[Any]]:
-        """[slot, kind] of broken rows and [slot, None, id, key, caption, more] of sound ones."""
+        """[slot, kind] of broken rows and [slot, None, id, label, key, caption, more] of others."""
         with (self.work.partial / "done" / job.name).open(encoding="utf-8") as file:
             yield from map(json.loads, file)
 
@@ -599,6 +607,7 @@ class _Packing:
             raise UserError(f"{self.target}: no sound row ({self._account()}); look at the source")
         split = self._compact(missing) if missing else self.work.partial / "rows"
         texts = 0
+        ids, labels = np.empty(packed, np.int64), np.empty(packed, np.int64)
         with (
             (split / "captions.txt").open("w", encoding="utf-8", newline="\n") as captions,
             (split / "rows.csv").open("w", encoding="utf-8", newline="") as listed,
@@ -607,14 +616,17 @@ class _Packing:
         ):
             table = csv.writer(listed, lineterminator="\n")
             table.writerow(["row", "id", "shard", "key"])
-            for row, (shard, (_, _, row_id, key, caption, more)) in enumerate(self._sound()):
+            for row, (shard, record) in enumerate(self._sound()):
+                ids[row], labels[row], key, caption, more = record[2:]
                 captions.write(f"{caption}\n")
-                table.writerow([row, row_id, shard, key])
+                table.writerow([row, record[2], shard, key])
                 if more:
                     for text in (caption, *more):
                         all_texts.write(f"{text}\n")
                         owners.write(row.to_bytes(8, "little"))
                         texts += 1
+        np.save(split / "ids.npy", ids)
+        np.save(split / "labels.npy", labels)
         if texts:
             self._texts(split, texts)
         else:
