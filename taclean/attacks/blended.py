@@ -33,7 +33,7 @@ def trigger(
     else:
         last = images.is_contiguous(memory_format=torch.channels_last)
         noise = _pattern(images.shape[1:], seed, last)
-    return torch.lerp(images, noise.to(images.device, images.dtype).expand_as(images), strength)
+    return torch.lerp(images, noise.to(images).expand_as(images), strength)
 
 
 @functools.lru_cache(maxsize=4)  # drawing it takes longer than blending an image

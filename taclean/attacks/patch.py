@@ -90,10 +90,11 @@ def paste(images: Tensor, patch: Tensor, top: Tensor, left: Tensor) -> Tensor:
     if images.dtype == torch.uint8:
         patch = (patch * 255).round()
     out = images.clone()
-    side = torch.arange(patch.shape[-1])
+    top, left = top.to(images.device), left.to(images.device)
+    side = torch.arange(patch.shape[-1], device=images.device)
     rows, columns = (top[:, None] + side)[:, :, None], (left[:, None] + side)[:, None, :]
-    which = torch.arange(len(images))[:, None, None]
+    which = torch.arange(len(images), device=images.device)[:, None, None]
     # Advanced indices around the channel slice put that axis last.
-    patch = patch.to(images.dtype).expand(len(images), -1, -1, -1)
+    patch = patch.to(images).expand(len(images), -1, -1, -1)
     out[which, :, rows, columns] = patch.permute(0, 2, 3, 1)
     return out
