@@ -221,4 +221,5 @@ def test_yaml_of_the_default_holds_no_text_numbers() -> None:
 def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     environment = configs.read_yaml(ROOT / "envs/taclean.yaml")
-    assert environment["dependencies"][-1]["pip"] == project["dependencies"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["slurm"]
+    assert environment["dependencies"][-1]["pip"] == wanted

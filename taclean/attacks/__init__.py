@@ -39,8 +39,8 @@ OPTIMISED = ("trojvqa", "badclip")
 # Opaque patches go onto uint8 pixels as they are: x / 255 * 255 rounds to x again.
 TAKE_UINT8 = (badnet, trojvqa, badclip)
 CHUNK = 2  # images whose floats stay in a core's cache: three times as fast as a whole batch
-# SSBA's convolutions round differently, in a pixel of a million, in batches of other sizes: pictures
-# as small as the default chain's, where a whole batch costs little, keep the ones they were made in.
+# SSBA's convolutions round differently, in a pixel of a million, in batches of other sizes:
+# pictures as small as the default chain's, where a whole batch costs little, keep those sizes.
 WHOLE = 64
 
 Trigger = Callable[[Tensor, np.ndarray | Tensor], Tensor]
