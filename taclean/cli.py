@@ -192,11 +192,13 @@ def _keys(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     """Fetch a source from the hub, or generate its stand-in."""
     stage = read_json(options.config)
-    from taclean.data import fetch, standin
+    from taclean.data import standin
 
-    say = partial(print, flush=True)
     if "hub" in stage:
-        found: Any = {"files": fetch.fetch(stage, Path(options.folder), say)}
+        from taclean.data.fetch import fetch
+
+        files = fetch(stage, Path(options.folder), partial(print, flush=True))
+        found: dict[str, Any] = {"files": files}
     elif stage["reader"] == "webdataset":
         found = standin.make_pairs(Path(options.folder), **stage["standin"])
     else:
