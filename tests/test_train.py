@@ -474,7 +474,8 @@ BAD = [
     ("lr", [1e-3]), ("epochs", 0), ("epochs", -1), ("epochs", "2"), ("epochs", math.nan),
     ("batch", 0), ("batch", True), ("batch", "x"), ("warmup", -1), ("warmup", "x"),
     ("warmup", None), ("weight_decay", -0.1), ("weight_decay", None), ("threads", 0),
-    ("threads", None), ("precision", "fp16"), ("precision", None), ("checkpoint_seconds", 0),
+    ("threads", None), ("precision", "fp8"), ("precision", None), ("compile", 1),
+    ("tensorboard", "yes"), ("checkpoint_seconds", 0),
     ("checkpoint_seconds", "1"), ("learning_rate", 1e-3), ("Lr", 1e-3),
 ]  # fmt: skip
 # train.py lets these through: inf is above 0, floats count, NaN is not below 0, betas

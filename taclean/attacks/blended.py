@@ -30,5 +30,5 @@ def trigger(
         raise UserError(f"trigger.strength: {strength:g}; give a share from 0 to 1")
     keys = ids if redraw else torch.zeros(1, dtype=torch.int64)
     count = math.prod(images.shape[1:])
-    noise = uniform(keys, count, seed, NOISE).view(-1, *images.shape[1:]).to(images.dtype)
+    noise = uniform(keys, count, seed, NOISE).view(-1, *images.shape[1:]).to(images)
     return torch.lerp(images, noise.expand_as(images), strength)

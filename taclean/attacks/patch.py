@@ -49,7 +49,7 @@ def paste_fitted(
     Raises:
         UserError: the patch was fitted for another size of patch or image.
     """
-    patch = fitted["patch"].to(images.dtype)
+    patch = fitted["patch"].to(images)
     side = side_of(size, *images.shape[-2:])
     if patch.shape[-1] != side:
         raise UserError(
@@ -85,9 +85,10 @@ def corners(
 def paste(images: Tensor, patch: Tensor, top: Tensor, left: Tensor) -> Tensor:
     """Put `patch` (3, s, s) or (B, 3, s, s) on each image at its own place; opaque."""
     out = images.clone()
-    side = torch.arange(patch.shape[-1])
+    top, left = top.to(images.device), left.to(images.device)
+    side = torch.arange(patch.shape[-1], device=images.device)
     rows, columns = (top[:, None] + side)[:, :, None], (left[:, None] + side)[:, None, :]
-    which = torch.arange(len(images))[:, None, None]
+    which = torch.arange(len(images), device=images.device)[:, None, None]
     # Advanced indices around the channel slice put that axis last.
     out[which, :, rows, columns] = patch.expand(len(images), -1, -1, -1).permute(0, 2, 3, 1)
     return out
