@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taclean import config as configs
-from taclean.errors import UserError
+from taclean.errors import ElsewhereError, StoppedError, UserError
 from taclean.files import read_json, replacing, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help and `config` do without
+    import torch
     from open_clip import CLIP
 
     from taclean.attacks import Trigger
@@ -33,8 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.run(options)
     except UserError as error:
-        print(f"taclean {options.command}: error: {error}", file=sys.stderr)
+        if not isinstance(error, ElsewhereError):
+            print(f"taclean {options.command}: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except StoppedError as error:
+        if str(error):
+            print(f"taclean {options.command}: {error}", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from None
     except KeyboardInterrupt:
         print(f"taclean {options.command}: stopped", file=sys.stderr)
         raise SystemExit(130) from None
@@ -63,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
         return add
 
+    on = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
     add = command(_config)
     add("stage", "a stage's path, such as finetune/badnet/taclean/seed0")
     add("--configfile", "config files on top of the default", nargs="+", default=None)
@@ -97,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pretrain", "folder of the pretrain split, whose target pairs the attacker uses")
     add("--out", "fitted trigger (safetensors)")
     add("--report", "JSON with what was measured on it")
+    add("--device", "auto (a GPU if there is one), cpu or cuda", **on)
 
     add = command(_poison, "poison/ATTACK/seedN")
     add("--data", "folder of the pretrain split")
@@ -115,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoints", "folder for checkpoints; a killed run goes on from there")
     add("--out", "trained weights (safetensors)")
     add("--history", "CSV with loss and val scores per epoch")
+    add("--device", "auto (a GPU if there is one), cpu or cuda", **on)
 
     add = command(_nltk, "nltk")
     add("--out", "folder for WordNet, the tagger and the table made of WordNet")
@@ -137,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
     add("--out", "scores (JSON)")
     add("--samples", "embeddings and predictions for the figures (.npz)", default=None)
+    add("--device", "auto (a GPU if there is one), cpu or cuda", **on)
 
     add = command(_check)
     add("--checkpoint", "weights in any form, never run as code, or one of open_clip's tags")
@@ -323,6 +334,7 @@ def _trigger(options: argparse.Namespace) -> None:
     from taclean.attacks import attack
     from taclean.attacks.optimise import FitSettings, Material
     from taclean.data.packed import Pairs
+    from taclean.distributed import device
     from taclean.models import load
     from taclean.poison import names
 
@@ -340,7 +352,7 @@ def _trigger(options: argparse.Namespace) -> None:
     settings = {key: stage["fit"][key] for key in ("lr", "epochs", "batch")}
     more = {key: value for key, value in stage["fit"].items() if key not in settings}
     fitted, report = attack(trigger["attack"]).fit(
-        load(stage["model"], options.model),
+        load(stage["model"], options.model).to(device(options.device)),
         material,
         FitSettings(**settings),
         seed=trigger["seed"],
@@ -382,34 +394,45 @@ def _poison(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    """Train: the base model, a poisoned model, or a defence."""
-    stage = read_json(options.config)
+    """Train: the base model, a poisoned model, or a defence; by torchrun on several GPUs."""
+    from taclean import distributed
+
+    device = distributed.device(options.device)
+    with distributed.processes(device):
+        _train_on(device, options)
+
+
+def _train_on(device: torch.device, options: argparse.Namespace) -> None:
     import numpy as np
 
-    from taclean import models, poison
+    from taclean import distributed, models, poison
     from taclean.data.packed import Pairs, load_array
     from taclean.defenses import make_defense
     from taclean.text.artifacts import SubCaptions
     from taclean.train import Settings, fingerprint, train
 
-    settings = Settings.of(stage["train"])
-    seed = stage["seed"]
-    pairs = Pairs.open(options.data)
-    if "rows" in stage:
-        pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
-    if options.poison:
-        pairs = poison.apply(pairs, options.poison)
-    if options.manifest and not stage.get("overlap"):
-        _refuse_overlap(pairs, options.manifest)
-    texts: dict[str, Any] = {}
-    if options.variants:
-        texts["variants"] = load_array(options.variants, np.uint16, 3)
-    if options.subcaptions:
-        texts["subcaptions"] = SubCaptions.open(options.subcaptions)
-    objective = make_defense(stage["defense"], seed, texts, **stage["loss"])
-    model = models.create(stage["model"], seed)
-    if options.model:
-        models.load_weights(model, options.model, stage["model"])
+    with distributed.together():
+        stage = read_json(options.config)
+        settings = Settings.of(stage["train"])
+        seed = stage["seed"]
+        pairs = Pairs.open(options.data)
+        if "rows" in stage:
+            pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
+        if options.poison:
+            pairs = poison.apply(pairs, options.poison)
+        if options.manifest and not stage.get("overlap"):
+            _refuse_overlap(pairs, options.manifest)
+        texts: dict[str, Any] = {}
+        if options.variants:
+            texts["variants"] = load_array(options.variants, np.uint16, 3)
+        if options.subcaptions:
+            texts["subcaptions"] = SubCaptions.open(options.subcaptions)
+        objective = make_defense(stage["defense"], seed, texts, **stage["loss"])
+        model = models.create(stage["model"], seed)
+        if options.model:
+            models.load_weights(model, options.model, stage["model"])
+        validate = _validation(stage, Pairs.open(options.val), options.trigger)
+        deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
     history = train(
         model,
         pairs,
@@ -417,10 +440,13 @@ def _train(options: argparse.Namespace) -> None:
         settings,
         seed=seed,
         folder=Path(options.checkpoints),
-        config=stage | {"texts": fingerprint(texts)},
-        validate=_validation(stage, Pairs.open(options.val), options.trigger),
+        config=deciding,
+        validate=validate,
         label=stage["stage"],
+        device=device,
     )
+    if distributed.rank() != 0:
+        return
     with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
         keys = list(dict.fromkeys(key for record in history for key in record))
         table = csv.DictWriter(file, keys, lineterminator="\n")
@@ -519,6 +545,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     import torch
 
     from taclean.data.packed import Pairs
+    from taclean.distributed import device
     from taclean.evaluate import Heads, by_split, write_samples
     from taclean.models import load
 
@@ -529,7 +556,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     }
     heads = Heads(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
-    model = load(stage["model"], options.model)
+    model = load(stage["model"], options.model).to(device(options.device))
     counts = {}
     for name, pairs in splits.items():
         own = heads.with_classes(pairs.classes)

@@ -109,10 +109,11 @@ def write_samples(
     images, _ = pairs.batch(index)
     rows = pairs.rows[index]
     (trigger, triggered_head), *_ = heads.for_triggers(model, triggers).values()
+    triggered_head = triggered_head.cpu()
     triggered = trigger(images, pairs.ids[rows])
-    clean_head = heads.of(model)
+    clean_head = heads.of(model).cpu()
     parts = [
-        torch.cat([encode_images(model, part) for part in both.split(250)])
+        torch.cat([encode_images(model, part) for part in both.split(250)]).cpu()
         for both in (images, triggered)
     ]
     values: dict[str, Any] = {

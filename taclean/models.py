@@ -149,6 +149,11 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
     return np.pad(tokens, ((0, 0), (0, short))).astype(np.uint16)
 
 
+def device_of(model: CLIP) -> torch.device:
+    """The device of the model's weights."""
+    return next(model.parameters()).device
+
+
 def normalize(model: CLIP, images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8, or float in [0, 1] -> float as the model's mean and std want it.
 
@@ -173,22 +178,26 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
 
 
 def encode_images(model: CLIP, images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8, or float in [0, 1] -> (B, d) float32 of unit norm."""
+    """(B, 3, H, W) uint8, or float in [0, 1], on any device -> (B, d) float32 of unit norm."""
+    images = images.to(device_of(model), non_blocking=True)
     return F.normalize(model.visual(normalize(model, images)).float(), dim=-1)
 
 
 def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
-    """(B, 77) int64 -> (B, d) float32 of unit norm.
+    """(B, 77) int64 on any device -> (B, d) float32 of unit norm.
 
     The rows are cut to the longest caption of the batch: exact, since CLIP's text tower is causal
-    and reads the end token. Other towers get rows as long as their context.
+    and reads the end token. Other towers get rows as long as their context. Tokens in host memory
+    are best: a GPU would have to be waited for.
     """
+    device = device_of(model)
     if not _is_causal(model):
         tokens = tokens[:, : getattr(model, "context_length", 0) or CONTEXT]
-        return F.normalize(model.encode_text(tokens).float(), dim=-1)
+        return F.normalize(model.encode_text(tokens.to(device)).float(), dim=-1)
     end = tokens.argmax(-1)  # the end token has the highest id
     length = int(end.max()) + 1
-    x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    tokens, end = (part.to(device, non_blocking=True) for part in (tokens[:, :length], end))
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
     # On a CPU the plain kernel is twice as fast as the fused one for rows as short as these.
     plain = sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else contextlib.nullcontext()
     with plain:

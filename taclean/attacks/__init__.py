@@ -64,7 +64,7 @@ def make_trigger(
 
     Returns:
         A pure function of images (B, 3, H, W), uint8 or float in [0, 1], and row ids (B,). It
-        gives the same dtype back; uint8 is rounded, as a stored picture would be.
+        gives the same dtype and device back; uint8 is rounded, as a stored picture would be.
 
     Raises:
         UserError: unknown attack or parameter, no fitted trigger where one is needed, or (when
@@ -81,7 +81,7 @@ def make_trigger(
 
     def trigger(images: Tensor, ids: np.ndarray | Tensor) -> Tensor:
         check_images(images)
-        ids = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
+        ids = torch.as_tensor(ids, dtype=torch.int64, device="cpu")
         if ids.shape != (len(images),):
             raise UserError(
                 f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from taclean.attacks.optimise import FitSettings, Material
 from taclean.errors import UserError
+from taclean.models import device_of
 from taclean.rng import permutation
 
 CAPTION = "template"
@@ -102,9 +103,9 @@ def trigger(
         bits: length of the string.
         limit: largest change of a pixel, in grey levels of 255.
     """
-    encoder = Encoder(bits)
+    encoder = Encoder(bits).to(images.device)
     encoder.load_state_dict({k: v for k, v in fitted.items() if k != "secret"})
-    secret = fitted["secret"].expand(len(images), -1)
+    secret = fitted["secret"].to(images.device).expand(len(images), -1)
     with torch.no_grad():
         return (images + encoder(images, secret, limit / 255)).clamp(0, 1)
 
@@ -127,7 +128,7 @@ def fit(
     read never gets stronger.
 
     Every image hides a fresh random string, so the residual must carry any of them; the fixed
-    string of the trigger is drawn from the seed. The CLIP model is not used.
+    string of the trigger is drawn from the seed. Of the CLIP model only the device is used.
 
     Returns:
         The encoder's weights with "secret", and PSNR (dB) and bit accuracy on held-out rows.
@@ -139,7 +140,8 @@ def fit(
         raise UserError("patch split: too few rows to train the encoder of ssba; give it more")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder, decoder = Encoder(bits), Decoder(bits)
+        device = torch.device("cpu") if model is None else device_of(model)
+        encoder, decoder = Encoder(bits).to(device), Decoder(bits).to(device)
     generator = torch.Generator().manual_seed(seed ^ SECRET)
     secret = torch.randint(0, 2, (bits,), generator=generator).float()
     weights = [*encoder.parameters(), *decoder.parameters()]
@@ -149,8 +151,9 @@ def fit(
         order = permutation(learn, seed, epoch, SECRET)
         total, steps = 0.0, 0
         for start in range(0, learn, settings.batch):
-            images = pairs.batch(order[start : start + settings.batch])[0].float() / 255
+            images = pairs.batch(order[start : start + settings.batch])[0].to(device).float() / 255
             strings = torch.randint(0, 2, (len(images), bits), generator=generator).float()
+            strings = strings.to(device)
             # fp32: bf16 would round away a residual of a few grey levels.
             done = (epoch * per_epoch + steps) / (per_epoch * settings.epochs)
             boost = max(1.0, BOOST * (1 - done / BOOSTED))
@@ -167,12 +170,13 @@ def fit(
             optimizer.step()
             total, steps = total + read.item(), steps + 1
         say(f"ssba: epoch {epoch + 1}/{settings.epochs}, bit loss {total / steps:.4f}")
-    fitted = {k: v.detach().clone() for k, v in encoder.state_dict().items()} | {"secret": secret}
-    images = pairs.batch(np.arange(learn, len(pairs)))[0].float() / 255
+    fitted = {k: v.detach().cpu().clone() for k, v in encoder.state_dict().items()}
+    fitted["secret"] = secret
+    images = pairs.batch(np.arange(learn, len(pairs)))[0].to(device).float() / 255
     marked = trigger(images, torch.zeros(len(images)), seed, fitted=fitted, bits=bits, limit=limit)
     marked = (marked * 255).round() / 255
     with torch.no_grad():
-        right = ((decoder(marked) > 0).float() == secret).float().mean().item()
+        right = ((decoder(marked) > 0).float().cpu() == secret).float().mean().item()
     change = (marked - images).square().mean()
     if not change > 0:
         raise UserError("ssba: the residual vanished; lower fit.fidelity or raise trigger.limit")
