@@ -533,10 +533,10 @@ def inflections(source: Path, lemmas: set[tuple[str, str]]) -> Iterator[list[str
 def export(corpus: Path, out: Path) -> int:
     """Write the table of the WordNet in `corpus`, gzipped; the same corpus gives the same bytes.
 
-    Takes a minute for WordNet 3.0. NLTK wants the folder and its files owned by the reader and
-    writable by no one else. Returns the number of rows.
+    Takes a minute for WordNet 3.0. NLTK wants the folder to be .../corpora/wordnet, owned by the
+    reader and writable by no one else. Returns the number of rows.
     """
-    with readable(corpus.parent), warnings.catch_warnings():
+    with readable(corpus.parents[1]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The multilingual functions")
         builder = Builder(WordNetCorpusReader(str(corpus.resolve()), None), corpus)
         rows = [builder.row(word) for word in sorted(builder.senses) if word != ("be", "v")]
