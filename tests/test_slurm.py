@@ -6,8 +6,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +22,7 @@ PRETRAIN = "rule_pretrain_wildcards_badnet_0"  # the plugin's comment of a job
 # Enough epochs of poisoned training to be caught in the middle.
 OVERLAY = """
 run: {attacks: [badnet], defenses: [taclean]}
+evaluate: {splits: [test]}
 poison: {train: {epochs: 12}}
 resources:
   gpus: 1
@@ -49,9 +53,10 @@ needs_slurm = [
 
 
 def jobs() -> list[dict[str, str]]:
-    """All jobs that Slurm remembers, by the keys of `scontrol show job`."""
+    """Snakemake's jobs that Slurm remembers, oldest first, by the keys of `scontrol show job`."""
     lines = asked("scontrol", "show", "job", "--oneliner").splitlines()
-    return [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
+    found = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
+    return sorted((job for job in found if "Comment" in job), key=lambda job: int(job["JobId"]))
 
 
 def command(directory: Path, *options: str) -> list[str]:
@@ -63,20 +68,28 @@ def command(directory: Path, *options: str) -> list[str]:
     ]
 
 
-def start(directory: Path) -> subprocess.Popen[str]:
-    """Snakemake as on a cluster, quicker to look; INT is what makes it cancel its jobs."""
+@contextmanager
+def running(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Snakemake as on a cluster, quicker to look. SIGINT makes it cancel its jobs, SIGTERM not."""
     quick = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
-    return subprocess.Popen(
-        [
-            *("timeout", "-s", "INT", "-k", "10", str(LIMIT)),
-            *command(directory, "results/table.csv", *quick, "--max-threads", "1"),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    log = directory.parent / f"{directory.name}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [
+                *("timeout", "-s", "INT", "-k", "10", str(LIMIT)),
+                *command(directory, "results/table.csv", *quick, "--max-threads", "1"),
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+        assert process.wait() == 0, log.read_text("utf-8")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +97,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the small chain has run, unbroken."""
     folder = tmp_path_factory.mktemp("slurm") / "run"
     folder.mkdir()
-    process = start(folder)
-    output = process.communicate()[0]
-    assert process.returncode == 0, output
+    with running(folder):
+        pass
     return folder
 
 
-@pytest.mark.usefixtures("done")
 class TestOnSlurm:
     pytestmark = needs_slurm
 
@@ -120,22 +131,30 @@ class TestOnSlurm:
         checkpoints = folder / "checkpoints/pretrain/badnet/seed0"
         (checkpoints / "train.jsonl").unlink()
         before = {job["JobId"] for job in jobs()}
-        process = start(folder)
-        while not (checkpoints / "last.pt").exists() and process.poll() is None:
-            time.sleep(0.05)
-        own = [job for job in jobs() if job["JobId"] not in before and job["Comment"] == PRETRAIN]
-        assert [job["JobState"] for job in own] == ["RUNNING"]
-        asked("scancel", own[0]["JobId"])
-        output = process.communicate()[0]
-        assert process.returncode == 0, output
-        own = [job for job in jobs() if job["JobId"] not in before and job["Comment"] == PRETRAIN]
+
+        def is_new(job: dict[str, str]) -> bool:
+            return job["Comment"] == PRETRAIN and job["JobId"] not in before
+
+        with running(folder) as process:
+            while not (checkpoints / "last.pt").exists() and process.poll() is None:
+                time.sleep(0.05)
+            own = [job for job in jobs() if is_new(job)]
+            assert [job["JobState"] for job in own] == ["RUNNING"]
+            time.sleep(0.5)  # into the next epoch
+            asked("scancel", own[0]["JobId"])
+        own = [job for job in jobs() if is_new(job)]
         assert [job["JobState"] for job in own] == ["CANCELLED", "COMPLETED"]
         assert [job["TimeLimit"] for job in own] == ["00:30:00", "00:45:00"]
         assert [job["MinMemoryNode"] for job in own] == ["2000M", "3000M"]
         lines = (checkpoints / "train.jsonl").read_text("utf-8").splitlines()
         events = [(event["event"], event["step"]) for event in map(json.loads, lines)]
-        assert [name for name, _ in events if name != "epoch"] == ["started", "resumed", "finished"]
-        assert dict(events)["resumed"] > 0
+        told = [name for name, _ in events if name in ("started", "resumed", "finished")]
+        assert told == ["started", "resumed", "finished"]
+        # scancel sends SIGTERM to every process of the job: the training saved where it was.
+        log = next((folder / "logs/slurm").rglob(f"{own[0]['JobId']}.log")).read_text("utf-8")
+        stopped = re.search(r"stopped by SIGTERM at step (\d+) of", log)
+        assert stopped is not None, log
+        assert dict(events)["resumed"] == int(stopped[1]) > 0
         for name in ("results/table.csv", "results/runs/badnet/none/seed0/model.safetensors"):
             assert (folder / name).read_bytes() == (done / name).read_bytes()
 
