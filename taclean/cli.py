@@ -11,6 +11,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +65,26 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(_config)
     add("stage", "a stage's path, such as finetune/badnet/taclean/seed0")
-    add("--configfile", "config files, later ones on top", nargs="+", default=None)
+    add("--configfile", "config files on top of the default", nargs="+", default=None)
 
     command(_keys)
 
+    add = command(_plan)
+    add("--config", "config files on top of the default", nargs="+", default=None)
+    add("--rates", "rates that --measure wrote on the machine that will do the work", default=None)
+    add("--measure", "measure the rates here and write them to this file", default=None)
+
+    add = command(_fetch, "fetch/SOURCE")
+    add("--folder", "folder for the source's files; a killed fetch goes on there")
+    add("--out", "JSON with what is there")
+
+    add = command(_index, "index/SOURCE")
+    add("--folder", "folder, or CSV file, of the source")
+    add("--out", "JSON with the samples of each shard")
+
     add = command(_pack, "pack/SPLIT")
+    add("--index", "index of the split's source, for splits that are read from files", default=None)
+    add("--folder", "folder, or CSV file, of that source", default=None)
     add("--out", "folder of the split")
     add("--workers", "processes", type=int, default=1)
 
@@ -100,12 +116,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", "trained weights (safetensors)")
     add("--history", "CSV with loss and val scores per epoch")
 
+    add = command(_nltk, "nltk")
+    add("--out", "folder for WordNet, the tagger and the table made of WordNet")
+
     add = command(_variants, "variants/seedN")
     add("--data", "folder of the clean split")
+    add("--nltk", "folder of the nltk stage, for text.lexicon: wordnet", default=None)
+    add("--workers", "processes; the result does not depend on it", type=int, default=1)
     add("--out", "EDA variants (.npy)")
 
     add = command(_subcaptions, "subcaptions/DEFENSE/seedN")
     add("--data", "folder of the clean split")
+    add("--nltk", "folder of the nltk stage, for text.lexicon: wordnet", default=None)
+    add("--workers", "processes; the result does not depend on it", type=int, default=1)
     add("--out", "folder of sub-captions")
 
     add = command(_evaluate, "evaluate/ATTACK/DEFENSE/seedN")
@@ -136,9 +159,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(options: argparse.Namespace) -> None:
     """Print the config of one stage as JSON."""
-    files = options.configfile or [Path(__file__).parent.parent / "config" / "config.yaml"]
-    stage = configs.stage_config(configs.load(*files), options.stage)
+    stage = configs.stage_config(configs.load(*_config_files(options.configfile)), options.stage)
     print(json.dumps(stage, indent=2, ensure_ascii=False))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    """Print what a run will cost: rows, disk, memory and time."""
+    config = configs.load(*_config_files(options.config))
+    from taclean import plan
+
+    if options.rates:
+        rates = plan.check_rates(read_json(options.rates), options.rates)
+    else:
+        print("plan: timing a few steps on this machine", file=sys.stderr, flush=True)
+        rates = plan.measure(config)
+    if options.measure:
+        write_json(options.measure, rates)
+    print(plan.report(config, rates))
+
+
+def _config_files(overlays: list[str] | None) -> list[Path]:
+    """The files given, on top of the default config, as with Snakemake."""
+    default = Path(__file__).parent.parent / "config" / "config.yaml"
+    return [default, *map(Path, overlays or [])]
 
 
 def _keys(options: argparse.Namespace) -> None:
@@ -146,9 +189,39 @@ def _keys(options: argparse.Namespace) -> None:
     print(configs.reference(), end="")
 
 
+def _fetch(options: argparse.Namespace) -> None:
+    """Fetch a source from the hub, or generate its stand-in."""
+    stage = read_json(options.config)
+    from taclean.data import fetch, standin
+
+    say = partial(print, flush=True)
+    if "hub" in stage:
+        found: Any = {"files": fetch.fetch(stage, Path(options.folder), say)}
+    elif stage["reader"] == "webdataset":
+        found = standin.make_pairs(Path(options.folder), **stage["standin"])
+    else:
+        found = standin.make_imagenet(Path(options.folder), **stage["standin"])
+    write_json(options.out, found)
+
+
+def _index(options: argparse.Namespace) -> None:
+    """Count the samples of each shard of a source."""
+    stage = read_json(options.config)
+    from taclean.data.readers import make_reader
+    from taclean.data.shards import make_index
+
+    index = make_index(make_reader(stage, Path(options.folder)))
+    total = sum(count for _, count in index["shards"])
+    print(f"index {stage['name']}: {total} samples in {len(index['shards'])} shards", flush=True)
+    write_json(options.out, index)
+
+
 def _pack(options: argparse.Namespace) -> None:
     """Compose or read a split and pack it."""
     stage = read_json(options.config)
+    if stage["form"] == "files":
+        _pack_files(options, stage)
+        return
     from taclean.data import emoji
     from taclean.data.packed import pack
 
@@ -163,6 +236,37 @@ def _pack(options: argparse.Namespace) -> None:
         second=stage["second"],
     )
     pack(options.out, _told(chunks, len(ids), f"pack {stage['split']}"), ids, _tokenizer(stage))
+
+
+def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
+    if not options.index or not options.folder:
+        raise UserError("pack: this split is read from files; give --index and --folder")
+    index = read_json(options.index)
+    from taclean.data.draw import draw
+    from taclean.data.readers import make_reader
+    from taclean.data.shards import pack_rows
+    from taclean.train import fingerprint
+
+    rows, spare = None, None
+    if "rows" in stage:
+        total = sum(count for _, count in index["shards"])
+        drawn = draw(total, stage["draw"], stage["seed"], stage["max_broken"], stage["overlap"])
+        rows, spare = drawn[stage["split"]]
+    account = pack_rows(
+        Path(options.out),
+        make_reader(stage["source"], Path(options.folder)),
+        index,
+        rows,
+        spare,
+        size=stage["image_size"],
+        tokenize=_tokenizer(stage),
+        workers=options.workers,
+        max_broken=stage["max_broken"],
+        fingerprint=fingerprint(stage, index),
+        say=partial(print, flush=True),
+    )
+    broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
+    print(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 
 
 def _told(chunks: Any, total: int, label: str) -> Any:
@@ -181,8 +285,6 @@ def _told(chunks: Any, total: int, label: str) -> Any:
 
 
 def _tokenizer(stage: dict[str, Any]) -> Tokenize:
-    from functools import partial
-
     from taclean.models import tokenize
 
     return partial(tokenize, stage["model"])
@@ -295,7 +397,7 @@ def _train(options: argparse.Namespace) -> None:
         pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
     if options.poison:
         pairs = poison.apply(pairs, options.poison)
-    if options.manifest:
+    if options.manifest and not stage.get("overlap"):
         _refuse_overlap(pairs, options.manifest)
     texts: dict[str, Any] = {}
     if options.variants:
@@ -360,29 +462,53 @@ def _validation(
     return validate
 
 
+def _nltk(options: argparse.Namespace) -> None:
+    """Fetch NLTK's WordNet and tagger, check them and make the lexicon's table."""
+    stage = read_json(options.config)
+    from taclean.text import nltk_data
+
+    nltk_data.make(options.out, mirror=stage["mirror"], folder=stage["folder"])
+    for name, entry in read_json(Path(options.out) / "sources.json").items():
+        print(f"nltk: {name} from {entry['source']}")
+
+
+def _language(stage: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The options of a text stage's two functions that are not the stage's own."""
+    if stage["lexicon"] == "wordnet" and not options.nltk:
+        raise UserError(
+            "text.lexicon is wordnet: make its data with `python -m taclean nltk` and give the "
+            "folder as --nltk"
+        )
+    nltk = options.nltk if stage["lexicon"] == "wordnet" else None
+    return {"nltk": nltk, "workers": options.workers, "say": lambda line: print(line, flush=True)}
+
+
 def _variants(options: argparse.Namespace) -> None:
     """Write an EDA variant of every caption for every epoch, tokenised."""
     stage = read_json(options.config)
+    language = _language(stage, options)
     from taclean.data.packed import Pairs
     from taclean.text.artifacts import write_variants
 
     captions = Pairs.open(options.data).captions()
-    keys = ("epochs", "seed", "alpha")
-    write_variants(options.out, captions, _tokenizer(stage), **{key: stage[key] for key in keys})
+    given = {key: stage[key] for key in ("epochs", "seed", "alpha")}
+    write_variants(options.out, captions, _tokenizer(stage), **given, **language)
 
 
 def _subcaptions(options: argparse.Namespace) -> None:
     """Draw rows for every epoch and write their sub-captions."""
     stage = read_json(options.config)
+    language = _language(stage, options)
     from taclean.data.packed import Pairs
     from taclean.text.artifacts import write_subcaptions
 
     captions = Pairs.open(options.data).captions()
-    keys = ("epochs", "samples", "seed", "negatives", "kinds")
-    account = write_subcaptions(
-        options.out, captions, _tokenizer(stage), **{key: stage[key] for key in keys}
-    )
+    given = {key: stage[key] for key in ("epochs", "samples", "seed", "negatives", "kinds")}
+    account = write_subcaptions(options.out, captions, _tokenizer(stage), **given, **language)
+    offers, total = account.pop("offers"), account.pop("captions")
     print("subcaptions: " + ", ".join(f"{key} {value}" for key, value in account.items()))
+    shares = ", ".join(f"{kind} {100 * n / total:.1f} %" for kind, n in offers.items())
+    print(f"captions that offer {shares} (of {total})")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -402,7 +528,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     heads = Heads(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     model = load(stage["model"], options.model)
-    counts = {name: heads.scores(model, pairs, triggers) for name, pairs in splits.items()}
+    counts = {}
+    for name, pairs in splits.items():
+        own = heads.with_classes(pairs.classes)
+        counts[name] = own.scores(model, pairs, triggers if own.has_target else {})
     if options.samples:
         write_samples(
             options.samples,
