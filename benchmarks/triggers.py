@@ -78,7 +78,9 @@ def main() -> list[Row]:
             times = compare(*_calls(ours, batch, ids, plain, few), 3 if name == "sig" else 7)
             mine, other = times[0] / BATCH, times[1] / len(few)
             sums += mine, other
-            rows.append(row(f"trigger {name}, 224 px", mine * 1e3, other * 1e3, "ms/image", other / mine))
+            rows.append(
+                row(f"trigger {name}, 224 px", mine * 1e3, other * 1e3, "ms/image", other / mine)
+            )
     mine, other = sums * 1e3
     rows.append(row("trigger, all attacks on one image", mine, other, "ms/image", other / mine))
     return rows
