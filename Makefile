@@ -37,6 +37,7 @@ format: .venv/test.stamp
 .venv/test.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-deps 'clip_benchmark>=1.6'
 	touch $@ .venv/run.stamp
 
 .venv/slurm.stamp: pyproject.toml
