@@ -102,8 +102,7 @@ class Handler(BaseHTTPRequestHandler):
 def hub(monkeypatch) -> Iterator[Hub]:
     server = Hub()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    monkeypatch.setitem(SPEC, "endpoint", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
