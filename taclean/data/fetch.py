@@ -71,6 +71,10 @@ def fetch(
         _fits(folder, [(name, sizes[name]) for name in names])
         gigabytes = sum(sizes[name] for name in names) / 1e9
         say(f"{repo}: {len(names)} files, {gigabytes:.2f} GB, to {folder}")
+        for name in names:
+            # The hub's library tells a changed file by its time only.
+            if _size(folder / name) not in (-1, sizes[name]):
+                (folder / name).unlink()
         snapshot_download(
             repo,
             repo_type="dataset",
@@ -84,11 +88,7 @@ def fetch(
     files = [(name, sizes[name]) for name in names]
     for name, size in files:
         if (found := _size(folder / name)) != size:
-            # Else the hub's library would take the file for the one that it fetched.
-            (folder / name).unlink(missing_ok=True)
-            raise UserError(
-                f"{folder / name}: {found} bytes, {size} on the hub; removed, fetch again"
-            )
+            raise UserError(f"{folder / name}: {found} bytes, {size} on the hub; fetch again")
     write_json(folder / MANIFEST, wanted | {"commit": commit, "sizes": dict(files)})
     say(f"{folder}: {len(files)} files of {repo} are whole")
     return files
