@@ -89,6 +89,7 @@ def main() -> list[Row]:
         mine, other = (
             t / images * 1e3 for t in compare(case.evaluate, case.plain_evaluate, repeats)
         )
-        what = f"evaluation of {MODEL}, {SIZE} px, clean and triggered, {prompts / images:g} prompts an image"
+        each = f"{prompts / images:g} prompts an image"
+        what = f"evaluation of {MODEL}, {SIZE} px, clean and triggered, {each}"
         rows.append(row(what, mine, other, "ms/image", other / mine))
     return rows

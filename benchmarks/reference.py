@@ -158,7 +158,8 @@ def hits(
         marked = [trigger(picture) for picture in part] if trigger else part
         images = torch.stack([normalise(to_tensor(p)) for p in marked]).to(classifier.device)
         logits = model.encode_image(images, normalize=True) @ classifier
-        top = logits.topk(max(ks), 1).indices.T == labels[start : start + batch].to(logits.device)
+        own = labels[start : start + batch].to(logits.device)
+        top = own == logits.topk(max(ks), 1).indices.T
         for k in ks:
             found[k] += int(top[:k].any(0).sum())
     return found

@@ -105,7 +105,8 @@ def main() -> list[Row]:
             lambda rows: seconds(lambda: pack_some(folder, rows, folder / f"pack{next(count)}")),
         )
         low, high = (packing_memory(folder, UNIT * step) for step in (STEPS[0], STEPS[-1]))
-        what = f"peak memory of packing, {UNIT * STEPS[-1]} rows (ratio to {UNIT}; file pages left out)"
+        against = f"(ratio to {UNIT}; file pages left out)"
+        what = f"peak memory of packing, {UNIT * STEPS[-1]} rows {against}"
         rows.append(row(what, high, low, "MB", high / low))
     return rows
 
