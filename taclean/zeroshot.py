@@ -12,7 +12,7 @@ from torch import Tensor
 
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.models import encode_images, encode_tokens, tokenize
+from taclean.models import device_of, encode_images, encode_tokens, tokenize
 
 KS = (1, 3, 5, 10)
 
@@ -94,23 +94,25 @@ def scores(
         images whose class is not the target.
     """
     model.eval()
+    device = device_of(model)
     hits: dict[str, dict[str, int]] = {}
     total = others = 0
     for images, labels, ids in pairs.labelled(batch):
-        other = labels != target
+        images, other = images.to(device, non_blocking=True), (labels != target).cpu()
         total, others = total + len(labels), others + int(other.sum())
         keep = other.numpy()
         inputs = [images]
         for trigger, _ in triggers.values():
             inputs.append(trigger(images[other], ids[keep]))
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             embedded = encode_images(model, torch.cat(inputs))
+        labels, others_labels = labels.to(device), labels[other].to(device)
         parts = embedded.split([len(part) for part in inputs])
         ranks = {("clean", "CA"): rank_of(parts[0] @ clean_head.T, labels)}
         for (name, (_, own_head)), part in zip(triggers.items(), parts[1:], strict=True):
             logits = part @ own_head.T
-            ranks[name, "ASR"] = rank_of(logits, torch.full((len(part),), target))
-            ranks[name, "TA"] = rank_of(logits, labels[other])
+            ranks[name, "ASR"] = rank_of(logits, torch.full((len(part),), target, device=device))
+            ranks[name, "TA"] = rank_of(logits, others_labels)
         for (name, metric), rank in ranks.items():
             for k in ks:
                 found = hits.setdefault(name, {})

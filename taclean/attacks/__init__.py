@@ -39,8 +39,8 @@ OPTIMISED = ("trojvqa", "badclip")
 # Opaque patches go onto uint8 pixels as they are: x / 255 * 255 rounds to x again.
 TAKE_UINT8 = (badnet, trojvqa, badclip)
 CHUNK = 2  # images whose floats stay in a core's cache: three times as fast as a whole batch
-# SSBA's convolutions round differently, in a pixel of a million, in batches of other sizes: pictures
-# as small as the default chain's, where a whole batch costs little, keep the ones they were made in.
+# SSBA's convolutions round differently, in a pixel of a million, in batches of other sizes:
+# pictures as small as the default chain's, where a whole batch costs little, keep those sizes.
 WHOLE = 64
 
 Trigger = Callable[[Tensor, np.ndarray | Tensor], Tensor]
@@ -64,7 +64,7 @@ def make_trigger(
 
     Returns:
         A pure function of images (B, 3, H, W), uint8 or float in [0, 1], and row ids (B,). It
-        gives the same dtype back; uint8 is rounded, as a stored picture would be.
+        gives the same dtype and device back; uint8 is rounded, as a stored picture would be.
 
     Raises:
         UserError: unknown attack or parameter, no fitted trigger where one is needed, or (when
@@ -81,7 +81,7 @@ def make_trigger(
 
     def trigger(images: Tensor, ids: np.ndarray | Tensor) -> Tensor:
         check_images(images)
-        ids = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
+        ids = torch.as_tensor(ids, dtype=torch.int64, device="cpu")
         if ids.shape != (len(images),):
             raise UserError(
                 f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"
@@ -90,7 +90,7 @@ def make_trigger(
             return module.trigger(images, ids, seed, **parameters)
         out = torch.empty_like(images)
         whole = module is ssba and images.shape[-1] <= WHOLE
-        step = max(1, len(images)) if whole else CHUNK
+        step = max(1, len(images)) if whole or images.device.type != "cpu" else CHUNK
         for start in range(0, len(images), step):
             part = slice(start, start + step)
             x = module.trigger(images[part].float().div_(255), ids[part], seed, **parameters)
