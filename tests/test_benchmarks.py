@@ -64,7 +64,7 @@ def test_a_step_of_either_kind_lowers_its_loss(
 
 
 def test_the_plain_evaluation_counts_what_ours_counts(tiny_name: str, tmp_path: Path) -> None:
-    case = evaluation.Case(tiny_name, 32, 60, 12, tmp_path)
+    case = evaluation.Case(tiny_name, 32, 60, 12, 5, tmp_path)
     torch.testing.assert_close(case.plain_head().T, case.head(), atol=1e-5, rtol=0)
     found = case.evaluate(precision="fp32")
     clean, attacked = case.plain_evaluate()
