@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce seeds test test-slurm check format clean
+.PHONY: reproduce seeds test test-slurm check format bench clean
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all --report results/report.html --report-after-run
@@ -28,6 +28,9 @@ format: .venv/test.stamp
 	ruff format .
 	ruff check --fix .
 	snakefmt Snakefile rules
+
+bench: .venv/test.stamp ## speed against plain references, to benchmarks/results.csv; on a quiet machine
+	python -m benchmarks
 
 .venv/run.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -29,4 +29,5 @@ def main() -> None:
         print(f"{topic}: {time.time() - started:.0f} s", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

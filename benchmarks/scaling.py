@@ -30,7 +30,9 @@ STEPS = (1, 2, 4)
 def linear(what: str, cost: Callable[[int], float]) -> list[Row]:
     """Rows for 1x, 2x and 4x: seconds per 1,000 rows, and the ratio to 1x."""
     cost(UNIT)  # warm-up
-    per_row = [cost(UNIT * step) / (UNIT * step) * 1e3 for step in STEPS]
+    # The faster of two: what else the machine does only ever adds.
+    took = [min(cost(UNIT * step), cost(UNIT * step)) for step in STEPS]
+    per_row = [own / (UNIT * step) * 1e3 for own, step in zip(took, STEPS, strict=True)]
     return [
         row(
             f"{what}, {UNIT * step} rows (ratio to {UNIT})",
@@ -105,7 +107,8 @@ def main() -> list[Row]:
             lambda rows: seconds(lambda: pack_some(folder, rows, folder / f"pack{next(count)}")),
         )
         low, high = (packing_memory(folder, UNIT * step) for step in (STEPS[0], STEPS[-1]))
-        what = f"peak memory of packing, {UNIT * STEPS[-1]} rows (ratio to {UNIT}; file pages left out)"
+        against = f"(ratio to {UNIT}; file pages left out)"
+        what = f"peak memory of packing, {UNIT * STEPS[-1]} rows {against}"
         rows.append(row(what, high, low, "MB", high / low))
     return rows
 

@@ -52,26 +52,26 @@ class Data:
         return Batch(0, index, images.to(device()), tokens.to(device()))
 
 
-def ours(data: Data, defense: str, batch: int) -> Callable[[], object]:
+def ours(data: Data, defense: str, batch: int) -> Callable[[], float]:
     """A step of this package on the next rows of `data`."""
     model = create(MODEL).to(device()).train()
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR, fused=True)
     objective = make_defense(defense, 0, data.texts(), augment=AUGMENT)
     indices = itertools.cycle(np.arange(len(data.images)).reshape(-1, batch))
 
-    def step() -> None:
+    def step() -> float:
         part = data.batch(next(indices))
         with torch.autocast(device().type, torch.bfloat16):
             total = objective.loss(model, part)["total"]
         total.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        total.item()
+        return total.item()
 
     return step
 
 
-def plain(data: Data, defense: str, batch: int) -> Callable[[], object]:
+def plain(data: Data, defense: str, batch: int) -> Callable[[], float]:
     """The reference's step on the next rows of `data`."""
     model = create(MODEL).to(device(), memory_format=torch.contiguous_format).train()
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR)
@@ -88,7 +88,7 @@ def plain(data: Data, defense: str, batch: int) -> Callable[[], object]:
 
     views = forever()
 
-    def step() -> None:
+    def step() -> float:
         index = next(indices)
         here = np.flatnonzero(np.isin(index, data.drawn))
         texts = [data.tokens[index], data.variants[index]]
@@ -97,7 +97,7 @@ def plain(data: Data, defense: str, batch: int) -> Callable[[], object]:
             texts += [data.positives[at], data.negatives[at]]
         tokens = [torch.from_numpy(t.astype(np.int64)).to(device()) for t in texts]
         images = [part.to(device(), non_blocking=True) for part in next(views)]
-        reference.step(model, optimizer, *images, *tokens[:2], here.tolist(), *tokens[2:])
+        return reference.step(model, optimizer, *images, *tokens[:2], here.tolist(), *tokens[2:])
 
     return step
 

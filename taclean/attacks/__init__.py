@@ -90,7 +90,7 @@ def make_trigger(
             return module.trigger(images, ids, seed, **parameters)
         out = torch.empty_like(images)
         whole = module is ssba and images.shape[-1] <= WHOLE
-        step = max(1, len(images)) if whole else CHUNK
+        step = max(1, len(images)) if whole or images.device.type != "cpu" else CHUNK
         for start in range(0, len(images), step):
             part = slice(start, start + step)
             x = module.trigger(images[part].float().div_(255), ids[part], seed, **parameters)
