@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce seeds test check format clean
+.PHONY: reproduce seeds test test-slurm check format bench clean
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all --report results/report.html --report-after-run
@@ -13,6 +13,9 @@ seeds: .venv/run.stamp ## the README's table: seeds 1, 2 and 3, after `make repr
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
 	pytest
+
+test-slurm: .venv/slurm.stamp ## as root on Debian: the small chain on a one-node Slurm
+	tests/slurm.sh
 
 check: .venv/test.stamp
 	ruff format --check .
@@ -26,6 +29,9 @@ format: .venv/test.stamp
 	ruff check --fix .
 	snakefmt Snakefile rules
 
+bench: .venv/test.stamp ## speed against plain references, to benchmarks/results.csv; on a quiet machine
+	python -m benchmarks
+
 .venv/run.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable .
@@ -34,7 +40,13 @@ format: .venv/test.stamp
 .venv/test.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-deps 'clip_benchmark>=1.6'
 	touch $@ .venv/run.stamp
+
+.venv/slurm.stamp: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[test,slurm]'
+	touch $@ .venv/test.stamp .venv/run.stamp
 
 clean: ## results and caches, not .venv
 	rm -rf data results checkpoints logs .snakemake

@@ -16,6 +16,8 @@ rule evaluate:
         "results/benchmarks/evaluate/{attack}/{defense}/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("evaluate", gpu=min(1, GPUS)),
     params:
         splits=split_folders,
         triggers=fitted_pairs,

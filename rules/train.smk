@@ -19,19 +19,39 @@ rule base:
     conda:
         "../envs/taclean.yaml"
     threads: 2
+    resources:
+        **asks("base", gpu=GPUS),
     params:
+        launch=launcher,
         data=folder("data"),
         val=folder("val"),
     shell:
-        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        "{params.launch} -m taclean train --config {input.config}"
+        " --data {params.data} --val {params.val}"
         " --checkpoints checkpoints/base --out {output.model} --history {output.history}"
         " 2>&1 | tee {log}"
+
+
+rule imported:
+    input:
+        config="results/configs/imported.json",
+    output:
+        "results/imported/model.safetensors",
+    log:
+        "logs/imported.log",
+    benchmark:
+        "results/benchmarks/imported.tsv"
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    shell:
+        "python -m taclean import --config {input.config} --out {output} 2>&1 | tee {log}"
 
 
 rule trigger:
     input:
         config="results/configs/trigger/{attack}/seed{seed}.json",
-        model="results/base/model.safetensors",
+        model=BASE,
         images=split_of("patch"),
         pretrain=split_of("pretrain"),
     output:
@@ -43,6 +63,8 @@ rule trigger:
         "results/benchmarks/trigger/{attack}/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("trigger", gpu=min(1, GPUS)),
     params:
         images=folder("images"),
         pretrain=folder("pretrain"),
@@ -67,6 +89,8 @@ rule poison:
         "results/benchmarks/poison/{attack}/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("poison"),
     params:
         data=folder("data"),
         trigger=fitted_option,
@@ -79,7 +103,7 @@ rule poison:
 rule pretrain:
     input:
         config="results/configs/pretrain/{attack}/seed{seed}.json",
-        model="results/base/model.safetensors",
+        model=BASE,
         data=split_of("pretrain"),
         val=split_of("val"),
         poison=rules.poison.output,
@@ -94,13 +118,17 @@ rule pretrain:
     priority: 10
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("pretrain", gpu=GPUS),
     params:
+        launch=launcher,
         data=folder("data"),
         val=folder("val"),
         trigger=fitted_option,
         poison=folder("poison"),
     shell:
-        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        "{params.launch} -m taclean train --config {input.config}"
+        " --data {params.data} --val {params.val}"
         " --model {input.model} --poison {params.poison} {params.trigger}"
         " --checkpoints checkpoints/pretrain/{wildcards.attack}/seed{wildcards.seed}"
         " --out {output.model} --history {output.history} 2>&1 | tee {log}"
@@ -145,12 +173,16 @@ rule finetune:
         defense="(?!none|trigger|poison|gate)[a-z0-9_]+",
     conda:
         "../envs/taclean.yaml"
+    resources:
+        **asks("finetune", gpu=GPUS),
     params:
+        launch=launcher,
         data=folder("data"),
         val=folder("val"),
         options=finetune_options,
     shell:
-        "python -m taclean train --config {input.config} --data {params.data} --val {params.val}"
+        "{params.launch} -m taclean train --config {input.config}"
+        " --data {params.data} --val {params.val}"
         " --model {input.model} {params.options}"
         " --checkpoints checkpoints/finetune/{wildcards.attack}/{wildcards.defense}/seed{wildcards.seed}"
         " --out {output.model} --history {output.history} 2>&1 | tee {log}"

@@ -6,6 +6,7 @@ reads it back. The trigger is its residual for one fixed string: it differs from
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,6 +24,9 @@ CAPTION = "template"
 PREFIX = ""
 SECRET = 0x55BA  # names the random stream of the bit strings
 GRID = 8  # the string is spread over a GRID x GRID map, then to the image's size
+BOOST = 4  # how much stronger than `limit` the residual may be at the start of the fit
+BOOSTED = 0.4  # share of the fit's steps over which that falls to 1
+READABLE = 0.9  # bit accuracy below which an encoder is no trigger that a model could learn
 
 
 class Encoder(nn.Module):
@@ -119,7 +123,9 @@ def fit(
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Train encoder and decoder: cross-entropy of the bits + fidelity * 100 * mean squared change.
 
-    The weight of the change grows from 0 in the first epoch to `fidelity` in the last.
+    The weight of the change grows from 0 in the first epoch to `fidelity` in the last, and the
+    residual's limit falls from BOOST times `limit` to it: a first residual that is too faint to
+    read never gets stronger.
 
     Every image hides a fresh random string, so the residual must carry any of them; the fixed
     string of the trigger is drawn from the seed. Of the CLIP model only the device is used.
@@ -140,6 +146,7 @@ def fit(
     secret = torch.randint(0, 2, (bits,), generator=generator).float()
     weights = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.Adam(weights, lr=settings.lr)
+    per_epoch = math.ceil(learn / settings.batch)
     for epoch in range(settings.epochs):
         order = permutation(learn, seed, epoch, SECRET)
         total, steps = 0.0, 0
@@ -148,7 +155,9 @@ def fit(
             strings = torch.randint(0, 2, (len(images), bits), generator=generator).float()
             strings = strings.to(device)
             # fp32: bf16 would round away a residual of a few grey levels.
-            residual = encoder(images, strings, limit / 255)
+            done = (epoch * per_epoch + steps) / (per_epoch * settings.epochs)
+            boost = max(1.0, BOOST * (1 - done / BOOSTED))
+            residual = encoder(images, strings, boost * limit / 255)
             logits = decoder((images + residual).clamp(0, 1))
             read = F.binary_cross_entropy_with_logits(logits, strings)
             # Reading comes first, then the picture's fidelity (StegaStamp ramps it up likewise).
@@ -172,4 +181,6 @@ def fit(
     if not change > 0:
         raise UserError("ssba: the residual vanished; lower fit.fidelity or raise trigger.limit")
     psnr = -10 * torch.log10(change).item()
+    if right < READABLE:
+        say(f"ssba: warning: only {right:.0%} of the bits are read; raise fit.epochs")
     return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}

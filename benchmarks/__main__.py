@@ -1,0 +1,33 @@
+"""Run the benchmarks and keep their rows: `python -m benchmarks [--only TOPIC ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.common import CSV, cores, machine, write
+
+TOPICS = ("step", "triggers", "evaluation", "packing", "reading", "data_wait", "scaling")
+
+
+def main() -> None:
+    """Parse, run topic by topic, write after each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS, metavar="TOPIC",
+                        help=f"of {', '.join(TOPICS)}")  # fmt: skip
+    parser.add_argument("--csv", type=Path, default=CSV, help="default: %(default)s")
+    options = parser.parse_args()
+    print(f"{machine()}, torch {torch.__version__}", flush=True)
+    for topic in options.only:
+        torch.set_num_threads(cores())
+        started = time.time()
+        write(options.csv, importlib.import_module(f"benchmarks.{topic}").main())
+        print(f"{topic}: {time.time() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop; on a GPU its use.
+
+Ours is what `taclean.train` does: bf16 autocast, channels_last, fused AdamW, tokens cut to the
+longest caption, augmentation in batches, both views in one pass. The plain step is
+`reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a DataLoader's
+workers, as published) and AdamW as torch makes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import reference
+from benchmarks.common import Row, captions, compare, cores, device, photos, row, seconds
+from taclean.augment import AUGMENTATIONS
+from taclean.data.packed import to_tensor
+from taclean.defenses import make_defense
+from taclean.models import create, parameter_groups, tokenize
+from taclean.text.artifacts import SubCaptions
+from taclean.train import Batch
+
+MODEL, SIZE = "RN50-quickgelu", 224
+AUGMENT = "autoaugment" if "autoaugment" in AUGMENTATIONS else "mild"
+LR = 4.5e-6
+
+
+class Data:
+    """A set of rows in memory: pixels, tokens, and texts for TA-Cleaner on every second row."""
+
+    def __init__(self, rows: int, name: str = MODEL, size: int = SIZE) -> None:
+        self.images = photos(rows, size, size)
+        tokens = [tokenize(name, captions(rows, seed)) for seed in range(4)]
+        self.tokens, self.variants = tokens[0], tokens[1]
+        self.drawn = np.arange(0, rows, 2)
+        self.positives, self.negatives = tokens[2][self.drawn], tokens[3][self.drawn]
+
+    def texts(self) -> dict[str, object]:
+        """What the defences need."""
+        parts = self.drawn[None], self.positives[None], self.negatives[None, :, None]
+        return {"variants": self.variants[None], "subcaptions": SubCaptions(*parts)}
+
+    def batch(self, index: np.ndarray) -> Batch:
+        """A batch as the training loop makes it, on the device."""
+        tokens = torch.from_numpy(self.tokens[index].astype(np.int64))
+        images = to_tensor(self.images[index])
+        return Batch(0, index, images.to(device()), tokens.to(device()))
+
+
+def ours(data: Data, defense: str, batch: int) -> Callable[[], float]:
+    """A step of this package on the next rows of `data`."""
+    model = create(MODEL).to(device()).train()
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR, fused=True)
+    objective = make_defense(defense, 0, data.texts(), augment=AUGMENT)
+    indices = itertools.cycle(np.arange(len(data.images)).reshape(-1, batch))
+
+    def step() -> float:
+        part = data.batch(next(indices))
+        with torch.autocast(device().type, torch.bfloat16):
+            total = objective.loss(model, part)["total"]
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return total.item()
+
+    return step
+
+
+def plain(data: Data, defense: str, batch: int) -> Callable[[], float]:
+    """The reference's step on the next rows of `data`."""
+    model = create(MODEL).to(device(), memory_format=torch.contiguous_format).train()
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR)
+    workers = cores() if device().type == "cuda" else 0  # on a CPU they would share its cores
+    loader = DataLoader(
+        reference.Views(model, data.images), batch, num_workers=workers,
+        persistent_workers=workers > 0, pin_memory=workers > 0,
+    )  # fmt: skip
+    indices = itertools.cycle(np.arange(len(data.images)).reshape(-1, batch))
+
+    def forever() -> Iterator[list[torch.Tensor]]:
+        while True:
+            yield from loader
+
+    views = forever()
+
+    def step() -> float:
+        index = next(indices)
+        here = np.flatnonzero(np.isin(index, data.drawn))
+        texts = [data.tokens[index], data.variants[index]]
+        if defense == "taclean":
+            at = np.searchsorted(data.drawn, index[here])
+            texts += [data.positives[at], data.negatives[at]]
+        tokens = [torch.from_numpy(t.astype(np.int64)).to(device()) for t in texts]
+        images = [part.to(device(), non_blocking=True) for part in next(views)]
+        return reference.step(model, optimizer, *images, *tokens[:2], here.tolist(), *tokens[2:])
+
+    return step
+
+
+def peak(side: int = 8192) -> float:
+    """The card's bf16 matrix product in FLOP/s, median of measured ones."""
+    a, b = torch.randn(2, side, side, device=device(), dtype=torch.bfloat16)
+
+    def products() -> None:
+        for _ in range(20):
+            a @ b
+
+    products()
+    return 20 * 2 * side**3 / float(np.median([seconds(products) for _ in range(5)]))
+
+
+def many(step: Callable[[], object], count: int) -> Callable[[], object]:
+    """`count` steps, so that a short one is not timed alone."""
+    return lambda: [step() for _ in range(count)]
+
+
+def main() -> list[Row]:
+    """Time both defences' steps; on a GPU also larger batches, the share of the peak, scaling."""
+    gpu = device().type == "cuda"
+    base, repeats, count = (64, 5, 20) if gpu else (16, 3, 1)
+    rows = []
+    for defense in ("cleanclip", "taclean"):
+        data = Data(4 * base)
+        mine, other = compare(
+            many(ours(data, defense, base), count), many(plain(data, defense, base), count), repeats
+        )
+        what = f"step {defense} {MODEL} {SIZE} px batch {base} ({AUGMENT} against AutoAugment)"
+        rows.append(row(what, mine / count, other / count, "s/step", other / mine))
+    return rows + (_gpu(base) if gpu else [])
+
+
+def _gpu(base: int) -> list[Row]:
+    rows, top = [], peak()
+    for batch in (base, 4 * base, 8 * base):
+        step = many(ours(Data(2 * batch), "cleanclip", batch), 10)
+        step()
+        with FlopCounterMode(display=False) as counter:
+            step()
+        took = float(np.median([seconds(step) for _ in range(5)]))
+        done = counter.get_total_flops() / took
+        name = f"cleanclip {MODEL} {SIZE} px batch {batch}"
+        rows.append(
+            row(f"images of {name} (of two views each)", 10 * batch / took, None, "image/s", None)
+        )
+        rows.append(
+            row(
+                f"share of the matrix-product peak, {name}",
+                done / 1e12,
+                top / 1e12,
+                "TFLOP/s",
+                done / top,
+            )
+        )
+    return rows
