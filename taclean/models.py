@@ -170,8 +170,10 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
         images = images.float().div_(255)
     elif not images.dtype.is_floating_point:
         raise UserError(f"images: dtype {images.dtype}, give uint8 or float in [0, 1]")
-    mean, std = (
-        torch.tensor(getattr(model.visual, key), device=images.device).view(1, 3, 1, 1)
+    mean, std = (  # a blocking copy would wait for all that a GPU has still to do
+        torch.tensor(getattr(model.visual, key))
+        .view(1, 3, 1, 1)
+        .to(images.device, non_blocking=True)
         for key in ("image_mean", "image_std")
     )
     return (images - mean) / std
@@ -242,6 +244,19 @@ def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
         safetensors.torch.save_file(state, temporary, metadata=metadata)
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Safetensors writes metadata in a random order; the same weights shall be the same bytes."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # as it is, but for what JSON may write in more than one way
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def _geometry(model: CLIP) -> dict[str, Any]:
