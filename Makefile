@@ -40,6 +40,7 @@ bench: .venv/test.stamp ## speed against plain references, to benchmarks/results
 .venv/test.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-deps 'clip_benchmark>=1.6'
 	touch $@ .venv/run.stamp
 
 .venv/slurm.stamp: pyproject.toml

@@ -118,7 +118,7 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
     stubs: list[Any] = [getattr(torch.jit._pickle, name) for name in LISTS]
     for name in names:
         module, _, qualified = name.partition(" ")
-        stubs.append(type("Stub", (_Module,), {"__module__": module, "__qualname__": qualified}))
+        stubs.append(type(qualified, (_Module,), {"__module__": module}))
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as plain:
         for entry in archive.namelist():

@@ -94,16 +94,12 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(206, data[start:], Content_Range=of, **headers)
         return self.answer(200, data, **headers)
 
-    def downloads(self) -> int:
-        return len([1 for method, path in self.server.requests if "resolve" in path])
-
 
 @pytest.fixture
 def hub(monkeypatch) -> Iterator[Hub]:
     server = Hub()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    monkeypatch.setitem(SPEC, "endpoint", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -172,8 +168,6 @@ def test_only_what_is_missing_or_cut_short_is_fetched_again(hub, tmp_path):
     assert gets(hub) == ["cc3m-train-0001.tar"]
     path = tmp_path / "cc3m-train-0000.tar"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"0000\.tar: 100 bytes, 70000 on the hub"):
-        fetch(SPEC, tmp_path, lambda line: None)
     fetch(SPEC, tmp_path, lambda line: None)
     assert path.read_bytes() == FILES[path.name]
 
@@ -224,6 +218,6 @@ def test_offline_says_what_to_put_where(hub, tmp_path, monkeypatch, how):
     else:
         hub.shutdown()
         hub.server_close()
-    for revision in (COMMIT, "main"):
-        spec = SPEC | {"revision": revision}
-        refused(spec, tmp_path, "some/data-wds", "cc3m-train-*.tar", "folder")
+    # With a commit the hub's library asks for half a minute before it gives up the network.
+    spec = SPEC | {"revision": COMMIT if how == "setting" else "main"}
+    refused(spec, tmp_path, "some/data-wds", "cc3m-train-*.tar", "folder")

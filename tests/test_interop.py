@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import subprocess
 import sys
 from importlib import resources
@@ -17,7 +19,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from taclean import models, zeroshot
+from taclean import cli, models, zeroshot
+from taclean import config as configs
+from taclean.attacks import make_trigger
+from taclean.data.packed import Pairs
 
 # Run where taclean is not imported; argv: name, file, folder of model configs, picture, result.
 PLAIN = """
@@ -139,3 +144,94 @@ def _fit(model: nn.Module, tokens: Tensor, images: Tensor, labels: Tensor) -> No
         optimizer.zero_grad()
         nn.functional.cross_entropy(logits, labels[rows]).backward()
         optimizer.step()
+
+
+# ---- checkpoints of others through the commands --------------------------------------------------
+
+
+def cleanclip_form(model: nn.Module, path: Path) -> Path:
+    state = {f"module.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"epoch": 1, "name": "run", "state_dict": state, "optimizer": {}}, path)
+    return path
+
+
+def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model, split, capsys):
+    path = cleanclip_form(random_model, tmp_path / "epoch_1.pt")
+    trigger = {"size": 20, "place": "centre"}
+    arguments = ["--test", split, "--attacks", "badnet", "--parameters", json.dumps(trigger)]
+    out = tmp_path / "scores.json"
+    cli.main([str(a) for a in ("check", "--checkpoint", path, *arguments, "--out", out)])
+    lines = capsys.readouterr().out.splitlines()
+
+    config = configs.load(Path(__file__).parent.parent / "config" / "config.yaml")
+    known = configs.stage_config(config, "evaluate/badnet/none/seed0")["zeroshot"]
+    tokens = zeroshot.prompt_tokens("emoji-rn", known["classes"], known["templates"])
+    head = zeroshot.head(random_model, tokens)
+    wanted = zeroshot.scores(
+        random_model,
+        Pairs.open(split),
+        head,
+        known["classes"].index(known["target"]),
+        {"badnet": (make_trigger("badnet", 0, **trigger), head)},
+    )
+    assert json.loads(out.read_text())["scores"] == wanted
+    assert [line.split(":")[0] for line in lines[1:]] == ["clean CA", "badnet ASR", "badnet TA"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--attacks", "badnot"], "badnot"),
+        (["--attacks", "ssba"], "fitted"),
+        (["--parameters", "{}"], "one attack"),
+        (["--attacks", "badnet", "--parameters", "size=3"], "not JSON"),
+        (["--attacks", "badnet", "--parameters", '{"sizes": 3}'], "sizes"),
+        (["--checkpoint", "nowhere.pt"], "nowhere.pt"),
+        (["--model", "RN51"], "RN51"),
+    ],
+)
+def test_check_refuses_with_one_line(tmp_path, random_model, split, capsys, arguments, message):
+    path = cleanclip_form(random_model, tmp_path / "epoch_1.pt")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["check", "--checkpoint", str(path), "--test", str(split), *arguments])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+class Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("command", ["check", "import"])
+def test_a_checkpoint_that_would_run_code_ends_a_command(tmp_path, split, capsys, command):
+    mark, path, out = tmp_path / "mark", tmp_path / "evil.pt", tmp_path / "out.safetensors"
+    torch.save({"state_dict": Touch(mark)}, path)
+    stage = {"model": "emoji-rn", "pretrained": str(path), "seed": 0}
+    (tmp_path / "base.json").write_text(json.dumps(stage))
+    arguments = {
+        "check": ["--checkpoint", str(path), "--test", str(split)],
+        "import": ["--config", str(tmp_path / "base.json"), "--out", str(out)],
+    }[command]
+    with pytest.raises(SystemExit):
+        cli.main([command, *arguments])
+    assert "refused" in capsys.readouterr().err
+    assert not mark.exists()
+    assert not out.exists()
+    pickle.loads(pickle.dumps(Touch(mark)))
+    assert mark.exists()  # it would have
+
+
+def test_import_writes_what_plain_open_clip_reads(tmp_path, tiny, tiny_name, capsys):
+    path, out = cleanclip_form(tiny, tmp_path / "epoch_1.pt"), tmp_path / "model.safetensors"
+    stage = {"model": tiny_name, "pretrained": str(path), "seed": 0}
+    (tmp_path / "base.json").write_text(json.dumps(stage))
+    cli.main(["import", "--config", str(tmp_path / "base.json"), "--out", str(out)])
+    plain = open_clip.create_model(tiny_name, pretrained=str(out)).state_dict()
+    assert all(torch.equal(plain[key], value) for key, value in tiny.state_dict().items())
+    assert tiny_name in capsys.readouterr().out

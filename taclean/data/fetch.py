@@ -26,7 +26,7 @@ def fetch(
 
     Args:
         spec: `repo` such as pixparse/cc3m-wds, `revision` (commit, branch or tag), `files`, a glob
-            or a list of globs.
+            or a list of globs; `endpoint`, a mirror's address (default: HF_ENDPOINT, the hub).
         folder: where the files go, under their names in the repository.
 
     Returns:
@@ -46,16 +46,16 @@ def fetch(
         say(f"{folder}: {len(files)} files of {repo} are there")
         return files
 
-    # Imported here: the workflow reads this module's name only.
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import filter_repo_objects
 
     place = f"put {' and '.join(patterns)} into a folder yourself and set folder to it"
     # The http library that the hub's errors stem from differs between its versions.
-    errors = (OSError, *HfHubHTTPError.__bases__)
+    errors: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
     try:
-        api = HfApi()
+        endpoint = spec.get("endpoint")
+        api = HfApi(endpoint=endpoint)
         commit = revision
         if not re.fullmatch(r"[0-9a-f]{40}", revision):
             commit = api.repo_info(repo, repo_type="dataset", revision=revision).sha
@@ -71,19 +71,24 @@ def fetch(
         _fits(folder, [(name, sizes[name]) for name in names])
         gigabytes = sum(sizes[name] for name in names) / 1e9
         say(f"{repo}: {len(names)} files, {gigabytes:.2f} GB, to {folder}")
+        for name in names:
+            # The hub's library tells a changed file by its time only.
+            if _size(folder / name) not in (-1, sizes[name]):
+                (folder / name).unlink()
         snapshot_download(
-            repo, repo_type="dataset", revision=commit, allow_patterns=patterns, local_dir=folder
+            repo,
+            repo_type="dataset",
+            revision=commit,
+            allow_patterns=patterns,
+            local_dir=folder,
+            endpoint=endpoint,
         )
-    except errors as error:
+    except errors as error:  # connection, HTTP status, disk
         raise UserError(f"{repo}: {_reason(error, revision, place)}") from None
     files = [(name, sizes[name]) for name in names]
     for name, size in files:
         if (found := _size(folder / name)) != size:
-            # Else the hub's library would take the file for the one that it fetched.
-            (folder / name).unlink(missing_ok=True)
-            raise UserError(
-                f"{folder / name}: {found} bytes, {size} on the hub; removed, fetch again"
-            )
+            raise UserError(f"{folder / name}: {found} bytes, {size} on the hub; fetch again")
     write_json(folder / MANIFEST, wanted | {"commit": commit, "sizes": dict(files)})
     say(f"{folder}: {len(files)} files of {repo} are whole")
     return files
