@@ -19,7 +19,6 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from open_clip import CLIP
-from open_clip.modified_resnet import AttentionPool2d
 from open_clip.transform import PreprocessCfg
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -35,45 +34,6 @@ GEOMETRY = ("mean", "std", "interpolation", "resize_mode")  # of the pictures th
 
 with resources.as_file(resources.files("taclean") / "model_configs") as _folder:
     open_clip.add_model_config(_folder)
-
-
-class FirstQueryPool(AttentionPool2d):
-    """open_clip's pool asks for every pixel and returns the first answer; this asks for that alone.
-
-    A twelfth of an RN50 step. Embeddings of bf16 are the same bits, those of fp32 would differ in
-    the last one: there open_clip's own way stays.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, d)."""
-        if x.dtype == torch.float32:
-            return super().forward(x)
-        x = x.flatten(2).permute(2, 0, 1)
-        x = torch.cat([x.mean(0, keepdim=True), x])
-        x = x + self.positional_embedding[:, None].to(x.dtype)
-        linears = self.q_proj, self.k_proj, self.v_proj
-        out, _ = F.multi_head_attention_forward(
-            x[:1],
-            x,
-            x,
-            embed_dim_to_check=x.shape[-1],
-            num_heads=self.num_heads,
-            in_proj_weight=None,
-            in_proj_bias=torch.cat([linear.bias for linear in linears]),
-            bias_k=None,
-            bias_v=None,
-            add_zero_attn=False,
-            dropout_p=0.0,
-            out_proj_weight=self.c_proj.weight,
-            out_proj_bias=self.c_proj.bias,
-            training=self.training,
-            need_weights=False,
-            use_separate_proj_weight=True,
-            q_proj_weight=self.q_proj.weight,
-            k_proj_weight=self.k_proj.weight,
-            v_proj_weight=self.v_proj.weight,
-        )
-        return out[0]
 
 
 def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
@@ -137,9 +97,6 @@ def _build(name: str, seed: int, **more: Any) -> CLIP:
         torch.manual_seed(seed)
         # pretrained_hf: a text tower of another library would else come with its own weights.
         model = open_clip.create_model(name, pretrained_hf=False, **more)
-    pool = getattr(model.visual, "attnpool", None)
-    if type(pool) is AttentionPool2d:
-        pool.__class__ = FirstQueryPool  # the same weights under the same keys
     return model.to(memory_format=torch.channels_last)
 
 
