@@ -67,6 +67,13 @@ class Second(TorchDispatchMode):
 
 @pytest.fixture(autouse=True)
 def second_device(monkeypatch):
+    plain = torch.tensor  # reaches no dispatch mode before it has made its tensor
+
+    def tensor(data, *, device=None, **more):
+        made = plain(data, **more)
+        return made if device is None or torch.device(device) != DEVICE else Elsewhere(made)
+
+    monkeypatch.setattr(torch, "tensor", tensor)
     monkeypatch.setattr(torch, "autocast", lambda *key, **more: contextlib.nullcontext())
     with Second():
         yield
