@@ -208,7 +208,8 @@ def _fetch(options: argparse.Namespace) -> None:
     if "hub" in stage:
         from taclean.data.fetch import fetch
 
-        files = fetch(stage, Path(options.folder), partial(print, flush=True))
+        spec = stage | {"repo": stage["hub"]}
+        files = fetch(spec, Path(options.folder), partial(print, flush=True))
         found: dict[str, Any] = {"files": files}
     elif stage["reader"] == "webdataset":
         found = standin.make_pairs(Path(options.folder), **stage["standin"])
@@ -548,6 +549,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from taclean.distributed import device
     from taclean.evaluate import Heads, by_split, write_samples
     from taclean.models import load
+    from taclean.retrieval import scores as retrieval
 
     torch.set_num_threads(1)
     fitted = dict(entry.split("=", 1) for entry in options.triggers if "=" in entry)
@@ -559,6 +561,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     model = load(stage["model"], options.model).to(device(options.device))
     counts = {}
     for name, pairs in splits.items():
+        if (pairs.folder / "texts.npy").is_file():  # several captions for an image, no classes
+            counts[name] = {"clean": retrieval(model, pairs.folder)}
+            continue
         own = heads.with_classes(pairs.classes)
         counts[name] = own.scores(model, pairs, triggers if own.has_target else {})
     if options.samples:

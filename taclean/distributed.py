@@ -64,7 +64,7 @@ def processes(device: torch.device) -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         raise UserError(
-            f"process {rank()} of {world()}: lost the others ({str(error).splitlines()[0]}); see "
+            f"process {rank()} of {world()}: lost the others ({str(error)[:99]}...); see "
             "their messages, then run the same command again"
         ) from None
     finally:

@@ -19,7 +19,6 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from open_clip import CLIP
-from open_clip.modified_resnet import AttentionPool2d
 from open_clip.transform import PreprocessCfg
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -35,45 +34,6 @@ GEOMETRY = ("mean", "std", "interpolation", "resize_mode")  # of the pictures th
 
 with resources.as_file(resources.files("taclean") / "model_configs") as _folder:
     open_clip.add_model_config(_folder)
-
-
-class FirstQueryPool(AttentionPool2d):
-    """open_clip's pool asks for every pixel and returns the first answer; this asks for that alone.
-
-    A twelfth of an RN50 step. Embeddings of bf16 are the same bits, those of fp32 would differ in
-    the last one: there open_clip's own way stays.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, d)."""
-        if x.dtype == torch.float32:
-            return super().forward(x)
-        x = x.flatten(2).permute(2, 0, 1)
-        x = torch.cat([x.mean(0, keepdim=True), x])
-        x = x + self.positional_embedding[:, None].to(x.dtype)
-        linears = self.q_proj, self.k_proj, self.v_proj
-        out, _ = F.multi_head_attention_forward(
-            x[:1],
-            x,
-            x,
-            embed_dim_to_check=x.shape[-1],
-            num_heads=self.num_heads,
-            in_proj_weight=None,
-            in_proj_bias=torch.cat([linear.bias for linear in linears]),
-            bias_k=None,
-            bias_v=None,
-            add_zero_attn=False,
-            dropout_p=0.0,
-            out_proj_weight=self.c_proj.weight,
-            out_proj_bias=self.c_proj.bias,
-            training=self.training,
-            need_weights=False,
-            use_separate_proj_weight=True,
-            q_proj_weight=self.q_proj.weight,
-            k_proj_weight=self.k_proj.weight,
-            v_proj_weight=self.v_proj.weight,
-        )
-        return out[0]
 
 
 def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
@@ -137,9 +97,6 @@ def _build(name: str, seed: int, **more: Any) -> CLIP:
         torch.manual_seed(seed)
         # pretrained_hf: a text tower of another library would else come with its own weights.
         model = open_clip.create_model(name, pretrained_hf=False, **more)
-    pool = getattr(model.visual, "attnpool", None)
-    if type(pool) is AttentionPool2d:
-        pool.__class__ = FirstQueryPool  # the same weights under the same keys
     return model.to(memory_format=torch.channels_last)
 
 
@@ -213,8 +170,10 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
         images = images.float().div_(255)
     elif not images.dtype.is_floating_point:
         raise UserError(f"images: dtype {images.dtype}, give uint8 or float in [0, 1]")
-    mean, std = (
-        torch.tensor(getattr(model.visual, key), device=images.device).view(1, 3, 1, 1)
+    mean, std = (  # a blocking copy would wait for all that a GPU has still to do
+        torch.tensor(getattr(model.visual, key))
+        .view(1, 3, 1, 1)
+        .to(images.device, non_blocking=True)
         for key in ("image_mean", "image_std")
     )
     return (images - mean) / std
@@ -285,6 +244,19 @@ def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
         safetensors.torch.save_file(state, temporary, metadata=metadata)
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Safetensors writes metadata in a random order; the same weights shall be the same bytes."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # as it is, but for what JSON may write in more than one way
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def _geometry(model: CLIP) -> dict[str, Any]:

@@ -413,10 +413,10 @@ def train(
 
     with ExitStack() as stack:
         distributed.on_first(alone)
-        if distributed.on_first(resume) and state is None:
-            with distributed.together():
-                if not resume():
-                    raise UserError(f"{path}: not to be read by all processes; share the folder")
+        resumed = distributed.on_first(resume)
+        with distributed.together():
+            if resumed and not state and not resume():
+                raise UserError(f"{path}: not every process can read it; share the folder")
         step, history = (state["step"], state["history"]) if state else (0, [])
         # What lies on the device is read from it as rarely as can be.
         sums: dict[str, Any] = state["sums"] if state else {}
@@ -460,10 +460,8 @@ def train(
         def leave() -> StoppedError:
             save()
             _log(log, event="interrupted", step=step)
-            return StoppedError(
-                f"{label}: stopped by SIGTERM at step {step} of {steps}, saved; the same command "
-                "goes on from there"
-            )
+            text = f"{label}: stopped by SIGTERM at step {step} of {steps}, saved; the same command"
+            return StoppedError(f"{text} goes on from there" if first_process else "")
 
         def finite(value: Any) -> None:
             if not math.isfinite(value):

@@ -32,7 +32,9 @@ import numpy as np
 import torch
 torch.set_num_threads(1)
 torch.Tensor.float = torch.Tensor.double
-from taclean import distributed, models
+from taclean import augment, distributed, models
+uniform = augment.uniform
+augment.uniform = lambda *key: uniform(*key).double()
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
 from taclean.text.artifacts import SubCaptions
@@ -216,12 +218,16 @@ def test_sigterm_on_one_process_saves_and_ends_all_and_the_retry_goes_on(
 
 @pytest.mark.slow
 def test_a_mistake_ends_all_with_one_line(stage, tiny_config, tmp_path):
-    _, command = stage
+    folder, command = stage
     nan = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config, NAN=2)
     assert nan.returncode != 0
     (line,) = ours(nan)
     assert "the loss is nan at step 1 of 8" in line
     assert "Traceback" not in nan.stderr.split("torch/distributed")[0]
-    three = launch(tmp_path, COMMAND, 3, *command, *outputs(tmp_path), TINY=tiny_config)
-    (line,) = ours(three)
-    assert "train.batch: 16 pairs cannot be shared by 3 processes" in line
+    odd = json.loads((folder / "stage.json").read_text())
+    odd["train"]["batch"] = 15
+    (tmp_path / "odd.json").write_text(json.dumps(odd))
+    command = [*command, "--config", tmp_path / "odd.json"]
+    odd = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config)
+    (line,) = ours(odd)
+    assert "train.batch: 15 pairs cannot be shared by 2 processes" in line

@@ -69,15 +69,16 @@ def command(directory: Path, *options: str) -> list[str]:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """Snakemake as on a cluster, quicker to look. SIGINT makes it cancel its jobs, SIGTERM not."""
     quick = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
+    quick += ["--max-threads", "1"]
     log = directory.parent / f"{directory.name}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [
                 *("timeout", "-s", "INT", "-k", "10", str(LIMIT)),
-                *command(directory, "results/table.csv", *quick, "--max-threads", "1"),
+                *command(directory, "results/table.csv", *quick, *options),
             ],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
@@ -126,8 +127,6 @@ class TestOnSlurm:
     def test_a_cancelled_training_goes_on_and_ends_the_same(self, done: Path) -> None:
         folder = done.with_name("broken")
         shutil.copytree(done, folder)
-        for name in ("model.safetensors", "history.csv"):
-            (folder / "results/runs/badnet/none/seed0" / name).unlink()
         checkpoints = folder / "checkpoints/pretrain/badnet/seed0"
         (checkpoints / "train.jsonl").unlink()
         before = {job["JobId"] for job in jobs()}
@@ -135,7 +134,7 @@ class TestOnSlurm:
         def is_new(job: dict[str, str]) -> bool:
             return job["Comment"] == PRETRAIN and job["JobId"] not in before
 
-        with running(folder) as process:
+        with running(folder, "--forcerun", "pretrain") as process:
             while not (checkpoints / "last.pt").exists() and process.poll() is None:
                 time.sleep(0.05)
             own = [job for job in jobs() if is_new(job)]

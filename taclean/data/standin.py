@@ -50,7 +50,7 @@ PARQUET_ROWS = 1000
 CLASSES = 1000
 
 # Streams of the random numbers; each is followed by what it belongs to.
-_KEYS, _FAULTS, _PICTURE, _ORDER, _EMBLEM = range(5)
+_KEYS, _FAULTS, _PICTURE, _ORDER, _EMBLEM = range(0x57A0, 0x57A5)
 _PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>Gone.</body></html>\n"
 )

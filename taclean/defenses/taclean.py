@@ -86,5 +86,6 @@ class TACleaner:
         total = clip + self.lambda_self * own
         sub = torch.zeros((), device=total.device)
         if len(here):
-            sub = subcaption_loss(images[here], positives, negatives, scale)
+            rows = torch.from_numpy(here).to(total.device, non_blocking=True)
+            sub = subcaption_loss(images[rows], positives, negatives, scale)
         return {"total": total + self.lambda_sub * sub, "clip": clip, "self": own, "sub": sub}
