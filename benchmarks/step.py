@@ -149,56 +149,49 @@ def main() -> list[Row]:
 def _gpu(base: int) -> list[Row]:
     rows, top = [], peak()
     for batch in (base, 4 * base, 8 * base):
-        step = many(ours(Data(2 * batch), "cleanclip", batch), 10)
-        step()
-        with FlopCounterMode(display=False) as counter:  # forward and backward products
-            step()
-        took = float(np.median([seconds(step) for _ in range(5)]))
-        done = counter.get_total_flops() / took
+        try:
+            took, flops = _cost(batch)
+        except torch.OutOfMemoryError:
+            print(f"step: batch {batch} does not fit into this GPU's memory; skipped")
+            break
         name = f"cleanclip {MODEL} {SIZE} px batch {batch}"
-        rows.append(
-            row(f"images of {name} (of two views each)", 10 * batch / took, None, "image/s", None)
-        )
-        rows.append(
-            row(
-                f"share of the matrix-product peak, {name}",
-                done / 1e12,
-                top / 1e12,
-                "TFLOP/s",
-                done / top,
-            )
-        )
+        rows.append(row(f"pairs of {name}, two views each", batch / took, None, "pair/s", None))
+        used = flops / took
+        what = f"share of the matrix-product peak, {name}"
+        rows.append(row(what, used / 1e12, top / 1e12, "TFLOP/s", used / top))
     return rows + _gpus(base)
 
 
+def _cost(batch: int) -> tuple[float, float]:
+    """Seconds and FLOP of a step, forward and backward."""
+    step = ours(Data(2 * batch), "cleanclip", batch)
+    step()
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return min(seconds(many(step, 10)) for _ in range(3)) / 10, counter.get_total_flops()
+
+
 def _gpus(base: int) -> list[Row]:
-    """Images per second of all GPUs together against as many times those of one."""
+    """Pairs per second of all GPUs together against as many times those of one."""
     count = torch.cuda.device_count()
     if count < 2:
         return []
-    one, every = (launch(number, MODEL, SIZE, base) for number in (1, count))
+    one, every = (launch(number, MODEL, SIZE, base, 20) for number in (1, count))
     what = f"{count} GPUs against {count} times one, cleanclip {MODEL} {SIZE} px, {base} each"
-    return [row(what, every, count * one, "image/s", every / (count * one))]
+    return [row(what, every, count * one, "pair/s", every / (count * one))]
 
 
-def launch(processes: int, name: str, size: int, each: int) -> float:
-    """Images per second of a CleanCLIP step under torchrun, `each` rows per process."""
+def launch(processes: int, *arguments: str | int) -> float:
+    """`rate` of these arguments under torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [
-        f"--nproc-per-node={processes}",
-        "-m",
-        "benchmarks.step",
-        name,
-        str(size),
-        str(each),
-    ]
-    return float(
-        subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
-    )
+    command += [f"--nproc-per-node={processes}", "-m", "benchmarks.step", *map(str, arguments)]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
+    return float(done.stdout.split()[-1])
 
 
-def rate(name: str, size: int, each: int, count: int = 10) -> float:
-    """Images per second of this process and those beside it."""
+def rate(name: str, size: int, each: int, count: int) -> float:
+    """Pairs per second of `count` CleanCLIP steps, `each` pairs per process, over all of them."""
     batch = each * distributed.world()
     step = many(ours(Data(2 * batch, name, size), "cleanclip", batch), count)
     step()
@@ -207,6 +200,6 @@ def rate(name: str, size: int, each: int, count: int = 10) -> float:
 
 if __name__ == "__main__":
     with distributed.processes(distributed.device()):
-        found = rate(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        found = rate(sys.argv[1], *map(int, sys.argv[2:]))
         if distributed.rank() == 0:
             print(found)

@@ -63,7 +63,7 @@ def test_a_step_of_either_kind_lowers_its_loss(
 
 
 def test_two_processes_tell_their_rate() -> None:
-    assert step.launch(2, "emoji-rn", 64, 2) > 0
+    assert step.launch(2, "emoji-rn", 64, 2, 1) > 0
 
 
 def test_the_plain_evaluation_counts_what_ours_counts(tiny_name: str, tmp_path: Path) -> None:
@@ -106,6 +106,8 @@ def test_a_run_replaces_its_own_rows_only(tmp_path: Path) -> None:
     again = Row("a, 2 cores", "step", "1", "4", "4", "s")
     common.write(path, [again])
     assert common.read(path) == [again, mine[1], other]
+    common.write(path, [again], everything=True)
+    assert common.read(path) == [other, again]
     assert path.read_text().startswith("machine,what,ours,reference,ratio,unit\n")
 
 
