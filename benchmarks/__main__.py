@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import CSV, cores, machine, write
+from benchmarks.common import CSV, Row, cores, machine, write
 
 TOPICS = ("step", "triggers", "evaluation", "packing", "reading", "data_wait", "scaling")
 
@@ -22,11 +22,14 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=CSV, help="default: %(default)s")
     options = parser.parse_args()
     print(f"{machine()}, torch {torch.__version__}", flush=True)
+    rows: list[Row] = []
     for topic in options.only:
         torch.set_num_threads(cores())
         started = time.time()
-        write(options.csv, importlib.import_module(f"benchmarks.{topic}").main())
+        rows += importlib.import_module(f"benchmarks.{topic}").main()
+        write(options.csv, rows)  # what is measured stays measured, whatever fails later
         print(f"{topic}: {time.time() - started:.0f} s", flush=True)
+    write(options.csv, rows, everything=set(options.only) == set(TOPICS))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -83,9 +83,14 @@ def read(path: Path) -> list[Row]:
         return [Row(**entry) for entry in csv.DictReader(file)]
 
 
-def write(path: Path, rows: Iterable[Row]) -> None:
-    """Put `rows` in place of those of the same machine and `what`; all others stay."""
-    table = {(r.machine, r.what): r for r in (*read(path), *rows)}
+def write(path: Path, rows: Sequence[Row], everything: bool = False) -> None:
+    """Put `rows` in place of those of the same machine and `what`; all others stay.
+
+    With `everything`, other rows of the machines in `rows` go: a whole run measured none of them.
+    """
+    machines = {r.machine for r in rows if everything}
+    kept = (r for r in read(path) if r.machine not in machines)
+    table = {(r.machine, r.what): r for r in (*kept, *rows)}
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(field.name for field in fields(Row))

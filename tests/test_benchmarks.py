@@ -35,8 +35,8 @@ def test_the_plain_loss_is_ours_in_fp32(defense: str, tiny, tiny_name: str) -> N
     data = step.Data(8, tiny_name, 32)
     index = np.array([1, 4, 2, 7, 6])
     objective = make_defense(defense, 3, data.texts())
-    batch = data.batch(index)
-    ours = objective.loss(tiny, Batch(0, index, batch.images, batch.tokens))["total"]
+    batch = Batch(0, index, *data.pairs.batch(index))
+    ours = objective.loss(tiny, batch)["total"]
     images = batch.images.float() / 255
     views = step.AUGMENTATIONS["mild"](images, index, 3, 0)
     texts = [data.tokens[index], data.variants[index]]
@@ -53,7 +53,6 @@ def test_the_plain_loss_is_ours_in_fp32(defense: str, tiny, tiny_name: str) -> N
 def test_a_step_of_either_kind_lowers_its_loss(
     tiny_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "MODEL", tiny_name)
     monkeypatch.setattr(step, "LR", 1e-3)
     data = step.Data(8, tiny_name, 32)
     for make in (step.ours, step.plain):
@@ -61,6 +60,10 @@ def test_a_step_of_either_kind_lowers_its_loss(
             run = make(data, defense, 8)
             losses = [run() for _ in range(6)]
             assert losses[-1] < losses[0]
+
+
+def test_two_processes_tell_their_rate() -> None:
+    assert step.launch(2, "emoji-rn", 64, 2, 1) > 0
 
 
 def test_the_plain_evaluation_counts_what_ours_counts(tiny_name: str, tmp_path: Path) -> None:
@@ -103,6 +106,8 @@ def test_a_run_replaces_its_own_rows_only(tmp_path: Path) -> None:
     again = Row("a, 2 cores", "step", "1", "4", "4", "s")
     common.write(path, [again])
     assert common.read(path) == [again, mine[1], other]
+    common.write(path, [again], everything=True)
+    assert common.read(path) == [other, again]
     assert path.read_text().startswith("machine,what,ours,reference,ratio,unit\n")
 
 
