@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIMIT = 1200  # seconds for one run
+LIMIT = 3000  # seconds for one run, on a crowded machine
 PRETRAIN = "rule_pretrain_wildcards_badnet_0"  # the plugin's comment of a job
 # Enough epochs of poisoned training to be caught in the middle.
 OVERLAY = """
