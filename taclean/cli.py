@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--parameters", "trigger parameters instead of the config's (JSON)", default=None)
     add("--seed", "the seed that the triggers are bound to", type=int, default=0)
     add("--out", "scores (JSON)", default=None)
+    add("--device", "auto (a GPU if there is one), cpu or cuda", **on)
 
     add = command(_gate)
     add("--attack", "the attack's name")
@@ -606,6 +607,7 @@ def _check(options: argparse.Namespace) -> None:
         for name in ["clean", *names]
     }
     from taclean.data.packed import Pairs
+    from taclean.distributed import device
     from taclean.evaluate import Heads
     from taclean.models import create
     from taclean.zeroshot import KS
@@ -617,7 +619,7 @@ def _check(options: argparse.Namespace) -> None:
         trigger = stages[name]["triggers"][name]
         triggers[name] = _bind(trigger | parameters, fitted.get(name))
     pairs = Pairs.open(options.test)
-    model = create(model_name, pretrained=options.checkpoint).eval()
+    model = create(model_name, pretrained=options.checkpoint).eval().to(device(options.device))
     found = Heads(model_name, stage["zeroshot"]).scores(model, pairs, triggers)
     target = stage["zeroshot"]["target"]
     print(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")

@@ -671,3 +671,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, tiny):
     path = tmp_path / "nan.pt"
     torch.save(state, path)
     expect_refusal(tiny, path)
+
+
+def test_the_same_weights_are_the_same_bytes(random_model, tmp_path):
+    """Safetensors itself writes metadata in an order that changes from call to call."""
+    found = set()
+    for i in range(6):
+        path = tmp_path / f"{i}.safetensors"
+        models.save_weights(random_model, path, name="a", stage="b", more="é")
+        found.add(path.read_bytes())
+    assert len(found) == 1
+    with safetensors.safe_open(tmp_path / "0.safetensors", "pt") as file:
+        assert file.metadata() == {"more": "é", "name": "a", "stage": "b"}
