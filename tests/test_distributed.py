@@ -42,7 +42,7 @@ from taclean.train import Settings, train
 split, texts, out = map(Path, sys.argv[1:])
 made = {"variants": np.load(texts / "variants.npy"), "subcaptions": SubCaptions.open(texts)}
 device, found = torch.device("cpu"), {}
-settings = Settings(lr=1e-3, epochs=2, batch=8, warmup=1, precision="fp32")
+settings = Settings(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32")
 class Dies:
     def __init__(self, inner, left):
         self.inner, self.left, self.check = inner, left, inner.check
@@ -52,7 +52,7 @@ class Dies:
             raise KeyboardInterrupt
         return self.inner.loss(model, batch)
 with distributed.processes(device):
-    pairs = Pairs.open(split).take(np.arange(16))
+    pairs = Pairs.open(split).take(np.arange(8))
     for name in ("ft", "cleanclip", "taclean"):
         objective = make_defense(name, 0, made)
         for left in (3, 9):
@@ -93,10 +93,10 @@ cli.main(sys.argv[1:])
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory, split, tokenize) -> Path:
-    """Text artifacts of 16 rows: up to 10 rows per epoch with up to 2 negatives."""
+    """Text artifacts of 8 rows: up to 5 rows per epoch with up to 2 negatives."""
     folder = tmp_path_factory.mktemp("texts")
-    captions = Pairs.open(split).captions()[:16]
-    write_subcaptions(folder, captions, tokenize, epochs=2, samples=10, seed=0, negatives=2)
+    captions = Pairs.open(split).captions()[:8]
+    write_subcaptions(folder, captions, tokenize, epochs=2, samples=5, seed=0, negatives=2)
     write_variants(folder / "variants.npy", captions, tokenize, epochs=2, seed=0)
     return folder
 
