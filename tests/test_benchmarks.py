@@ -62,6 +62,7 @@ def test_a_step_of_either_kind_lowers_its_loss(
             assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_two_processes_tell_their_rate() -> None:
     assert step.launch(2, "emoji-rn", 64, 2, 1) > 0
 
