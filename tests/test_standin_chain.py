@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from taclean import models
 from taclean.data.packed import Pairs
+from taclean.data.readers import make_reader
+from taclean.data.shards import pack_rows
 
 ROOT = Path(__file__).parent.parent
 FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml")]
@@ -46,7 +50,7 @@ def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
     index = json.loads((data / "index/pairs.json").read_text("utf-8"))
     assert sum(count for _, count in index["shards"]) == truth["samples"]
     rows, packed, found = [], 0, 0
-    for split, count in (("pretrain", 80), ("clean", 48), ("patch", 16)):
+    for split, count in (("pretrain", 80), ("clean", 48)):
         account = json.loads((data / split / "account.json").read_text("utf-8"))
         assert account["packed"] == count == len(Pairs.open(data / split))
         assert account["read"] == count + sum(account["broken"].values())
@@ -56,6 +60,13 @@ def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
     assert packed == len(listed) == listed["id"].nunique()  # no row is in two splits
     assert not set(listed["key"]) & broken
     assert 0 < found <= len(broken)
+    reader = make_reader({"reader": "webdataset"}, data / "sources/pairs")
+    tokenize = partial(models.tokenize, "emoji-rn")
+    everything = pack_rows(
+        done / "everything", reader, index, None, None, size=64, tokenize=tokenize, max_broken=1.0
+    )
+    assert everything["packed"] == truth["usable"]
+    assert {k: n for k, n in everything["broken"].items() if n} == truth["packed_as"]
 
 
 @pytest.mark.slow
