@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce seeds test test-slurm check format clean
+.PHONY: reproduce seeds test test-slurm check format bench clean
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all --report results/report.html --report-after-run
@@ -29,6 +29,9 @@ format: .venv/test.stamp
 	ruff check --fix .
 	snakefmt Snakefile rules
 
+bench: .venv/test.stamp ## speed against plain references, to benchmarks/results.csv; on a quiet machine
+	python -m benchmarks
+
 .venv/run.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable .
@@ -37,6 +40,7 @@ format: .venv/test.stamp
 .venv/test.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-deps 'clip_benchmark>=1.6'
 	touch $@ .venv/run.stamp
 
 .venv/slurm.stamp: pyproject.toml

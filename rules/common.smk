@@ -15,6 +15,8 @@ except UserError as error:
     raise WorkflowError(f"config: {error}") from None
 
 DATA = f"data/{config['data']['name']}"
+DATASET = configs.dataset(config)
+BASE = f"results/{'imported' if 'pretrained' in config['model'] else 'base'}/model.safetensors"
 RUNS = "results/runs"
 FIGURES = "results/figures"
 SEEDS = config["run"]["seeds"]
@@ -22,12 +24,17 @@ ATTACKS = ["clean", *config["run"]["attacks"]]
 DEFENSES = ["none", *config["run"]["defenses"]]
 GPUS = config["resources"]["gpus"]
 PACKED = ["images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy"]
+NLTK_FILES = ["data/nltk/lexicon.tsv.gz", "data/nltk/sources.json"] + [
+    f"data/nltk/taggers/averaged_perceptron_tagger_eng/averaged_perceptron_tagger_eng.{kind}.json"
+    for kind in ("weights", "tagdict", "classes")
+]
 
 
 wildcard_constraints:
     attack="[a-z0-9_]+",
     defense="[a-z0-9_]+",
-    split="|".join(configs.SPLITS),
+    split="|".join(DATASET["splits"]),
+    source="|".join(DATASET.get("sources", {})) or "none",
     seed=r"\d+",
     stage=".+",
 
@@ -67,6 +74,33 @@ def stage_json(wildcards):
 def split_of(name):
     """The files of a packed split."""
     return [f"{DATA}/{name}/{file}" for file in PACKED]
+
+
+def source_of(split):
+    """What a split's source was found to hold; scenes have no source."""
+    source = DATASET["splits"][split].get("from")
+    return f"{DATA}/index/{source}.json" if source else []
+
+
+def fetched(wildcards):
+    """The files of a source that is fetched or generated; a folder of the user's needs nothing."""
+    own = "folder" in DATASET["sources"][wildcards.source]
+    return [] if own else f"{DATA}/fetched/{wildcards.source}.json"
+
+
+def source_folder(wildcards):
+    """Where a source's files are: the user's folder, or ours, which no rule deletes."""
+    own = DATASET["sources"][wildcards.source].get("folder")
+    return own or f"{DATA}/sources/{wildcards.source}"
+
+
+def index_options(wildcards, input):
+    """--index FILE --folder FOLDER for a split that is read from files."""
+    source = DATASET["splits"][wildcards.split].get("from")
+    if not source:
+        return ""
+    own = DATASET["sources"][source].get("folder")
+    return f"--index {input.index} --folder {own or f'{DATA}/sources/{source}'}"
 
 
 def folder(name):
@@ -114,10 +148,15 @@ def fitted_pairs(wildcards, input):
     return [f"{path.split('/')[-3]}={path}" for path in input.triggers]
 
 
+def val_rows():
+    """Images of the val split, for the figures' captions; all of its source where none is said."""
+    return DATASET["splits"]["val"].get("rows")
+
+
 def model_of(attack, defense, seed):
     """The weights of a run; the clean model is the base model, whatever the seed."""
     if (attack, defense) == ("clean", "none"):
-        return "results/base/model.safetensors"
+        return BASE
     return f"{RUNS}/{attack}/{defense}/seed{seed}/model.safetensors"
 
 
@@ -141,6 +180,16 @@ def manifest(wildcards):
     """The poison manifest that the clean split must not overlap with."""
     clean = wildcards.attack == "clean"
     return [] if clean else f"{RUNS}/{wildcards.attack}/poison/seed{wildcards.seed}/manifest.csv"
+
+
+def nltk_data(wildcards):
+    """NLTK's data, where the config asks for it."""
+    return NLTK_FILES if config["text"]["lexicon"] == "wordnet" else []
+
+
+def nltk_option(wildcards, input):
+    """--nltk FOLDER, if the rule reads NLTK's data."""
+    return "--nltk data/nltk" if input.nltk else ""
 
 
 def texts(wildcards):

@@ -15,9 +15,48 @@ rule stage_config:
         "../workflow_scripts/stage_config.py"
 
 
+rule fetch:
+    input:
+        config="results/configs/fetch/{source}.json",
+    output:
+        f"{DATA}/fetched/{{source}}.json",
+    log:
+        "logs/fetch/{source}.log",
+    benchmark:
+        "results/benchmarks/fetch/{source}.tsv"
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        folder=source_folder,
+    shell:
+        "python -m taclean fetch --config {input.config} --folder {params.folder} --out {output}"
+        " 2>&1 | tee {log}"
+
+
+rule index:
+    input:
+        config="results/configs/index/{source}.json",
+        files=fetched,
+    output:
+        f"{DATA}/index/{{source}}.json",
+    log:
+        "logs/index/{source}.log",
+    benchmark:
+        "results/benchmarks/index/{source}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        folder=source_folder,
+    shell:
+        "python -m taclean index --config {input.config} --folder {params.folder} --out {output}"
+        " 2>&1 | tee {log}"
+
+
 rule pack:
     input:
         config="results/configs/pack/{split}.json",
+        index=lambda wildcards: source_of(wildcards.split),
     output:
         expand("{data}/{{split}}/{file}", data=DATA, file=PACKED),
     log:
@@ -28,14 +67,30 @@ rule pack:
         "../envs/taclean.yaml"
     threads: 2
     params:
+        source=index_options,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m taclean pack --config {input.config} --workers {threads} --out {params.folder}"
-        " 2>&1 | tee {log}"
+        "python -m taclean pack --config {input.config} {params.source} --workers {threads}"
+        " --out {params.folder} 2>&1 | tee {log}"
+
+
+rule nltk_data:
+    input:
+        config="results/configs/nltk.json",
+    output:
+        NLTK_FILES,
+    log:
+        "logs/nltk.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    shell:
+        "python -m taclean nltk --config {input.config} --out data/nltk 2>&1 | tee {log}"
 
 
 rule variants:
     input:
+        nltk=nltk_data,
         config="results/configs/variants/seed{seed}.json",
         data=split_of("clean"),
     output:
@@ -46,15 +101,18 @@ rule variants:
         "results/benchmarks/variants/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    threads: 2
     params:
         data=folder("data"),
+        nltk=nltk_option,
     shell:
-        "python -m taclean variants --config {input.config} --data {params.data} --out {output}"
-        " 2>&1 | tee {log}"
+        "python -m taclean variants --config {input.config} --data {params.data} {params.nltk}"
+        " --workers {threads} --out {output} 2>&1 | tee {log}"
 
 
 rule subcaptions:
     input:
+        nltk=nltk_data,
         config="results/configs/subcaptions/{defense}/seed{seed}.json",
         data=split_of("clean"),
     output:
@@ -72,9 +130,11 @@ rule subcaptions:
         "results/benchmarks/subcaptions/{defense}/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
+    threads: 2
     params:
         data=folder("data"),
+        nltk=nltk_option,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "python -m taclean subcaptions --config {input.config} --data {params.data}"
-        " --out {params.folder} 2>&1 | tee {log}"
+        "python -m taclean subcaptions --config {input.config} --data {params.data} {params.nltk}"
+        " --workers {threads} --out {params.folder} 2>&1 | tee {log}"

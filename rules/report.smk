@@ -63,7 +63,7 @@ rule plot_curves:
         "../envs/taclean.yaml"
     params:
         runs=runs(DEFENSES[1:]),
-        n=config["data"]["splits"]["val"]["rows"],
+        n=val_rows(),
     script:
         "../workflow_scripts/plot_curves.py"
 

@@ -32,10 +32,26 @@ rule base:
         " 2>&1 | tee {log}"
 
 
+rule imported:
+    input:
+        config="results/configs/imported.json",
+    output:
+        "results/imported/model.safetensors",
+    log:
+        "logs/imported.log",
+    benchmark:
+        "results/benchmarks/imported.tsv"
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    shell:
+        "python -m taclean import --config {input.config} --out {output} 2>&1 | tee {log}"
+
+
 rule trigger:
     input:
         config="results/configs/trigger/{attack}/seed{seed}.json",
-        model="results/base/model.safetensors",
+        model=BASE,
         images=split_of("patch"),
         pretrain=split_of("pretrain"),
     output:
@@ -87,7 +103,7 @@ rule poison:
 rule pretrain:
     input:
         config="results/configs/pretrain/{attack}/seed{seed}.json",
-        model="results/base/model.safetensors",
+        model=BASE,
         data=split_of("pretrain"),
         val=split_of("val"),
         poison=rules.poison.output,

@@ -9,16 +9,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taclean import config as configs
-from taclean.errors import UserError
+from taclean.errors import ElsewhereError, StoppedError, UserError
 from taclean.files import read_json, replacing, write_json
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help and `config` do without
+    import torch
     from open_clip import CLIP
 
     from taclean.attacks import Trigger
@@ -32,8 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.run(options)
     except UserError as error:
-        print(f"taclean {options.command}: error: {error}", file=sys.stderr)
+        if not isinstance(error, ElsewhereError):
+            print(f"taclean {options.command}: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except StoppedError as error:
+        if str(error):
+            print(f"taclean {options.command}: {error}", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from None
     except KeyboardInterrupt:
         print(f"taclean {options.command}: stopped", file=sys.stderr)
         raise SystemExit(130) from None
@@ -62,15 +70,34 @@ def _parser() -> argparse.ArgumentParser:
 
         return add
 
+    on = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
     add = command(_config)
     add("stage", "a stage's path, such as finetune/badnet/taclean/seed0")
-    add("--configfile", "config files, later ones on top", nargs="+", default=None)
+    add("--configfile", "config files on top of the default", nargs="+", default=None)
 
     command(_keys)
 
+    add = command(_plan)
+    add("--config", "config files on top of the default", nargs="+", default=None)
+    add("--rates", "rates that --measure wrote on the machine that will do the work", default=None)
+    add("--measure", "measure the rates here and write them to this file", default=None)
+
+    add = command(_fetch, "fetch/SOURCE")
+    add("--folder", "folder for the source's files; a killed fetch goes on there")
+    add("--out", "JSON with what is there")
+
+    add = command(_index, "index/SOURCE")
+    add("--folder", "folder, or CSV file, of the source")
+    add("--out", "JSON with the samples of each shard")
+
     add = command(_pack, "pack/SPLIT")
+    add("--index", "index of the split's source, for splits that are read from files", default=None)
+    add("--folder", "folder, or CSV file, of that source", default=None)
     add("--out", "folder of the split")
     add("--workers", "processes", type=int, default=1)
+
+    add = command(_import, "base, with model.pretrained set")
+    add("--out", "weights (safetensors)")
 
     add = command(_trigger, "trigger/ATTACK/seedN")
     add("--model", "clean model (safetensors)")
@@ -78,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pretrain", "folder of the pretrain split, whose target pairs the attacker uses")
     add("--out", "fitted trigger (safetensors)")
     add("--report", "JSON with what was measured on it")
+    add("--device", "auto (a GPU if there is one), cpu or cuda", **on)
 
     add = command(_poison, "poison/ATTACK/seedN")
     add("--data", "folder of the pretrain split")
@@ -96,13 +124,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoints", "folder for checkpoints; a killed run goes on from there")
     add("--out", "trained weights (safetensors)")
     add("--history", "CSV with loss and val scores per epoch")
+    add("--device", "auto (a GPU if there is one), cpu or cuda", **on)
+
+    add = command(_nltk, "nltk")
+    add("--out", "folder for WordNet, the tagger and the table made of WordNet")
 
     add = command(_variants, "variants/seedN")
     add("--data", "folder of the clean split")
+    add("--nltk", "folder of the nltk stage, for text.lexicon: wordnet", default=None)
+    add("--workers", "processes; the result does not depend on it", type=int, default=1)
     add("--out", "EDA variants (.npy)")
 
     add = command(_subcaptions, "subcaptions/DEFENSE/seedN")
     add("--data", "folder of the clean split")
+    add("--nltk", "folder of the nltk stage, for text.lexicon: wordnet", default=None)
+    add("--workers", "processes; the result does not depend on it", type=int, default=1)
     add("--out", "folder of sub-captions")
 
     add = command(_evaluate, "evaluate/ATTACK/DEFENSE/seedN")
@@ -111,6 +147,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
     add("--out", "scores (JSON)")
     add("--samples", "embeddings and predictions for the figures (.npz)", default=None)
+    add("--device", "auto (a GPU if there is one), cpu or cuda", **on)
+
+    add = command(_check)
+    add("--checkpoint", "weights in any form, never run as code, or one of open_clip's tags")
+    add("--test", "folder of a packed split with labels")
+    add("--configfile", "config files with model, classes, attacks", nargs="+", default=None)
+    add("--model", "open_clip's name (default: the config's)", default=None)
+    add("--attacks", "triggers to put on (default: none, CA alone)", nargs="*", default=[])
+    add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
+    add("--parameters", "trigger parameters instead of the config's (JSON)", default=None)
+    add("--seed", "the seed that the triggers are bound to", type=int, default=0)
+    add("--out", "scores (JSON)", default=None)
 
     add = command(_gate)
     add("--attack", "the attack's name")
@@ -122,9 +170,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(options: argparse.Namespace) -> None:
     """Print the config of one stage as JSON."""
-    files = options.configfile or [Path(__file__).parent.parent / "config" / "config.yaml"]
-    stage = configs.stage_config(configs.load(*files), options.stage)
+    stage = configs.stage_config(configs.load(*_config_files(options.configfile)), options.stage)
     print(json.dumps(stage, indent=2, ensure_ascii=False))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    """Print what a run will cost: rows, disk, memory and time."""
+    config = configs.load(*_config_files(options.config))
+    from taclean import plan
+
+    if options.rates:
+        rates = plan.check_rates(read_json(options.rates), options.rates)
+    else:
+        print("plan: timing a few steps on this machine", file=sys.stderr, flush=True)
+        rates = plan.measure(config)
+    if options.measure:
+        write_json(options.measure, rates)
+    print(plan.report(config, rates))
+
+
+def _config_files(overlays: list[str] | None) -> list[Path]:
+    """The files given, on top of the default config, as with Snakemake."""
+    default = Path(__file__).parent.parent / "config" / "config.yaml"
+    return [default, *map(Path, overlays or [])]
 
 
 def _keys(options: argparse.Namespace) -> None:
@@ -132,9 +200,42 @@ def _keys(options: argparse.Namespace) -> None:
     print(configs.reference(), end="")
 
 
+def _fetch(options: argparse.Namespace) -> None:
+    """Fetch a source from the hub, or generate its stand-in."""
+    stage = read_json(options.config)
+    from taclean.data import standin
+
+    if "hub" in stage:
+        from taclean.data.fetch import fetch
+
+        spec = stage | {"repo": stage["hub"]}
+        files = fetch(spec, Path(options.folder), partial(print, flush=True))
+        found: dict[str, Any] = {"files": files}
+    elif stage["reader"] == "webdataset":
+        found = standin.make_pairs(Path(options.folder), **stage["standin"])
+    else:
+        found = standin.make_imagenet(Path(options.folder), **stage["standin"])
+    write_json(options.out, found)
+
+
+def _index(options: argparse.Namespace) -> None:
+    """Count the samples of each shard of a source."""
+    stage = read_json(options.config)
+    from taclean.data.readers import make_reader
+    from taclean.data.shards import make_index
+
+    index = make_index(make_reader(stage, Path(options.folder)))
+    total = sum(count for _, count in index["shards"])
+    print(f"index {stage['name']}: {total} samples in {len(index['shards'])} shards", flush=True)
+    write_json(options.out, index)
+
+
 def _pack(options: argparse.Namespace) -> None:
     """Compose or read a split and pack it."""
     stage = read_json(options.config)
+    if stage["form"] == "files":
+        _pack_files(options, stage)
+        return
     from taclean.data import emoji
     from taclean.data.packed import pack
 
@@ -149,6 +250,37 @@ def _pack(options: argparse.Namespace) -> None:
         second=stage["second"],
     )
     pack(options.out, _told(chunks, len(ids), f"pack {stage['split']}"), ids, _tokenizer(stage))
+
+
+def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
+    if not options.index or not options.folder:
+        raise UserError("pack: this split is read from files; give --index and --folder")
+    index = read_json(options.index)
+    from taclean.data.draw import draw
+    from taclean.data.readers import make_reader
+    from taclean.data.shards import pack_rows
+    from taclean.train import fingerprint
+
+    rows, spare = None, None
+    if "rows" in stage:
+        total = sum(count for _, count in index["shards"])
+        drawn = draw(total, stage["draw"], stage["seed"], stage["max_broken"], stage["overlap"])
+        rows, spare = drawn[stage["split"]]
+    account = pack_rows(
+        Path(options.out),
+        make_reader(stage["source"], Path(options.folder)),
+        index,
+        rows,
+        spare,
+        size=stage["image_size"],
+        tokenize=_tokenizer(stage),
+        workers=options.workers,
+        max_broken=stage["max_broken"],
+        fingerprint=fingerprint(stage, index),
+        say=partial(print, flush=True),
+    )
+    broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
+    print(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 
 
 def _told(chunks: Any, total: int, label: str) -> Any:
@@ -167,8 +299,6 @@ def _told(chunks: Any, total: int, label: str) -> Any:
 
 
 def _tokenizer(stage: dict[str, Any]) -> Tokenize:
-    from functools import partial
-
     from taclean.models import tokenize
 
     return partial(tokenize, stage["model"])
@@ -182,6 +312,19 @@ def _bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     return make_trigger(trigger["attack"], trigger["seed"], tensors, **trigger["parameters"])
 
 
+def _import(options: argparse.Namespace) -> None:
+    """Write pretrained weights, of a tag or a file in any form, as safetensors."""
+    stage = read_json(options.config)
+    from taclean import models
+
+    if not stage.get("pretrained"):
+        raise UserError(f"{options.config}: nothing to import; set model.pretrained")
+    model = models.create(stage["model"], stage["seed"], stage["pretrained"])
+    models.save_weights(model, options.out, name=stage["model"], pretrained=stage["pretrained"])
+    count = sum(parameter.numel() for parameter in model.parameters())
+    print(f"import: {stage['model']} from {stage['pretrained']}, {count / 1e6:.1f} M parameters")
+
+
 def _trigger(options: argparse.Namespace) -> None:
     """Optimise or learn an attack's trigger against the clean model."""
     stage = read_json(options.config)
@@ -192,6 +335,7 @@ def _trigger(options: argparse.Namespace) -> None:
     from taclean.attacks import attack
     from taclean.attacks.optimise import FitSettings, Material
     from taclean.data.packed import Pairs
+    from taclean.distributed import device
     from taclean.models import load
     from taclean.poison import names
 
@@ -209,7 +353,7 @@ def _trigger(options: argparse.Namespace) -> None:
     settings = {key: stage["fit"][key] for key in ("lr", "epochs", "batch")}
     more = {key: value for key, value in stage["fit"].items() if key not in settings}
     fitted, report = attack(trigger["attack"]).fit(
-        load(stage["model"], options.model),
+        load(stage["model"], options.model).to(device(options.device)),
         material,
         FitSettings(**settings),
         seed=trigger["seed"],
@@ -251,34 +395,45 @@ def _poison(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    """Train: the base model, a poisoned model, or a defence."""
-    stage = read_json(options.config)
+    """Train: the base model, a poisoned model, or a defence; by torchrun on several GPUs."""
+    from taclean import distributed
+
+    device = distributed.device(options.device)
+    with distributed.processes(device):
+        _train_on(device, options)
+
+
+def _train_on(device: torch.device, options: argparse.Namespace) -> None:
     import numpy as np
 
-    from taclean import models, poison
+    from taclean import distributed, models, poison
     from taclean.data.packed import Pairs, load_array
     from taclean.defenses import make_defense
     from taclean.text.artifacts import SubCaptions
     from taclean.train import Settings, fingerprint, train
 
-    settings = Settings.of(stage["train"])
-    seed = stage["seed"]
-    pairs = Pairs.open(options.data)
-    if "rows" in stage:
-        pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
-    if options.poison:
-        pairs = poison.apply(pairs, options.poison)
-    if options.manifest:
-        _refuse_overlap(pairs, options.manifest)
-    texts: dict[str, Any] = {}
-    if options.variants:
-        texts["variants"] = load_array(options.variants, np.uint16, 3)
-    if options.subcaptions:
-        texts["subcaptions"] = SubCaptions.open(options.subcaptions)
-    objective = make_defense(stage["defense"], seed, texts, **stage["loss"])
-    model = models.create(stage["model"], seed)
-    if options.model:
-        models.load_weights(model, options.model, stage["model"])
+    with distributed.together():
+        stage = read_json(options.config)
+        settings = Settings.of(stage["train"])
+        seed = stage["seed"]
+        pairs = Pairs.open(options.data)
+        if "rows" in stage:
+            pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
+        if options.poison:
+            pairs = poison.apply(pairs, options.poison)
+        if options.manifest and not stage.get("overlap"):
+            _refuse_overlap(pairs, options.manifest)
+        texts: dict[str, Any] = {}
+        if options.variants:
+            texts["variants"] = load_array(options.variants, np.uint16, 3)
+        if options.subcaptions:
+            texts["subcaptions"] = SubCaptions.open(options.subcaptions)
+        objective = make_defense(stage["defense"], seed, texts, **stage["loss"])
+        model = models.create(stage["model"], seed)
+        if options.model:
+            models.load_weights(model, options.model, stage["model"])
+        validate = _validation(stage, Pairs.open(options.val), options.trigger)
+        deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
     history = train(
         model,
         pairs,
@@ -286,10 +441,13 @@ def _train(options: argparse.Namespace) -> None:
         settings,
         seed=seed,
         folder=Path(options.checkpoints),
-        config=stage | {"texts": fingerprint(texts)},
-        validate=_validation(stage, Pairs.open(options.val), options.trigger),
+        config=deciding,
+        validate=validate,
         label=stage["stage"],
+        device=device,
     )
+    if distributed.rank() != 0:
+        return
     with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
         keys = list(dict.fromkeys(key for record in history for key in record))
         table = csv.DictWriter(file, keys, lineterminator="\n")
@@ -333,29 +491,53 @@ def _validation(
     return validate
 
 
+def _nltk(options: argparse.Namespace) -> None:
+    """Fetch NLTK's WordNet and tagger, check them and make the lexicon's table."""
+    stage = read_json(options.config)
+    from taclean.text import nltk_data
+
+    nltk_data.make(options.out, mirror=stage["mirror"], folder=stage["folder"])
+    for name, entry in read_json(Path(options.out) / "sources.json").items():
+        print(f"nltk: {name} from {entry['source']}")
+
+
+def _language(stage: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The options of a text stage's two functions that are not the stage's own."""
+    if stage["lexicon"] == "wordnet" and not options.nltk:
+        raise UserError(
+            "text.lexicon is wordnet: make its data with `python -m taclean nltk` and give the "
+            "folder as --nltk"
+        )
+    nltk = options.nltk if stage["lexicon"] == "wordnet" else None
+    return {"nltk": nltk, "workers": options.workers, "say": lambda line: print(line, flush=True)}
+
+
 def _variants(options: argparse.Namespace) -> None:
     """Write an EDA variant of every caption for every epoch, tokenised."""
     stage = read_json(options.config)
+    language = _language(stage, options)
     from taclean.data.packed import Pairs
     from taclean.text.artifacts import write_variants
 
     captions = Pairs.open(options.data).captions()
-    keys = ("epochs", "seed", "alpha")
-    write_variants(options.out, captions, _tokenizer(stage), **{key: stage[key] for key in keys})
+    given = {key: stage[key] for key in ("epochs", "seed", "alpha")}
+    write_variants(options.out, captions, _tokenizer(stage), **given, **language)
 
 
 def _subcaptions(options: argparse.Namespace) -> None:
     """Draw rows for every epoch and write their sub-captions."""
     stage = read_json(options.config)
+    language = _language(stage, options)
     from taclean.data.packed import Pairs
     from taclean.text.artifacts import write_subcaptions
 
     captions = Pairs.open(options.data).captions()
-    keys = ("epochs", "samples", "seed", "negatives", "kinds")
-    account = write_subcaptions(
-        options.out, captions, _tokenizer(stage), **{key: stage[key] for key in keys}
-    )
+    given = {key: stage[key] for key in ("epochs", "samples", "seed", "negatives", "kinds")}
+    account = write_subcaptions(options.out, captions, _tokenizer(stage), **given, **language)
+    offers, total = account.pop("offers"), account.pop("captions")
     print("subcaptions: " + ", ".join(f"{key} {value}" for key, value in account.items()))
+    shares = ", ".join(f"{kind} {100 * n / total:.1f} %" for kind, n in offers.items())
+    print(f"captions that offer {shares} (of {total})")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -364,8 +546,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     import torch
 
     from taclean.data.packed import Pairs
+    from taclean.distributed import device
     from taclean.evaluate import Heads, by_split, write_samples
     from taclean.models import load
+    from taclean.retrieval import scores as retrieval
 
     torch.set_num_threads(1)
     fitted = dict(entry.split("=", 1) for entry in options.triggers if "=" in entry)
@@ -374,8 +558,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     }
     heads = Heads(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
-    model = load(stage["model"], options.model)
-    counts = {name: heads.scores(model, pairs, triggers) for name, pairs in splits.items()}
+    model = load(stage["model"], options.model).to(device(options.device))
+    counts = {}
+    for name, pairs in splits.items():
+        if (pairs.folder / "texts.npy").is_file():  # several captions for an image, no classes
+            counts[name] = {"clean": retrieval(model, pairs.folder)}
+            continue
+        own = heads.with_classes(pairs.classes)
+        counts[name] = own.scores(model, pairs, triggers if own.has_target else {})
     if options.samples:
         write_samples(
             options.samples,
@@ -398,6 +588,63 @@ def _evaluate(options: argparse.Namespace) -> None:
             if metric.endswith("@1")
         )
         print(f"{stage['attack']} {stage['defense']} {split}: {line}", flush=True)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Score a checkpoint that you do not trust: CA, and with triggers ASR and TA."""
+    files = options.configfile or [Path(__file__).parent.parent / "config" / "config.yaml"]
+    config = configs.load(*files)
+    fitted = dict(entry.partition("=")[::2] for entry in options.triggers)
+    names = list(dict.fromkeys([*options.attacks, *fitted]))
+    parameters = _parameters(options.parameters, names)
+    for name in names:
+        if name not in config["attacks"]:
+            known = ", ".join(config["attacks"])
+            raise UserError(f"attack {name!r}: unknown in the config; known are {known}")
+    stages = {
+        name: configs.stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
+        for name in ["clean", *names]
+    }
+    from taclean.data.packed import Pairs
+    from taclean.evaluate import Heads
+    from taclean.models import create
+    from taclean.zeroshot import KS
+
+    stage = stages["clean"]
+    model_name = options.model or stage["model"]
+    triggers = {}
+    for name in names:
+        trigger = stages[name]["triggers"][name]
+        triggers[name] = _bind(trigger | parameters, fitted.get(name))
+    pairs = Pairs.open(options.test)
+    model = create(model_name, pretrained=options.checkpoint).eval()
+    found = Heads(model_name, stage["zeroshot"]).scores(model, pairs, triggers)
+    target = stage["zeroshot"]["target"]
+    print(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
+    for name, counts in found.items():
+        for metric in ("CA",) if name == "clean" else ("ASR", "TA"):
+            shares = [counts[f"{metric}@{k}"] for k in KS]
+            line = ", ".join(
+                f"@{k} {100 * share['hits'] / share['n']:.1f} %"
+                for k, share in zip(KS, shares, strict=True)
+            )
+            print(f"{name} {metric}: {line} (n = {shares[0]['n']})")
+    if options.out:
+        named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
+        write_json(options.out, {**named, "model": model_name, "target": target, "scores": found})
+
+
+def _parameters(text: str | None, names: list[str]) -> dict[str, Any]:
+    """`--parameters` as part of a trigger; it belongs to the one attack that is named."""
+    if text is None:
+        return {}
+    try:
+        parameters = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f'--parameters: not JSON ({error}); give {{"size": 16}}') from None
+    if not isinstance(parameters, dict) or len(names) != 1:
+        raise UserError("--parameters: give one JSON object, and one attack that it is for")
+    return {"parameters": parameters}
 
 
 def _gate(options: argparse.Namespace) -> None:

@@ -8,9 +8,12 @@ parameter reruns exactly the stages it matters to.
 from __future__ import annotations
 
 import ast
+import functools
+import importlib.util
 import itertools
 import math
 import re
+import runpy
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -25,8 +28,7 @@ Config = Mapping[str, Any]
 
 # Raise a number when a change of the code changes the results of that stage: Snakemake then
 # reruns it. Other changes of the code rerun nothing.
-RECIPE = {"pack": 1, "trigger": 1, "poison": 1, "train": 1, "text": 1, "evaluate": 1}
-SPLITS = ("pretrain", "clean", "patch", "val", "test", "shift")
+RECIPE = {"pack": 1, "trigger": 2, "poison": 1, "train": 1, "text": 1, "nltk": 1, "evaluate": 1}
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def check(config: Config) -> None:
                 )
         for name in config[kind]:
             _check_parameters(config, kind, name)
-    _check_splits(config)
+    _check_data(config)
     for name in config["run"]["attacks"]:
         rows, poisoned = config["poison"]["rows"], config["attacks"][name]["poisoned"]
         if poisoned > rows:
@@ -95,7 +97,7 @@ def check(config: Config) -> None:
                 f"attacks.{name}.poisoned: {poisoned} rows, but the poisoned set has {rows} "
                 "(poison.rows); lower it"
             )
-    clean = config["data"]["splits"]["clean"]["rows"]
+    clean = dataset(config)["splits"]["clean"]["rows"]
     for name in config["run"]["defenses"]:
         samples = config["defenses"][name].get("subcaptions", {}).get("samples", 0)
         if samples > clean:
@@ -103,6 +105,8 @@ def check(config: Config) -> None:
                 f"defenses.{name}.subcaptions.samples: {samples} rows per epoch, but the clean "
                 f"split has {clean}; lower it"
             )
+    if config["text"].get("mirror") and config["text"].get("folder"):
+        raise UserError("text.mirror: set beside text.folder; give one source, not both")
     classes = class_names(config)
     if config["data"]["target"] not in classes:
         raise UserError(
@@ -188,7 +192,8 @@ def reference() -> str:
         while "$ref" in node:
             node = top["$defs"][node["$ref"].rsplit("/", 1)[1]]
         if path:
-            kind = " or ".join(map(str, node["enum"])) if "enum" in node else node["type"]
+            kinds = node["enum"] if "enum" in node else node["type"]
+            kind = kinds if isinstance(kinds, str) else " or ".join(map(str, kinds))
             lines.append(f"| `{path}` | {kind} | {node.get('description', '')} |")
         for key, child in node.get("properties", {}).items():
             rows(child, f"{path}.{key}".lstrip("."))
@@ -199,34 +204,109 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _check_splits(config: Config) -> None:
-    splits = config["data"]["splits"]
+def dataset(config: Config) -> dict[str, Any]:
+    """The section of `data` that feeds the run."""
+    return config["data"][config["data"]["name"]]
+
+
+def _check_data(config: Config) -> None:
+    data = config["data"]
+    known = [key for key, value in data.items() if isinstance(value, Mapping)]
+    if data["name"] not in known:
+        raise UserError(f"data.name: {data['name']!r} is unknown; known are {', '.join(known)}")
+    own, where = dataset(config), f"data.{data['name']}"
+    splits = own["splits"]
+    if own["form"] == "scenes":
+        _check_scenes(splits, where)
+        if own["classes"] == "imagenet":
+            raise UserError(f"{where}.classes: scenes have `default` or `all`")
+    else:
+        _check_files(own, where)
+    for name in ("pretrain", "clean", "patch"):
+        if "rows" not in splits[name]:
+            raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
+    rows, total = config["poison"]["rows"], splits["pretrain"]["rows"]
+    if rows > total:
+        raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
+    for name in config["evaluate"]["splits"]:
+        if name not in splits or name in ("pretrain", "clean", "patch"):
+            labelled = [key for key in splits if key not in ("pretrain", "clean", "patch")]
+            raise UserError(
+                f"evaluate.splits: {name!r} is no test set; known are {', '.join(labelled)}"
+            )
+
+
+def _check_scenes(splits: Config, where: str) -> None:
+    for name, split in splits.items():
+        for key in ("first", "rows", "second"):
+            if key not in split:
+                raise UserError(f"{where}.splits.{name}.{key}: missing; see config/config.yaml")
     ranges = sorted((v["first"], v["first"] + v["rows"], name) for name, v in splits.items())
     for (_, end, one), (first, _, other) in itertools.pairwise(ranges):
         if first < end:
             raise UserError(
-                f"data.splits.{other}.first: {first} lies within split {one}, which ends before "
+                f"{where}.splits.{other}.first: {first} lies within split {one}, which ends before "
                 f"{end}; splits must not overlap"
             )
-    rows, total = config["poison"]["rows"], splits["pretrain"]["rows"]
-    if rows > total:
-        raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
+
+
+def _check_files(own: Config, where: str) -> None:
+    for key in ("max_broken", "sources"):
+        if key not in own:
+            raise UserError(f"{where}.{key}: missing; see config/paper.yaml")
+    if own["classes"] != "imagenet":
+        raise UserError(f"{where}.classes: {own['classes']!r}; files have `imagenet`")
+    for name, source in own["sources"].items():
+        places = [key for key in ("folder", "hub", "standin") if key in source]
+        if len(places) != 1:
+            raise UserError(
+                f"{where}.sources.{name}: give one of folder, hub and standin, not "
+                f"{' and '.join(places) or 'none'}"
+            )
+        if "hub" in source and "revision" not in source:
+            raise UserError(f"{where}.sources.{name}.revision: missing; pin the hub's commit")
+    for name, split in own["splits"].items():
+        if split.get("from") not in own["sources"]:
+            raise UserError(
+                f"{where}.splits.{name}.from: {split.get('from')!r} is no source; known are "
+                f"{', '.join(own['sources'])}"
+            )
 
 
 def class_names(config: Config) -> list[str]:
     """The zero-shot classes in label order."""
+    if dataset(config)["classes"] == "imagenet":
+        return list(_open_clip_metadata()["IMAGENET_CLASSNAMES"])
     table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
     rows = [line.split("\t") for line in table.splitlines()[1:]]
-    everything = config["data"]["classes"] == "all"
+    everything = dataset(config)["classes"] == "all"
     return [row[0] for row in rows if everything or row[2] == "1"]
+
+
+def templates(config: Config) -> list[str]:
+    """The prompt templates, `{}` for the class."""
+    own = config["zeroshot"]["templates"]
+    if own == "openai":
+        return [fill("{}") for fill in _open_clip_metadata()["OPENAI_IMAGENET_TEMPLATES"]]
+    return list(own)
+
+
+@functools.cache
+def _open_clip_metadata() -> dict[str, Any]:
+    """open_clip's names and templates, without importing open_clip, which would import torch."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise UserError("open_clip is not installed; run `pip install -e .`")
+    return runpy.run_path(str(Path(spec.origin).with_name("zero_shot_metadata.py")))
 
 
 def stage_config(config: Config, stage: str) -> dict[str, Any]:
     """Resolve what one stage depends on.
 
     Args:
-        stage: "pack/SPLIT", "base", "trigger/ATTACK/seedN", "poison/ATTACK/seedN",
-            "pretrain/ATTACK/seedN", "variants/seedN", "subcaptions/DEFENSE/seedN",
+        stage: "fetch/SOURCE", "index/SOURCE", "pack/SPLIT", "base", "imported",
+            "trigger/ATTACK/seedN", "poison/ATTACK/seedN", "pretrain/ATTACK/seedN",
+            "nltk", "variants/seedN", "subcaptions/DEFENSE/seedN",
             "finetune/ATTACK/DEFENSE/seedN" or "evaluate/ATTACK/DEFENSE/seedN".
 
     Raises:
@@ -245,7 +325,7 @@ def stage_config(config: Config, stage: str) -> dict[str, Any]:
 
 def _zeroshot(config: Config) -> dict[str, Any]:
     return {
-        "templates": config["zeroshot"]["templates"],
+        "templates": templates(config),
         "classes": class_names(config),
         "target": config["data"]["target"],
     }
@@ -256,17 +336,36 @@ def _trigger(config: Config, attack: str, seed: int) -> dict[str, Any]:
 
 
 def _pack(config: Config, split: str) -> dict[str, Any]:
-    data = config["data"]
-    return {
+    own, image_size = dataset(config), config["data"]["image_size"]
+    stage = {
         "recipe": RECIPE["pack"],
-        "source": data["name"],
-        "seed": data["seed"],
-        "image_size": data["image_size"],
-        "classes": data["classes"],
+        "form": own["form"],
+        "seed": own["seed"],
+        "image_size": image_size,
+        "classes": own["classes"],
         "split": split,
         "model": config["model"]["name"],
-        **data["splits"][split],
+        **own["splits"][split],
     }
+    if own["form"] == "files":
+        source = own["splits"][split]["from"]
+        stage |= {"source": own["sources"][source], "max_broken": own["max_broken"]}
+        stage["draw"] = {
+            name: entry["rows"]
+            for name, entry in own["splits"].items()
+            if entry["from"] == source and "rows" in entry
+        }
+        stage["overlap"] = own.get("overlap", 0)
+    return stage
+
+
+def _source(config: Config, name: str) -> dict[str, Any]:
+    return {"recipe": RECIPE["pack"], "name": name, **dataset(config)["sources"][name]}
+
+
+def _imported(config: Config) -> dict[str, Any]:
+    model = config["model"]
+    return {"model": model["name"], "pretrained": model["pretrained"], "seed": model["seed"]}
 
 
 def _fit(config: Config, attack: str, seed: int) -> dict[str, Any]:
@@ -276,7 +375,7 @@ def _fit(config: Config, attack: str, seed: int) -> dict[str, Any]:
         "trigger": _trigger(config, attack, seed),
         "fit": config["attacks"][attack]["fit"],
         "target": config["data"]["target"],
-        "templates": config["zeroshot"]["templates"],
+        "templates": templates(config),
     }
 
 
@@ -288,7 +387,7 @@ def _poison(config: Config, attack: str, seed: int) -> dict[str, Any]:
         "rows": config["poison"]["rows"],
         "poisoned": config["attacks"][attack]["poisoned"],
         "target": config["data"]["target"],
-        "templates": config["zeroshot"]["templates"],
+        "templates": templates(config),
         "seed": seed,
     }
 
@@ -322,6 +421,7 @@ def _finetune(config: Config, attack: str, defense: str, seed: int) -> dict[str,
     own = config["defenses"][defense]
     section = merge(config["finetune"], {"train": own.get("train", {})})
     stage = {**_train(config, section, defense, seed), "loss": own.get("loss", {})}
+    stage["overlap"] = bool(dataset(config).get("overlap"))
     if attack != "clean":
         stage["trigger"] = _trigger(config, attack, seed)
     return stage
@@ -332,12 +432,22 @@ def _epochs(config: Config, defense: str) -> int:
 
 
 def _text(config: Config, seed: int) -> dict[str, Any]:
-    return {"recipe": RECIPE["text"], "model": config["model"]["name"], "seed": seed}
+    return {
+        "recipe": RECIPE["text"],
+        "model": config["model"]["name"],
+        "seed": seed,
+        "lexicon": config["text"]["lexicon"],
+    }
+
+
+def _nltk(config: Config) -> dict[str, Any]:
+    source = {key: config["text"].get(key) for key in ("mirror", "folder")}
+    return {"recipe": RECIPE["nltk"], **source}
 
 
 def _variants(config: Config, seed: int) -> dict[str, Any]:
     epochs = max(_epochs(config, defense) for defense in config["defenses"])
-    return {**_text(config, seed), "epochs": epochs, **config["text"]}
+    return {**_text(config, seed), "epochs": epochs, "alpha": config["text"]["alpha"]}
 
 
 def _subcaptions(config: Config, defense: str, seed: int) -> dict[str, Any]:
@@ -360,11 +470,15 @@ def _evaluate(config: Config, attack: str, defense: str, seed: int) -> dict[str,
 
 
 _STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "fetch": _source,
+    "index": _source,
     "pack": _pack,
     "base": _base,
+    "imported": _imported,
     "trigger": _fit,
     "poison": _poison,
     "pretrain": _pretrain,
+    "nltk": _nltk,
     "variants": _variants,
     "subcaptions": _subcaptions,
     "finetune": _finetune,

@@ -5,3 +5,11 @@ from __future__ import annotations
 
 class UserError(Exception):
     """What is wrong, where, and what to do about it, in one line."""
+
+
+class ElsewhereError(UserError):
+    """A UserError that another process of the same run raised, and shows."""
+
+
+class StoppedError(Exception):
+    """SIGTERM came; what was done is saved, and the same command goes on from there."""

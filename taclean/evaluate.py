@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,24 @@ class Heads:
     def __init__(self, name: str, zeroshot: Mapping[str, Any]) -> None:
         if zeroshot["target"] not in zeroshot["classes"]:
             raise UserError(f"target {zeroshot['target']!r} is no class; give one of the classes")
+        self.has_target = True
         self.target = zeroshot["classes"].index(zeroshot["target"])
         self._name, self._zeroshot = name, zeroshot
         self._tokens: dict[str, Tensor] = {}
+
+    def with_classes(self, classes: Sequence[str] | None) -> Heads:
+        """These heads, or those of a test set with classes of its own.
+
+        A set without the target has clean accuracy only: `has_target` says so.
+        """
+        if classes is None or list(classes) == self._zeroshot["classes"]:
+            return self
+        target = self._zeroshot["target"]
+        known = target in classes
+        anything = target if known else classes[0]
+        own = Heads(self._name, {**self._zeroshot, "classes": list(classes), "target": anything})
+        own.has_target = known
+        return own
 
     def of(self, model: CLIP, prefix: str = "") -> Tensor:
         """The head (C, d) of `model` as it is now, every prompt after `prefix`."""
@@ -94,10 +109,11 @@ def write_samples(
     images, _ = pairs.batch(index)
     rows = pairs.rows[index]
     (trigger, triggered_head), *_ = heads.for_triggers(model, triggers).values()
+    triggered_head = triggered_head.cpu()
     triggered = trigger(images, pairs.ids[rows])
-    clean_head = heads.of(model)
+    clean_head = heads.of(model).cpu()
     parts = [
-        torch.cat([encode_images(model, part) for part in both.split(250)])
+        torch.cat([encode_images(model, part) for part in both.split(250)]).cpu()
         for both in (images, triggered)
     ]
     values: dict[str, Any] = {

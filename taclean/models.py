@@ -4,55 +4,154 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
-import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
+import open_clip.model
 import safetensors.torch
 import torch
 import torch.nn.functional as F
 from open_clip import CLIP
+from open_clip.transform import PreprocessCfg
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from taclean.checkpoints import read_metadata, read_state_dict
 from taclean.errors import UserError
 from taclean.files import replacing
+
+CONTEXT = 77  # tokens of a packed caption
+# What OpenAI's archives keep beside the weights.
+OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
+GEOMETRY = ("mean", "std", "interpolation", "resize_mode")  # of the pictures that a model wants
 
 with resources.as_file(resources.files("taclean") / "model_configs") as _folder:
     open_clip.add_model_config(_folder)
 
 
-def create(name: str, seed: int = 0) -> CLIP:
-    """Build an open_clip model with random weights that depend on `seed` alone.
+def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
+    """Build an open_clip model, from scratch or with pretrained weights.
+
+    Args:
+        seed: decides the random weights where `pretrained` gives none; nothing else does.
+        pretrained: a checkpoint file in any form that `read_state_dict` reads, or one of
+            open_clip's tags for this model (downloaded once, read as safetensors or with
+            `weights_only`).
 
     Raises:
-        UserError: open_clip does not know the model.
+        UserError: unknown model or tag, a download that fails, GELU where the weights want
+            QuickGELU, or a checkpoint that is refused or another model's.
     """
     if name not in open_clip.list_models():
         raise UserError(f"model.name: open_clip has no model {name!r}; see open_clip.list_models()")
-    logging.disable(logging.WARNING)  # "initialized randomly" is what is asked for here
+    if pretrained is None:
+        return _build(name, seed)
+    if Path(pretrained).is_file():
+        model = _build(name, seed)
+        load_weights(model, pretrained, name)
+        return model
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    wanted = open_clip.get_pretrained_cfg(name, pretrained)
+    if not wanted:
+        known = ", ".join(tags) or "none"
+        raise UserError(
+            f"model.pretrained: {pretrained!r} is no file and no tag of {name}; its tags are "
+            f"{known}"
+        )
+    better = f"{name}-quickgelu"
+    quick = (open_clip.get_model_config(name) or {}).get("quick_gelu", False)
+    if wanted.get("quick_gelu") and not quick and better in open_clip.list_models():
+        raise UserError(
+            f"model.name: the weights {pretrained!r} were trained with QuickGELU, {name} has GELU; "
+            f"use {better}"
+        )
+    path = _download(name, pretrained, wanted)
+    geometry = {key: wanted[key] for key in GEOMETRY if key in wanted}
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = open_clip.create_model(name)
+        return _build(name, seed, pretrained=path, weights_only=True, force_preprocess_cfg=geometry)
+    except Exception as error:  # whatever the readers raise
+        raise UserError(
+            f"{path}: not the weights {pretrained!r} of {name} ({_first_line(error)}); remove the "
+            "file and download it again"
+        ) from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.ERROR)  # "initialized randomly" is what is asked for here
+    try:
+        yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _build(name: str, seed: int, **more: Any) -> CLIP:
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # pretrained_hf: a text tower of another library would else come with its own weights.
+        model = open_clip.create_model(name, pretrained_hf=False, **more)
     return model.to(memory_format=torch.channels_last)
+
+
+def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
+    try:
+        with _quiet():
+            return open_clip.download_pretrained(wanted)
+    except Exception as error:  # whatever the network and its libraries raise
+        where = [wanted["url"]] if wanted.get("url") else []
+        if wanted.get("hf_hub"):
+            repository, _, file = wanted["hf_hub"].rpartition("/")
+            file = file or "open_clip_model.safetensors"
+            where.append(f"{file} of {repository} on the Hugging Face hub")
+        raise UserError(
+            f"model.pretrained: {tag!r} of {name} is not cached and cannot be downloaded "
+            f"({type(error.__context__ or error).__name__}); fetch "
+            f"{' or '.join(where)} elsewhere, put it beside the config and set model.pretrained "
+            "to its path"
+        ) from None
 
 
 _tokenizer = functools.cache(open_clip.get_tokenizer)  # building one takes 50 ms
 
 
 def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
-    """Tokenise with the model's own tokenizer: (N, 77) uint16; the end token is kept when cut."""
+    """Tokenise with the model's own tokenizer: (N, 77) uint16; the end token is kept when cut.
+
+    Rows of a model with a shorter context end in zeros, which `encode_tokens` drops.
+
+    Raises:
+        UserError: no texts, a tokenizer that cannot be had, or one whose ids or rows do not fit.
+    """
     if len(texts) == 0:
         raise UserError("captions: the list is empty; give at least one caption")
-    return _tokenizer(name)(list(texts)).numpy().astype(np.uint16)
+    try:
+        with _quiet():
+            tokenizer = _tokenizer(name)
+    except Exception as error:  # tokenizers of other libraries are downloaded
+        raise UserError(
+            f"model.name: the tokenizer of {name} cannot be had ({_first_line(error)}); "
+            "run once with a network, or choose a model with CLIP's own tokenizer"
+        ) from None
+    tokens = tokenizer(list(texts)).numpy()
+    short = CONTEXT - tokens.shape[1]
+    if short < 0 or tokens.max() > np.iinfo(np.uint16).max:
+        raise UserError(
+            f"model.name: {name} wants {tokens.shape[1]} tokens with ids up to {tokens.max()}; "
+            f"packed captions hold {CONTEXT} with ids below 65536, choose another model"
+        )
+    return np.pad(tokens, ((0, 0), (0, short))).astype(np.uint16)
+
+
+def device_of(model: CLIP) -> torch.device:
+    """The device of the model's weights."""
+    return next(model.parameters()).device
 
 
 def normalize(model: CLIP, images: Tensor) -> Tensor:
@@ -71,35 +170,52 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
         images = images.float().div_(255)
     elif not images.dtype.is_floating_point:
         raise UserError(f"images: dtype {images.dtype}, give uint8 or float in [0, 1]")
-    mean, std = (
-        torch.tensor(getattr(model.visual, key), device=images.device).view(1, 3, 1, 1)
+    mean, std = (  # a blocking copy would wait for all that a GPU has still to do
+        torch.tensor(getattr(model.visual, key))
+        .view(1, 3, 1, 1)
+        .to(images.device, non_blocking=True)
         for key in ("image_mean", "image_std")
     )
     return (images - mean) / std
 
 
 def encode_images(model: CLIP, images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8, or float in [0, 1] -> (B, d) float32 of unit norm."""
+    """(B, 3, H, W) uint8, or float in [0, 1], on any device -> (B, d) float32 of unit norm."""
+    images = images.to(device_of(model), non_blocking=True)
     return F.normalize(model.visual(normalize(model, images)).float(), dim=-1)
 
 
 def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
-    """(B, 77) int64 -> (B, d) float32 of unit norm.
+    """(B, 77) int64 on any device -> (B, d) float32 of unit norm.
 
     The rows are cut to the longest caption of the batch: exact, since CLIP's text tower is causal
-    and reads the end token.
+    and reads the end token. Other towers get rows as long as their context. Tokens in host memory
+    are best: a GPU would have to be waited for.
     """
+    device = device_of(model)
+    if not _is_causal(model):
+        tokens = tokens[:, : getattr(model, "context_length", 0) or CONTEXT]
+        return F.normalize(model.encode_text(tokens.to(device)).float(), dim=-1)
     end = tokens.argmax(-1)  # the end token has the highest id
-    if not isinstance(model, open_clip.CLIP) or model.text_pool_type != "argmax":
-        return F.normalize(model.encode_text(tokens).float(), dim=-1)
     length = int(end.max()) + 1
-    x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    tokens, end = (part.to(device, non_blocking=True) for part in (tokens[:, :length], end))
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
     # On a CPU the plain kernel is twice as fast as the fused one for rows as short as these.
     plain = sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else contextlib.nullcontext()
     with plain:
         x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
     x = model.ln_final(x[torch.arange(len(x), device=x.device), end])
     return F.normalize((x @ model.text_projection).float(), dim=-1)
+
+
+def _is_causal(model: CLIP) -> bool:
+    """Whether the text tower is CLIP's own: causal, read at the end token."""
+    return (
+        isinstance(model, open_clip.CLIP)
+        and model.text_pool_type == "argmax"
+        and model.attn_mask is not None
+        and isinstance(model.text_projection, Tensor)
+    )
 
 
 def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
@@ -112,61 +228,73 @@ def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
-    """Write safetensors that plain `open_clip.create_model(name, pretrained=path)` loads."""
+    """Write safetensors that plain `open_clip.create_model(name, pretrained=path)` loads.
+
+    The mean, std and geometry of the pictures go with them, as JSON in the metadata `preprocess`,
+    where they are not open_clip's own for a file.
+
+    Raises:
+        UserError: `path` does not end in .safetensors, by which open_clip knows the form.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise UserError(f"{path}: end the name in .safetensors, open_clip knows the form by that")
+    geometry = _geometry(model)
+    if geometry != {key: asdict(PreprocessCfg())[key] for key in GEOMETRY}:
+        metadata["preprocess"] = json.dumps(geometry)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
         safetensors.torch.save_file(state, temporary, metadata=metadata)
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Safetensors writes metadata in a random order; the same weights shall be the same bytes."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # as it is, but for what JSON may write in more than one way
+            file.seek(8)
+            file.write(text.ljust(size))
+
+
+def _geometry(model: CLIP) -> dict[str, Any]:
+    return {key: open_clip.get_model_preprocess_cfg(model)[key] for key in GEOMETRY}
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
-def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """Read weights of any origin without running code of theirs.
-
-    Safetensors, or a torch file read with `weights_only=True`; a wrapped `state_dict` and
-    `module.` prefixes (CleanCLIP's form) are unwrapped.
-
-    Raises:
-        UserError: missing, truncated, no weights, or code would have to run to load it.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = _first_line(error)
-        raise UserError(
-            f"{path}: refused, it holds more than weights or is damaged ({reason}); "
-            "convert it to safetensors where it can be trusted"
-        ) from None
-    except Exception as error:  # whatever a damaged file makes the readers raise
-        reason = _first_line(error)
-        raise UserError(f"{path}: truncated or no checkpoint ({reason})") from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not state:
-        raise UserError(f"{path}: holds no weights")
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: holds no state dict of tensors")
-    if not all(isinstance(key, str) for key in state):
-        raise UserError(f"{path}: holds no state dict of named tensors")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+def _fitted(model: CLIP, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the published forms of `model`'s weights to its own names and shapes."""
+    own = model.state_dict()
+    extra = {key for key in state if key in OPENAI_NUMBERS or key.split(".")[-1] == "attn_mask"}
+    state = {key: value for key, value in state.items() if key in own or key not in extra}
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        state = open_clip.model.convert_to_custom_text_state_dict(state)
+    for key in ("logit_scale", "logit_bias"):
+        if key in own and key in state and state[key].numel() == own[key].numel() == 1:
+            state[key] = state[key].reshape(own[key].shape)
+    return state
 
 
 def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None:
-    """Load a checkpoint into `model`.
+    """Load a checkpoint in open_clip's, OpenAI's or CleanCLIP's form into `model`.
 
     Raises:
-        UserError: unreadable, or its tensors are not those of `name`.
+        UserError: unreadable, its tensors are not those of `name`, or OpenAI's weights for a model
+            without QuickGELU.
     """
-    state, own = read_state_dict(path), model.state_dict()
+    state = read_state_dict(path)
+    quick = any(isinstance(part, open_clip.model.QuickGELU) for part in model.modules())
+    if "input_resolution" in state and not quick:
+        raise UserError(
+            f"{path}: OpenAI's weights, which were trained with QuickGELU, and {name} has GELU; "
+            "set model.name to its -quickgelu form"
+        )
+    state, own = _fitted(model, state), model.state_dict()
     wrong = [k for k in own if k not in state] + [k for k in state if k not in own]
     if wrong:
         raise UserError(
@@ -179,9 +307,24 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
                 f"{path}: not a checkpoint of {name}: {key} is {tuple(state[key].shape)}, expected "
                 f"{tuple(value.shape)}; correct model.name or give another file"
             )
+        if state[key].is_floating_point() != value.is_floating_point():
+            raise UserError(
+                f"{path}: not a checkpoint of {name}: {key} is {state[key].dtype}, expected "
+                f"{value.dtype}; give a file that is not quantised"
+            )
         if not torch.isfinite(state[key]).all():
             raise UserError(f"{path}: {key} holds values that are not finite; train it again")
     model.load_state_dict(state)
+    if text := read_metadata(path).get("preprocess"):
+        known = open_clip.get_model_preprocess_cfg(model)
+        open_clip.set_model_preprocess_cfg(model, known | _read_geometry(path, text))
+
+
+def _read_geometry(path: Path | str, text: str) -> dict[str, Any]:
+    try:
+        return {key: json.loads(text)[key] for key in GEOMETRY}
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path}: its metadata `preprocess` is damaged; save it again") from None
 
 
 def load(name: str, checkpoint: Path | str) -> CLIP:

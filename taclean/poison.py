@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from taclean.data.packed import Pairs, Tokenize, load_array, to_array
 from taclean.errors import UserError
@@ -15,6 +16,7 @@ from taclean.files import replacing
 from taclean.rng import permutation
 
 ROWS, CAPTIONS = 0x0F0, 0x0F1  # name the random streams of row and caption choice
+PIXELS = 2048 * 64 * 64  # that many are triggered at a time: 100 MB as floats
 COLUMNS = ("row", "id", "caption", "trigger", "seed")
 
 
@@ -90,7 +92,7 @@ def write(
     pairs: Pairs,
     positions: np.ndarray,
     captions: Sequence[str],
-    trigger: object,
+    trigger: Callable[[Tensor, np.ndarray], Tensor],
     tokenize: Tokenize,
     *,
     name: str,
@@ -101,11 +103,17 @@ def write(
     `row` in the manifest is the row of the split, `id` the sample's id in its source.
     """
     rows = pairs.rows[positions]
-    images, _ = pairs.batch(positions)
-    poisoned = to_array(trigger(images, pairs.ids[rows]))  # type: ignore[operator]
+    part = max(1, PIXELS // pairs.size**2)
     with replacing(folder) as temporary:
         temporary.mkdir()
-        np.save(temporary / "images.npy", poisoned)
+        poisoned = np.lib.format.open_memmap(
+            temporary / "images.npy", "w+", np.uint8, (len(rows), *pairs.images.shape[1:])
+        )
+        for start in range(0, len(rows), part):
+            images, _ = pairs.batch(positions[start : start + part])
+            ids = pairs.ids[rows[start : start + part]]
+            poisoned[start : start + part] = to_array(trigger(images, ids))
+        poisoned.flush()
         np.save(temporary / "tokens.npy", tokenize(captions))
         with (temporary / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)

@@ -33,7 +33,7 @@ DEFENSES = {
     "taclean": "TA-Cleaner",
 }
 SPLITS = ("test", "shift")
-METRICS = ("CA", "ASR", "TA")
+METRICS = ("CA", "ASR", "TA", "I2T", "T2I")  # the last two: recall of retrieval sets
 COLUMNS = ["attack", "defense", "seed", "split", "metric", "percent", "n"]
 
 

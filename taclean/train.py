@@ -1,7 +1,8 @@
 """The one training loop: pre-training, poisoning and every defence run through it.
 
 Data order, augmentation and text variants are functions of (seed, epoch, row), so a run that was
-killed goes on from its last checkpoint with the same result as an unbroken one.
+killed goes on from its last checkpoint with the same result as an unbroken one. Under torchrun
+every process takes its part of each batch; see taclean.distributed.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import hashlib
 import json
 import math
 import os
+import signal
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,16 +26,20 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from open_clip import CLIP
-from torch import Tensor
+from torch import Tensor, nn
 
+from taclean import distributed
 from taclean.data.packed import Pairs
-from taclean.errors import UserError
+from taclean.errors import StoppedError, UserError
 from taclean.files import replacing
 from taclean.models import parameter_groups
 from taclean.rng import permutation
 
 ORDER = 0x0DE  # names the random stream of the data order
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+AHEAD = 3  # batches that are read while a step runs
+LOOK = 16  # steps between looks at what a GPU has computed: each look makes it wait for the host
 
 
 @dataclass(frozen=True)
@@ -39,9 +48,12 @@ class Settings:
 
     Attributes:
         lr: peak learning rate, reached after `warmup` steps and followed by a cosine down to 0.
-        precision: 'bf16' (autocast) or 'fp32'.
+        batch: pairs per step, of all processes together.
+        precision: 'bf16' (autocast), 'fp16' (autocast with a loss scaler) or 'fp32'.
         threads: CPU threads; fixed, since sums depend on how they are split.
-        checkpoint_seconds: time between checkpoints.
+        checkpoint_seconds: time from the end of one checkpoint to the next within an epoch.
+        compile: compile both towers with torch.compile.
+        tensorboard: also log to the folder `tensorboard` beside the checkpoint.
     """
 
     lr: float
@@ -53,6 +65,8 @@ class Settings:
     precision: str = "bf16"
     threads: int = 1
     checkpoint_seconds: float = 60
+    compile: bool = False
+    tensorboard: bool = False
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Settings:
@@ -69,8 +83,11 @@ class Settings:
                 raise UserError(f"train.{key}: missing; give a number")
         for key, value in values.items():
             if key == "precision":
-                if value not in ("bf16", "fp32"):
-                    raise UserError(f"train.precision: {value!r}; give bf16 or fp32")
+                if value not in PRECISIONS:
+                    raise UserError(f"train.precision: {value!r}; give {' or '.join(PRECISIONS)}")
+            elif key in ("compile", "tensorboard"):
+                if not isinstance(value, bool):
+                    raise UserError(f"train.{key}: {value!r}; give true or false")
             elif key == "betas":
                 pair = isinstance(value, list | tuple) and len(value) == 2
                 if not pair or not all(_is_number(beta) and 0 <= beta < 1 for beta in value):
@@ -84,6 +101,11 @@ class Settings:
                     raise UserError(f"train.{key}: {value!r}; give a {kind} {least}")
         return cls(**{**values, "betas": tuple(values.get("betas", (0.9, 0.999)))})
 
+    def deciding(self) -> dict[str, Any]:
+        """The settings that the result depends on; others may change before a retry."""
+        idle = ("checkpoint_seconds", "tensorboard")
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in idle}
+
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -91,12 +113,25 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's data: positions in the set, images (B, 3, H, W) uint8, tokens (B, 77) int64."""
+    """One process's part of one step's data.
+
+    Attributes:
+        index: (B,) positions in the set.
+        images: (B, 3, H, W) uint8 on the device of the run.
+        tokens: (B, 77) int64 in host memory: the text tower asks for their length.
+        parts: the `index` of every process, in order; empty where there is one process.
+    """
 
     epoch: int
     index: np.ndarray
     images: Tensor
     tokens: Tensor
+    parts: tuple[np.ndarray, ...] = ()
+
+    @property
+    def indices(self) -> tuple[np.ndarray, ...]:
+        """The `index` of every process; theirs together are the whole batch, in its order."""
+        return self.parts or (self.index,)
 
 
 class Objective(Protocol):
@@ -173,6 +208,138 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+class Feed:
+    """Reads batches ahead of the loop, in the background; their order is that of the seed alone.
+
+    Attributes:
+        waited: seconds that the loop has waited for data.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        *,
+        seed: int,
+        first: int,
+        steps: int,
+        per_epoch: int,
+        batch: int,
+        device: torch.device,
+    ) -> None:
+        self._pairs, self._device, self.waited = pairs, device, 0.0
+        self._schedule = self._plan(seed, first, steps, per_epoch, batch)
+        self._reading: deque[tuple[int, tuple[np.ndarray, ...], Future]] = deque()
+        self._pool = ThreadPoolExecutor(1, "feed")
+
+    def _plan(
+        self, seed: int, first: int, steps: int, per_epoch: int, batch: int
+    ) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+        """Epoch, and every process's positions, of each step."""
+        order, of = np.empty(0, np.int64), -1
+        for step in range(first, steps):
+            epoch, position = divmod(step, per_epoch)
+            if epoch != of:
+                order, of = permutation(len(self._pairs), seed, epoch, ORDER), epoch
+            index = order[position * batch : (position + 1) * batch]
+            yield epoch, tuple(np.split(index, distributed.world()))
+
+    def _read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        images, tokens = self._pairs.batch(index)
+        return (images.pin_memory() if self._device.type == "cuda" else images), tokens
+
+    def next(self) -> Batch:
+        """The next step's batch."""
+        while len(self._reading) < AHEAD and (planned := next(self._schedule, None)):
+            epoch, parts = planned
+            own = self._pool.submit(self._read, parts[distributed.rank()])
+            self._reading.append((epoch, parts, own))
+        started = time.perf_counter()
+        epoch, parts, reading = self._reading.popleft()
+        images, tokens = reading.result()
+        self.waited += time.perf_counter() - started
+        images = images.to(self._device, non_blocking=True)
+        return Batch(epoch, parts[distributed.rank()], images, tokens, parts)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+class Stop:
+    """SIGTERM, of a user or a scheduler, asks the loop to save and leave.
+
+    Attributes:
+        asked: whether it came.
+        at_once: raise StoppedError as it comes, where nothing is lost by it.
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.at_once = False
+
+    def __call__(self, *signal_and_frame: Any) -> None:
+        self.asked = True
+        if self.at_once:
+            raise StoppedError
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM within the block; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+class _Step(nn.Module):
+    """The loss of a batch as a module, which is what torch averages gradients of."""
+
+    def __init__(self, model: CLIP, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.objective.loss(self.model, batch)
+
+
+def _compile(model: CLIP, device: torch.device) -> None:
+    """Compile the towers in place: names of weights and callers stay.
+
+    Raises:
+        UserError: torch.compile does not work here.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(2, device=device))
+    except Exception as error:  # whatever torch.compile meets: no compiler, no headers, no Triton
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise UserError(
+            f"train.compile: torch.compile does not work here ({reason}); install a C++ compiler "
+            "(CPU) or Triton (GPU), or set it to false"
+        ) from None
+    model.visual.compile()
+    text = getattr(model, "transformer", None) or model.text
+    text.compile()
+
+
+def _board(folder: Path, step: int) -> Any:
+    """A TensorBoard writer that goes on at `step`.
+
+    Raises:
+        UserError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "train.tensorboard: TensorBoard is not installed; pip install 'taclean[tensorboard]', "
+            "or set it to false"
+        ) from None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+
 def train(
     model: CLIP,
     pairs: Pairs,
@@ -184,7 +351,7 @@ def train(
     config: dict[str, Any],
     validate: Callable[[CLIP], dict[str, float]] | None = None,
     label: str = "train",
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> list[dict[str, float]]:
     """Train `model` in place.
@@ -193,98 +360,191 @@ def train(
         folder: where checkpoints and `train.jsonl` live; not an output of any rule.
         config: all else that decides the result, the objective and its texts included. A
             checkpoint of another config, other start weights, rows or poison is moved aside.
-        validate: called after each epoch (and before the first); its scores go into the history.
+        validate: called after each epoch (and before the first) on process 0; its scores go into
+            the history.
 
     Returns:
-        One record per epoch: epoch, lr, loss parts, seconds, validation scores.
+        One record per epoch: epoch, lr, loss parts, validation scores.
 
     Raises:
-        UserError: no rows, the loss is not finite, or another process trains in `folder`.
+        UserError: no rows, the loss is not finite, another process trains in `folder`, or the
+            batch is not divisible by the number of processes.
+        StoppedError: SIGTERM came; the run is saved.
     """
-    if len(pairs) == 0:
-        raise UserError(f"{label}: the training set is empty")
-    objective.check(settings.epochs, len(pairs))
-    torch.set_num_threads(settings.threads)
-    model.to(device)
+    device = torch.device(device)
+    with distributed.together():
+        if len(pairs) == 0:
+            raise UserError(f"{label}: the training set is empty")
+        rows, world = min(settings.batch, len(pairs)), distributed.world()
+        if rows % world:
+            raise UserError(
+                f"train.batch: {rows} pairs cannot be shared by {world} processes; give a multiple"
+            )
+        objective.check(settings.epochs, len(pairs))
+        torch.set_num_threads(settings.threads)
+        model.to(device)
+        distributed.sync_batch_norm(model, device)
+        if settings.compile:
+            _compile(model, device)
     optimizer = torch.optim.AdamW(
         parameter_groups(model, settings.weight_decay),
         lr=settings.lr,
         betas=settings.betas,
         fused=True,
     )
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     per_epoch = max(1, len(pairs) // settings.batch)
     steps = per_epoch * settings.epochs
     data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
     own = fingerprint(config, model.state_dict(), data)
-    with locked(folder):
-        state = _resume(folder / "last.pt", own, model, optimizer)
+    path, state = folder / "last.pt", None
+    first_process = distributed.rank() == 0
+    stop = Stop()
+
+    def resume() -> bool:
+        nonlocal state
+        state = _resume(path, own, model, optimizer, scaler)
+        return state is not None
+
+    def alone() -> None:
+        stack.enter_context(locked(folder))
+        for left in folder.glob(".last.*.tmp.pt"):  # of a process that was killed as it wrote
+            left.unlink()
+
+    with ExitStack() as stack:
+        distributed.on_first(alone)
+        resumed = distributed.on_first(resume)
+        with distributed.together():
+            if resumed and not state and not resume():
+                raise UserError(f"{path}: not every process can read it; share the folder")
         step, history = (state["step"], state["history"]) if state else (0, [])
-        log = (folder / "train.jsonl").open("a", encoding="utf-8")
+        # What lies on the device is read from it as rarely as can be.
+        sums: dict[str, Any] = state["sums"] if state else {}
+        log = stack.enter_context(
+            (folder / "train.jsonl" if first_process else Path(os.devnull)).open(
+                "a", encoding="utf-8"
+            )
+        )
+        board = None
+        with distributed.together():
+            if settings.tensorboard and first_process:
+                board = _board(folder, step)
+                stack.callback(board.close)
         _log(log, event="resumed" if state else "started", step=step, steps=steps, label=label)
-        if not history and validate is not None:
-            history.append({"epoch": 0, **validate(model)})
-        model.train()
+        state = None  # as large as model and optimizer
+        compute = distributed.average_gradients(_Step(model, objective))
+        look = LOOK if device.type == "cuda" else 1
+        feed = Feed(
+            pairs, seed=seed, first=step, steps=steps, per_epoch=per_epoch, batch=settings.batch,
+            device=device,
+        )  # fmt: skip
+        stack.callback(feed.close)
+        stack.enter_context(stop.listening())
+
+        def save() -> None:
+            values = {key: float(value) for key, value in sums.items()}
+            if first_process:
+                found = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                found |= {"scaler": scaler.state_dict(), "fingerprint": own}
+                _save(path, {**found, "step": step, "history": history, "sums": values})
+
+        def scored() -> dict[str, float]:
+            stop.at_once = True  # a scheduler gives half a minute; validation may take longer
+            try:
+                if stop.asked:
+                    raise StoppedError
+                return validate(model) if validate else {}
+            finally:
+                stop.at_once = False
+
+        def leave() -> StoppedError:
+            save()
+            _log(log, event="interrupted", step=step)
+            text = f"{label}: stopped by SIGTERM at step {step} of {steps}, saved; the same command"
+            return StoppedError(f"{text} goes on from there" if first_process else "")
+
+        def finite(value: Any) -> None:
+            if not math.isfinite(value):
+                raise distributed.error_of_all(
+                    f"{label}: the loss is {float(value)} at step {step} of {steps} "
+                    f"(epoch {step // per_epoch + 1}); lower train.lr ({settings.lr:g}) or check "
+                    "the data"
+                )
+
         started, saved, told, first = time.time(), time.time(), time.time(), step
-        sums: dict[str, float] = state["sums"] if state else {}
-        while step < steps:
+        since, waited = started, 0.0  # of this epoch
+        model.train()
+        while True:
             epoch, position = divmod(step, per_epoch)
-            order = permutation(len(pairs), seed, epoch, ORDER)
-            index = order[position * settings.batch : (position + 1) * settings.batch]
-            images, tokens = (part.to(device) for part in pairs.batch(index))
+            if position == 0 and len(history) < epoch + (validate is not None):
+                record: dict[str, float] = {"epoch": epoch}
+                if epoch:
+                    record["lr"] = learning_rate(step - 1, steps, settings.lr, settings.warmup)
+                    record |= {f"loss_{key}": float(sums[key]) / per_epoch for key in sums}
+                share = (feed.waited - waited) / max(time.time() - since, 1e-9)
+                try:
+                    record |= distributed.on_first(scored)
+                except StoppedError:
+                    raise leave() from None
+                model.train()
+                history.append(record)
+                sums = {}
+                if epoch:
+                    _log(log, event="epoch", step=step, data_wait=round(share, 4), **record)
+                    save()
+                if board:
+                    for key in record.keys() - {"epoch"}:
+                        board.add_scalar(f"epoch/{key}", record[key], step)
+                saved = since = time.time()
+                waited = feed.waited
+            if step == steps:
+                break
+            batch = feed.next()
             rate = learning_rate(step, steps, settings.lr, settings.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast(
-                torch.device(device).type, torch.bfloat16, enabled=settings.precision == "bf16"
+                device.type, PRECISIONS[settings.precision], enabled=settings.precision != "fp32"
             ):
-                parts = objective.loss(model, Batch(epoch, index, images, tokens))
-            if not torch.isfinite(parts["total"]):
-                raise UserError(
-                    f"{label}: the loss is {parts['total'].item()} at step {step} of {steps} "
-                    f"(epoch {epoch + 1}); lower train.lr ({settings.lr:g}) or check the data"
-                )
-            parts["total"].backward()
-            optimizer.step()
+                parts = compute(batch)
+            for key, value in parts.items():
+                sums[key] = sums.get(key, 0.0) + value.detach().double()
+            looking = (step + 1) % look == 0 or (step + 1) % per_epoch == 0
+            if looking:
+                finite((parts if look == 1 else sums)["total"].detach())
+            scaler.scale(parts["total"]).backward()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad(set_to_none=True)
             with torch.no_grad():
                 model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
-            for key, value in parts.items():
-                sums[key] = sums.get(key, 0.0) + value.item()
             step += 1
             now = time.time()
             if now - told > 10:
                 speed = (step - first) / (now - started)
                 left = (steps - step) / speed
-                say(
-                    f"{label}: epoch {epoch + 1}/{settings.epochs}, step {step}/{steps}, "
-                    f"{speed * settings.batch:.0f} pairs/s, about {left:.0f} s left"
-                )
+                if first_process:
+                    say(
+                        f"{label}: epoch {epoch + 1}/{settings.epochs}, step {step}/{steps}, "
+                        f"{speed * settings.batch:.0f} pairs/s, about {left:.0f} s left"
+                    )
+                if board:
+                    board.add_scalar("step/loss", parts["total"].item(), step)
+                    board.add_scalar("step/lr", rate, step)
+                    board.add_scalar("step/pairs_per_second", speed * settings.batch, step)
                 told = now
-            if step % per_epoch == 0:
-                record = {"epoch": epoch + 1, "lr": rate}
-                record |= {f"loss_{key}": value / per_epoch for key, value in sums.items()}
-                if validate is not None:
-                    record |= validate(model)
-                    model.train()
-                history.append(record)
-                sums = {}
-                _log(log, event="epoch", step=step, **record)
-            if step % per_epoch == 0 or now - saved > settings.checkpoint_seconds:
-                _save(
-                    folder / "last.pt",
-                    model,
-                    optimizer,
-                    {"fingerprint": own, "step": step, "history": history, "sums": sums},
-                )
-                saved = now
+            if looking and distributed.any_of_us(stop.asked, device):
+                raise leave()
+            if looking and step % per_epoch and now - saved > settings.checkpoint_seconds:
+                save()
+                saved = time.time()
         for name, weight in model.state_dict().items():
             if not torch.isfinite(weight).all():
-                raise UserError(
+                raise distributed.error_of_all(
                     f"{label}: {name} is not finite after {steps} steps; lower train.lr "
                     f"({settings.lr:g})"
                 )
         _log(log, event="finished", step=step, seconds=round(time.time() - started, 1))
-        log.close()
     model.eval()
     return history
 
@@ -294,15 +554,23 @@ def _log(file: Any, **record: Any) -> None:
     file.flush()
 
 
-def _save(path: Path, model: CLIP, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        torch.save(
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **state}, temporary
-        )
+def _save(path: Path, state: dict[str, Any]) -> None:
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())  # whole after a crash of the machine, too
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: cannot write the checkpoint ({reason}); make room") from None
 
 
 def _resume(
-    path: Path, wanted: str, model: CLIP, optimizer: torch.optim.Optimizer
+    path: Path,
+    wanted: str,
+    model: CLIP,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> dict[str, Any] | None:
     """Load the checkpoint of this very config; move one of another config, or a bad one, aside."""
     if not path.exists():
@@ -312,6 +580,7 @@ def _resume(
         if state["fingerprint"] != wanted:
             raise KeyError("fingerprint")
         optimizer.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state.get("scaler", {}))
         model.load_state_dict(state["model"])
     except Exception:
         os.replace(path, path.with_name("last.other.pt"))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.models import encode_images, encode_tokens, tokenize
+from taclean.models import device_of, encode_images, encode_tokens, tokenize
 
 KS = (1, 3, 5, 10)
 
@@ -31,7 +31,13 @@ def head(model: CLIP, tokens: Tensor, batch: int = 512) -> Tensor:
     """Zero-shot head (C, d): each prompt normalised, mean over the templates, normalised again."""
     classes, templates, length = tokens.shape
     flat = tokens.view(-1, length)
-    embedded = torch.cat([encode_tokens(model, part) for part in flat.split(batch)])
+    # Prompts of like length together: rows are cut to the longest of their batch (ImageNet: from 15
+    # tokens to 10). A single batch gains nothing.
+    order = torch.arange(len(flat), device=flat.device)
+    if len(flat) > batch:
+        order = flat.argmax(-1).argsort(stable=True)
+    parts = [encode_tokens(model, flat[part]) for part in order.split(batch)]
+    embedded = torch.cat(parts)[order.argsort()]
     mean = embedded.view(classes, templates, -1).mean(1)
     return torch.nn.functional.normalize(mean, dim=-1)
 
@@ -94,23 +100,25 @@ def scores(
         images whose class is not the target.
     """
     model.eval()
+    device = device_of(model)
     hits: dict[str, dict[str, int]] = {}
     total = others = 0
     for images, labels, ids in pairs.labelled(batch):
-        other = labels != target
+        images, other = images.to(device, non_blocking=True), (labels != target).cpu()
         total, others = total + len(labels), others + int(other.sum())
         keep = other.numpy()
         inputs = [images]
         for trigger, _ in triggers.values():
             inputs.append(trigger(images[other], ids[keep]))
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             embedded = encode_images(model, torch.cat(inputs))
+        labels, others_labels = labels.to(device), labels[other].to(device)
         parts = embedded.split([len(part) for part in inputs])
         ranks = {("clean", "CA"): rank_of(parts[0] @ clean_head.T, labels)}
         for (name, (_, own_head)), part in zip(triggers.items(), parts[1:], strict=True):
             logits = part @ own_head.T
-            ranks[name, "ASR"] = rank_of(logits, torch.full((len(part),), target))
-            ranks[name, "TA"] = rank_of(logits, labels[other])
+            ranks[name, "ASR"] = rank_of(logits, torch.full((len(part),), target, device=device))
+            ranks[name, "TA"] = rank_of(logits, others_labels)
         for (name, metric), rank in ranks.items():
             for k in ks:
                 found = hits.setdefault(name, {})

@@ -67,7 +67,9 @@ def test_reference_is_in_step_with_the_schema() -> None:
 @pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("**/*.yaml")))
 def test_every_overlay_passes(overlay: Path) -> None:
     if overlay.name not in ("schema.yaml", "config.yaml"):
-        configs.load(ROOT / "config/config.yaml", overlay)
+        whole = ROOT / "config" / overlay.name  # config/test/NAME makes config/NAME smaller
+        below = [whole] if whole != overlay and whole.exists() else []
+        configs.load(ROOT / "config/config.yaml", *below, overlay)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("attacks.badnet.trigger.typo", 1, "attacks.badnet.trigger.typo"),
         ("attacks.ssba.fit.typo", 1, "attacks.ssba.fit.typo"),
         ("poison.rows", 10**9, "poison.rows: 1000000000"),
-        ("data.splits.clean.first", 0, "overlap"),
+        ("data.emoji.splits.clean.first", 0, "overlap"),
         ("finetune.train.lr", -1e-3, "finetune.train.lr"),
         ("finetune.train.lr", "1e-3", "finetune.train.lr"),
         ("finetune.train.lr", float("nan"), "finetune.train.lr"),
@@ -106,6 +108,50 @@ def test_every_overlay_passes(overlay: Path) -> None:
 )
 def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> None:
     assert names in refused(with_value(path, value))
+
+
+PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"splits": {"clean": {"from": "nosuch"}}}, "data.cc3m.splits.clean.from: 'nosuch'"),
+        ({"splits": {"clean": {"from": "pairs"}}, "max_broken": 2}, "data.cc3m.max_broken"),
+        ({"sources": {"pairs": {"folder": "x"}}}, "give one of folder, hub and standin"),
+        ({"sources": {"pairs": {"reader": "tar"}}}, "data.cc3m.sources.pairs.reader"),
+        ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
+        ({"classes": "all"}, "data.cc3m.classes"),
+        ({"overlap": -1}, "data.cc3m.overlap"),
+    ],
+)
+def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str) -> None:
+    assert message in refused(configs.merge(PAPER, {"data": {"cc3m": overlay}}))
+
+
+def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
+    config = copy.deepcopy(PAPER)
+    del config["data"]["cc3m"]["sources"]["pairs"]["revision"]
+    assert "data.cc3m.sources.pairs.revision: missing" in refused(config)
+    config = configs.merge(PAPER, {"evaluate": {"splits": ["shift"]}})
+    assert "evaluate.splits: 'shift' is no test set; known are val, test" in refused(config)
+
+
+def test_the_paper_has_imagenets_names_and_templates() -> None:
+    import open_clip
+
+    stage = configs.stage_config(PAPER, "evaluate/badnet/none/seed0")["zeroshot"]
+    assert stage["classes"] == list(open_clip.IMAGENET_CLASSNAMES)
+    assert stage["classes"].index("banana") == 954
+    filled = [template.format("banana") for template in stage["templates"]]
+    assert filled == [template("banana") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+
+
+def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
+    stage = configs.stage_config(PAPER, "pack/clean")
+    assert stage["draw"] == {"pretrain": 500_000, "clean": 100_000, "patch": 10_000}
+    assert configs.stage_config(PAPER, "pack/val")["draw"] == {"val": 5000}
+    assert "rows" not in configs.stage_config(PAPER, "pack/test")
 
 
 def test_missing_section_is_named() -> None:
@@ -130,7 +176,7 @@ def test_merge_is_snakemakes() -> None:
 
 
 STAGES = [
-    *(f"pack/{split}" for split in configs.SPLITS),
+    *(f"pack/{split}" for split in DEFAULT["data"]["emoji"]["splits"]),
     "base",
     "variants/seed0",
     "subcaptions/taclean/seed0",
@@ -157,7 +203,7 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
     assert changed("defenses.taclean.loss.lambda_sub", 7.0) == {
         stage for stage in STAGES if stage.startswith("finetune/") and "/taclean/" in stage
     }
-    assert changed("data.splits.clean.rows", 9000) == {"pack/clean"}
+    assert changed("data.emoji.splits.clean.rows", 9000) == {"pack/clean"}
     assert changed("attacks.badnet.gate", 7) == set()
 
 
@@ -177,4 +223,5 @@ def test_yaml_of_the_default_holds_no_text_numbers() -> None:
 def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     environment = configs.read_yaml(ROOT / "envs/taclean.yaml")
-    assert environment["dependencies"][-1]["pip"] == project["dependencies"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["slurm"]
+    assert environment["dependencies"][-1]["pip"] == wanted

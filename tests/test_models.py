@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import pickle
+import pickletools
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -18,11 +22,45 @@ from taclean import models
 from taclean.errors import UserError
 
 NAME = "emoji-rn"
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
+RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+VIT = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+SIGLIP_TEXT = TEXT | {"context_length": 64, "no_causal_mask": True, "pool_type": "last"}
+CONFIGS = {
+    "test-rn-quickgelu": {"quick_gelu": True, "vision_cfg": RESNET},
+    "test-vit-quickgelu": {"quick_gelu": True, "vision_cfg": VIT},
+    "test-vit": {"vision_cfg": VIT},
+    "test-vit-48": {"quick_gelu": True, "vision_cfg": VIT | {"image_size": 48}},
+    "test-wide": {"vision_cfg": VIT | {"image_size": [32, 48]}},
+    "test-custom": {"custom_text": True, "vision_cfg": VIT},
+    "test-siglike": {
+        "custom_text": True,
+        "init_logit_bias": -10,
+        "vision_cfg": VIT | {"pool_type": "avg"},
+        "text_cfg": SIGLIP_TEXT | {"proj_bias": True},
+    },
+    "test-eos": {"vision_cfg": VIT, "text_cfg": TEXT | {"pool_type": "eos", "eos_id": 49407}},
+    "test-unmasked": {"vision_cfg": VIT, "text_cfg": TEXT | {"no_causal_mask": True}},
+    "test-no-projection": {
+        "embed_dim": 16,
+        "vision_cfg": VIT,
+        "text_cfg": TEXT | {"proj_type": "none"},
+    },
+}
 TEXTS = ["a", "a picture of a banana.", "", "On a blue table were green grapes and kiwis. " * 20]
 
 
 def tokens_of(texts) -> torch.Tensor:
     return torch.from_numpy(models.tokenize(NAME, texts).astype(np.int64))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _configs(tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("model_configs")
+    for name, config in CONFIGS.items():
+        value = {"embed_dim": 16, "text_cfg": TEXT} | config
+        (folder / f"{name}.json").write_text(json.dumps(value), "utf-8")
+    open_clip.add_model_config(folder)
 
 
 # ---- text ----------------------------------------------------------------------------------------
@@ -118,6 +156,49 @@ def test_normalize_does_not_change_its_input(random_model, dtype):
 def test_wrong_images_are_refused(random_model, images):
     with pytest.raises(UserError, match="images"):
         models.normalize(random_model, images)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_kind_of_tower_embeds_as_open_clip_does(name):
+    model = models.create(name, 0).eval()
+    size = model.visual.image_size
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    images = torch.randint(0, 256, (3, 3, height, width), dtype=torch.uint8)
+    tokens = torch.from_numpy(models.tokenize(name, TEXTS).astype(np.int64))
+    assert tokens.shape == (4, 77)
+    with torch.no_grad():
+        got = models.encode_images(model, images), models.encode_tokens(model, tokens)
+        pixels = models.normalize(model, images)
+        own = open_clip.get_tokenizer(name)(TEXTS)
+        wanted = model.encode_image(pixels, normalize=True), model.encode_text(own, normalize=True)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+        torch.testing.assert_close(one.norm(dim=1), torch.ones(len(one)))
+        assert one.shape == (len(one), 16)
+        assert one.dtype == torch.float32
+
+
+def test_the_paper_s_vision_transformer():  # its RN50 is in test_interop.py
+    model = models.create("ViT-B-32-quickgelu", 0).eval()
+    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    with torch.no_grad():
+        pixels = models.normalize(model, images)
+        got = models.encode_images(model, images)
+        torch.testing.assert_close(got, model.encode_image(pixels, normalize=True))
+        text = models.encode_tokens(model, tokens_of(TEXTS[:2]))
+    assert got.shape == (1, 512)
+    assert text.shape == (2, 512)
+    torch.testing.assert_close(text.norm(dim=1), torch.ones(2))
+    assert model.visual.image_mean == open_clip.OPENAI_DATASET_MEAN
+    assert model.visual.image_std == open_clip.OPENAI_DATASET_STD
+    assert model.visual.preprocess_cfg["interpolation"] == "bicubic"
+    assert any(isinstance(part, open_clip.model.QuickGELU) for part in model.modules())
+
+
+def test_ids_that_do_not_fit_into_16_bits_are_refused(monkeypatch):
+    monkeypatch.setattr(models, "_tokenizer", lambda _: lambda texts: torch.tensor([[1, 70000]]))
+    with pytest.raises(UserError, match="70000"):
+        models.tokenize("ViT-B-16-SigLIP2", ["a"])
 
 
 # ---- create --------------------------------------------------------------------------------------
@@ -217,6 +298,189 @@ def test_published_forms_of_a_checkpoint_load(tmp_path, tiny, tiny_name, wrap, z
     assert all(torch.equal(value, wanted[key]) for key, value in other.state_dict().items())
 
 
+def openai_archive(name: str, path: Path) -> dict[str, torch.Tensor]:
+    """A file as OpenAI released them: traced, 16 bits, three numbers and the mask beside."""
+    model = models.create(name, 4).eval()
+    for key, value in (("input_resolution", 32), ("context_length", 77), ("vocab_size", 49408)):
+        delattr(model, key) if hasattr(model, key) else None
+        model.register_buffer(key, torch.tensor(value))
+    wanted = {key: value.clone() for key, value in model.state_dict().items()}
+    inputs = {
+        "encode_image": torch.rand(1, 3, 32, 32),
+        "encode_text": torch.zeros(1, 77, dtype=torch.int),
+    }
+    torch.jit.trace_module(model, inputs).half().save(path)
+    for key in models.OPENAI_NUMBERS:
+        del wanted[key]
+    return {k: v.half().float() if v.is_floating_point() else v for k, v in wanted.items()}
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["test-rn-quickgelu", "test-vit-quickgelu"])
+@pytest.mark.parametrize("form", ["archive", "state dict", "named safetensors"])
+def test_openai_s_files_load(tmp_path, name, form):
+    path = tmp_path / "RN50.pt"
+    wanted = openai_archive(name, path)
+    assert "attn_mask" in torch.jit.load(path).state_dict()
+    if form == "state dict":
+        torch.save(torch.jit.load(path).state_dict(), path)
+    elif form == "named safetensors":
+        path = path.rename(tmp_path / "RN50.safetensors")
+    model = models.create(name, 9, pretrained=str(path))
+    got = model.state_dict()
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+    assert all(value.dtype != torch.float16 for value in got.values())
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_openai_s_weights_want_quickgelu(tmp_path):
+    path = tmp_path / "ViT-B-32.pt"
+    openai_archive("test-vit-quickgelu", path)
+    with pytest.raises(UserError, match="QuickGELU"):
+        models.create("test-vit", 0, str(path))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_another_context_or_picture_size_is_named_in_one_line(tmp_path):
+    path = tmp_path / "weights.pt"
+    openai_archive("test-vit-quickgelu", path)
+    with pytest.raises(UserError, match=r"visual.positional_embedding is \(5, 64\).*\(10, 64\)"):
+        models.create("test-vit-48", 0, str(path))
+    state = models.create("test-vit-quickgelu", 0).state_dict()
+    state["positional_embedding"] = state["positional_embedding"][:64]
+    torch.save(state, path)
+    with pytest.raises(UserError, match=r"positional_embedding is \(64, 16\), expected \(77, 16\)"):
+        models.create("test-vit-quickgelu", 0, str(path))
+
+
+def test_a_text_tower_of_the_old_form_loads_into_one_of_the_new(tmp_path):
+    path = tmp_path / "old.pt"
+    torch.save(models.create("test-vit", 3).state_dict(), path)
+    new = models.create("test-custom", 0, str(path))
+    assert torch.equal(new.text.ln_final.weight, torch.load(path)["ln_final.weight"])
+    assert torch.equal(new.text.token_embedding.weight, torch.load(path)["token_embedding.weight"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bit_weights_become_float32(tmp_path, tiny, tiny_name, dtype):
+    own = {key: value.contiguous() for key, value in tiny.state_dict().items()}
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in own.items()}
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    model = models.load(tiny_name, tmp_path / "weights.safetensors")
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key].float() if value.is_floating_point() else state[key])
+
+
+def test_quantised_weights_are_refused(tmp_path, tiny):
+    state = dict(tiny.state_dict())
+    state["text_projection"] = state["text_projection"].to(torch.int8)
+    torch.save(state, tmp_path / "int8.pt")
+    expect_refusal(tiny, tmp_path / "int8.pt")
+    state["text_projection"] = tiny.state_dict()["text_projection"].to_sparse()
+    torch.save(state, tmp_path / "sparse.pt")
+    expect_refusal(tiny, tmp_path / "sparse.pt")
+
+
+def test_the_content_decides_the_form_not_the_suffix(tmp_path, tiny, tiny_name):
+    state = {key: value.contiguous() for key, value in tiny.state_dict().items()}
+    torch.save(state, tmp_path / "torch.safetensors")
+    safetensors.torch.save_file(state, tmp_path / "safe.pt")
+    for path in tmp_path.iterdir():
+        got = models.load(tiny_name, path).state_dict()
+        assert all(torch.equal(got[key], state[key]) for key in state)
+
+
+def test_results_are_named_as_open_clip_wants(tmp_path, tiny):
+    with pytest.raises(UserError, match="safetensors"):
+        models.save_weights(tiny, tmp_path / "weights.pt")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- open_clip's tags ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tag(tmp_path, monkeypatch):
+    """A tag of `test-vit` and `test-vit-quickgelu`, whose file is already there."""
+    path = tmp_path / "open_clip_pytorch_model.bin"
+    value = {
+        "file": str(path),
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+        "interpolation": "bilinear",
+        "resize_mode": "squash",
+        "quick_gelu": True,
+    }
+    known = {"test-vit": {"tag": value}, "test-vit-quickgelu": {"tag": value}}
+    monkeypatch.setattr("open_clip.pretrained._PRETRAINED", known)
+    return path
+
+
+def test_a_tag_gives_its_weights_and_its_picture_geometry(tmp_path, tag):
+    wanted = models.create("test-vit-quickgelu", 7).state_dict()
+    torch.save({"state_dict": {f"module.{key}": value for key, value in wanted.items()}}, tag)
+    model = models.create("test-vit-quickgelu", 0, "tag")
+    assert all(torch.equal(value, wanted[key]) for key, value in model.state_dict().items())
+    assert model.visual.image_mean == (0.5, 0.5, 0.5)
+    assert model.visual.preprocess_cfg["interpolation"] == "bilinear"
+    # What is saved keeps it, and plain open_clip reads the weights as ever.
+    models.save_weights(model, tmp_path / "saved.safetensors")
+    again = models.load("test-vit-quickgelu", tmp_path / "saved.safetensors")
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        one, other = (models.encode_images(part.eval(), images) for part in (model, again))
+    assert torch.equal(one, other)
+    assert again.visual.preprocess_cfg["resize_mode"] == "squash"
+    plain = open_clip.create_model("test-vit-quickgelu", str(tmp_path / "saved.safetensors"))
+    assert all(torch.equal(value, wanted[key]) for key, value in plain.state_dict().items())
+
+
+def test_a_tag_with_quickgelu_is_refused_for_a_model_without(tag):
+    with pytest.raises(UserError, match="use test-vit-quickgelu"):
+        models.create("test-vit", 0, "tag")
+
+
+@pytest.mark.parametrize("name", ["RN50", "ViT-B-32"])
+def test_openai_s_tag_is_refused_for_a_model_without_quickgelu(name, monkeypatch):
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda *_: pytest.fail("downloads"))
+    with pytest.raises(UserError, match=f"use {name}-quickgelu"):
+        models.create(name, 0, "openai")
+
+
+def test_an_unknown_tag_names_the_known_ones():
+    with pytest.raises(UserError, match="openai, yfcc15m, cc12m"):
+        models.create("RN50-quickgelu", 0, "opnai")
+
+
+def test_a_tag_that_cannot_be_downloaded_says_what_to_fetch(monkeypatch):
+    def offline(*_):
+        raise FileNotFoundError("Failed to download\nfile")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", offline)
+    with pytest.raises(UserError) as error:
+        models.create("RN50-quickgelu", 0, "openai")
+    for part in ("RN50.pt", "timm/resnet50_clip.openai", "model.pretrained to its path"):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["evil", "foreign", "text"])
+def test_a_downloaded_file_is_not_trusted_either(tmp_path, tag, content, tiny):
+    mark = tmp_path / "mark"
+    if content == "text":
+        tag.write_text("<html>404</html>")
+    else:
+        torch.save(Run(f"touch {mark}") if content == "evil" else tiny.state_dict(), tag)
+    with pytest.raises(UserError, match="not the weights 'tag'") as error:
+        models.create("test-vit-quickgelu", 0, "tag")
+    assert "\n" not in str(error.value)
+    assert not mark.exists()
+
+
+# ---- files that are refused ----------------------------------------------------------------------
+
+
 class Run:
     def __init__(self, command):
         self.command = command
@@ -225,8 +489,32 @@ class Run:
         return os.system, (self.command,)
 
 
+class Unsafe(pickle.Unpickler):
+    """Reads an archive's data as a careless reader would."""
+
+    def find_class(self, module, name):
+        if module.startswith("__torch__") or name.endswith("Storage"):
+            return type(name, (), {})
+        return (
+            (lambda *_: None) if name.startswith("_rebuild") else super().find_class(module, name)
+        )
+
+    def persistent_load(self, pid):
+        return pid
+
+
 @pytest.mark.parametrize(
-    "form", ["torch", "legacy", "pickle", "in state_dict", "named safetensors"]
+    "form",
+    [
+        "torch",
+        "legacy",
+        "pickle",
+        "in state_dict",
+        "named safetensors",
+        "archive",
+        "before an archive",
+        "in an archive",
+    ],
 )
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, tiny, form):
@@ -239,6 +527,21 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, tiny
     elif form == "named safetensors":
         path = tmp_path / "evil.safetensors"
         torch.save(evil, path)
+    elif "archive" in form:
+        whole = tmp_path / "whole.pt"
+        torch.jit.script(nn.Linear(2, 2)).save(whole)
+        payload = pickletools.optimize(pickle.dumps(evil, 2))  # its memo would clash
+        with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+            for entry in source.namelist():
+                data = source.read(entry)
+                if entry.endswith("/data.pkl") and form == "archive":
+                    data = payload
+                elif entry.endswith("/data.pkl") and form == "before an archive":
+                    data = payload[:-1] + b"0" + data[2:]  # run, drop the result, go on
+                elif entry.endswith("/data.pkl"):  # in place of the first value
+                    first = data.index(b"\x88")
+                    data = data[:first] + payload[2:-1] + data[first + 1 :]
+                target.writestr(entry, data)
     else:
         torch.save(evil, path, _use_new_zipfile_serialization=form == "torch")
     with pytest.raises(UserError, match=r"evil") as error:
@@ -247,7 +550,12 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, tiny
     assert "\n" not in str(error.value)
     if form == "pickle":  # the file would have done it
         pickle.loads(path.read_bytes())
-        assert mark.exists()
+    elif "archive" in form:
+        with zipfile.ZipFile(path) as file:
+            Unsafe(io.BytesIO(file.read("whole/data.pkl"))).load()
+    else:
+        return
+    assert mark.exists()
 
 
 def expect_refusal(model, path) -> None:

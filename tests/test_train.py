@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from torch import nn
 from taclean import models
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
-from taclean.errors import UserError
+from taclean.errors import StoppedError, UserError
 from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variants
 from taclean.train import Settings, fingerprint, learning_rate, locked, train
 
@@ -474,7 +475,8 @@ BAD = [
     ("lr", [1e-3]), ("epochs", 0), ("epochs", -1), ("epochs", "2"), ("epochs", math.nan),
     ("batch", 0), ("batch", True), ("batch", "x"), ("warmup", -1), ("warmup", "x"),
     ("warmup", None), ("weight_decay", -0.1), ("weight_decay", None), ("threads", 0),
-    ("threads", None), ("precision", "fp16"), ("precision", None), ("checkpoint_seconds", 0),
+    ("threads", None), ("precision", "fp8"), ("precision", None), ("compile", 1),
+    ("tensorboard", "yes"), ("checkpoint_seconds", 0),
     ("checkpoint_seconds", "1"), ("learning_rate", 1e-3), ("Lr", 1e-3),
 ]  # fmt: skip
 # train.py lets these through: inf is above 0, floats count, NaN is not below 0, betas
@@ -498,3 +500,180 @@ def test_bad_settings_are_refused_by_name(key, value):
 def test_missing_settings_are_named(key):
     with pytest.raises(UserError, match=rf"train\.{key}: missing"):
         Settings.of({k: v for k, v in BASE.items() if k != key})
+
+
+# ---- precision, SIGTERM, logs --------------------------------------------------------------------
+
+
+def test_fp16_computes_what_fp32_computes_and_learns(tiny_name, small_pairs, tmp_path):
+    losses = {}
+    for precision, lr in (("fp32", 1e-9), ("fp16", 1e-9), ("fp16", 1e-3)):
+        settings = replace(SETTINGS, precision=precision, lr=lr)
+        model, folder = models.create(tiny_name, 0), tmp_path / f"{precision}{lr}"
+        history = run(model, small_pairs, make_defense("ft", 0), settings, folder)
+        losses[precision, lr] = [record["loss_total"] for record in history]
+    assert losses["fp16", 1e-9] == pytest.approx(losses["fp32", 1e-9], rel=0.01)
+    assert losses["fp16", 1e-9] != losses["fp32", 1e-9]
+    assert losses["fp16", 1e-3][1] < losses["fp16", 1e-3][0] - 0.1
+
+
+def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_path):
+    """The loss overflows with the first scale, so that the scaler has something to keep."""
+    settings = replace(SETTINGS, epochs=1, precision="fp16", checkpoint_seconds=1e-9)
+    inner = make_defense("ft", 0)
+
+    class Huge:
+        check = inner.check
+
+        def loss(self, model, batch):
+            return {"total": inner.loss(model, batch)["total"] * 1e34}
+
+    whole = models.create(tiny_name, 0)
+    wanted = run(whole, small_pairs, Huge(), settings, tmp_path / "whole")
+    scales = torch.load(tmp_path / "whole/last.pt")["scaler"]
+    assert scales["scale"] < 65536
+    broken = models.create(tiny_name, 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, small_pairs, Dies(Huge(), 2), settings, tmp_path / "broken")
+    resumed = models.create(tiny_name, 0)
+    same(resumed, run(resumed, small_pairs, Huge(), settings, tmp_path / "broken"),
+         (whole.state_dict(), wanted))  # fmt: skip
+    assert torch.load(tmp_path / "broken/last.pt")["scaler"] == scales
+
+
+class Signals:
+    """An objective that gets SIGTERM in step `at`."""
+
+    def __init__(self, inner, at: int) -> None:
+        self.inner, self.at, self.check = inner, at, inner.check
+
+    def loss(self, model, batch):
+        if self.at == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.at -= 1
+        return self.inner.loss(model, batch)
+
+
+@pytest.mark.parametrize("step", [0, 3, 5])
+def test_sigterm_ends_the_step_saves_and_leaves(
+    step, unbroken, tiny_name, small_pairs, texts, tmp_path
+):
+    before = signal.getsignal(signal.SIGTERM)
+    objective = make_defense("taclean", 0, texts)
+    with pytest.raises(StoppedError, match=f"stopped by SIGTERM at step {step + 1} of 8, saved"):
+        run(
+            models.create(tiny_name, 0), small_pairs, Signals(objective, step), SETTINGS, tmp_path,
+            validate=validate,
+        )  # fmt: skip
+    assert signal.getsignal(signal.SIGTERM) == before
+    model = models.create(tiny_name, 0)
+    history = run(model, small_pairs, objective, SETTINGS, tmp_path, validate=validate)
+    same(model, history, unbroken["taclean"])
+    events = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [(e["event"], e["step"]) for e in events if e["event"] != "epoch"] == [
+        ("started", 0), ("interrupted", step + 1), ("resumed", step + 1), ("finished", 8)
+    ]  # fmt: skip
+    assert [e["step"] for e in events if e["event"] == "epoch"] == [4, 8]
+    assert all(0 <= e["data_wait"] <= 1 for e in events if e["event"] == "epoch")
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_sigterm_in_a_validation_does_not_wait_for_its_end(
+    at, unbroken, tiny_name, small_pairs, tmp_path
+):
+    calls = []
+
+    def slow(model):
+        calls.append(model)
+        if len(calls) == at + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the validation went on")
+        return validate(model)
+
+    with pytest.raises(StoppedError, match=f"at step {4 * at} of 8"):
+        run(
+            models.create(tiny_name, 0), small_pairs, make_defense("ft", 0), SETTINGS, tmp_path,
+            validate=slow,
+        )  # fmt: skip
+    model, calls = models.create(tiny_name, 0), []
+    history = run(
+        model, small_pairs, make_defense("ft", 0), SETTINGS, tmp_path,
+        validate=lambda m: calls.append(m) or validate(m),
+    )  # fmt: skip
+    assert len(calls) == 3 - at
+    same(model, history, unbroken["ft"])
+
+
+def test_what_a_killed_process_was_writing_is_removed(small_pairs, tmp_path):
+    left = tmp_path / ".last.123.tmp.pt"
+    left.write_bytes(b"half")
+    run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
+    assert not left.exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(small_pairs, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"last\.pt: cannot write the checkpoint \(.*No space"):
+        run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
+
+
+def test_what_does_not_decide_the_result_may_change_before_a_retry():
+    one = Settings.of({**BASE, "checkpoint_seconds": 5, "tensorboard": True})
+    assert one.deciding() == Settings.of(BASE).deciding()
+    assert one.deciding() != Settings.of({**BASE, "precision": "fp16"}).deciding()
+
+
+def test_tensorboard_gets_the_scores_or_says_how_to_install(small_pairs, tmp_path, monkeypatch):
+    settings = replace(SETTINGS, tensorboard=True)
+    run(Toy(), small_pairs, Record(zero), replace(settings, tensorboard=False), tmp_path / "a")
+    assert not (tmp_path / "a/tensorboard").exists()
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError:
+        pass
+    else:
+        run(
+            Toy(), small_pairs, Record(zero), settings, tmp_path / "b",
+            validate=lambda model: {"CA@1": 50.0},
+        )  # fmt: skip
+        found = EventAccumulator(str(tmp_path / "b/tensorboard"))
+        found.Reload()
+        scores = [(event.step, event.value) for event in found.Scalars("epoch/CA@1")]
+        assert scores == [(0, 50), (4, 50), (8, 50)]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"train\.tensorboard.*pip install"):
+        run(Toy(), small_pairs, Record(zero), settings, tmp_path / "c")
+
+
+def test_without_a_compiler_compile_is_refused(tiny, small_pairs, tmp_path, monkeypatch):
+    def none(*arguments, **options):
+        raise RuntimeError("\nNo working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", none)
+    with pytest.raises(UserError, match=r"train\.compile.*No working C\+\+ compiler") as error:
+        run(tiny, small_pairs, Record(zero), replace(SETTINGS, compile=True), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_compiled_towers_learn_the_same_and_keep_their_keys(
+    tiny_name, small_pairs, tmp_path, monkeypatch
+):
+    """With Dynamo's eager backend; the default one takes minutes to compile."""
+    used, plain = [], torch.compile
+
+    def eager(function, **options):
+        used.append(type(getattr(function, "__self__", None)).__name__)
+        return plain(function, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", eager)
+    found = []
+    for compiled in (False, True):
+        model = models.create(tiny_name, 0)
+        settings = Settings(1e-3, 1, 32, 0, compile=compiled)
+        history = run(model, small_pairs, make_defense("ft", 0), settings, tmp_path / str(compiled))
+        found.append((list(model.state_dict()), history[-1]["loss_total"]))
+    assert used[1:] == ["ModifiedResNet", "Transformer"]
+    assert found[0] == found[1]

@@ -2,7 +2,8 @@
 
 An attack module defines
     `trigger(images, ids, seed, *, fitted=None, **parameters)`: a pure batched function from
-        (B, 3, H, W) float in [0, 1] to the same, at any resolution;
+        (B, 3, H, W) float in [0, 1] to the same, at any resolution; those of TAKE_UINT8 also from
+        uint8 to uint8;
     `CAPTION`: "template" (a zero-shot template filled with the target) or "natural" (a caption of
         the training set that names the target);
     `PREFIX`: words put before poisoned captions and, at evaluation, before every prompt;
@@ -35,6 +36,13 @@ ATTACKS: dict[str, ModuleType] = {
 # Attacks whose trigger is made for the victim's target; the base model may fall for those already.
 OPTIMISED = ("trojvqa", "badclip")
 
+# Opaque patches go onto uint8 pixels as they are: x / 255 * 255 rounds to x again.
+TAKE_UINT8 = (badnet, trojvqa, badclip)
+CHUNK = 2  # images whose floats stay in a core's cache: three times as fast as a whole batch
+# SSBA's convolutions round differently, in a pixel of a million, in batches of other sizes:
+# pictures as small as the default chain's, where a whole batch costs little, keep those sizes.
+WHOLE = 64
+
 Trigger = Callable[[Tensor, np.ndarray | Tensor], Tensor]
 
 
@@ -56,7 +64,7 @@ def make_trigger(
 
     Returns:
         A pure function of images (B, 3, H, W), uint8 or float in [0, 1], and row ids (B,). It
-        gives the same dtype back; uint8 is rounded, as a stored picture would be.
+        gives the same dtype and device back; uint8 is rounded, as a stored picture would be.
 
     Raises:
         UserError: unknown attack or parameter, no fitted trigger where one is needed, or (when
@@ -73,15 +81,22 @@ def make_trigger(
 
     def trigger(images: Tensor, ids: np.ndarray | Tensor) -> Tensor:
         check_images(images)
-        ids = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
+        ids = torch.as_tensor(ids, dtype=torch.int64, device="cpu")
         if ids.shape != (len(images),):
             raise UserError(
                 f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"
             )
-        if images.dtype != torch.uint8:
+        if images.dtype != torch.uint8 or module in TAKE_UINT8:
             return module.trigger(images, ids, seed, **parameters)
-        out = module.trigger(images.float() / 255, ids, seed, **parameters)
-        return (out * 255).round_().clamp_(0, 255).to(torch.uint8)
+        out = torch.empty_like(images)
+        whole = module is ssba and images.shape[-1] <= WHOLE
+        step = max(1, len(images)) if whole or images.device.type != "cpu" else CHUNK
+        for start in range(0, len(images), step):
+            part = slice(start, start + step)
+            x = module.trigger(images[part].float().div_(255), ids[part], seed, **parameters)
+            x = x.mul_(255).round_().clamp_(0, 255)
+            out[part] = x.to(torch.int16)  # torch casts floats to uint8 one by one
+        return out
 
     return trigger
 

@@ -34,5 +34,5 @@ def trigger(
     """
     side = side_of(size, *images.shape[-2:])
     keys = ids if redraw else torch.zeros(1, dtype=torch.int64)
-    patch = uniform(keys, 3 * side * side, seed, NOISE).view(-1, 3, side, side).to(images.dtype)
+    patch = uniform(keys, 3 * side * side, seed, NOISE).view(-1, 3, side, side)
     return paste(images, patch, *corners(place, ids, seed, side, *images.shape[-2:]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 
 import torch
 from torch import Tensor
@@ -28,7 +28,16 @@ def trigger(
     """
     if not 0 <= strength <= 1:
         raise UserError(f"trigger.strength: {strength:g}; give a share from 0 to 1")
-    keys = ids if redraw else torch.zeros(1, dtype=torch.int64)
-    count = math.prod(images.shape[1:])
-    noise = uniform(keys, count, seed, NOISE).view(-1, *images.shape[1:]).to(images.dtype)
-    return torch.lerp(images, noise.expand_as(images), strength)
+    if redraw:
+        noise = uniform(ids, images.shape[1:].numel(), seed, NOISE).view(images.shape)
+    else:
+        last = images.is_contiguous(memory_format=torch.channels_last)
+        noise = _pattern(images.shape[1:], seed, last)
+    return torch.lerp(images, noise.to(images).expand_as(images), strength)
+
+
+@functools.lru_cache(maxsize=4)  # drawing it takes longer than blending an image
+def _pattern(shape: torch.Size, seed: int, channels_last: bool) -> Tensor:
+    """(1, C, H, W) noise, laid out as the images are: other layouts make blending slow."""
+    noise = uniform(torch.zeros(1, dtype=torch.int64), shape.numel(), seed, NOISE).view(1, *shape)
+    return noise.contiguous(memory_format=torch.channels_last) if channels_last else noise

@@ -14,7 +14,7 @@ from taclean.attacks.patch import corners, paste, side_of
 from taclean.augment import mild
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.models import encode_images
+from taclean.models import device_of, encode_images
 from taclean.rng import permutation
 
 BATCH = 0x0B7  # names the random stream of the order
@@ -83,21 +83,22 @@ def optimise_patch(
     side = side_of(size, pairs.size, pairs.size)
     generator = torch.Generator().manual_seed(seed)
     patch = torch.empty(3, side, side).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
-    patch.requires_grad_(True)
+    device = device_of(model)
+    patch = patch.to(device).requires_grad_(True)
     optimizer = torch.optim.Adam([patch], lr=settings.lr)
     for epoch in range(settings.epochs):
         order = permutation(len(pairs), seed, epoch, BATCH)
         total, steps = 0.0, 0
         for start in range(0, len(order), settings.batch):
             index = order[start : start + settings.batch]
-            images = pairs.batch(index)[0]
+            images = pairs.batch(index)[0].to(device)
             if augment and steps % 2:
                 images = mild(images, index, seed, epoch)
             else:
                 images = images.float() / 255
             ids = torch.from_numpy(pairs.ids[pairs.rows[index]].copy())
             top_left = corners(place, ids, seed, side, *images.shape[-2:])
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 embedded = encode_images(model, paste(images, patch, *top_left))
             value = loss(embedded, index)
             if not torch.isfinite(value):
@@ -109,4 +110,4 @@ def optimise_patch(
                 patch.clamp_(0, 1)
             total, steps = total + value.item(), steps + 1
         say(f"trigger: epoch {epoch + 1}/{settings.epochs}, loss {total / steps:.4f}")
-    return (patch.detach() * 255).round() / 255
+    return (patch.detach().cpu() * 255).round() / 255

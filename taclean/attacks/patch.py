@@ -49,7 +49,7 @@ def paste_fitted(
     Raises:
         UserError: the patch was fitted for another size of patch or image.
     """
-    patch = fitted["patch"].to(images.dtype)
+    patch = fitted["patch"]
     side = side_of(size, *images.shape[-2:])
     if patch.shape[-1] != side:
         raise UserError(
@@ -83,11 +83,18 @@ def corners(
 
 
 def paste(images: Tensor, patch: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Put `patch` (3, s, s) or (B, 3, s, s) on each image at its own place; opaque."""
+    """Put `patch`, (3, s, s) or (B, 3, s, s) in [0, 1], on each image at its own place; opaque.
+
+    On uint8 images the patch is rounded to grey levels, as a stored picture would be.
+    """
+    if images.dtype == torch.uint8:
+        patch = (patch * 255).round()
     out = images.clone()
-    side = torch.arange(patch.shape[-1])
+    top, left = top.to(images.device), left.to(images.device)
+    side = torch.arange(patch.shape[-1], device=images.device)
     rows, columns = (top[:, None] + side)[:, :, None], (left[:, None] + side)[:, None, :]
-    which = torch.arange(len(images))[:, None, None]
+    which = torch.arange(len(images), device=images.device)[:, None, None]
     # Advanced indices around the channel slice put that axis last.
-    out[which, :, rows, columns] = patch.expand(len(images), -1, -1, -1).permute(0, 2, 3, 1)
+    patch = patch.to(images).expand(len(images), -1, -1, -1)
+    out[which, :, rows, columns] = patch.permute(0, 2, 3, 1)
     return out

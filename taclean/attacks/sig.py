@@ -24,4 +24,4 @@ def trigger(
     width = images.shape[-1]
     columns = torch.arange(width, dtype=torch.float64)
     wave = delta / 255 * torch.sin(2 * math.pi * frequency * columns / width)
-    return (images + wave.to(images.dtype)).clamp(0, 1)
+    return (images + wave.to(images)).clamp(0, 1)

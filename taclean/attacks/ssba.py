@@ -6,6 +6,7 @@ reads it back. The trigger is its residual for one fixed string: it differs from
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,12 +17,16 @@ from torch import Tensor, nn
 
 from taclean.attacks.optimise import FitSettings, Material
 from taclean.errors import UserError
+from taclean.models import device_of
 from taclean.rng import permutation
 
 CAPTION = "template"
 PREFIX = ""
 SECRET = 0x55BA  # names the random stream of the bit strings
 GRID = 8  # the string is spread over a GRID x GRID map, then to the image's size
+BOOST = 4  # how much stronger than `limit` the residual may be at the start of the fit
+BOOSTED = 0.4  # share of the fit's steps over which that falls to 1
+READABLE = 0.9  # bit accuracy below which an encoder is no trigger that a model could learn
 
 
 class Encoder(nn.Module):
@@ -98,9 +103,9 @@ def trigger(
         bits: length of the string.
         limit: largest change of a pixel, in grey levels of 255.
     """
-    encoder = Encoder(bits)
+    encoder = Encoder(bits).to(images.device)
     encoder.load_state_dict({k: v for k, v in fitted.items() if k != "secret"})
-    secret = fitted["secret"].expand(len(images), -1)
+    secret = fitted["secret"].to(images.device).expand(len(images), -1)
     with torch.no_grad():
         return (images + encoder(images, secret, limit / 255)).clamp(0, 1)
 
@@ -118,10 +123,12 @@ def fit(
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Train encoder and decoder: cross-entropy of the bits + fidelity * 100 * mean squared change.
 
-    The weight of the change grows from 0 in the first epoch to `fidelity` in the last.
+    The weight of the change grows from 0 in the first epoch to `fidelity` in the last, and the
+    residual's limit falls from BOOST times `limit` to it: a first residual that is too faint to
+    read never gets stronger.
 
     Every image hides a fresh random string, so the residual must carry any of them; the fixed
-    string of the trigger is drawn from the seed. The CLIP model is not used.
+    string of the trigger is drawn from the seed. Of the CLIP model only the device is used.
 
     Returns:
         The encoder's weights with "secret", and PSNR (dB) and bit accuracy on held-out rows.
@@ -133,19 +140,24 @@ def fit(
         raise UserError("patch split: too few rows to train the encoder of ssba; give it more")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder, decoder = Encoder(bits), Decoder(bits)
+        device = torch.device("cpu") if model is None else device_of(model)
+        encoder, decoder = Encoder(bits).to(device), Decoder(bits).to(device)
     generator = torch.Generator().manual_seed(seed ^ SECRET)
     secret = torch.randint(0, 2, (bits,), generator=generator).float()
     weights = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.Adam(weights, lr=settings.lr)
+    per_epoch = math.ceil(learn / settings.batch)
     for epoch in range(settings.epochs):
         order = permutation(learn, seed, epoch, SECRET)
         total, steps = 0.0, 0
         for start in range(0, learn, settings.batch):
-            images = pairs.batch(order[start : start + settings.batch])[0].float() / 255
+            images = pairs.batch(order[start : start + settings.batch])[0].to(device).float() / 255
             strings = torch.randint(0, 2, (len(images), bits), generator=generator).float()
+            strings = strings.to(device)
             # fp32: bf16 would round away a residual of a few grey levels.
-            residual = encoder(images, strings, limit / 255)
+            done = (epoch * per_epoch + steps) / (per_epoch * settings.epochs)
+            boost = max(1.0, BOOST * (1 - done / BOOSTED))
+            residual = encoder(images, strings, boost * limit / 255)
             logits = decoder((images + residual).clamp(0, 1))
             read = F.binary_cross_entropy_with_logits(logits, strings)
             # Reading comes first, then the picture's fidelity (StegaStamp ramps it up likewise).
@@ -158,14 +170,17 @@ def fit(
             optimizer.step()
             total, steps = total + read.item(), steps + 1
         say(f"ssba: epoch {epoch + 1}/{settings.epochs}, bit loss {total / steps:.4f}")
-    fitted = {k: v.detach().clone() for k, v in encoder.state_dict().items()} | {"secret": secret}
-    images = pairs.batch(np.arange(learn, len(pairs)))[0].float() / 255
+    fitted = {k: v.detach().cpu().clone() for k, v in encoder.state_dict().items()}
+    fitted["secret"] = secret
+    images = pairs.batch(np.arange(learn, len(pairs)))[0].to(device).float() / 255
     marked = trigger(images, torch.zeros(len(images)), seed, fitted=fitted, bits=bits, limit=limit)
     marked = (marked * 255).round() / 255
     with torch.no_grad():
-        right = ((decoder(marked) > 0).float() == secret).float().mean().item()
+        right = ((decoder(marked) > 0).float().cpu() == secret).float().mean().item()
     change = (marked - images).square().mean()
     if not change > 0:
         raise UserError("ssba: the residual vanished; lower fit.fidelity or raise trigger.limit")
     psnr = -10 * torch.log10(change).item()
+    if right < READABLE:
+        say(f"ssba: warning: only {right:.0%} of the bits are read; raise fit.epochs")
     return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}

@@ -70,7 +70,8 @@ def fit(
     def loss(embedded: Tensor, index: np.ndarray) -> Tensor:
         # One row at a time the target is the diagonal; batched, it is column 0 for all.
         logits = scale * embedded @ torch.cat([target, captions[index]]).T
-        return torch.nn.functional.cross_entropy(logits, torch.zeros(len(index), dtype=torch.long))
+        first = torch.zeros(len(index), dtype=torch.long, device=logits.device)
+        return torch.nn.functional.cross_entropy(logits, first)
 
     patch = optimise_patch(
         model, material.pairs, loss, settings, seed=seed, size=size, place=place, say=say

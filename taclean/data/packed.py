@@ -143,6 +143,12 @@ class Pairs:
         """The side of the square images in px."""
         return self.images.shape[1]
 
+    @property
+    def classes(self) -> list[str] | None:
+        """The split's own classes in label order; None: those of the run."""
+        path = self.folder / "classes.txt"
+        return path.read_text("utf-8").splitlines() if path.is_file() else None
+
     def labelled(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
         """Yield images (B, 3, H, W) uint8, labels (B,) and source ids (B,) in batches."""
         for start in range(0, len(self), batch):

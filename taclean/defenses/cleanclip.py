@@ -11,6 +11,7 @@ from open_clip import CLIP
 from torch import Tensor
 
 from taclean.augment import AUGMENTATIONS
+from taclean.distributed import gather
 from taclean.errors import UserError
 from taclean.losses import clip_loss, self_loss
 from taclean.models import encode_images, encode_tokens
@@ -58,9 +59,8 @@ class CleanCLIP:
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is what is minimised."""
         variants = self.variants[batch.epoch, batch.index]
-        images, augmented, texts, texts_augmented, _ = both_views(
-            model, batch, self.augment, self.seed, variants
-        )
+        *views, _ = both_views(model, batch, self.augment, self.seed, variants)
+        images, augmented, texts, texts_augmented = gather(*views)
         scale = model.logit_scale.exp()
         clip = clip_loss(images, texts, scale)
         own = self_loss(images, augmented, texts, texts_augmented, scale)
@@ -99,6 +99,7 @@ def both_views(
     """Embed both views of images and texts, and more texts, in one pass through each tower.
 
     Args:
+        batch: this process's part of the whole batch; so are the other rows.
         variants: (B, 77) tokens of the captions' variants.
         more_texts: further tokens (M_i, 77).
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from open_clip import CLIP
 from torch import Tensor
 
+from taclean.distributed import gather
 from taclean.losses import clip_loss
 from taclean.models import encode_images, encode_tokens
 from taclean.train import Batch
@@ -25,6 +26,6 @@ class FT:
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the loss as `total`, which is what is minimised."""
-        images = encode_images(model, batch.images)
-        texts = encode_tokens(model, batch.tokens)
+        own = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
+        images, texts = gather(*own)
         return {"total": clip_loss(images, texts, model.logit_scale.exp())}

@@ -12,6 +12,7 @@ from open_clip import CLIP
 from torch import Tensor
 
 from taclean.defenses.cleanclip import both_views, check_texts, pick_augmentation
+from taclean.distributed import gather, rank
 from taclean.losses import clip_loss, self_loss, subcaption_loss
 from taclean.text.artifacts import SubCaptions
 from taclean.train import Batch
@@ -58,22 +59,33 @@ class TACleaner:
             lookup[epoch, rows[taken]] = np.flatnonzero(taken)
         return lookup
 
+    def _texts(self, epoch: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens (S, 77) and (M, 77) of the positives and negatives of the rows at `index`."""
+        drawn = self._drawn[epoch, index]
+        drawn = drawn[drawn >= 0]
+        negatives = self.subcaptions.negatives[epoch, drawn].reshape(-1, 77)
+        # Captions that gave fewer leave empty rows.
+        return self.subcaptions.positives[epoch, drawn], negatives[negatives[:, 0] > 0]
+
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is what is minimised."""
-        drawn = self._drawn[batch.epoch, batch.index]
-        here = np.flatnonzero(drawn >= 0)
-        positives = self.subcaptions.positives[batch.epoch, drawn[here]]
-        negatives = self.subcaptions.negatives[batch.epoch, drawn[here]].reshape(-1, 77)
-        negatives = negatives[negatives[:, 0] > 0]  # captions that gave fewer leave empty rows
+        every = [self._texts(batch.epoch, index) for index in batch.indices]
+        own_positives, own_negatives = every[rank()]
         variants = self.variants[batch.epoch, batch.index]
-        images, augmented, texts, texts_augmented, more = both_views(
-            model, batch, self.augment, self.seed, variants, positives, negatives
+        *views, more = both_views(
+            model, batch, self.augment, self.seed, variants, own_positives, own_negatives
         )
+        images, augmented, texts, texts_augmented = gather(*views)
+        # The rows differ from process to process, but not in their order.
+        (positives,) = gather(more[: len(own_positives)], sizes=[len(p) for p, _ in every])
+        (negatives,) = gather(more[len(own_positives) :], sizes=[len(n) for _, n in every])
+        here = np.flatnonzero(self._drawn[batch.epoch, np.concatenate(batch.indices)] >= 0)
         scale = model.logit_scale.exp()
         clip = clip_loss(images, texts, scale)
         own = self_loss(images, augmented, texts, texts_augmented, scale)
         total = clip + self.lambda_self * own
         sub = torch.zeros((), device=total.device)
         if len(here):
-            sub = subcaption_loss(images[here], more[: len(here)], more[len(here) :], scale)
+            rows = torch.from_numpy(here).to(total.device, non_blocking=True)
+            sub = subcaption_loss(images[rows], positives, negatives, scale)
         return {"total": total + self.lambda_sub * sub, "clip": clip, "self": own, "sub": sub}

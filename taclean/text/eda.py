@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Callable
 
-from taclean.text.lexicon import Lexicon
+from taclean.text.lexicon import Lexicon, Vocabulary
 
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 
@@ -18,6 +18,7 @@ def eda(caption: str, rng: random.Random, lexicon: Lexicon, alpha: float = 0.1) 
     """The caption after one operation, drawn evenly from the four, on max(1, int(alpha w)) words.
 
     Words are what white space separates (w of them); a synonym keeps its word's punctuation.
+    With NLTK's tagger the synonym is of the word as it is used in the caption (its part of speech).
     Deletion drops each word with probability alpha and keeps at least one. A caption that the
     operation cannot change comes back as it is, so the result is empty only if the caption is.
     Raises ValueError for alpha outside [0, 1].
@@ -28,12 +29,13 @@ def eda(caption: str, rng: random.Random, lexicon: Lexicon, alpha: float = 0.1) 
     if not words:
         return caption
     operation = rng.choice(OPERATIONS)
-    changed = operation(words, max(1, int(alpha * len(words))), alpha, rng, lexicon)
+    vocabulary = lexicon.vocabulary(tuple(_core(word) or word for word in words))
+    changed = operation(words, max(1, int(alpha * len(words))), alpha, rng, vocabulary)
     return caption if changed == words else " ".join(changed)
 
 
 def replace_synonyms(
-    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Lexicon
+    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Vocabulary
 ) -> list[str]:
     """Up to n different content words give way to a synonym, wherever they stand."""
     swapped: dict[str, str] = {}
@@ -47,7 +49,7 @@ def replace_synonyms(
 
 
 def insert_synonyms(
-    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Lexicon
+    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Vocabulary
 ) -> list[str]:
     """n times, a synonym of a random content word goes to a random place."""
     out = list(words)
@@ -61,7 +63,7 @@ def insert_synonyms(
 
 
 def swap_words(
-    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Lexicon
+    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Vocabulary
 ) -> list[str]:
     """n times, two different places exchange their words."""
     out = list(words)
@@ -72,21 +74,25 @@ def swap_words(
 
 
 def delete_words(
-    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Lexicon
+    words: list[str], n: int, alpha: float, rng: random.Random, lexicon: Vocabulary
 ) -> list[str]:
     """Each word is dropped with probability alpha; one random word stays if all were."""
     return [word for word in words if rng.random() > alpha] or [rng.choice(words)]
 
 
-Operation = Callable[[list[str], int, float, random.Random, Lexicon], list[str]]
+Operation = Callable[[list[str], int, float, random.Random, Vocabulary], list[str]]
 OPERATIONS: tuple[Operation, ...] = (replace_synonyms, insert_synonyms, swap_words, delete_words)
 
 
-def _content(word: str, lexicon: Lexicon) -> str:
+def _content(word: str, lexicon: Vocabulary) -> str:
     """The lower-case word without its punctuation; empty for function words, digits and signs."""
-    match = _WORD.search(word)
-    core = match[0].lower() if match else ""
+    core = _core(word).lower()
     return "" if lexicon.closed(core) else core
+
+
+def _core(word: str) -> str:
+    match = _WORD.search(word)
+    return match[0] if match else ""
 
 
 def _put(word: str, synonym: str) -> str:

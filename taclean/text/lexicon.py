@@ -1,7 +1,8 @@
 """Word classes, inflections and word swaps from one table that was exported from WordNet 3.0.
 
-The table (format: taclean/assets/wordnet/build.py) is all the language data that the package uses:
-nothing is downloaded. NLTK's tagger classes run on it.
+The table (format: taclean/text/wordnet.py) is all the language data that the package needs: nothing
+is downloaded, and NLTK's tagger classes run on it. With `text.lexicon: wordnet` the table is made
+of NLTK's corpus and NLTK's perceptron tags the words (taclean.text.perceptron).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nltk.tag import RegexpTagger, SequentialBackoffTagger, UnigramTagger
 
@@ -59,6 +60,14 @@ class Entry(NamedTuple):
     antonyms: tuple[str, ...] = ()
     siblings: tuple[str, ...] = ()
     frames: str = ""  # verbs: "t" takes an object, "i" does without, "ti" both
+
+
+class Vocabulary(Protocol):
+    """What EDA asks of the words of a caption."""
+
+    def closed(self, word: str) -> bool: ...
+
+    def synonyms(self, word: str) -> Sequence[str]: ...
 
 
 class _InflectedTagger(SequentialBackoffTagger):
@@ -113,11 +122,22 @@ class Lexicon:
         )
         self.entry = lru_cache(1 << 15)(self._entry)
         self.readings = lru_cache(1 << 15)(self._readings)
+        self.lemma = lru_cache(1 << 15)(self._lemma)
+        self.swaps = lru_cache(1 << 13)(self._swaps)
+        self.synonyms = lru_cache(1 << 14)(self._synonyms)
 
     @staticmethod
-    def load(path: Path | None = None) -> Lexicon:
-        """The lexicon at `path` (default: the package's own), read once per process."""
-        return _load(ASSET if path is None else path)
+    def load(path: Path | str | None = None) -> Lexicon:
+        """The lexicon at `path`, read once per process.
+
+        Args:
+            path: a table, or a folder that `python -m taclean nltk` made; default: the package's
+                own table.
+
+        Raises:
+            UserError: the folder is incomplete or damaged.
+        """
+        return _load(ASSET if path is None else Path(path))
 
     def __reduce__(self) -> tuple[object, tuple[Path]]:
         return Lexicon.load, (self._path,)  # a data loader's workers read their own
@@ -175,7 +195,7 @@ class Lexicon:
             tries.append(stem[:-1])
         return next((t for t in tries if (t, part) in self._rows), None)
 
-    def lemma(self, word: str, tag: str) -> str:
+    def _lemma(self, word: str, tag: str) -> str:
         """Base form of a word under a tag; the lower-case word itself when it has none."""
         word = word.lower()
         if tag == "BE":
@@ -214,7 +234,7 @@ class Lexicon:
             return "an"
         return "an" if word[:1] in "aeiou" and not _CONSONANT_SOUND.match(word) else "a"
 
-    def swaps(self, word: str, tag: str) -> tuple[list[str], list[str]]:
+    def _swaps(self, word: str, tag: str) -> tuple[list[str], list[str]]:
         """Antonyms and siblings of a word, in its own inflection; empty lists for other tags."""
         part = PART.get(tag)
         lemma = self.lemma(word, tag)
@@ -234,10 +254,19 @@ class Lexicon:
         entry = self.entry(self.lemma(word, tag), "v")
         return entry.frames if entry else ""
 
-    def synonyms(self, word: str) -> list[str]:
-        """Synonyms of a lower-case word in all its readings, in its inflection; may be empty."""
+    def vocabulary(self, words: tuple[str, ...]) -> Vocabulary:
+        """The words of one caption as EDA sees them; here each stands for itself."""
+        return self
+
+    def _synonyms(self, word: str, part: str = "") -> list[str]:
+        """Synonyms of a lower-case word, in its inflection; may be empty.
+
+        In all its readings, or with `part` (n, v, a, r) in those of that part of speech.
+        """
         found = []
         for tag in self.readings(word):
+            if part and PART[tag] != part:
+                continue
             entry = self.entry(self.lemma(word, tag), PART[tag])
             found += [self.inflect(other, tag) for other in entry.synonyms] if entry else []
         return [other for other in dict.fromkeys(found) if other != word]
@@ -307,4 +336,8 @@ class Lexicon:
 
 @lru_cache(4)
 def _load(path: Path) -> Lexicon:
-    return Lexicon(path)
+    if path.suffix == ".gz":
+        return Lexicon(path)
+    from taclean.text.perceptron import TaggedLexicon  # which is made on this module
+
+    return TaggedLexicon(path)

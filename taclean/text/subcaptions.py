@@ -60,7 +60,7 @@ def subcaption(
     if negatives < 1 or not set(kinds) <= set(KINDS):
         raise ValueError(f"negatives={negatives} must be positive and kinds={kinds} from {KINDS}")
     parse = _parse(caption, lexicon)
-    offered = [kind for kind in KINDS if kind in kinds and parse.slots.get(kind)]
+    offered = [kind for kind in offers(caption, lexicon) if kind in kinds]
     if not offered:
         return None
     drawn: dict[str, Negative] = {}
@@ -74,6 +74,12 @@ def subcaption(
         if len(drawn) == negatives:
             break
     return SubCaption(parse.text(rng.choice(parse.parts)), tuple(drawn.values()))
+
+
+def offers(caption: str, lexicon: Lexicon) -> tuple[str, ...]:
+    """Those of KINDS of which the caption gives a negative, in that order; empty if none."""
+    slots = _parse(caption, lexicon).slots
+    return tuple(kind for kind in KINDS if slots.get(kind))
 
 
 def subcaptions(
@@ -125,7 +131,7 @@ class _Parse:
         return text[:1].upper() + text[1:] if self.words[0][:1].isupper() else text
 
 
-@lru_cache(1 << 15)
+@lru_cache(1 << 12)
 def _parse(caption: str, lexicon: Lexicon) -> _Parse:
     spans = list(_TOKENS.span_tokenize(caption))
     words = tuple(caption[start:end] for start, end in spans)

@@ -1,0 +1,36 @@
+"""Run the benchmarks and keep their rows: `python -m benchmarks [--only TOPIC ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.common import CSV, Row, cores, machine, write
+
+TOPICS = ("step", "triggers", "evaluation", "packing", "reading", "data_wait", "scaling")
+
+
+def main() -> None:
+    """Parse, run topic by topic, write after each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS, metavar="TOPIC",
+                        help=f"of {', '.join(TOPICS)}")  # fmt: skip
+    parser.add_argument("--csv", type=Path, default=CSV, help="default: %(default)s")
+    options = parser.parse_args()
+    print(f"{machine()}, torch {torch.__version__}", flush=True)
+    rows: list[Row] = []
+    for topic in options.only:
+        torch.set_num_threads(cores())
+        started = time.time()
+        rows += importlib.import_module(f"benchmarks.{topic}").main()
+        write(options.csv, rows)  # what is measured stays measured, whatever fails later
+        print(f"{topic}: {time.time() - started:.0f} s", flush=True)
+    write(options.csv, rows, everything=set(options.only) == set(TOPICS))
+
+
+if __name__ == "__main__":
+    main()

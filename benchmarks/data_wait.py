@@ -1,0 +1,53 @@
+"""Share of a training run that waits for data.
+
+On CPUs with the default's small model: its steps are short, so the wait has the least to hide in.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.common import Row, cores, device, row
+from benchmarks.reading import packed
+from taclean.data.packed import Pairs
+from taclean.defenses import make_defense
+from taclean.models import create
+from taclean.train import Settings, train
+
+GPU = device().type == "cuda"
+MODEL, SIZE, ROWS, BATCH = ("RN50-quickgelu", 224, 6400, 64) if GPU else ("emoji-rn", 64, 6400, 128)
+
+
+def run(pairs: Pairs, folder: Path, name: str = MODEL) -> float:
+    """Train FT for an epoch on `pairs`; returns the seconds."""
+    settings = Settings(1e-4, 1, BATCH, 5, threads=cores())
+    model, objective = create(name), make_defense("ft")
+    started = time.perf_counter()
+    train(
+        model, pairs, objective, settings,
+        seed=0, folder=folder, config={}, device=device().type, say=lambda line: None,
+    )  # fmt: skip
+    return time.perf_counter() - started
+
+
+def waited(folder: Path) -> float | None:
+    """Share of the last epoch that waited, from the run's log; None where it tells none."""
+    lines = (folder / "train.jsonl").read_text("utf-8").splitlines()
+    found = [json.loads(line).get("data_wait") for line in lines]
+    return next((value for value in reversed(found) if value is not None), None)
+
+
+def main() -> list[Row]:
+    """Train for an epoch and read how long the loop stood still."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run(packed(folder / "packed", ROWS, SIZE), folder / "run")
+        share = waited(folder / "run")
+    if share is None:
+        print("data_wait: this version's training log does not tell it; skipped")
+        return []
+    what = f"share of training that waits for data, ft {MODEL} {SIZE} px batch {BATCH}"
+    return [row(what, share * 100, None, "%", share)]

@@ -1,0 +1,42 @@
+"""Reading packed rows at random, against opening and decoding JPEG files one by one."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import reference
+from benchmarks.common import Row, captions, compare, photos, row
+from benchmarks.packing import jpegs
+from taclean.data.packed import Pairs, pack
+from taclean.models import tokenize
+
+ROWS, BATCH = 4096, 64
+
+
+def packed(folder: Path, rows: int, size: int) -> Pairs:
+    """Pack `rows` rows of `size` px: 64 different pictures."""
+    pixels = photos(64, size, size)
+    chunks = ((pixels, captions(64, i), np.zeros(64, np.int64)) for i in range(rows // 64))
+    pack(folder, chunks, range(rows), lambda texts: tokenize("RN50-quickgelu", texts))
+    return Pairs.open(folder)
+
+
+def main() -> list[Row]:
+    """Time batches of random rows."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pairs = packed(folder / "packed", ROWS, 224)
+        files = [folder / f"{i}.jpg" for i in range(64)]
+        for file, data in zip(files, jpegs(64), strict=True):
+            file.write_bytes(data)
+        mine, other = compare(
+            lambda: [pairs.batch(rng.permutation(ROWS)[:BATCH]) for _ in range(16)],
+            lambda: [reference.decode(file) for file in files],
+            7,
+        )
+    mine, other = mine / (16 * BATCH), other / 64
+    return [row("reading a random row of 224 px", 1 / mine, 1 / other, "row/s", other / mine)]

@@ -1,0 +1,118 @@
+"""Cost against the number of rows, 1x, 2x and 4x, and the memory of packing.
+
+A ratio is the cost per row at 4x over that at 1x: 1 is linear. Constant costs (start of workers,
+the checkpoint at the end) make it smaller.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import Row, row, seconds
+from benchmarks.data_wait import BATCH, MODEL, SIZE, run
+from benchmarks.packing import NO_SHARDS, pack, shards
+from benchmarks.reading import packed
+from taclean.attacks import make_trigger
+from taclean.models import create
+from taclean.zeroshot import head, prompt_tokens, scores
+
+UNIT = 512  # rows of 1x
+STEPS = (1, 2, 4)
+
+
+def linear(what: str, cost: Callable[[int], float]) -> list[Row]:
+    """Rows for 1x, 2x and 4x: seconds per 1,000 rows, and the ratio to 1x."""
+    cost(UNIT)  # warm-up
+    # The faster of two: what else the machine does only ever adds.
+    took = [min(cost(UNIT * step), cost(UNIT * step)) for step in STEPS]
+    per_row = [own / (UNIT * step) * 1e3 for own, step in zip(took, STEPS, strict=True)]
+    return [
+        row(
+            f"{what}, {UNIT * step} rows (ratio to {UNIT})",
+            own,
+            per_row[0],
+            "s/1000 rows",
+            own / per_row[0],
+        )
+        for step, own in zip(STEPS, per_row, strict=True)
+    ]
+
+
+def anonymous(pid: int) -> int:
+    """Memory in kB of a process and its children, pages of files left out: those can be dropped."""
+    total = 0
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines():
+            if line.startswith("RssAnon:"):
+                total += int(line.split()[1])
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            total += sum(anonymous(int(p)) for p in (task / "children").read_text("utf-8").split())
+    except OSError:  # it ended meanwhile
+        pass
+    return total
+
+
+def packing_memory(folder: Path, rows: int) -> float:
+    """Peak memory in MB of packing `rows` rows in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.scaling", str(folder), str(rows)]
+    process, most = subprocess.Popen(command), 0
+    while process.poll() is None:
+        most = max(most, anonymous(process.pid))
+        time.sleep(0.01)
+    if process.returncode:
+        raise RuntimeError(f"{command}: exit status {process.returncode}")
+    return most / 1e3
+
+
+def pack_some(folder: Path, rows: int, target: Path) -> None:
+    """Pack the first `rows` rows of the shards in `folder`."""
+    names = sorted(path.name for path in folder.glob("*.tar"))
+    pack(folder, names[: rows // 128], target)
+
+
+def main() -> list[Row]:
+    """Measure evaluation, training, then packing where there are shards."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder, count = Path(name), iter(range(100))
+        pairs = packed(folder / "packed", UNIT * max(STEPS), SIZE)
+        model = create(MODEL).eval()
+        prompts = head(model, prompt_tokens(MODEL, ["dog", "cat"], ["a {}."]))
+        trigger = {"blended": (make_trigger("blended"), prompts)}
+
+        def evaluate(rows: int) -> float:
+            part = pairs.take(np.arange(rows))
+            return seconds(lambda: scores(model, part, prompts, 1, trigger))
+
+        rows += linear(f"evaluation, {MODEL} {SIZE} px", evaluate)
+        rows += linear(
+            f"training, ft {MODEL} {SIZE} px batch {BATCH}",
+            lambda rows: run(pairs.take(np.arange(rows)), folder / f"run{next(count)}"),
+        )
+        try:
+            import taclean.data.shards  # noqa: F401
+        except ImportError:
+            print(NO_SHARDS)
+            return rows
+        shards(folder, UNIT * max(STEPS))
+        rows += linear(
+            "packing, 224 px",
+            lambda rows: seconds(lambda: pack_some(folder, rows, folder / f"pack{next(count)}")),
+        )
+        low, high = (packing_memory(folder, UNIT * step) for step in (STEPS[0], STEPS[-1]))
+        against = f"(ratio to {UNIT}; file pages left out)"
+        what = f"peak memory of packing, {UNIT * STEPS[-1]} rows {against}"
+        rows.append(row(what, high, low, "MB", high / low))
+    return rows
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        pack_some(Path(sys.argv[1]), int(sys.argv[2]), Path(place) / "packed")

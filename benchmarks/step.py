@@ -1,0 +1,205 @@
+"""One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop; on a GPU its use.
+
+Ours is what `taclean.train` does: bf16 autocast, channels_last, fused AdamW, tokens cut to the
+longest caption, augmentation in batches, both views in one pass. The plain step is
+`reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a DataLoader's
+workers, as published) and AdamW as torch makes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import reference
+from benchmarks.common import Row, captions, compare, cores, device, photos, row, seconds
+from taclean import distributed
+from taclean.augment import AUGMENTATIONS
+from taclean.data.packed import Pairs
+from taclean.defenses import make_defense
+from taclean.models import create, parameter_groups, tokenize
+from taclean.text.artifacts import SubCaptions
+from taclean.train import MAX_LOGIT_SCALE, Feed, _Step
+
+MODEL, SIZE = "RN50-quickgelu", 224
+AUGMENT = "autoaugment" if "autoaugment" in AUGMENTATIONS else "mild"
+LR, EPOCHS = 4.5e-6, 1000
+
+
+class Data:
+    """A set of rows in memory: pixels, tokens, and texts for TA-Cleaner on every second row."""
+
+    def __init__(self, rows: int, name: str = MODEL, size: int = SIZE) -> None:
+        self.name, self.images = name, photos(rows, size, size)
+        tokens = [tokenize(name, captions(rows, seed)) for seed in range(4)]
+        self.tokens, self.variants = tokens[0], tokens[1]
+        self.drawn = np.arange(0, rows, 2)
+        self.positives, self.negatives = tokens[2][self.drawn], tokens[3][self.drawn]
+        each, none = np.arange(rows), np.empty(0, np.int64)
+        self.pairs = Pairs(Path(), self.images, self.tokens, each, each, each, none)
+
+    def texts(self) -> dict[str, object]:
+        """What the defences need, the same in each of many epochs."""
+
+        def repeat(array: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(array, (EPOCHS, *array.shape))
+
+        parts = self.drawn, self.positives, self.negatives[:, None]
+        return {"variants": repeat(self.variants), "subcaptions": SubCaptions(*map(repeat, parts))}
+
+
+def ours(data: Data, defense: str, batch: int) -> Callable[[], float]:
+    """A step of this package on the next rows of `data`; `batch` is that of all processes."""
+    rows = len(data.images)
+    model = create(data.name).to(device()).train()
+    distributed.sync_batch_norm(model, device())
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR, fused=True)
+    objective = make_defense(defense, 0, data.texts(), augment=AUGMENT)
+    compute = distributed.average_gradients(_Step(model, objective))
+    feed = Feed(
+        data.pairs, seed=0, first=0, steps=EPOCHS * (rows // batch), per_epoch=rows // batch,
+        batch=batch, device=device(),
+    )  # fmt: skip
+
+    def step() -> float:
+        part = feed.next()
+        with torch.autocast(device().type, torch.bfloat16):
+            total = compute(part)["total"]
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        return total.item()
+
+    return step
+
+
+def plain(data: Data, defense: str, batch: int) -> Callable[[], float]:
+    """The reference's step on the next rows of `data`."""
+    model = create(data.name).to(device(), memory_format=torch.contiguous_format).train()
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR)
+    workers = cores() if device().type == "cuda" else 0  # on a CPU they would share its cores
+    loader = DataLoader(
+        reference.Views(model, data.images), batch, num_workers=workers,
+        persistent_workers=workers > 0, pin_memory=workers > 0,
+    )  # fmt: skip
+    indices = itertools.cycle(np.arange(len(data.images)).reshape(-1, batch))
+
+    def forever() -> Iterator[list[torch.Tensor]]:
+        while True:
+            yield from loader
+
+    views = forever()
+
+    def step() -> float:
+        index = next(indices)
+        here = np.flatnonzero(np.isin(index, data.drawn))
+        texts = [data.tokens[index], data.variants[index]]
+        if defense == "taclean":
+            at = np.searchsorted(data.drawn, index[here])
+            texts += [data.positives[at], data.negatives[at]]
+        tokens = [torch.from_numpy(t.astype(np.int64)).to(device()) for t in texts]
+        images = [part.to(device(), non_blocking=True) for part in next(views)]
+        return reference.step(model, optimizer, *images, *tokens[:2], here.tolist(), *tokens[2:])
+
+    return step
+
+
+def peak(side: int = 8192) -> float:
+    """The card's bf16 matrix product in FLOP/s, median of measured ones."""
+    a, b = torch.randn(2, side, side, device=device(), dtype=torch.bfloat16)
+
+    def products() -> None:
+        for _ in range(20):
+            a @ b
+
+    products()
+    return 20 * 2 * side**3 / float(np.median([seconds(products) for _ in range(5)]))
+
+
+def many(step: Callable[[], object], count: int) -> Callable[[], object]:
+    """`count` steps, so that a short one is not timed alone."""
+    return lambda: [step() for _ in range(count)]
+
+
+def main() -> list[Row]:
+    """Time both defences' steps; on a GPU also larger batches, the share of the peak, scaling."""
+    gpu = device().type == "cuda"
+    base, repeats, count = (64, 5, 20) if gpu else (16, 3, 1)
+    rows = []
+    for defense in ("cleanclip", "taclean"):
+        data = Data(4 * base)
+        mine, other = compare(
+            many(ours(data, defense, base), count), many(plain(data, defense, base), count), repeats
+        )
+        what = f"step {defense} {MODEL} {SIZE} px batch {base} ({AUGMENT} against AutoAugment)"
+        rows.append(row(what, mine / count, other / count, "s/step", other / mine))
+    return rows + (_gpu(base) if gpu else [])
+
+
+def _gpu(base: int) -> list[Row]:
+    rows, top = [], peak()
+    for batch in (base, 4 * base, 8 * base):
+        try:
+            took, flops = _cost(batch)
+        except torch.OutOfMemoryError:
+            print(f"step: batch {batch} does not fit into this GPU's memory; skipped")
+            break
+        name = f"cleanclip {MODEL} {SIZE} px batch {batch}"
+        rows.append(row(f"pairs of {name}, two views each", batch / took, None, "pair/s", None))
+        used = flops / took
+        what = f"share of the matrix-product peak, {name}"
+        rows.append(row(what, used / 1e12, top / 1e12, "TFLOP/s", used / top))
+    return rows + _gpus(base)
+
+
+def _cost(batch: int) -> tuple[float, float]:
+    """Seconds and FLOP of a step, forward and backward."""
+    step = ours(Data(2 * batch), "cleanclip", batch)
+    step()
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return min(seconds(many(step, 10)) for _ in range(3)) / 10, counter.get_total_flops()
+
+
+def _gpus(base: int) -> list[Row]:
+    """Pairs per second of all GPUs together against as many times those of one."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        return []
+    one, every = (launch(number, MODEL, SIZE, base, 20) for number in (1, count))
+    what = f"{count} GPUs against {count} times one, cleanclip {MODEL} {SIZE} px, {base} each"
+    return [row(what, every, count * one, "pair/s", every / (count * one))]
+
+
+def launch(processes: int, *arguments: str | int) -> float:
+    """`rate` of these arguments under torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={processes}", "-m", "benchmarks.step", *map(str, arguments)]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
+    return float(done.stdout.split()[-1])
+
+
+def rate(name: str, size: int, each: int, count: int) -> float:
+    """Pairs per second of `count` CleanCLIP steps, `each` pairs per process, over all of them."""
+    batch = each * distributed.world()
+    step = many(ours(Data(2 * batch, name, size), "cleanclip", batch), count)
+    step()
+    return count * batch / seconds(step)
+
+
+if __name__ == "__main__":
+    with distributed.processes(distributed.device()):
+        found = rate(sys.argv[1], *map(int, sys.argv[2:]))
+        if distributed.rank() == 0:
+            print(found)

@@ -1,0 +1,218 @@
+"""What a run will cost, before it starts: rows, disk, memory and time, from its config.
+
+Times come from rates that were measured, with the run's own model and sizes, on the machine that
+will do the work.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.data.packed import Pairs
+from taclean.defenses import defense, make_defense
+from taclean.errors import UserError
+from taclean.models import create, tokenize
+from taclean.text.artifacts import SubCaptions
+from taclean.train import Settings, train
+from taclean.zeroshot import Labelled, head, prompt_tokens, scores
+
+CAPTION = "a large green tree near the small red house on a very warm summer day"
+ROW_BYTES = 77 * 2 + 8 + 8 + 64  # tokens, label, id and a caption of CC3M's length
+STEPS = 3  # timed steps; one more before them warms up
+KEYS = ("pack", "train", "evaluate")
+
+
+def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
+    """Measure rates here: {"pack": rows/s of a core, "train": {defence: pairs/s}, "evaluate": ...}.
+
+    Args:
+        batch: pairs per step; that of the config's fine-tuning by default.
+    """
+    name, size = config["model"]["name"], config["data"]["image_size"]
+    batch = batch or config["finetune"]["train"]["batch"]
+    rows = batch * STEPS
+    pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
+    tokens = np.repeat(tokenize(name, [CAPTION]), rows, 0)
+    index = np.arange(rows)
+    pairs = Pairs(Path(), pixels, tokens, index % 10, index, index, np.empty(0, np.int64))
+    drawn = index[None, : max(1, rows // 5)]
+    texts = {
+        "variants": np.repeat(tokens[None], 2, 0),
+        "subcaptions": SubCaptions(
+            np.repeat(drawn, 2, 0),
+            np.repeat(tokens[None, : drawn.size], 2, 0),
+            np.repeat(tokens[None, : drawn.size, None], 2, 0),
+        ),
+    }
+    keys = ("precision", "threads", "betas")
+    own = {key: value for key, value in config["finetune"]["train"].items() if key in keys}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rates: dict[str, Any] = {"machine": _machine(device), "train": {}}
+    for key in dict.fromkeys(["ft", *config["run"]["defenses"]]):
+        loss = config["defenses"].get(key, {}).get("loss", {})
+        needed = {need: texts[need] for need in defense(key).NEEDS}
+        objective = make_defense(key, 0, needed, **loss)
+        settings = Settings.of({"lr": 1e-9, "epochs": 1, "batch": batch, "warmup": 0, **own})
+        model, marks = create(name), []
+        for part in (pairs.take(index[:batch]), pairs):  # the first warms up
+            with tempfile.TemporaryDirectory() as folder:
+                started = time.perf_counter()
+                train(
+                    model,
+                    part,
+                    _NoCheck(objective),
+                    settings,
+                    seed=0,
+                    folder=Path(folder),
+                    config={},
+                    device=device,
+                    say=lambda line: None,
+                )
+                marks.append(time.perf_counter() - started)
+        rates["train"][key] = rows / marks[-1]
+    model = create(name).eval().to(device)
+    classifier = head(model, prompt_tokens(name, ["tree", "house"], ["a {}."]).to(device))
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
+    data = Labelled(images, torch.zeros(rows, dtype=torch.int64, device=device))
+    started = time.perf_counter()
+    scores(model, data, classifier, 1, {"same": (lambda x, ids: x, classifier)}, ks=(1,))
+    rates["evaluate"] = 2 * rows / (time.perf_counter() - started)
+    rates["pack"] = _pack_rate(size)
+    return rates
+
+
+class _NoCheck:
+    """An objective without the check of its texts, which were made for all rows."""
+
+    def __init__(self, objective: Any) -> None:
+        self._objective = objective
+
+    def check(self, epochs: int, rows: int) -> None:
+        """Timing takes fewer rows than the texts have."""
+
+    def loss(self, model: Any, batch: Any) -> Any:
+        """The objective's own loss."""
+        return self._objective.loss(model, batch)
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _pack_rate(size: int, count: int = 24) -> float:
+    """Rows that a core packs in a second: JPEGs of CC3M's usual size (640 x 480)."""
+    import io
+
+    from PIL import Image
+
+    from taclean.data.shards import load_image
+
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(file, "JPEG")
+    data = file.getvalue()
+    started = time.perf_counter()
+    for _ in range(count):
+        load_image(data, size)
+    return count / (time.perf_counter() - started)
+
+
+def check_rates(rates: Any, where: str) -> dict[str, Any]:
+    """Check a file of rates.
+
+    Raises:
+        UserError: it is none that `taclean plan --measure` wrote.
+    """
+    if not isinstance(rates, Mapping) or any(key not in rates for key in KEYS):
+        raise UserError(f"{where}: no rates; make them with `taclean plan --measure {where}`")
+    return dict(rates)
+
+
+def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Estimate a run.
+
+    Returns:
+        One row per kind of job: stage, jobs, rows (of one job), hours (of one job), total_hours;
+        and in GB (1e9 bytes) `packed`, `results`, `checkpoints` and `memory`, the largest need of
+        one training process: weights, gradients and AdamW's state, without activations.
+    """
+    own, run = configs.dataset(config), config["run"]
+    size = config["data"]["image_size"]
+    attacks, seeds = run["attacks"], len(run["seeds"])
+    pull = rates["train"]
+    rows = {name: split.get("rows") for name, split in own["splits"].items()}
+    known = {name: count or 50_000 for name, count in rows.items()}  # all: ImageNet's validation
+    jobs: list[tuple[str, int, int, float]] = []
+
+    def add(stage: str, count: int, work: float, rate: float) -> None:
+        if count:
+            jobs.append((stage, count, int(work), work / rate / 3600))
+
+    for name, count in known.items():
+        add(f"pack {name}", 1, count, rates["pack"])
+    if "pretrained" not in config["model"]:
+        epochs = config["base"]["train"]["epochs"]
+        add("base", 1, known["pretrain"] * epochs, pull["ft"])
+    for attack in attacks:
+        entry = config["attacks"][attack]
+        if "fit" in entry:
+            add(f"trigger {attack}", seeds, known["patch"] * entry["fit"]["epochs"], pull["ft"])
+        epochs = configs.merge(config["poison"]["train"], entry.get("train", {}))["epochs"]
+        add(f"pretrain {attack}", seeds, config["poison"]["rows"] * epochs, pull["ft"])
+    for name in run["defenses"]:
+        epochs = configs.merge(config["finetune"], config["defenses"][name])["train"]["epochs"]
+        work = known["clean"] * epochs
+        add(f"finetune {name}", seeds * (1 + len(attacks)), work, pull.get(name, pull["ft"]))
+    scored = sum(known[name] for name in config["evaluate"]["splits"])
+    models = seeds * (1 + len(attacks)) * (1 + len(run["defenses"]))
+    add("evaluate", models, 2 * scored, rates["evaluate"])
+    table = pd.DataFrame(jobs, columns=["stage", "jobs", "rows", "hours"])
+    table["total_hours"] = table["jobs"] * table["hours"]
+
+    weights = sum(p.numel() for p in create(config["model"]["name"]).parameters()) * 4 / 1e9
+    trained = models - seeds + 1
+    disk = {
+        "packed": sum(known.values()) * (3 * size * size + ROW_BYTES) / 1e9,
+        "results": trained * weights,
+        "checkpoints": 3 * weights,  # weights and AdamW's two moments, of the job that runs
+        "memory": 4 * weights,
+    }
+    return table, disk
+
+
+def report(config: Config, rates: Mapping[str, Any]) -> str:
+    """The plan as text."""
+    table, disk = plan(config, rates)
+    shown = table.assign(
+        rows=table["rows"].map("{:,}".format),
+        hours=table["hours"].map("{:.3f}".format),
+        total_hours=table["total_hours"].map("{:.3f}".format),
+    )
+    sources = configs.dataset(config).get("sources", {})
+    hub = [source["hub"] for source in sources.values() if "hub" in source]
+    return "\n".join(
+        [
+            shown.to_string(index=False),
+            "",
+            f"One after another: {table['total_hours'].sum():.2f} hours, at the rates of "
+            f"{rates.get('machine', 'an unnamed machine')}.",
+            f"Disk: packed {disk['packed']:.1f} GB, models {disk['results']:.1f} GB, checkpoint of "
+            f"a running job {disk['checkpoints']:.1f} GB"
+            + "".join(f", and the files of {name}" for name in hub)
+            + ".",
+            f"Memory of a training job: {disk['memory']:.1f} GB for weights, gradients and "
+            "optimiser, and the activations of a batch. Packed pixels are memory-mapped.",
+        ]
+    )

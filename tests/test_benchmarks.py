@@ -1,0 +1,123 @@
+"""The benchmarks' plain references give what ours gives; the CSV keeps others' rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import __main__ as command
+from benchmarks import common, evaluation, packing, reference, step, triggers
+from benchmarks.common import Row
+from taclean.attacks import ATTACKS
+from taclean.data.packed import to_tensor
+from taclean.defenses import make_defense
+from taclean.models import normalize
+from taclean.train import Batch
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_plain_trigger_gives_our_pictures(name: str, tmp_path: Path) -> None:
+    images = common.photos(3, 224, 224, seed=1)
+    ours, plain = triggers.make(name, tmp_path, fixed=True)
+    mine = ours(to_tensor(images), np.arange(3)).permute(0, 2, 3, 1).numpy().astype(int)
+    other = np.stack([np.asarray(plain(Image.fromarray(image))) for image in images[:1]])
+    assert np.abs(mine[:1] - other).max() <= 1  # torchvision cuts where we round
+    assert np.abs(mine - images).max() > 1
+
+
+@pytest.mark.parametrize("defense", ["cleanclip", "taclean"])
+def test_the_plain_loss_is_ours_in_fp32(defense: str, tiny, tiny_name: str) -> None:
+    tiny.eval()  # BatchNorm over two passes is not that over one
+    data = step.Data(8, tiny_name, 32)
+    index = np.array([1, 4, 2, 7, 6])
+    objective = make_defense(defense, 3, data.texts())
+    batch = Batch(0, index, *data.pairs.batch(index))
+    ours = objective.loss(tiny, batch)["total"]
+    images = batch.images.float() / 255
+    views = step.AUGMENTATIONS["mild"](images, index, 3, 0)
+    texts = [data.tokens[index], data.variants[index]]
+    here = [1, 2, 4]  # the even rows
+    if defense == "taclean":
+        texts += [data.positives[[2, 1, 3]], data.negatives[[2, 1, 3]]]
+    tokens = [torch.from_numpy(t.astype(np.int64)) for t in texts]
+    plain = reference.loss(
+        tiny, normalize(tiny, images), normalize(tiny, views), *tokens[:2], here, *tokens[2:]
+    )
+    assert plain.item() == pytest.approx(ours.item(), abs=1e-4)
+
+
+def test_a_step_of_either_kind_lowers_its_loss(
+    tiny_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "LR", 1e-3)
+    data = step.Data(8, tiny_name, 32)
+    for make in (step.ours, step.plain):
+        for defense in ("cleanclip", "taclean"):
+            run = make(data, defense, 8)
+            losses = [run() for _ in range(6)]
+            assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_two_processes_tell_their_rate() -> None:
+    assert step.launch(2, "emoji-rn", 64, 2, 1) > 0
+
+
+def test_the_plain_evaluation_counts_what_ours_counts(tiny_name: str, tmp_path: Path) -> None:
+    case = evaluation.Case(tiny_name, 32, 60, 12, 5, tmp_path)
+    torch.testing.assert_close(case.plain_head().T, case.head(), atol=1e-5, rtol=0)
+    found = case.evaluate(precision="fp32")
+    clean, attacked = case.plain_evaluate()
+    assert clean == {k: found["clean"][f"CA@{k}"]["hits"] for k in clean}
+    assert attacked == {k: found["t"][f"ASR@{k}"]["hits"] for k in attacked}
+    assert 0 < clean[10] < 60
+
+
+def test_the_plain_decoding_is_ours(tmp_path: Path) -> None:
+    shards = pytest.importorskip("taclean.data.shards")
+    for i, data in enumerate(packing.jpegs(2)):
+        (tmp_path / f"{i}.jpg").write_bytes(data)
+        ours = shards.load_image(data, 224)
+        np.testing.assert_array_equal(reference.decode(tmp_path / f"{i}.jpg"), ours)
+
+
+def test_shards_hold_the_rows_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("taclean.data.shards")
+    names = packing.shards(tmp_path, 20, per_shard=8)
+    packing.pack(tmp_path, names[:2], tmp_path / "packed")
+    images = np.load(tmp_path / "packed/images.npy")
+    assert (len(names), images.shape) == (3, (16, 224, 224, 3))
+
+
+def test_captions_are_as_long_as_cc3m_s() -> None:
+    words = [len(caption.split()) for caption in common.captions(4000)]
+    assert np.mean(words) == pytest.approx(10.3, abs=0.3)
+    assert np.std(words) == pytest.approx(4.5, abs=0.4)
+
+
+def test_a_run_replaces_its_own_rows_only(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    mine = [Row("a, 2 cores", what, "1", "2", "2", "s") for what in ("step", "trigger")]
+    other = Row("b", "step", "1", "3", "3", "s")
+    common.write(path, [*mine, other])
+    again = Row("a, 2 cores", "step", "1", "4", "4", "s")
+    common.write(path, [again])
+    assert common.read(path) == [again, mine[1], other]
+    common.write(path, [again], everything=True)
+    assert common.read(path) == [other, again]
+    assert path.read_text().startswith("machine,what,ours,reference,ratio,unit\n")
+
+
+def test_the_command_runs_one_topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "BATCH", 2)
+    monkeypatch.setattr(triggers, "ATTACKS", {"badnet": ATTACKS["badnet"]})
+    path = tmp_path / "out.csv"
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "triggers", "--csv", str(path)])
+    command.main()
+    rows = common.read(path)
+    assert next(row.what for row in rows) == "trigger badnet, 224 px"
+    assert all(row.machine == common.machine() and float(row.ratio) > 0 for row in rows)

@@ -1,0 +1,64 @@
+"""The plan: its sums against plain arithmetic, and rates that are measured for real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taclean import config as configs
+from taclean import plan
+from taclean.cli import main
+from taclean.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+RATES = {
+    "machine": "made up",
+    "pack": 100.0,
+    "train": {"ft": 50.0, "cleanclip": 25.0, "taclean": 20.0},
+    "evaluate": 200.0,
+}
+
+
+def load(*overlays: str) -> dict:
+    return configs.load(ROOT / "config/config.yaml", *(ROOT / "config" / o for o in overlays))
+
+
+def test_hours_are_rows_over_rate() -> None:
+    table, disk = plan.plan(load("paper.yaml"), RATES)
+    rows = table.set_index("stage")
+    assert "base" not in rows.index  # its weights are imported
+    assert rows.loc["pretrain badnet", "rows"] == 500_000 * 5
+    assert rows.loc["pretrain badnet", "hours"] == pytest.approx(500_000 * 5 / 50 / 3600)
+    assert rows.loc["finetune taclean", "jobs"] == 7
+    assert rows.loc["finetune taclean", "hours"] == pytest.approx(100_000 * 10 / 20 / 3600)
+    assert rows.loc["evaluate", "jobs"] == 7 * 4
+    assert rows.loc["pack pretrain", "hours"] == pytest.approx(500_000 / 100 / 3600)
+    assert (table.total_hours == table.jobs * table.hours).all()
+    pixels = (500_000 + 100_000 + 10_000 + 5_000 + 50_000) * 3 * 224 * 224
+    assert disk["packed"] == pytest.approx(pixels / 1e9, rel=0.01)
+    assert disk["memory"] == pytest.approx(4 * 102e6 * 4 / 1e9, rel=0.02)  # RN50: 102 M weights
+
+
+def test_seeds_multiply_what_depends_on_them() -> None:
+    one, three = (plan.plan(load(*files), RATES)[0] for files in ((), ("seeds.yaml",)))
+    assert (three.jobs[three.stage == "base"] == 1).all()
+    seeded = one.stage.str.startswith(("pretrain", "finetune", "trigger", "evaluate"))
+    assert (three.jobs[seeded] == 3 * one.jobs[seeded]).all()
+
+
+def test_rates_are_measured_here_and_read_back(tmp_path: Path, capsys) -> None:
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text("finetune: {train: {batch: 8}}\n", "utf-8")
+    rates = tmp_path / "rates.json"
+    main(["plan", "--config", str(overlay), "--measure", str(rates)])
+    first = capsys.readouterr().out
+    assert "One after another:" in first
+    assert "Memory of a training job:" in first
+    main(["plan", "--config", str(overlay), "--rates", str(rates)])
+    assert capsys.readouterr().out == first
+
+
+def test_a_file_that_holds_no_rates_is_refused() -> None:
+    with pytest.raises(UserError, match=r"x\.json: no rates; make them"):
+        plan.check_rates({"train": 1}, "x.json")

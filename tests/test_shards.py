@@ -1,0 +1,649 @@
+"""Packing: the transform, an exact account, and the same bytes however it was interrupted."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import struct
+import tarfile
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+from PIL import Image
+
+from taclean.data import shards
+from taclean.data.draw import draw
+from taclean.data.packed import Pairs
+from taclean.data.readers import ListReader, Sample, TarReader, make_reader
+from taclean.data.shards import KINDS, Broken, load_image, make_index, pack_rows
+from taclean.errors import UserError
+
+SIZE = 24
+
+
+def hashed(caption: str) -> np.ndarray:
+    """A hash of the caption, so that swapped tokens would show."""
+    return np.resize(np.frombuffer(hashlib.sha256(caption.encode()).digest(), np.uint8), 77)
+
+
+def tokenize(captions: Sequence[str]) -> np.ndarray:
+    return np.stack([hashed(caption) for caption in captions]).astype(np.uint16)
+
+
+def picture(seed: int, width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Smooth noise, as photographs are: neighbours are alike."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    return image if mode == "RGB" else image.convert(mode)
+
+
+def encode(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def transformed(image: Image.Image, size: int) -> np.ndarray:
+    """open_clip's evaluation transform, back in 0..255."""
+    transform = open_clip.image_transform(size, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))
+    return (transform(image).numpy() * 255).round().transpose(1, 2, 0).astype(np.int64)
+
+
+# ---- pixels --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [(500, 375), (375, 500), (224, 224), (640, 640), (223, 300), (90, 61), (1023, 512), (1, 1)],
+)
+@pytest.mark.parametrize("size", [224, 32])
+def test_geometry_is_that_of_open_clips_evaluation_transform(sides, size):
+    image = picture(sum(sides), *sides)
+    found = load_image(encode(image), size)
+    assert found.shape == (size, size, 3)
+    assert found.dtype == np.uint8
+    assert (found == transformed(image, size)).all()
+
+
+def test_sharp_jpegs_are_decoded_at_full_size():
+    noise = np.random.default_rng(0).integers(0, 256, (512, 700, 3), np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", quality=95)
+    image = Image.open(io.BytesIO(data))
+    assert (load_image(data, 224) == transformed(image, 224)).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [
+        ("L", "JPEG"), ("CMYK", "JPEG"), ("L", "PNG"), ("P", "PNG"), ("P", "GIF"), ("1", "PNG"),
+        ("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "WEBP"), ("CMYK", "TIFF"), ("RGB", "BMP"),
+    ],
+)  # fmt: skip
+def test_every_mode_becomes_the_rgb_that_pillow_shows(mode, form):
+    image = picture(1, 60, 40, mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(picture(2, 60, 40, "L"))
+    data = encode(image, form)
+    image = Image.open(io.BytesIO(data))
+    assert image.mode == mode
+    assert (load_image(data, SIZE) == transformed(image.convert("RGB"), SIZE)).all()
+
+
+def test_a_palette_with_transparency_is_read_without_a_warning(recwarn):
+    data = encode(picture(1, 60, 40, "P"), "PNG", transparency=bytes(range(256)))
+    load_image(data, SIZE)
+    assert not recwarn.list
+
+
+def test_sixteen_bit_grey_keeps_its_upper_byte():
+    values = (np.arange(40 * 40, dtype=np.uint16) * 40).reshape(40, 40)
+    found = load_image(encode(Image.fromarray(values)), 40)
+    assert (found == (values >> 8)[..., None]).all()
+
+
+@pytest.mark.parametrize("sides", [(20_000, 2), (2, 20_000), (1, 50_000), (400, 10)], ids=str)
+def test_extreme_shapes_are_cut_before_they_are_resized(sides, monkeypatch):
+    image = picture(1, *sides)
+    data, wanted = encode(image), transformed(image, 16)
+    sizes = []
+    resize = Image.Image.resize
+
+    def spied(self, size, *arguments, **options):
+        sizes.append(size)
+        return resize(self, size, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", spied)
+    difference = abs(load_image(data, 16) - wanted)
+    assert difference.max() <= 2
+    assert sizes == [(16, 16)]
+
+
+def kind_of(data: bytes) -> str:
+    with pytest.raises(Broken) as caught:
+        load_image(data, SIZE)
+    return str(caught.value)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few kB that claims a large size."""
+    whole = bytearray(encode(Image.new("RGB", (1, 1))))
+    header = struct.pack(">II", width, height) + whole[24:29]
+    whole[16:29] = header
+    whole[29:33] = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    return bytes(whole)
+
+
+def test_what_cannot_be_shown_is_broken_by_kind():
+    png, jpeg = encode(picture(0, 300, 300)), encode(picture(0, 300, 300), "JPEG")
+    for data in (b"", b"<html></html>", png[:50], png[: len(png) // 2], jpeg[: len(jpeg) // 2],
+                 jpeg[:200], jpeg[:2] + b"\0" * 500, b"%!PS-Adobe-3.0 EPSF-3.0\n" * 9):  # fmt: skip
+        assert kind_of(data) == "undecodable"
+    assert kind_of(bomb(10_000, 9_000)) == "too_large"  # Pillow only warns
+    assert kind_of(bomb(60_000, 60_000)) == "too_large"
+    assert kind_of(encode(Image.new("F", (30, 30), 0.5), "TIFF")) == "wrong_mode"
+    assert kind_of(encode(Image.new("I", (30, 30), 70_000), "TIFF")) == "wrong_mode"
+
+
+def test_truncated_images_stay_broken_where_another_library_allows_them(monkeypatch):
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    jpeg = encode(picture(0, 300, 300), "JPEG")
+    assert kind_of(jpeg[: len(jpeg) // 2]) == "undecodable"
+
+
+# ---- a source with faults ------------------------------------------------------------------------
+
+CAPTIONS = (
+    'a "quoted", comma-ed dog',
+    "two\nlines\r\nand\u2028more\ttabs",
+    "香蕉和橘子",
+    "موزة صفراء 🍌",
+    "plain caption",
+)
+FAULTS = {
+    3: "undecodable", 8: "no_image", 11: "empty_caption", 12: "no_caption", 17: "too_large",
+    20: "wrong_mode", 21: "undecodable", 30: "caption_not_utf8", 31: "undecodable",
+}  # fmt: skip
+
+
+def members(i: int, fault: str | None = None) -> list[tuple[str, bytes]]:
+    key, caption = f"{i:09d}", f"{CAPTIONS[i % len(CAPTIONS)]} {i}".encode()
+    forms = [("JPEG", "RGB"), ("PNG", "P"), ("JPEG", "L"), ("WEBP", "RGBA"), ("JPEG", "CMYK")]
+    form, mode = forms[i % len(forms)]
+    data = encode(picture(i, 30 + i % 7, 40, mode), form)
+    if fault == "undecodable":
+        data = data[: len(data) // 2]
+    elif fault == "too_large":
+        data = bomb(10_000, 9_000)
+    elif fault == "wrong_mode":
+        data = encode(Image.new("F", (30, 30)), "TIFF")
+    elif fault == "empty_caption":
+        caption = b" \n\t"
+    elif fault == "caption_not_utf8":
+        caption = b"caf\xe9"
+    suffix = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}[form]
+    parts = [(f"{key}.{suffix}", data), (f"{key}.txt", caption), (f"{key}.json", b"{}")]
+    return [part for part in parts if not (
+        (fault == "no_image" and part[1] is data) or (fault == "no_caption" and part[1] is caption)
+    )]  # fmt: skip
+
+
+def write_shards(folder: Path, sizes: Iterable[int], faults: dict[int, str] | None = None) -> Path:
+    folder.mkdir()
+    i = 0
+    for shard, size in enumerate(sizes):
+        with tarfile.open(folder / f"cc3m-train-{shard:04d}.tar", "w") as tar:
+            for _ in range(size):
+                for name, data in members(i, (faults or {}).get(i)):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+                i += 1
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> TarReader:
+    """40 samples in 6 shards, 9 of them with a fault."""
+    folder = write_shards(tmp_path_factory.mktemp("s") / "s", [7, 7, 7, 7, 7, 5], FAULTS)
+    return make_reader({"reader": "webdataset"}, folder)
+
+
+ROWS = np.array([31, 5, 3, 19, 8, 38, 0, 27, 14, 12, 11, 39])
+SPARE = np.array([21, 36, 1, 20, 9, 25, 30, 10, 33])
+
+
+def run(folder: Path, reader, rows=ROWS, spare=SPARE, **options) -> dict:
+    settings = {"size": SIZE, "tokenize": tokenize, "max_broken": 1.0, "say": lambda line: None}
+    index = make_index(reader)
+    return pack_rows(folder, reader, index, rows, spare, **settings | options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def refused(folder: Path, reader, *words: str, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        run(folder, reader, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in (str(folder), *words):
+        assert word in message
+    return message
+
+
+def test_index_counts_every_sample(source):
+    index = make_index(source)
+    names = [f"cc3m-train-{i:04d}.tar" for i in range(6)]
+    assert index == {"shards": [[n, c] for n, c in zip(names, [7, 7, 7, 7, 7, 5], strict=True)]}
+    assert json.loads(json.dumps(index)) == index
+    assert make_index(source, workers=2) == index
+
+
+def test_broken_rows_are_counted_and_replaced_by_spare_rows_in_drawn_order(source, tmp_path):
+    account = run(tmp_path / "split", source)
+    # Broken: 3, 8, 11, 12, 31; then of the spares 21, 36, 1, 20, 9 the 21 and the 20; then 25, 30
+    # of which the 30; then 10, which is sound.
+    assert account["read"] == 12 + 5 + 2 + 1
+    assert account["packed"] == 12
+    assert account["broken"] == {
+        "no_image": 1,
+        "no_caption": 1,
+        "empty_caption": 1,
+        "caption_not_utf8": 1,
+        "undecodable": 3,
+        "too_large": 0,
+        "wrong_mode": 1,
+    }
+    assert account["read"] == account["packed"] + sum(account["broken"].values())
+    assert json.loads((tmp_path / "split" / "account.json").read_text()) == account
+    pairs = Pairs.open(tmp_path / "split")
+    # Slots of 3, 8, 11, 12, 31 in source order; 21 and 20 fail, so their slots come up again.
+    assert pairs.ids.tolist() == [0, 25, 5, 36, 1, 10, 14, 19, 27, 9, 38, 39]
+
+
+def test_a_row_is_its_image_its_caption_and_its_place_in_the_list(source, tmp_path):
+    run(tmp_path / "split", source)
+    pairs = Pairs.open(tmp_path / "split")
+    captions = pairs.captions()
+    with (tmp_path / "split" / "rows.csv").open(newline="", encoding="utf-8") as file:
+        listed = list(csv.DictReader(file))
+    assert len(listed) == len(pairs) == 12
+    for row, source_id in enumerate(pairs.ids.tolist()):
+        parts = dict(members(source_id))
+        name = next(name for name in parts if not name.endswith((".txt", ".json")))
+        assert (pairs.images[row] == load_image(parts[name], SIZE)).all()
+        wanted = f"{CAPTIONS[source_id % len(CAPTIONS)]} {source_id}"
+        assert captions[row] == " ".join(wanted.split())
+        assert (pairs.tokens[row] == hashed(captions[row])).all()
+        assert pairs.labels[row] == -1
+        assert listed[row] == {
+            "row": str(row),
+            "id": str(source_id),
+            "shard": f"cc3m-train-{source_id // 7:04d}.tar",
+            "key": f"{source_id:09d}",
+        }
+    files = "account.json captions.txt ids.npy images.npy labels.npy rows.csv tokens.npy"
+    assert list(contents(tmp_path / "split")) == files.split()
+    assert list(tmp_path.iterdir()) == [tmp_path / "split"]
+
+
+def test_drawn_splits_pack_disjoint_rows(source, tmp_path):
+    drawn = draw(40, {"pretrain": 15, "clean": 8}, 0, 0.6)
+    ids = []
+    for name, (rows, spare) in drawn.items():
+        run(tmp_path / name, source, rows, spare)
+        ids.append(Pairs.open(tmp_path / name).ids)
+        assert len(ids[-1]) == len(rows)
+    assert not np.intersect1d(*ids).size
+    assert not np.isin(np.concatenate(ids), list(FAULTS)).any()
+
+
+@pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
+@pytest.mark.parametrize("workers", [2])
+def test_the_number_of_workers_does_not_change_a_byte(source, tmp_path, rows, workers):
+    spare = None if rows is None else SPARE
+    one = run(tmp_path / "one", source, rows, spare)
+    assert run(tmp_path / "many", source, rows, spare, workers=workers) == one
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_without_rows_all_sound_ones_are_packed(source, tmp_path):
+    account = run(tmp_path / "split", source, None, None)
+    pairs = Pairs.open(tmp_path / "split")
+    assert pairs.ids.tolist() == [i for i in range(40) if i not in FAULTS]
+    assert (account["read"], account["packed"]) == (40, 31)
+    assert account["broken"] == {kind: list(FAULTS.values()).count(kind) for kind in KINDS}
+    for row, source_id in enumerate(pairs.ids.tolist()):
+        name, data = members(source_id)[0]
+        assert (pairs.images[row] == load_image(data, SIZE)).all(), name
+        assert (pairs.tokens[row] == hashed(pairs.captions()[row])).all()
+
+
+def test_labelled_sets_keep_labels_and_classes_and_need_no_captions(tmp_path):
+    pixels = [np.full((9, 9, 3), 20 * i, np.uint8) for i in range(5)]
+    entries = [(f"{i}", None, 4 - i, image, ()) for i, image in enumerate(pixels)]
+    reader = ListReader("test", entries, ["a b", "c", "d", "e", "ñ"])
+    account = run(tmp_path / "split", reader, None, None)
+    pairs = Pairs.open(tmp_path / "split")
+    assert pairs.labels.tolist() == [4, 3, 2, 1, 0]
+    assert pairs.images[:, 0, 0, 0].tolist() == [0, 20, 40, 60, 80]
+    assert pairs.captions() == [""] * 5
+    assert (tmp_path / "split" / "classes.txt").read_text("utf-8") == "a b\nc\nd\ne\nñ\n"
+    assert account["packed"] == account["read"] == 5
+
+
+def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "TEXTS", 4)
+    image = np.zeros((9, 9, 3), np.uint8)
+    entries = [
+        ("0", "zero", -1, image, ("zero b", "  ", "zero\nc")),
+        ("1", None, -1, image, ()),
+        ("2", "two", -1, image, ("two b", "two c", "two d")),
+    ]
+    run(tmp_path / "split", ListReader("val", entries, None), None, None)
+    texts = ["zero", "zero b", "zero c", "two", "two b", "two c", "two d"]
+    assert (tmp_path / "split" / "texts.txt").read_text() == "".join(f"{t}\n" for t in texts)
+    assert np.load(tmp_path / "split" / "text_rows.npy").tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert (np.load(tmp_path / "split" / "texts.npy") == tokenize(texts)).all()
+    assert Pairs.open(tmp_path / "split").captions() == ["zero", "two"]
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+def test_too_many_broken_rows_are_refused_with_the_account(source, tmp_path):
+    message = refused(tmp_path / "split", source, "max_broken = 0.29", max_broken=0.29)
+    assert "5 of 17" in message  # each broken row makes a spare one be read
+    assert "undecodable 2" in message
+    assert "empty_caption 1" in message
+    assert not (tmp_path / "split").exists()
+    # In the end it is 8 of 20, and exactly the share is allowed.
+    refused(tmp_path / "split", source, "8 of 20", max_broken=0.39)
+    assert run(tmp_path / "split", source, max_broken=0.4)["packed"] == 12
+
+
+def test_a_lost_source_is_refused_before_all_of_it_is_read(tmp_path):
+    class Counting(ListReader):
+        read_shards = 0
+
+        def read(self, shard, positions):
+            self.read_shards += 1
+            return super().read(shard, positions)
+
+    entries = [(f"{i}", "caption", -1, tmp_path / "none", ()) for i in range(5000)]
+    reader = Counting("list", entries, None)
+    refused(tmp_path / "split", reader, "no_image", rows=None, spare=None, max_broken=0.2)
+    assert reader.read_shards == 3
+
+
+def test_too_few_spare_rows_are_refused_with_the_account(source, tmp_path):
+    message = refused(tmp_path / "split", source, "spare", "undecodable 3", spare=SPARE[:6])
+    assert "2 of 12" in message
+    assert not (tmp_path / "split").exists()
+
+
+def test_no_sound_row_is_refused(tmp_path):
+    entries = [("0", "caption", -1, tmp_path / "none", ())]
+    reader = ListReader("list", entries, None)
+    refused(tmp_path / "split", reader, "no_image 1", rows=None, spare=None)
+
+
+@pytest.mark.parametrize("rows", [[0, 40], [-1], [3, 3], [21]], ids=str)
+def test_rows_outside_the_index_or_double_are_refused(source, tmp_path, rows):
+    refused(tmp_path / "split", source, "row ids", rows=np.array(rows))
+
+
+def test_a_source_that_shrank_after_the_index_is_refused(source, tmp_path):
+    folder = write_shards(tmp_path / "s", [4, 4])
+    reader = make_reader({"reader": "webdataset"}, folder)
+    index = {"shards": [["cc3m-train-0000.tar", 4], ["cc3m-train-0001.tar", 6]]}
+    with pytest.raises(UserError, match=r"cc3m-train-0001\.tar: 4 of 6 .* index it again"):
+        pack_rows(tmp_path / "split", reader, index, None, None, size=SIZE, tokenize=tokenize)
+    (folder / "cc3m-train-0001.tar").write_bytes(b"foreign")
+    with pytest.raises(UserError, match=r"cc3m-train-0001\.tar: no tar"):
+        pack_rows(
+            tmp_path / "split", reader, index, None, None, size=SIZE, tokenize=tokenize, workers=2
+        )
+
+
+def test_an_empty_source_has_no_index(tmp_path):
+    folder = write_shards(tmp_path / "s", [0, 0])
+    with pytest.raises(UserError, match="without a sample"):
+        make_index(make_reader({"reader": "webdataset"}, folder))
+
+
+def test_a_full_disk_is_foreseen(source, tmp_path, monkeypatch):
+    usage = shards.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shards.shutil, "disk_usage", lambda path: usage._replace(free=100))
+    refused(tmp_path / "split", source, "GB")
+
+
+# ---- interruptions -------------------------------------------------------------------------------
+
+
+class Stopped(Exception):  # noqa: N818 - stands for a signal
+    pass
+
+
+class Stopping(TarReader):
+    """Counts the shards that it reads, and stops the packing before one of them."""
+
+    read_shards = 0
+    stop_before = 10**9
+
+    def read(self, shard, positions):
+        self.read_shards += 1
+        if self.read_shards > self.stop_before:
+            raise Stopped
+        return super().read(shard, positions)
+
+
+@pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
+@pytest.mark.parametrize("stop", [1, 5])
+def test_a_stop_at_any_shard_costs_that_shard_only(source, tmp_path, stop, rows):
+    spare = None if rows is None else SPARE
+    whole = Stopping(source.folder, source.files)
+    run(tmp_path / "whole", whole, rows, spare)
+    stopped = Stopping(source.folder, source.files)
+    stopped.stop_before = stop if rows is None else 2 * stop + 1  # also in the spare rounds
+    stop = stopped.stop_before
+    with pytest.raises(Stopped):
+        run(tmp_path / "split", stopped, rows, spare)
+    assert not (tmp_path / "split").exists()
+    rest = Stopping(source.folder, source.files)
+    run(tmp_path / "split", rest, rows, spare)
+    assert rest.read_shards == whole.read_shards - stop
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+def test_another_fingerprint_starts_over(source, tmp_path):
+    run(tmp_path / "whole", source, fingerprint={"model": "b"})
+    stopped = Stopping(source.folder, source.files)
+    stopped.stop_before = 3
+    with pytest.raises(Stopped):
+        run(tmp_path / "split", stopped, fingerprint={"model": "a"})
+    rest = Stopping(source.folder, source.files)
+    run(tmp_path / "split", rest, fingerprint={"model": "b"})
+    assert rest.read_shards > 6
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+def test_a_refused_packing_goes_on_when_more_broken_rows_are_allowed(source, tmp_path):
+    run(tmp_path / "whole", source)
+    refused(tmp_path / "split", source, max_broken=0.29)
+    rest = Stopping(source.folder, source.files)
+    # It was refused after five shards of six; then there are three rounds of spare rows.
+    rest.stop_before = 1 + 5 + 2 + 1
+    run(tmp_path / "split", rest)
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+def test_a_finished_split_is_not_packed_twice(source, tmp_path):
+    account = run(tmp_path / "split", source)
+    before = contents(tmp_path / "split")
+    reader = Stopping(source.folder, source.files)
+    assert run(tmp_path / "split", reader) == account
+    assert reader.read_shards == 0
+    (tmp_path / "split" / "labels.npy").unlink()
+    run(tmp_path / "split", reader)
+    assert reader.read_shards > 0
+    assert contents(tmp_path / "split") == before
+
+
+def test_another_packing_replaces_the_split_and_keeps_others_files(source, tmp_path):
+    run(tmp_path / "new", source, np.array([1, 2]), None)
+    run(tmp_path / "split", source, None, None)
+    (tmp_path / "split" / "texts.npy").write_bytes(b"of an earlier set")
+    (tmp_path / "split" / "kept.txt").write_text("others' file")
+    run(tmp_path / "split", source, np.array([1, 2]), None)
+    assert (tmp_path / "split" / "kept.txt").read_text() == "others' file"
+    (tmp_path / "split" / "kept.txt").unlink()
+    assert contents(tmp_path / "split") == contents(tmp_path / "new")
+
+
+class Slow(TarReader):
+    def read(self, shard, positions):
+        for sample in super().read(shard, positions):
+            time.sleep(0.05)
+            yield sample
+
+
+def child(target: Callable[..., None], *arguments: object) -> multiprocessing.process.BaseProcess:
+    """A process of its own session, forked: no second import of torch."""
+
+    def work() -> None:
+        os.setsid()
+        target(*arguments)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def session(leader: int) -> list[int]:
+    """Processes of a session that are alive."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_for(condition, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_packing_goes_on_and_leaves_no_process(source, tmp_path, workers):
+    run(tmp_path / "whole", source)
+    target, done = tmp_path / "split", tmp_path / ".split.partial" / "done"
+    slow = Slow(source.folder, source.files)
+    process = child(lambda: run(target, slow, workers=workers))
+    wait_for(lambda: len(list(done.glob("*.jsonl"))) >= 2 or not process.is_alive())
+    if workers == 2:
+        with pytest.raises(UserError, match="another process"):
+            run(target, source)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL  # it was not finished
+    assert not target.exists()
+    wait_for(lambda: not session(process.pid))
+    kept = len(list(done.glob("*.jsonl")))
+    rest = Stopping(source.folder, source.files)
+    run(target, rest)
+    whole = Stopping(source.folder, source.files)
+    run(tmp_path / "again", whole)
+    assert rest.read_shards == whole.read_shards - kept
+    assert contents(target) == contents(tmp_path / "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "split", "whole"]
+
+
+class Killing(TarReader):
+    """Kills the worker that reads the third shard, as the kernel does where memory is short."""
+
+    def read(self, shard, positions):
+        if "0002" in shard:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(shard, positions)
+
+
+def test_a_killed_worker_is_reported_and_the_rest_kept(source, tmp_path):
+    run(tmp_path / "whole", source)
+    refused(tmp_path / "split", Killing(source.folder, source.files), "memory", workers=2)
+    run(tmp_path / "split", source)
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+# ---- cost ----------------------------------------------------------------------------------------
+
+
+class Endless(ListReader):
+    """As many samples as wanted; one in ten is broken."""
+
+    def read(self, shard, positions):
+        data = encode(picture(0, 16, 16), "JPEG")
+        start = int(shard.rpartition("@")[2])
+        for position in positions.tolist():
+            broken = position % 10 == 0
+            yield Sample(str(start + position), "a caption " * 5, -1, b"" if broken else data)
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    def pack(n: int) -> None:
+        reader = Endless("list", range(n + n // 4), None)
+        spare = np.arange(n, n + n // 4)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run(tmp_path / str(n), reader, np.arange(n), spare, size=192)
+        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        (tmp_path / f"{n}.kB").write_text(str(more))
+
+    for n in (400, 1600):
+        process = child(pack, n)
+        process.join()
+        assert process.exitcode == 0
+    used = [int((tmp_path / f"{n}.kB").read_text()) / 1024 for n in (400, 1600)]
+    assert (tmp_path / "1600" / "images.npy").stat().st_size > 160 * 2**20  # what would show
+    assert used[1] - used[0] < 20
+
+
+def test_progress_is_told(source, tmp_path, monkeypatch):
+    clock = iter(range(0, 10**6, 11))
+    monkeypatch.setattr(shards.time, "monotonic", lambda: next(clock))
+    lines: list[str] = []
+    run(tmp_path / "split", source, say=lines.append)
+    assert lines
+    assert all(line.startswith("pack split: ") and "/" in line for line in lines)
+
+
+def test_samples_with_faulty_further_captions_are_broken(tmp_path):
+    sound = Sample("0", "caption", -1, encode(picture(0, 9, 9)))
+
+    class One(ListReader):
+        def read(self, shard, positions):
+            yield sound
+            yield replace(sound, more=("caf\udce9",))
+            yield replace(sound, key="caf\udce9")
+
+    account = run(tmp_path / "split", One("list", range(3), None), None, None)
+    assert account["broken"]["caption_not_utf8"] == 1
+    assert "caf\\udce9" in (tmp_path / "split" / "rows.csv").read_text("utf-8")

@@ -1,0 +1,94 @@
+"""The paper's chain on generated stand-ins, from the files to the table, in its short form."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from taclean.data.packed import Pairs
+
+ROOT = Path(__file__).parent.parent
+FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml")]
+
+
+def snakemake(folder: Path, *options: str, files: list[str] = FILES) -> str:
+    result = subprocess.run(
+        ["snakemake", "--cores", "2", "--directory", str(folder), *options, "--configfile", *files],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the short form has run."""
+    folder = tmp_path_factory.mktemp("standin")
+    snakemake(folder, "all")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
+    data = done / "data/standin"
+    truth = json.loads((data / "sources/pairs/truth.json").read_text("utf-8"))
+    broken = {key for keys in truth["broken"].values() for key in keys}
+    index = json.loads((data / "index/pairs.json").read_text("utf-8"))
+    assert sum(count for _, count in index["shards"]) == truth["samples"]
+    rows, packed, found = [], 0, 0
+    for split, count in (("pretrain", 80), ("clean", 48), ("patch", 16)):
+        account = json.loads((data / split / "account.json").read_text("utf-8"))
+        assert account["packed"] == count == len(Pairs.open(data / split))
+        assert account["read"] == count + sum(account["broken"].values())
+        packed, found = packed + account["packed"], found + sum(account["broken"].values())
+        rows.append(pd.read_csv(data / split / "rows.csv", dtype={"key": str}))
+    listed = pd.concat(rows)
+    assert packed == len(listed) == listed["id"].nunique()  # no row is in two splits
+    assert not set(listed["key"]) & broken
+    assert 0 < found <= len(broken)
+
+
+@pytest.mark.slow
+def test_the_table_has_a_thousand_classes_and_every_run(done: Path) -> None:
+    table = pd.read_csv(done / "results/table.csv")
+    own = table[(table.attack == "badnet") & (table.split == "test")]
+    assert set(own.defense) == {"none", "ft", "cleanclip", "taclean"}
+    assert set(own[own.metric == "CA@1"].n) == {1000}
+    assert set(own[own.metric == "ASR@1"].n) == {999}  # one picture of the stand-in is a banana
+    labels = Pairs.open(done / "data/standin/test").labels
+    assert np.array_equal(np.sort(labels), np.arange(1000))
+    assert (done / "results/figures/asr_ca.pdf").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do(done: Path) -> None:
+    assert "Nothing to be done" in snakemake(done, "--dry-run", "all")
+
+
+def test_the_whole_paper_is_planned_offline(tmp_path: Path) -> None:
+    said = snakemake(tmp_path, "-n", "all", files=[str(ROOT / "config/paper.yaml")])
+    jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
+    assert jobs["pretrain"] == "6"
+    assert jobs["finetune"] == "21"  # three defences, six attacks and the clean model
+    assert jobs["evaluate"] == "28"
+    assert {"fetch", "index", "imported", "nltk_data", "trigger"} <= jobs.keys()
+
+
+def test_a_checkpoint_of_ones_own_is_cleaned_without_any_attack(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("model: {pretrained: suspicious.pt}\n", "utf-8")
+    target = "results/runs/clean/taclean/seed0/model.safetensors"
+    said = snakemake(tmp_path, "-n", target, files=[str(overlay)])
+    jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
+    assert jobs["imported"] == jobs["finetune"] == "1"
+    assert not {"base", "trigger", "poison", "pretrain"} & jobs.keys()
