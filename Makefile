@@ -43,10 +43,9 @@ bench: .venv/test.stamp ## speed against plain references, to benchmarks/results
 	$(BIN)/python -m pip install --quiet --no-deps 'clip_benchmark>=1.6'
 	touch $@ .venv/run.stamp
 
-.venv/slurm.stamp: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[test,slurm]'
-	touch $@ .venv/test.stamp .venv/run.stamp
+.venv/slurm.stamp: .venv/test.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[slurm]'
+	touch $@
 
 clean: ## results and caches, not .venv
 	rm -rf data results checkpoints logs .snakemake
