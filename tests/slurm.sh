@@ -96,4 +96,5 @@ srun --partition gpu --gpus 1 --mem 100 true
 if [ $# = 0 ]; then
     set -- python -m pytest -m slurm tests/test_slurm.py
 fi
+export TACLEAN_TEST_SLURM=1 # tests that another process runs at this time leave this Slurm alone
 "$@"
