@@ -27,10 +27,6 @@ for daemon in slurmctld slurmd; do
 done
 
 work=$(mktemp -d)
-made=()
-for folder in "$etc" /run/slurm /run/slurmctld; do
-    [ -d "$folder" ] || made+=("$folder")
-done
 
 stop() {
     status=$?
@@ -49,7 +45,8 @@ stop() {
         done
     done
     [ "$status" = 0 ] || tail -n 20 "$work"/*.log >&2 || true
-    rm -rf "$work" "${written[@]}" "${made[@]}"
+    rm -rf "$work" "${written[@]}" /run/slurm{,ctld}/sack.socket
+    rmdir --ignore-fail-on-non-empty "$etc" /run/slurm{,ctld} 2> /dev/null || true
     exit "$status"
 }
 trap stop EXIT
