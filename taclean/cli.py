@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", "folder of the split")
     add("--workers", "processes", type=int, default=1)
 
-    add = command(_import, "base, with model.pretrained set")
+    add = command(_import, "imported")
     add("--out", "weights (safetensors)")
 
     add = command(_trigger, "trigger/ATTACK/seedN")
@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command(_check)
     add("--checkpoint", "weights in any form, never run as code, or one of open_clip's tags")
     add("--test", "folder of a packed split with labels")
-    add("--configfile", "config files with model, classes, attacks", nargs="+", default=None)
+    add("--configfile", "config files on top of the default", nargs="+", default=None)
     add("--model", "open_clip's name (default: the config's)", default=None)
     add("--attacks", "triggers to put on (default: none, CA alone)", nargs="*", default=[])
     add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
@@ -205,10 +205,9 @@ def _fetch(options: argparse.Namespace) -> None:
     """Fetch a source from the hub, or generate its stand-in."""
     stage = read_json(options.config)
     from taclean.data import standin
+    from taclean.data.fetch import fetch
 
     if "hub" in stage:
-        from taclean.data.fetch import fetch
-
         spec = stage | {"repo": stage["hub"]}
         files = fetch(spec, Path(options.folder), partial(print, flush=True))
         found: dict[str, Any] = {"files": files}
@@ -260,7 +259,6 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
     from taclean.data.draw import draw
     from taclean.data.readers import make_reader
     from taclean.data.shards import pack_rows
-    from taclean.train import fingerprint
 
     rows, spare = None, None
     if "rows" in stage:
@@ -277,7 +275,7 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
         tokenize=_tokenizer(stage),
         workers=options.workers,
         max_broken=stage["max_broken"],
-        fingerprint=fingerprint(stage, index),
+        fingerprint={key: stage[key] for key in ("recipe", "source", "model")},
         say=partial(print, flush=True),
     )
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
@@ -550,23 +548,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     from taclean.distributed import device
     from taclean.evaluate import Heads, by_split, write_samples
     from taclean.models import load
-    from taclean.retrieval import scores as retrieval
 
     torch.set_num_threads(1)
-    fitted = dict(entry.split("=", 1) for entry in options.triggers if "=" in entry)
+    fitted = _fitted(options.triggers)
     triggers = {
         name: _bind(trigger, fitted.get(name)) for name, trigger in stage["triggers"].items()
     }
     heads = Heads(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     model = load(stage["model"], options.model).to(device(options.device))
-    counts = {}
-    for name, pairs in splits.items():
-        if (pairs.folder / "texts.npy").is_file():  # several captions for an image, no classes
-            counts[name] = {"clean": retrieval(model, pairs.folder)}
-            continue
-        own = heads.with_classes(pairs.classes)
-        counts[name] = own.scores(model, pairs, triggers if own.has_target else {})
+    counts = {name: heads.scores(model, pairs, triggers) for name, pairs in splits.items()}
     if options.samples:
         write_samples(
             options.samples,
@@ -593,9 +584,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     """Score a checkpoint that you do not trust: CA, and with triggers ASR and TA."""
-    files = options.configfile or [Path(__file__).parent.parent / "config" / "config.yaml"]
-    config = configs.load(*files)
-    fitted = dict(entry.partition("=")[::2] for entry in options.triggers)
+    config = configs.load(*_config_files(options.configfile))
+    fitted = _fitted(options.triggers)
     names = list(dict.fromkeys([*options.attacks, *fitted]))
     parameters = _parameters(options.parameters, names)
     for name in names:
@@ -610,7 +600,6 @@ def _check(options: argparse.Namespace) -> None:
     from taclean.distributed import device
     from taclean.evaluate import Heads
     from taclean.models import create
-    from taclean.zeroshot import KS
 
     stage = stages["clean"]
     model_name = options.model or stage["model"]
@@ -624,16 +613,21 @@ def _check(options: argparse.Namespace) -> None:
     target = stage["zeroshot"]["target"]
     print(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
     for name, counts in found.items():
-        for metric in ("CA",) if name == "clean" else ("ASR", "TA"):
-            shares = [counts[f"{metric}@{k}"] for k in KS]
+        for metric in dict.fromkeys(key.partition("@")[0] for key in counts):
+            shares = {k: share for k, share in counts.items() if k.startswith(f"{metric}@")}
             line = ", ".join(
-                f"@{k} {100 * share['hits'] / share['n']:.1f} %"
-                for k, share in zip(KS, shares, strict=True)
+                f"{key.removeprefix(metric)} {100 * share['hits'] / share['n']:.1f} %"
+                for key, share in shares.items()
             )
-            print(f"{name} {metric}: {line} (n = {shares[0]['n']})")
+            print(f"{name} {metric}: {line} (n = {next(iter(shares.values()))['n']})")
     if options.out:
         named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
         write_json(options.out, {**named, "model": model_name, "target": target, "scores": found})
+
+
+def _fitted(entries: list[str]) -> dict[str, str]:
+    """`--triggers ATTACK=FILE ...` as a mapping."""
+    return dict(entry.partition("=")[::2] for entry in entries)
 
 
 def _parameters(text: str | None, names: list[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
+from taclean import retrieval
 from taclean.attacks import Trigger, attack
 from taclean.data.packed import Pairs, to_array
 from taclean.errors import UserError
@@ -25,24 +26,9 @@ class Heads:
     def __init__(self, name: str, zeroshot: Mapping[str, Any]) -> None:
         if zeroshot["target"] not in zeroshot["classes"]:
             raise UserError(f"target {zeroshot['target']!r} is no class; give one of the classes")
-        self.has_target = True
         self.target = zeroshot["classes"].index(zeroshot["target"])
         self._name, self._zeroshot = name, zeroshot
         self._tokens: dict[str, Tensor] = {}
-
-    def with_classes(self, classes: Sequence[str] | None) -> Heads:
-        """These heads, or those of a test set with classes of its own.
-
-        A set without the target has clean accuracy only: `has_target` says so.
-        """
-        if classes is None or list(classes) == self._zeroshot["classes"]:
-            return self
-        target = self._zeroshot["target"]
-        known = target in classes
-        anything = target if known else classes[0]
-        own = Heads(self._name, {**self._zeroshot, "classes": list(classes), "target": anything})
-        own.has_target = known
-        return own
 
     def of(self, model: CLIP, prefix: str = "") -> Tensor:
         """The head (C, d) of `model` as it is now, every prompt after `prefix`."""
@@ -62,8 +48,21 @@ class Heads:
     def scores(
         self, model: CLIP, pairs: Pairs, triggers: Mapping[str, Trigger]
     ) -> dict[str, dict[str, dict[str, int]]]:
-        """`zeroshot.scores` with this model's heads."""
-        return scores(model, pairs, self.of(model), self.target, self.for_triggers(model, triggers))
+        """`zeroshot.scores` with this model's heads, or recall where images have several captions.
+
+        A split with classes of its own gets a head of those. Where the target is none of them, it
+        has clean accuracy only.
+        """
+        if (pairs.folder / "texts.npy").is_file():
+            return {"clean": retrieval.scores(model, pairs.folder)}
+        classes, target = pairs.classes, self._zeroshot["target"]
+        if classes is not None and classes != self._zeroshot["classes"]:
+            if target not in classes:
+                target, triggers = classes[0], {}
+            own = Heads(self._name, {**self._zeroshot, "classes": classes, "target": target})
+        else:
+            own = self
+        return scores(model, pairs, own.of(model), own.target, own.for_triggers(model, triggers))
 
 
 def by_split(

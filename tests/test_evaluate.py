@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
-from taclean import models
+from taclean import models, retrieval
 from taclean.attacks import make_trigger
+from taclean.data.packed import Pairs
 from taclean.errors import UserError
 from taclean.evaluate import Heads, by_split, write_samples
 from taclean.zeroshot import head, prompt_tokens, scores
@@ -19,6 +22,7 @@ ZEROSHOT = {
     "target": "banana",
 }
 TARGET = 39
+ROWS = 40  # of the split
 
 
 @pytest.fixture
@@ -52,6 +56,33 @@ def test_heads_follow_the_model(heads):
     first = heads.of(one)
     assert not torch.allclose(first, heads.of(two))
     assert torch.equal(first, heads.of(one))
+
+
+def with_files(split, folder, **files):
+    shutil.copytree(split, folder)
+    for name, text in files.items():
+        (folder / f"{name}.txt").write_text(text, "utf-8")
+    return Pairs.open(folder)
+
+
+@pytest.mark.parametrize("target", ["banana", "plantain"])
+def test_a_split_with_classes_of_its_own(heads, random_model, split, tmp_path, target):
+    classes = [target, *(f"other {i}" for i in range(ROWS - 1))]
+    own = with_files(split, tmp_path / "own", classes="".join(f"{name}\n" for name in classes))
+    found = heads.scores(random_model, own, triggers())
+    zeroshot = {**ZEROSHOT, "classes": classes, "target": target}
+    wanted = Heads(NAME, zeroshot).scores(random_model, Pairs.open(split), triggers())
+    assert found["clean"] == wanted["clean"]
+    assert found == (wanted if target == "banana" else {"clean": wanted["clean"]})
+
+
+def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, split, tmp_path):
+    pairs = with_files(split, tmp_path / "many")
+    np.save(pairs.folder / "texts.npy", np.repeat(pairs.tokens, 2, 0))
+    np.save(pairs.folder / "text_rows.npy", np.arange(len(pairs)).repeat(2))
+    found = heads.scores(random_model, pairs, triggers())
+    assert found == {"clean": retrieval.scores(random_model, pairs.folder)}
+    assert {"I2T@1", "T2I@10"} < found["clean"].keys()
 
 
 def test_a_target_that_is_no_class_is_refused():
