@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -336,7 +337,22 @@ def _img2dataset(spec: Mapping[str, Any], folder: Path) -> Reader:
 # ---- CSV -----------------------------------------------------------------------------------------
 
 
-class CsvReader:
+class _Counted:
+    """Shards that a scan of the files finds; workers get its result with the reader."""
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Samples of every shard, in the order that numbers the rows."""
+        raise NotImplementedError
+
+    def shards(self) -> list[str]:
+        return list(self.counts)
+
+    def count(self, shard: str) -> int:
+        return self.counts[shard]
+
+
+class CsvReader(_Counted):
     """CleanCLIP's CSV: columns `image` (path from the CSV's folder on) and `caption`, any others.
 
     A shard is 10,000 records, named FILE@BYTE where they start, so that a worker needs no scan.
@@ -344,7 +360,6 @@ class CsvReader:
 
     def __init__(self, folder: Path, files: list[str]):
         self.folder, self.files = folder, files
-        self._counts: dict[str, int] | None = None
 
     def _records(self, path: Path, start: int = 0) -> Iterator[tuple[int, str, str | None]]:
         """Yield (byte where the next record starts, image, caption) from byte `start` on."""
@@ -386,25 +401,18 @@ class CsvReader:
             where = f"line {line} from byte {start} on" if start else f"line {line}"
             raise UserError(f"{path}, {where}: no CSV ({error}); mend the quotes") from None
 
-    def _index(self) -> dict[str, int]:
-        if self._counts is None:
-            counts: dict[str, int] = {}
-            for name in self.files:
-                shard, n, last = None, 0, 0
-                for end, _, _ in self._records(self.folder / name):
-                    if shard is None or n == CSV_ROWS:
-                        shard, n = f"{name}@{last}", 0
-                    n += 1
-                    counts[shard] = n
-                    last = end
-            self._counts = counts
-        return self._counts
-
-    def shards(self) -> list[str]:
-        return list(self._index())
-
-    def count(self, shard: str) -> int:
-        return self._index()[shard]
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for name in self.files:
+            shard, n, last = None, 0, 0
+            for end, _, _ in self._records(self.folder / name):
+                if shard is None or n == CSV_ROWS:
+                    shard, n = f"{name}@{last}", 0
+                n += 1
+                counts[shard] = n
+                last = end
+        return counts
 
     def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
         name, _, start = shard.rpartition("@")
@@ -508,12 +516,11 @@ class TreeReader:
         return None
 
 
-class ParquetReader:
+class ParquetReader(_Counted):
     """The hub's ImageNet: columns image{bytes, path} and label; a row group is a shard."""
 
     def __init__(self, folder: Path, files: list[str]):
         self.folder, self.files = folder, files
-        self._counts: dict[str, int] | None = None
 
     def _open(self, name: str) -> Any:
         import pyarrow as pa
@@ -537,21 +544,14 @@ class ParquetReader:
             raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
         return file
 
-    def _index(self) -> dict[str, int]:
-        if self._counts is None:
-            counts: dict[str, int] = {}
-            for name in self.files:
-                metadata = self._open(name).metadata
-                for group in range(metadata.num_row_groups):
-                    counts[f"{name}@{group}"] = metadata.row_group(group).num_rows
-            self._counts = counts
-        return self._counts
-
-    def shards(self) -> list[str]:
-        return list(self._index())
-
-    def count(self, shard: str) -> int:
-        return self._index()[shard]
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for name in self.files:
+            metadata = self._open(name).metadata
+            for group in range(metadata.num_row_groups):
+                counts[f"{name}@{group}"] = metadata.row_group(group).num_rows
+        return counts
 
     def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
         import pyarrow as pa
