@@ -88,19 +88,20 @@ def fetched(wildcards):
     return [] if own else f"{DATA}/fetched/{wildcards.source}.json"
 
 
-def source_folder(wildcards):
+def files_of_source(name):
     """Where a source's files are: the user's folder, or ours, which no rule deletes."""
-    own = DATASET["sources"][wildcards.source].get("folder")
-    return own or f"{DATA}/sources/{wildcards.source}"
+    return DATASET["sources"][name].get("folder") or f"{DATA}/sources/{name}"
+
+
+def source_folder(wildcards):
+    """A param: the folder of the rule's source."""
+    return files_of_source(wildcards.source)
 
 
 def index_options(wildcards, input):
     """--index FILE --folder FOLDER for a split that is read from files."""
     source = DATASET["splits"][wildcards.split].get("from")
-    if not source:
-        return ""
-    own = DATASET["sources"][source].get("folder")
-    return f"--index {input.index} --folder {own or f'{DATA}/sources/{source}'}"
+    return f"--index {input.index} --folder {files_of_source(source)}" if source else ""
 
 
 def folder(name):
