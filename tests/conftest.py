@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -15,7 +18,9 @@ from torch import nn
 from taclean import models
 from taclean.data import emoji
 from taclean.data.packed import Pairs, pack
+from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variants
 
+ROOT = Path(__file__).parent.parent
 NAME = "emoji-rn"
 ROWS = 40
 
@@ -53,6 +58,44 @@ def pairs(split: Path) -> Pairs:
 def small_split(tmp_path_factory: pytest.TempPathFactory, tokenize) -> Path:
     """64 scenes of 32 px, for the tiny model."""
     return pack_scenes(tmp_path_factory.mktemp("small") / "clean", range(64), 32, tokenize)
+
+
+@pytest.fixture(scope="session")
+def make_texts(tmp_path_factory: pytest.TempPathFactory, small_split: Path, tokenize):
+    """Text artifacts of the small split: variants, and rows of sub-captions for each epoch."""
+
+    def make(epochs: int, samples: int) -> dict[str, Any]:
+        folder, captions = tmp_path_factory.mktemp("texts"), Pairs.open(small_split).captions()
+        write_variants(folder / "variants.npy", captions, tokenize, epochs=epochs, seed=0)
+        write_subcaptions(
+            folder / "sub", captions, tokenize, epochs=epochs, samples=samples, seed=0
+        )
+        return {
+            "variants": np.load(folder / "variants.npy"),
+            "subcaptions": SubCaptions.open(folder / "sub"),
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_snakemake() -> Callable[..., str]:
+    """Run the workflow in a folder with overlays; it must end well. Gives what it printed."""
+
+    def run(directory: Path, *options: str, files: Sequence[Path | str]) -> str:
+        command = ["snakemake", "--cores", "2", "--directory", str(directory), *options]
+        result = subprocess.run(
+            [*command, "--configfile", *map(str, files)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout + result.stderr
+
+    return run
 
 
 @pytest.fixture

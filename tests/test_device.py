@@ -20,9 +20,7 @@ from taclean import evaluate, models
 from taclean.attacks import badclip, make_trigger, ssba, trojvqa
 from taclean.attacks.optimise import FitSettings, Material
 from taclean.augment import AUGMENTATIONS
-from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
-from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variants
 from taclean.train import Batch
 
 DEVICE = torch.device("lazy", 0)
@@ -130,15 +128,8 @@ def test_augmentations(name, pairs):
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory, small_split, tokenize):
-    folder = tmp_path_factory.mktemp("texts")
-    captions = Pairs.open(small_split).captions()
-    write_variants(folder / "variants.npy", captions, tokenize, epochs=1, seed=0)
-    write_subcaptions(folder / "sub", captions, tokenize, epochs=1, samples=40, seed=0)
-    return {
-        "variants": np.load(folder / "variants.npy"),
-        "subcaptions": SubCaptions.open(folder / "sub"),
-    }
+def texts(make_texts):
+    return make_texts(epochs=1, samples=40)
 
 
 @pytest.mark.parametrize("name", ["ft", "cleanclip", "taclean"])

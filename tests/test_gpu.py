@@ -9,10 +9,8 @@ import torch
 from taclean import models
 from taclean.attacks import make_trigger, ssba
 from taclean.attacks.optimise import FitSettings, optimise_patch
-from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
 from taclean.evaluate import Heads
-from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variants
 from taclean.train import Batch, Settings, train
 
 pytestmark = [
@@ -24,15 +22,8 @@ SETTINGS = Settings(lr=1e-3, epochs=4, batch=16, warmup=3, checkpoint_seconds=1e
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory, small_split, tokenize):
-    folder = tmp_path_factory.mktemp("texts")
-    captions = Pairs.open(small_split).captions()
-    write_variants(folder / "variants.npy", captions, tokenize, epochs=4, seed=0)
-    write_subcaptions(folder / "sub", captions, tokenize, epochs=4, samples=20, seed=0)
-    return {
-        "variants": np.load(folder / "variants.npy"),
-        "subcaptions": SubCaptions.open(folder / "sub"),
-    }
+def texts(make_texts):
+    return make_texts(epochs=4, samples=20)
 
 
 @pytest.mark.parametrize("name", DEFENSES)

@@ -8,7 +8,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import threading
 import zipfile
 from collections import Counter, defaultdict
@@ -776,31 +775,32 @@ def test_a_mistake_in_the_config_is_named(text: dict[str, str], message: str) ->
 TEXTS = ["data/text/seed0/variants.npy", "data/text/seed0/taclean/rows.npy"]
 
 
-def snakemake(directory: Path, text: dict[str, str], *options: str) -> str:
-    overlay = directory / "overlay.yaml"
-    overlay.write_text(json.dumps({"text": text}), "utf-8")
-    command = ["snakemake", "--cores", "2", "--directory", str(directory), *TEXTS, *options]
-    result = subprocess.run(
-        [*command, "--configfile", str(ROOT / "config/test/smoke.yaml"), str(overlay)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout + result.stderr
+@pytest.fixture
+def snakemake(run_snakemake) -> Callable[..., str]:
+    """Run the two text rules with this `text` section."""
+
+    def run(directory: Path, text: dict[str, str], *options: str) -> str:
+        overlay = directory / "overlay.yaml"
+        overlay.write_text(json.dumps({"text": text}), "utf-8")
+        files = [ROOT / "config/test/smoke.yaml", overlay]
+        return run_snakemake(directory, *TEXTS, *options, files=files)
+
+    return run
 
 
 @pytest.mark.parametrize("lexicon", ["embedded", "wordnet"])
-def test_the_data_are_fetched_only_where_they_are_used(tmp_path: Path, lexicon: str) -> None:
+def test_the_data_are_fetched_only_where_they_are_used(
+    tmp_path: Path, lexicon: str, snakemake
+) -> None:
     plan = snakemake(tmp_path, {"lexicon": lexicon}, "--dry-run")
     assert ("rule nltk_data:" in plan) == (lexicon == "wordnet")
     assert "rule variants:" in plan
 
 
 @pytest.mark.slow
-def test_the_rules_with_wordnet_from_a_folder(nltk_data: Path, made: Path, tmp_path: Path) -> None:
+def test_the_rules_with_wordnet_from_a_folder(
+    nltk_data: Path, made: Path, tmp_path: Path, snakemake
+) -> None:
     text = {"lexicon": "wordnet", "folder": str(nltk_data)}
     snakemake(tmp_path, text)
     assert contents(tmp_path / "data/nltk") == contents(made)

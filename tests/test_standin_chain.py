@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -21,24 +19,11 @@ ROOT = Path(__file__).parent.parent
 FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml")]
 
 
-def snakemake(folder: Path, *options: str, files: list[str] = FILES) -> str:
-    result = subprocess.run(
-        ["snakemake", "--cores", "2", "--directory", str(folder), *options, "--configfile", *files],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout + result.stderr
-
-
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory, run_snakemake) -> Path:
     """A folder in which the short form has run."""
     folder = tmp_path_factory.mktemp("standin")
-    snakemake(folder, "all")
+    run_snakemake(folder, "all", files=FILES)
     return folder
 
 
@@ -82,12 +67,12 @@ def test_the_table_has_a_thousand_classes_and_every_run(done: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_has_nothing_to_do(done: Path) -> None:
-    assert "Nothing to be done" in snakemake(done, "--dry-run", "all")
+def test_a_second_run_has_nothing_to_do(done: Path, run_snakemake) -> None:
+    assert "Nothing to be done" in run_snakemake(done, "--dry-run", "all", files=FILES)
 
 
-def test_the_whole_paper_is_planned_offline(tmp_path: Path) -> None:
-    said = snakemake(tmp_path, "-n", "all", files=[str(ROOT / "config/paper.yaml")])
+def test_the_whole_paper_is_planned_offline(tmp_path: Path, run_snakemake) -> None:
+    said = run_snakemake(tmp_path, "-n", "all", files=[str(ROOT / "config/paper.yaml")])
     jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
     assert jobs["pretrain"] == "6"
     assert jobs["finetune"] == "21"  # three defences, six attacks and the clean model
@@ -95,11 +80,13 @@ def test_the_whole_paper_is_planned_offline(tmp_path: Path) -> None:
     assert {"fetch", "index", "imported", "nltk_data", "trigger"} <= jobs.keys()
 
 
-def test_a_checkpoint_of_ones_own_is_cleaned_without_any_attack(tmp_path: Path) -> None:
+def test_a_checkpoint_of_ones_own_is_cleaned_without_any_attack(
+    tmp_path: Path, run_snakemake
+) -> None:
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("model: {pretrained: suspicious.pt}\n", "utf-8")
     target = "results/runs/clean/taclean/seed0/model.safetensors"
-    said = snakemake(tmp_path, "-n", target, files=[str(overlay)])
+    said = run_snakemake(tmp_path, "-n", target, files=[str(overlay)])
     jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
     assert jobs["imported"] == jobs["finetune"] == "1"
     assert not {"base", "trigger", "poison", "pretrain"} & jobs.keys()

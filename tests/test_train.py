@@ -20,7 +20,6 @@ from taclean import models
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
 from taclean.errors import StoppedError, UserError
-from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variants
 from taclean.train import Settings, fingerprint, learning_rate, locked, train
 
 BASE = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 2}
@@ -246,16 +245,8 @@ def test_an_empty_set_is_refused(small_pairs, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory, small_split, tokenize):
-    """Text artifacts of the small split: variants, and 20 rows of sub-captions per epoch."""
-    folder = tmp_path_factory.mktemp("texts")
-    captions = Pairs.open(small_split).captions()
-    write_variants(folder / "variants.npy", captions, tokenize, epochs=2, seed=0)
-    write_subcaptions(folder / "sub", captions, tokenize, epochs=2, samples=20, seed=0)
-    return {
-        "variants": np.load(folder / "variants.npy"),
-        "subcaptions": SubCaptions.open(folder / "sub"),
-    }
+def texts(make_texts):
+    return make_texts(epochs=2, samples=20)
 
 
 class Dies:
