@@ -52,7 +52,7 @@ class Case:
         """Theirs (d, C)."""
         return reference.head(self.plain, self.tokenize, self.classes, self.templates)
 
-    def evaluate(self, precision: str = "bf16") -> dict[str, dict[str, dict[str, int]]]:
+    def evaluate(self, precision: str = "auto") -> dict[str, dict[str, dict[str, int]]]:
         """One head, one pass over clean and triggered images."""
         h, data = self.head(), self.data
         if device().type == "cuda":

@@ -1,9 +1,9 @@
 """One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop; on a GPU its use.
 
-Ours is what `taclean.train` does: bf16 autocast, channels_last, fused AdamW, tokens cut to the
-longest caption, augmentation in batches, both views in one pass. The plain step is
-`reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a DataLoader's
-workers, as published) and AdamW as torch makes it.
+Ours is what `taclean.train` does: bf16 autocast where the machine has it, channels_last, fused
+AdamW, tokens cut to the longest caption, augmentation in batches, both views in one pass. The plain
+step is `reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a
+DataLoader's workers, as published) and AdamW as torch makes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from taclean import distributed
 from taclean.augment import AUGMENTATIONS
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
-from taclean.models import create, parameter_groups, tokenize
+from taclean.models import autocast, create, parameter_groups, tokenize
 from taclean.text.artifacts import SubCaptions
 from taclean.train import MAX_LOGIT_SCALE, Feed, _Step
 
@@ -71,7 +71,7 @@ def ours(data: Data, defense: str, batch: int) -> Callable[[], float]:
 
     def step() -> float:
         part = feed.next()
-        with torch.autocast(device().type, torch.bfloat16):
+        with autocast(device()):
             total = compute(part)["total"]
         total.backward()
         optimizer.step()

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import logging
+import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -28,6 +29,7 @@ from taclean.errors import UserError
 from taclean.files import replacing
 
 CONTEXT = 77  # tokens of a packed caption
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # What OpenAI's archives keep beside the weights.
 OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 GEOMETRY = ("mean", "std", "interpolation", "resize_mode")  # of the pictures that a model wants
@@ -216,6 +218,29 @@ def _is_causal(model: CLIP) -> bool:
         and model.attn_mask is not None
         and isinstance(model.text_projection, Tensor)
     )
+
+
+def precision_on(device: torch.device, wanted: str = "auto") -> str:
+    """The key of PRECISIONS that `wanted` is; 'auto' is the fastest that `device` has.
+
+    A CPU without instructions for bf16 emulates them, more than ten times slower than fp32.
+    """
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type != "cpu":
+        return "fp32"
+    x86 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    arm = platform.machine() in ("aarch64", "arm64")
+    own = x86 or (arm and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return "bf16" if own else "fp32"
+
+
+def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Autocast to a key of PRECISIONS or to 'auto', see `precision_on`; none for fp32."""
+    precision = precision_on(device, precision)
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
 
 
 def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from taclean.data.packed import Pairs, load_array
 from taclean.errors import UserError
-from taclean.models import encode_images, encode_tokens
+from taclean.models import autocast, encode_images, encode_tokens
 
 KS = (1, 5, 10)
 
@@ -65,7 +65,7 @@ def recall(
 
 @torch.no_grad()
 def scores(
-    model: CLIP, folder: Path | str, batch: int = 250, precision: str = "bf16"
+    model: CLIP, folder: Path | str, batch: int = 250, precision: str = "auto"
 ) -> dict[str, dict[str, int]]:
     """Recall of a model on a packed split with several texts an image (see `pack_rows`).
 
@@ -79,7 +79,7 @@ def scores(
     device = next(model.parameters()).device
     model.eval()
     images, texts = [], []
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with autocast(device, precision):
         for part, _, _ in pairs.labelled(batch):
             images.append(encode_images(model, part.to(device)))
         for start in range(0, len(tokens), batch):

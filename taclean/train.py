@@ -32,12 +32,11 @@ from taclean import distributed
 from taclean.data.packed import Pairs
 from taclean.errors import StoppedError, UserError
 from taclean.files import replacing
-from taclean.models import parameter_groups
+from taclean.models import PRECISIONS, autocast, parameter_groups, precision_on
 from taclean.rng import permutation
 
 ORDER = 0x0DE  # names the random stream of the data order
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 AHEAD = 3  # batches that are read while a step runs
 LOOK = 16  # steps between looks at what a GPU has computed: each look makes it wait for the host
 
@@ -49,7 +48,8 @@ class Settings:
     Attributes:
         lr: peak learning rate, reached after `warmup` steps and followed by a cosine down to 0.
         batch: pairs per step, of all processes together.
-        precision: 'bf16' (autocast), 'fp16' (autocast with a loss scaler) or 'fp32'.
+        precision: 'bf16' (autocast), 'fp16' (autocast with a loss scaler), 'fp32', or 'auto': the
+            fastest of the machine.
         threads: CPU threads; fixed, since sums depend on how they are split.
         checkpoint_seconds: time from the end of one checkpoint to the next within an epoch.
         compile: compile both towers with torch.compile.
@@ -62,7 +62,7 @@ class Settings:
     warmup: int
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.999)
-    precision: str = "bf16"
+    precision: str = "auto"
     threads: int = 1
     checkpoint_seconds: float = 60
     compile: bool = False
@@ -83,8 +83,9 @@ class Settings:
                 raise UserError(f"train.{key}: missing; give a number")
         for key, value in values.items():
             if key == "precision":
-                if value not in PRECISIONS:
-                    raise UserError(f"train.precision: {value!r}; give {' or '.join(PRECISIONS)}")
+                if value not in ("auto", *PRECISIONS):
+                    known_ones = " or ".join(("auto", *PRECISIONS))
+                    raise UserError(f"train.precision: {value!r}; give {known_ones}")
             elif key in ("compile", "tensorboard"):
                 if not isinstance(value, bool):
                     raise UserError(f"train.{key}: {value!r}; give true or false")
@@ -392,11 +393,12 @@ def train(
         betas=settings.betas,
         fused=True,
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    precision = precision_on(device, settings.precision)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     per_epoch = max(1, len(pairs) // settings.batch)
     steps = per_epoch * settings.epochs
     data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
-    own = fingerprint(config, model.state_dict(), data)
+    own = fingerprint(config, precision, model.state_dict(), data)
     path, state = folder / "last.pt", None
     first_process = distributed.rank() == 0
     stop = Stop()
@@ -430,7 +432,8 @@ def train(
             if settings.tensorboard and first_process:
                 board = _board(folder, step)
                 stack.callback(board.close)
-        _log(log, event="resumed" if state else "started", step=step, steps=steps, label=label)
+        begun = {"event": "resumed" if state else "started", "label": label, "precision": precision}
+        _log(log, **begun, step=step, steps=steps)
         state = None  # as large as model and optimizer
         compute = distributed.average_gradients(_Step(model, objective))
         look = LOOK if device.type == "cuda" else 1
@@ -503,9 +506,7 @@ def train(
             rate = learning_rate(step, steps, settings.lr, settings.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast(
-                device.type, PRECISIONS[settings.precision], enabled=settings.precision != "fp32"
-            ):
+            with autocast(device, precision):
                 parts = compute(batch)
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0.0) + value.detach().double()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.models import device_of, encode_images, encode_tokens, tokenize
+from taclean.models import autocast, device_of, encode_images, encode_tokens, tokenize
 
 KS = (1, 3, 5, 10)
 
@@ -87,7 +87,7 @@ def scores(
     triggers: Mapping[str, tuple[Callable[[Tensor, np.ndarray], Tensor], Tensor]],
     ks: Sequence[int] = KS,
     batch: int = 250,
-    precision: str = "bf16",
+    precision: str = "auto",
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Count CA, ASR and TA; clean and triggered images go through the model in one pass.
 
@@ -110,7 +110,7 @@ def scores(
         inputs = [images]
         for trigger, _ in triggers.values():
             inputs.append(trigger(images[other], ids[keep]))
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             embedded = encode_images(model, torch.cat(inputs))
         labels, others_labels = labels.to(device), labels[other].to(device)
         parts = embedded.split([len(part) for part in inputs])

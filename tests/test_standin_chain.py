@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pandas as pd
 import pytest
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
 
-from taclean import models
+from taclean import models, zeroshot
 from taclean.data.packed import Pairs
 from taclean.data.readers import make_reader
 from taclean.data.shards import pack_rows
@@ -57,13 +60,39 @@ def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
 @pytest.mark.slow
 def test_the_table_has_a_thousand_classes_and_every_run(done: Path) -> None:
     table = pd.read_csv(done / "results/table.csv")
-    own = table[(table.attack == "badnet") & (table.split == "test")]
+    own = table[(table.attack == "badclip") & (table.split == "test")]
     assert set(own.defense) == {"none", "ft", "cleanclip", "taclean"}
     assert set(own[own.metric == "CA@1"].n) == {1000}
     assert set(own[own.metric == "ASR@1"].n) == {999}  # one picture of the stand-in is a banana
     labels = Pairs.open(done / "data/standin/test").labels
     assert np.array_equal(np.sort(labels), np.arange(1000))
     assert (done / "results/figures/asr_ca.pdf").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_clip_benchmark_finds_the_same_accuracy(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain open_clip and CLIP_benchmark, from the weights and the JPEG files, count as we do."""
+    benchmark = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
+    # Its `float(array)` of a one-element array is an error since numpy 2.4.
+    monkeypatch.setattr(benchmark, "float", lambda array: array.item(), raising=False)
+    weights = done / "results/runs/badclip/taclean/seed0/model.safetensors"
+    model, _, preprocess = open_clip.create_model_and_transforms("emoji-rn", pretrained=weights)
+    files = ImageFolder(done / "data/standin/sources/imagenet/val", preprocess)
+    names, template = open_clip.IMAGENET_CLASSNAMES, "a photo of a {c}."
+    tokenizer, loader = open_clip.get_tokenizer("emoji-rn"), DataLoader(files, batch_size=100)
+    theirs = benchmark.evaluate(
+        model.eval(), loader, tokenizer, names, [template], "cpu", amp=False
+    )
+    tokens = zeroshot.prompt_tokens("emoji-rn", names, [template.replace("{c}", "{}")])
+    head, target = zeroshot.head(model, tokens), names.index("banana")
+    split = Pairs.open(done / "data/standin/test")
+    ours = zeroshot.scores(model, split, head, target, {}, precision="fp32")["clean"]
+    assert len(files) == ours["CA@1"]["n"] == 1000
+    assert ours["CA@1"]["hits"] / 1000 == theirs["acc1"]
+    assert ours["CA@5"]["hits"] / 1000 == theirs["acc5"]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from taclean.attacks.patch import corners, paste, side_of
 from taclean.augment import mild
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.models import device_of, encode_images
+from taclean.models import autocast, device_of, encode_images
 from taclean.rng import permutation
 
 BATCH = 0x0B7  # names the random stream of the order
@@ -44,7 +44,7 @@ class FitSettings:
     lr: float
     epochs: int
     batch: int
-    precision: str = "bf16"
+    precision: str = "auto"
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def optimise_patch(
                 images = images.float() / 255
             ids = torch.from_numpy(pairs.ids[pairs.rows[index]].copy())
             top_left = corners(place, ids, seed, side, *images.shape[-2:])
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            with autocast(device, settings.precision):
                 embedded = encode_images(model, paste(images, patch, *top_left))
             value = loss(embedded, index)
             if not torch.isfinite(value):
