@@ -12,7 +12,7 @@ seeds: .venv/run.stamp ## the README's table: seeds 1, 2 and 3, after `make repr
 	snakemake --cores all --configfile config/seeds.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
-	pytest
+	pytest -n auto --dist loadfile
 
 test-slurm: .venv/slurm.stamp ## as root on Debian: the small chain on a one-node Slurm
 	tests/slurm.sh

@@ -432,8 +432,8 @@ def train(
             if settings.tensorboard and first_process:
                 board = _board(folder, step)
                 stack.callback(board.close)
-        begun = {"event": "resumed" if state else "started", "label": label, "precision": precision}
-        _log(log, **begun, step=step, steps=steps)
+        begun = "resumed" if state else "started"
+        _log(log, event=begun, step=step, steps=steps, label=label, precision=precision)
         state = None  # as large as model and optimizer
         compute = distributed.average_gradients(_Step(model, objective))
         look = LOOK if device.type == "cuda" else 1

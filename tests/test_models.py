@@ -683,3 +683,33 @@ def test_the_same_weights_are_the_same_bytes(random_model, tmp_path):
     assert len(found) == 1
     with safetensors.safe_open(tmp_path / "0.safetensors", "pt") as file:
         assert file.metadata() == {"more": "é", "name": "a", "stage": "b"}
+
+
+# ---- precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("machine", "has", "wanted"),
+    [
+        ("x86_64", {}, "fp32"),
+        ("x86_64", {"mkldnn"}, "fp32"),  # emulated with AVX-512
+        ("x86_64", {"avx512_bf16", "mkldnn"}, "bf16"),
+        ("x86_64", {"amx_tile", "mkldnn"}, "bf16"),
+        ("aarch64", {}, "fp32"),
+        ("aarch64", {"mkldnn"}, "bf16"),
+    ],
+)
+def test_a_cpu_computes_in_bf16_only_where_it_has_it(machine, has, wanted, monkeypatch):
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in has)
+    op = torch.ops.mkldnn
+    monkeypatch.setattr(op, "_is_mkldnn_bf16_supported", lambda: "mkldnn" in has, raising=False)
+    monkeypatch.setattr(models.platform, "machine", lambda: machine)
+    cpu = torch.device("cpu")
+    assert models.precision_on(cpu) == wanted
+    assert models.precision_on(cpu, "fp16") == "fp16"
+    a = torch.rand(4, 4)
+    with models.autocast(cpu):
+        assert (a @ a).dtype == models.PRECISIONS[wanted]
+    with models.autocast(cpu, "fp32"):
+        assert (a @ a).dtype == torch.float32

@@ -28,9 +28,12 @@ def test_python_blocks_run_without_snakemake(code: str, tmp_path: Path) -> None:
     assert result.stdout.strip()
 
 
+TESTS = "pytest -n auto --dist loadfile"
+
+
 def test_commands_without_make_are_those_of_the_makefile() -> None:
     recipes = [line.strip() for line in (ROOT / "Makefile").read_text("utf-8").splitlines()]
-    for command in ("ruff format --check .", "ruff check .", "snakemake --lint", "mypy", "pytest"):
+    for command in ("ruff format --check .", "ruff check .", "snakemake --lint", "mypy", TESTS):
         assert command in recipes
         assert command in README
     run = "snakemake --cores all --report results/report.html --report-after-run"

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 
@@ -506,6 +507,26 @@ def test_fp16_computes_what_fp32_computes_and_learns(tiny_name, small_pairs, tmp
     assert losses["fp16", 1e-9] == pytest.approx(losses["fp32", 1e-9], rel=0.01)
     assert losses["fp16", 1e-9] != losses["fp32", 1e-9]
     assert losses["fp16", 1e-3][1] < losses["fp16", 1e-3][0] - 0.1
+
+
+def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
+    tiny_name, small_pairs, tmp_path, monkeypatch
+):
+    """A retry may land on another kind of machine: it must not mix two precisions in one run."""
+
+    def go(precision: str, objective) -> dict:
+        monkeypatch.setattr("taclean.train.precision_on", lambda *_: precision)
+        settings = replace(SETTINGS, checkpoint_seconds=1e-9)
+        with suppress(StoppedError):
+            run(models.create(tiny_name, 0), small_pairs, objective, settings, tmp_path)
+        lines = (tmp_path / "train.jsonl").read_text().splitlines()
+        begun = [e for e in map(json.loads, lines) if e["event"] in ("started", "resumed")]
+        return {key: begun[-1][key] for key in ("event", "step", "precision")}
+
+    ft = make_defense("ft", 0)
+    assert go("fp32", Signals(ft, 2)) == {"event": "started", "step": 0, "precision": "fp32"}
+    assert go("fp32", Signals(ft, 1)) == {"event": "resumed", "step": 3, "precision": "fp32"}
+    assert go("fp16", ft) == {"event": "started", "step": 0, "precision": "fp16"}
 
 
 def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_path):
