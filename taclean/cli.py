@@ -208,8 +208,7 @@ def _fetch(options: argparse.Namespace) -> None:
     from taclean.data.fetch import fetch
 
     if "hub" in stage:
-        spec = stage | {"repo": stage["hub"]}
-        files = fetch(spec, Path(options.folder), partial(print, flush=True))
+        files = fetch(stage, Path(options.folder), partial(print, flush=True))
         found: dict[str, Any] = {"files": files}
     elif stage["reader"] == "webdataset":
         found = standin.make_pairs(Path(options.folder), **stage["standin"])
@@ -556,6 +555,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     }
     heads = Heads(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
+    fitting = [pairs for pairs in splits.values() if heads.fit(pairs)]
+    if options.samples and not fitting:
+        raise UserError(
+            f"evaluate.splits: none of {', '.join(splits)} has the run's classes, which the "
+            "samples for the figures need; add one that has"
+        )
     model = load(stage["model"], options.model).to(device(options.device))
     counts = {name: heads.scores(model, pairs, triggers) for name, pairs in splits.items()}
     if options.samples:
@@ -563,7 +568,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             options.samples,
             model,
             heads,
-            next(iter(splits.values())),
+            fitting[0],
             triggers,
             stage["zeroshot"]["classes"],
             stage["samples"],

@@ -250,6 +250,29 @@ def _check_scenes(splits: Config, where: str) -> None:
             )
 
 
+# What the generator of each form takes (taclean/data/standin.py); all but `broken` must be given.
+_STANDINS: dict[str, dict[str, type]] = {
+    "webdataset": {"shards": int, "per_shard": int, "seed": int, "broken": dict},
+    "imagenet": {"form": str, "per_class": int, "seed": int, "broken": int},
+}
+
+
+def _check_standin(source: Config, where: str) -> None:
+    takes = _STANDINS.get(source["reader"])
+    if takes is None:
+        raise UserError(
+            f"{where}.reader: {source['reader']!r} has no stand-in; {' and '.join(_STANDINS)} have"
+        )
+    for key, value in source["standin"].items():
+        if key not in takes:
+            raise UserError(f"{where}.standin.{key}: unknown; known are {', '.join(takes)}")
+        if not isinstance(value, takes[key]):
+            kind = "faults with their numbers" if takes[key] is dict else "a number of images"
+            raise UserError(f"{where}.standin.{key}: {value!r}; give {kind}")
+    if missing := sorted(takes.keys() - source["standin"].keys() - {"broken"}):
+        raise UserError(f"{where}.standin.{missing[0]}: missing; see config/standin.yaml")
+
+
 def _check_files(own: Config, where: str) -> None:
     for key in ("max_broken", "sources"):
         if key not in own:
@@ -265,6 +288,8 @@ def _check_files(own: Config, where: str) -> None:
             )
         if "hub" in source and "revision" not in source:
             raise UserError(f"{where}.sources.{name}.revision: missing; pin the hub's commit")
+        if "standin" in source:
+            _check_standin(source, f"{where}.sources.{name}")
     for name, split in own["splits"].items():
         if split.get("from") not in own["sources"]:
             raise UserError(

@@ -45,6 +45,12 @@ class Heads:
         heads = {prefix: self.of(model, prefix) for prefix in {attack(t).PREFIX for t in triggers}}
         return {name: (trigger, heads[attack(name).PREFIX]) for name, trigger in triggers.items()}
 
+    def fit(self, pairs: Pairs) -> bool:
+        """Whether the split is labelled with the classes of these heads."""
+        if (pairs.folder / "texts.npy").is_file():  # images with captions, no labels
+            return False
+        return pairs.classes in (None, self._zeroshot["classes"])
+
     def scores(
         self, model: CLIP, pairs: Pairs, triggers: Mapping[str, Trigger]
     ) -> dict[str, dict[str, dict[str, int]]]:
@@ -56,7 +62,7 @@ class Heads:
         if (pairs.folder / "texts.npy").is_file():
             return {"clean": retrieval.scores(model, pairs.folder)}
         classes, target = pairs.classes, self._zeroshot["target"]
-        if classes is not None and classes != self._zeroshot["classes"]:
+        if classes is not None and not self.fit(pairs):
             if target not in classes:
                 target, triggers = classes[0], {}
             own = Heads(self._name, {**self._zeroshot, "classes": classes, "target": target})

@@ -223,6 +223,18 @@ def test_a_checkpoint_of_another_model(
     assert "no model 'nosuch'" in refused(capsys, out, *evaluate, "--out", out)
 
 
+def test_samples_want_a_split_with_the_classes_of_the_run(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(world / "val", other)
+    (other / "classes.txt").write_text("plum\ncherry\n", "utf-8")
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json"]
+    evaluate += ["--model", world / "model.safetensors", "--splits", other, "--out", out]
+    line = refused(capsys, out, *evaluate, "--samples", tmp_path / "samples.npz")
+    assert "none of other has the run's classes" in line
+
+
 def test_a_clean_split_that_holds_poisoned_rows(
     world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

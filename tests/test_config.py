@@ -129,6 +129,31 @@ def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str
     assert message in refused(configs.merge(PAPER, {"data": {"cc3m": overlay}}))
 
 
+STANDIN = configs.load(ROOT / "config/config.yaml", ROOT / "config/standin.yaml")
+
+
+@pytest.mark.parametrize(
+    ("source", "overlay", "message"),
+    [
+        (
+            "imagenet",
+            {"standin": {"shards": 3}},
+            "imagenet.standin.shards: unknown; known are form",
+        ),
+        ("imagenet", {"standin": {"broken": {"mode": 1}}}, "imagenet.standin.broken"),
+        ("pairs", {"standin": {"broken": 3}}, "pairs.standin.broken: 3; give faults"),
+        ("pairs", {"standin": {"form": "tree"}}, "pairs.standin.form: unknown; known are shards"),
+        ("imagenet", {"reader": "cifar10"}, "imagenet.reader: 'cifar10' has no stand-in"),
+    ],
+)
+def test_a_standin_of_another_form_is_named(
+    source: str, overlay: dict[str, Any], message: str
+) -> None:
+    name = STANDIN["data"]["name"]
+    found = {"data": {name: {"sources": {source: overlay}}}}
+    assert f"data.{name}.sources.{message}" in refused(configs.merge(STANDIN, found))
+
+
 def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
     config = copy.deepcopy(PAPER)
     del config["data"]["cc3m"]["sources"]["pairs"]["revision"]

@@ -72,6 +72,8 @@ def test_a_split_with_classes_of_its_own(heads, random_model, split, tmp_path, t
     found = heads.scores(random_model, own, triggers())
     zeroshot = {**ZEROSHOT, "classes": classes, "target": target}
     wanted = Heads(NAME, zeroshot).scores(random_model, Pairs.open(split), triggers())
+    assert heads.fit(Pairs.open(split))
+    assert not heads.fit(own)
     assert found["clean"] == wanted["clean"]
     assert found == (wanted if target == "banana" else {"clean": wanted["clean"]})
 
@@ -81,6 +83,7 @@ def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, 
     np.save(pairs.folder / "texts.npy", np.repeat(pairs.tokens, 2, 0))
     np.save(pairs.folder / "text_rows.npy", np.arange(len(pairs)).repeat(2))
     found = heads.scores(random_model, pairs, triggers())
+    assert not heads.fit(pairs)
     assert found == {"clean": retrieval.scores(random_model, pairs.folder)}
     assert {"I2T@1", "T2I@10"} < found["clean"].keys()
 

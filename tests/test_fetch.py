@@ -26,7 +26,7 @@ FILES = {
     "cc3m-validation-0000.tar": b"v",
     "data/validation-00000-of-00001.parquet": b"PAR1",
 }
-SPEC = {"repo": "some/data-wds", "revision": COMMIT, "files": "cc3m-train-*.tar"}
+SPEC = {"hub": "some/data-wds", "revision": COMMIT, "files": "cc3m-train-*.tar"}
 
 
 class Hub(ThreadingHTTPServer):
@@ -195,11 +195,11 @@ def test_a_gated_dataset_says_that_it_needs_a_token(hub, tmp_path, monkeypatch):
 
 
 def test_wrong_specs_are_refused(hub, tmp_path):
-    refused(SPEC | {"repo": "some/other"}, tmp_path, "some/other", "repo")
+    refused(SPEC | {"hub": "some/other"}, tmp_path, "some/other", "hub")
     refused(SPEC | {"revision": "f" * 40}, tmp_path, "f" * 40)
     refused(SPEC | {"revision": "v9"}, tmp_path, "v9")
     refused(SPEC | {"files": "*.zip"}, tmp_path, "*.zip")
-    refused({"repo": "some/data-wds", "files": "*"}, tmp_path, "revision")
+    refused({"hub": "some/data-wds", "files": "*"}, tmp_path, "revision")
 
 
 def test_a_disk_that_is_too_small_is_foreseen(hub, tmp_path, monkeypatch):

@@ -25,8 +25,9 @@ def fetch(
     asks the network.
 
     Args:
-        spec: `repo` such as pixparse/cc3m-wds, `revision` (commit, branch or tag), `files`, a glob
-            or a list of globs; `endpoint`, a mirror's address (default: HF_ENDPOINT, the hub).
+        spec: `hub`, a dataset there such as pixparse/cc3m-wds, `revision` (commit, branch or tag),
+            `files`, a glob or a list of globs; `endpoint`, a mirror's address (default:
+            HF_ENDPOINT, the hub).
         folder: where the files go, under their names in the repository.
 
     Returns:
@@ -37,11 +38,11 @@ def fetch(
             the disk is too small, or a file is not whole afterwards.
     """
     folder = Path(folder)
-    if missing := [key for key in ("repo", "revision", "files") if not spec.get(key)]:
+    if missing := [key for key in ("hub", "revision", "files") if not spec.get(key)]:
         raise UserError(f"{missing[0]}: not set, but the fetch needs it; set it or use folder")
-    repo, revision = spec["repo"], spec["revision"]
+    repo, revision = spec["hub"], spec["revision"]
     patterns = [spec["files"]] if isinstance(spec["files"], str) else list(spec["files"])
-    wanted = {"repo": repo, "revision": revision, "files": patterns}
+    wanted = {"hub": repo, "revision": revision, "files": patterns}
     if (files := _complete(folder, wanted)) is not None:
         say(f"{folder}: {len(files)} files of {repo} are there")
         return files
@@ -133,7 +134,7 @@ def _reason(error: BaseException, revision: str, place: str) -> str:
             f"there, set HF_TOKEN to it and fetch again; or {place}"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
-        return "no such dataset, or a private one; correct repo or set HF_TOKEN"
+        return "no such dataset, or a private one; correct hub or set HF_TOKEN"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"no revision {revision}; correct revision"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -316,7 +317,12 @@ def _samples_of(
 
 
 def make_pairs(
-    folder: Path | str, *, shards: int, per_shard: int, seed: int, broken: Mapping[str, int]
+    folder: Path | str,
+    *,
+    shards: int,
+    per_shard: int,
+    seed: int,
+    broken: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write pairs in the form of CC3M on the hub (`pixparse/cc3m-wds`).
 
