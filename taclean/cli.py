@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from taclean import config as configs
 from taclean.errors import ElsewhereError, StoppedError, UserError
 from taclean.files import read_json, replacing, write_json
+from taclean.memory import keep_freed
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help and `config` do without
     import torch
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake ends with one line on stderr and exit status 2."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    keep_freed()
     try:
         options.run(options)
     except UserError as error:

@@ -178,6 +178,8 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
         .to(images.device, non_blocking=True)
         for key in ("image_mean", "image_std")
     )
+    if images.device.type == "cpu":  # no vector instructions for pixels of three channels
+        mean, std = (torch.zeros_like(images[:1]).add_(value) for value in (mean, std))
     return (images - mean) / std
 
 
