@@ -564,6 +564,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             "samples for the figures need; add one that has"
         )
     model = load(stage["model"], options.model).to(device(options.device))
+    heads = heads.kept(model)
     counts = {name: heads.scores(model, pairs, triggers) for name, pairs in splits.items()}
     if options.samples:
         write_samples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,26 @@ class Heads:
         self.target = zeroshot["classes"].index(zeroshot["target"])
         self._name, self._zeroshot = name, zeroshot
         self._tokens: dict[str, Tensor] = {}
+        self._model: CLIP | None = None
+        self._made: dict[str, Tensor] = {}
+
+    def kept(self, model: CLIP) -> Heads:
+        """These heads, each of `model` made only once: for as long as its weights stay."""
+        if self._model is model:
+            return self
+        heads = copy.copy(self)
+        heads._model, heads._made = model, {}
+        return heads
 
     def of(self, model: CLIP, prefix: str = "") -> Tensor:
         """The head (C, d) of `model` as it is now, every prompt after `prefix`."""
+        if self._model is model:
+            if prefix not in self._made:
+                self._made[prefix] = self._make(model, prefix)
+            return self._made[prefix]
+        return self._make(model, prefix)
+
+    def _make(self, model: CLIP, prefix: str) -> Tensor:
         if prefix not in self._tokens:
             self._tokens[prefix] = prompt_tokens(
                 self._name, self._zeroshot["classes"], self._zeroshot["templates"], prefix
@@ -68,6 +86,7 @@ class Heads:
             own = Heads(self._name, {**self._zeroshot, "classes": classes, "target": target})
         else:
             own = self
+        own = own.kept(model)
         return scores(model, pairs, own.of(model), own.target, own.for_triggers(model, triggers))
 
 
@@ -110,6 +129,7 @@ def write_samples(
     if not triggers:
         raise UserError("samples: no trigger to put on the images; name at least one attack")
     model.eval()
+    heads = heads.kept(model)
     index = np.flatnonzero(pairs.labels[pairs.rows] != heads.target)[:count]
     images, _ = pairs.batch(index)
     rows = pairs.rows[index]

@@ -58,6 +58,23 @@ def test_heads_follow_the_model(heads):
     assert torch.equal(first, heads.of(one))
 
 
+def test_the_heads_of_one_evaluation_are_made_once(heads, split, tmp_path, monkeypatch):
+    made, make = [], Heads._make
+    monkeypatch.setattr(Heads, "_make", lambda *args: made.append(args[2]) or make(*args))
+    model, pairs, classes = models.create(NAME, 1).eval(), Pairs.open(split), ZEROSHOT["classes"]
+    kept = heads.kept(model)
+    for _ in range(2):
+        found = kept.scores(model, pairs, triggers())
+    write_samples(tmp_path / "s.npz", model, kept, pairs, triggers(), classes, 3, False)
+    assert sorted(made) == ["", "remember "]
+    assert found == heads.scores(model, pairs, triggers())
+    before = kept.of(model)
+    with torch.no_grad():
+        model.text_projection.mul_(-1)
+    assert not torch.equal(heads.of(model), before)
+    assert not torch.equal(heads.kept(model).of(model), before)
+
+
 def with_files(split, folder, **files):
     shutil.copytree(split, folder)
     for name, text in files.items():
