@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import CSV, Row, cores, machine, write
+from taclean.memory import keep_freed
 
 TOPICS = ("step", "triggers", "evaluation", "packing", "reading", "data_wait", "scaling")
 
@@ -21,6 +22,7 @@ def main() -> None:
                         help=f"of {', '.join(TOPICS)}")  # fmt: skip
     parser.add_argument("--csv", type=Path, default=CSV, help="default: %(default)s")
     options = parser.parse_args()
+    keep_freed()  # as in every stage; the references gain from it too
     print(f"{machine()}, torch {torch.__version__}", flush=True)
     rows: list[Row] = []
     for topic in options.only:
