@@ -13,6 +13,7 @@ import yaml
 
 from taclean import config as configs
 from taclean.attacks import ATTACKS, OPTIMISED
+from taclean.data import standin
 from taclean.defenses import DEFENSES
 from taclean.errors import UserError
 
@@ -152,6 +153,13 @@ def test_a_standin_of_another_form_is_named(
     name = STANDIN["data"]["name"]
     found = {"data": {name: {"sources": {source: overlay}}}}
     assert f"data.{name}.sources.{message}" in refused(configs.merge(STANDIN, found))
+
+
+def test_a_standin_takes_what_its_generator_takes() -> None:
+    makers = {"webdataset": standin.make_pairs, "imagenet": standin.make_imagenet}
+    for reader, make in makers.items():
+        takes = inspect.signature(make).parameters.keys() - {"folder"}
+        assert configs._STANDINS[reader].keys() == takes
 
 
 def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
