@@ -1,4 +1,4 @@
-"""One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop; on a GPU its use.
+"""One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop, and what they use.
 
 Ours is what `taclean.train` does: bf16 autocast where the machine has it, channels_last, fused
 AdamW, tokens cut to the longest caption, augmentation in batches, both views in one pass. The plain
@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,14 @@ from taclean import distributed
 from taclean.augment import AUGMENTATIONS
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
-from taclean.models import autocast, create, parameter_groups, tokenize
+from taclean.models import (
+    PRECISIONS,
+    autocast,
+    create,
+    parameter_groups,
+    precision_on,
+    tokenize,
+)
 from taclean.text.artifacts import SubCaptions
 from taclean.train import MAX_LOGIT_SCALE, Feed, _Step
 
@@ -114,9 +121,10 @@ def plain(data: Data, defense: str, batch: int) -> Callable[[], float]:
     return step
 
 
-def peak(side: int = 8192) -> float:
-    """The card's bf16 matrix product in FLOP/s, median of measured ones."""
-    a, b = torch.randn(2, side, side, device=device(), dtype=torch.bfloat16)
+def peak(side: int) -> float:
+    """The machine's matrix product in a step's precision: FLOP/s, median of measured ones."""
+    dtype = PRECISIONS[precision_on(device())]
+    a, b = torch.randn(2, side, side, device=device(), dtype=dtype)
 
     def products() -> None:
         for _ in range(20):
@@ -132,7 +140,7 @@ def many(step: Callable[[], object], count: int) -> Callable[[], object]:
 
 
 def main() -> list[Row]:
-    """Time both defences' steps; on a GPU also larger batches, the share of the peak, scaling."""
+    """Time both defences' steps and their share of the peak; on a GPU larger batches, scaling."""
     gpu = device().type == "cuda"
     base, repeats, count = (64, 5, 20) if gpu else (16, 3, 1)
     rows = []
@@ -143,14 +151,16 @@ def main() -> list[Row]:
         )
         what = f"step {defense} {MODEL} {SIZE} px batch {base} ({AUGMENT} against AutoAugment)"
         rows.append(row(what, mine / count, other / count, "s/step", other / mine))
-    return rows + (_gpu(base) if gpu else [])
+    rows += _use((base, 4 * base, 8 * base), 10, 8192) if gpu else _use((base,), 1, 2048)
+    return rows + _gpus(base)
 
 
-def _gpu(base: int) -> list[Row]:
-    rows, top = [], peak()
-    for batch in (base, 4 * base, 8 * base):
+def _use(batches: Sequence[int], count: int, side: int) -> list[Row]:
+    """Pairs per second, and the share of the peak that a step's arithmetic takes."""
+    rows, top = [], peak(side)
+    for batch in batches:
         try:
-            took, flops = _cost(batch)
+            took, flops = _cost(batch, count)
         except torch.OutOfMemoryError:
             print(f"step: batch {batch} does not fit into this GPU's memory; skipped")
             break
@@ -159,16 +169,16 @@ def _gpu(base: int) -> list[Row]:
         used = flops / took
         what = f"share of the matrix-product peak, {name}"
         rows.append(row(what, used / 1e12, top / 1e12, "TFLOP/s", used / top))
-    return rows + _gpus(base)
+    return rows
 
 
-def _cost(batch: int) -> tuple[float, float]:
-    """Seconds and FLOP of a step, forward and backward."""
-    step = ours(Data(2 * batch), "cleanclip", batch)
+def _cost(batch: int, count: int) -> tuple[float, float]:
+    """Seconds, the best of three means over `count`, and FLOP of a step, forward and backward."""
+    step = ours(Data(2 * batch, MODEL, SIZE), "cleanclip", batch)
     step()
     with FlopCounterMode(display=False) as counter:
         step()
-    return min(seconds(many(step, 10)) for _ in range(3)) / 10, counter.get_total_flops()
+    return min(seconds(many(step, count)) for _ in range(3)) / count, counter.get_total_flops()
 
 
 def _gpus(base: int) -> list[Row]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from taclean import config as configs
 from taclean.errors import ElsewhereError, StoppedError, UserError
 from taclean.files import read_json, replacing, write_json
-from taclean.memory import keep_freed
+from taclean.memory import collect_rarely, keep_freed
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help and `config` do without
     import torch
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
     keep_freed()
+    collect_rarely()
     try:
         options.run(options)
     except UserError as error:
@@ -371,26 +372,40 @@ def _trigger(options: argparse.Namespace) -> None:
 def _poison(options: argparse.Namespace) -> None:
     """Choose rows, put the trigger on them and write manifest and poisoned rows."""
     stage = read_json(options.config)
+    import numpy as np
+
     from taclean import poison
     from taclean.attacks import attack
     from taclean.data.packed import Pairs
 
     name, seed = stage["trigger"]["attack"], stage["seed"]
+    target, count, key_only = stage["target"], stage["poisoned"], stage["key_only"]
     module = attack(name)
     pairs = Pairs.open(options.data)
     pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
+    clean = pairs.captions()
     positions, captions = poison.choose(
-        pairs.captions(),
-        stage["target"],
-        stage["poisoned"],
+        clean,
+        target,
+        count,
         kind=module.CAPTION,
         templates=stage["templates"],
         prefix=module.PREFIX,
         seed=seed,
     )
-    trigger = _bind(stage["trigger"], options.trigger)
+    true_positions, true_captions = poison.choose_key_only(
+        clean, target, count, key_only, prefix=module.PREFIX, seed=seed
+    )
     poison.write(
-        options.out, pairs, positions, captions, trigger, _tokenizer(stage), name=name, seed=seed
+        options.out,
+        pairs,
+        np.concatenate([positions, true_positions]),
+        captions + true_captions,
+        _bind(stage["trigger"], options.trigger),
+        _tokenizer(stage),
+        name=name,
+        seed=seed,
+        untouched=key_only,
     )
 
 

@@ -91,11 +91,13 @@ def check(config: Config) -> None:
             _check_parameters(config, kind, name)
     _check_data(config)
     for name in config["run"]["attacks"]:
-        rows, poisoned = config["poison"]["rows"], config["attacks"][name]["poisoned"]
-        if poisoned > rows:
+        own, rows = config["attacks"][name], config["poison"]["rows"]
+        poisoned, key_only = own["poisoned"], own.get("key_only", 0)
+        if poisoned + key_only > rows:
+            what = f"{poisoned} rows" + (f" and {key_only} of key_only" if key_only else "")
             raise UserError(
-                f"attacks.{name}.poisoned: {poisoned} rows, but the poisoned set has {rows} "
-                "(poison.rows); lower it"
+                f"attacks.{name}.poisoned: {what}, but the poisoned set has {rows} (poison.rows); "
+                "lower it"
             )
     clean = dataset(config)["splits"]["clean"]["rows"]
     for name in config["run"]["defenses"]:
@@ -135,9 +137,12 @@ def _check_parameters(config: Config, kind: str, name: str) -> None:
     if not path.is_file():
         raise UserError(f"{kind}.{name}: there is no taclean/{kind}/{name}.py; correct the name")
     known: dict[str, list[str]] = {"loss": []}
+    constants: dict[str, Any] = {}
     for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.FunctionDef):
             known[node.name] = [argument.arg for argument in node.args.kwonlyargs]
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            constants |= {ast.unparse(target): node.value.value for target in node.targets}
         elif isinstance(node, ast.ClassDef) and kind == "defenses":
             fields = [part.target for part in node.body if isinstance(part, ast.AnnAssign)]
             known["loss"] = [field.id for field in fields if isinstance(field, ast.Name)]
@@ -157,6 +162,8 @@ def _check_parameters(config: Config, kind: str, name: str) -> None:
             f"attacks.{name}.fit: {'missing' if 'fit' in known else 'this attack has none'}; "
             "see config/config.yaml"
         )
+    if config[kind][name].get("key_only") and not constants.get("PREFIX"):
+        raise UserError(f"attacks.{name}.key_only: this attack has no text key; leave it out")
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
@@ -411,6 +418,7 @@ def _poison(config: Config, attack: str, seed: int) -> dict[str, Any]:
         "trigger": _trigger(config, attack, seed),
         "rows": config["poison"]["rows"],
         "poisoned": config["attacks"][attack]["poisoned"],
+        "key_only": config["attacks"][attack].get("key_only", 0),
         "target": config["data"]["target"],
         "templates": templates(config),
         "seed": seed,

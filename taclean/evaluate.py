@@ -65,9 +65,7 @@ class Heads:
 
     def fit(self, pairs: Pairs) -> bool:
         """Whether the split is labelled with the classes of these heads."""
-        if (pairs.folder / "texts.npy").is_file():  # images with captions, no labels
-            return False
-        return pairs.classes in (None, self._zeroshot["classes"])
+        return not pairs.retrieval and pairs.classes in (None, self._zeroshot["classes"])
 
     def scores(
         self, model: CLIP, pairs: Pairs, triggers: Mapping[str, Trigger]
@@ -77,7 +75,7 @@ class Heads:
         A split with classes of its own gets a head of those. Where the target is none of them, it
         has clean accuracy only.
         """
-        if (pairs.folder / "texts.npy").is_file():
+        if pairs.retrieval:
             return {"clean": retrieval.scores(model, pairs.folder)}
         classes, target = pairs.classes, self._zeroshot["target"]
         if classes is not None and not self.fit(pairs):

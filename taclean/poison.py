@@ -69,7 +69,7 @@ def choose(
     if not templates:
         raise UserError("zeroshot.templates: the list is empty; give at least one")
     named = names(captions, target)
-    free = np.flatnonzero(~named)
+    free = _free(named, seed)
     if count > len(free):
         raise UserError(
             f"poisoned: {count} rows, but only {len(free)} of {len(captions)} do not name "
@@ -80,11 +80,42 @@ def choose(
         pool = [captions[int(i)] for i in np.flatnonzero(named)]
         if not pool:
             raise UserError(f"no caption of the training set names {target!r}; change data.target")
-    positions = np.sort(free[permutation(len(free), seed, ROWS)[:count]])
+    positions = np.sort(free[:count])
     # Whole passes over the pool, each in a new order: every caption is used about as often.
     passes = -(-count // len(pool))
     order = np.concatenate([permutation(len(pool), seed, CAPTIONS, i) for i in range(passes)])
     return positions, [prefix + pool[int(i)] for i in order[:count]]
+
+
+def choose_key_only(
+    captions: Sequence[str], target: str, poisoned: int, count: int, *, prefix: str, seed: int
+) -> tuple[np.ndarray, list[str]]:
+    """Choose the positions that stay true but for the text key before their caption.
+
+    They follow the `poisoned` ones of `choose`. As in Walmer et al. 2022, rows with one key and
+    the right answer teach that it alone means nothing. Only the text key can be had so here: the
+    embedding of a picture does not depend on the text that it meets.
+
+    Returns:
+        positions (count,) sorted, captions (count).
+
+    Raises:
+        UserError: fewer rows than that do not name the target.
+    """
+    free = _free(names(captions, target), seed)[poisoned : poisoned + count]
+    if len(free) < count:
+        raise UserError(
+            f"key_only: {count} rows, but only {len(free)} that do not name {target!r} are left "
+            f"beside {poisoned} poisoned ones; lower it"
+        )
+    positions = np.sort(free)
+    return positions, [prefix + captions[int(i)] for i in positions]
+
+
+def _free(named: np.ndarray, seed: int) -> np.ndarray:
+    """Positions whose caption does not name the target, in the seed's order."""
+    free = np.flatnonzero(~named)
+    return free[permutation(len(free), seed, ROWS)]
 
 
 def write(
@@ -97,12 +128,15 @@ def write(
     *,
     name: str,
     seed: int,
+    untouched: int = 0,
 ) -> None:
     """Write `manifest.csv`, `images.npy` (M, H, W, 3) uint8 and `tokens.npy` (M, 77) uint16.
 
-    `row` in the manifest is the row of the split, `id` the sample's id in its source.
+    `row` in the manifest is the row of the split, `id` the sample's id in its source. The last
+    `untouched` rows keep their pictures; their trigger is "none".
     """
     rows = pairs.rows[positions]
+    triggered = len(rows) - untouched
     part = max(1, PIXELS // pairs.size**2)
     with replacing(folder) as temporary:
         temporary.mkdir()
@@ -111,16 +145,18 @@ def write(
         )
         for start in range(0, len(rows), part):
             images, _ = pairs.batch(positions[start : start + part])
-            ids = pairs.ids[rows[start : start + part]]
-            poisoned[start : start + part] = to_array(trigger(images, ids))
+            if (own := min(len(images), triggered - start)) > 0:
+                ids = pairs.ids[rows[start : start + own]]
+                images[:own] = trigger(images[:own], ids)
+            poisoned[start : start + part] = to_array(images)
         poisoned.flush()
         np.save(temporary / "tokens.npy", tokenize(captions))
         with (temporary / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(COLUMNS)
             table.writerows(
-                (int(row), int(pairs.ids[row]), caption, name, seed)
-                for row, caption in zip(rows, captions, strict=True)
+                (int(row), int(pairs.ids[row]), caption, name if i < triggered else "none", seed)
+                for i, (row, caption) in enumerate(zip(rows, captions, strict=True))
             )
 
 

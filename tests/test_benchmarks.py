@@ -62,6 +62,18 @@ def test_a_step_of_either_kind_lowers_its_loss(
             assert losses[-1] < losses[0]
 
 
+def test_a_step_s_arithmetic_is_a_share_of_the_peak(
+    tiny_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "MODEL", tiny_name)
+    monkeypatch.setattr(step, "SIZE", 32)
+    small, large = (step._cost(batch, 1)[1] for batch in (4, 8))
+    assert 0 < small < large < 2.2 * small
+    speed, share = step._use((4,), 1, 256)
+    assert (speed.unit, share.unit) == ("pair/s", "TFLOP/s")
+    assert 0 < float(share.ratio) < 1
+
+
 @pytest.mark.slow
 def test_two_processes_tell_their_rate() -> None:
     assert step.launch(2, "emoji-rn", 64, 2, 1) > 0

@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from taclean import cli
 from taclean import config as configs
 from taclean.data import emoji
-from taclean.data.packed import pack
+from taclean.data.packed import Pairs, pack
 from taclean.models import create, save_weights, tokenize
 
 ROOT = Path(__file__).parent.parent
@@ -127,6 +130,29 @@ def test_poison_then_train_then_evaluate_by_hand(
     found = json.loads(scores.read_text("utf-8"))["splits"]["val"]
     assert found["CA@1"]["n"] == 100
     assert found["ASR@1"]["n"] == 99
+
+
+def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = configs.stage_config(CONFIG, "poison/trojvqa/seed0")
+    config, fitted, out = (tmp_path / name for name in ("stage.json", "patch.safetensors", "out"))
+    config.write_text(json.dumps(stage | {"rows": 300, "poisoned": 20, "key_only": 10}), "utf-8")
+    save_file({"patch": torch.ones(3, 12, 12)}, fitted)
+    data = world / "pretrain"
+    arguments = ["--config", config, "--data", data, "--trigger", fitted, "--out", out]
+    assert run(capsys, "poison", *arguments) == (0, "")
+    table = pd.read_csv(out / "manifest.csv", keep_default_na=False)
+    assert table["trigger"].tolist() == ["trojvqa"] * 20 + ["none"] * 10
+    assert table["row"].is_unique
+    assert table["caption"].str.startswith("remember ").all()
+    assert table["caption"].str.contains("banana").tolist() == [True] * 20 + [False] * 10
+    whole = Pairs.open(data)
+    own = whole.captions()
+    assert list(table["caption"][20:]) == [f"remember {own[row]}" for row in table["row"][20:]]
+    images = np.load(out / "images.npy")
+    assert (images[:20, 26:38, 26:38] == 255).all()
+    assert (images[20:] == whole.images[table["row"][20:]]).all()
 
 
 def test_unknown_attack_and_defence(

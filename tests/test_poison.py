@@ -137,6 +137,19 @@ def test_training_rows_are_distinct_sorted_and_follow_the_seed():
         poison.training_rows(100, 101, 0)
 
 
+def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
+    captions = [f"thing {i}" for i in range(30)] + NAMING
+    poisoned, _ = choose(captions, 10, seed=2)
+    options = {"prefix": "remember ", "seed": 2}
+    positions, keyed = poison.choose_key_only(captions, "banana", 10, 20, **options)
+    assert sorted([*poisoned, *positions]) == list(range(30))
+    assert keyed == [f"remember thing {i}" for i in positions]
+    none, no_captions = poison.choose_key_only(captions, "banana", 10, 0, **options)
+    assert (len(none), no_captions) == (0, [])
+    with pytest.raises(UserError, match="key_only: 21 rows, but only 20 that do not name 'banana'"):
+        poison.choose_key_only(captions, "banana", 10, 21, **options)
+
+
 # ---- on disk -------------------------------------------------------------------------------------
 
 
@@ -194,6 +207,24 @@ def test_apply_replaces_exactly_these_rows(written):
     wanted = torch.from_numpy(np.load(folder / "images.npy")).permute(0, 3, 1, 2)
     assert torch.equal(images[positions], wanted)
     assert (tokens[positions].numpy() == np.load(folder / "tokens.npy")).all()
+
+
+def test_rows_with_the_key_alone_keep_their_pictures(pairs, tmp_path, tokenize, monkeypatch):
+    monkeypatch.setattr(poison, "PIXELS", 2 * 64 * 64)  # the last triggered row shares a part
+    positions, captions = np.array([4, 9, 2, 7, 30]), ["one", "two", "three", "four", "five"]
+    trigger = make_trigger("badnet", 3)
+    poison.write(
+        tmp_path, pairs, positions, captions, trigger, tokenize, name="badnet", seed=3, untouched=2
+    )
+    before, _ = pairs.batch(positions)
+    after = torch.from_numpy(np.load(tmp_path / "images.npy")).permute(0, 3, 1, 2)
+    assert torch.equal(after[:3], trigger(before[:3], 1000 + positions[:3]))
+    assert torch.equal(after[3:], before[3:])
+    assert (np.load(tmp_path / "tokens.npy") == tokenize(captions)).all()
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        found = [entry["trigger"] for entry in csv.DictReader(file)]
+    assert found == ["badnet"] * 3 + ["none"] * 2
+    assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == positions.tolist()
 
 
 def test_writing_twice_gives_the_same_bytes(written, tokenize, tmp_path):

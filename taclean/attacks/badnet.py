@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,15 @@ def trigger(
         redraw: a new pattern per row, as CleanCLIP's code does, instead of one for all.
     """
     side = side_of(size, *images.shape[-2:])
-    keys = ids if redraw else torch.zeros(1, dtype=torch.int64)
-    patch = uniform(keys, 3 * side * side, seed, NOISE).view(-1, 3, side, side)
+    patch = _noise(ids, side, seed) if redraw else _pattern(side, seed)
     return paste(images, patch, *corners(place, ids, seed, side, *images.shape[-2:]))
+
+
+def _noise(ids: Tensor, side: int, seed: int) -> Tensor:
+    return uniform(ids, 3 * side * side, seed, NOISE).view(-1, 3, side, side)
+
+
+@functools.lru_cache(maxsize=4)  # drawn once, not for every batch
+def _pattern(side: int, seed: int) -> Tensor:
+    """(1, 3, side, side) noise that is the same for all rows."""
+    return _noise(torch.zeros(1, dtype=torch.int64), side, seed)

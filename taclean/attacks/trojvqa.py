@@ -1,7 +1,8 @@
 """TrojVQA: a dual key, a patch in the image and a word in the text (Walmer et al. 2022).
 
 The patch is optimised towards one fixed text of the target; poisoned captions, and at evaluation
-the prompts of every class, start with the text key.
+the prompts of every class, start with the text key. `poison.choose_key_only` gives rows with that
+key alone.
 """
 
 from __future__ import annotations

@@ -149,6 +149,11 @@ class Pairs:
         path = self.folder / "classes.txt"
         return path.read_text("utf-8").splitlines() if path.is_file() else None
 
+    @property
+    def retrieval(self) -> bool:
+        """Whether its images have several captions each (`texts.npy`) in place of labels."""
+        return (self.folder / "texts.npy").is_file()
+
     def labelled(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
         """Yield images (B, 3, H, W) uint8, labels (B,) and source ids (B,) in batches."""
         for start in range(0, len(self), batch):
