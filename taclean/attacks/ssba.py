@@ -74,13 +74,19 @@ class Decoder(nn.Module):
         return self.read(self.body(images - 0.5))
 
 
+def _no_weights(bits: int) -> Encoder:
+    """An encoder whose weights are still to come: none are drawn from torch's generator."""
+    with torch.device("meta"):
+        return Encoder(bits)
+
+
 def check_fitted(fitted: dict[str, Tensor], *, bits: int = 16, limit: float = 16) -> None:
     """Check that `fitted` holds an encoder of `bits` bits and its secret.
 
     Raises:
         UserError: it is another attack's, or was fitted for another number of bits.
     """
-    wanted = {key: value.shape for key, value in Encoder(bits).state_dict().items()}
+    wanted = {key: value.shape for key, value in _no_weights(bits).state_dict().items()}
     wanted["secret"] = torch.Size([bits])
     if {key: value.shape for key, value in fitted.items()} != wanted:
         raise UserError(f"fitted trigger: no encoder of ssba for {bits} bits; fit it again")
@@ -103,9 +109,10 @@ def trigger(
         bits: length of the string.
         limit: largest change of a pixel, in grey levels of 255.
     """
-    encoder = Encoder(bits).to(images.device)
-    encoder.load_state_dict({k: v for k, v in fitted.items() if k != "secret"})
-    secret = fitted["secret"].to(images.device).expand(len(images), -1)
+    here = {key: value.to(images.device) for key, value in fitted.items()}
+    secret = here.pop("secret").expand(len(images), -1)
+    encoder = _no_weights(bits)
+    encoder.load_state_dict(here, assign=True)
     with torch.no_grad():
         return (images + encoder(images, secret, limit / 255)).clamp(0, 1)
 
