@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from taclean import models
+from taclean import attacks, models
 from taclean.attacks import ATTACKS, attack, badclip, make_trigger, ssba, trojvqa
 from taclean.attacks.optimise import FitSettings, Material, embed_all, optimise_patch
 from taclean.data.packed import Pairs
@@ -241,8 +241,10 @@ SHAPES = [(32, 32), (64, 64), (96, 96), (224, 224), (64, 96), (96, 64)]
 def test_any_resolution_is_pure_and_independent_of_order_and_batch(name, height, width):
     trigger, images = bound(name, 1, width), pictures(5, height, width).float() / 255
     ids, before = np.array([3, 14, 15, 92, 65]), images.clone()
+    drawn = torch.get_rng_state()
     out = trigger(images, ids)
     assert torch.equal(images, before)
+    assert torch.equal(torch.get_rng_state(), drawn)
     assert out.shape == images.shape
     assert out.dtype == torch.float32
     assert out.min() >= 0
@@ -268,6 +270,16 @@ def test_uint8_gives_the_rounded_float_result(name):
     assert out.dtype == torch.uint8
     wanted = np.rint(trigger(images.float() / 255, ids).numpy() * np.float32(255))
     assert (out.numpy() == wanted).all()
+
+
+@everyone
+def test_uint8_in_small_parts_gives_the_same(name, monkeypatch):
+    images, ids, trigger = pictures(5, 64), np.arange(5), bound(name, width=64)
+    whole = trigger(images, ids).int()
+    monkeypatch.setattr(attacks, "CHUNK", 2 * 64 * 64)
+    difference = trigger(images, ids).int() - whole
+    assert difference.abs().max() <= (name == "ssba")  # its sums may be ordered otherwise
+    assert trigger(images[:0], ids[:0]).shape == (0, 3, 64, 64)
 
 
 @everyone
