@@ -61,7 +61,7 @@ def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
 def test_the_table_has_a_thousand_classes_and_every_run(done: Path) -> None:
     table = pd.read_csv(done / "results/table.csv")
     own = table[(table.attack == "badclip") & (table.split == "test")]
-    assert set(own.defense) == {"none", "taclean"}
+    assert set(own.defense) == {"none", "ft", "cleanclip", "taclean"}
     val, test = (Pairs.open(done / "data/standin" / name).labels for name in ("val", "test"))
     assert np.array_equal(np.sort(np.concatenate([val, test])), np.arange(1000))
     assert set(own[own.metric == "CA@1"].n) == {980}
