@@ -1,9 +1,10 @@
 """One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop, and what they use.
 
 Ours is what `taclean.train` does: bf16 autocast where the machine has it, channels_last, fused
-AdamW, tokens cut to the longest caption, augmentation in batches, both views in one pass. The plain
-step is `reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a
-DataLoader's workers, as published) and AdamW as torch makes it.
+AdamW, tokens cut to the longest caption, augmentation in batches, both views in one pass; without
+and with `train.compile`, whose minutes of compiling are not counted. The plain step is
+`reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a DataLoader's
+workers, as published) and AdamW as torch makes it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from taclean import distributed
 from taclean.augment import AUGMENTATIONS
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
+from taclean.errors import UserError
 from taclean.models import (
     PRECISIONS,
     autocast,
@@ -34,7 +36,7 @@ from taclean.models import (
     tokenize,
 )
 from taclean.text.artifacts import SubCaptions
-from taclean.train import MAX_LOGIT_SCALE, Feed, _Step
+from taclean.train import MAX_LOGIT_SCALE, Feed, _compile, _Step
 
 MODEL, SIZE = "RN50-quickgelu", 224
 AUGMENT = "autoaugment" if "autoaugment" in AUGMENTATIONS else "mild"
@@ -44,7 +46,7 @@ LR, EPOCHS = 4.5e-6, 1000
 class Data:
     """A set of rows in memory: pixels, tokens, and texts for TA-Cleaner on every second row."""
 
-    def __init__(self, rows: int, name: str = MODEL, size: int = SIZE) -> None:
+    def __init__(self, rows: int, name: str, size: int) -> None:
         self.name, self.images = name, photos(rows, size, size)
         tokens = [tokenize(name, captions(rows, seed)) for seed in range(4)]
         self.tokens, self.variants = tokens[0], tokens[1]
@@ -63,11 +65,17 @@ class Data:
         return {"variants": repeat(self.variants), "subcaptions": SubCaptions(*map(repeat, parts))}
 
 
-def ours(data: Data, defense: str, batch: int) -> Callable[[], float]:
-    """A step of this package on the next rows of `data`; `batch` is that of all processes."""
+def ours(data: Data, defense: str, batch: int, compiled: bool = False) -> Callable[[], float]:
+    """A step of this package on the next rows of `data`; `batch` is that of all processes.
+
+    Raises:
+        UserError: torch.compile does not work here.
+    """
     rows = len(data.images)
     model = create(data.name).to(device()).train()
     distributed.sync_batch_norm(model, device())
+    if compiled:
+        _compile(model, device())
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR, fused=True)
     objective = make_defense(defense, 0, data.texts(), augment=AUGMENT)
     compute = distributed.average_gradients(_Step(model, objective))
@@ -144,27 +152,32 @@ def main() -> list[Row]:
     gpu = device().type == "cuda"
     base, repeats, count = (64, 5, 20) if gpu else (16, 3, 1)
     rows = []
-    for defense in ("cleanclip", "taclean"):
-        data = Data(4 * base)
-        mine, other = compare(
-            many(ours(data, defense, base), count), many(plain(data, defense, base), count), repeats
-        )
-        what = f"step {defense} {MODEL} {SIZE} px batch {base} ({AUGMENT} against AutoAugment)"
-        rows.append(row(what, mine / count, other / count, "s/step", other / mine))
-    rows += _use((base, 4 * base, 8 * base), 10, 8192) if gpu else _use((base,), 1, 2048)
+    for compiled in (False, True):
+        try:
+            for defense in ("cleanclip", "taclean"):
+                data = Data(4 * base, MODEL, SIZE)
+                steps = ours(data, defense, base, compiled), plain(data, defense, base)
+                mine, other = compare(*(many(step, count) for step in steps), repeats)
+                what = f"step {defense} {MODEL} {SIZE} px batch {base}{', compiled' * compiled}"
+                what += f" ({AUGMENT} against AutoAugment)"
+                rows.append(row(what, mine / count, other / count, "s/step", other / mine))
+            use = ((base, 4 * base, 8 * base), 10, 8192) if gpu else ((base,), 1, 2048)
+            rows += _use(*use, compiled)
+        except UserError as error:
+            print(f"step: {error}; not measured")
     return rows + _gpus(base)
 
 
-def _use(batches: Sequence[int], count: int, side: int) -> list[Row]:
+def _use(batches: Sequence[int], count: int, side: int, compiled: bool) -> list[Row]:
     """Pairs per second, and the share of the peak that a step's arithmetic takes."""
     rows, top = [], peak(side)
     for batch in batches:
         try:
-            took, flops = _cost(batch, count)
+            took, flops = _cost(batch, count, compiled)
         except torch.OutOfMemoryError:
             print(f"step: batch {batch} does not fit into this GPU's memory; skipped")
             break
-        name = f"cleanclip {MODEL} {SIZE} px batch {batch}"
+        name = f"cleanclip {MODEL} {SIZE} px batch {batch}{', compiled' * compiled}"
         rows.append(row(f"pairs of {name}, two views each", batch / took, None, "pair/s", None))
         used = flops / took
         what = f"share of the matrix-product peak, {name}"
@@ -172,12 +185,13 @@ def _use(batches: Sequence[int], count: int, side: int) -> list[Row]:
     return rows
 
 
-def _cost(batch: int, count: int) -> tuple[float, float]:
+def _cost(batch: int, count: int, compiled: bool) -> tuple[float, float]:
     """Seconds, the best of three means over `count`, and FLOP of a step, forward and backward."""
-    step = ours(Data(2 * batch, MODEL, SIZE), "cleanclip", batch)
-    step()
+    data = Data(2 * batch, MODEL, SIZE)
     with FlopCounterMode(display=False) as counter:
-        step()
+        ours(data, "cleanclip", batch)()  # what is compiled counts as no arithmetic
+    step = ours(data, "cleanclip", batch, compiled)
+    step()
     return min(seconds(many(step, count)) for _ in range(3)) / count, counter.get_total_flops()
 
 

@@ -309,6 +309,9 @@ class _Step(nn.Module):
 def _compile(model: CLIP, device: torch.device) -> None:
     """Compile the towers in place: names of weights and callers stay.
 
+    A step has as many images as any other, its texts differ in number and length: compiled for
+    all of these at once, a run that goes on computes as one that never stopped.
+
     Raises:
         UserError: torch.compile does not work here.
     """
@@ -320,9 +323,9 @@ def _compile(model: CLIP, device: torch.device) -> None:
             f"train.compile: torch.compile does not work here ({reason}); install a C++ compiler "
             "(CPU) or Triton (GPU), or set it to false"
         ) from None
-    model.visual.compile()
+    model.visual.compile(dynamic=False)
     text = getattr(model, "transformer", None) or model.text
-    text.compile()
+    text.compile(dynamic=True)
 
 
 def _board(folder: Path, step: int) -> Any:
@@ -456,7 +459,8 @@ def train(
             try:
                 if stop.asked:
                     raise StoppedError
-                return validate(model) if validate else {}
+                with torch.compiler.set_stance("force_eager"):  # a few batches of any size
+                    return validate(model) if validate else {}
             finally:
                 stop.at_once = False
 

@@ -67,11 +67,39 @@ def test_a_step_s_arithmetic_is_a_share_of_the_peak(
 ) -> None:
     monkeypatch.setattr(step, "MODEL", tiny_name)
     monkeypatch.setattr(step, "SIZE", 32)
-    small, large = (step._cost(batch, 1)[1] for batch in (4, 8))
+    small, large = (step._cost(batch, 1, False)[1] for batch in (4, 8))
     assert 0 < small < large < 2.2 * small
-    speed, share = step._use((4,), 1, 256)
+    speed, share = step._use((4,), 1, 256, False)
     assert (speed.unit, share.unit) == ("pair/s", "TFLOP/s")
     assert 0 < float(share.ratio) < 1
+
+
+def test_compiled_steps_are_rows_of_their_own_and_need_a_compiler(
+    tiny_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a backend that compiles nothing; the default one takes minutes."""
+    compiler, backends = torch.compile, []
+
+    def eager(function, **options):
+        backends.append(function)
+        return compiler(function, backend="eager", **options)
+
+    monkeypatch.setattr(step, "MODEL", tiny_name)
+    monkeypatch.setattr(step, "SIZE", 32)
+    monkeypatch.setattr(step, "peak", lambda side: 1e12)
+    monkeypatch.setattr(torch, "compile", eager)
+    rows = step.main()
+    named = [row.what.replace(", compiled", "") for row in rows if ", compiled" in row.what]
+    assert len(named) == 4
+    assert named == [row.what for row in rows if ", compiled" not in row.what]
+    assert len(backends) == 9  # both towers of three models, and what asks for a compiler
+
+    def none(*arguments, **options):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", none)
+    assert [row.what for row in step.main()] == named
+    assert "No working C++ compiler found" in capsys.readouterr().out
 
 
 @pytest.mark.slow
