@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if str(error):
             print(f"taclean {options.command}: {error}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGTERM) from None
+    except OSError as error:  # no permission, a full disk
+        if error.filename is None:
+            raise
+        reason = f"{error.filename}: {error.strerror}; mend that and run it again"
+        print(f"taclean {options.command}: error: {reason}", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(f"taclean {options.command}: stopped", file=sys.stderr)
         raise SystemExit(130) from None
@@ -258,6 +264,8 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
     if not options.index or not options.folder:
         raise UserError("pack: this split is read from files; give --index and --folder")
     index = read_json(options.index)
+    if not isinstance(index, dict) or "shards" not in index:
+        raise UserError(f"{options.index}: no index; make it with `taclean index`")
     from taclean.data.draw import draw
     from taclean.data.readers import make_reader
     from taclean.data.shards import pack_rows
@@ -265,7 +273,9 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
     rows, spare = None, None
     if "rows" in stage:
         total = sum(count for _, count in index["shards"])
-        drawn = draw(total, stage["draw"], stage["seed"], stage["max_broken"], stage["overlap"])
+        broken = stage["max_broken"]  # a share of all that is read, so of rows and spare rows
+        spares = broken / (1 - broken) if broken < 1 else total
+        drawn = draw(total, stage["draw"], stage["seed"], spares, stage["overlap"])
         rows, spare = drawn[stage["split"]]
     account = pack_rows(
         Path(options.out),

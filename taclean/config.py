@@ -28,7 +28,11 @@ Config = Mapping[str, Any]
 
 # Raise a number when a change of the code changes the results of that stage: Snakemake then
 # reruns it. Other changes of the code rerun nothing.
-RECIPE = {"pack": 1, "trigger": 2, "poison": 1, "train": 1, "text": 1, "nltk": 1, "evaluate": 1}
+RECIPE = {"pack": 2, "trigger": 2, "poison": 1, "train": 1, "text": 1, "nltk": 1, "evaluate": 1}
+
+TRAINED = ("pretrain", "clean", "patch")  # splits that something is trained on
+PAIRS = ("webdataset", "img2dataset", "csv")  # readers with captions
+LABELLED = ("imagenet", "cifar10", "cifar100", "caltech101")
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -228,16 +232,16 @@ def _check_data(config: Config) -> None:
         if own["classes"] == "imagenet":
             raise UserError(f"{where}.classes: scenes have `default` or `all`")
     else:
-        _check_files(own, where)
-    for name in ("pretrain", "clean", "patch"):
+        _check_files(config, own, where)
+    for name in TRAINED:
         if "rows" not in splits[name]:
             raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
     rows, total = config["poison"]["rows"], splits["pretrain"]["rows"]
     if rows > total:
         raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
     for name in config["evaluate"]["splits"]:
-        if name not in splits or name in ("pretrain", "clean", "patch"):
-            labelled = [key for key in splits if key not in ("pretrain", "clean", "patch")]
+        if name not in splits or name in TRAINED:
+            labelled = [key for key in splits if key not in TRAINED]
             raise UserError(
                 f"evaluate.splits: {name!r} is no test set; known are {', '.join(labelled)}"
             )
@@ -280,7 +284,7 @@ def _check_standin(source: Config, where: str) -> None:
         raise UserError(f"{where}.standin.{missing[0]}: missing; see config/standin.yaml")
 
 
-def _check_files(own: Config, where: str) -> None:
+def _check_files(config: Config, own: Config, where: str) -> None:
     for key in ("max_broken", "sources"):
         if key not in own:
             raise UserError(f"{where}.{key}: missing; see config/paper.yaml")
@@ -303,6 +307,21 @@ def _check_files(own: Config, where: str) -> None:
                 f"{where}.splits.{name}.from: {split.get('from')!r} is no source; known are "
                 f"{', '.join(own['sources'])}"
             )
+        reader = own["sources"][split["from"]]["reader"]
+        kinds, what = (PAIRS, "pairs") if name in TRAINED else (LABELLED, "labels")
+        if name in config["evaluate"]["splits"]:
+            kinds = (*kinds, "coco")
+        if reader not in kinds:
+            raise UserError(
+                f"{where}.splits.{name}.from: {split['from']!r} is read by {reader}, which has no "
+                f"{what}; this split takes {', '.join(kinds)}"
+            )
+    clean, pretrain = (own["splits"][name]["from"] for name in ("clean", "pretrain"))
+    if own.get("overlap") and clean != pretrain:
+        raise UserError(
+            f"{where}.overlap: clean is from {clean} and pretrain from {pretrain}, which have no "
+            "row in common; set it to 0"
+        )
 
 
 def class_names(config: Config) -> list[str]:
@@ -387,7 +406,8 @@ def _pack(config: Config, split: str) -> dict[str, Any]:
             for name, entry in own["splits"].items()
             if entry["from"] == source and "rows" in entry
         }
-        stage["overlap"] = own.get("overlap", 0)
+        both = {"pretrain", "clean"} <= stage["draw"].keys()  # only they overlap
+        stage["overlap"] = own.get("overlap", 0) if both else 0
     return stage
 
 
@@ -454,7 +474,9 @@ def _finetune(config: Config, attack: str, defense: str, seed: int) -> dict[str,
     own = config["defenses"][defense]
     section = merge(config["finetune"], {"train": own.get("train", {})})
     stage = {**_train(config, section, defense, seed), "loss": own.get("loss", {})}
-    stage["overlap"] = bool(dataset(config).get("overlap"))
+    splits = dataset(config)["splits"]
+    apart = splits["clean"].get("from") != splits["pretrain"].get("from")  # their ids say nothing
+    stage["overlap"] = bool(dataset(config).get("overlap")) or apart
     if attack != "clean":
         stage["trigger"] = _trigger(config, attack, seed)
     return stage

@@ -29,11 +29,13 @@ from taclean.zeroshot import Labelled, head, prompt_tokens, scores
 CAPTION = "a large green tree near the small red house on a very warm summer day"
 ROW_BYTES = 77 * 2 + 8 + 8 + 64  # tokens, label, id and a caption of CC3M's length
 STEPS = 3  # timed steps; one more before them warms up
-KEYS = ("pack", "train", "evaluate")
+KEYS = ("pack", "train", "evaluate", "prompts")
 
 
 def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
-    """Measure rates here: {"pack": rows/s of a core, "train": {defence: pairs/s}, "evaluate": ...}.
+    """Measure rates here, per second.
+
+    {"pack": rows of a core, "train": {defence: pairs}, "evaluate": images, "prompts": of a head}
 
     Args:
         batch: pairs per step; that of the config's fine-tuning by default.
@@ -71,7 +73,10 @@ def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
                 seconds = time.perf_counter() - started
         rates["train"][key] = rows / seconds
     model = create(name).eval().to(device)
-    classifier = head(model, prompt_tokens(name, ["tree", "house"], ["a {}."]).to(device))
+    prompts = prompt_tokens(name, ["tree", "house"], [f"{CAPTION} with a {{}}."] * 32).to(device)
+    started = time.perf_counter()
+    classifier = head(model, prompts).cpu().to(device)  # a GPU has to be waited for
+    rates["prompts"] = 64 / (time.perf_counter() - started)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
     data = Labelled(images, torch.zeros(rows, dtype=torch.int64, device=device))
     started = time.perf_counter()
@@ -118,9 +123,13 @@ def check_rates(rates: Any, where: str) -> dict[str, Any]:
     Raises:
         UserError: it is none that `taclean plan --measure` wrote.
     """
-    if not isinstance(rates, Mapping) or any(key not in rates for key in KEYS):
+    found = dict(rates) if isinstance(rates, Mapping) else {}
+    train = found.get("train")
+    numbers = [found.get(key) for key in KEYS if key != "train"]
+    numbers += train.values() if isinstance(train, Mapping) and "ft" in train else [None]
+    if not all(isinstance(number, int | float) and number > 0 for number in numbers):
         raise UserError(f"{where}: no rates; make them with `taclean plan --measure {where}`")
-    return dict(rates)
+    return found
 
 
 def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -138,29 +147,44 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     rows = {name: split.get("rows") for name, split in own["splits"].items()}
     known = {name: count or 50_000 for name, count in rows.items()}  # all: ImageNet's validation
     jobs: list[tuple[str, int, int, float]] = []
+    validated = heads = 0  # images and heads of the scores on val before, between and after epochs
 
     def add(stage: str, count: int, work: float, rate: float) -> None:
         if count:
             jobs.append((stage, count, int(work), work / rate / 3600))
 
+    def add_training(
+        stage: str, key: str, clean: int, attacked: int, rows: int, epochs: int
+    ) -> None:
+        nonlocal validated, heads
+        add(stage, clean + attacked, rows * epochs, pull.get(key, pull["ft"]))
+        heads += (clean + attacked) * (epochs + 1)
+        validated += (clean + 2 * attacked) * (epochs + 1) * known["val"]
+
     for name, count in known.items():
         add(f"pack {name}", 1, count, rates["pack"])
     if "pretrained" not in config["model"]:
         epochs = config["base"]["train"]["epochs"]
-        add("base", 1, known["pretrain"] * epochs, pull["ft"])
+        add_training("base", "ft", 1, 0, known["pretrain"], epochs)
     for attack in attacks:
         entry = config["attacks"][attack]
         if "fit" in entry:
             add(f"trigger {attack}", seeds, known["patch"] * entry["fit"]["epochs"], pull["ft"])
         epochs = configs.merge(config["poison"]["train"], entry.get("train", {}))["epochs"]
-        add(f"pretrain {attack}", seeds, config["poison"]["rows"] * epochs, pull["ft"])
+        add_training(f"pretrain {attack}", "ft", 0, seeds, config["poison"]["rows"], epochs)
     for name in run["defenses"]:
         epochs = configs.merge(config["finetune"], config["defenses"][name])["train"]["epochs"]
-        work = known["clean"] * epochs
-        add(f"finetune {name}", seeds * (1 + len(attacks)), work, pull.get(name, pull["ft"]))
+        attacked = seeds * len(attacks)
+        add_training(f"finetune {name}", name, seeds, attacked, known["clean"], epochs)
+    # A model that was not attacked is scored with every trigger, an attacked one with its own.
     scored = sum(known[name] for name in config["evaluate"]["splits"])
-    models = seeds * (1 + len(attacks)) * (1 + len(run["defenses"]))
-    add("evaluate", models, 2 * scored, rates["evaluate"])
+    clean = seeds * (1 + len(run["defenses"]))
+    models = clean * (1 + len(attacks))
+    add("evaluate clean", clean, (1 + len(attacks)) * scored, rates["evaluate"])
+    add("evaluate attacked", models - clean, 2 * scored, rates["evaluate"])
+    add("validate", 1, validated, rates["evaluate"])
+    prompts = len(configs.class_names(config)) * len(configs.templates(config))
+    add("zero-shot head", models + heads, prompts, rates["prompts"])
     table = pd.DataFrame(jobs, columns=["stage", "jobs", "rows", "hours"])
     table["total_hours"] = table["jobs"] * table["hours"]
 

@@ -127,10 +127,35 @@ PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
         ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
         ({"classes": "all"}, "data.cc3m.classes"),
         ({"overlap": -1}, "data.cc3m.overlap"),
+        ({"splits": {"val": {"from": "pairs"}}}, "webdataset, which has no labels"),
+        ({"splits": {"pretrain": {"from": "imagenet"}}}, "imagenet, which has no pairs"),
+        (
+            {
+                "sources": {"more": {"reader": "csv", "folder": "x"}},
+                "splits": {"clean": {"from": "more"}},
+                "overlap": 0.5,
+            },
+            "data.cc3m.overlap: clean is from more and pretrain from pairs",
+        ),
     ],
 )
 def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str) -> None:
     assert message in refused(configs.merge(PAPER, {"data": {"cc3m": overlay}}))
+
+
+def test_rows_of_other_sources_neither_overlap_nor_are_compared() -> None:
+    config = configs.merge(PAPER, {"data": {"cc3m": {"overlap": 0.5}}})
+    overlaps = {
+        split: configs.stage_config(config, f"pack/{split}")["overlap"]
+        for split in config["data"]["cc3m"]["splits"]
+        if "rows" in config["data"]["cc3m"]["splits"][split]
+    }
+    assert overlaps == {"pretrain": 0.5, "clean": 0.5, "patch": 0.5, "val": 0}
+    more = {"sources": {"more": {"reader": "csv", "folder": "x"}}}
+    apart = configs.merge(PAPER, {"data": {"cc3m": more | {"splits": {"clean": {"from": "more"}}}}})
+    for one, overlap in ((PAPER, False), (config, True), (apart, True)):
+        configs.check(one)
+        assert configs.stage_config(one, "finetune/badnet/ft/seed0")["overlap"] is overlap
 
 
 STANDIN = configs.load(ROOT / "config/config.yaml", ROOT / "config/standin.yaml")

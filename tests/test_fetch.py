@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 import huggingface_hub.constants
 import pytest
 
-from taclean.data.fetch import MANIFEST, fetch
+from taclean.data.fetch import MANIFEST, fetch, fetched
 from taclean.data.readers import make_reader
 from taclean.errors import UserError
 
@@ -140,6 +140,20 @@ def test_the_wanted_files_arrive_and_are_not_fetched_twice(hub, tmp_path):
     before = len(hub.requests)
     assert fetch(SPEC, tmp_path, lines.append) == found
     assert len(hub.requests) == before  # it does not even ask
+
+
+def test_a_fetched_source_is_what_was_fetched(hub, tmp_path):
+    """Not what a former revision left, and by the hub's globs, where * goes through folders."""
+    (tmp_path / "cc3m-train-9999.tar").write_bytes(b"of another revision")
+    fetch(SPEC, tmp_path, lambda line: None)
+    names = ["cc3m-train-0000.tar", "cc3m-train-0001.tar"]
+    assert make_reader({"reader": "webdataset"} | SPEC, tmp_path).shards() == names
+    spec = SPEC | {"files": "*.parquet"}
+    fetch(spec, tmp_path, lambda line: None)
+    assert fetched(spec, tmp_path) == ["data/validation-00000-of-00001.parquet"]
+    # Without its fetch the folder is a user's.
+    assert fetched(SPEC, tmp_path) == []
+    assert len(make_reader({"reader": "webdataset"} | SPEC, tmp_path).shards()) == 3
 
 
 def test_files_in_folders_and_several_globs(hub, tmp_path):

@@ -17,6 +17,7 @@ RATES = {
     "pack": 100.0,
     "train": {"ft": 50.0, "cleanclip": 25.0, "taclean": 20.0},
     "evaluate": 200.0,
+    "prompts": 1000.0,
 }
 
 
@@ -32,7 +33,13 @@ def test_hours_are_rows_over_rate() -> None:
     assert rows.loc["pretrain badnet", "hours"] == pytest.approx(500_000 * 5 / 50 / 3600)
     assert rows.loc["finetune taclean", "jobs"] == 7
     assert rows.loc["finetune taclean", "hours"] == pytest.approx(100_000 * 10 / 20 / 3600)
-    assert rows.loc["evaluate", "jobs"] == 7 * 4
+    # Without an attack: clean and six triggers; attacked: clean and one. 4: none and 3 defences.
+    assert rows.loc["evaluate clean", ["jobs", "rows"]].tolist() == [4, 7 * 50_000]
+    assert rows.loc["evaluate attacked", ["jobs", "rows"]].tolist() == [6 * 4, 2 * 50_000]
+    # Before the first epoch and after each: 6 pretrainings of 5, 3 x 7 fine-tunes of 10.
+    assert rows.loc["validate", "rows"] == 5000 * (6 * 2 * 6 + 3 * (1 + 6 * 2) * 11)
+    heads = 7 * 4 + 6 * 6 + 3 * 7 * 11
+    assert rows.loc["zero-shot head", ["jobs", "rows"]].tolist() == [heads, 80_000]
     assert rows.loc["pack pretrain", "hours"] == pytest.approx(500_000 / 100 / 3600)
     assert (table.total_hours == table.jobs * table.hours).all()
     pixels = (500_000 + 100_000 + 10_000 + 5_000 + 50_000) * 3 * 224 * 224
@@ -59,6 +66,13 @@ def test_rates_are_measured_here_and_read_back(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().out == first
 
 
-def test_a_file_that_holds_no_rates_is_refused() -> None:
+@pytest.mark.parametrize(
+    "rates",
+    [
+        {"train": 1}, [], {**RATES, "train": {}}, {**RATES, "pack": 0}, {**RATES, "prompts": "1"},
+        {**RATES, "train": {"ft": 1, "taclean": 0}},
+    ],
+)  # fmt: skip
+def test_a_file_that_holds_no_rates_is_refused(rates: object) -> None:
     with pytest.raises(UserError, match=r"x\.json: no rates; make them"):
-        plan.check_rates({"train": 1}, "x.json")
+        plan.check_rates(rates, "x.json")

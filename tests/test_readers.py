@@ -262,6 +262,32 @@ def test_img2dataset_folders_that_hold_both_kinds_are_refused(tmp_path):
     assert len(open_all({"reader": "img2dataset", "files": "*.tar"}, tmp_path)) == len(CAPTIONS)
 
 
+def test_names_in_capitals_and_hidden_files_of_img2dataset(tmp_path):
+    write_img2dataset(tmp_path)
+    plain = open_all({"reader": "img2dataset"}, tmp_path)
+    for path in [p for p in tmp_path.rglob("*") if p.suffix in (".jpg", ".txt")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+        path.with_name(f"._{path.stem}.jpg").write_bytes(b"of macOS")
+    assert open_all({"reader": "img2dataset"}, tmp_path) == plain
+
+
+def test_hidden_members_and_shards_are_no_samples(tmp_path):
+    members = pairs(CAPTIONS)
+    hidden = [(f"a/._{name}", b"of macOS") for name, _ in members]
+    both = [m for two in zip(hidden, members, strict=True) for m in two]
+    write_tar(tmp_path / "plain/0.tar", members)
+    write_tar(tmp_path / "macos/0.tar", both)
+    (tmp_path / "macos/._0.tar").write_bytes(b"of macOS")
+    spec = {"reader": "webdataset"}
+    assert open_all(spec, tmp_path / "macos") == open_all(spec, tmp_path / "plain")
+
+
+def test_a_record_nested_beyond_reason_has_no_caption(tmp_path):
+    deep = b'{"caption":' + b"[" * 100_000
+    write_tar(tmp_path / "0.tar", [("0.jpg", jpeg(0)), ("0.json", deep)])
+    assert open_all({"reader": "webdataset"}, tmp_path)[0].caption is None
+
+
 # ---- CSV -----------------------------------------------------------------------------------------
 
 
@@ -300,6 +326,23 @@ def test_a_csv_that_changed_after_the_index_is_refused(tmp_path, monkeypatch):
     refused(lambda: list(reader.read(shard, np.arange(2))), str(tmp_path / "a.csv"), "index")
 
 
+def test_a_csv_file_itself_is_a_source(tmp_path):
+    (tmp_path / "0.jpg").write_bytes(jpeg(0))
+    for name in ("a", "b"):
+        write_csv(tmp_path / f"{name}.csv", [["image", "caption"], ["0.jpg", name]])
+    found = open_all({"reader": "csv"}, tmp_path / "b.csv")
+    assert [(s.caption, s.data) for s in found] == [("b", jpeg(0))]
+
+
+@pytest.mark.parametrize("image", ["a\0.jpg", "a" * 300 + ".jpg", "0.jpg/1.jpg", "loop.jpg"])
+def test_what_is_no_path_of_an_image_is_a_sample_without_one(tmp_path, image):
+    (tmp_path / "0.jpg").write_bytes(jpeg(0))
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    write_csv(tmp_path / "a.csv", [["image", "caption"], [image, "c"], ["0.jpg", "d"]])
+    found = open_all({"reader": "csv"}, tmp_path)
+    assert [s.data for s in found] == [None, jpeg(0)]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -307,8 +350,10 @@ def test_a_csv_that_changed_after_the_index_is_refused(tmp_path, monkeypatch):
         b"url,text\na,b\n",
         jpeg(3),
         b'image,caption\na.jpg,"' + b"never closed\n" * 20_000,
+        b'image,caption\na.jpg,"not closed\nb.jpg,b\n',
+        b'image,caption\na.jpg,"not closed\nb.jpg,"b"\nc.jpg,c\n',
     ],
-    ids=["empty", "columns", "jpeg", "quote"],
+    ids=["empty", "columns", "jpeg", "quote", "quote at the end", "quote before another"],
 )
 def test_a_foreign_csv_is_refused(tmp_path, content):
     (tmp_path / "a.csv").write_bytes(content)
@@ -382,15 +427,28 @@ def test_flat_imagenet_with_any_label_file(tmp_path, name, text):
         (f"{FLAT[0]} 954\n{FLAT[1]} 1000\n", "line 2"),
         (f"{FLAT[0]} 954\n{FLAT[1]} n00007846\n", "line 2"),
         (f"{FLAT[0]} 954\n{FLAT[1]}\n", "line 2"),
+        (f"{FLAT[0]} 1000\n{FLAT[1]} 3\n", "line 1"),
+        (f"{FLAT[0]} 954\n{FLAT[1]} 3\n{FLAT[0]} 4\n", "listed twice"),
         ("", "NAME,LABEL"),
     ],
-    ids=["missing", "1000", "wnid", "no label", "empty"],
+    ids=["missing", "1000", "wnid", "no label", "first", "twice", "empty"],
 )
 def test_bad_label_files_are_refused(tmp_path, text, word):
     for file in FLAT:
         (tmp_path / file).write_bytes(jpeg(1))
     (tmp_path / "labels.txt").write_text(text)
     refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), "labels.txt", word)
+
+
+def test_a_name_with_a_blank_is_listed_like_any_other(tmp_path):
+    for name in ("a b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(jpeg(1))
+    (tmp_path / "labels.txt").write_text("a b.jpg 3\nc.jpg 4\n")
+    found = open_all({"reader": "imagenet"}, tmp_path)
+    assert [(s.key, s.label, s.data) for s in found] == [
+        ("a b.jpg", 3, jpeg(1)),
+        ("c.jpg", 4, jpeg(1)),
+    ]
 
 
 def test_a_listed_image_that_is_missing_is_a_sample_without_image(tmp_path):
@@ -421,6 +479,14 @@ def test_imagenet_as_the_hubs_parquet_files(tmp_path):
     assert globbed == found
     spec = {"reader": "imagenet", "files": "data/test-*.parquet"}
     refused(lambda: open_all(spec, tmp_path), "test-00000-of-00001.parquet", "label -1")
+
+
+def test_parquet_files_of_other_splits_are_no_test_set(tmp_path):
+    write_parquet(tmp_path / "val-0.parquet", [1, 2])
+    write_parquet(tmp_path / "train-0.parquet", [3, 4], 2)
+    assert [s.label for s in open_all({"reader": "imagenet"}, tmp_path)] == [1, 2]
+    (tmp_path / "val-0.parquet").unlink()
+    refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), "train-0.parquet", "validation")
 
 
 def test_bad_parquet_files_are_named(tmp_path):
@@ -508,7 +574,7 @@ def write_coco(folder: Path, captions: Mapping[int, list[str]]) -> None:
 
 
 def test_coco_keeps_five_captions_of_each_image(tmp_path):
-    captions = {7: [f"seven {i}" for i in range(6)], 3: ["three 一", "three b"], 5: []}
+    captions = {7: [f"seven {i}" for i in range(6)], 3: [" ", "three 一", "three b"], 5: []}
     write_coco(tmp_path, captions)
     found = open_all({"reader": "coco"}, tmp_path)
     assert [(s.key, s.caption, s.more, s.data) for s in found] == [

@@ -491,6 +491,23 @@ def test_a_refused_packing_goes_on_when_more_broken_rows_are_allowed(source, tmp
     assert contents(tmp_path / "split") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
+def test_a_packing_killed_as_it_ends_starts_over(source, tmp_path, monkeypatch, rows):
+    """Once the split has moved there is nothing left to go on with, and Snakemake removes it."""
+
+    def killed(folder):
+        raise Stopped
+
+    spare = None if rows is None else SPARE
+    run(tmp_path / "whole", source, rows, spare)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(shards.shutil, "rmtree", lambda path, **more: killed(path))
+        run(tmp_path / "split", source, rows, spare)
+    shards.shutil.rmtree(tmp_path / "split", ignore_errors=True)
+    run(tmp_path / "split", source, rows, spare)
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
 def test_a_finished_split_is_not_packed_twice(source, tmp_path):
     account = run(tmp_path / "split", source)
     before = contents(tmp_path / "split")

@@ -95,6 +95,20 @@ def fetch(
     return files
 
 
+def fetched(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
+    """Names of what `fetch` put into `folder` for this `spec`, sorted; none without a whole fetch.
+
+    The hub's globs are not those of a file system (`*` goes through folders, `data/` is all that
+    is in there), so whoever reads a fetched folder asks here.
+    """
+    if not spec.get("hub"):
+        return []
+    patterns = spec.get("files") or []
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    wanted = {"hub": spec["hub"], "revision": spec.get("revision"), "files": patterns}
+    return [name for name, _ in _complete(Path(folder), wanted) or ()]
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size

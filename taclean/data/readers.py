@@ -8,6 +8,7 @@ source has none. A sample that lacks something is still a sample: the packing co
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -20,11 +21,13 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from taclean.data.fetch import fetched
 from taclean.errors import UserError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 CSV_ROWS = 10_000  # rows of a CSV that make a shard
 CHUNK = 500  # samples of a set without shards of its own that make one
+STALE = "index it again (in the workflow: remove the data/*/index/*.json of this source)"
 COCO_CAPTIONS = 5  # kept of each image; val2017 has a few with 6 or 7
 
 
@@ -76,8 +79,9 @@ def make_reader(spec: Mapping[str, Any], folder: Path) -> Reader:
 
     Args:
         spec: `reader`, one of `READERS`; `files`, a glob or a list of globs of the shards
-            (webdataset, img2dataset, csv, imagenet as parquet); `split`, train or test (CIFAR).
-        folder: where the files are.
+            (webdataset, img2dataset, csv, imagenet as parquet); `split`, train or test (CIFAR);
+            `hub` and `revision` where they were fetched.
+        folder: where the files are; a CSV file itself is fine, too.
 
     Raises:
         UserError: folder or files are missing, or `reader` is none of those.
@@ -86,17 +90,29 @@ def make_reader(spec: Mapping[str, Any], folder: Path) -> Reader:
     if name not in READERS:
         raise UserError(f"reader: {name!r} is none of {', '.join(READERS)}; choose one of them")
     folder = Path(folder)
+    if name == "csv" and folder.is_file():
+        return CsvReader(folder.parent, [folder.name])
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; put the {name} files there or correct the path")
     return READERS[name](spec, folder)
 
 
 def _globbed(spec: Mapping[str, Any], folder: Path, default: str) -> list[str]:
-    """Files that match the spec's `files`, as sorted paths relative to `folder`."""
+    """Files that match the spec's `files`, as sorted paths relative to `folder`.
+
+    Of a fetched source, those that were fetched: files of another revision may lie there too.
+    """
+    if names := fetched(spec, folder):
+        return names
     patterns = spec.get("files") or default
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     try:
-        found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+        found = {
+            path
+            for pattern in patterns
+            for path in folder.glob(pattern)
+            if path.is_file() and not path.name.startswith(".")
+        }
     except (NotImplementedError, ValueError):
         raise UserError(f"files: {patterns} are no globs inside {folder}; correct them") from None
     if not found:
@@ -108,9 +124,11 @@ def _globbed(spec: Mapping[str, Any], folder: Path, default: str) -> list[str]:
 def _contents(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return None  # no path of an image
         raise UserError(f"{path}: cannot be read ({error.strerror}); mend that") from None
 
 
@@ -120,7 +138,7 @@ def _caption(text: bytes | None, record: bytes | None) -> str | None:
         return text.decode("utf-8", "surrogateescape")
     try:
         value = json.loads(record or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     caption = value.get("caption") if isinstance(value, dict) else None
     return caption if isinstance(caption, str) else None
@@ -214,8 +232,8 @@ def tar_members(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 def tar_samples(file: BinaryIO) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
     """Yield (key, {extension: (offset, size)}): neighbours with one key, as webdataset groups them.
 
-    The key is the name up to the first dot behind the last slash; names without one and `__meta__`
-    names are no samples.
+    The key is the name up to the first dot behind the last slash; names without one, hidden ones
+    (macOS puts `._NAME` beside NAME) and `__meta__` names are no samples.
     """
     key: str | None = None
     parts: dict[str, tuple[int, int]] = {}
@@ -223,7 +241,7 @@ def tar_samples(file: BinaryIO) -> Iterator[tuple[str, dict[str, tuple[int, int]
         text = name.decode("utf-8", "backslashreplace")
         folder, slash, base = text.rpartition("/")
         stem, dot, extension = base.partition(".")
-        if not dot or (text.startswith("__") and text.endswith("__")):
+        if not dot or not stem or (text.startswith("__") and text.endswith("__")):
             continue
         if (new := folder + slash + stem) != key:
             if key is not None:
@@ -286,13 +304,15 @@ class FilesReader:
     def shards(self) -> list[str]:
         return self.names
 
-    def _samples(self, shard: str) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
+    def _samples(self, shard: str) -> dict[str, dict[str, str]]:
+        """The files of every key by their extensions in lower case."""
+        found: dict[str, dict[str, str]] = {}
         try:
             for name in os.listdir(self.folder / shard):
                 stem, dot, extension = name.rpartition(".")
-                if stem and "." + extension in (*IMAGES, ".txt", ".json"):
-                    found.setdefault(stem, set()).add(dot + extension)
+                extension = dot + extension.lower()
+                if extension in (*IMAGES, ".txt", ".json") and not name.startswith("."):
+                    found.setdefault(stem, {})[extension] = name
         except OSError as error:
             raise UserError(
                 f"{self.folder / shard}: {error.strerror}; put the shard there"
@@ -305,12 +325,12 @@ class FilesReader:
     def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
         samples = list(self._samples(shard).items())
         for position in positions[positions < len(samples)].tolist():
-            key, extensions = samples[position]
+            key, files = samples[position]
 
-            def part(*wanted: str, key: str = key, extensions: set[str] = extensions) -> Any:
+            def part(*wanted: str, files: dict[str, str] = files) -> bytes | None:
                 for extension in wanted:
-                    if extension in extensions:
-                        return _contents(self.folder / shard / (key + extension))
+                    if extension in files:
+                        return _contents(self.folder / shard / files[extension])
                 return None
 
             yield Sample(key, _caption(part(".txt"), part(".json")), -1, part(*IMAGES))
@@ -374,7 +394,7 @@ class CsvReader(_Counted):
                         at, line = at + len(raw), line + 1
                         yield raw.removeprefix(mark).decode("utf-8", "surrogateescape")
 
-                rows = csv.reader(lines())
+                rows = csv.reader(lines(), strict=True)
                 header = [name.strip() for name in next(rows, [])]
                 if not {"image", "caption"} <= set(header):
                     raise UserError(
@@ -385,9 +405,9 @@ class CsvReader(_Counted):
                 if start:
                     file.seek(start - 1)
                     if file.read(1) != b"\n":
-                        raise UserError(f"{path}: changed since it was indexed; index it again")
+                        raise UserError(f"{path}: changed since it was indexed; {STALE}")
                     at = start
-                    rows = csv.reader(lines())
+                    rows = csv.reader(lines(), strict=True)
                 for row in rows:
                     if row:  # not a blank line
                         yield (
@@ -395,8 +415,8 @@ class CsvReader(_Counted):
                             row[image] if image < len(row) else "",
                             row[caption] if caption < len(row) else None,
                         )
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; put it there") from None
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; put the file there") from None
         except csv.Error as error:
             where = f"line {line} from byte {start} on" if start else f"line {line}"
             raise UserError(f"{path}, {where}: no CSV ({error}); mend the quotes") from None
@@ -501,7 +521,9 @@ class TreeReader:
             names = os.listdir(self.folder / shard)
         except OSError as error:
             raise UserError(f"{self.folder / shard}: {error.strerror}; put it there") from None
-        return sorted(name for name in names if name.lower().endswith(IMAGES))
+        return sorted(
+            name for name in names if name.lower().endswith(IMAGES) and not name.startswith(".")
+        )
 
     def count(self, shard: str) -> int:
         return len(self._files(shard))
@@ -598,28 +620,32 @@ def _labelled_entries(path: Path) -> list[Entry]:
     """Entries of `NAME LABEL` or `NAME,LABEL` lines, with or without a header line."""
     index = {synset: i for i, synset in enumerate(_synsets())}
     entries: list[Entry] = []
+    seen: set[Path] = set()
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8; give it lines NAME,LABEL") from None
     for number, line in enumerate(lines, 1):
-        row = next(csv.reader([line])) if "," in line else line.split()
+        row = next(csv.reader([line])) if "," in line else line.rsplit(None, 1)
         if not row:
             continue
         # Kaggle's list has boxes behind the WordNet id.
         name, label = row[0].strip(), (row[1].split() or [""])[0] if len(row) > 1 else ""
         # Written as a float where pandas saw a gap in the column.
         value = index.get(label, int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1)
-        if number == 1 and value < 0:
+        image = path.parent / name
+        if not image.suffix:
+            image = image.with_suffix(".JPEG")
+        if number == 1 and value < 0 and _contents(image) is None:
             continue  # header
         if not 0 <= value < 1000:
             raise UserError(
                 f"{path}, line {number}: label {label!r}, expected a class index 0 to 999 or a "
                 "WordNet id; correct the file"
             )
-        image = path.parent / name
-        if not image.suffix:
-            image = image.with_suffix(".JPEG")
+        if image in seen:
+            raise UserError(f"{path}, line {number}: {name} is listed twice; correct the file")
+        seen.add(image)
         entries.append((name, None, value, image, ()))
     if not entries:
         raise UserError(f"{path}: no lines NAME,LABEL; correct the file")
@@ -646,9 +672,14 @@ def _imagenet(spec: Mapping[str, Any], folder: Path) -> Reader:
             return TreeReader(base, sorted(names))
         if labels := _label_file(base):
             return _flat(base, labels)
-        for pattern in ("validation*.parquet", "*.parquet"):
-            if any(base.glob(pattern)):
-                return ParquetReader(base, _globbed({}, base, pattern))
+        tables = sorted(path.name for path in base.glob("*.parquet"))
+        if tables := [name for name in tables if name.startswith("val")] or tables:
+            if foreign := [name for name in tables if name.startswith(("train", "test"))]:
+                raise UserError(
+                    f"{base / foreign[0]}: not of the validation set; put validation-*.parquet "
+                    "there or set files"
+                )
+            return ParquetReader(base, tables)
     if any(folder.glob("ILSVRC2012_val_*")):
         raise UserError(f"{folder}: images without labels; add labels.txt with lines NAME LABEL")
     raise UserError(
@@ -723,7 +754,8 @@ def _coco(spec: Mapping[str, Any], folder: Path) -> Reader:
             captions.setdefault(note["image_id"], []).append(str(note["caption"]))
         entries: list[Entry] = []
         for image in sorted(table["images"], key=lambda image: image["id"]):
-            found = captions.get(image["id"], [])[:COCO_CAPTIONS]
+            found = captions.get(image["id"], [])
+            found = ([text for text in found if text.strip()] or found)[:COCO_CAPTIONS]
             path = folder / "val2017" / image["file_name"]
             first = found[0] if found else None
             entries.append((image["file_name"], first, -1, path, tuple(found[1:])))

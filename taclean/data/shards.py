@@ -37,7 +37,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from taclean.data.packed import FILES, Tokenize, load_array, one_line
-from taclean.data.readers import Reader, Sample
+from taclean.data.readers import STALE, Reader, Sample
 from taclean.errors import UserError
 from taclean.files import read_json, write_json
 
@@ -239,7 +239,7 @@ def _sound(sample: Sample) -> None:
         if sample.label < 0:
             raise Broken("no_caption")
         return
-    if not sample.caption.strip():
+    if not sample.caption.strip().strip("\ufeff"):
         raise Broken("empty_caption")
     for text in (sample.caption, *sample.more):
         try:
@@ -289,7 +289,7 @@ def _do(work: _Work, job: _Job) -> Counter[str]:
         if found != len(job.positions):
             raise UserError(
                 f"{job.shard}: {found} of {len(job.positions)} wanted samples are there; it "
-                "changed since it was indexed: index it again"
+                f"changed since it was indexed: {STALE}"
             )
         flush()
         file.flush()
@@ -390,8 +390,8 @@ def pack_rows(
         say(f"{target}: already packed, {account['packed']} rows")
         return account
     partial = target.parent / f".{target.name}.partial"
-    partial.mkdir(parents=True, exist_ok=True)
     try:
+        partial.mkdir(parents=True, exist_ok=True)
         with _locked(partial):
             _prepare(partial, mark, len(ids), size, target)
             work = _Work(reader, partial, size, tokenize)
@@ -495,9 +495,10 @@ class _Packing:
             chosen = self.spares[used : used + len(missing)]
             if len(chosen) < len(missing):
                 raise UserError(
-                    f"{self.target}: {len(missing)} of {len(self.ids)} rows are still broken "
-                    f"after {used} spare rows ({self._account()}), {len(chosen)} spare rows are "
-                    "left; raise the spare share"
+                    f"{self.target}: {len(missing)} of {len(self.ids)} rows are broken after "
+                    f"{used} spare rows ({self._account()}), and of the source's rows that no "
+                    f"split has, {len(chosen)} are left for them; raise max_broken, lower rows or "
+                    "add shards"
                 )
             used += len(chosen)
             missing = self._round(chosen, np.array(missing))
@@ -671,6 +672,7 @@ class _Packing:
 
 def _appear(partial: Path, split: Path, target: Path) -> None:
     """Move the finished split to `target`, whole; what others keep in there stays."""
+    (partial / "state.json").unlink(missing_ok=True)  # its rows go: a killed run starts over
     if target.is_dir():
         for entry in target.iterdir():
             if entry.name not in OUTPUTS:
