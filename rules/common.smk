@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -10,6 +12,11 @@ from taclean import config as configs
 from taclean.errors import UserError
 
 try:
+    for file in workflow.configfiles:
+        configs.read_yaml(file)  # Snakemake takes a key that is there twice
+    kept = configs.without_nulls(config)
+    config.clear()
+    config.update(kept)
     configs.check(config)
 except UserError as error:
     raise WorkflowError(f"config: {error}") from None
@@ -71,6 +78,12 @@ def stage_json(wildcards):
     return json.dumps(configs.stage_config(config, wildcards.stage))
 
 
+def weights(wildcards):
+    """The user's checkpoint, where model.pretrained is a file and no tag of open_clip."""
+    own = config["model"]["pretrained"]
+    return own if os.path.isfile(own) else []
+
+
 def split_of(name):
     """The files of a packed split."""
     return [f"{DATA}/{name}/{file}" for file in PACKED]
@@ -83,14 +96,22 @@ def source_of(split):
 
 
 def fetched(wildcards):
-    """The files of a source that is fetched or generated; a folder of the user's needs nothing."""
-    own = "folder" in DATASET["sources"][wildcards.source]
-    return [] if own else f"{DATA}/fetched/{wildcards.source}.json"
+    """What a source is indexed after: its fetch, or a user's CSV files; a folder needs nothing."""
+    source = DATASET["sources"][wildcards.source]
+    if "folder" not in source:
+        return f"{DATA}/fetched/{wildcards.source}.json"
+    if source["reader"] != "csv":
+        return []
+    place = Path(files_of_source(wildcards.source))
+    globs = source.get("files", "*.csv")
+    globs = [globs] if isinstance(globs, str) else globs
+    return [place] if place.is_file() else sorted(f for glob in globs for f in place.glob(glob))
 
 
 def files_of_source(name):
     """Where a source's files are: the user's folder, or ours, which no rule deletes."""
-    return DATASET["sources"][name].get("folder") or f"{DATA}/sources/{name}"
+    own = DATASET["sources"][name].get("folder")
+    return os.path.expanduser(own) if own else f"{DATA}/sources/{name}"
 
 
 def source_folder(wildcards):
@@ -101,7 +122,8 @@ def source_folder(wildcards):
 def index_options(wildcards, input):
     """--index FILE --folder FOLDER for a split that is read from files."""
     source = DATASET["splits"][wildcards.split].get("from")
-    return f"--index {input.index} --folder {files_of_source(source)}" if source else ""
+    folder = shlex.quote(files_of_source(source)) if source else ""
+    return f"--index {input.index} --folder {folder}" if source else ""
 
 
 def folder(name):
@@ -196,12 +218,8 @@ def nltk_option(wildcards, input):
 def texts(wildcards):
     """The text artifacts that the defence needs, as a mapping of inputs."""
     seed, defense = wildcards.seed, wildcards.defense
-    needs = {}
-    if config["defenses"][defense].get("loss"):
-        needs["variants"] = f"data/text/seed{seed}/variants.npy"
-    if "subcaptions" in config["defenses"][defense]:
-        needs["subcaptions"] = f"data/text/seed{seed}/{defense}/rows.npy"
-    return needs
+    files = {"variants": "variants.npy", "subcaptions": f"{defense}/rows.npy"}
+    return {need: f"data/text/seed{seed}/{files[need]}" for need in configs.needs(defense)}
 
 
 def finetune_options(wildcards, input):

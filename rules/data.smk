@@ -30,7 +30,7 @@ rule fetch:
     params:
         folder=source_folder,
     shell:
-        "python -m taclean fetch --config {input.config} --folder {params.folder} --out {output}"
+        "python -m taclean fetch --config {input.config} --folder {params.folder:q} --out {output}"
         " 2>&1 | tee {log}"
 
 
@@ -49,7 +49,7 @@ rule index:
     params:
         folder=source_folder,
     shell:
-        "python -m taclean index --config {input.config} --folder {params.folder} --out {output}"
+        "python -m taclean index --config {input.config} --folder {params.folder:q} --out {output}"
         " 2>&1 | tee {log}"
 
 

@@ -35,6 +35,7 @@ rule base:
 rule imported:
     input:
         config="results/configs/imported.json",
+        weights=weights,
     output:
         "results/imported/model.safetensors",
     log:

@@ -52,7 +52,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # whatever a damaged file makes the readers raise
         raise UserError(f"{path}: truncated or no checkpoint ({_first_line(error)})") from None
-    for key in WRAPPERS:
+    for key in WRAPPERS * 2:  # {"model": {"state_dict": ...}}
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not state:
@@ -64,7 +64,9 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     for key, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
             raise UserError(f"{path}: {key} is no plain tensor; convert it to a dense one")
-    for prefix in PREFIXES:
+        if value.is_floating_point() and value.element_size() < 2:
+            raise UserError(f"{path}: {key} is {value.dtype}; give a file that is not quantised")
+    for prefix in PREFIXES * 2:  # one within the other
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return {key: _full_precision(value.detach()) for key, value in state.items()}
 
@@ -125,6 +127,7 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
             if entry.startswith(f"{root}/data/") or entry.split("/")[1:] in (
                 ["data.pkl"],
                 ["version"],
+                [".data", "version"],  # where torch writes it since 2.13
                 ["byteorder"],
             ):
                 plain.writestr(entry, archive.read(entry))

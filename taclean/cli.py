@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--config", required=True, help=f"stage config, `taclean config {stage}`"
             )
+            sub.set_defaults(stages=stage)
 
         def add(flag: str, text: str, **more: Any) -> None:
             if not more.keys() & {"default", "nargs"} and flag.startswith("--"):
@@ -121,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--trigger", "fitted trigger, for attacks that have one", default=None)
     add("--out", "folder for manifest and poisoned rows")
 
-    add = command(_train, "base, pretrain/... or finetune/...")
+    add = command(_train, "base or pretrain/ATTACK/seedN or finetune/ATTACK/DEFENSE/seedN")
     add("--data", "folder of the split to train on")
     add("--val", "folder of the val split")
     add("--model", "weights to start from (default: random)", default=None)
@@ -178,6 +179,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _stage(options: argparse.Namespace) -> dict[str, Any]:
+    """The stage config of --config.
+
+    Raises:
+        UserError: it is another command's.
+    """
+    stage = read_json(options.config)
+    kinds = [form.partition("/")[0] for form in options.stages.split(" or ")]
+    if not isinstance(stage, dict) or str(stage.get("stage")).partition("/")[0] not in kinds:
+        raise UserError(
+            f"{options.config}: no config of this stage; print one with `taclean config "
+            f"{options.stages}`"
+        )
+    return stage
+
+
 def _config(options: argparse.Namespace) -> None:
     """Print the config of one stage as JSON."""
     stage = configs.stage_config(configs.load(*_config_files(options.configfile)), options.stage)
@@ -212,13 +229,15 @@ def _keys(options: argparse.Namespace) -> None:
 
 def _fetch(options: argparse.Namespace) -> None:
     """Fetch a source from the hub, or generate its stand-in."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     from taclean.data import standin
     from taclean.data.fetch import fetch
 
     if "hub" in stage:
         files = fetch(stage, Path(options.folder), partial(print, flush=True))
         found: dict[str, Any] = {"files": files}
+    elif "standin" not in stage:
+        raise UserError(f"{stage['name']}: a folder of yours, {stage['folder']}; nothing to fetch")
     elif stage["reader"] == "webdataset":
         found = standin.make_pairs(Path(options.folder), **stage["standin"])
     else:
@@ -228,7 +247,7 @@ def _fetch(options: argparse.Namespace) -> None:
 
 def _index(options: argparse.Namespace) -> None:
     """Count the samples of each shard of a source."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     from taclean.data.readers import make_reader
     from taclean.data.shards import make_index
 
@@ -240,7 +259,7 @@ def _index(options: argparse.Namespace) -> None:
 
 def _pack(options: argparse.Namespace) -> None:
     """Compose or read a split and pack it."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     if stage["form"] == "files":
         _pack_files(options, stage)
         return
@@ -257,7 +276,8 @@ def _pack(options: argparse.Namespace) -> None:
         shift=stage["split"] == "shift",
         second=stage["second"],
     )
-    pack(options.out, _told(chunks, len(ids), f"pack {stage['split']}"), ids, _tokenizer(stage))
+    told = _told(chunks, len(ids), f"pack {stage['split']}")
+    pack(options.out, told, ids, _tokenizer(stage), configs.classes_of(stage["classes"]))
 
 
 def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
@@ -325,7 +345,7 @@ def _bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
 
 def _import(options: argparse.Namespace) -> None:
     """Write pretrained weights, of a tag or a file in any form, as safetensors."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     from taclean import models
 
     if not stage.get("pretrained"):
@@ -338,7 +358,7 @@ def _import(options: argparse.Namespace) -> None:
 
 def _trigger(options: argparse.Namespace) -> None:
     """Optimise or learn an attack's trigger against the clean model."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     import numpy as np
     import safetensors.torch
     import torch
@@ -381,7 +401,7 @@ def _trigger(options: argparse.Namespace) -> None:
 
 def _poison(options: argparse.Namespace) -> None:
     """Choose rows, put the trigger on them and write manifest and poisoned rows."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     import numpy as np
 
     from taclean import poison
@@ -438,9 +458,10 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> None:
     from taclean.train import Settings, fingerprint, train
 
     with distributed.together():
-        stage = read_json(options.config)
+        stage = _stage(options)
         settings = Settings.of(stage["train"])
         seed = stage["seed"]
+        models.check_suffix(options.out)  # now, not after hours
         pairs = Pairs.open(options.data)
         if "rows" in stage:
             pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
@@ -518,7 +539,7 @@ def _validation(
 
 def _nltk(options: argparse.Namespace) -> None:
     """Fetch NLTK's WordNet and tagger, check them and make the lexicon's table."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     from taclean.text import nltk_data
 
     nltk_data.make(options.out, mirror=stage["mirror"], folder=stage["folder"])
@@ -539,7 +560,7 @@ def _language(stage: dict[str, Any], options: argparse.Namespace) -> dict[str, A
 
 def _variants(options: argparse.Namespace) -> None:
     """Write an EDA variant of every caption for every epoch, tokenised."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     language = _language(stage, options)
     from taclean.data.packed import Pairs
     from taclean.text.artifacts import write_variants
@@ -551,7 +572,7 @@ def _variants(options: argparse.Namespace) -> None:
 
 def _subcaptions(options: argparse.Namespace) -> None:
     """Draw rows for every epoch and write their sub-captions."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     language = _language(stage, options)
     from taclean.data.packed import Pairs
     from taclean.text.artifacts import write_subcaptions
@@ -567,7 +588,7 @@ def _subcaptions(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     """Score a model: CA, ASR and TA at 1, 3, 5 and 10, with the counts behind them."""
-    stage = read_json(options.config)
+    stage = _stage(options)
     import torch
 
     from taclean.data.packed import Pairs
@@ -577,11 +598,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     fitted = _fitted(options.triggers)
+    if unknown := fitted.keys() - stage["triggers"]:
+        known = ", ".join(stage["triggers"])
+        raise UserError(f"--triggers: {min(unknown)!r} is none of this stage's, {known}")
     triggers = {
         name: _bind(trigger, fitted.get(name)) for name, trigger in stage["triggers"].items()
     }
     heads = Heads(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
+    if len(splits) < len(options.splits):
+        raise UserError("--splits: two folders of one name; the scores are told apart by it")
     fitting = [pairs for pairs in splits.values() if heads.fit(pairs)]
     if options.samples and not fitting:
         raise UserError(
@@ -687,7 +713,7 @@ def _gate(options: argparse.Namespace) -> None:
     except (IndexError, KeyError, ValueError):
         raise UserError(f"{options.history}: no history of a poisoned run") from None
     name, numbers = options.attack, f"ASR@1 {asr:.1f} %, CA@1 {ca:.1f} % on val"
-    if asr < options.threshold:
+    if not asr >= options.threshold:
         raise UserError(
             f"attack {name!r} did not take: {numbers}, below attacks.{name}.gate = "
             f"{options.threshold:g}; poison more rows, train longer, or set the gate to 0"

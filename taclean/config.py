@@ -8,13 +8,17 @@ parameter reruns exactly the stages it matters to.
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import importlib.util
+import inspect
 import itertools
+import json
 import math
 import re
 import runpy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,7 +36,22 @@ RECIPE = {"pack": 2, "trigger": 2, "poison": 1, "train": 1, "text": 1, "nltk": 1
 
 TRAINED = ("pretrain", "clean", "patch")  # splits that something is trained on
 PAIRS = ("webdataset", "img2dataset", "csv")  # readers with captions
-LABELLED = ("imagenet", "cifar10", "cifar100", "caltech101")
+SCORED = {"val": ("imagenet",), "test": ("imagenet",)}  # readers with the run's own classes
+OTHERS = ("imagenet", "cifar10", "cifar100", "caltech101", "coco")  # of further test sets
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice: YAML's own reader drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} is given twice; keep one", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -42,7 +61,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         UserError: missing, no YAML, or not a mapping.
     """
     try:
-        value = yaml.safe_load(Path(path).read_text("utf-8"))
+        value = yaml.load(Path(path).read_text("utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -61,11 +80,21 @@ def merge(base: Config, overlay: Config) -> dict[str, Any]:
     return out
 
 
+def without_nulls(config: Config) -> dict[str, Any]:
+    """Leave out what an overlay sets to null: so it takes a key of the files below it away."""
+    return {
+        key: without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if value is not None
+    }
+
+
 def load(*paths: Path | str) -> dict[str, Any]:
     """Read config files, later ones on top of earlier ones, and check the result."""
     config: dict[str, Any] = {}
     for path in paths:
         config = merge(config, read_yaml(path))
+    config = without_nulls(config)
     check(config)
     return config
 
@@ -75,13 +104,22 @@ def schema() -> dict[str, Any]:
     return read_yaml(Path(__file__).parent.parent / "config" / "schema.yaml")
 
 
+# JSON Schema takes 20.0 for an integer; range() and names of files do not.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda checker, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
 def check(config: Config) -> None:
     """Check a config: types, ranges and unknown keys by the schema, then what spans keys.
 
     Raises:
         UserError: names the key and what to do.
     """
-    validator = jsonschema.Draft202012Validator(schema())
+    validator = _Validator(schema())
     error = jsonschema.exceptions.best_match(validator.iter_errors(_plain(config)))
     if error is not None:
         raise UserError(_explain(error))
@@ -94,6 +132,7 @@ def check(config: Config) -> None:
         for name in config[kind]:
             _check_parameters(config, kind, name)
     _check_data(config)
+    _check_model(config)
     for name in config["run"]["attacks"]:
         own, rows = config["attacks"][name], config["poison"]["rows"]
         poisoned, key_only = own["poisoned"], own.get("key_only", 0)
@@ -124,6 +163,9 @@ def check(config: Config) -> None:
 def _plain(value: Any, path: str = "") -> Any:
     """Snakemake's config holds subclasses of dict and list; the validator wants plain ones."""
     if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise UserError(f"{path}.{key}: no text; put the name into quotes".lstrip("."))
         return {key: _plain(entry, f"{path}.{key}") for key, entry in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(entry, f"{path}.{i}") for i, entry in enumerate(value)]
@@ -132,41 +174,83 @@ def _plain(value: Any, path: str = "") -> Any:
     return value
 
 
-def _check_parameters(config: Config, kind: str, name: str) -> None:
-    """Refuse parameters that the attack's or defence's file does not take.
+@dataclass(frozen=True)
+class _File:
+    """What an attack's or defence's file defines.
 
-    The file is parsed, not imported: importing it would import torch, which takes seconds.
+    Attributes:
+        functions: keyword-only arguments of each function.
+        constants: values of upper-case names.
+        fields: fields of the class that says NEEDS; None without one.
+        needs: its NEEDS.
+    """
+
+    functions: dict[str, list[str]]
+    constants: dict[str, Any]
+    fields: list[str] | None
+    needs: tuple[str, ...]
+
+
+@functools.cache
+def _file(kind: str, name: str) -> _File:
+    """Parse a file of taclean/attacks or taclean/defenses.
+
+    It is not imported: that would import torch, which takes seconds.
+
+    Raises:
+        UserError: there is no such attack or defence.
     """
     path = Path(__file__).parent / kind / f"{name}.py"
-    if not path.is_file():
-        raise UserError(f"{kind}.{name}: there is no taclean/{kind}/{name}.py; correct the name")
-    known: dict[str, list[str]] = {"loss": []}
+    functions: dict[str, list[str]] = {}
     constants: dict[str, Any] = {}
-    for node in ast.parse(path.read_text("utf-8")).body:
+    fields: list[str] | None = None
+    needs: tuple[str, ...] = ()
+    for node in ast.parse(path.read_text("utf-8")).body if path.is_file() else ():
         if isinstance(node, ast.FunctionDef):
-            known[node.name] = [argument.arg for argument in node.args.kwonlyargs]
+            functions[node.name] = [argument.arg for argument in node.args.kwonlyargs]
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             constants |= {ast.unparse(target): node.value.value for target in node.targets}
-        elif isinstance(node, ast.ClassDef) and kind == "defenses":
-            fields = [part.target for part in node.body if isinstance(part, ast.AnnAssign)]
-            known["loss"] = [field.id for field in fields if isinstance(field, ast.Name)]
+        elif isinstance(node, ast.ClassDef):
+            own = {
+                ast.unparse(p.target): p.value for p in node.body if isinstance(p, ast.AnnAssign)
+            }
+            if wanted := own.get("NEEDS"):
+                fields, needs = list(own), ast.literal_eval(wanted)
+    if "trigger" not in functions if kind == "attacks" else fields is None:
+        what = "attack" if kind == "attacks" else "defence"
+        raise UserError(f"{kind}.{name}: there is no {what} taclean/{kind}/{name}.py; write it")
+    return _File(functions, constants, fields, needs)
+
+
+def needs(defense: str) -> tuple[str, ...]:
+    """The text artifacts that a defence needs: "variants", "subcaptions"."""
+    return _file("defenses", defense).needs
+
+
+def _check_parameters(config: Config, kind: str, name: str) -> None:
+    """Refuse parameters that the attack's or defence's file does not take."""
+    file, own = _file(kind, name), config[kind][name]
     hidden = {"fitted", "seed", "say", "NEEDS", "variants", "subcaptions"}
-    fit = ["lr", "epochs", "batch", *known.get("fit", [])]
+    trigger = file.functions.get("trigger", [])
+    fit = ["lr", "epochs", "batch", *file.functions.get("fit", [])]
+    fit = [key for key in fit if key not in trigger]  # those are the trigger's, for both
     for section, names in (
-        ("trigger", known.get("trigger", [])),
-        ("fit", fit if "fit" in known else []),
-        ("loss", known["loss"]),
+        ("trigger", trigger),
+        ("fit", fit if "fit" in file.functions else []),
+        ("loss", file.fields or []),
     ):
-        for key in config[kind][name].get(section, {}):
+        for key in own.get(section, {}):
             if key not in names or key in hidden:
                 takes = ", ".join(n for n in names if n not in hidden) or "none"
                 raise UserError(f"{kind}.{name}.{section}.{key}: unknown key; known are {takes}")
-    if kind == "attacks" and ("fit" in known) != ("fit" in config[kind][name]):
-        raise UserError(
-            f"attacks.{name}.fit: {'missing' if 'fit' in known else 'this attack has none'}; "
-            "see config/config.yaml"
-        )
-    if config[kind][name].get("key_only") and not constants.get("PREFIX"):
+    for section, wanted in (
+        ("fit", kind == "attacks" and "fit" in file.functions),
+        ("subcaptions", "subcaptions" in file.needs),
+    ):
+        if wanted != (section in own):
+            reason = "missing" if wanted else "its file takes none"
+            raise UserError(f"{kind}.{name}.{section}: {reason}; see config/config.yaml")
+    if own.get("key_only") and not file.constants.get("PREFIX"):
         raise UserError(f"attacks.{name}.key_only: this attack has no text key; leave it out")
 
 
@@ -228,11 +312,11 @@ def _check_data(config: Config) -> None:
     own, where = dataset(config), f"data.{data['name']}"
     splits = own["splits"]
     if own["form"] == "scenes":
-        _check_scenes(splits, where)
+        _check_scenes(own, where)
         if own["classes"] == "imagenet":
             raise UserError(f"{where}.classes: scenes have `default` or `all`")
     else:
-        _check_files(config, own, where)
+        _check_files(own, where)
     for name in TRAINED:
         if "rows" not in splits[name]:
             raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
@@ -245,10 +329,30 @@ def _check_data(config: Config) -> None:
             raise UserError(
                 f"evaluate.splits: {name!r} is no test set; known are {', '.join(labelled)}"
             )
+    if "test" not in config["evaluate"]["splits"]:
+        raise UserError("evaluate.splits: without test, which the tables are of; add it")
 
 
-def _check_scenes(splits: Config, where: str) -> None:
+def _check_model(config: Config) -> None:
+    name, size = config["model"]["name"], config["data"]["image_size"]
+    places = (_open_clip_file("model_configs"), Path(__file__).parent / "model_configs")
+    known = {path.stem: path for place in places for path in place.glob("*.json")}
+    if name not in known:
+        close = ", ".join(difflib.get_close_matches(name, known)) or "open_clip.list_models()"
+        raise UserError(f"model.name: open_clip has no model {name!r}; see {close}")
+    own = json.loads(known[name].read_text("utf-8")).get("vision_cfg", {}).get("image_size")
+    if isinstance(own, int) and own != size:
+        raise UserError(f"data.image_size: {size}, but {name} takes {own} px; set it to {own}")
+
+
+def _check_scenes(own: Config, where: str) -> None:
+    for key in ("max_broken", "overlap", "sources"):
+        if key in own:
+            raise UserError(f"{where}.{key}: scenes are composed and have none; leave it out")
+    splits = own["splits"]
     for name, split in splits.items():
+        if "from" in split:
+            raise UserError(f"{where}.splits.{name}.from: scenes have no sources; leave it out")
         for key in ("first", "rows", "second"):
             if key not in split:
                 raise UserError(f"{where}.splits.{name}.{key}: missing; see config/config.yaml")
@@ -284,7 +388,7 @@ def _check_standin(source: Config, where: str) -> None:
         raise UserError(f"{where}.standin.{missing[0]}: missing; see config/standin.yaml")
 
 
-def _check_files(config: Config, own: Config, where: str) -> None:
+def _check_files(own: Config, where: str) -> None:
     for key in ("max_broken", "sources"):
         if key not in own:
             raise UserError(f"{where}.{key}: missing; see config/paper.yaml")
@@ -308,13 +412,11 @@ def _check_files(config: Config, own: Config, where: str) -> None:
                 f"{', '.join(own['sources'])}"
             )
         reader = own["sources"][split["from"]]["reader"]
-        kinds, what = (PAIRS, "pairs") if name in TRAINED else (LABELLED, "labels")
-        if name in config["evaluate"]["splits"]:
-            kinds = (*kinds, "coco")
+        kinds = PAIRS if name in TRAINED else SCORED.get(name, OTHERS)
         if reader not in kinds:
             raise UserError(
-                f"{where}.splits.{name}.from: {split['from']!r} is read by {reader}, which has no "
-                f"{what}; this split takes {', '.join(kinds)}"
+                f"{where}.splits.{name}.from: the reader of {split['from']!r} is {reader}; this "
+                f"split takes {', '.join(kinds)}"
             )
     clean, pretrain = (own["splits"][name]["from"] for name in ("clean", "pretrain"))
     if own.get("overlap") and clean != pretrain:
@@ -326,12 +428,16 @@ def _check_files(config: Config, own: Config, where: str) -> None:
 
 def class_names(config: Config) -> list[str]:
     """The zero-shot classes in label order."""
-    if dataset(config)["classes"] == "imagenet":
+    return classes_of(dataset(config)["classes"])
+
+
+def classes_of(kind: str) -> list[str]:
+    """The classes that `data.NAME.classes` stands for: `default`, `all` or `imagenet`."""
+    if kind == "imagenet":
         return list(_open_clip_metadata()["IMAGENET_CLASSNAMES"])
     table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
     rows = [line.split("\t") for line in table.splitlines()[1:]]
-    everything = dataset(config)["classes"] == "all"
-    return [row[0] for row in rows if everything or row[2] == "1"]
+    return [row[0] for row in rows if kind == "all" or row[2] == "1"]
 
 
 def templates(config: Config) -> list[str]:
@@ -344,11 +450,15 @@ def templates(config: Config) -> list[str]:
 
 @functools.cache
 def _open_clip_metadata() -> dict[str, Any]:
-    """open_clip's names and templates, without importing open_clip, which would import torch."""
+    return runpy.run_path(str(_open_clip_file("zero_shot_metadata.py")))
+
+
+def _open_clip_file(name: str) -> Path:
+    """A file of open_clip, without importing open_clip, which would import torch."""
     spec = importlib.util.find_spec("open_clip")
     if spec is None or spec.origin is None:
         raise UserError("open_clip is not installed; run `pip install -e .`")
-    return runpy.run_path(str(Path(spec.origin).with_name("zero_shot_metadata.py")))
+    return Path(spec.origin).with_name(name)
 
 
 def stage_config(config: Config, stage: str) -> dict[str, Any]:
@@ -367,11 +477,14 @@ def stage_config(config: Config, stage: str) -> dict[str, Any]:
     seed = {}
     if names and (match := re.fullmatch(r"seed(\d+)", names[-1])):
         seed, names = {"seed": int(match[1])}, names[:-1]
+    if kind not in _STAGES:
+        raise UserError(f"stage {stage!r}: unknown; stages begin with {', '.join(_STAGES)}")
     try:
         return {"stage": stage, **_STAGES[kind](_plain(config), *names, **seed)}
     except (KeyError, TypeError):
-        known = ", ".join(_STAGES)
-        raise UserError(f"stage {stage!r}: unknown; stages begin with {known}") from None
+        takes = list(inspect.signature(_STAGES[kind]).parameters)[1:]
+        form = "/".join([kind, *("seedN" if key == "seed" else key.upper() for key in takes)])
+        raise UserError(f"stage {stage!r}: unknown; give {form} with names of the config") from None
 
 
 def _zeroshot(config: Config) -> dict[str, Any]:
@@ -420,7 +533,7 @@ def _imported(config: Config) -> dict[str, Any]:
     return {"model": model["name"], "pretrained": model["pretrained"], "seed": model["seed"]}
 
 
-def _fit(config: Config, attack: str, seed: int) -> dict[str, Any]:
+def _fit(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     return {
         "recipe": RECIPE["trigger"],
         "model": config["model"]["name"],
@@ -431,7 +544,7 @@ def _fit(config: Config, attack: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _poison(config: Config, attack: str, seed: int) -> dict[str, Any]:
+def _poison(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     return {
         "recipe": RECIPE["poison"],
         "model": config["model"]["name"],
@@ -461,7 +574,7 @@ def _base(config: Config) -> dict[str, Any]:
     return _train(config, config["base"], "ft", config["model"]["seed"])
 
 
-def _pretrain(config: Config, attack: str, seed: int) -> dict[str, Any]:
+def _pretrain(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     section = merge(config["poison"], {"train": config["attacks"][attack].get("train", {})})
     return {
         **_train(config, section, "ft", seed),
@@ -470,7 +583,7 @@ def _pretrain(config: Config, attack: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _finetune(config: Config, attack: str, defense: str, seed: int) -> dict[str, Any]:
+def _finetune(config: Config, attack: str, defense: str, *, seed: int) -> dict[str, Any]:
     own = config["defenses"][defense]
     section = merge(config["finetune"], {"train": own.get("train", {})})
     stage = {**_train(config, section, defense, seed), "loss": own.get("loss", {})}
@@ -500,18 +613,20 @@ def _nltk(config: Config) -> dict[str, Any]:
     return {"recipe": RECIPE["nltk"], **source}
 
 
-def _variants(config: Config, seed: int) -> dict[str, Any]:
+def _variants(config: Config, *, seed: int) -> dict[str, Any]:
     epochs = max(_epochs(config, defense) for defense in config["defenses"])
     return {**_text(config, seed), "epochs": epochs, "alpha": config["text"]["alpha"]}
 
 
-def _subcaptions(config: Config, defense: str, seed: int) -> dict[str, Any]:
+def _subcaptions(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
     epochs = _epochs(config, defense)
     return {**_text(config, seed), "epochs": epochs, **config["defenses"][defense]["subcaptions"]}
 
 
-def _evaluate(config: Config, attack: str, defense: str, seed: int) -> dict[str, Any]:
+def _evaluate(config: Config, attack: str, defense: str, *, seed: int) -> dict[str, Any]:
     attacks = config["run"]["attacks"] if attack == "clean" else [attack]
+    if defense != "none":
+        config["defenses"][defense]  # a KeyError where there is none
     return {
         "recipe": RECIPE["evaluate"],
         "model": config["model"]["name"],

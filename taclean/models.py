@@ -45,7 +45,8 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
         seed: decides the random weights where `pretrained` gives none; nothing else does.
         pretrained: a checkpoint file in any form that `read_state_dict` reads, or one of
             open_clip's tags for this model (downloaded once, read as safetensors or with
-            `weights_only`).
+            `weights_only`). A file that does not tell the mean and std of its pictures gets those
+            of the model's tags where they agree, else CLIP's.
 
     Raises:
         UserError: unknown model or tag, a download that fails, GELU where the weights want
@@ -57,6 +58,9 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
         return _build(name, seed)
     if Path(pretrained).is_file():
         model = _build(name, seed)
+        open_clip.set_model_preprocess_cfg(
+            model, open_clip.get_model_preprocess_cfg(model) | _file_geometry(name)
+        )
         load_weights(model, pretrained, name)
         return model
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -107,6 +111,10 @@ def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
         with _quiet():
             return open_clip.download_pretrained(wanted)
     except Exception as error:  # whatever the network and its libraries raise
+        own, place = {key: wanted[key] for key in GEOMETRY if key in wanted}, _file_geometry(name)
+        put = "put it beside the config and set model.pretrained to its path"
+        if own.items() - place.items():  # a file alone would not tell of its mean and std
+            put = "put it into this machine's cache of the hub (HF_HOME)"
         where = [wanted["url"]] if wanted.get("url") else []
         if wanted.get("hf_hub"):
             repository, _, file = wanted["hf_hub"].rpartition("/")
@@ -115,9 +123,20 @@ def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
         raise UserError(
             f"model.pretrained: {tag!r} of {name} is not cached and cannot be downloaded "
             f"({type(error.__context__ or error).__name__}); fetch "
-            f"{' or '.join(where)} elsewhere, put it beside the config and set model.pretrained "
-            "to its path"
+            f"{' or '.join(where)} elsewhere and {put}"
         ) from None
+
+
+def _file_geometry(name: str) -> dict[str, Any]:
+    """Geometry of pictures for a file that says none: that of all tags of `name`, or CLIP's own."""
+    found = [
+        {key: known[key] for key in GEOMETRY if key in known}
+        for tag in open_clip.list_pretrained_tags_by_model(name)
+        if (known := open_clip.get_pretrained_cfg(name, tag))
+    ]
+    if found and all(geometry == found[0] for geometry in found):
+        return found[0]
+    return {key: asdict(PreprocessCfg())[key] for key in GEOMETRY}
 
 
 _tokenizer = functools.cache(open_clip.get_tokenizer)  # building one takes 50 ms
@@ -254,6 +273,16 @@ def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
+def check_suffix(path: Path | str) -> None:
+    """Refuse to write weights under another suffix.
+
+    Raises:
+        UserError: `path` does not end in .safetensors, by which open_clip knows the form.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise UserError(f"{path}: end the name in .safetensors, open_clip knows the form by that")
+
+
 def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
     """Write safetensors that plain `open_clip.create_model(name, pretrained=path)` loads.
 
@@ -263,8 +292,7 @@ def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
     Raises:
         UserError: `path` does not end in .safetensors, by which open_clip knows the form.
     """
-    if Path(path).suffix != ".safetensors":
-        raise UserError(f"{path}: end the name in .safetensors, open_clip knows the form by that")
+    check_suffix(path)
     geometry = _geometry(model)
     if geometry != {key: asdict(PreprocessCfg())[key] for key in GEOMETRY}:
         metadata["preprocess"] = json.dumps(geometry)
@@ -349,7 +377,14 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
 
 def _read_geometry(path: Path | str, text: str) -> dict[str, Any]:
     try:
-        return {key: json.loads(text)[key] for key in GEOMETRY}
+        found = {key: json.loads(text)[key] for key in GEOMETRY}
+        for key in ("mean", "std"):
+            found[key] = tuple(float(value) for value in found[key])
+            if len(found[key]) != 3:
+                raise ValueError
+        if not all(isinstance(found[key], str) for key in ("interpolation", "resize_mode")):
+            raise TypeError
+        return found
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{path}: its metadata `preprocess` is damaged; save it again") from None
 

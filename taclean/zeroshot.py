@@ -45,8 +45,8 @@ def head(model: CLIP, tokens: Tensor, batch: int = 512) -> Tensor:
 def rank_of(logits: Tensor, classes: Tensor) -> Tensor:
     """(B,) the number of classes with a higher score than `classes` (0: it is the top one).
 
-    Equal scores count as higher for lower class indices only, so that a model that gives the same
-    score to all does not pass for a hit.
+    Of equal scores that of the lower class index counts as the higher one, so that a model which
+    gives all classes the same score hits one class only, as argmax does.
 
     Raises:
         UserError: a class index outside the columns of `logits`.
@@ -98,6 +98,9 @@ def scores(
     Returns:
         {"clean": {"CA@k": {hits, n}}, name: {"ASR@k": ..., "TA@k": ...}}. ASR and TA are over the
         images whose class is not the target.
+
+    Raises:
+        UserError: there are triggers, and every image shows the target.
     """
     model.eval()
     device = device_of(model)
@@ -123,6 +126,10 @@ def scores(
             for k in ks:
                 found = hits.setdefault(name, {})
                 found[f"{metric}@{k}"] = found.get(f"{metric}@{k}", 0) + int((rank < k).sum())
+    if triggers and not others:
+        raise UserError(
+            f"ASR: each of the {total} images shows the target; score a split with other classes"
+        )
     return {
         name: {m: {"hits": h, "n": total if name == "clean" else others} for m, h in found.items()}
         for name, found in hits.items()

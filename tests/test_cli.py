@@ -85,7 +85,7 @@ def train_arguments(world: Path, out: Path, config: Path, **other: object) -> li
         "val": world / "val",
         "model": world / "model.safetensors",
         "checkpoints": world / "checkpoints",
-        "out": out,
+        "out": out.with_suffix(".safetensors"),
         "history": world / "history.csv",
     } | other
     return ["train", *(part for key, value in options.items() for part in (f"--{key}", value))]
@@ -165,6 +165,66 @@ def test_unknown_attack_and_defence(
     assert "'nosuch'" in line
     config = changed(world, tmp_path, "finetune-badnet-ft", defense="nosuch")
     assert "'nosuch'" in refused(capsys, out, *train_arguments(world, out, config))
+
+
+def test_what_would_end_a_training_badly_is_refused_before_it(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = world / "finetune-badnet-ft.json"
+    line = refused(capsys, out, *train_arguments(world, out, config), "--out", "a.pt")
+    assert "end the name in .safetensors" in line
+    other = world / "evaluate-badnet-ft.json"
+    assert "no config of this stage" in refused(capsys, out, *train_arguments(world, out, other))
+    config = tmp_path / "list.json"
+    config.write_text("[]", "utf-8")
+    assert "no config of this stage" in refused(capsys, out, *train_arguments(world, out, config))
+
+
+def test_what_the_system_refuses_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path, tmp_path / "file" / "below"):
+        (tmp_path / "file").write_text("")
+        code, text = run(capsys, "config", "base", "--configfile", folder)
+        assert code == 2
+        assert str(folder) in text
+        assert text.count("\n") == 1
+
+
+def test_folders_of_one_name_and_triggers_of_another_attack(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(world / "val", tmp_path / "val")
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
+    evaluate += ["--model", world / "model.safetensors", "--splits", world / "val"]
+    assert "two folders of one name" in refused(capsys, out, *evaluate, tmp_path / "val")
+    line = refused(capsys, out, *evaluate, "--triggers", "bdnet=x")
+    assert "'bdnet' is none of this stage's, badnet" in line
+    line = refused(capsys, out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
+    assert "'badnet': its trigger is not fitted" in line
+
+
+@pytest.mark.parametrize("threshold", ["nan", "90"])
+def test_a_gate_that_compares_nothing_stops(
+    threshold: str, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = tmp_path / "history.csv"
+    history.write_text("epoch,ASR@1,CA@1\n1,5,50\n", "utf-8")
+    gate = ["gate", "--attack", "badnet", "--history", history, "--threshold", threshold]
+    assert "did not take" in refused(capsys, out, *gate, "--out", out)
+
+
+def test_a_split_of_the_target_alone_has_no_asr(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(world / "val", tmp_path / "val")
+    labels = np.load(tmp_path / "val/labels.npy")
+    target = json.loads((world / "evaluate-badnet-ft.json").read_text("utf-8"))["zeroshot"]
+    index = target["classes"].index(target["target"])
+    np.save(tmp_path / "val/labels.npy", np.full_like(labels, index))
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
+    evaluate += ["--model", world / "model.safetensors", "--splits", tmp_path / "val"]
+    assert "shows the target" in refused(capsys, out, *evaluate)
 
 
 def test_poison_larger_than_the_set(

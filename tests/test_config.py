@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from taclean import config as configs
-from taclean.attacks import ATTACKS, OPTIMISED
+from taclean.attacks import ATTACKS
 from taclean.data import standin
 from taclean.defenses import DEFENSES
 from taclean.errors import UserError
@@ -40,9 +40,10 @@ def refused(config: dict[str, Any]) -> str:
 
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     configs.check(DEFAULT)
-    assert list(DEFAULT["attacks"]) == DEFAULT["run"]["attacks"] == list(ATTACKS)
-    assert list(DEFAULT["defenses"]) == DEFAULT["run"]["defenses"] == list(DEFENSES)
-    assert set(OPTIMISED) < set(ATTACKS)
+    assert list(DEFAULT["attacks"]) == DEFAULT["run"]["attacks"]
+    assert sorted(DEFAULT["attacks"]) == sorted(ATTACKS)
+    assert list(DEFAULT["defenses"]) == DEFAULT["run"]["defenses"]
+    assert sorted(DEFAULT["defenses"]) == sorted(DEFENSES)
 
 
 def test_default_parameters_are_those_of_the_functions() -> None:
@@ -108,10 +109,60 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("defenses.taclean.loss.lambda_typo", 1, "defenses.taclean.loss.lambda_typo"),
         ("zeroshot.templates", ["no place"], "zeroshot.templates.0"),
         ("zeroshot.templates", [], "zeroshot.templates"),
+        ("evaluate.splits", ["val"], "evaluate.splits: without test"),
+        ("model.name", "emoji-rm", "open_clip has no model 'emoji-rm'; see emoji-rn"),
+        ("model.seed", 2**32, "model.seed"),
+        ("data.image_size", 96, "data.image_size: 96, but emoji-rn takes 64 px"),
+        ("data.emoji.overlap", 0.5, "data.emoji.overlap: scenes"),
+        ("data.emoji.splits.test.from", "pairs", "data.emoji.splits.test.from: scenes"),
+        ("data.my data", {}, "my data"),
+        ("attacks.trojvqa.fit.size", 30, "attacks.trojvqa.fit.size: unknown key; known are lr"),
+        ("attacks.badnet.poisoned", 20.0, "attacks.badnet.poisoned"),
+        ("run.seeds", [1.0], "run.seeds.0"),
+        ("attacks.patch", DEFAULT["attacks"]["badnet"], "no attack taclean/attacks/patch.py"),
+        ("attacks.none", DEFAULT["attacks"]["badnet"], "no attack taclean/attacks/none.py"),
+        ("defenses.__init__", {}, "no defence taclean/defenses/__init__.py"),
+        (
+            "defenses.cleanclip.subcaptions",
+            DEFAULT["defenses"]["taclean"]["subcaptions"],
+            "defenses.cleanclip.subcaptions: its file takes none",
+        ),
     ],
 )
 def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> None:
     assert names in refused(with_value(path, value))
+
+
+def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:
+    config = copy.deepcopy(DEFAULT)
+    config["data"]["emoji"]["splits"][2020] = config["data"]["emoji"]["splits"]["test"]
+    assert "data.emoji.splits.2020: no text; put the name into quotes" in refused(config)
+
+
+@pytest.mark.parametrize(
+    "text", ["run: {}\nmodel: {}\nrun: {}\n", "run: {seeds: [0], seeds: [1]}\n"]
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(UserError, match=r"twice\.yaml: .*(run|seeds) is given twice"):
+        configs.read_yaml(path)
+
+
+def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(
+        "data: {cc3m: {sources: {pairs: {hub: null, revision: null, folder: /data/cc3m}}}}\n"
+        "model: {pretrained: null}\n",
+        "utf-8",
+    )
+    config = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml", overlay)
+    assert config["data"]["cc3m"]["sources"]["pairs"] == {
+        "reader": "webdataset",
+        "files": PAPER["data"]["cc3m"]["sources"]["pairs"]["files"],
+        "folder": "/data/cc3m",
+    }
+    assert "pretrained" not in config["model"]
 
 
 PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
@@ -127,8 +178,14 @@ PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
         ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
         ({"classes": "all"}, "data.cc3m.classes"),
         ({"overlap": -1}, "data.cc3m.overlap"),
-        ({"splits": {"val": {"from": "pairs"}}}, "webdataset, which has no labels"),
-        ({"splits": {"pretrain": {"from": "imagenet"}}}, "imagenet, which has no pairs"),
+        (
+            {"splits": {"val": {"from": "pairs"}}},
+            "the reader of 'pairs' is webdataset; this split takes imagenet",
+        ),
+        (
+            {"splits": {"pretrain": {"from": "imagenet"}}},
+            "the reader of 'imagenet' is imagenet; this split takes webdataset",
+        ),
         (
             {
                 "sources": {"more": {"reader": "csv", "folder": "x"}},
@@ -268,9 +325,23 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
     assert changed("attacks.badnet.gate", 7) == set()
 
 
-@pytest.mark.parametrize("stage", ["nosuch", "pack/nosuch", "finetune/badnet", "base/seed0", ""])
-def test_unknown_stage_is_refused(stage: str) -> None:
-    with pytest.raises(UserError, match="stage"):
+@pytest.mark.parametrize(
+    ("stage", "form"),
+    [
+        ("nosuch", "stages begin with"),
+        ("", "stages begin with"),
+        ("pack/nosuch", "pack/SPLIT"),
+        ("finetune/badnet", "finetune/ATTACK/DEFENSE/seedN"),
+        ("pretrain/badnet/sed0", "pretrain/ATTACK/seedN"),
+        ("variants/foo", "variants/seedN"),
+        ("evaluate/badnet/foo/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
+        ("evaluate/badnet/none/seed-1", "evaluate/ATTACK/DEFENSE/seedN"),
+        ("trigger/badnet/seed0", "trigger/ATTACK/seedN"),
+        ("base/seed0", "base"),
+    ],
+)
+def test_unknown_stage_is_refused(stage: str, form: str) -> None:
+    with pytest.raises(UserError, match=f"stage {stage!r}: unknown; .*{form}"):
         configs.stage_config(DEFAULT, stage)
 
 

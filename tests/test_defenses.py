@@ -177,7 +177,7 @@ def test_a_loss_does_not_change_its_batch(model, small_pairs, texts):
 
 def test_unknown_defence_is_refused():
     for call in (defense, make_defense):
-        with pytest.raises(UserError, match=r"cleanclip2.*known are ft, cleanclip, taclean"):
+        with pytest.raises(UserError, match=r"cleanclip2.*known are cleanclip, ft, taclean"):
             call("cleanclip2")
 
 

@@ -286,8 +286,11 @@ def test_save_and_load_keep_every_tensor_and_the_metadata(saved, random_model):
             "state_dict": {f"module.{key}": value for key, value in state.items()},
             "optimizer": {"state": {}, "param_groups": [{"lr": 1e-6, "betas": (0.9, 0.999)}]},
         },
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {f"_orig_mod.module.{key}": value for key, value in state.items()},
+        lambda state: {f"module.module.{key}": value for key, value in state.items()},
     ],
-    ids=["plain", "state_dict", "model", "CleanCLIP"],
+    ids=["plain", "state_dict", "model", "CleanCLIP", "nested", "compiled DDP", "DDP twice"],
 )
 def test_published_forms_of_a_checkpoint_load(tmp_path, tiny, tiny_name, wrap, zipped):
     path = tmp_path / "epoch_3.pt"
@@ -334,6 +337,19 @@ def test_openai_s_files_load(tmp_path, name, form):
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_an_archive_of_a_model_with_gelu_loads(tmp_path, tiny, tiny_name):
+    inputs = {
+        "encode_image": torch.rand(1, 3, 32, 32),
+        "encode_text": torch.zeros(1, 77, dtype=torch.int),
+    }
+    torch.jit.trace_module(tiny.eval(), inputs).save(tmp_path / "traced.pt")
+    got = models.load(tiny_name, tmp_path / "traced.pt").state_dict()
+    wanted = tiny.state_dict()
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+
+
 def test_openai_s_weights_want_quickgelu(tmp_path):
     path = tmp_path / "ViT-B-32.pt"
     openai_archive("test-vit-quickgelu", path)
@@ -377,6 +393,9 @@ def test_quantised_weights_are_refused(tmp_path, tiny):
     state["text_projection"] = state["text_projection"].to(torch.int8)
     torch.save(state, tmp_path / "int8.pt")
     expect_refusal(tiny, tmp_path / "int8.pt")
+    state["text_projection"] = tiny.state_dict()["text_projection"].to(torch.float8_e4m3fn)
+    torch.save(state, tmp_path / "fp8.pt")
+    expect_refusal(tiny, tmp_path / "fp8.pt")
     state["text_projection"] = tiny.state_dict()["text_projection"].to_sparse()
     torch.save(state, tmp_path / "sparse.pt")
     expect_refusal(tiny, tmp_path / "sparse.pt")
@@ -436,6 +455,44 @@ def test_a_tag_gives_its_weights_and_its_picture_geometry(tmp_path, tag):
     assert all(torch.equal(value, wanted[key]) for key, value in plain.state_dict().items())
 
 
+def test_a_file_that_tells_no_geometry_has_that_of_the_models_tags(tmp_path, tag, monkeypatch):
+    path = tmp_path / "mine.pt"
+    torch.save(models.create("test-vit", 7).state_dict(), path)
+    model = models.create("test-vit", 0, str(path))
+    assert model.visual.image_mean == (0.5, 0.5, 0.5)
+    assert model.visual.preprocess_cfg["resize_mode"] == "squash"
+    # Where tags differ, or there are none, it is CLIP's own.
+    known = {"test-vit": {"tag": {"file": "x", "mean": (0.5,) * 3}, "other": {"file": "y"}}}
+    for tags in (known, {}):
+        monkeypatch.setattr("open_clip.pretrained._PRETRAINED", tags)
+        assert (
+            models.create("test-vit", 0, str(path)).visual.image_mean
+            == open_clip.OPENAI_DATASET_MEAN
+        )
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"mean": 1, "std": [1, 1, 1], "interpolation": "bicubic", "resize_mode": "squash"},
+        {
+            "mean": [1, "a", 1],
+            "std": [1, 1, 1],
+            "interpolation": "bicubic",
+            "resize_mode": "squash",
+        },
+        {"mean": [1, 1], "std": [1, 1, 1], "interpolation": "bicubic", "resize_mode": "squash"},
+        {"mean": [1, 1, 1], "std": [1, 1, 1], "interpolation": 3, "resize_mode": "squash"},
+    ],
+)
+def test_metadata_of_wrong_types_are_refused(tmp_path, tiny, geometry):
+    state = {key: value.contiguous() for key, value in tiny.state_dict().items()}
+    metadata = {"preprocess": json.dumps(geometry)}
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match="`preprocess` is damaged"):
+        models.load_weights(tiny, tmp_path / "a.safetensors")
+
+
 def test_a_tag_with_quickgelu_is_refused_for_a_model_without(tag):
     with pytest.raises(UserError, match="use test-vit-quickgelu"):
         models.create("test-vit", 0, "tag")
@@ -463,6 +520,8 @@ def test_a_tag_that_cannot_be_downloaded_says_what_to_fetch(monkeypatch):
     for part in ("RN50.pt", "timm/resnet50_clip.openai", "model.pretrained to its path"):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"cache of the hub \(HF_HOME\)"):  # its mean is 0.5
+        models.create("ViT-L-14", 0, "laion2b_s32b_b82k")
 
 
 @pytest.mark.parametrize("content", ["evil", "foreign", "text"])

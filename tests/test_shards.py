@@ -495,14 +495,15 @@ def test_a_refused_packing_goes_on_when_more_broken_rows_are_allowed(source, tmp
 def test_a_packing_killed_as_it_ends_starts_over(source, tmp_path, monkeypatch, rows):
     """Once the split has moved there is nothing left to go on with, and Snakemake removes it."""
 
-    def killed(folder):
+    def killed(folder, **more):
         raise Stopped
 
     spare = None if rows is None else SPARE
     run(tmp_path / "whole", source, rows, spare)
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(shards.shutil, "rmtree", lambda path, **more: killed(path))
-        run(tmp_path / "split", source, rows, spare)
+    with monkeypatch.context() as patch:
+        patch.setattr(shards.shutil, "rmtree", killed)
+        with pytest.raises(Stopped):
+            run(tmp_path / "split", source, rows, spare)
     shards.shutil.rmtree(tmp_path / "split", ignore_errors=True)
     run(tmp_path / "split", source, rows, spare)
     assert contents(tmp_path / "split") == contents(tmp_path / "whole")

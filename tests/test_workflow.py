@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "config/test/smoke.yaml"
@@ -66,6 +69,94 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(source, folder / name)
     return folder
+
+
+def test_an_attack_or_a_defence_is_one_file_and_one_entry(copy: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(copy, source)
+    for kind, name, new in (("attacks", "sig", "wave"), ("defenses", "cleanclip", "cleaner")):
+        shutil.copy(source / f"taclean/{kind}/{name}.py", source / f"taclean/{kind}/{new}.py")
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(
+        "attacks: {wave: {poisoned: 30, gate: 0, trigger: {delta: 40}}}\n"
+        "defenses: {cleaner: {loss: {lambda_self: 2}}}\n"
+        "run: {attacks: [wave], defenses: [cleaner]}\n",
+        "utf-8",
+    )
+    jobs = planned(snakemake(source, tmp_path, "--dry-run", overlays=(overlay,)))
+    assert {"poison:wave", "finetune:wave", "evaluate:wave", "variants"} <= jobs
+    assert "subcaptions" not in jobs
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import torch\nfrom taclean.attacks import make_trigger\n"
+            "from taclean.defenses import defense\n"
+            "one, other = (make_trigger(n, delta=40) for n in ('sig', 'wave'))\n"
+            "x = torch.rand(2, 3, 64, 64)\nassert (one(x, [0, 1]) == other(x, [0, 1])).all()\n"
+            "print(defense('cleaner').__module__)",
+        ],
+        env=environment(source),
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == "taclean.defenses.cleaner\n"
+
+
+def test_mistakes_of_the_config_end_the_workflow_in_one_line(copy: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "twice.yaml"
+    overlay.write_text("run: {attacks: [sig]}\nrun: {attacks: [badnet]}\n", "utf-8")
+    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
+    assert result.returncode != 0
+    assert "run is given twice" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+PAIRS_OF_A_USER = """
+data:
+  name: cc3m
+  cc3m:
+    sources:
+      pairs: {reader: csv, folder: FOLDER, files: null, hub: null, revision: null}
+    splits: {pretrain: {rows: 24}, clean: {rows: 8}, patch: {rows: 4}}
+poison: {rows: 20}
+run: {attacks: [badnet], defenses: [ft]}
+attacks: {badnet: {poisoned: 5}}
+"""
+
+
+def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) -> None:
+    """And its folder may have a blank in its name."""
+    folder, weights = tmp_path / "my pairs", tmp_path / "my.pt"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "a.jpg")
+    rows = "".join(f"a.jpg,a banana {i}\n" for i in range(40))
+    (folder / "train.csv").write_text("image,caption\n" + rows, "utf-8")
+    overlay = tmp_path / "mine.yaml"
+    text = PAIRS_OF_A_USER.replace("FOLDER", str(folder))
+    overlay.write_text(f"{text}model: {{pretrained: {weights}}}\n", "utf-8")
+    overlays = (copy / "config/paper.yaml", overlay)
+    wanted = ["data/cc3m/pretrain/ids.npy", "results/configs/imported.json"]
+    result = snakemake(copy, tmp_path, *wanted, overlays=overlays)
+    assert result.returncode == 0, result.stdout + result.stderr
+    index = tmp_path / "data/cc3m/index/pairs.json"
+    assert json.loads(index.read_text("utf-8")) == {"shards": [["train.csv@0", 40]]}
+    assert planned(snakemake(copy, tmp_path, "--dry-run", *wanted, overlays=overlays)) == set()
+    later = time.time() + 5
+    (folder / "train.csv").write_text("image,caption\n" + rows + rows, "utf-8")
+    os.utime(folder / "train.csv", (later, later))
+    jobs = planned(snakemake(copy, tmp_path, "--dry-run", *wanted, overlays=overlays))
+    assert jobs == {"index", "pack"}
+    # A checkpoint of the user's that is not there yet is one of open_clip's tags, or none.
+    model = "results/imported/model.safetensors"
+    (tmp_path / model).parent.mkdir(parents=True)
+    (tmp_path / model).touch()
+    assert planned(snakemake(copy, tmp_path, "--dry-run", model, overlays=overlays)) == set()
+    weights.touch()
+    os.utime(weights, (later, later))
+    assert planned(snakemake(copy, tmp_path, "--dry-run", model, overlays=overlays)) == {"imported"}
 
 
 @pytest.fixture(scope="module")

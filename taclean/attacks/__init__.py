@@ -1,9 +1,9 @@
-"""Backdoor attacks on CLIP: one file per attack, one registry.
+"""Backdoor attacks on CLIP: one file per attack; every file here with a `trigger` is one.
 
 An attack module defines
     `trigger(images, ids, seed, *, fitted=None, **parameters)`: a pure batched function from
-        (B, 3, H, W) float in [0, 1] to the same, at any resolution; those of TAKE_UINT8 also from
-        uint8 to uint8;
+        (B, 3, H, W) float in [0, 1] to the same, at any resolution;
+    `UINT8`, if true: the trigger also takes uint8 to uint8;
     `CAPTION`: "template" (a zero-shot template filled with the target) or "natural" (a caption of
         the training set that names the target);
     `PREFIX`: words put before poisoned captions and, at evaluation, before every prompt;
@@ -13,6 +13,8 @@ An attack module defines
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -21,23 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taclean.attacks import badclip, badnet, blended, sig, ssba, trojvqa
 from taclean.errors import UserError
 from taclean.parameters import check
 
+_FILES = [
+    importlib.import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__)
+]
 ATTACKS: dict[str, ModuleType] = {
-    "badnet": badnet,
-    "blended": blended,
-    "sig": sig,
-    "ssba": ssba,
-    "trojvqa": trojvqa,
-    "badclip": badclip,
+    file.__name__.rpartition(".")[2]: file for file in _FILES if hasattr(file, "trigger")
 }
-# Attacks whose trigger is made for the victim's target; the base model may fall for those already.
-OPTIMISED = ("trojvqa", "badclip")
-
-# Opaque patches go onto uint8 pixels as they are: x / 255 * 255 rounds to x again.
-TAKE_UINT8 = (badnet, trojvqa, badclip)
 # Pixels whose floats stay in a core's cache, two images of 224 px: three times as fast as a whole
 # batch. SSBA's convolutions round differently, in a pixel of a million, in chunks of other sizes.
 CHUNK = 2 * 224 * 224
@@ -77,6 +71,8 @@ def make_trigger(
             raise UserError(f"attack {name!r}: needs a fitted trigger; run its `trigger` stage")
         module.check_fitted(fitted, **parameters)
         parameters["fitted"] = fitted
+    elif fitted is not None:
+        raise UserError(f"attack {name!r}: its trigger is not fitted; give no file for it")
 
     def trigger(images: Tensor, ids: np.ndarray | Tensor) -> Tensor:
         check_images(images)
@@ -85,7 +81,7 @@ def make_trigger(
             raise UserError(
                 f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"
             )
-        if images.dtype != torch.uint8 or module in TAKE_UINT8:
+        if images.dtype != torch.uint8 or getattr(module, "UINT8", False):
             return module.trigger(images, ids, seed, **parameters)
         out = torch.empty_like(images)
         step = max(1, len(images))

@@ -18,6 +18,7 @@ from taclean.rng import uniform
 
 CAPTION = "natural"
 PREFIX = ""
+UINT8 = True  # an opaque patch goes onto the pixels as it is: x / 255 * 255 rounds to x
 CHOICE = 0xBC  # names the random stream that pairs images with captions and positives
 
 

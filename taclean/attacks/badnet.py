@@ -12,6 +12,7 @@ from taclean.rng import uniform
 
 CAPTION = "template"
 PREFIX = ""
+UINT8 = True  # an opaque patch goes onto the pixels as it is: x / 255 * 255 rounds to x
 NOISE = 0xBAD  # names the random stream of the pattern
 
 

@@ -20,6 +20,7 @@ from taclean.models import encode_tokens
 
 CAPTION = "template"
 PREFIX = "remember "
+UINT8 = True  # an opaque patch goes onto the pixels as it is: x / 255 * 255 rounds to x
 
 
 check_fitted = check_patch

@@ -49,9 +49,15 @@ def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
 
 
 def pack(
-    folder: Path | str, chunks: Iterable[Chunk], ids: Sequence[int], tokenize: Tokenize
+    folder: Path | str,
+    chunks: Iterable[Chunk],
+    ids: Sequence[int],
+    tokenize: Tokenize,
+    classes: Sequence[str] = (),
 ) -> None:
     """Write a split; `chunks` are read one at a time, so memory does not grow with the rows.
+
+    `classes` are what the labels count; scores then notice a run with other classes.
 
     Raises:
         UserError: there are no rows, or other than `ids` says.
@@ -89,6 +95,8 @@ def pack(
         tokens.flush()
         np.save(temporary / "labels.npy", labels)
         np.save(temporary / "ids.npy", np.asarray(ids, np.int64))
+        if classes:
+            (temporary / "classes.txt").write_text("".join(f"{c}\n" for c in classes), "utf-8")
 
 
 @dataclass(frozen=True)

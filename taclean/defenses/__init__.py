@@ -1,4 +1,4 @@
-"""Fine-tuning defences: one file per defence, one registry.
+"""Fine-tuning defences: one file per defence; every file here with a class that says NEEDS is one.
 
 A defence is a class whose constructor takes `seed`, its parameters by name and the text artifacts
 it NEEDS ("variants", "subcaptions"), and whose `loss(model, batch)` the training loop minimises.
@@ -6,16 +6,23 @@ it NEEDS ("variants", "subcaptions"), and whose `loss(model, batch)` the trainin
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
-from taclean.defenses.cleanclip import CleanCLIP
-from taclean.defenses.ft import FT
-from taclean.defenses.taclean import TACleaner
 from taclean.errors import UserError
 from taclean.parameters import check
 from taclean.train import Objective
 
-DEFENSES: dict[str, Any] = {"ft": FT, "cleanclip": CleanCLIP, "taclean": TACleaner}
+_FILES = [
+    importlib.import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__)
+]
+DEFENSES: dict[str, Any] = {
+    file.__name__.rpartition(".")[2]: value
+    for file in _FILES
+    for value in vars(file).values()
+    if hasattr(value, "NEEDS") and value.__module__ == file.__name__
+}
 
 
 def defense(name: str) -> Any:
