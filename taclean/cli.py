@@ -187,7 +187,8 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
     """
     stage = read_json(options.config)
     kinds = [form.partition("/")[0] for form in options.stages.split(" or ")]
-    if not isinstance(stage, dict) or str(stage.get("stage")).partition("/")[0] not in kinds:
+    named = stage.get("stage", kinds[0]) if isinstance(stage, dict) else None
+    if str(named).partition("/")[0] not in kinds:
         raise UserError(
             f"{options.config}: no config of this stage; print one with `taclean config "
             f"{options.stages}`"
