@@ -227,6 +227,26 @@ def test_a_split_of_the_target_alone_has_no_asr(
     assert "shows the target" in refused(capsys, out, *evaluate)
 
 
+def test_a_split_of_other_classes_is_scored_by_its_own(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = configs.stage_config(CONFIG, "pack/val") | {"rows": 100}
+    (tmp_path / "pack.json").write_text(json.dumps(stage), "utf-8")
+    cli.main(["pack", "--config", str(tmp_path / "pack.json"), "--out", str(tmp_path / "val")])
+    overlay, check = (
+        tmp_path / "all.yaml",
+        ["check", "--test", str(tmp_path / "val"), "--checkpoint"],
+    )
+    overlay.write_text("data: {emoji: {classes: all}}\n", "utf-8")
+    check += [str(world / "model.safetensors"), "--attacks", "badnet", "--out", str(out)]
+    found = []
+    for more in ([], ["--configfile", str(overlay)]):
+        cli.main([*check, *more])
+        found.append(json.loads(out.read_text("utf-8"))["scores"])
+        out.unlink()
+    assert found[0] == found[1]
+
+
 def test_poison_larger_than_the_set(
     world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
