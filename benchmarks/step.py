@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -163,8 +164,8 @@ def main() -> list[Row]:
                 rows.append(row(what, mine / count, other / count, "s/step", other / mine))
             use = ((base, 4 * base, 8 * base), 10, 8192) if gpu else ((base,), 1, 2048)
             rows += _use(*use, compiled)
-        except UserError as error:
-            print(f"step: {error}; not measured")
+        except (UserError, TorchDynamoException) as error:
+            print(f"step: {str(error).splitlines()[0]}; not measured")
     return rows + _gpus(base)
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from pathlib import Path
+from glob import glob
 
 from snakemake.exceptions import WorkflowError
 
@@ -102,10 +102,8 @@ def fetched(wildcards):
         return f"{DATA}/fetched/{wildcards.source}.json"
     if source["reader"] != "csv":
         return []
-    place = Path(files_of_source(wildcards.source))
-    globs = source.get("files", "*.csv")
-    globs = [globs] if isinstance(globs, str) else globs
-    return [place] if place.is_file() else sorted(f for glob in globs for f in place.glob(glob))
+    place = files_of_source(wildcards.source)
+    return [place] if os.path.isfile(place) else glob(f"{place}/{source.get('files', '*.csv')}")
 
 
 def files_of_source(name):
