@@ -7,7 +7,7 @@ import functools
 import json
 import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -33,6 +33,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float
 # What OpenAI's archives keep beside the weights.
 OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 GEOMETRY = ("mean", "std", "interpolation", "resize_mode")  # of the pictures that a model wants
+CLIP_GEOMETRY = {key: asdict(PreprocessCfg())[key] for key in GEOMETRY}
 
 with resources.as_file(resources.files("taclean") / "model_configs") as _folder:
     open_clip.add_model_config(_folder)
@@ -79,7 +80,7 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
             f"use {better}"
         )
     path = _download(name, pretrained, wanted)
-    geometry = {key: wanted[key] for key in GEOMETRY if key in wanted}
+    geometry = _geometry(wanted)
     try:
         return _build(name, seed, pretrained=path, weights_only=True, force_preprocess_cfg=geometry)
     except Exception as error:  # whatever the readers raise
@@ -111,9 +112,8 @@ def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
         with _quiet():
             return open_clip.download_pretrained(wanted)
     except Exception as error:  # whatever the network and its libraries raise
-        own, place = {key: wanted[key] for key in GEOMETRY if key in wanted}, _file_geometry(name)
         put = "put it beside the config and set model.pretrained to its path"
-        if own.items() - place.items():  # a file alone would not tell of its mean and std
+        if _geometry(wanted).items() - _file_geometry(name).items():  # a file would not tell it
             put = "put it into this machine's cache of the hub (HF_HOME)"
         where = [wanted["url"]] if wanted.get("url") else []
         if wanted.get("hf_hub"):
@@ -127,16 +127,18 @@ def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
         ) from None
 
 
+def _geometry(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what is `known` of a model's pictures, what decides how they are prepared."""
+    return {key: known[key] for key in GEOMETRY if key in known}
+
+
 def _file_geometry(name: str) -> dict[str, Any]:
     """Geometry of pictures for a file that says none: that of all tags of `name`, or CLIP's own."""
-    found = [
-        {key: known[key] for key in GEOMETRY if key in known}
-        for tag in open_clip.list_pretrained_tags_by_model(name)
-        if (known := open_clip.get_pretrained_cfg(name, tag))
-    ]
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    found = [_geometry(open_clip.get_pretrained_cfg(name, tag)) for tag in tags]
     if found and all(geometry == found[0] for geometry in found):
         return found[0]
-    return {key: asdict(PreprocessCfg())[key] for key in GEOMETRY}
+    return CLIP_GEOMETRY
 
 
 _tokenizer = functools.cache(open_clip.get_tokenizer)  # building one takes 50 ms
@@ -287,14 +289,14 @@ def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
     """Write safetensors that plain `open_clip.create_model(name, pretrained=path)` loads.
 
     The mean, std and geometry of the pictures go with them, as JSON in the metadata `preprocess`,
-    where they are not open_clip's own for a file.
+    where they are not open_clip's own for a file, or the tags of the model `name` have others.
 
     Raises:
         UserError: `path` does not end in .safetensors, by which open_clip knows the form.
     """
     check_suffix(path)
-    geometry = _geometry(model)
-    if geometry != {key: asdict(PreprocessCfg())[key] for key in GEOMETRY}:
+    geometry = _geometry(open_clip.get_model_preprocess_cfg(model))
+    if not geometry == CLIP_GEOMETRY == _file_geometry(metadata.get("name", "")):
         metadata["preprocess"] = json.dumps(geometry)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
@@ -312,10 +314,6 @@ def _sort_metadata(path: Path) -> None:
         if len(text) <= size:  # as it is, but for what JSON may write in more than one way
             file.seek(8)
             file.write(text.ljust(size))
-
-
-def _geometry(model: CLIP) -> dict[str, Any]:
-    return {key: open_clip.get_model_preprocess_cfg(model)[key] for key in GEOMETRY}
 
 
 def _first_line(error: Exception) -> str:

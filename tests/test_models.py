@@ -337,7 +337,6 @@ def test_openai_s_files_load(tmp_path, name, form):
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 def test_an_archive_of_a_model_with_gelu_loads(tmp_path, tiny, tiny_name):
     inputs = {
         "encode_image": torch.rand(1, 3, 32, 32),
@@ -350,6 +349,7 @@ def test_an_archive_of_a_model_with_gelu_loads(tmp_path, tiny, tiny_name):
     assert all(torch.equal(got[key], wanted[key]) for key in wanted)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 def test_openai_s_weights_want_quickgelu(tmp_path):
     path = tmp_path / "ViT-B-32.pt"
     openai_archive("test-vit-quickgelu", path)
@@ -469,6 +469,13 @@ def test_a_file_that_tells_no_geometry_has_that_of_the_models_tags(tmp_path, tag
             models.create("test-vit", 0, str(path)).visual.image_mean
             == open_clip.OPENAI_DATASET_MEAN
         )
+
+
+def test_a_file_of_ours_keeps_its_geometry_where_the_tags_have_another(tmp_path, tag):
+    model = models.create("test-vit", 7)  # from scratch, so with CLIP's
+    models.save_weights(model, tmp_path / "ours.safetensors", name="test-vit")
+    again = models.create("test-vit", 0, str(tmp_path / "ours.safetensors"))
+    assert again.visual.image_mean == model.visual.image_mean == open_clip.OPENAI_DATASET_MEAN
 
 
 @pytest.mark.parametrize(

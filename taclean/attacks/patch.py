@@ -34,9 +34,8 @@ def check_patch(fitted: dict[str, Tensor], **parameters: object) -> None:
         UserError: it is another attack's, or damaged.
     """
     patch = fitted.get("patch")
-    good = patch is not None and len(fitted) == 1 and patch.ndim == 3 and patch.shape[0] == 3
-    good = good and patch is not None and patch.numel() > 0
-    if patch is None or not good or patch.shape[1] != patch.shape[2]:
+    side = patch.shape[-1] if patch is not None and patch.ndim else 0
+    if patch is None or len(fitted) != 1 or not side or patch.shape != (3, side, side):
         raise UserError("fitted trigger: holds no patch (3, s, s); give the file of this attack")
     if not (patch.min() >= 0 and patch.max() <= 1):
         raise UserError("fitted trigger: the patch is not in [0, 1]; fit it again")

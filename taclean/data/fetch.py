@@ -40,9 +40,8 @@ def fetch(
     folder = Path(folder)
     if missing := [key for key in ("hub", "revision", "files") if not spec.get(key)]:
         raise UserError(f"{missing[0]}: not set, but the fetch needs it; set it or use folder")
-    repo, revision = spec["hub"], spec["revision"]
-    patterns = [spec["files"]] if isinstance(spec["files"], str) else list(spec["files"])
-    wanted = {"hub": repo, "revision": revision, "files": patterns}
+    wanted = _wanted(spec)
+    repo, revision, patterns = wanted.values()
     if (files := _complete(folder, wanted)) is not None:
         say(f"{folder}: {len(files)} files of {repo} are there")
         return files
@@ -103,10 +102,14 @@ def fetched(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
     """
     if not spec.get("hub"):
         return []
+    return [name for name, _ in _complete(Path(folder), _wanted(spec)) or ()]
+
+
+def _wanted(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the files: hub, revision, and the globs as a list."""
     patterns = spec.get("files") or []
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-    wanted = {"hub": spec["hub"], "revision": spec.get("revision"), "files": patterns}
-    return [name for name, _ in _complete(Path(folder), wanted) or ()]
+    return {"hub": spec["hub"], "revision": spec.get("revision"), "files": patterns}
 
 
 def _size(path: Path) -> int:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from glob import glob
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -672,7 +673,7 @@ def _imagenet(spec: Mapping[str, Any], folder: Path) -> Reader:
             return TreeReader(base, sorted(names))
         if labels := _label_file(base):
             return _flat(base, labels)
-        tables = sorted(path.name for path in base.glob("*.parquet"))
+        tables = sorted(glob("*.parquet", root_dir=base))
         if tables := [name for name in tables if name.startswith("val")] or tables:
             if foreign := [name for name in tables if name.startswith(("train", "test"))]:
                 raise UserError(
