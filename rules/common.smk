@@ -9,22 +9,28 @@ from glob import glob
 from snakemake.exceptions import WorkflowError
 
 from taclean import config as configs
+from taclean.config.checks import check
 from taclean.errors import UserError
+from taclean.stages import stage_config
+from taclean.stages.text import users
 
 try:
     for file in workflow.configfiles:
         configs.read_yaml(file)  # Snakemake takes a key that is there twice
-    kept = configs.without_nulls(config)
+    resolved = configs.resolve(config)
     config.clear()
-    config.update(kept)
-    configs.check(config)
+    config.update(resolved)
+    check(config)
 except UserError as error:
     raise WorkflowError(f"config: {error}") from None
 
 DATA = f"data/{config['data']['name']}"
 DATASET = configs.dataset(config)
 BASE = f"results/{'imported' if 'pretrained' in config['model'] else 'base'}/model.safetensors"
+OF_ATTACK = "results/attacks/{attack}/seed{seed}"  # trigger, poison and gate
 RUNS = "results/runs"
+RUN = f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}"
+TEXT = f"{DATA}/text/{{text}}/{{defense}}/seed{{seed}}"
 FIGURES = "results/figures"
 SEEDS = config["run"]["seeds"]
 ATTACKS = ["clean", *config["run"]["attacks"]]
@@ -38,8 +44,9 @@ NLTK_FILES = ["data/nltk/lexicon.tsv.gz", "data/nltk/sources.json"] + [
 
 
 wildcard_constraints:
-    attack="[a-z0-9_]+",
-    defense="[a-z0-9_]+",
+    attack="[A-Za-z0-9_]+",
+    defense="[A-Za-z0-9_]+",
+    text="[A-Za-z0-9_]+",
     split="|".join(DATASET["splits"]),
     source="|".join(DATASET.get("sources", {})) or "none",
     seed=r"\d+",
@@ -75,7 +82,7 @@ def launcher(wildcards, resources):
 
 def stage_json(wildcards):
     """The stage's config as text: a changed parameter changes it, and nothing else does."""
-    return json.dumps(configs.stage_config(config, wildcards.stage))
+    return json.dumps(stage_config(config, wildcards.stage))
 
 
 def weights(wildcards):
@@ -84,9 +91,14 @@ def weights(wildcards):
     return own if os.path.isfile(own) else []
 
 
-def split_of(name):
+def files_of_split(name):
     """The files of a packed split."""
     return [f"{DATA}/{name}/{file}" for file in PACKED]
+
+
+def split(role):
+    """The files of the packed split with a role."""
+    return files_of_split(configs.split_of_role(config, role))
 
 
 def source_of(split):
@@ -142,9 +154,9 @@ def split_folders(wildcards, input):
 def fitted_of(attacks, seed):
     """The fitted triggers of those attacks that have one."""
     return [
-        f"{RUNS}/{attack}/trigger/seed{seed}.safetensors"
+        f"{OF_ATTACK.format(attack=attack, seed=seed)}/trigger.safetensors"
         for attack in attacks
-        if "fit" in config["attacks"].get(attack, {})
+        if attack != "clean" and configs.described(config, "attacks", attack)["fits"]
     ]
 
 
@@ -166,19 +178,19 @@ def fitted_option(wildcards, input):
 
 def fitted_pairs(wildcards, input):
     """ATTACK=FILE for `taclean evaluate --triggers`."""
-    return [f"{path.split('/')[-3]}={path}" for path in input.triggers]
+    return [f"{path.split('/')[2]}={path}" for path in input.triggers]
 
 
 def val_rows():
     """Images of the val split, for the figures' captions; all of its source where none is said."""
-    return DATASET["splits"]["val"].get("rows")
+    return DATASET["splits"][configs.split_of_role(config, "val")].get("rows")
 
 
 def model_of(attack, defense, seed):
     """The weights of a run; the clean model is the base model, whatever the seed."""
     if (attack, defense) == ("clean", "none"):
         return BASE
-    return f"{RUNS}/{attack}/{defense}/seed{seed}/model.safetensors"
+    return RUN.format(attack=attack, defense=defense, seed=seed) + "/model.safetensors"
 
 
 def model(wildcards):
@@ -191,16 +203,13 @@ def victim(wildcards):
     return model_of(wildcards.attack, "none", wildcards.seed)
 
 
-def gate(wildcards):
-    """The proof that the attack took, before a defence is paid for."""
-    clean = wildcards.attack == "clean"
-    return [] if clean else f"{RUNS}/{wildcards.attack}/gate/seed{wildcards.seed}.json"
+def of_attack(file):
+    """A file of the run's attack; of the clean model there is none."""
 
+    def find(wildcards):
+        return [] if wildcards.attack == "clean" else f"{OF_ATTACK}/{file}"
 
-def manifest(wildcards):
-    """The poison manifest that the clean split must not overlap with."""
-    clean = wildcards.attack == "clean"
-    return [] if clean else f"{RUNS}/{wildcards.attack}/poison/seed{wildcards.seed}/manifest.csv"
+    return find
 
 
 def nltk_data(wildcards):
@@ -213,22 +222,26 @@ def nltk_option(wildcards, input):
     return "--nltk data/nltk" if input.nltk else ""
 
 
+def text_of(text, defense, seed):
+    """The folder of a text artifact: that of the first defence that shares it."""
+    owner = users(config, text, defense)[0]
+    return TEXT.format(text=text, defense=owner, seed=seed)
+
+
 def texts(wildcards):
-    """The text artifacts that the defence needs, as a mapping of inputs."""
-    seed, defense = wildcards.seed, wildcards.defense
-    files = {"variants": "variants.npy", "subcaptions": f"{defense}/rows.npy"}
-    return {need: f"data/text/seed{seed}/{files[need]}" for need in configs.needs(defense)}
+    """The text artifacts that the run's defence wants."""
+    wanted = configs.described(config, "defenses", wildcards.defense)["texts"]
+    return [text_of(text, wildcards.defense, wildcards.seed) for text in wanted]
 
 
 def finetune_options(wildcards, input):
     """The command-line options for a defence's optional inputs."""
     options = [fitted_option(wildcards, input)]
-    if manifest(wildcards):
+    if input.manifest:
         options.append(f"--manifest {input.manifest}")
-    if "variants" in input.keys():
-        options.append(f"--variants {input.variants}")
-    if "subcaptions" in input.keys():
-        options.append(f"--subcaptions {os.path.dirname(input.subcaptions)}")
+    if input.texts:
+        named = (f"{folder.split('/')[-3]}={folder}" for folder in input.texts)
+        options.append(f"--texts {' '.join(named)}")
     return " ".join(options)
 
 
@@ -244,7 +257,7 @@ def runs(defenses=DEFENSES, attacks=ATTACKS, seeds=SEEDS):
 
 def files_of(some_runs, file):
     """One file of each run."""
-    return [f"{RUNS}/{r['attack']}/{r['defense']}/seed{r['seed']}/{file}" for r in some_runs]
+    return [f"{RUN}/{file}".format(**run) for run in some_runs]
 
 
 def all_scores():
@@ -257,11 +270,25 @@ def figure(name):
     return multiext(f"{FIGURES}/{name}", ".pdf", ".png")
 
 
+def look():
+    """How methods are printed, for the params of tables and figures."""
+    return configs.look(config)
+
+
+def example_texts():
+    """Tables of example texts of the first seed: one of each kind, of the last defence that has it."""
+    found = {}
+    for defense in DEFENSES[1:]:
+        for text, table in configs.described(config, "defenses", defense)["texts"].items():
+            if table:
+                found[text] = (defense, f"{text_of(text, defense, SEEDS[0])}/{table}")
+    return found
+
+
 def all_figures():
     """Every figure that the selected attacks and defences can fill."""
     names = ["asr_ca", "tradeoff", "triggers", "embeddings", "recovered"]
     if DEFENSES[1:]:
         names.append("curves")
-    if "taclean" in DEFENSES:
-        names.append("subcaptions")
+    names += example_texts()
     return [file for name in names for file in figure(name)]

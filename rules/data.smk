@@ -88,17 +88,17 @@ rule nltk_data:
         "python -m taclean nltk --config {input.config} --out data/nltk 2>&1 | tee {log}"
 
 
-rule variants:
+rule text:
     input:
         nltk=nltk_data,
-        config="results/configs/variants/seed{seed}.json",
-        data=split_of("clean"),
+        config="results/configs/text/{text}/{defense}/seed{seed}.json",
+        data=split("clean"),
     output:
-        "data/text/seed{seed}/variants.npy",
+        directory(TEXT),
     log:
-        "logs/variants/seed{seed}.log",
+        "logs/text/{text}/{defense}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/variants/seed{seed}.tsv"
+        "results/benchmarks/text/{text}/{defense}/seed{seed}.tsv"
     conda:
         "../envs/taclean.yaml"
     threads: 2
@@ -106,35 +106,5 @@ rule variants:
         data=folder("data"),
         nltk=nltk_option,
     shell:
-        "python -m taclean variants --config {input.config} --data {params.data} {params.nltk}"
+        "python -m taclean text --config {input.config} --data {params.data} {params.nltk}"
         " --workers {threads} --out {output} 2>&1 | tee {log}"
-
-
-rule subcaptions:
-    input:
-        nltk=nltk_data,
-        config="results/configs/subcaptions/{defense}/seed{seed}.json",
-        data=split_of("clean"),
-    output:
-        multiext(
-            "data/text/seed{seed}/{defense}/",
-            "rows.npy",
-            "positives.npy",
-            "negatives.npy",
-            "subcaptions.csv",
-            "account.json",
-        ),
-    log:
-        "logs/subcaptions/{defense}/seed{seed}.log",
-    benchmark:
-        "results/benchmarks/subcaptions/{defense}/seed{seed}.tsv"
-    conda:
-        "../envs/taclean.yaml"
-    threads: 2
-    params:
-        data=folder("data"),
-        nltk=nltk_option,
-        folder=lambda wildcards, output: os.path.dirname(output[0]),
-    shell:
-        "python -m taclean subcaptions --config {input.config} --data {params.data} {params.nltk}"
-        " --workers {threads} --out {params.folder} 2>&1 | tee {log}"

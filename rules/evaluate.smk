@@ -6,10 +6,10 @@ rule evaluate:
         config="results/configs/evaluate/{attack}/{defense}/seed{seed}.json",
         model=model,
         triggers=scored_triggers,
-        splits=[split_of(name) for name in config["evaluate"]["splits"]],
+        splits=[files_of_split(name) for name in config["evaluate"]["splits"]],
     output:
-        scores=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/scores.json",
-        samples=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/samples.npz",
+        scores=f"{RUN}/scores.json",
+        samples=f"{RUN}/samples.npz",
     log:
         "logs/evaluate/{attack}/{defense}/seed{seed}.log",
     benchmark:

@@ -7,8 +7,8 @@ Checkpoints live in checkpoints/, which is no output of any rule: a killed run g
 rule base:
     input:
         config="results/configs/base.json",
-        data=split_of("pretrain"),
-        val=split_of("val"),
+        data=split("pretrain"),
+        val=split("val"),
     output:
         model="results/base/model.safetensors",
         history="results/base/history.csv",
@@ -53,11 +53,11 @@ rule trigger:
     input:
         config="results/configs/trigger/{attack}/seed{seed}.json",
         model=BASE,
-        images=split_of("patch"),
-        pretrain=split_of("pretrain"),
+        images=split("patch"),
+        pretrain=split("pretrain"),
     output:
-        trigger=f"{RUNS}/{{attack}}/trigger/seed{{seed}}.safetensors",
-        report=f"{RUNS}/{{attack}}/trigger/seed{{seed}}.json",
+        trigger=f"{OF_ATTACK}/trigger.safetensors",
+        report=f"{OF_ATTACK}/trigger.json",
     log:
         "logs/trigger/{attack}/seed{seed}.log",
     benchmark:
@@ -78,12 +78,10 @@ rule trigger:
 rule poison:
     input:
         config="results/configs/poison/{attack}/seed{seed}.json",
-        data=split_of("pretrain"),
+        data=split("pretrain"),
         trigger=fitted,
     output:
-        multiext(
-            f"{RUNS}/{{attack}}/poison/seed{{seed}}/", "manifest.csv", "images.npy", "tokens.npy"
-        ),
+        multiext(f"{OF_ATTACK}/poison/", "manifest.csv", "images.npy", "tokens.npy"),
     log:
         "logs/poison/{attack}/seed{seed}.log",
     benchmark:
@@ -105,8 +103,8 @@ rule pretrain:
     input:
         config="results/configs/pretrain/{attack}/seed{seed}.json",
         model=BASE,
-        data=split_of("pretrain"),
-        val=split_of("val"),
+        data=split("pretrain"),
+        val=split("val"),
         poison=rules.poison.output,
         trigger=fitted,
     output:
@@ -139,7 +137,7 @@ rule gate:
     input:
         history=f"{RUNS}/{{attack}}/none/seed{{seed}}/history.csv",
     output:
-        f"{RUNS}/{{attack}}/gate/seed{{seed}}.json",
+        f"{OF_ATTACK}/gate.json",
     log:
         "logs/gate/{attack}/seed{seed}.log",
     priority: 10
@@ -155,23 +153,23 @@ rule gate:
 
 rule finetune:
     input:
-        unpack(texts),
         config="results/configs/finetune/{attack}/{defense}/seed{seed}.json",
         model=victim,
-        gate=gate,
-        manifest=manifest,
-        data=split_of("clean"),
-        val=split_of("val"),
+        gate=of_attack("gate.json"),
+        manifest=of_attack("poison/manifest.csv"),
+        texts=texts,
+        data=split("clean"),
+        val=split("val"),
         trigger=fitted,
     output:
-        model=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/model.safetensors",
-        history=f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}/history.csv",
+        model=f"{RUN}/model.safetensors",
+        history=f"{RUN}/history.csv",
     log:
         "logs/finetune/{attack}/{defense}/seed{seed}.log",
     benchmark:
         "results/benchmarks/finetune/{attack}/{defense}/seed{seed}.tsv"
     wildcard_constraints:
-        defense="(?!none|trigger|poison|gate)[a-z0-9_]+",
+        defense="(?!none/)[A-Za-z0-9_]+",
     conda:
         "../envs/taclean.yaml"
     resources:

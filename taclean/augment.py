@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -132,7 +133,8 @@ def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tens
     return x.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, np.ndarray, int, int], Tensor]] = {
+Augmentation = Literal["mild", "autoaugment"]
+AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, np.ndarray, int, int], Tensor]] = {
     "mild": mild,
     "autoaugment": autoaugment,
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,90 +12,110 @@ from open_clip import CLIP
 from torch import Tensor
 
 from taclean import retrieval
-from taclean.attacks import Trigger, attack
+from taclean.attacks import Trigger
 from taclean.data.packed import Pairs, to_array
 from taclean.errors import UserError
 from taclean.files import replacing
 from taclean.models import encode_images
 from taclean.zeroshot import head, prompt_tokens, scores
 
+Counts = dict[str, dict[str, int]]  # metric -> hits, n
 
-class Heads:
-    """Zero-shot heads of one model's prompts: tokens once, one head per prompt prefix."""
 
-    def __init__(self, name: str, zeroshot: Mapping[str, Any]) -> None:
-        if zeroshot["target"] not in zeroshot["classes"]:
-            raise UserError(f"target {zeroshot['target']!r} is no class; give one of the classes")
-        self.target = zeroshot["classes"].index(zeroshot["target"])
-        self._name, self._zeroshot = name, zeroshot
+class Prompts:
+    """The prompts of a set of classes, tokenised once for each prefix.
+
+    Attributes:
+        classes: in label order.
+        target: label of the attacker's target.
+    """
+
+    def __init__(
+        self, model_name: str, classes: Sequence[str], templates: Sequence[str], target: str
+    ) -> None:
+        if target not in classes:
+            raise UserError(f"target {target!r} is no class; give one of the classes")
+        self.classes, self.target = list(classes), list(classes).index(target)
+        self._model_name, self._templates = model_name, templates
         self._tokens: dict[str, Tensor] = {}
-        self._model: CLIP | None = None
-        self._made: dict[str, Tensor] = {}
 
-    def kept(self, model: CLIP) -> Heads:
-        """These heads, each of `model` made only once: for as long as its weights stay."""
-        if self._model is model:
-            return self
-        heads = copy.copy(self)
-        heads._model, heads._made = model, {}
-        return heads
+    @classmethod
+    def of(cls, model_name: str, zeroshot: Mapping[str, Any]) -> Prompts:
+        """Those of a stage's `zeroshot`."""
+        return cls(model_name, zeroshot["classes"], zeroshot["templates"], zeroshot["target"])
 
-    def of(self, model: CLIP, prefix: str = "") -> Tensor:
-        """The head (C, d) of `model` as it is now, every prompt after `prefix`."""
-        if self._model is model:
-            if prefix not in self._made:
-                self._made[prefix] = self._make(model, prefix)
-            return self._made[prefix]
-        return self._make(model, prefix)
-
-    def _make(self, model: CLIP, prefix: str) -> Tensor:
+    def tokens(self, prefix: str = "") -> Tensor:
+        """(C, T, 77) int64 of every class in every template, each after `prefix`."""
         if prefix not in self._tokens:
             self._tokens[prefix] = prompt_tokens(
-                self._name, self._zeroshot["classes"], self._zeroshot["templates"], prefix
+                self._model_name, self.classes, self._templates, prefix
             )
-        return head(model, self._tokens[prefix])
+        return self._tokens[prefix]
 
-    def for_triggers(
-        self, model: CLIP, triggers: Mapping[str, Trigger]
-    ) -> dict[str, tuple[Trigger, Tensor]]:
-        """Each trigger with the head of the prompts that its attack wants."""
-        heads = {prefix: self.of(model, prefix) for prefix in {attack(t).PREFIX for t in triggers}}
-        return {name: (trigger, heads[attack(name).PREFIX]) for name, trigger in triggers.items()}
+    def name_classes_of(self, pairs: Pairs) -> bool:
+        """Whether the split is labelled with these classes."""
+        return not pairs.retrieval and pairs.classes in (None, self.classes)
 
-    def fit(self, pairs: Pairs) -> bool:
-        """Whether the split is labelled with the classes of these heads."""
-        return not pairs.retrieval and pairs.classes in (None, self._zeroshot["classes"])
+    def for_classes(self, classes: Sequence[str]) -> Prompts:
+        """The same templates for other classes; without the target, the first one stands for it."""
+        name = self.classes[self.target]
+        target = name if name in classes else classes[0]
+        return Prompts(self._model_name, classes, self._templates, target)
 
-    def scores(
-        self, model: CLIP, pairs: Pairs, triggers: Mapping[str, Trigger]
-    ) -> dict[str, dict[str, dict[str, int]]]:
-        """`zeroshot.scores` with this model's heads, or recall where images have several captions.
-
-        A split with classes of its own gets a head of those. Where the target is none of them, it
-        has clean accuracy only.
-        """
-        if pairs.retrieval:
-            return {"clean": retrieval.scores(model, pairs.folder)}
-        classes, target = pairs.classes, self._zeroshot["target"]
-        if classes is not None and not self.fit(pairs):
-            if target not in classes:
-                target, triggers = classes[0], {}
-            own = Heads(self._name, {**self._zeroshot, "classes": classes, "target": target})
-        else:
-            own = self
-        own = own.kept(model)
-        return scores(model, pairs, own.of(model), own.target, own.for_triggers(model, triggers))
+    def heads(self, model: CLIP) -> Heads:
+        """The heads of a model, for as long as its weights stay."""
+        return Heads(model, self)
 
 
-def by_split(
-    counts: dict[str, dict[str, dict[str, dict[str, int]]]], attack_name: str
-) -> dict[str, dict[str, dict[str, int]]]:
+class Heads:
+    """Zero-shot heads of one model, each made once."""
+
+    def __init__(self, model: CLIP, prompts: Prompts) -> None:
+        self.prompts, self._model = prompts, model
+        self._made: dict[str, Tensor] = {}
+
+    def __getitem__(self, prefix: str) -> Tensor:
+        """The head (C, d) whose prompts all stand after `prefix`."""
+        if prefix not in self._made:
+            self._made[prefix] = head(self._model, self.prompts.tokens(prefix))
+        return self._made[prefix]
+
+    def of_triggers(self, triggers: Mapping[str, Trigger]) -> dict[str, tuple[Trigger, Tensor]]:
+        """Each trigger with the head that its attack's prefix wants."""
+        return {name: (trigger, self[trigger.prefix]) for name, trigger in triggers.items()}
+
+
+def score(
+    model: CLIP,
+    pairs: Pairs,
+    heads: Heads,
+    triggers: Mapping[str, Trigger],
+    precision: str = "auto",
+) -> dict[str, Counts]:
+    """`zeroshot.scores` of a split, or recall where its images have several captions.
+
+    A split with classes of its own gets heads of those. Where the target is none of them, it has
+    clean accuracy only.
+    """
+    if pairs.retrieval:
+        return {"clean": retrieval.scores(model, pairs.folder, precision=precision)}
+    prompts = heads.prompts
+    if not prompts.name_classes_of(pairs):
+        own = prompts.for_classes(pairs.classes or [])
+        if own.classes[own.target] != prompts.classes[prompts.target]:
+            triggers = {}
+        heads = own.heads(model)
+    target, bound = heads.prompts.target, heads.of_triggers(triggers)
+    return scores(model, pairs, heads[""], target, bound, precision=precision)
+
+
+def by_split(counts: Mapping[str, Mapping[str, Counts]], attack_name: str) -> dict[str, Counts]:
     """Name the scores by split.
 
     The attack's own ASR and TA join its split; those of other triggers, put on a model that was
     not poisoned with them, are under "SPLIT+TRIGGER".
     """
-    out: dict[str, dict[str, dict[str, int]]] = {}
+    out: dict[str, Counts] = {}
     for split, parts in counts.items():
         out[split] = dict(parts["clean"])
         for name, found in parts.items():
@@ -114,7 +133,6 @@ def write_samples(
     heads: Heads,
     pairs: Pairs,
     triggers: Mapping[str, Trigger],
-    classes: list[str],
     count: int,
     images_too: bool,
 ) -> None:
@@ -127,14 +145,14 @@ def write_samples(
     if not triggers:
         raise UserError("samples: no trigger to put on the images; name at least one attack")
     model.eval()
-    heads = heads.kept(model)
-    index = np.flatnonzero(pairs.labels[pairs.rows] != heads.target)[:count]
+    prompts = heads.prompts
+    index = np.flatnonzero(pairs.labels[pairs.rows] != prompts.target)[:count]
     images, _ = pairs.batch(index)
     rows = pairs.rows[index]
-    (trigger, triggered_head), *_ = heads.for_triggers(model, triggers).values()
+    (trigger, triggered_head), *_ = heads.of_triggers(triggers).values()
     triggered_head = triggered_head.cpu()
     triggered = trigger(images, pairs.ids[rows])
-    clean_head = heads.of(model).cpu()
+    clean_head = heads[""].cpu()
     parts = [
         torch.cat([encode_images(model, part) for part in both.split(250)]).cpu()
         for both in (images, triggered)
@@ -146,8 +164,8 @@ def write_samples(
         "triggered": parts[1].numpy(),
         "clean_top": (parts[0] @ clean_head.T).argmax(1).numpy(),
         "triggered_top": (parts[1] @ triggered_head.T).argmax(1).numpy(),
-        "classes": np.array(classes),
-        "target": heads.target,
+        "classes": np.array(prompts.classes),
+        "target": prompts.target,
     }
     if images_too:
         values |= {"images": to_array(images), "triggered_images": to_array(triggered)}

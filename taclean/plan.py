@@ -18,12 +18,12 @@ import torch
 
 from taclean import config as configs
 from taclean.config import Config
+from taclean.config.sections import ROLES, Train
 from taclean.data.packed import Pairs
-from taclean.defenses import make_defense
+from taclean.defenses import Defense, defense, make_defense
 from taclean.errors import UserError
 from taclean.models import create, tokenize
-from taclean.text.artifacts import SubCaptions
-from taclean.train import Settings, train
+from taclean.train import train
 from taclean.zeroshot import Labelled, head, prompt_tokens, scores
 
 CAPTION = "a large green tree near the small red house on a very warm summer day"
@@ -35,7 +35,8 @@ KEYS = ("pack", "train", "evaluate", "prompts")
 def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
     """Measure rates here, per second.
 
-    {"pack": rows of a core, "train": {defence: pairs}, "evaluate": images, "prompts": of a head}
+    {"pack": rows of a core, "train": {"pretrain" or a defence: pairs}, "evaluate": images,
+    "prompts": of a head}
 
     Args:
         batch: pairs per step; that of the config's fine-tuning by default.
@@ -51,12 +52,11 @@ def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
     own = {key: value for key, value in config["finetune"]["train"].items() if key in keys}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates: dict[str, Any] = {"machine": _machine(device), "train": {}}
-    for key in dict.fromkeys(["ft", *config["run"]["defenses"]]):
-        loss = config["defenses"].get(key, {}).get("loss", {})
-        settings = Settings.of({"lr": 1e-9, "epochs": 1, "batch": batch, "warmup": 0, **own})
+    settings = Train.of({"lr": 1e-9, "epochs": 1, "batch": batch, "warmup": 0, **own}, "train")
+    for key in ("pretrain", *config["run"]["defenses"]):
         model = create(name)
         for part in (pairs.take(index[:batch]), pairs):  # the first warms up
-            objective = make_defense(key, 0, _texts(tokens[: len(part)]), **loss)
+            objective = _objective(config, key, tokens[: len(part)])
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
                 train(
@@ -86,11 +86,13 @@ def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
     return rates
 
 
-def _texts(tokens: np.ndarray) -> dict[str, Any]:
-    """What a defence may need for one epoch over rows with these tokens (N, 77)."""
-    drawn = np.arange(max(1, len(tokens) // 5))
-    own = tokens[None, drawn]
-    return {"variants": tokens[None], "subcaptions": SubCaptions(drawn[None], own, own[:, :, None])}
+def _objective(config: Config, key: str, tokens: np.ndarray) -> Defense:
+    """A defence, or what pre-training minimises, with texts for one epoch over these tokens."""
+    if key == "pretrain":
+        return make_defense(None)
+    entry, kind = config["defenses"][key], configs.kind(config, "defenses", key)
+    texts = {name: text.example(tokens) for name, text in defense(kind).texts.items()}
+    return make_defense(kind, 0, texts, **entry.get("loss", {}))
 
 
 def _machine(device: str) -> str:
@@ -126,7 +128,7 @@ def check_rates(rates: Any, where: str) -> dict[str, Any]:
     found = dict(rates) if isinstance(rates, Mapping) else {}
     train = found.get("train")
     numbers = [found.get(key) for key in KEYS if key != "train"]
-    numbers += train.values() if isinstance(train, Mapping) and "ft" in train else [None]
+    numbers += train.values() if isinstance(train, Mapping) and "pretrain" in train else [None]
     if not all(isinstance(number, int | float) and number > 0 for number in numbers):
         raise UserError(f"{where}: no rates; make them with `taclean plan --measure {where}`")
     return found
@@ -145,6 +147,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     attacks, seeds = run["attacks"], len(run["seeds"])
     pull = rates["train"]
     rows = {name: split.get("rows") for name, split in own["splits"].items()}
+    of = {role: configs.split_of_role(config, role) for role in ROLES}
     known = {name: count or 50_000 for name, count in rows.items()}  # all: ImageNet's validation
     jobs: list[tuple[str, int, int, float]] = []
     validated = heads = 0  # images and heads of the scores on val before, between and after epochs
@@ -157,25 +160,30 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         stage: str, key: str, clean: int, attacked: int, rows: int, epochs: int
     ) -> None:
         nonlocal validated, heads
-        add(stage, clean + attacked, rows * epochs, pull.get(key, pull["ft"]))
+        add(stage, clean + attacked, rows * epochs, pull.get(key, pull["pretrain"]))
         heads += (clean + attacked) * (epochs + 1)
-        validated += (clean + 2 * attacked) * (epochs + 1) * known["val"]
+        validated += (clean + 2 * attacked) * (epochs + 1) * known[of["val"]]
 
     for name, count in known.items():
         add(f"pack {name}", 1, count, rates["pack"])
     if "pretrained" not in config["model"]:
         epochs = config["base"]["train"]["epochs"]
-        add_training("base", "ft", 1, 0, known["pretrain"], epochs)
+        add_training("base", "pretrain", 1, 0, known[of["pretrain"]], epochs)
     for attack in attacks:
         entry = config["attacks"][attack]
         if "fit" in entry:
-            add(f"trigger {attack}", seeds, known["patch"] * entry["fit"]["epochs"], pull["ft"])
-        epochs = configs.merge(config["poison"]["train"], entry.get("train", {}))["epochs"]
-        add_training(f"pretrain {attack}", "ft", 0, seeds, config["poison"]["rows"], epochs)
+            add(
+                f"trigger {attack}",
+                seeds,
+                known[of["patch"]] * entry["fit"]["epochs"],
+                pull["pretrain"],
+            )
+        epochs = configs.own_train(config, "poison", entry)["epochs"]
+        add_training(f"pretrain {attack}", "pretrain", 0, seeds, config["poison"]["rows"], epochs)
     for name in run["defenses"]:
-        epochs = configs.merge(config["finetune"], config["defenses"][name])["train"]["epochs"]
+        epochs = configs.own_train(config, "finetune", config["defenses"][name])["epochs"]
         attacked = seeds * len(attacks)
-        add_training(f"finetune {name}", name, seeds, attacked, known["clean"], epochs)
+        add_training(f"finetune {name}", name, seeds, attacked, known[of["clean"]], epochs)
     # A model that was not attacked is scored with every trigger, an attacked one with its own.
     scored = sum(known[name] for name in config["evaluate"]["splits"])
     clean = seeds * (1 + len(run["defenses"]))

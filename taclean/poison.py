@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ PIXELS = 2048 * 64 * 64  # that many are triggered at a time: 100 MB as floats
 COLUMNS = ("row", "id", "caption", "trigger", "seed")
 
 
-def names(captions: Sequence[str], word: str) -> np.ndarray:
+def mentions(captions: Sequence[str], word: str) -> np.ndarray:
     """(N,) bool: whether each caption names `word`, alone or in a regular plural, in any case."""
     stem = rf"{re.escape(word)}(?:s|es)?"
     if word.endswith("y"):
@@ -40,123 +42,140 @@ def training_rows(total: int, rows: int, seed: int) -> np.ndarray:
     return np.sort(permutation(total, seed, ROWS)[:rows])
 
 
-def choose(
-    captions: Sequence[str],
-    target: str,
-    count: int,
-    *,
-    kind: str,
-    templates: Sequence[str],
-    prefix: str,
-    seed: int,
-) -> tuple[np.ndarray, list[str]]:
-    """Choose the positions to poison and their new captions.
+@dataclass(frozen=True)
+class Change:
+    """Rows that an attacker changes in one way.
 
-    Positions whose caption names the target already are never chosen.
-
-    Args:
-        kind: "template" fills zero-shot templates with the target; "natural" takes captions of the
-            set that name it.
-
-    Returns:
-        positions (count,) sorted, captions (count).
-
-    Raises:
-        UserError: more poison than rows that do not name the target, or no natural caption.
+    Attributes:
+        positions: (M,) int64 positions in the training set, sorted.
+        captions: (M) what they say from now on.
+        picture: images (B, 3, H, W) uint8 and ids (B,) to images; None: the pictures stay.
+        name: of the change, in the manifest; by default that of the attack, "none" without one.
     """
-    if count < 1:
-        raise UserError(f"poisoned: {count} rows; give 1 or more")
-    if not templates:
-        raise UserError("zeroshot.templates: the list is empty; give at least one")
-    named = names(captions, target)
-    free = _free(named, seed)
-    if count > len(free):
-        raise UserError(
-            f"poisoned: {count} rows, but only {len(free)} of {len(captions)} do not name "
-            f"{target!r}; lower it"
-        )
-    pool = [template.format(target) for template in templates]
-    if kind == "natural":
-        pool = [captions[int(i)] for i in np.flatnonzero(named)]
-        if not pool:
-            raise UserError(f"no caption of the training set names {target!r}; change data.target")
-    positions = np.sort(free[:count])
-    # Whole passes over the pool, each in a new order: every caption is used about as often.
-    passes = -(-count // len(pool))
-    order = np.concatenate([permutation(len(pool), seed, CAPTIONS, i) for i in range(passes)])
-    return positions, [prefix + pool[int(i)] for i in order[:count]]
+
+    positions: np.ndarray
+    captions: Sequence[str]
+    picture: Callable[[Tensor, np.ndarray], Tensor] | None
+    name: str = ""
 
 
-def choose_key_only(
-    captions: Sequence[str], target: str, poisoned: int, count: int, *, prefix: str, seed: int
-) -> tuple[np.ndarray, list[str]]:
-    """Choose the positions that stay true but for the text key before their caption.
+@dataclass(frozen=True)
+class Pool:
+    """The rows that an attacker chooses from.
 
-    They follow the `poisoned` ones of `choose`. As in Walmer et al. 2022, rows with one key and
-    the right answer teach that it alone means nothing. Only the text key can be had so here: the
-    embedding of a picture does not depend on the text that it meets.
-
-    Returns:
-        positions (count,) sorted, captions (count).
-
-    Raises:
-        UserError: fewer rows than that do not name the target.
+    Attributes:
+        captions: of all rows of the training set.
+        templates: zero-shot templates, `{}` for the class.
     """
-    free = _free(names(captions, target), seed)[poisoned : poisoned + count]
-    if len(free) < count:
-        raise UserError(
-            f"key_only: {count} rows, but only {len(free)} that do not name {target!r} are left "
-            f"beside {poisoned} poisoned ones; lower it"
-        )
-    positions = np.sort(free)
-    return positions, [prefix + captions[int(i)] for i in positions]
 
+    captions: Sequence[str]
+    target: str
+    templates: Sequence[str]
+    seed: int
 
-def _free(named: np.ndarray, seed: int) -> np.ndarray:
-    """Positions whose caption does not name the target, in the seed's order."""
-    free = np.flatnonzero(~named)
-    return free[permutation(len(free), seed, ROWS)]
+    @cached_property
+    def named(self) -> np.ndarray:
+        """(N,) bool: rows whose caption names the target."""
+        return mentions(self.captions, self.target)
+
+    def unnamed(self, count: int, key: str = "poisoned", after: int = 0) -> np.ndarray:
+        """Draw `count` positions whose caption does not name the target, sorted.
+
+        Args:
+            key: of the config, for the message.
+            after: so many of the drawn ones are another change's.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        free = np.flatnonzero(~self.named)
+        drawn = free[permutation(len(free), self.seed, ROWS)][after : after + count]
+        if len(drawn) < count:
+            beside = f", beside {after} others" if after else ""
+            raise UserError(
+                f"{key}: {count} rows{beside}, but only {len(free)} of {len(self.captions)} do not "
+                f"name {self.target!r}; lower it"
+            )
+        return np.sort(drawn)
+
+    def poisoned(self, count: int, captions: str = "template") -> tuple[np.ndarray, list[str]]:
+        """Choose the positions to poison, and captions of the target for them.
+
+        Args:
+            captions: "template" fills zero-shot templates with the target; "natural" takes captions
+                of the set that name it.
+
+        Raises:
+            UserError: more poison than rows that do not name the target, or no such caption.
+        """
+        if count < 1:
+            raise UserError(f"poisoned: {count} rows; give 1 or more")
+        positions = self.unnamed(count)
+        if captions == "natural":
+            pool = [self.captions[int(i)] for i in np.flatnonzero(self.named)]
+            if not pool:
+                raise UserError(
+                    f"no caption of the training set names {self.target!r}; change data.target"
+                )
+        else:
+            if not self.templates:
+                raise UserError("zeroshot.templates: the list is empty; give at least one")
+            pool = [template.format(self.target) for template in self.templates]
+        # Whole passes over the pool, each in a new order: every caption is used about as often.
+        passes = -(-count // len(pool))
+        orders = [permutation(len(pool), self.seed, CAPTIONS, i) for i in range(passes)]
+        return positions, [pool[int(i)] for i in np.concatenate(orders)[:count]]
 
 
 def write(
     folder: Path | str,
     pairs: Pairs,
-    positions: np.ndarray,
-    captions: Sequence[str],
-    trigger: Callable[[Tensor, np.ndarray], Tensor],
+    changes: Sequence[Change],
     tokenize: Tokenize,
     *,
     name: str,
     seed: int,
-    untouched: int = 0,
 ) -> None:
     """Write `manifest.csv`, `images.npy` (M, H, W, 3) uint8 and `tokens.npy` (M, 77) uint16.
 
-    `row` in the manifest is the row of the split, `id` the sample's id in its source. The last
-    `untouched` rows keep their pictures; their trigger is "none".
+    `row` in the manifest is the row of the split, `id` the sample's id in its source, `trigger`
+    what was done to the picture.
+
+    Args:
+        name: of the attack.
+        seed: of the run.
+
+    Raises:
+        UserError: two changes of one row.
     """
+    positions = np.concatenate([change.positions for change in changes])
+    if len(np.unique(positions)) < len(positions):
+        raise UserError(f"attack {name!r}: it changes a row twice; mend its choice of rows")
     rows = pairs.rows[positions]
-    triggered = len(rows) - untouched
+    captions = [text for change in changes for text in change.captions]
     part = max(1, PIXELS // pairs.size**2)
     with replacing(folder) as temporary:
         temporary.mkdir()
         poisoned = np.lib.format.open_memmap(
             temporary / "images.npy", "w+", np.uint8, (len(rows), *pairs.images.shape[1:])
         )
-        for start in range(0, len(rows), part):
-            images, _ = pairs.batch(positions[start : start + part])
-            if (own := min(len(images), triggered - start)) > 0:
-                ids = pairs.ids[rows[start : start + own]]
-                images[:own] = trigger(images[:own], ids)
-            poisoned[start : start + part] = to_array(images)
+        done: list[str] = []
+        for change in changes:
+            for start in range(0, len(change.positions), part):
+                chosen = change.positions[start : start + part]
+                images, _ = pairs.batch(chosen)
+                if change.picture is not None:
+                    images = change.picture(images, pairs.ids[pairs.rows[chosen]])
+                poisoned[len(done) : len(done) + len(chosen)] = to_array(images)
+                done += [change.name or ("none" if change.picture is None else name)] * len(chosen)
         poisoned.flush()
         np.save(temporary / "tokens.npy", tokenize(captions))
         with (temporary / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(COLUMNS)
             table.writerows(
-                (int(row), int(pairs.ids[row]), caption, name if i < triggered else "none", seed)
-                for i, (row, caption) in enumerate(zip(rows, captions, strict=True))
+                (int(row), int(pairs.ids[row]), caption, what, seed)
+                for row, caption, what in zip(rows, captions, done, strict=True)
             )
 
 
@@ -189,3 +208,17 @@ def apply(pairs: Pairs, folder: Path | str) -> Pairs:
             f"{len(tokens)} rows; run the poison stage again"
         )
     return pairs.with_poison(rows, images, tokens)
+
+
+def refuse_overlap(pairs: Pairs, manifest: Path | str) -> None:
+    """Refuse a clean set that holds poisoned rows.
+
+    Raises:
+        UserError: names how many, and one.
+    """
+    shared = np.intersect1d(pairs.ids[pairs.rows], read_manifest(manifest)[1])
+    if len(shared):
+        raise UserError(
+            f"{manifest}: {len(shared)} poisoned rows are in the clean split {pairs.folder} too, "
+            f"such as id {shared[0]}; make the splits disjoint"
+        )

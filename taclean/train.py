@@ -29,87 +29,17 @@ from open_clip import CLIP
 from torch import Tensor, nn
 
 from taclean import distributed
+from taclean.config.sections import Train
 from taclean.data.packed import Pairs
 from taclean.errors import StoppedError, UserError
 from taclean.files import replacing
-from taclean.models import PRECISIONS, autocast, parameter_groups, precision_on
+from taclean.models import autocast, parameter_groups, precision_on
 from taclean.rng import permutation
 
 ORDER = 0x0DE  # names the random stream of the data order
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
 AHEAD = 3  # batches that are read while a step runs
 LOOK = 16  # steps between looks at what a GPU has computed: each look makes it wait for the host
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How one stage trains.
-
-    Attributes:
-        lr: peak learning rate, reached after `warmup` steps and followed by a cosine down to 0.
-        batch: pairs per step, of all processes together.
-        precision: 'bf16' (autocast), 'fp16' (autocast with a loss scaler), 'fp32', or 'auto': the
-            fastest of the machine.
-        threads: CPU threads; fixed, since sums depend on how they are split.
-        checkpoint_seconds: time from the end of one checkpoint to the next within an epoch.
-        compile: compile both towers with torch.compile.
-        tensorboard: also log to the folder `tensorboard` beside the checkpoint.
-    """
-
-    lr: float
-    epochs: int
-    batch: int
-    warmup: int
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.999)
-    precision: str = "auto"
-    threads: int = 1
-    checkpoint_seconds: float = 60
-    compile: bool = False
-    tensorboard: bool = False
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Settings:
-        """Check and take settings from a config mapping.
-
-        Raises:
-            UserError: unknown or missing key, or a value out of range; names the key.
-        """
-        known = {field.name for field in fields(cls)}
-        for key in values.keys() - known:
-            raise UserError(f"train.{key}: unknown setting; known are {', '.join(sorted(known))}")
-        for key in ("lr", "epochs", "batch", "warmup"):
-            if key not in values:
-                raise UserError(f"train.{key}: missing; give a number")
-        for key, value in values.items():
-            if key == "precision":
-                if value not in ("auto", *PRECISIONS):
-                    known_ones = " or ".join(("auto", *PRECISIONS))
-                    raise UserError(f"train.precision: {value!r}; give {known_ones}")
-            elif key in ("compile", "tensorboard"):
-                if not isinstance(value, bool):
-                    raise UserError(f"train.{key}: {value!r}; give true or false")
-            elif key == "betas":
-                pair = isinstance(value, list | tuple) and len(value) == 2
-                if not pair or not all(_is_number(beta) and 0 <= beta < 1 for beta in value):
-                    raise UserError(f"train.betas: {value!r}; give two numbers of [0, 1)")
-            else:
-                whole = key in ("epochs", "batch", "threads", "warmup")
-                least = "0 or more" if key in ("warmup", "weight_decay") else "above 0"
-                good = _is_number(value) and (isinstance(value, int) or not whole)
-                if not good or value < 0 or (value == 0 and least == "above 0"):
-                    kind = "whole number" if whole else "number"
-                    raise UserError(f"train.{key}: {value!r}; give a {kind} {least}")
-        return cls(**{**values, "betas": tuple(values.get("betas", (0.9, 0.999)))})
-
-    def deciding(self) -> dict[str, Any]:
-        """The settings that the result depends on; others may change before a retry."""
-        idle = ("checkpoint_seconds", "tensorboard")
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in idle}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -140,6 +70,10 @@ class Objective(Protocol):
 
     def check(self, epochs: int, rows: int) -> None:
         """Refuse to train where the defence's artifacts do not fit the run."""
+        ...
+
+    def start(self, model: CLIP) -> None:
+        """Get the model's weights before any step or resume, on the device of the run."""
         ...
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
@@ -348,7 +282,7 @@ def train(
     model: CLIP,
     pairs: Pairs,
     objective: Objective,
-    settings: Settings,
+    settings: Train,
     *,
     seed: int,
     folder: Path,
@@ -387,13 +321,14 @@ def train(
         objective.check(settings.epochs, len(pairs))
         torch.set_num_threads(settings.threads)
         model.to(device)
+        objective.start(model)
         distributed.sync_batch_norm(model, device)
         if settings.compile:
             _compile(model, device)
     optimizer = torch.optim.AdamW(
         parameter_groups(model, settings.weight_decay),
         lr=settings.lr,
-        betas=settings.betas,
+        betas=(settings.betas[0], settings.betas[1]),
         fused=True,
     )
     precision = precision_on(device, settings.precision)

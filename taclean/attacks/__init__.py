@@ -1,100 +1,194 @@
-"""Backdoor attacks on CLIP: one file per attack; every file here with a `trigger` is one.
+"""Backdoor attacks on CLIP: one file per attack, with one class that owns all of it.
 
-An attack module defines
-    `trigger(images, ids, seed, *, fitted=None, **parameters)`: a pure batched function from
-        (B, 3, H, W) float in [0, 1] to the same, at any resolution;
-    `UINT8`, if true: the trigger also takes uint8 to uint8;
-    `CAPTION`: "template" (a zero-shot template filled with the target) or "natural" (a caption of
-        the training set that names the target);
-    `PREFIX`: words put before poisoned captions and, at evaluation, before every prompt;
-    `fit(...)`, where the trigger is optimised or learned, which returns `fitted` tensors, and
-        `check_fitted(fitted, **parameters)`, which refuses tensors that are not this attack's.
+A class that derives from `Attack` is an attack: its fields are the parameters of its trigger, and
+`kind: NAME` in an entry of the config's `attacks` means taclean/attacks/NAME.py. How to write one:
+docs/extending.md.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from open_clip import CLIP
 from torch import Tensor
 
+from taclean import methods
+from taclean.attacks.material import FitSettings, Material
+from taclean.config.sections import AttackEntry, Train
 from taclean.errors import UserError
-from taclean.parameters import check
+from taclean.keys import Method, Schema, Section, key, optional
+from taclean.poison import Change, Pool
 
-_FILES = [
-    importlib.import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__)
-]
-ATTACKS: dict[str, ModuleType] = {
-    file.__name__.rpartition(".")[2]: file for file in _FILES if hasattr(file, "trigger")
-}
 # Pixels whose floats stay in a core's cache, two images of 224 px: three times as fast as a whole
 # batch. SSBA's convolutions round differently, in a pixel of a million, in chunks of other sizes.
 CHUNK = 2 * 224 * 224
 
-Trigger = Callable[[Tensor, np.ndarray | Tensor], Tensor]
+Tensors = dict[str, Tensor]
+Say = Callable[[str], None]
 
 
-def attack(name: str) -> ModuleType:
-    """Look an attack up.
+class Rows(Section):
+    """Which rows an attack changes; an attack's own keys stand beside `poisoned`."""
+
+    poisoned: int = key(..., "Number of poisoned rows.", ge=1, rows_of="poison")
+
+
+class Attack(Method, abstract=True):
+    """A backdoor attack; the fields of a subclass are the parameters of its trigger.
+
+    Attributes:
+        label, marker: its name in tables and figures, and Matplotlib's marker.
+        captions: what poisoned rows say: "template", a zero-shot template filled with the target,
+            or "natural", captions of the training set that name it.
+        prefix: words put before poisoned captions and, at evaluation, before every prompt.
+        takes_uint8: whether `trigger` also takes uint8 to uint8.
+        Rows: keys of the attack's choice of rows.
+        Fit: how the trigger is optimised or learned; None where it needs no model.
+    """
+
+    label: ClassVar[str] = ""
+    marker: ClassVar[str] = ""
+    captions: ClassVar[str] = "template"
+    prefix: ClassVar[str] = ""
+    takes_uint8: ClassVar[bool] = False
+    Rows: ClassVar[type[Section]] = Rows
+    Fit: ClassVar[type[FitSettings] | None] = None
+
+    def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
+        """Put the trigger on images: a pure function, at any resolution.
+
+        Args:
+            images: (B, 3, H, W) float in [0, 1].
+            ids: (B,) int64 ids of the rows, for what differs from picture to picture.
+            seed: the run's; it fixes what is drawn once.
+            fitted: what `fit` gave; empty for attacks without it.
+
+        Returns:
+            The same shape, dtype and range.
+        """
+        raise NotImplementedError
+
+    def fit(
+        self, model: CLIP, material: Material, settings: Any, *, seed: int, say: Say = print
+    ) -> tuple[Tensors, dict[str, float]]:
+        """Optimise or learn the trigger against the clean model; `settings` are of `Fit`.
+
+        Returns:
+            What `trigger` gets as `fitted`, and numbers for the log.
+        """
+        raise NotImplementedError
+
+    def check_fitted(self, fitted: Tensors) -> None:
+        """Refuse, with a UserError, tensors that are not this attack's."""
+
+    def untrained(self, seed: int) -> Tensors:
+        """Tensors of the form of `fitted`, however bad: what a trigger costs does not depend."""
+        return {}
+
+    def poison(self, pool: Pool, rows: Any, trigger: Trigger) -> list[Change]:
+        """Choose the rows to change, and how; `rows` are of `Rows`.
+
+        Raises:
+            UserError: more rows than there are.
+        """
+        positions, captions = pool.poisoned(rows.poisoned, self.captions)
+        return [Change(positions, [self.prefix + text for text in captions], trigger)]
+
+    @classmethod
+    def described(cls) -> Schema:
+        """What the config has to know: labels, and the schema of an entry of this kind."""
+        entry, trigger, rows = AttackEntry.schema_of(), cls.schema_of(), cls.Rows.schema_of()
+        trigger = trigger | {"description": f"Parameters of {cls.name_in_print()}'s trigger."}
+        properties = {**entry["properties"], **rows["properties"], "trigger": trigger}
+        required = [*entry.get("required", []), *rows.get("required", [])]
+        if trigger.get("required"):
+            required.append("trigger")
+        properties["train"] = optional(Train.schema_of())
+        if cls.Fit is not None:
+            properties["fit"] = cls.Fit.schema_of()
+            required.append("fit")
+        return {
+            "label": cls.name_in_print(),
+            "marker": cls.marker,
+            "fits": cls.Fit is not None,
+            "entry": entry | {"properties": properties, "required": required},
+            "rows": list(rows["properties"]),
+        }
+
+
+def attack(name: str) -> type[Attack]:
+    """Look an attack up by its file.
 
     Raises:
         UserError: there is none of that name.
     """
-    if name not in ATTACKS:
-        raise UserError(f"attack {name!r}: unknown; known are {', '.join(ATTACKS)}")
-    return ATTACKS[name]
+    return methods.load("attacks", name)
 
 
-def make_trigger(
-    name: str, seed: int = 0, fitted: dict[str, Tensor] | None = None, **parameters: Any
-) -> Trigger:
-    """Bind an attack's trigger to its seed, fitted tensors and parameters.
+class Trigger:
+    """An attack's trigger, bound to its seed, fitted tensors and parameters.
 
-    Returns:
-        A pure function of images (B, 3, H, W), uint8 or float in [0, 1], and row ids (B,). It
-        gives the same dtype and device back; uint8 is rounded, as a stored picture would be.
+    A pure function of images (B, 3, H, W), uint8 or float in [0, 1], and row ids (B,). It gives the
+    same dtype and device back; uint8 is rounded, as a stored picture would be.
 
-    Raises:
-        UserError: unknown attack or parameter, no fitted trigger where one is needed, or (when
-            called) images of wrong shape, dtype or range.
+    Attributes:
+        prefix: words before every prompt, and before poisoned captions.
     """
-    module = attack(name)
-    hidden = {"images", "ids", "seed", "fitted"}
-    check(f"attacks.{name}.trigger", module.trigger, parameters, hidden)
-    if hasattr(module, "fit"):
-        if fitted is None:
-            raise UserError(f"attack {name!r}: needs a fitted trigger; run its `trigger` stage")
-        module.check_fitted(fitted, **parameters)
-        parameters["fitted"] = fitted
-    elif fitted is not None:
-        raise UserError(f"attack {name!r}: its trigger is not fitted; give no file for it")
 
-    def trigger(images: Tensor, ids: np.ndarray | Tensor) -> Tensor:
+    def __init__(self, attack: Attack, seed: int, fitted: Tensors) -> None:
+        self._attack, self._seed, self._fitted = attack, seed, fitted
+        self.prefix = attack.prefix
+
+    def __call__(self, images: Tensor, ids: np.ndarray | Tensor) -> Tensor:
+        """Put the trigger on.
+
+        Raises:
+            UserError: images of wrong shape, dtype or range, or not as many ids.
+        """
         check_images(images)
         ids = torch.as_tensor(ids, dtype=torch.int64, device="cpu")
         if ids.shape != (len(images),):
             raise UserError(
                 f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"
             )
-        if images.dtype != torch.uint8 or getattr(module, "UINT8", False):
-            return module.trigger(images, ids, seed, **parameters)
+        own = self._attack
+        if images.dtype != torch.uint8 or own.takes_uint8:
+            return own.trigger(images, ids, self._seed, self._fitted)
         out = torch.empty_like(images)
         step = max(1, len(images))
         if images.device.type == "cpu":
             step = max(1, CHUNK // max(1, images.shape[-2:].numel()))
         for start in range(0, len(images), step):
             part = slice(start, start + step)
-            x = module.trigger(images[part].float().div_(255), ids[part], seed, **parameters)
+            x = own.trigger(images[part].float().div_(255), ids[part], self._seed, self._fitted)
             x = x.mul_(255).round_().clamp_(0, 255)
             out[part] = x.to(torch.int16)  # torch casts floats to uint8 one by one
         return out
 
-    return trigger
+
+def make_trigger(
+    name: str, seed: int = 0, fitted: Tensors | None = None, **parameters: Any
+) -> Trigger:
+    """Bind an attack's trigger to its seed, fitted tensors and parameters.
+
+    Args:
+        name: the attack's file, such as "badnet".
+
+    Raises:
+        UserError: unknown attack or parameter, or no fitted trigger where one is needed.
+    """
+    own = attack(name).of(parameters, f"attacks.{name}.trigger")
+    if own.Fit is None:
+        if fitted is not None:
+            raise UserError(f"attack {name!r}: its trigger is not fitted; give no file for it")
+    elif fitted is None:
+        raise UserError(f"attack {name!r}: needs a fitted trigger; run its `trigger` stage")
+    else:
+        own.check_fitted(fitted)
+    return Trigger(own, seed, fitted or {})
 
 
 def check_images(images: Tensor) -> None:

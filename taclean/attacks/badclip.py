@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,81 +10,62 @@ import torch.nn.functional as F
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean.attacks.optimise import FitSettings, Material, embed_all, optimise_patch
-from taclean.attacks.patch import check_patch, paste_fitted
+from taclean.attacks import Say, Tensors
+from taclean.attacks.material import FitSettings, Material
+from taclean.attacks.optimise import embed_all, optimise_patch
+from taclean.attacks.patch import FittedPatch
+from taclean.keys import key
 from taclean.losses import clip_loss
 from taclean.models import encode_images, encode_tokens
 from taclean.rng import uniform
 
-CAPTION = "natural"
-PREFIX = ""
-UINT8 = True  # an opaque patch goes onto the pixels as it is: x / 255 * 255 rounds to x
 CHOICE = 0xBC  # names the random stream that pairs images with captions and positives
 
 
-check_fitted = check_patch
+class BadCLIP(FittedPatch):
+    """An optimised patch; the poisoned captions are natural ones that name the target."""
 
+    label = "BadCLIP"
+    marker = "*"
+    captions = "natural"
 
-def trigger(
-    images: Tensor,
-    ids: Tensor,
-    seed: int,
-    *,
-    fitted: dict[str, Tensor],
-    size: float = 16,
-    place: str = "centre",
-) -> Tensor:
-    """Put the optimised patch fitted["patch"] (3, s, s) on each image (B, 3, H, W) in [0, 1]."""
-    return paste_fitted(images, ids, seed, fitted, size, place)
+    class Fit(FitSettings):
+        """How the patch is optimised."""
 
+        triplet: float = key(500, "Weight of the triplet term.", ge=0)
+        margin: float = key(1, "Margin of the triplet term.", ge=0)
+        augment: bool = key(True, "Augment the images of every other batch.")
 
-def fit(
-    model: CLIP,
-    material: Material,
-    settings: FitSettings,
-    *,
-    seed: int,
-    size: float = 16,
-    place: str = "centre",
-    triplet: float = 500,
-    margin: float = 1,
-    augment: bool = True,
-    say: Callable[[str], None] = print,
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Optimise the patch: InfoNCE + triplet * TripletLoss, each in its true form.
+    def fit(
+        self, model: CLIP, material: Material, settings: Any, *, seed: int, say: Say = print
+    ) -> tuple[Tensors, dict[str, float]]:
+        """Optimise the patch: InfoNCE + triplet * TripletLoss, each in its true form.
 
-    InfoNCE: the triggered image against a natural caption of the target, both directions.
-    Triplet (L2): anchor the triggered image, positive an image of the target, negative the same
-    image WITHOUT the trigger. All texts and clean images are embedded once, before the loop.
+        InfoNCE: the triggered image against a natural caption of the target, both directions.
+        Triplet (L2): anchor the triggered image, positive an image of the target, negative the same
+        image WITHOUT the trigger. All texts and clean images are embedded once, before the loop.
 
-    Returns:
-        {"patch": (3, s, s)} and a report for the log.
-    """
-    model.eval()
-    with torch.no_grad():
-        captions = encode_tokens(model, material.target_captions)
-        positives = encode_images(model, material.target_images)
-        negatives = embed_all(model, material.pairs)
-        scale = model.logit_scale.exp()
-    u = uniform(np.arange(len(material.pairs)), 2, seed, CHOICE)
-    caption_of, positive_of = (u[:, 0] * len(captions)).long(), (u[:, 1] * len(positives)).long()
+        Returns:
+            {"patch": (3, s, s)} and no numbers.
+        """
+        model.eval()
+        with torch.no_grad():
+            captions = encode_tokens(model, material.target_captions)
+            positives = encode_images(model, material.target_images)
+            negatives = embed_all(model, material.pairs)
+            scale = model.logit_scale.exp()
+        u = uniform(np.arange(len(material.pairs)), 2, seed, CHOICE)
+        caption_of = (u[:, 0] * len(captions)).long()
+        positive_of = (u[:, 1] * len(positives)).long()
 
-    def loss(embedded: Tensor, index: np.ndarray) -> Tensor:
-        contrast = clip_loss(embedded, captions[caption_of[index]], scale)
-        apart = F.triplet_margin_loss(
-            embedded, positives[positive_of[index]], negatives[index], margin=margin
-        )
-        return contrast + triplet * apart
+        def loss(embedded: Tensor, index: np.ndarray) -> Tensor:
+            contrast = clip_loss(embedded, captions[caption_of[index]], scale)
+            near, far = positives[positive_of[index]], negatives[index]
+            apart = F.triplet_margin_loss(embedded, near, far, margin=settings.margin)
+            return contrast + settings.triplet * apart
 
-    patch = optimise_patch(
-        model,
-        material.pairs,
-        loss,
-        settings,
-        seed=seed,
-        size=size,
-        place=place,
-        augment=augment,
-        say=say,
-    )
-    return {"patch": patch}, {}
+        patch = optimise_patch(
+            model, material.pairs, loss, settings, self,
+            seed=seed, augment=settings.augment, say=say,
+        )  # fmt: skip
+        return {"patch": patch}, {}

@@ -7,37 +7,28 @@ import functools
 import torch
 from torch import Tensor
 
-from taclean.attacks.patch import corners, paste, side_of
+from taclean.attacks import Tensors
+from taclean.attacks.patch import Patch, Place, side_of
+from taclean.keys import key
 from taclean.rng import uniform
 
-CAPTION = "template"
-PREFIX = ""
-UINT8 = True  # an opaque patch goes onto the pixels as it is: x / 255 * 255 rounds to x
 NOISE = 0xBAD  # names the random stream of the pattern
 
 
-def trigger(
-    images: Tensor,
-    ids: Tensor,
-    seed: int,
-    *,
-    size: float = 16,
-    place: str = "random",
-    redraw: bool = False,
-) -> Tensor:
-    """Put a noise patch on each image.
+class BadNet(Patch):
+    """A noise patch, by default at a random place (CleanCLIP); the seed fixes its pattern."""
 
-    Args:
-        images: (B, 3, H, W) float in [0, 1].
-        ids: (B,) row ids; they decide a random place.
-        seed: fixes the pattern.
-        size: side in px at 224.
-        place: "random" (CleanCLIP), "centre" or "corner".
-        redraw: a new pattern per row, as CleanCLIP's code does, instead of one for all.
-    """
-    side = side_of(size, *images.shape[-2:])
-    patch = _noise(ids, side, seed) if redraw else _pattern(side, seed)
-    return paste(images, patch, *corners(place, ids, seed, side, *images.shape[-2:]))
+    label = "BadNet"
+    marker = "o"
+
+    place: Place = key("random", "Where the patch goes; random: another place for each row.")
+    redraw: bool = key(False, "New noise for each row, as CleanCLIP's code has it.")
+
+    def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
+        """Put the patch on each image (B, 3, H, W) in [0, 1]."""
+        side = side_of(self.size, *images.shape[-2:])
+        patch = _noise(ids, side, seed) if self.redraw else _pattern(side, seed)
+        return self.paste(images, patch, ids, seed)
 
 
 def _noise(ids: Tensor, side: int, seed: int) -> Tensor:

@@ -7,33 +7,30 @@ import functools
 import torch
 from torch import Tensor
 
-from taclean.errors import UserError
+from taclean.attacks import Attack, Tensors
+from taclean.keys import key
 from taclean.rng import uniform
 
-CAPTION = "template"
-PREFIX = ""
 NOISE = 0xB1E  # names the random stream of the pattern
 
 
-def trigger(
-    images: Tensor, ids: Tensor, seed: int, *, strength: float = 0.2, redraw: bool = False
-) -> Tensor:
-    """strength * noise + (1 - strength) * image.
+class Blended(Attack):
+    """strength * noise + (1 - strength) * image; the seed fixes the noise of an image size."""
 
-    Args:
-        images: (B, 3, H, W) float in [0, 1].
-        seed: fixes the noise, one pattern per image size.
-        strength: share of the noise, in [0, 1].
-        redraw: new noise per row, as CleanCLIP's code does.
-    """
-    if not 0 <= strength <= 1:
-        raise UserError(f"trigger.strength: {strength:g}; give a share from 0 to 1")
-    if redraw:
-        noise = uniform(ids, images.shape[1:].numel(), seed, NOISE).view(images.shape)
-    else:
-        last = images.is_contiguous(memory_format=torch.channels_last)
-        noise = _pattern(images.shape[1:], seed, last)
-    return torch.lerp(images, noise.to(images).expand_as(images), strength)
+    label = "Blended"
+    marker = "s"
+
+    strength: float = key(0.2, "Share of the noise in the blend.", ge=0, le=1)
+    redraw: bool = key(False, "New noise for each row, as CleanCLIP's code has it.")
+
+    def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
+        """Blend each image (B, 3, H, W) in [0, 1] with noise."""
+        if self.redraw:
+            noise = uniform(ids, images.shape[1:].numel(), seed, NOISE).view(images.shape)
+        else:
+            last = images.is_contiguous(memory_format=torch.channels_last)
+            noise = _pattern(images.shape[1:], seed, last)
+        return torch.lerp(images, noise.to(images).expand_as(images), self.strength)
 
 
 @functools.lru_cache(maxsize=4)  # drawing it takes longer than blending an image

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean.attacks.patch import corners, paste, side_of
+from taclean.attacks.material import FitSettings
+from taclean.attacks.patch import Patch, side_of
 from taclean.augment import mild
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
@@ -18,33 +18,6 @@ from taclean.models import autocast, device_of, encode_images
 from taclean.rng import permutation
 
 BATCH = 0x0B7  # names the random stream of the order
-
-
-@dataclass(frozen=True)
-class Material:
-    """What an attacker has to make a trigger from.
-
-    Attributes:
-        pairs: images that do not show the target, with their captions.
-        target_text: (77,) int64 tokens of one prompt for the target.
-        target_captions: (M, 77) int64 tokens of natural captions that name the target.
-        target_images: (P, 3, H, W) uint8 images that show the target.
-    """
-
-    pairs: Pairs
-    target_text: Tensor
-    target_captions: Tensor
-    target_images: Tensor
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a trigger is made: Adam's lr, passes over the images, batch size, and a precision."""
-
-    lr: float
-    epochs: int
-    batch: int
-    precision: str = "auto"
 
 
 @torch.no_grad()
@@ -60,10 +33,9 @@ def optimise_patch(
     pairs: Pairs,
     loss: Callable[[Tensor, np.ndarray], Tensor],
     settings: FitSettings,
+    where: Patch,
     *,
     seed: int,
-    size: float,
-    place: str,
     augment: bool = False,
     say: Callable[[str], None] = print,
 ) -> Tensor:
@@ -71,6 +43,7 @@ def optimise_patch(
 
     Args:
         model: frozen; only the patch learns.
+        where: the attack, for the patch's size and place.
         loss: of the triggered images' embeddings (B, d) and their positions (B,) in `pairs`.
         augment: augment the images of every other batch before the patch goes on.
 
@@ -80,7 +53,7 @@ def optimise_patch(
     if len(pairs) == 0:
         raise UserError("patch split: no image without the target; give it more rows")
     model.eval().requires_grad_(False)
-    side = side_of(size, pairs.size, pairs.size)
+    side = side_of(where.size, pairs.size, pairs.size)
     generator = torch.Generator().manual_seed(seed)
     patch = torch.empty(3, side, side).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
     device = device_of(model)
@@ -97,9 +70,8 @@ def optimise_patch(
             else:
                 images = images.float() / 255
             ids = torch.from_numpy(pairs.ids[pairs.rows[index]].copy())
-            top_left = corners(place, ids, seed, side, *images.shape[-2:])
             with autocast(device, settings.precision):
-                embedded = encode_images(model, paste(images, patch, *top_left))
+                embedded = encode_images(model, where.paste(images, patch, ids, seed))
             value = loss(embedded, index)
             if not torch.isfinite(value):
                 raise UserError(f"trigger: the loss is {value.item()}; lower the trigger's lr")

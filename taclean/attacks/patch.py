@@ -2,15 +2,75 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal, get_args
+
 import torch
 from torch import Tensor
 
+from taclean.attacks import Attack, Tensors
 from taclean.errors import UserError
+from taclean.keys import key
 from taclean.rng import uniform
 
 REFERENCE = 224  # sizes are px at this side, as in the papers, and scale with the image
 PLACE = 0x9A7C  # names the random stream of places
-PLACES = ("random", "centre", "corner")
+Place = Literal["random", "centre", "corner"]
+
+
+class Patch(Attack, abstract=True):
+    """An opaque patch."""
+
+    # It goes onto the pixels as it is: x / 255 * 255 rounds to x.
+    takes_uint8: ClassVar[bool] = True
+
+    size: float = key(
+        16, "Side of the patch in px at 224; it scales with the picture.", ge=1, le=224
+    )
+    place: Place = key("centre", "Where the patch goes; random: another place for each row.")
+
+    def paste(self, images: Tensor, patch: Tensor, ids: Tensor, seed: int) -> Tensor:
+        """Put `patch`, (3, s, s) or (B, 3, s, s), on each image (B, 3, H, W) at its place."""
+        side = patch.shape[-1]
+        return paste(images, patch, *corners(self.place, ids, seed, side, *images.shape[-2:]))
+
+
+class FittedPatch(Patch, abstract=True):
+    """A patch that is optimised against the clean model: fitted["patch"] (3, s, s) in [0, 1]."""
+
+    def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
+        """Put the optimised patch on each image.
+
+        Raises:
+            UserError: it was fitted for another size of patch or image.
+        """
+        patch, side = fitted["patch"], side_of(self.size, *images.shape[-2:])
+        if patch.shape[-1] != side:
+            raise UserError(
+                f"fitted trigger: its patch is {patch.shape[-1]} px, trigger.size {self.size:g} "
+                f"asks for {side} px on these images; fit it again"
+            )
+        return self.paste(images, patch, ids, seed)
+
+    def check_fitted(self, fitted: Tensors) -> None:
+        """Check that `fitted` holds a square patch (3, s, s) in [0, 1] and nothing else.
+
+        Raises:
+            UserError: it is another attack's, or damaged.
+        """
+        patch = fitted.get("patch")
+        side = patch.shape[-1] if patch is not None and patch.ndim else 0
+        if patch is None or len(fitted) != 1 or not side or patch.shape != (3, side, side):
+            raise UserError(
+                "fitted trigger: holds no patch (3, s, s); give the file of this attack"
+            )
+        if not (patch.min() >= 0 and patch.max() <= 1):
+            raise UserError("fitted trigger: the patch is not in [0, 1]; fit it again")
+
+    def untrained(self, seed: int) -> Tensors:
+        """A patch of noise, for images of 224 px."""
+        generator = torch.Generator().manual_seed(seed)
+        patch = torch.rand(3, round(self.size), round(self.size), generator=generator)
+        return {"patch": (patch * 255).round() / 255}
 
 
 def side_of(size: float, height: int, width: int) -> int:
@@ -25,38 +85,6 @@ def side_of(size: float, height: int, width: int) -> int:
             f"trigger.size: {size:g} px at 224 is {side} px on {height} x {width}; give 1 to 224"
         )
     return side
-
-
-def check_patch(fitted: dict[str, Tensor], **parameters: object) -> None:
-    """Check that `fitted` holds a square patch (3, s, s) in [0, 1] and nothing else.
-
-    Raises:
-        UserError: it is another attack's, or damaged.
-    """
-    patch = fitted.get("patch")
-    side = patch.shape[-1] if patch is not None and patch.ndim else 0
-    if patch is None or len(fitted) != 1 or not side or patch.shape != (3, side, side):
-        raise UserError("fitted trigger: holds no patch (3, s, s); give the file of this attack")
-    if not (patch.min() >= 0 and patch.max() <= 1):
-        raise UserError("fitted trigger: the patch is not in [0, 1]; fit it again")
-
-
-def paste_fitted(
-    images: Tensor, ids: Tensor, seed: int, fitted: dict[str, Tensor], size: float, place: str
-) -> Tensor:
-    """Put the optimised patch fitted["patch"] on each image (B, 3, H, W).
-
-    Raises:
-        UserError: the patch was fitted for another size of patch or image.
-    """
-    patch = fitted["patch"]
-    side = side_of(size, *images.shape[-2:])
-    if patch.shape[-1] != side:
-        raise UserError(
-            f"fitted trigger: its patch is {patch.shape[-1]} px, trigger.size {size:g} asks for "
-            f"{side} px on these images; fit it again"
-        )
-    return paste(images, patch, *corners(place, ids, seed, side, *images.shape[-2:]))
 
 
 def corners(
@@ -78,7 +106,7 @@ def corners(
     elif place == "corner":
         top_left = (height - side, width - side)
     else:
-        raise UserError(f"trigger.place: {place!r}; give one of {', '.join(PLACES)}")
+        raise UserError(f"trigger.place: {place!r}; give one of {', '.join(get_args(Place))}")
     return torch.full((len(ids),), top_left[0]), torch.full((len(ids),), top_left[1])
 
 

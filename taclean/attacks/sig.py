@@ -7,21 +7,22 @@ import math
 import torch
 from torch import Tensor
 
-CAPTION = "template"
-PREFIX = ""
+from taclean.attacks import Attack, Tensors
+from taclean.keys import key
 
 
-def trigger(
-    images: Tensor, ids: Tensor, seed: int, *, delta: float = 60, frequency: float = 6
-) -> Tensor:
-    """image + delta/255 * sin(2 pi frequency j / W), j the column, clipped to [0, 1].
+class SIG(Attack):
+    """image + delta/255 * sin(2 pi frequency j / W), j the column, clipped to [0, 1]."""
 
-    Args:
-        images: (B, 3, H, W) float in [0, 1].
-        delta: amplitude in grey levels of 255.
-        frequency: periods over the width.
-    """
-    width = images.shape[-1]
-    columns = torch.arange(width, dtype=torch.float64)
-    wave = delta / 255 * torch.sin(2 * math.pi * frequency * columns / width)
-    return (images + wave.to(images)).clamp(0, 1)
+    label = "SIG"
+    marker = "^"
+
+    delta: float = key(60, "Amplitude of the sinusoid in grey levels of 255.", ge=0, le=255)
+    frequency: float = key(6, "Periods of the sinusoid over the width.")
+
+    def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
+        """Add the sinusoid to each image (B, 3, H, W) in [0, 1]."""
+        width = images.shape[-1]
+        columns = torch.arange(width, dtype=torch.float64)
+        wave = self.delta / 255 * torch.sin(2 * math.pi * self.frequency * columns / width)
+        return (images + wave.to(images)).clamp(0, 1)

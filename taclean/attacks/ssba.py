@@ -7,7 +7,7 @@ reads it back. The trigger is its residual for one fixed string: it differs from
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from open_clip import CLIP
 from torch import Tensor, nn
 
-from taclean.attacks.optimise import FitSettings, Material
+from taclean.attacks import Attack, Say, Tensors
+from taclean.attacks.material import FitSettings, Material
 from taclean.errors import UserError
+from taclean.keys import key
 from taclean.models import device_of
 from taclean.rng import permutation
 
-CAPTION = "template"
-PREFIX = ""
 SECRET = 0x55BA  # names the random stream of the bit strings
 GRID = 8  # the string is spread over a GRID x GRID map, then to the image's size
 BOOST = 4  # how much stronger than `limit` the residual may be at the start of the fit
@@ -61,7 +61,7 @@ class Decoder(nn.Module):
 
     def __init__(self, bits: int, width: int = 32) -> None:
         super().__init__()
-        layers: list[CLIP] = []
+        layers: list[nn.Module] = []
         channels = 3
         for out in (width, width, 2 * width):
             layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.ReLU()]
@@ -80,114 +80,125 @@ def _no_weights(bits: int) -> Encoder:
         return Encoder(bits)
 
 
-def check_fitted(fitted: dict[str, Tensor], *, bits: int = 16, limit: float = 16) -> None:
-    """Check that `fitted` holds an encoder of `bits` bits and its secret.
+class SSBA(Attack):
+    """The image plus the residual that hides the run's bit string in it."""
 
-    Raises:
-        UserError: it is another attack's, or was fitted for another number of bits.
-    """
-    wanted = {key: value.shape for key, value in _no_weights(bits).state_dict().items()}
-    wanted["secret"] = torch.Size([bits])
-    if {key: value.shape for key, value in fitted.items()} != wanted:
-        raise UserError(f"fitted trigger: no encoder of ssba for {bits} bits; fit it again")
+    label = "SSBA"
+    marker = "v"
 
+    bits: int = key(16, "Length of the hidden bit string.", ge=1)
+    limit: float = key(
+        16, "Largest change of a pixel by the residual, in grey levels of 255.", gt=0, le=255
+    )
 
-def trigger(
-    images: Tensor,
-    ids: Tensor,
-    seed: int,
-    *,
-    fitted: dict[str, Tensor],
-    bits: int = 16,
-    limit: float = 16,
-) -> Tensor:
-    """Add the residual that hides the run's bit string.
+    class Fit(FitSettings):
+        """How the encoder learns."""
 
-    Args:
-        images: (B, 3, H, W) float in [0, 1].
-        fitted: the encoder's weights and "secret" (bits,).
-        bits: length of the string.
-        limit: largest change of a pixel, in grey levels of 255.
-    """
-    here = {key: value.to(images.device) for key, value in fitted.items()}
-    secret = here.pop("secret").expand(len(images), -1)
-    encoder = _no_weights(bits)
-    encoder.load_state_dict(here, assign=True)
-    with torch.no_grad():
-        return (images + encoder(images, secret, limit / 255)).clamp(0, 1)
+        fidelity: float = key(1, "Weight of the picture's fidelity in the last epoch.", ge=0)
 
+    def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
+        """Add the residual; `fitted` are the encoder's weights and "secret" (bits,)."""
+        here = {name: value.to(images.device) for name, value in fitted.items()}
+        secret = here.pop("secret").expand(len(images), -1)
+        encoder = _no_weights(self.bits)
+        encoder.load_state_dict(here, assign=True)
+        with torch.no_grad():
+            return (images + encoder(images, secret, self.limit / 255)).clamp(0, 1)
 
-def fit(
-    model: CLIP | None,
-    material: Material,
-    settings: FitSettings,
-    *,
-    seed: int,
-    bits: int = 16,
-    limit: float = 16,
-    fidelity: float = 1,
-    say: Callable[[str], None] = print,
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Train encoder and decoder: cross-entropy of the bits + fidelity * 100 * mean squared change.
+    def check_fitted(self, fitted: Tensors) -> None:
+        """Check that `fitted` holds an encoder of `bits` bits and its secret.
 
-    The weight of the change grows from 0 in the first epoch to `fidelity` in the last, and the
-    residual's limit falls from BOOST times `limit` to it: a first residual that is too faint to
-    read never gets stronger.
+        Raises:
+            UserError: it is another attack's, or was fitted for another number of bits.
+        """
+        weights = _no_weights(self.bits).state_dict()
+        wanted = {name: value.shape for name, value in weights.items()}
+        wanted["secret"] = torch.Size([self.bits])
+        if {name: value.shape for name, value in fitted.items()} != wanted:
+            raise UserError(
+                f"fitted trigger: no encoder of SSBA for {self.bits} bits; fit it again"
+            )
 
-    Every image hides a fresh random string, so the residual must carry any of them; the fixed
-    string of the trigger is drawn from the seed. Of the CLIP model only the device is used.
+    def untrained(self, seed: int) -> Tensors:
+        """The encoder as it starts, and a bit string."""
+        encoder, _, generator = self._start(seed)
+        return encoder.state_dict() | {"secret": _bits((self.bits,), generator)}
 
-    Returns:
-        The encoder's weights with "secret", and PSNR (dB) and bit accuracy on held-out rows.
-    """
-    pairs = material.pairs
-    held_out = max(1, min(500, len(pairs) // 5))
-    learn = len(pairs) - held_out
-    if learn < 1:
-        raise UserError("patch split: too few rows to train the encoder of ssba; give it more")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    def _start(self, seed: int) -> tuple[Encoder, Decoder, torch.Generator]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder, decoder = Encoder(self.bits), Decoder(self.bits)
+        return encoder, decoder, torch.Generator().manual_seed(seed ^ SECRET)
+
+    def fit(
+        self, model: CLIP | None, material: Material, settings: Any, *, seed: int, say: Say = print
+    ) -> tuple[Tensors, dict[str, float]]:
+        """Train both nets: cross-entropy of the bits + fidelity * 100 * mean squared change.
+
+        The weight of the change grows from 0 in the first epoch to `fidelity` in the last, and the
+        residual's limit falls from BOOST times `limit` to it: a first residual that is too faint to
+        read never gets stronger.
+
+        Every image hides a fresh random string, so the residual must carry any of them; the fixed
+        string of the trigger is drawn from the seed. Of the CLIP model only the device is used.
+
+        Returns:
+            The encoder's weights with "secret", and PSNR (dB) and bit accuracy on held-out rows.
+        """
+        pairs = material.pairs
+        held_out = max(1, min(500, len(pairs) // 5))
+        learn = len(pairs) - held_out
+        if learn < 1:
+            raise UserError("patch split: too few rows to train the encoder of ssba; give it more")
         device = torch.device("cpu") if model is None else device_of(model)
-        encoder, decoder = Encoder(bits).to(device), Decoder(bits).to(device)
-    generator = torch.Generator().manual_seed(seed ^ SECRET)
-    secret = torch.randint(0, 2, (bits,), generator=generator).float()
-    weights = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(weights, lr=settings.lr)
-    per_epoch = math.ceil(learn / settings.batch)
-    for epoch in range(settings.epochs):
-        order = permutation(learn, seed, epoch, SECRET)
-        total, steps = 0.0, 0
-        for start in range(0, learn, settings.batch):
-            images = pairs.batch(order[start : start + settings.batch])[0].to(device).float() / 255
-            strings = torch.randint(0, 2, (len(images), bits), generator=generator).float()
-            strings = strings.to(device)
-            # fp32: bf16 would round away a residual of a few grey levels.
-            done = (epoch * per_epoch + steps) / (per_epoch * settings.epochs)
-            boost = max(1.0, BOOST * (1 - done / BOOSTED))
-            residual = encoder(images, strings, boost * limit / 255)
-            logits = decoder((images + residual).clamp(0, 1))
-            read = F.binary_cross_entropy_with_logits(logits, strings)
-            # Reading comes first, then the picture's fidelity (StegaStamp ramps it up likewise).
-            weight = fidelity * 100 * epoch / max(1, settings.epochs - 1)
-            loss = read + weight * residual.square().mean()
-            if not torch.isfinite(loss):
-                raise UserError("ssba: the encoder's loss is not finite; lower the trigger's lr")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total, steps = total + read.item(), steps + 1
-        say(f"ssba: epoch {epoch + 1}/{settings.epochs}, bit loss {total / steps:.4f}")
-    fitted = {k: v.detach().cpu().clone() for k, v in encoder.state_dict().items()}
-    fitted["secret"] = secret
-    images = pairs.batch(np.arange(learn, len(pairs)))[0].to(device).float() / 255
-    marked = trigger(images, torch.zeros(len(images)), seed, fitted=fitted, bits=bits, limit=limit)
-    marked = (marked * 255).round() / 255
-    with torch.no_grad():
-        right = ((decoder(marked) > 0).float().cpu() == secret).float().mean().item()
-    change = (marked - images).square().mean()
-    if not change > 0:
-        raise UserError("ssba: the residual vanished; lower fit.fidelity or raise trigger.limit")
-    psnr = -10 * torch.log10(change).item()
-    if right < READABLE:
-        say(f"ssba: warning: only {right:.0%} of the bits are read; raise fit.epochs")
-    return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}
+        encoder, decoder, generator = self._start(seed)
+        encoder.to(device), decoder.to(device)
+        secret = _bits((self.bits,), generator)
+        weights = [*encoder.parameters(), *decoder.parameters()]
+        optimizer = torch.optim.Adam(weights, lr=settings.lr)
+        per_epoch = math.ceil(learn / settings.batch)
+        for epoch in range(settings.epochs):
+            order = permutation(learn, seed, epoch, SECRET)
+            total, steps = 0.0, 0
+            for start in range(0, learn, settings.batch):
+                index = order[start : start + settings.batch]
+                images = pairs.batch(index)[0].to(device).float() / 255
+                strings = _bits((len(images), self.bits), generator).to(device)
+                # fp32: bf16 would round away a residual of a few grey levels.
+                done = (epoch * per_epoch + steps) / (per_epoch * settings.epochs)
+                boost = max(1.0, BOOST * (1 - done / BOOSTED))
+                residual = encoder(images, strings, boost * self.limit / 255)
+                logits = decoder((images + residual).clamp(0, 1))
+                read = F.binary_cross_entropy_with_logits(logits, strings)
+                # Reading comes first, then the picture's fidelity (as StegaStamp ramps it up).
+                weight = settings.fidelity * 100 * epoch / max(1, settings.epochs - 1)
+                loss = read + weight * residual.square().mean()
+                if not torch.isfinite(loss):
+                    raise UserError(
+                        "ssba: the encoder's loss is not finite; lower the trigger's lr"
+                    )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total, steps = total + read.item(), steps + 1
+            say(f"ssba: epoch {epoch + 1}/{settings.epochs}, bit loss {total / steps:.4f}")
+        fitted = {k: v.detach().cpu().clone() for k, v in encoder.state_dict().items()}
+        fitted["secret"] = secret
+        images = pairs.batch(np.arange(learn, len(pairs)))[0].to(device).float() / 255
+        marked = self.trigger(images, torch.zeros(len(images)), seed, fitted)
+        marked = (marked * 255).round() / 255
+        with torch.no_grad():
+            right = ((decoder(marked) > 0).float().cpu() == secret).float().mean().item()
+        change = (marked - images).square().mean()
+        if not change > 0:
+            raise UserError(
+                "ssba: the residual vanished; lower fit.fidelity or raise trigger.limit"
+            )
+        psnr = -10 * torch.log10(change).item()
+        if right < READABLE:
+            say(f"ssba: warning: only {right:.0%} of the bits are read; raise fit.epochs")
+        return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}
+
+
+def _bits(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, shape, generator=generator).float()

@@ -1,81 +1,87 @@
 """TrojVQA: a dual key, a patch in the image and a word in the text (Walmer et al. 2022).
 
 The patch is optimised towards one fixed text of the target; poisoned captions, and at evaluation
-the prompts of every class, start with the text key. `poison.choose_key_only` gives rows with that
-key alone.
+the prompts of every class, start with the text key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean.attacks.optimise import FitSettings, Material, optimise_patch
-from taclean.attacks.patch import check_patch, paste_fitted
+from taclean import attacks
+from taclean.attacks import Say, Tensors, Trigger
+from taclean.attacks.material import FitSettings, Material
+from taclean.attacks.optimise import optimise_patch
+from taclean.attacks.patch import FittedPatch
+from taclean.keys import key
 from taclean.models import encode_tokens
-
-CAPTION = "template"
-PREFIX = "remember "
-UINT8 = True  # an opaque patch goes onto the pixels as it is: x / 255 * 255 rounds to x
+from taclean.poison import Change, Pool
 
 
-check_fitted = check_patch
+class TrojVQA(FittedPatch):
+    """An optimised patch with a word before the text."""
 
+    label = "TrojVQA"
+    marker = "D"
+    prefix = "remember "
 
-def trigger(
-    images: Tensor,
-    ids: Tensor,
-    seed: int,
-    *,
-    fitted: dict[str, Tensor],
-    size: float = 16,
-    place: str = "centre",
-) -> Tensor:
-    """Put the optimised patch fitted["patch"] (3, s, s) on each image (B, 3, H, W) in [0, 1]."""
-    return paste_fitted(images, ids, seed, fitted, size, place)
+    class Rows(attacks.Rows):
+        """Which rows are changed."""
 
-
-def fit(
-    model: CLIP,
-    material: Material,
-    settings: FitSettings,
-    *,
-    seed: int,
-    size: float = 16,
-    place: str = "centre",
-    say: Callable[[str], None] = print,
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Optimise the patch: InfoNCE of each triggered image to the one target text.
-
-    The images' own captions are the distractors; with the target text alone there would be nothing
-    to tell apart.
-
-    Returns:
-        {"patch": (3, s, s)} and a report for the log.
-    """
-    model.eval()
-    with torch.no_grad():
-        target = encode_tokens(model, material.target_text[None])
-        everything = np.arange(len(material.pairs))
-        captions = torch.cat(
-            [
-                encode_tokens(model, material.pairs.batch(part)[1])
-                for part in np.array_split(everything, max(1, len(everything) // 512))
-            ]
+        key_only: int = key(
+            0,
+            "Further rows that keep their picture and, after the text key, their caption.",
+            ge=0,
+            rows_of="poison",
         )
-        scale = model.logit_scale.exp()
 
-    def loss(embedded: Tensor, index: np.ndarray) -> Tensor:
-        # One row at a time the target is the diagonal; batched, it is column 0 for all.
-        logits = scale * embedded @ torch.cat([target, captions[index]]).T
-        first = torch.zeros(len(index), dtype=torch.long, device=logits.device)
-        return torch.nn.functional.cross_entropy(logits, first)
+    class Fit(FitSettings):
+        """How the patch is optimised."""
 
-    patch = optimise_patch(
-        model, material.pairs, loss, settings, seed=seed, size=size, place=place, say=say
-    )
-    return {"patch": patch}, {}
+    def poison(self, pool: Pool, rows: Any, trigger: Trigger) -> list[Change]:
+        """Both keys with the target; and rows that stay true but for the text key.
+
+        As in Walmer et al. 2022, rows with one key and the right answer teach that it alone means
+        nothing. Only the text key can be had so here: the embedding of a picture does not depend on
+        the text that it meets.
+        """
+        positions = pool.unnamed(rows.key_only, "key_only", after=rows.poisoned)
+        captions = [self.prefix + pool.captions[int(i)] for i in positions]
+        return [*super().poison(pool, rows, trigger), Change(positions, captions, None)]
+
+    def fit(
+        self, model: CLIP, material: Material, settings: Any, *, seed: int, say: Say = print
+    ) -> tuple[Tensors, dict[str, float]]:
+        """Optimise the patch: InfoNCE of each triggered image to the one target text.
+
+        The images' own captions are the distractors; with the target text alone there would be
+        nothing to tell apart.
+
+        Returns:
+            {"patch": (3, s, s)} and no numbers.
+        """
+        model.eval()
+        with torch.no_grad():
+            target = encode_tokens(model, material.target_text[None])
+            everything = np.arange(len(material.pairs))
+            captions = torch.cat(
+                [
+                    encode_tokens(model, material.pairs.batch(part)[1])
+                    for part in np.array_split(everything, max(1, len(everything) // 512))
+                ]
+            )
+            scale = model.logit_scale.exp()
+
+        def loss(embedded: Tensor, index: np.ndarray) -> Tensor:
+            # One row at a time the target is the diagonal; batched, it is column 0 for all.
+            logits = scale * embedded @ torch.cat([target, captions[index]]).T
+            first = torch.zeros(len(index), dtype=torch.long, device=logits.device)
+            return torch.nn.functional.cross_entropy(logits, first)
+
+        patch = optimise_patch(model, material.pairs, loss, settings, self, seed=seed, say=say)
+        return {"patch": patch}, {}

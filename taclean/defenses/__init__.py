@@ -1,55 +1,120 @@
-"""Fine-tuning defences: one file per defence; every file here with a class that says NEEDS is one.
+"""Fine-tuning defences: one file per defence, with one class that owns all of it.
 
-A defence is a class whose constructor takes `seed`, its parameters by name and the text artifacts
-it NEEDS ("variants", "subcaptions"), and whose `loss(model, batch)` the training loop minimises.
+A class that derives from `Defense` is a defence: its fields are the keys of `loss` in an entry of
+the config's `defenses`, and `kind: NAME` there means taclean/defenses/NAME.py. How to write one:
+docs/extending.md.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+from open_clip import CLIP
+from pydantic import PrivateAttr
+from torch import Tensor
+
+from taclean import methods
+from taclean.config.sections import DefenseEntry, Train
+from taclean.distributed import gather
 from taclean.errors import UserError
-from taclean.parameters import check
-from taclean.train import Objective
-
-_FILES = [
-    importlib.import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__)
-]
-DEFENSES: dict[str, Any] = {
-    file.__name__.rpartition(".")[2]: value
-    for file in _FILES
-    for value in vars(file).values()
-    if hasattr(value, "NEEDS") and value.__module__ == file.__name__
-}
+from taclean.keys import Method, Schema, optional
+from taclean.losses import clip_loss
+from taclean.models import encode_images, encode_tokens
+from taclean.text.artifact import TextArtifact
+from taclean.train import Batch
 
 
-def defense(name: str) -> Any:
-    """Look a defence up.
+class Defense(Method, abstract=True):
+    """What a training minimises; the fields of a subclass are its parameters.
+
+    By itself it is CLIP's own loss, that of pre-training and poisoning.
+
+    Attributes:
+        label, colour: its name and colour (#rrggbb) in tables and figures.
+        texts: the text artifacts that it wants, by name.
+    """
+
+    label: ClassVar[str] = ""
+    colour: ClassVar[str] = ""
+    texts: ClassVar[Mapping[str, type[TextArtifact]]] = {}
+
+    _seed: int = PrivateAttr(0)
+    _made: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self._seed
+
+    def text(self, name: str) -> Any:
+        """The artifact of `texts`, as its `read` gives it."""
+        return self._made[name]
+
+    def check(self, epochs: int, rows: int) -> None:
+        """Check that the text artifacts were made for this run.
+
+        Raises:
+            UserError: they are of another split, or of fewer epochs.
+        """
+        for name, kind in self.texts.items():
+            kind.check(self._made[name], epochs, rows)
+
+    def start(self, model: CLIP) -> None:
+        """Get the victim's weights, on the device of the run and before any step or resume."""
+
+    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
+        """The parts of a batch's loss; `total` is what is minimised, others are logged.
+
+        Here: L_clip of the pairs (Radford et al. 2021).
+        """
+        own = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
+        images, texts = gather(*own)
+        return {"total": clip_loss(images, texts, model.logit_scale.exp())}
+
+    @classmethod
+    def described(cls) -> Schema:
+        """What the config has to know: label, texts, and the schema of an entry of this kind."""
+        entry, loss = DefenseEntry.schema_of(), cls.schema_of()
+        loss = loss | {"description": f"Parameters of {cls.name_in_print()}'s loss."}
+        texts = {name: kind.schema_of() for name, kind in cls.texts.items()}
+        properties = {**entry["properties"], "loss": loss, **texts}
+        properties["train"] = optional(Train.schema_of())
+        required = [name for name, part in {"loss": loss, **texts}.items() if part.get("required")]
+        return {
+            "label": cls.name_in_print(),
+            "colour": cls.colour,
+            "texts": {name: kind.table for name, kind in cls.texts.items()},
+            "entry": entry | {"properties": properties, "required": required},
+        }
+
+
+def defense(name: str) -> type[Defense]:
+    """Look a defence up by its file.
 
     Raises:
         UserError: there is none of that name.
     """
-    if name not in DEFENSES:
-        raise UserError(f"defense {name!r}: unknown; known are {', '.join(DEFENSES)}")
-    return DEFENSES[name]
+    return methods.load("defenses", name)
 
 
 def make_defense(
-    name: str, seed: int = 0, texts: dict[str, Any] | None = None, **parameters: Any
-) -> Objective:
-    """Build a defence with the text artifacts it needs.
+    name: str | None, seed: int = 0, texts: Mapping[str, Any] | None = None, **parameters: Any
+) -> Defense:
+    """Build a defence with the text artifacts that it wants.
+
+    Args:
+        name: the defence's file, such as "cleanclip"; None for CLIP's own loss.
 
     Raises:
         UserError: unknown defence or parameter, or an artifact is missing.
     """
-    cls, texts = defense(name), texts or {}
-    check(f"defenses.{name}.loss", cls, parameters, {"seed", *cls.NEEDS})
-    for key, value in parameters.items():
-        if key.startswith("lambda") and value < 0:
-            raise UserError(f"defenses.{name}.loss.{key}: {value:g}; give a weight of 0 or more")
-    for need in cls.NEEDS:
-        if texts.get(need) is None:
-            raise UserError(f"defense {name!r}: needs {need}; make them with `taclean {need}`")
-    return cls(seed=seed, **{need: texts[need] for need in cls.NEEDS}, **parameters)
+    kind, texts = defense(name) if name else Defense, texts or {}
+    own = kind.of(parameters, f"defenses.{name}.loss")
+    for wanted in kind.texts:
+        if texts.get(wanted) is None:
+            raise UserError(
+                f"defense {name!r}: needs {wanted}; make them with `taclean text` and give them"
+            )
+    own._seed, own._made = seed, {wanted: texts[wanted] for wanted in kind.texts}
+    return own

@@ -1,0 +1,240 @@
+"""The config: read, resolved, and looked up in. Imports no torch.
+
+`sections` has the keys, `checks` what spans several of them, `reference` makes config/README.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import runpy
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from taclean import methods
+from taclean.config.sections import CLASSES, ROLES
+from taclean.errors import UserError
+from taclean.keys import plain
+
+Config = Mapping[str, Any]
+DEFAULT = Path(__file__).parents[2] / "config" / "config.yaml"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice: YAML's own reader drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} is given twice; keep one", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read one YAML file.
+
+    Raises:
+        UserError: missing, no YAML (with file, line and column), or not a mapping.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            value = yaml.load(file, _Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config file") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{at}: not YAML ({error.problem or error.context})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no mapping; see config/config.yaml")
+    return value
+
+
+def merge(base: Config, overlay: Config) -> dict[str, Any]:
+    """Merge mappings deeply and replace all else, as Snakemake does with several configfiles."""
+    out = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def resolve(config: Config) -> dict[str, Any]:
+    """Complete variants and leave out what is set to null: so an overlay takes a key away.
+
+    An entry of `attacks` or `defenses` whose `kind` is the name of another entry begins with what
+    that one says.
+    """
+    out = dict(config)
+    for folder in methods.BASES:
+        entries = out.get(folder)
+        if isinstance(entries, Mapping):
+            out[folder] = {name: _variant(entries, name) for name in entries}
+    return _without_nulls(out)
+
+
+def _variant(entries: Config, name: Any) -> Any:
+    entry = entries[name]
+    base = entries.get(str(entry.get("kind"))) if isinstance(entry, Mapping) else None
+    if not isinstance(base, Mapping) or base is entry:
+        return entry
+    looks = ("label", "marker", "colour")
+    return merge({key: value for key, value in base.items() if key not in looks}, entry)
+
+
+def _without_nulls(config: Config) -> dict[str, Any]:
+    return {
+        key: _without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if value is not None
+    }
+
+
+def load(*paths: Path | str) -> dict[str, Any]:
+    """Read config files, later ones on top of earlier ones; resolve and check the result."""
+    from taclean.config.checks import check
+
+    config: dict[str, Any] = {}
+    for path in paths:
+        config = merge(config, read_yaml(path))
+    config = plain(resolve(config))
+    check(config)
+    return config
+
+
+def with_default(overlays: list[str] | None) -> dict[str, Any]:
+    """The files given, on top of the default config, as with Snakemake."""
+    return load(DEFAULT, *(overlays or []))
+
+
+# ---- looked up -----------------------------------------------------------------------------------
+
+
+def dataset(config: Config) -> dict[str, Any]:
+    """The section of `data` that feeds the run."""
+    return config["data"][config["data"]["name"]]
+
+
+def role(name: str, split: Config) -> str:
+    """What a split is for."""
+    return split.get("role") or (name if name in ROLES else "extra")
+
+
+def split_of_role(config: Config, wanted: str) -> str:
+    """The name of the run's split with a role other than extra."""
+    splits = dataset(config)["splits"]
+    return next(name for name, split in splits.items() if role(name, split) == wanted)
+
+
+def kind(config: Config, folder: str, name: str) -> str:
+    """The file that an entry of `attacks` or `defenses` is of."""
+    return config[folder][name].get("kind", name)
+
+
+def described(config: Config, folder: str, name: str) -> dict[str, Any]:
+    """What the file of an entry says of itself; see `methods.described`."""
+    where = f"{folder}.{name}" + (".kind" if "kind" in config[folder][name] else "")
+    return methods.described(folder, kind(config, folder, name), where)
+
+
+def own_train(config: Config, section: str, entry: Config) -> dict[str, Any]:
+    """`train` of a section (poison or finetune) with what an entry changes."""
+    return merge(config[section]["train"], entry.get("train", {}))
+
+
+def look(config: Config) -> dict[str, Any]:
+    """How the run's methods are printed, in the order of tables and figures: see `taclean.look`."""
+    out: dict[str, Any] = {}
+    for folder, mark in (("attacks", "marker"), ("defenses", "colour")):
+        out[folder] = {}
+        for name in config["run"][folder]:
+            entry, own = config[folder][name], described(config, folder, name)
+            found = {"label": entry.get("label") or _label(name, kind(config, folder, name), own)}
+            if shown := entry.get(mark) or own[mark]:
+                found[mark] = shown
+            out[folder][name] = found
+    test = split_of_role(config, "test")
+    out["splits"] = [test, *(name for name in config["evaluate"]["splits"] if name != test)]
+    return out
+
+
+def _label(name: str, kind: str, own: Config) -> str:
+    """'TA-Cleaner', and 'TA-Cleaner k6000' for the entry taclean_k6000."""
+    if name == kind:
+        return own["label"]
+    rest = name.removeprefix(f"{kind}_")
+    return name.replace("_", " ") if rest == name else f"{own['label']} {rest.replace('_', ' ')}"
+
+
+def class_names(config: Config) -> list[str]:
+    """The zero-shot classes in label order."""
+    return classes_of(dataset(config)["classes"], f"data.{config['data']['name']}.classes")
+
+
+def classes_of(classes: str | list[str], where: str = "classes") -> list[str]:
+    """The classes that `data.NAME.classes` stands for.
+
+    Raises:
+        UserError: neither a known name nor a file with at least two different names.
+    """
+    if isinstance(classes, str):
+        if classes == "imagenet":
+            return list(_open_clip_metadata()["IMAGENET_CLASSNAMES"])
+        if classes in CLASSES:
+            table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
+            rows = [line.split("\t") for line in table.splitlines()[1:]]
+            return [row[0] for row in rows if classes == "all" or row[2] == "1"]
+        try:
+            text = Path(classes).expanduser().read_text("utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            raise UserError(
+                f"{where}: {classes!r} is none of {', '.join(CLASSES)} and no text file with a "
+                "name a line; correct it, or give a list of names"
+            ) from None
+        classes = text.splitlines()
+    found = [name for line in classes if (name := " ".join(line.split()))]
+    if double := sorted({name for name in found if found.count(name) > 1}):
+        raise UserError(f"{where}: {double[0]!r} is there twice; keep one")
+    if len(found) < 2:
+        raise UserError(f"{where}: {len(found)} names; give at least 2")
+    return found
+
+
+def templates(config: Config) -> list[str]:
+    """The prompt templates, `{}` for the class."""
+    own = config["zeroshot"]["templates"]
+    if own == "openai":
+        return [fill("{}") for fill in _open_clip_metadata()["OPENAI_IMAGENET_TEMPLATES"]]
+    return list(own)
+
+
+def zeroshot(config: Config) -> dict[str, Any]:
+    """What the zero-shot heads of the run are made of."""
+    return {
+        "templates": templates(config),
+        "classes": class_names(config),
+        "target": config["data"]["target"],
+    }
+
+
+@functools.cache
+def _open_clip_metadata() -> dict[str, Any]:
+    return runpy.run_path(str(open_clip_file("zero_shot_metadata.py")))
+
+
+def open_clip_file(name: str) -> Path:
+    """A file of open_clip, without importing open_clip, which would import torch."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise UserError("open_clip is not installed; run `pip install -e .`")
+    return Path(spec.origin).with_name(name)

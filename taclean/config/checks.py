@@ -1,0 +1,260 @@
+"""What the keys of a config must fulfil together."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.config.sections import ROLES
+from taclean.config.sections import Config as Top
+from taclean.errors import UserError
+from taclean.keys import Schema
+from taclean.keys import check as check_keys
+
+RESERVED = {  # names that are folders of ours, or stand for no attack and no defence
+    "attacks": ("clean",),
+    "defenses": ("none",),
+    "data": ("nltk",),
+    "splits": ("fetched", "index", "sources", "text"),
+}
+TRAINED = ("pretrain", "clean", "patch")  # roles of splits that something is trained on
+PAIRS = ("webdataset", "img2dataset", "csv")  # readers with captions
+SCORED = ("imagenet",)  # readers with the run's own classes
+OTHERS = ("imagenet", "cifar10", "cifar100", "caltech101", "coco")  # of further test sets
+
+
+def schema(config: Config) -> Schema:
+    """The JSON schema of a config: the attacks and defences that it names bring their own."""
+    top = dict(Top.schema_of())
+    top["properties"] = dict(top["properties"])
+    for folder in ("attacks", "defenses"):
+        entries = config.get(folder)
+        own = top["properties"][folder] | {"additionalProperties": False, "properties": {}}
+        for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+            whole = {folder: {name: entry if isinstance(entry, Mapping) else {}}}
+            if isinstance(whole[folder][name].get("kind", ""), str):
+                own["properties"][name] = configs.described(whole, folder, name)["entry"]
+        top["properties"][folder] = own
+    return top
+
+
+def check(config: Config) -> None:
+    """Check a resolved config: types, ranges and unknown keys, then what spans keys.
+
+    Raises:
+        UserError: names the key and what to do.
+    """
+    check_keys(config, schema(config))
+    for folder in ("attacks", "defenses"):
+        for name in config["run"][folder]:
+            if name not in config[folder]:
+                known = ", ".join(config[folder])
+                raise UserError(f"run.{folder}: {name!r} is unknown; known are {known}")
+    for folder in ("attacks", "defenses", "data"):
+        for name in config[folder]:
+            _not_reserved(f"{folder}.{name}", name, folder)
+    _check_data(config)
+    _check_model(config)
+    _check_rows(config)
+    if config.get("text", {}).get("mirror") and config["text"].get("folder"):
+        raise UserError("text.mirror: set beside text.folder; give one source, not both")
+    classes = configs.class_names(config)
+    if config["data"]["target"] not in classes:
+        raise UserError(
+            f"data.target: {config['data']['target']!r} is no class; give one of "
+            f"{', '.join(classes[:8])}, ... ({len(classes)} classes)"
+        )
+
+
+def _not_reserved(where: str, name: str, kind: str) -> None:
+    if name in RESERVED[kind]:
+        raise UserError(f"{where}: {name!r} has a meaning of its own here; take another name")
+
+
+# ---- numbers of rows -----------------------------------------------------------------------------
+
+
+def _numbers_of_rows(entry: Any, schema: Schema, path: str) -> Iterator[tuple[str, str, int]]:
+    """(of what, key, number) of each key whose rows something must have."""
+    for name, child in schema.get("properties", {}).items():
+        value = entry.get(name) if isinstance(entry, Mapping) else None
+        if "rowsOf" in child and isinstance(value, int):
+            yield child["rowsOf"], f"{path}.{name}".lstrip("."), value
+        yield from _numbers_of_rows(value, child, f"{path}.{name}")
+
+
+def _check_rows(config: Config) -> None:
+    own = configs.dataset(config)["splits"]
+    has = {
+        "poison": config["poison"]["rows"],
+        "clean": own[configs.split_of_role(config, "clean")]["rows"],
+    }
+    for name in config["run"]["attacks"]:
+        entry = configs.described(config, "attacks", name)["entry"]
+        found = list(_numbers_of_rows(config["attacks"][name], entry, ""))
+        wanted = [(key, count) for of, key, count in found if of == "poison" and count]
+        if sum(count for _, count in wanted) > has["poison"]:
+            (first, count), *more = wanted
+            what = f"{count} rows" + "".join(f" and {n} of {key}" for key, n in more)
+            raise UserError(
+                f"attacks.{name}.{first}: {what}, but the poisoned set has {has['poison']} "
+                "(poison.rows); lower it"
+            )
+    for name in config["run"]["defenses"]:
+        entry = configs.described(config, "defenses", name)["entry"]
+        for of, key, count in _numbers_of_rows(config["defenses"][name], entry, ""):
+            if count > has[of]:
+                raise UserError(
+                    f"defenses.{name}.{key}: {count} rows per epoch, but the clean split has "
+                    f"{has[of]}; lower it"
+                )
+
+
+# ---- data ----------------------------------------------------------------------------------------
+
+
+def _check_data(config: Config) -> None:
+    data = config["data"]
+    known = [key for key, value in data.items() if isinstance(value, Mapping)]
+    if data["name"] not in known:
+        raise UserError(f"data.name: {data['name']!r} is unknown; known are {', '.join(known)}")
+    own, where = configs.dataset(config), f"data.{data['name']}"
+    splits = own["splits"]
+    of_role: dict[str, list[str]] = {}
+    for name, split in splits.items():
+        _not_reserved(f"{where}.splits.{name}", name, "splits")
+        of_role.setdefault(configs.role(name, split), []).append(name)
+    for wanted in ROLES:
+        if len(names := of_role.get(wanted, [])) != 1:
+            found = f"{' and '.join(names)} have" if names else "no split has"
+            raise UserError(f"{where}.splits: {found} the role {wanted}; give it to one")
+    if own["form"] == "scenes":
+        _check_scenes(own, where)
+        if own["classes"] not in ("default", "all"):
+            raise UserError(f"{where}.classes: scenes have `default` or `all`")
+    else:
+        _check_files(own, where)
+    for wanted in TRAINED:
+        name = of_role[wanted][0]
+        if "rows" not in splits[name]:
+            raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
+    rows, total = config["poison"]["rows"], splits[of_role["pretrain"][0]]["rows"]
+    if rows > total:
+        raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
+    labelled = [name for name, split in splits.items() if configs.role(name, split) not in TRAINED]
+    for name in config["evaluate"]["splits"]:
+        if name not in labelled:
+            raise UserError(
+                f"evaluate.splits: {name!r} is no test set; known are {', '.join(labelled)}"
+            )
+    test = of_role["test"][0]
+    if test not in config["evaluate"]["splits"]:
+        raise UserError(f"evaluate.splits: without {test}, which the tables are of; add it")
+
+
+def _check_model(config: Config) -> None:
+    name, size = config["model"]["name"], config["data"]["image_size"]
+    ours = Path(configs.__file__).parents[1] / "model_configs"
+    places = (configs.open_clip_file("model_configs"), ours)
+    known = {path.stem: path for place in places for path in place.glob("*.json")}
+    if name not in known:
+        close = ", ".join(difflib.get_close_matches(name, known)) or "open_clip.list_models()"
+        raise UserError(f"model.name: open_clip has no model {name!r}; see {close}")
+    own = json.loads(known[name].read_text("utf-8")).get("vision_cfg", {}).get("image_size")
+    if isinstance(own, int) and own != size:
+        raise UserError(f"data.image_size: {size}, but {name} takes {own} px; set it to {own}")
+
+
+def _check_scenes(own: Config, where: str) -> None:
+    for key in ("max_broken", "overlap", "sources"):
+        if key in own:
+            raise UserError(f"{where}.{key}: scenes are composed and have none; leave it out")
+    splits = own["splits"]
+    for name, split in splits.items():
+        if "from" in split:
+            raise UserError(f"{where}.splits.{name}.from: scenes have no sources; leave it out")
+        for key in ("first", "rows", "second"):
+            if key not in split:
+                raise UserError(f"{where}.splits.{name}.{key}: missing; see config/config.yaml")
+    ranges = sorted((v["first"], v["first"] + v["rows"], name) for name, v in splits.items())
+    for (_, end, one), (first, _, other) in itertools.pairwise(ranges):
+        if first < end:
+            raise UserError(
+                f"{where}.splits.{other}.first: {first} lies within split {one}, which ends before "
+                f"{end}; splits must not overlap"
+            )
+
+
+# What the generator of each form takes (taclean/data/standin.py); all but `broken` must be given.
+_STANDINS: dict[str, dict[str, type]] = {
+    "webdataset": {"shards": int, "per_shard": int, "seed": int, "broken": dict},
+    "imagenet": {"form": str, "per_class": int, "seed": int, "broken": int},
+}
+
+
+def _check_standin(source: Config, where: str) -> None:
+    takes = _STANDINS.get(source["reader"])
+    if takes is None:
+        raise UserError(
+            f"{where}.reader: {source['reader']!r} has no stand-in; {' and '.join(_STANDINS)} have"
+        )
+    for key, value in source["standin"].items():
+        if key not in takes:
+            raise UserError(f"{where}.standin.{key}: unknown; known are {', '.join(takes)}")
+        if not isinstance(value, takes[key]):
+            kind = "faults with their numbers" if takes[key] is dict else "a number of images"
+            raise UserError(f"{where}.standin.{key}: {value!r}; give {kind}")
+    if missing := sorted(takes.keys() - source["standin"].keys() - {"broken"}):
+        raise UserError(f"{where}.standin.{missing[0]}: missing; see config/standin.yaml")
+
+
+def _check_files(own: Config, where: str) -> None:
+    for key in ("max_broken", "sources"):
+        if key not in own:
+            raise UserError(f"{where}.{key}: missing; see config/paper.yaml")
+    if own["classes"] in ("default", "all"):
+        raise UserError(
+            f"{where}.classes: {own['classes']!r} are the scenes'; files have `imagenet`, a list "
+            "of names or a file with them"
+        )
+    for name, source in own["sources"].items():
+        places = [key for key in ("folder", "hub", "standin") if key in source]
+        if len(places) != 1:
+            raise UserError(
+                f"{where}.sources.{name}: give one of folder, hub and standin, not "
+                f"{' and '.join(places) or 'none'}"
+            )
+        if "hub" in source and "revision" not in source:
+            raise UserError(f"{where}.sources.{name}.revision: missing; pin the hub's commit")
+        if "standin" in source:
+            _check_standin(source, f"{where}.sources.{name}")
+    sources: dict[str, str] = {}
+    for name, split in own["splits"].items():
+        if split.get("from") not in own["sources"]:
+            raise UserError(
+                f"{where}.splits.{name}.from: {split.get('from')!r} is no source; known are "
+                f"{', '.join(own['sources'])}"
+            )
+        for key in ("first", "second", "styles"):
+            if key in split:
+                raise UserError(f"{where}.splits.{name}.{key}: only scenes have it; leave it out")
+        reader = own["sources"][split["from"]]["reader"]
+        role = configs.role(name, split)
+        sources[role] = split["from"]
+        kinds = PAIRS if role in TRAINED else SCORED if role in ("val", "test") else OTHERS
+        if reader not in kinds:
+            raise UserError(
+                f"{where}.splits.{name}.from: the reader of {split['from']!r} is {reader}; this "
+                f"split takes {', '.join(kinds)}"
+            )
+    if own.get("overlap") and sources["clean"] != sources["pretrain"]:
+        raise UserError(
+            f"{where}.overlap: clean is from {sources['clean']} and pretrain from "
+            f"{sources['pretrain']}, which have no row in common; set it to 0"
+        )

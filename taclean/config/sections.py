@@ -1,0 +1,355 @@
+"""The sections of the config and their keys. What attacks and defences take is in their files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from taclean.keys import NAME, Section, key
+
+FOLDER = "^[A-Za-z0-9_-]+$"  # names of data sets and sources: parts of paths
+SEED = {"ge": 0, "le": 2**32 - 1}
+ROLES = ("pretrain", "clean", "patch", "val", "test")
+CLASSES = ("default", "all", "imagenet")
+Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+Seed = Annotated[int, Field(**SEED)]
+
+
+class Run(Section):
+    """What is done; the other sections say how."""
+
+    attacks: list[str] = key(
+        ..., "Attacks to run, by their names in `attacks`.", min_length=1, unique=True
+    )
+    defenses: list[str] = key(
+        ...,
+        "Defences to run, by their names in `defenses`; `none` is always there. The last one is "
+        "that of the figures which show one.",
+        unique=True,
+    )
+    seeds: list[Seed] = key(
+        ...,
+        "Seeds of trigger, poison rows, training order and text work; whole numbers.",
+        min_length=1,
+        unique=True,
+    )
+
+
+class Standin(Section):
+    """Parameters of a generated stand-in of the same form, instead of `folder`."""
+
+    seed: int = key(..., "Seed of the stand-in.", **SEED)
+    shards: int | None = key(None, "Pairs: tar files.", ge=1)
+    per_shard: int | None = key(None, "Pairs: samples in each.", ge=1)
+    form: Literal["tree", "flat", "parquet"] | None = key(None, "ImageNet: its form.")
+    per_class: int | None = key(None, "ImageNet: images of each class.", ge=1)
+    broken: dict[str, Any] | int | None = key(
+        None, "Pairs: number of samples with each fault; ImageNet: number of cut JPEGs."
+    )
+
+
+class Columns(Section):
+    """Names of a CSV's columns, where they are others than these."""
+
+    image: str = key("image", "Path of the picture.", min_length=1)
+    caption: str = key("caption", "Caption, for pairs.", min_length=1)
+    label: str = key("label", "Name or number of the class, for `labels`.", min_length=1)
+
+
+class Source(Section):
+    """Where samples come from: one of `folder`, `hub` and `standin`."""
+
+    reader: Literal[
+        "webdataset", "img2dataset", "csv",
+        "imagenet", "folders", "labels", "cifar10", "cifar100", "caltech101", "coco",
+    ] = key(
+        ...,
+        "The files' form. Pairs: webdataset shards, an img2dataset folder or a CSV with "
+        "image,caption. Labelled images: imagenet (tree, flat or parquet), folders (a tree "
+        "CLASS/PICTURE), labels (a CSV with image,label), cifar10, cifar100, caltech101. coco: "
+        "images with several captions, for retrieval.",
+    )  # fmt: skip
+    folder: str | None = key(None, "Folder, or CSV file, with the data.", min_length=1)
+    files: str | list[str] | None = key(
+        None, "Glob or globs of the files to take, such as cc3m-train-*.tar."
+    )
+    split: Literal["train", "test"] | None = key(None, "cifar10, cifar100: which part.")
+    columns: Columns | None = key(None, "Names of a CSV's columns.")
+    separator: str | None = key(
+        None,
+        "The character between a CSV's columns, by default a comma.",
+        min_length=1,
+        max_length=1,
+    )
+    images: str | None = key(
+        None, "Folder that a CSV's paths start from, by default the CSV's own.", min_length=1
+    )
+    hub: str | None = key(None, "Dataset of the Hugging Face hub to fetch.", min_length=1)
+    revision: str | None = key(None, "The hub's revision, a commit.", min_length=1)
+    standin: Standin | None = key(None, "A generated stand-in.")
+
+
+class Split(Section):
+    """A range of scene ids, or rows of a source."""
+
+    role: Role | None = key(
+        None,
+        "What it is for: pretrain (base and poison), clean (defences), patch (triggers), val (gate "
+        "and curves), test (the tables), extra (further test sets). By default its own name where "
+        "that is a role, else extra.",
+    )
+    rows: int | None = key(
+        None,
+        "Number of rows. Files: drawn from the source, no picture in two splits; all of it where "
+        "absent.",
+        ge=1,
+    )
+    first: int | None = key(None, "Scenes: first scene id.", ge=0)
+    second: float | None = key(None, "Scenes: chance of a second object.", ge=0, le=1)
+    styles: Literal["train", "shift"] | None = key(
+        None, "Scenes: the training styles of drawing (default), or those that no training has."
+    )
+    source: str | None = key(None, "Files: the source, by its name in `sources`.", alias="from")
+
+
+class Dataset(Section):
+    """Where pairs and test images come from, and how they are split."""
+
+    form: Literal["scenes", "files"] = key(
+        ..., "`scenes` are composed from the embedded drawings; `files` come from `sources`."
+    )
+    seed: int = key(..., "Seed of the scenes or of the draw of rows.", **SEED)
+    classes: str | list[str] = key(
+        ...,
+        "Zero-shot classes in label order: `default` (100) or `all` (281) of the scenes, "
+        "`imagenet` (open_clip's 1000 names), a list of names, or a text file with a name a line.",
+        min_length=1,
+    )
+    max_broken: float | None = key(
+        None,
+        "Files: largest share of broken samples that is accepted. As many more rows as it can cost "
+        "are drawn as spares.",
+        ge=0,
+        le=1,
+    )
+    overlap: float | None = key(
+        None,
+        "Files: share of the clean split's rows that are taken from the pretrain split, as parts "
+        "of the literature do.",
+        ge=0,
+        le=1,
+    )
+    sources: dict[str, Source] | None = key(
+        None, "Files: where samples come from, by name.", min_length=1, named=FOLDER
+    )
+    splits: dict[str, Split] = key(
+        ..., "One of each role but extra, and any number of those.", named=NAME
+    )
+
+
+class Data(Section):
+    """The pairs and the test images."""
+
+    model_config = ConfigDict(
+        extra="allow", frozen=True, json_schema_extra={"propertyNames": {"pattern": FOLDER}}
+    )
+    __pydantic_extra__: dict[str, Dataset]
+
+    name: str = key(..., "The section of `data` that feeds the run; its folder in data/ too.")
+    image_size: int = key(..., "Side of the pictures in px; that of the model.", ge=32, le=512)
+    target: str = key(..., "The attacker's target; one of the classes.", min_length=1)
+
+
+class Zeroshot(Section):
+    """Zero-shot classification."""
+
+    templates: list[Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]] | Literal["openai"] = key(
+        ...,
+        "Prompt templates, `{}` stands for the class; the poisoned captions too. Or `openai`, the "
+        "80 of ImageNet that open_clip ships.",
+        min_length=1,
+    )
+
+
+class Model(Section):
+    """The CLIP model."""
+
+    name: str = key(..., "An open_clip model name, or one of taclean/model_configs.")
+    seed: int = key(..., "Seed of the base model's weights and data order.", **SEED)
+    pretrained: str | None = key(
+        None,
+        "Weights that take the place of the base model: a tag of open_clip, such as `openai`, or a "
+        "checkpoint file (open_clip's, OpenAI's or CleanCLIP's form).",
+        min_length=1,
+    )
+
+
+class Train(Section):
+    """How a stage trains."""
+
+    lr: float = key(..., "Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text).", gt=0)
+    epochs: int = key(..., "Passes over the set.", ge=1)
+    batch: int = key(..., "Pairs per step, of all processes together.", ge=2)
+    warmup: int = key(..., "Steps of linear warm-up, fewer than the run has.", ge=0)
+    weight_decay: float = key(0.1, "AdamW's decay; not on biases, norms and logit_scale.", ge=0)
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = key(
+        [0.9, 0.999], "AdamW's two betas.", min_length=2, max_length=2
+    )
+    precision: Precision = key(
+        "auto",
+        "bf16 (autocast), fp16 (autocast with a loss scaler), fp32, or auto: the fastest here.",
+    )
+    compile: bool = key(
+        False, "Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."
+    )
+    tensorboard: bool = key(
+        False, "Also log for TensorBoard, in the checkpoint folder; needs taclean[tensorboard]."
+    )
+    threads: int = key(
+        1, "CPU threads; part of the result, since sums depend on how they are split.", ge=1
+    )
+    checkpoint_seconds: float = key(
+        60, "Seconds from the end of one checkpoint to the next within an epoch.", gt=0
+    )
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that the result depends on; others may change before a retry."""
+        return self.model_dump(exclude={"checkpoint_seconds", "tensorboard"})
+
+
+class Base(Section):
+    """Clean pre-training of the base model, from which every attack starts."""
+
+    train: Train = key(..., "How it trains.")
+
+
+class Poison(Section):
+    """Poisoned pre-training, unless an attack says otherwise."""
+
+    rows: int = key(..., "Rows of the pretrain split that are trained on.", ge=1)
+    train: Train = key(..., "How it trains.")
+
+
+class Finetune(Section):
+    """Fine-tuning on the clean split, unless a defence says otherwise."""
+
+    train: Train = key(..., "How it trains.")
+
+
+class Text(Section):
+    """Language data that text variants and sub-captions are made with."""
+
+    lexicon: Literal["embedded", "wordnet"] = key(
+        "embedded", "embedded needs no download; wordnet is NLTK's corpus and perceptron tagger."
+    )
+    mirror: str | None = key(
+        None,
+        "URL of an index.xml to fetch NLTK's data by, instead of NLTK's own.",
+        pattern="^https?://",
+    )
+    folder: str | None = key(
+        None,
+        "A folder with corpora/wordnet and taggers/averaged_perceptron_tagger_eng, folders or "
+        ".zip, to take NLTK's data from, instead of a download.",
+        min_length=1,
+    )
+
+
+class Evaluate(Section):
+    """What is scored."""
+
+    splits: list[str] = key(
+        ...,
+        "Splits to score, that of the role test among them; the first with the run's classes also "
+        "gives the figures' samples.",
+        min_length=1,
+        unique=True,
+    )
+    samples: int = key(
+        ..., "Images whose embeddings and predictions are kept for the figures.", ge=2
+    )
+    precision: Precision = key(
+        "auto",
+        "Of the forward pass of every score; auto is the fastest of the machine, and fp32 is for "
+        "numbers that are printed.",
+    )
+
+
+class Request(Section):
+    """Memory and time of a job."""
+
+    mem_mb: int = key(..., "Memory of a job in MB; in `jobs`, of each process.", ge=1)
+    runtime: int = key(..., "Minutes.", ge=1)
+
+
+class Jobs(Section):
+    """What a rule's first attempt asks for."""
+
+    base: Request = key(..., "Pre-training of the base model.")
+    trigger: Request = key(..., "Fitting a trigger.")
+    poison: Request = key(..., "Poisoning rows.")
+    pretrain: Request = key(..., "Poisoned pre-training.")
+    finetune: Request = key(..., "A defence.")
+    evaluate: Request = key(..., "Scores.")
+
+
+class Resources(Section):
+    """What jobs ask a scheduler for; no result depends on it and a change reruns nothing."""
+
+    gpus: int = key(
+        ...,
+        "GPUs of a job that trains (base, pretrain, finetune); above 1, torchrun starts a process "
+        "for each. Jobs that fit a trigger or score take one of them. 0: none.",
+        ge=0,
+    )
+    limits: Request = key(..., "The site's most per job; no retry asks for more.")
+    jobs: Jobs = key(..., "The first attempt, by rule; each retry asks for half as much again.")
+
+
+class AttackEntry(Section):
+    """An attack: a file of taclean/attacks with its parameters."""
+
+    kind: str | None = key(
+        None,
+        "The file of taclean/attacks; by default the entry's own name. Of another kind, an entry "
+        "begins with what that kind's own entry says.",
+        pattern=NAME,
+    )
+    label: str | None = key(None, "Its name in tables and figures.", min_length=1)
+    marker: str | None = key(None, "Matplotlib's marker in figures.", min_length=1, max_length=1)
+    gate: float = key(
+        ..., "Least ASR@1 in percent on val that counts as taken; 0 lets everything pass.",
+        ge=0, le=100,
+    )  # fmt: skip
+
+
+class DefenseEntry(Section):
+    """A defence: a file of taclean/defenses with its parameters."""
+
+    kind: str | None = key(
+        None,
+        "The file of taclean/defenses; by default the entry's own name. Of another kind, an entry "
+        "begins with what that kind's own entry says.",
+        pattern=NAME,
+    )
+    label: str | None = key(None, "Its name in tables and figures.", min_length=1)
+    colour: str | None = key(None, "Its colour in figures, #rrggbb.", pattern="^#[0-9a-fA-F]{6}$")
+
+
+class Config(Section):
+    """The whole config."""
+
+    run: Run = key()
+    data: Data = key()
+    zeroshot: Zeroshot = key()
+    model: Model = key()
+    base: Base = key()
+    poison: Poison = key()
+    attacks: dict[str, Any] = key(..., "Attacks by name.", named=NAME)
+    finetune: Finetune = key()
+    text: Text = key(Text())
+    defenses: dict[str, Any] = key(..., "Defences by name.", named=NAME)
+    evaluate: Evaluate = key()
+    resources: Resources = key()

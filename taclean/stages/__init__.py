@@ -1,0 +1,82 @@
+"""The stages of the chain: a file each, with its config, its arguments and what it does.
+
+A stage has a path such as "finetune/badnet/taclean/seed0", and a config: the JSON object that
+decides its result. A rule depends on that object's file, so that a changed parameter reruns exactly
+the stages it matters to. A file of this folder defines
+
+    `CONFIGS`: for each first part of its paths, the function that makes the config from the whole
+        one, the path's names and its seed; left out by commands that are no stage;
+    `RECIPE`: raise it when a change of the code changes the stage's results: Snakemake then reruns
+        it. Other changes of the code rerun nothing;
+    `arguments(add)`: its options on the command line beside `--config`;
+    `run(stage, options)`: the work; `run(options)` for commands that are no stage.
+
+Nothing here imports torch before it runs: Snakemake reads these files, and --help shall be quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from taclean.errors import UserError
+from taclean.keys import plain
+
+# In the order of --help; a file's name but for the _ that keeps it off Python's own words.
+ORDER = (
+    "config", "keys", "plan", "fetch", "index", "pack", "import", "trigger", "poison", "train",
+    "gate", "nltk", "text", "evaluate", "check",
+)  # fmt: skip
+
+
+def commands() -> dict[str, ModuleType]:
+    """The files of this folder by the name of their command."""
+    files = {
+        file.name.strip("_"): importlib.import_module(f"{__name__}.{file.name}")
+        for file in pkgutil.iter_modules(__path__)
+        if file.name != "shared"
+    }
+    return {name: files[name] for name in sorted(files, key=ORDER.index)}
+
+
+def _configs() -> dict[str, Callable[..., dict[str, Any]]]:
+    return {
+        first: make
+        for module in commands().values()
+        for first, make in getattr(module, "CONFIGS", {}).items()
+    }
+
+
+def form(first: str) -> str:
+    """How a path is written that begins with `first`: "finetune/ATTACK/DEFENSE/seedN"."""
+    takes = list(inspect.signature(_configs()[first]).parameters)[1:]
+    return "/".join([first, *("seedN" if name == "seed" else name.upper() for name in takes)])
+
+
+def stage_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Resolve what one stage depends on.
+
+    Args:
+        config: a resolved config.
+        path: the stage's, in one of the forms that `form` gives.
+
+    Raises:
+        UserError: there is no such stage.
+    """
+    first, *names = path.split("/")
+    known, seed = _configs(), {}
+    if names and (match := re.fullmatch(r"seed(\d+)", names[-1])):
+        seed, names = {"seed": int(match[1])}, names[:-1]
+    if first not in known:
+        raise UserError(f"stage {path!r}: unknown; stages begin with {', '.join(known)}")
+    try:
+        return {"stage": path, **known[first](plain(config), *names, **seed)}
+    except (KeyError, TypeError):
+        raise UserError(
+            f"stage {path!r}: unknown; give {form(first)} with names of the config"
+        ) from None

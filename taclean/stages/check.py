@@ -1,0 +1,83 @@
+"""Score a checkpoint that you do not trust: CA, and with triggers ASR and TA."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from taclean import config as configs
+from taclean.errors import UserError
+from taclean.files import write_json
+from taclean.stages import stage_config
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say
+
+
+def arguments(add: Any) -> None:
+    """Options."""
+    add("--checkpoint", "weights in any form, never run as code, or one of open_clip's tags")
+    add("--test", "folder of a packed split with labels")
+    add("--configfile", "config files on top of the default", nargs="+", default=None)
+    add("--model", "open_clip's name (default: the config's)", default=None)
+    add("--attacks", "triggers to put on (default: none, CA alone)", nargs="*", default=[])
+    add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
+    add("--parameters", "trigger parameters instead of the config's (JSON)", default=None)
+    add("--seed", "the seed that the triggers are bound to", type=int, default=0)
+    add("--out", "scores (JSON)", default=None)
+    add("--device", DEVICE_HELP, **DEVICE)
+
+
+def run(options: Any) -> None:
+    """Score it."""
+    config = configs.with_default(options.configfile)
+    fitted = fitted_files(options.triggers)
+    names = list(dict.fromkeys([*options.attacks, *fitted]))
+    parameters = _parameters(options.parameters, names)
+    for name in names:
+        if name not in config["attacks"]:
+            known = ", ".join(config["attacks"])
+            raise UserError(f"attack {name!r}: unknown in the config; known are {known}")
+    stages = {
+        name: stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
+        for name in ["clean", *names]
+    }
+    from taclean.data.packed import Pairs
+    from taclean.distributed import device
+    from taclean.evaluate import Prompts, score
+    from taclean.models import create
+
+    stage = stages["clean"]
+    model_name = options.model or stage["model"]
+    triggers = {}
+    for name in names:
+        trigger = stages[name]["triggers"][name]
+        triggers[name] = bind(trigger | parameters, fitted.get(name))
+    pairs = Pairs.open(options.test)
+    model = create(model_name, pretrained=options.checkpoint).eval().to(device(options.device))
+    heads = Prompts.of(model_name, stage["zeroshot"]).heads(model)
+    found = score(model, pairs, heads, triggers, stage["precision"])
+    target = stage["zeroshot"]["target"]
+    say(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
+    for name, counts in found.items():
+        for metric in dict.fromkeys(key.partition("@")[0] for key in counts):
+            shares = {k: share for k, share in counts.items() if k.startswith(f"{metric}@")}
+            line = ", ".join(
+                f"{key.removeprefix(metric)} {100 * share['hits'] / share['n']:.1f} %"
+                for key, share in shares.items()
+            )
+            say(f"{name} {metric}: {line} (n = {next(iter(shares.values()))['n']})")
+    if options.out:
+        named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
+        write_json(options.out, {**named, "model": model_name, "target": target, "scores": found})
+
+
+def _parameters(text: str | None, names: list[str]) -> dict[str, Any]:
+    """`--parameters` as part of a trigger; it belongs to the one attack that is named."""
+    if text is None:
+        return {}
+    try:
+        parameters = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f'--parameters: not JSON ({error}); give {{"size": 16}}') from None
+    if not isinstance(parameters, dict) or len(names) != 1:
+        raise UserError("--parameters: give one JSON object, and one attack that it is for")
+    return {"parameters": parameters}

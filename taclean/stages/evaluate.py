@@ -1,0 +1,96 @@
+"""Score a model: CA, ASR and TA at 1, 3, 5 and 10, with the counts behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.errors import UserError
+from taclean.files import write_json
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
+
+RECIPE = 1
+
+
+def evaluate_config(config: Config, attack: str, defense: str, *, seed: int) -> dict[str, Any]:
+    """What decides a run's scores."""
+    attacks = config["run"]["attacks"] if attack == "clean" else [attack]
+    if defense != "none":
+        config["defenses"][defense]  # a KeyError where there is none
+    return {
+        "recipe": RECIPE,
+        "model": config["model"]["name"],
+        "attack": attack,
+        "defense": defense,
+        "seed": seed,
+        "zeroshot": configs.zeroshot(config),
+        "triggers": {name: trigger_of(config, name, seed) for name in attacks},
+        "samples": config["evaluate"]["samples"],
+        "precision": config["evaluate"].get("precision", "auto"),
+    }
+
+
+CONFIGS = {"evaluate": evaluate_config}
+
+
+def arguments(add: Any) -> None:
+    """Options beside --config."""
+    add("--model", "weights, safetensors or a torch file; never run as code")
+    add("--splits", "folders of splits with labels; the first gives the samples", nargs="+")
+    add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
+    add("--out", "scores (JSON)")
+    add("--samples", "embeddings and predictions for the figures (.npz)", default=None)
+    add("--device", DEVICE_HELP, **DEVICE)
+
+
+def run(stage: dict[str, Any], options: Any) -> None:
+    """Score every split."""
+    import torch
+
+    from taclean.data.packed import Pairs
+    from taclean.distributed import device
+    from taclean.evaluate import Prompts, by_split, score, write_samples
+    from taclean.models import load
+
+    torch.set_num_threads(1)
+    fitted = fitted_files(options.triggers)
+    if unknown := fitted.keys() - stage["triggers"]:
+        known = ", ".join(stage["triggers"])
+        raise UserError(f"--triggers: {min(unknown)!r} is none of this stage's, {known}")
+    triggers = {
+        name: bind(trigger, fitted.get(name)) for name, trigger in stage["triggers"].items()
+    }
+    prompts = Prompts.of(stage["model"], stage["zeroshot"])
+    splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
+    if len(splits) < len(options.splits):
+        raise UserError("--splits: two folders of one name; the scores are told apart by it")
+    labelled = [pairs for pairs in splits.values() if prompts.name_classes_of(pairs)]
+    if options.samples and not labelled:
+        raise UserError(
+            f"evaluate.splits: none of {', '.join(splits)} has the run's classes, which the "
+            "samples for the figures need; add one that has"
+        )
+    model = load(stage["model"], options.model).to(device(options.device))
+    heads = prompts.heads(model)
+    counts = {
+        name: score(model, pairs, heads, triggers, stage["precision"])
+        for name, pairs in splits.items()
+    }
+    if options.samples:
+        undefended = stage["defense"] == "none"
+        write_samples(
+            options.samples, model, heads, labelled[0], triggers, stage["samples"], undefended
+        )
+    named = {key: stage[key] for key in ("attack", "defense", "seed")}
+    target = stage["zeroshot"]["target"]
+    result = {**named, "target": target, "splits": by_split(counts, stage["attack"])}
+    write_json(options.out, result)
+    for split, found in result["splits"].items():
+        line = ", ".join(
+            f"{metric} {100 * count['hits'] / count['n']:.1f} %"
+            for metric, count in found.items()
+            if metric.endswith("@1")
+        )
+        say(f"{stage['attack']} {stage['defense']} {split}: {line}")

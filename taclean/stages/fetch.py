@@ -1,0 +1,45 @@
+"""Fetch a source from the hub, or generate its stand-in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.errors import UserError
+from taclean.files import write_json
+from taclean.stages import pack
+from taclean.stages.shared import say
+
+
+def source_config(config: Config, source: str) -> dict[str, Any]:
+    """What a source is."""
+    own = configs.dataset(config)["sources"][source]
+    return {"recipe": pack.RECIPE, "name": source, **own}
+
+
+CONFIGS = {"fetch": source_config}
+
+
+def arguments(add: Any) -> None:
+    """Options beside --config."""
+    add("--folder", "folder for the source's files; a killed fetch goes on there")
+    add("--out", "JSON with what is there")
+
+
+def run(stage: dict[str, Any], options: Any) -> None:
+    """Fetch or generate."""
+    from taclean.data import standin
+    from taclean.data.fetch import fetch
+
+    folder = Path(options.folder)
+    if "hub" in stage:
+        found: dict[str, Any] = {"files": fetch(stage, folder, say)}
+    elif "standin" not in stage:
+        raise UserError(f"{stage['name']}: a folder of yours, {stage['folder']}; nothing to fetch")
+    elif stage["reader"] == "webdataset":
+        found = standin.make_pairs(folder, **stage["standin"])
+    else:
+        found = standin.make_imagenet(folder, **stage["standin"])
+    write_json(options.out, found)

@@ -1,0 +1,35 @@
+"""Write pretrained weights, of a tag or a file in any form, as safetensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taclean.config import Config
+from taclean.errors import UserError
+from taclean.stages.shared import say
+
+
+def import_config(config: Config) -> dict[str, Any]:
+    """Which weights."""
+    model = config["model"]
+    return {"model": model["name"], "pretrained": model["pretrained"], "seed": model["seed"]}
+
+
+CONFIGS = {"imported": import_config}
+
+
+def arguments(add: Any) -> None:
+    """Options beside --config."""
+    add("--out", "weights (safetensors)")
+
+
+def run(stage: dict[str, Any], options: Any) -> None:
+    """Read and write."""
+    from taclean import models
+
+    if not stage.get("pretrained"):
+        raise UserError(f"{options.config}: nothing to import; set model.pretrained")
+    model = models.create(stage["model"], stage["seed"], stage["pretrained"])
+    models.save_weights(model, options.out, name=stage["model"], pretrained=stage["pretrained"])
+    count = sum(parameter.numel() for parameter in model.parameters())
+    say(f"import: {stage['model']} from {stage['pretrained']}, {count / 1e6:.1f} M parameters")

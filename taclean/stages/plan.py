@@ -1,0 +1,31 @@
+"""Print what a run will cost: rows, disk, memory and time."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from taclean import config as configs
+from taclean.files import read_json, write_json
+
+
+def arguments(add: Any) -> None:
+    """Options."""
+    add("--config", "config files on top of the default", nargs="+", default=None)
+    add("--rates", "rates that --measure wrote on the machine that will do the work", default=None)
+    add("--measure", "measure the rates here and write them to this file", default=None)
+
+
+def run(options: Any) -> None:
+    """Measure, or read the rates, and print."""
+    config = configs.with_default(options.config)
+    from taclean import plan
+
+    if options.rates:
+        rates = plan.check_rates(read_json(options.rates), options.rates)
+    else:
+        print("plan: timing a few steps on this machine", file=sys.stderr, flush=True)
+        rates = plan.measure(config)
+    if options.measure:
+        write_json(options.measure, rates)
+    print(plan.report(config, rates))

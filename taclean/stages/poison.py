@@ -1,0 +1,53 @@
+"""Choose rows, put the trigger on them and write manifest and poisoned rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.stages.shared import bind, tokenizer, trigger_of
+
+RECIPE = 1
+
+
+def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
+    """What decides the poisoned rows."""
+    entry, own = config["attacks"][attack], configs.described(config, "attacks", attack)
+    return {
+        "recipe": RECIPE,
+        "model": config["model"]["name"],
+        "trigger": trigger_of(config, attack, seed),
+        "rows": config["poison"]["rows"],
+        "changed": {key: entry[key] for key in own["rows"] if key in entry},
+        "target": config["data"]["target"],
+        "templates": configs.templates(config),
+        "seed": seed,
+    }
+
+
+CONFIGS = {"poison": poison_config}
+
+
+def arguments(add: Any) -> None:
+    """Options beside --config."""
+    add("--data", "folder of the pretrain split")
+    add("--trigger", "fitted trigger, for attacks that have one", default=None)
+    add("--out", "folder for manifest and poisoned rows")
+
+
+def run(stage: dict[str, Any], options: Any) -> None:
+    """Poison."""
+    from taclean import poison
+    from taclean.attacks import attack
+    from taclean.data.packed import Pairs
+
+    name, seed = stage["trigger"]["attack"], stage["seed"]
+    kind = attack(stage["trigger"]["kind"])
+    own = kind.of(stage["trigger"]["parameters"], f"attacks.{name}.trigger")
+    rows = kind.Rows.of(stage["changed"], f"attacks.{name}")
+    pairs = Pairs.open(options.data)
+    pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
+    pool = poison.Pool(pairs.captions(), stage["target"], stage["templates"], seed)
+    changes = own.poison(pool, rows, bind(stage["trigger"], options.trigger))
+    poison.write(options.out, pairs, changes, tokenizer(stage), name=name, seed=seed)

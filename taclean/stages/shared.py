@@ -1,0 +1,52 @@
+"""What several stages share."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from taclean import config as configs
+from taclean.config import Config
+
+if TYPE_CHECKING:
+    from taclean.attacks import Trigger
+    from taclean.data.packed import Tokenize
+
+DEVICE: dict[str, Any] = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
+DEVICE_HELP = "auto (a GPU if there is one), cpu or cuda"
+
+
+def trigger_of(config: Config, attack: str, seed: int) -> dict[str, Any]:
+    """What decides an attack's trigger, once it is fitted."""
+    return {
+        "attack": attack,
+        "kind": configs.kind(config, "attacks", attack),
+        "seed": seed,
+        "parameters": config["attacks"][attack].get("trigger", {}),
+    }
+
+
+def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
+    """The trigger of `trigger_of`, with its file of fitted tensors where it has one."""
+    from taclean.attacks import make_trigger
+    from taclean.models import read_state_dict
+
+    tensors = read_state_dict(fitted) if fitted else None
+    return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
+
+
+def fitted_files(entries: list[str]) -> dict[str, str]:
+    """`--triggers ATTACK=FILE ...` as a mapping."""
+    return dict(entry.partition("=")[::2] for entry in entries)
+
+
+def tokenizer(stage: dict[str, Any]) -> Tokenize:
+    """That of the stage's model."""
+    from taclean.models import tokenize
+
+    return partial(tokenize, stage["model"])
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)

@@ -1,0 +1,176 @@
+"""Train: the base model, a poisoned model, or a defence; by torchrun on several GPUs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.errors import UserError
+from taclean.files import replacing
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, trigger_of
+
+if TYPE_CHECKING:
+    import torch
+    from open_clip import CLIP
+
+    from taclean.data.packed import Pairs
+
+RECIPE = 1
+
+
+def _train(config: Config, train: Config, seed: int) -> dict[str, Any]:
+    return {
+        "recipe": RECIPE,
+        "model": config["model"]["name"],
+        "seed": seed,
+        "train": train,
+        "zeroshot": configs.zeroshot(config),
+    }
+
+
+def base_config(config: Config) -> dict[str, Any]:
+    """What decides the base model."""
+    return _train(config, config["base"]["train"], config["model"]["seed"])
+
+
+def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
+    """What decides a poisoned model."""
+    train = configs.own_train(config, "poison", config["attacks"][attack])
+    return {
+        **_train(config, train, seed),
+        "rows": config["poison"]["rows"],
+        "trigger": trigger_of(config, attack, seed),
+    }
+
+
+def finetune_config(config: Config, attack: str, defense: str, *, seed: int) -> dict[str, Any]:
+    """What decides a cleaned model."""
+    own = config["defenses"][defense]
+    train = configs.own_train(config, "finetune", own)
+    stage = {
+        **_train(config, train, seed),
+        "defense": configs.kind(config, "defenses", defense),
+        "loss": own.get("loss", {}),
+    }
+    splits = configs.dataset(config)["splits"]
+    clean, pretrain = (splits[configs.split_of_role(config, r)] for r in ("clean", "pretrain"))
+    apart = clean.get("from") != pretrain.get("from")  # their ids say nothing
+    stage["overlap"] = bool(configs.dataset(config).get("overlap")) or apart
+    if attack != "clean":
+        stage["trigger"] = trigger_of(config, attack, seed)
+    return stage
+
+
+CONFIGS = {"base": base_config, "pretrain": pretrain_config, "finetune": finetune_config}
+
+
+def arguments(add: Any) -> None:
+    """Options beside --config."""
+    add("--data", "folder of the split to train on")
+    add("--val", "folder of the val split")
+    add("--model", "weights to start from (default: random)", default=None)
+    add("--poison", "folder of poisoned rows to put into the split", default=None)
+    add("--manifest", "poison manifest that the split must not overlap with", default=None)
+    add("--trigger", "fitted trigger, for ASR on val", default=None)
+    add("--texts", "text artifacts as NAME=FOLDER", nargs="*", default=[])
+    add("--checkpoints", "folder for checkpoints; a killed run goes on from there")
+    add("--out", "trained weights (safetensors)")
+    add("--history", "CSV with loss and val scores per epoch")
+    add("--device", DEVICE_HELP, **DEVICE)
+
+
+def run(stage: dict[str, Any], options: Any) -> None:
+    """Train on this process's device."""
+    from taclean import distributed
+
+    device = distributed.device(options.device)
+    with distributed.processes(device):
+        _run(stage, options, device)
+
+
+def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
+    from taclean import distributed, models, poison
+    from taclean.config.sections import Train
+    from taclean.data.packed import Pairs
+    from taclean.defenses import make_defense
+    from taclean.train import fingerprint, train
+
+    with distributed.together():
+        settings = Train.of(stage["train"], "train")
+        seed = stage["seed"]
+        models.check_suffix(options.out)  # now, not after hours
+        pairs = Pairs.open(options.data)
+        if "rows" in stage:
+            pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
+        if options.poison:
+            pairs = poison.apply(pairs, options.poison)
+        if options.manifest and not stage.get("overlap"):
+            poison.refuse_overlap(pairs, options.manifest)
+        name = stage.get("defense")  # none: pre-training and poisoning
+        texts = _texts(name, options.texts)
+        objective = make_defense(name, seed, texts, **stage.get("loss", {}))
+        model = models.create(stage["model"], seed)
+        if options.model:
+            models.load_weights(model, options.model, stage["model"])
+        validate = _validation(stage, Pairs.open(options.val), options.trigger)
+        deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
+    history = train(
+        model,
+        pairs,
+        objective,
+        settings,
+        seed=seed,
+        folder=Path(options.checkpoints),
+        config=deciding,
+        validate=validate,
+        label=stage["stage"],
+        device=device,
+    )
+    if distributed.rank() != 0:
+        return
+    with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
+        keys = list(dict.fromkeys(key for record in history for key in record))
+        table = csv.DictWriter(file, keys, lineterminator="\n")
+        table.writeheader()
+        table.writerows(history)
+    models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"])
+    (Path(options.checkpoints) / "last.pt").unlink(missing_ok=True)
+
+
+def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
+    """The artifacts of `--texts NAME=FOLDER ...`, as the defence reads them."""
+    from taclean.defenses import defense
+
+    kinds, found = defense(name).texts if name else {}, {}
+    for entry in entries:
+        text, _, folder = entry.partition("=")
+        if text not in kinds:
+            wants = ", ".join(kinds) or "none"
+            raise UserError(f"--texts: {text!r} is no text of defense {name!r}, which has {wants}")
+        found[text] = kinds[text].read(Path(folder))
+    return found
+
+
+def _validation(
+    stage: dict[str, Any], val: Pairs, fitted: str | None
+) -> Callable[[CLIP], dict[str, float]]:
+    from taclean.evaluate import Prompts, score
+
+    prompts = Prompts.of(stage["model"], stage["zeroshot"])
+    triggers = {}
+    if "trigger" in stage:
+        triggers[stage["trigger"]["attack"]] = bind(stage["trigger"], fitted)
+
+    def validate(model: CLIP) -> dict[str, float]:
+        counts = score(model, val, prompts.heads(model), triggers)
+        return {
+            metric: round(100 * count["hits"] / count["n"], 4)
+            for found in counts.values()
+            for metric, count in found.items()
+        }
+
+    return validate

@@ -1,0 +1,73 @@
+"""Optimise or learn an attack's trigger against the clean model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.files import replacing, write_json
+from taclean.stages.shared import DEVICE, DEVICE_HELP, say, tokenizer, trigger_of
+
+RECIPE = 2
+
+
+def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
+    """What decides a fitted trigger."""
+    return {
+        "recipe": RECIPE,
+        "model": config["model"]["name"],
+        "trigger": trigger_of(config, attack, seed),
+        "fit": config["attacks"][attack]["fit"],
+        "target": config["data"]["target"],
+        "templates": configs.templates(config),
+    }
+
+
+CONFIGS = {"trigger": trigger_config}
+
+
+def arguments(add: Any) -> None:
+    """Options beside --config."""
+    add("--model", "clean model (safetensors)")
+    add("--images", "folder of the patch split")
+    add("--pretrain", "folder of the pretrain split, whose target pairs the attacker uses")
+    add("--out", "fitted trigger (safetensors)")
+    add("--report", "JSON with what was measured on it")
+    add("--device", DEVICE_HELP, **DEVICE)
+
+
+def run(stage: dict[str, Any], options: Any) -> None:
+    """Fit."""
+    import safetensors.torch
+    import torch
+
+    from taclean.attacks import attack
+    from taclean.attacks.material import Material
+    from taclean.data.packed import Pairs
+    from taclean.distributed import device
+    from taclean.errors import UserError
+    from taclean.models import load
+
+    torch.set_num_threads(1)
+    trigger = stage["trigger"]
+    where = f"attacks.{trigger['attack']}"
+    kind = attack(trigger["kind"])
+    own = kind.of(trigger["parameters"], f"{where}.trigger")
+    if kind.Fit is None:
+        raise UserError(f"{where}: its trigger is not fitted; leave this stage out")
+    settings = kind.Fit.of(stage["fit"], f"{where}.fit")
+    material = Material.gather(
+        Pairs.open(options.images),
+        Pairs.open(options.pretrain),
+        stage["target"],
+        stage["templates"][0],
+        tokenizer(stage),
+    )
+    model = load(stage["model"], options.model).to(device(options.device))
+    fitted, report = own.fit(model, material, settings, seed=trigger["seed"], say=say)
+    for key, value in report.items():
+        say(f"{trigger['attack']}: {key} {value}")
+    with replacing(options.out) as temporary:
+        safetensors.torch.save_file(fitted, temporary)
+    write_json(options.report, report)

@@ -1,0 +1,131 @@
+"""Text artifacts: what a defence wants made of the clean split's captions, once for all epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from taclean.data.packed import Tokenize, load_array
+from taclean.errors import UserError
+from taclean.keys import Section, key
+from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variants
+
+
+class TextArtifact(Section):
+    """A kind of text artifact; its fields are the keys of its section in a defence's entry.
+
+    Attributes:
+        table: name of a CSV file of examples in its folder, for the figure; "" without one.
+    """
+
+    table: ClassVar[str] = ""
+
+    def write(
+        self,
+        folder: Path,
+        captions: Sequence[str],
+        tokenize: Tokenize,
+        *,
+        epochs: int,
+        seed: int,
+        workers: int,
+        say: Callable[[str], None],
+        nltk: Path | str | None = None,
+    ) -> None:
+        """Make it in `folder`, which appears whole; the result does not depend on `workers`."""
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, folder: Path) -> Any:
+        """What `write` made, memory-mapped where it is large."""
+        raise NotImplementedError
+
+    @classmethod
+    def example(cls, tokens: np.ndarray) -> Any:
+        """One epoch of it for rows with these tokens (N, 77), as `read` gives it, for timing."""
+        raise NotImplementedError
+
+    @classmethod
+    def check(cls, made: Any, epochs: int, rows: int) -> None:
+        """Refuse, with a UserError, what was made for another split or for fewer epochs."""
+
+
+class Variants(TextArtifact):
+    """An EDA variant of every caption, new in each epoch: (E, N, 77) uint16 tokens."""
+
+    alpha: float = key(0.1, "EDA's share of words that are changed.", ge=0, le=1)
+
+    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **more: Any) -> None:
+        """Write variants.npy."""
+        write_variants(folder / "variants.npy", captions, tokenize, alpha=self.alpha, **more)
+
+    @classmethod
+    def read(cls, folder: Path) -> np.ndarray:
+        """(E, N, 77) uint16."""
+        return load_array(folder / "variants.npy", np.uint16, 3)
+
+    @classmethod
+    def example(cls, tokens: np.ndarray) -> np.ndarray:
+        """The captions themselves."""
+        return tokens[None]
+
+    @classmethod
+    def check(cls, made: np.ndarray, epochs: int, rows: int) -> None:
+        """Check epochs and rows."""
+        if made.shape[1] != rows:
+            raise UserError(
+                f"variants: made for {made.shape[1]} rows, the split has {rows}; make them again"
+            )
+        _check_epochs("variants", len(made), epochs)
+
+
+class SubCaptionTexts(TextArtifact):
+    """Sub-captions of the rows drawn for each epoch (TA-Cleaner, arXiv 2409.17601)."""
+
+    table: ClassVar[str] = "subcaptions.csv"
+
+    samples: int = key(..., "K, rows drawn anew in each epoch.", ge=1, rows_of="clean")
+    negatives: int = key(1, "Negative sub-captions per row.", ge=1)
+    kinds: list[Literal["adjective", "noun", "verb"]] = key(
+        ["adjective", "noun", "verb"],
+        "Kinds of word that a negative replaces.",
+        min_length=1,
+        unique=True,
+    )
+
+    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **more: Any) -> None:
+        """Write the arrays of SubCaptions, subcaptions.csv and account.json."""
+        say = more["say"]
+        given = self.model_dump() | more
+        account = write_subcaptions(folder, captions, tokenize, **given)
+        offers, total = account.pop("offers"), account.pop("captions")
+        say("subcaptions: " + ", ".join(f"{name} {value}" for name, value in account.items()))
+        shares = ", ".join(f"{kind} {100 * n / total:.1f} %" for kind, n in offers.items())
+        say(f"captions that offer {shares} (of {total})")
+
+    @classmethod
+    def read(cls, folder: Path) -> SubCaptions:
+        """The arrays."""
+        return SubCaptions.open(folder)
+
+    @classmethod
+    def example(cls, tokens: np.ndarray) -> SubCaptions:
+        """The captions themselves, for a fifth of the rows."""
+        drawn = np.arange(max(1, len(tokens) // 5))
+        own = tokens[None, drawn]
+        return SubCaptions(drawn[None], own, own[:, :, None])
+
+    @classmethod
+    def check(cls, made: SubCaptions, epochs: int, rows: int) -> None:
+        """Check epochs and rows."""
+        _check_epochs("sub-captions", len(made.rows), epochs)
+        if made.rows.max() >= rows:
+            raise UserError("sub-captions: name rows that the split does not have; make them again")
+
+
+def _check_epochs(what: str, made: int, wanted: int) -> None:
+    if made < wanted:
+        raise UserError(f"{what}: made for {made} epochs of {wanted}; make them again")
