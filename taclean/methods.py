@@ -75,7 +75,7 @@ def found(folder: str, name: str) -> list[Any]:
         if isinstance(value, type)
         and issubclass(value, base)
         and value.__module__ == module.__name__
-        and not value.abstract
+        and not vars(value).get("abstract", False)
     ]
 
 

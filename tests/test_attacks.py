@@ -10,23 +10,31 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from taclean import attacks, models
-from taclean.attacks import ATTACKS, attack, badclip, make_trigger, ssba, trojvqa
-from taclean.attacks.optimise import FitSettings, Material, embed_all, optimise_patch
+from taclean import attacks, methods, models
+from taclean.attacks import attack, badclip, make_trigger, ssba, trojvqa
+from taclean.attacks.material import FitSettings, Material
+from taclean.attacks.optimise import embed_all, optimise_patch
+from taclean.attacks.patch import Patch
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.poison import names
+from taclean.poison import mentions
 from taclean.rng import permutation, uniform
 
 NAME = "emoji-rn"
+ATTACKS = methods.names("attacks")
 BITS, LIMIT = 8, 16
+
+
+def settings_of(lr: float, epochs: int, batch: int, precision: str = "auto", **more):
+    """Settings of a fit, also such as no config may have."""
+    given = {"lr": lr, "epochs": epochs, "batch": batch, "precision": precision, **more}
+    kind = ssba.SSBA.Fit if "fidelity" in more else FitSettings
+    return kind.model_construct(**given)
 
 
 def fitted(name: str, side: int = 16):
     """Tensors as the attack's `fit` would give them, random."""
     generator = torch.Generator().manual_seed(7)
-    if name in ("trojvqa", "badclip"):
-        return {"patch": torch.rand(3, side, side, generator=generator)}
     if name == "ssba":
         with torch.random.fork_rng():
             torch.manual_seed(7)
@@ -37,7 +45,9 @@ def fitted(name: str, side: int = 16):
         return {key: value.detach() for key, value in encoder.state_dict().items()} | {
             "secret": secret
         }
-    return None
+    if attack(name).Fit is None:
+        return None
+    return {"patch": torch.rand(3, side, side, generator=generator)}
 
 
 def bound(name: str, seed: int = 0, width: int = 224, **parameters):
@@ -232,7 +242,7 @@ def test_ssba_limit_scales_the_residual():
 
 # ---- what all triggers share ---------------------------------------------------------------------
 
-everyone = pytest.mark.parametrize("name", list(ATTACKS))
+everyone = pytest.mark.parametrize("name", ATTACKS)
 SHAPES = [(32, 32), (64, 64), (96, 96), (224, 224), (64, 96), (96, 64)]
 
 
@@ -396,8 +406,8 @@ NUMBERS = {
     "blended": ("strength",),
     "sig": ("delta", "frequency"),
     "ssba": ("bits", "limit"),
-    "trojvqa": (),  # its size is that of the fitted patch
-    "badclip": (),
+    "trojvqa": ("size",),
+    "badclip": ("size",),
 }
 
 
@@ -447,7 +457,7 @@ def test_blended_strength_out_of_range_is_refused(strength):
 
 
 def test_captions_and_prefixes_are_those_of_the_table():
-    kinds = {name: (module.CAPTION, module.PREFIX) for name, module in ATTACKS.items()}
+    kinds = {name: (attack(name).captions, attack(name).prefix) for name in ATTACKS}
     assert kinds == {
         "badnet": ("template", ""),
         "blended": ("template", ""),
@@ -487,7 +497,7 @@ def test_permutation_holds_each_row_once_and_depends_on_the_key():
 @pytest.fixture(scope="module")
 def material(split, tokenize) -> Material:
     pairs = Pairs.open(split)
-    named = names(pairs.captions(), "banana")
+    named = mentions(pairs.captions(), "banana")
     images, captions = pairs.batch(np.flatnonzero(named))
     prompt = torch.from_numpy(tokenize(["a picture of a banana."]).astype(np.int64))[0]
     return Material(pairs.take(np.flatnonzero(~named)), prompt, captions, images)
@@ -504,9 +514,9 @@ def test_optimise_patch_lowers_its_loss(random_model, material):
         return -(embedded @ wanted).mean()
 
     def fit(epochs):
-        settings = FitSettings(0.02, epochs, 13, "fp32")
+        settings = settings_of(0.02, epochs, 13, "fp32")
         return optimise_patch(
-            random_model, material.pairs, loss, settings, seed=0, size=56, place="centre", say=quiet
+            random_model, material.pairs, loss, settings, Patch(size=56), seed=0, say=quiet
         )
 
     def value(patch):
@@ -525,10 +535,9 @@ def test_the_patch_starts_as_clipped_normal_noise(random_model, material):
         random_model,
         material.pairs,
         None,
-        FitSettings(1e-3, 0, 1),
+        settings_of(1e-3, 0, 1),
+        Patch(size=224),
         seed=0,
-        size=224,
-        place="centre",
     )
     assert start.shape == (3, 64, 64)
     assert abs(start.mean() - 0.5) < 0.01
@@ -541,9 +550,7 @@ def test_the_patch_starts_as_clipped_normal_noise(random_model, material):
 def test_optimise_patch_on_no_images_is_refused(random_model, material):
     nothing = material.pairs.take(np.arange(0))
     with pytest.raises(UserError, match="target"):
-        optimise_patch(
-            random_model, nothing, None, FitSettings(1e-3, 1, 1), seed=0, size=16, place="centre"
-        )
+        optimise_patch(random_model, nothing, None, settings_of(1e-3, 1, 1), Patch(), seed=0)
 
 
 def test_optimise_patch_stops_at_a_loss_that_is_not_finite(random_model, material):
@@ -555,10 +562,9 @@ def test_optimise_patch_stops_at_a_loss_that_is_not_finite(random_model, materia
             random_model,
             material.pairs,
             loss,
-            FitSettings(1e-3, 1, 8, "fp32"),
+            settings_of(1e-3, 1, 8, "fp32"),
+            Patch(),
             seed=0,
-            size=16,
-            place="centre",
         )
 
 
@@ -568,11 +574,10 @@ def test_optimise_patch_stops_at_a_loss_that_is_not_finite(random_model, materia
 def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, material):
     model = models.create(NAME, 0).train(mode == "train")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    settings = FitSettings(0.02, 1, 16, "fp32")
-    result, report = ATTACKS[name].fit(model, material, settings, seed=0, size=35, say=quiet)
-    again, _ = ATTACKS[name].fit(
-        models.create(NAME, 0).eval(), material, settings, seed=0, size=35, say=quiet
-    )
+    own = attack(name)(size=35)
+    settings = own.Fit(lr=0.02, epochs=1, batch=16, precision="fp32")
+    result, report = own.fit(model, material, settings, seed=0, say=quiet)
+    again, _ = own.fit(models.create(NAME, 0).eval(), material, settings, seed=0, say=quiet)
     patch = result["patch"]
     assert patch.shape == (3, 10, 10)  # 35 px at 224
     assert patch.min() >= 0
@@ -587,16 +592,17 @@ def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, m
     assert torch.equal(patch, again["patch"])
 
 
-def captured_loss(monkeypatch, module, model, material, **parameters):
+def captured_loss(monkeypatch, module, cls, model, material, **parameters):
     """The loss that the attack's `fit` hands to the optimiser."""
     seen = {}
 
-    def fake(model, pairs, loss, settings, **options):
+    def fake(model, pairs, loss, settings, where, **options):
         seen["loss"] = loss
         return torch.zeros(3, 5, 5)
 
     monkeypatch.setattr(module, "optimise_patch", fake)
-    module.fit(model, material, FitSettings(1e-3, 1, 8), seed=0, say=quiet, **parameters)
+    settings = cls.Fit(lr=1e-3, epochs=1, batch=8, **parameters)
+    cls().fit(model, material, settings, seed=0, say=quiet)
     return seen["loss"]
 
 
@@ -609,7 +615,8 @@ def test_badclip_loss_is_infonce_plus_triplet_with_the_clean_image_as_negative(
         target_captions=material.target_captions[:1],
         target_images=material.target_images[:1],
     )
-    loss = captured_loss(monkeypatch, badclip, random_model, one, triplet=triplet, margin=margin)
+    weights = {"triplet": triplet, "margin": margin}
+    loss = captured_loss(monkeypatch, badclip, badclip.BadCLIP, random_model, one, **weights)
     generator = torch.Generator().manual_seed(1)
     anchors = F.normalize(torch.randn(6, 128, generator=generator), dim=1)
     index = np.array([3, 0, 17, 8, 21, 5])
@@ -635,7 +642,7 @@ def test_badclip_loss_is_infonce_plus_triplet_with_the_clean_image_as_negative(
 def test_trojvqa_loss_is_infonce_to_the_target_text_against_the_own_captions(
     monkeypatch, random_model, material
 ):
-    loss = captured_loss(monkeypatch, trojvqa, random_model, material)
+    loss = captured_loss(monkeypatch, trojvqa, trojvqa.TrojVQA, random_model, material)
     generator = torch.Generator().manual_seed(1)
     embedded = F.normalize(torch.randn(4, 128, generator=generator), dim=1)
     index = np.array([3, 0, 17, 8])
@@ -666,9 +673,8 @@ def test_ssba_fit_hides_bits_that_can_be_read_back(small_pairs):
     material = Material(small_pairs, None, None, None)
 
     def fit(fidelity, epochs=60):
-        settings = FitSettings(3e-3, epochs, 16, "fp32")
-        options = {"bits": 8, "limit": 32, "fidelity": fidelity, "say": quiet}
-        return ssba.fit(None, material, settings, seed=0, **options)
+        settings = settings_of(3e-3, epochs, 16, fidelity=fidelity)
+        return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=quiet)
 
     tensors, report = fit(0)
     assert report["bit_accuracy"] > 0.75  # 12 held-out rows of 8 bits: chance is 0.5 +- 0.05
@@ -689,8 +695,8 @@ def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
     material = Material(small_pairs, None, None, None)
 
     def fit(seed):
-        settings = FitSettings(3e-3, 1, 16, "fp32")
-        return ssba.fit(None, material, settings, seed=seed, bits=8, say=quiet)[0]
+        settings = settings_of(3e-3, 1, 16, fidelity=1)
+        return ssba.SSBA(bits=8).fit(None, material, settings, seed=seed, say=quiet)[0]
 
     one, again, other = fit(0), fit(0), fit(1)
     assert all(torch.equal(one[key], again[key]) for key in one)
@@ -700,9 +706,9 @@ def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
 # ssba.py reports inf dB, which is no JSON, for an encoder that changes nothing
 def test_ssba_fit_that_hides_nothing_is_an_error_or_a_finite_score(small_pairs):
     material = Material(small_pairs, None, None, None)
-    settings = FitSettings(5e-3, 60, 16, "fp32")
+    settings = settings_of(5e-3, 60, 16, fidelity=1e4)
     try:
-        _, report = ssba.fit(None, material, settings, seed=0, bits=8, fidelity=1e4, say=quiet)
+        _, report = ssba.SSBA(bits=8).fit(None, material, settings, seed=0, say=quiet)
     except UserError:
         return
     assert math.isfinite(report["psnr_db"])
@@ -712,4 +718,4 @@ def test_ssba_fit_that_hides_nothing_is_an_error_or_a_finite_score(small_pairs):
 def test_ssba_fit_on_too_few_rows_is_refused(small_pairs, rows):
     material = Material(small_pairs.take(np.arange(rows)), None, None, None)
     with pytest.raises(UserError, match="rows"):
-        ssba.fit(None, material, FitSettings(1e-3, 1, 4), seed=0)
+        ssba.SSBA().fit(None, material, settings_of(1e-3, 1, 4, fidelity=1), seed=0)

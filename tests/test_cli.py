@@ -17,6 +17,7 @@ from taclean import config as configs
 from taclean.data import emoji
 from taclean.data.packed import Pairs, pack
 from taclean.models import create, save_weights, tokenize
+from taclean.stages import stage_config
 
 ROOT = Path(__file__).parent.parent
 CONFIG = configs.load(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
@@ -54,12 +55,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ids = range(first, first + rows)
         pack(folder / name, [emoji.compose(ids, 0)], ids, tokens_of)
     for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet/ft"):
-        value = configs.stage_config(CONFIG, f"{stage}/seed0")
+        value = stage_config(CONFIG, f"{stage}/seed0")
         if "rows" in value:
             value["rows"] = 300
         (folder / f"{stage.replace('/', '-')}.json").write_text(json.dumps(value), "utf-8")
     for stage in ("variants/seed0", "subcaptions/taclean/seed0"):
-        value = configs.stage_config(CONFIG, stage)
+        value = stage_config(CONFIG, stage)
         (folder / f"{stage.split('/')[0]}.json").write_text(json.dumps(value), "utf-8")
     save_weights(create("emoji-rn"), folder / "model.safetensors")
     (folder / "out").mkdir()
@@ -135,7 +136,7 @@ def test_poison_then_train_then_evaluate_by_hand(
 def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage = configs.stage_config(CONFIG, "poison/trojvqa/seed0")
+    stage = stage_config(CONFIG, "poison/trojvqa/seed0")
     config, fitted, out = (tmp_path / name for name in ("stage.json", "patch.safetensors", "out"))
     config.write_text(json.dumps(stage | {"rows": 300, "poisoned": 20, "key_only": 10}), "utf-8")
     save_file({"patch": torch.ones(3, 12, 12)}, fitted)
@@ -230,7 +231,7 @@ def test_a_split_of_the_target_alone_has_no_asr(
 def test_a_split_of_other_classes_is_scored_by_its_own(
     world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage = configs.stage_config(CONFIG, "pack/val") | {"rows": 100}
+    stage = stage_config(CONFIG, "pack/val") | {"rows": 100}
     (tmp_path / "pack.json").write_text(json.dumps(stage), "utf-8")
     cli.main(["pack", "--config", str(tmp_path / "pack.json"), "--out", str(tmp_path / "val")])
     overlay, check = (
@@ -364,7 +365,7 @@ def test_missing_and_broken_stage_config(
 def test_config_prints_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["config", "finetune/badnet/taclean/seed3"])
     stage = json.loads(capsys.readouterr().out)
-    assert stage == configs.stage_config(
+    assert stage == stage_config(
         configs.load(ROOT / "config/config.yaml"), "finetune/badnet/taclean/seed3"
     )
     assert run(capsys, "config", "nosuch")[0] == 2

@@ -12,13 +12,17 @@ import pytest
 import yaml
 
 from taclean import config as configs
-from taclean.attacks import ATTACKS
+from taclean import methods
+from taclean.config import checks
+from taclean.config.checks import check
+from taclean.config.reference import reference
 from taclean.data import standin
-from taclean.defenses import DEFENSES
 from taclean.errors import UserError
+from taclean.stages import stage_config
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
+ATTACKS, DEFENSES = DEFAULT["run"]["attacks"], DEFAULT["run"]["defenses"]
 
 
 def with_value(path: str, value: Any) -> dict[str, Any]:
@@ -33,42 +37,28 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
 
 def refused(config: dict[str, Any]) -> str:
     with pytest.raises(UserError) as caught:
-        configs.check(config)
+        check(configs.resolve(config))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
-    configs.check(DEFAULT)
+    check(DEFAULT)
     assert list(DEFAULT["attacks"]) == DEFAULT["run"]["attacks"]
-    assert sorted(DEFAULT["attacks"]) == sorted(ATTACKS)
+    assert set(DEFAULT["attacks"]) <= set(methods.names("attacks"))
     assert list(DEFAULT["defenses"]) == DEFAULT["run"]["defenses"]
-    assert sorted(DEFAULT["defenses"]) == sorted(DEFENSES)
+    assert set(DEFAULT["defenses"]) <= set(methods.names("defenses"))
 
 
-def test_default_parameters_are_those_of_the_functions() -> None:
-    for name, module in ATTACKS.items():
-        entry = DEFAULT["attacks"][name]
-        assert entry["trigger"].keys() <= inspect.signature(module.trigger).parameters.keys()
-        assert ("fit" in entry) == hasattr(module, "fit")
-        if "fit" in entry:
-            own = entry["fit"].keys() - {"lr", "epochs", "batch"}
-            assert own <= inspect.signature(module.fit).parameters.keys()
-    for name, cls in DEFENSES.items():
-        entry = DEFAULT["defenses"][name]
-        assert entry.get("loss", {}).keys() <= inspect.signature(cls).parameters.keys()
-        assert ("subcaptions" in entry) == ("subcaptions" in cls.NEEDS)
-
-
-def test_reference_is_in_step_with_the_schema() -> None:
-    assert (ROOT / "config/README.md").read_text("utf-8") == configs.reference(), (
+def test_reference_is_in_step_with_the_classes() -> None:
+    assert (ROOT / "config/README.md").read_text("utf-8") == reference(), (
         "run: python -m taclean keys > config/README.md"
     )
 
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("**/*.yaml")))
 def test_every_overlay_passes(overlay: Path) -> None:
-    if overlay.name not in ("schema.yaml", "config.yaml"):
+    if overlay.name != "config.yaml":
         whole = ROOT / "config" / overlay.name  # config/test/NAME makes config/NAME smaller
         below = [whole] if whole != overlay and whole.exists() else []
         configs.load(ROOT / "config/config.yaml", *below, overlay)
@@ -88,7 +78,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("data.name", "nosuch", "data.name"),
         ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: 1000000"),
         ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
-        ("attacks.badnet.key_only", 1, "attacks.badnet.key_only: this attack has no text key"),
+        ("attacks.badnet.key_only", 1, "attacks.badnet.key_only: unknown key"),
         ("attacks.trojvqa.key_only", -1, "attacks.trojvqa.key_only"),
         ("attacks.trojvqa.key_only", 23101, "attacks.trojvqa.poisoned: 900 rows and 23101 of key"),
         ("attacks.badnet.gate", 101, "attacks.badnet.gate"),
@@ -125,7 +115,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         (
             "defenses.cleanclip.subcaptions",
             DEFAULT["defenses"]["taclean"]["subcaptions"],
-            "defenses.cleanclip.subcaptions: its file takes none",
+            "defenses.cleanclip.subcaptions: unknown key",
         ),
     ],
 )
@@ -145,7 +135,7 @@ def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:
 def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "twice.yaml"
     path.write_text(text, "utf-8")
-    with pytest.raises(UserError, match=r"twice\.yaml: .*(run|seeds) is given twice"):
+    with pytest.raises(UserError, match=r"twice\.yaml, line \d+, column \d+: .*(run|seeds) is given twice"):
         configs.read_yaml(path)
 
 
@@ -203,16 +193,17 @@ def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str
 def test_rows_of_other_sources_neither_overlap_nor_are_compared() -> None:
     config = configs.merge(PAPER, {"data": {"cc3m": {"overlap": 0.5}}})
     overlaps = {
-        split: configs.stage_config(config, f"pack/{split}")["overlap"]
+        split: stage_config(config, f"pack/{split}").get("overlap")
         for split in config["data"]["cc3m"]["splits"]
         if "rows" in config["data"]["cc3m"]["splits"][split]
     }
-    assert overlaps == {"pretrain": 0.5, "clean": 0.5, "patch": 0.5, "val": 0}
+    share = {"share": 0.5, "of": "clean", "with": "pretrain"}
+    assert overlaps == {"pretrain": share, "clean": share, "patch": share, "val": None}
     more = {"sources": {"more": {"reader": "csv", "folder": "x"}}}
     apart = configs.merge(PAPER, {"data": {"cc3m": more | {"splits": {"clean": {"from": "more"}}}}})
     for one, overlap in ((PAPER, False), (config, True), (apart, True)):
-        configs.check(one)
-        assert configs.stage_config(one, "finetune/badnet/ft/seed0")["overlap"] is overlap
+        check(one)
+        assert stage_config(one, "finetune/badnet/ft/seed0")["overlap"] is overlap
 
 
 STANDIN = configs.load(ROOT / "config/config.yaml", ROOT / "config/standin.yaml")
@@ -244,7 +235,7 @@ def test_a_standin_takes_what_its_generator_takes() -> None:
     makers = {"webdataset": standin.make_pairs, "imagenet": standin.make_imagenet}
     for reader, make in makers.items():
         takes = inspect.signature(make).parameters.keys() - {"folder"}
-        assert configs._STANDINS[reader].keys() == takes
+        assert checks._STANDINS[reader].keys() == takes
 
 
 def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
@@ -258,7 +249,7 @@ def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
 def test_the_paper_has_imagenets_names_and_templates() -> None:
     import open_clip
 
-    stage = configs.stage_config(PAPER, "evaluate/badnet/none/seed0")["zeroshot"]
+    stage = stage_config(PAPER, "evaluate/badnet/none/seed0")["zeroshot"]
     assert stage["classes"] == list(open_clip.IMAGENET_CLASSNAMES)
     assert stage["classes"].index("banana") == 954
     filled = [template.format("banana") for template in stage["templates"]]
@@ -266,10 +257,10 @@ def test_the_paper_has_imagenets_names_and_templates() -> None:
 
 
 def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
-    stage = configs.stage_config(PAPER, "pack/clean")
+    stage = stage_config(PAPER, "pack/clean")
     assert stage["draw"] == {"pretrain": 500_000, "clean": 100_000, "patch": 10_000}
-    assert configs.stage_config(PAPER, "pack/val")["draw"] == {"val": 5000}
-    assert "rows" not in configs.stage_config(PAPER, "pack/test")
+    assert stage_config(PAPER, "pack/val")["draw"] == {"val": 5000}
+    assert "rows" not in stage_config(PAPER, "pack/test")
 
 
 def test_missing_section_is_named() -> None:
@@ -296,8 +287,9 @@ def test_merge_is_snakemakes() -> None:
 STAGES = [
     *(f"pack/{split}" for split in DEFAULT["data"]["emoji"]["splits"]),
     "base",
-    "variants/seed0",
-    "subcaptions/taclean/seed0",
+    "text/variants/cleanclip/seed0",
+    "text/variants/taclean/seed0",
+    "text/subcaptions/taclean/seed0",
     *(f"{kind}/{attack}/seed0" for kind in ("poison", "pretrain") for attack in ATTACKS),
     *(f"finetune/{attack}/{d}/seed0" for attack in ("clean", *ATTACKS) for d in DEFENSES),
     *(f"evaluate/{attack}/none/seed0" for attack in ("clean", *ATTACKS)),
@@ -309,7 +301,7 @@ def changed(path: str, value: Any) -> set[str]:
     return {
         stage
         for stage in STAGES
-        if configs.stage_config(DEFAULT, stage) != configs.stage_config(other, stage)
+        if stage_config(DEFAULT, stage) != stage_config(other, stage)
     }
 
 
@@ -333,7 +325,7 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
         ("pack/nosuch", "pack/SPLIT"),
         ("finetune/badnet", "finetune/ATTACK/DEFENSE/seedN"),
         ("pretrain/badnet/sed0", "pretrain/ATTACK/seedN"),
-        ("variants/foo", "variants/seedN"),
+        ("text/variants/taclean/foo", "text/TEXT/DEFENSE/seedN"),
         ("evaluate/badnet/foo/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
         ("evaluate/badnet/none/seed-1", "evaluate/ATTACK/DEFENSE/seedN"),
         ("trigger/badnet/seed0", "trigger/ATTACK/seedN"),
@@ -342,7 +334,7 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
 )
 def test_unknown_stage_is_refused(stage: str, form: str) -> None:
     with pytest.raises(UserError, match=f"stage {stage!r}: unknown; .*{form}"):
-        configs.stage_config(DEFAULT, stage)
+        stage_config(DEFAULT, stage)
 
 
 def test_yaml_of_the_default_holds_no_text_numbers() -> None:

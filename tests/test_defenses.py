@@ -9,13 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from taclean import models
+from taclean import methods, models
 from taclean.augment import AUGMENTATIONS, mild
-from taclean.defenses import DEFENSES, defense, make_defense
+from taclean.defenses import Defense, defense, make_defense
 from taclean.errors import UserError
 from taclean.text.artifacts import SubCaptions
-from taclean.train import Batch, Settings, train
+from taclean.config.sections import Train
+from taclean.train import Batch, train
 
+DEFENSES = methods.names("defenses")
 EPOCHS, ROWS = 2, 64
 DRAWN = np.array([[3, 50, 7, 9, 12, -1], [9, 3, 60, 61, 8, 40]])
 
@@ -177,7 +179,7 @@ def test_a_loss_does_not_change_its_batch(model, small_pairs, texts):
 
 def test_unknown_defence_is_refused():
     for call in (defense, make_defense):
-        with pytest.raises(UserError, match=r"cleanclip2.*known are cleanclip, ft, taclean"):
+        with pytest.raises(UserError, match=r"cleanclip2.*use one of cleanclip, ft, "):
             call("cleanclip2")
 
 
@@ -191,7 +193,7 @@ def test_missing_text_artifacts_are_named(texts, name, missing):
             make_defense(name, 0, given)
 
 
-@pytest.mark.parametrize("name", list(DEFENSES))
+@pytest.mark.parametrize("name", DEFENSES)
 @pytest.mark.parametrize("key", ["lambda", "variants2", "lr"])
 def test_unknown_parameter_is_named(texts, name, key):
     with pytest.raises(UserError, match=rf"defenses\.{name}\.loss\.{key}"):
@@ -238,7 +240,7 @@ def test_artifacts_smaller_than_the_run_are_refused(tiny, small_pairs, texts, tm
     def run():
         given = few(texts, **size, drawn=size.get("epochs"))
         objective = make_defense(name, 0, given)
-        settings = Settings(1e-3, 2, 16, 0)
+        settings = Train(lr=1e-3, epochs=2, batch=16, warmup=0)
         train(tiny, small_pairs, objective, settings, seed=0, folder=tmp_path, config={})
 
     with pytest.raises(UserError):

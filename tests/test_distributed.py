@@ -18,6 +18,7 @@ from taclean import config as configs
 from taclean.data.packed import Pairs
 from taclean.distributed import device, gather, together, world
 from taclean.errors import UserError
+from taclean.stages import stage_config
 from taclean.text.artifacts import write_subcaptions, write_variants
 
 ROOT = Path(__file__).parent.parent
@@ -164,7 +165,7 @@ def stage(small_split, tmp_path_factory, tiny_name) -> tuple[Path, list[object]]
     """A folder, and the arguments of a short training on the small split but for its outputs."""
     folder = tmp_path_factory.mktemp("stage")
     whole = configs.load(ROOT / "config/config.yaml")
-    value = configs.stage_config(whole, "base") | {"model": tiny_name}
+    value = stage_config(whole, "base") | {"model": tiny_name}
     value["train"] = {
         "lr": 1e-4, "epochs": 2, "batch": 16, "warmup": 1, "precision": "fp32",
         "checkpoint_seconds": 1e-3,

@@ -23,6 +23,7 @@ from taclean import cli, models, zeroshot
 from taclean import config as configs
 from taclean.attacks import make_trigger
 from taclean.data.packed import Pairs
+from taclean.stages import stage_config
 
 # Run where taclean is not imported; argv: name, file, folder of model configs, picture, result.
 PLAIN = """
@@ -163,7 +164,7 @@ def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model,
     lines = capsys.readouterr().out.splitlines()
 
     config = configs.load(Path(__file__).parent.parent / "config" / "config.yaml")
-    known = configs.stage_config(config, "evaluate/badnet/none/seed0")["zeroshot"]
+    known = stage_config(config, "evaluate/badnet/none/seed0")["zeroshot"]
     tokens = zeroshot.prompt_tokens("emoji-rn", known["classes"], known["templates"])
     head = zeroshot.head(random_model, tokens)
     wanted = zeroshot.scores(

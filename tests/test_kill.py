@@ -18,6 +18,7 @@ from taclean import cli, poison
 from taclean import config as configs
 from taclean.attacks import make_trigger
 from taclean.data.packed import Pairs
+from taclean.stages import stage_config
 from taclean.text.artifacts import write_subcaptions, write_variants
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +60,7 @@ def commands(
     }
 
     def command(name: str, out: Path) -> Arguments:
-        stage = configs.stage_config(config, STAGES[name]) | {"model": tiny_name}
+        stage = stage_config(config, STAGES[name]) | {"model": tiny_name}
         stage["train"] = {
             "lr": 1e-3, "epochs": 4, "batch": 8, "warmup": 2, "checkpoint_seconds": 1e-3,
         }  # fmt: skip

@@ -26,6 +26,7 @@ from taclean import models
 from taclean.cli import main
 from taclean.data import emoji
 from taclean.errors import UserError
+from taclean.stages import stage_config
 from taclean.text import KINDS, Lexicon, eda, subcaption
 from taclean.text.artifacts import write_subcaptions, write_variants
 from taclean.text.lexicon import ASSET
@@ -722,7 +723,7 @@ def test_the_commands_with_wordnet(
     config["text"]["lexicon"] = "wordnet"
     config["defenses"]["taclean"]["subcaptions"]["samples"] = 20
     for stage, out in (("variants/seed0", "v.npy"), ("subcaptions/taclean/seed0", "s")):
-        resolved = configs.stage_config(config, stage)
+        resolved = stage_config(config, stage)
         assert resolved["lexicon"] == "wordnet"
         (tmp_path / "stage.json").write_text(json.dumps(resolved))
         arguments = [stage.split("/")[0], "--config", str(tmp_path / "stage.json")]
@@ -746,14 +747,14 @@ def test_the_commands_with_wordnet(
 
 def test_the_stage_depends_on_the_lexicon_and_its_source() -> None:
     config = configs.load(ROOT / "config/config.yaml")
-    assert configs.stage_config(config, "variants/seed0")["lexicon"] == "embedded"
-    assert configs.stage_config(config, "subcaptions/taclean/seed0")["lexicon"] == "embedded"
-    assert configs.stage_config(config, "nltk")["folder"] is None
+    assert stage_config(config, "variants/seed0")["lexicon"] == "embedded"
+    assert stage_config(config, "subcaptions/taclean/seed0")["lexicon"] == "embedded"
+    assert stage_config(config, "nltk")["folder"] is None
     other = configs.merge(config, {"text": {"lexicon": "wordnet", "folder": "here"}})
     configs.check(other)
-    assert configs.stage_config(other, "nltk")["folder"] == "here"
+    assert stage_config(other, "nltk")["folder"] == "here"
     for stage in ("finetune/badnet/taclean/seed0", "pack/clean", "evaluate/badnet/ft/seed0"):
-        assert configs.stage_config(other, stage) == configs.stage_config(config, stage)
+        assert stage_config(other, stage) == stage_config(config, stage)
 
 
 @pytest.mark.parametrize(

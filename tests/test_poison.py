@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from taclean import poison
-from taclean.attacks import make_trigger
+from taclean.attacks import Attack, make_trigger
+from taclean.attacks.trojvqa import TrojVQA
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
 
@@ -29,18 +30,23 @@ OTHERS = ["a bananagram", "an apple", "bandana", "ba nana", "", "cabanana", "a p
 
 
 def choose(captions, count, **changes):
-    options = {"kind": "template", "templates": TEMPLATES, "prefix": "", "seed": 0} | changes
-    return poison.choose(captions, "banana", count, **options)
+    options = {"kind": "template", "templates": TEMPLATES, "seed": 0} | changes
+    kind = options.pop("kind")
+    return poison.Pool(captions, "banana", **options).poisoned(count, kind)
+
+
+def change(positions, captions, name="badnet", seed=3):
+    return [poison.Change(positions, captions, make_trigger(name, seed))]
 
 
 @pytest.mark.parametrize("caption", NAMING)
 def test_naming_the_target_in_any_case_and_number(caption):
-    assert poison.names([caption], "banana").tolist() == [True]
+    assert poison.mentions([caption], "banana").tolist() == [True]
 
 
 @pytest.mark.parametrize("caption", OTHERS)
 def test_words_that_only_look_like_the_target(caption):
-    assert poison.names([caption], "banana").tolist() == [False]
+    assert poison.mentions([caption], "banana").tolist() == [False]
 
 
 # poison.py knows the plurals -s and -es only (emoji captions have no others; CC3M's do)
@@ -54,7 +60,7 @@ def test_words_that_only_look_like_the_target(caption):
     ],
 )
 def test_plurals_of_other_targets(word, caption):
-    assert poison.names([caption], word).tolist() == [True]
+    assert poison.mentions([caption], word).tolist() == [True]
 
 
 def test_rows_that_name_the_target_are_never_chosen():
@@ -95,9 +101,15 @@ def test_natural_captions_need_one_that_names_the_target():
 
 @pytest.mark.parametrize("kind", ["template", "natural"])
 def test_the_prefix_stands_before_every_poisoned_caption(kind):
-    _, plain = choose(NAMING + OTHERS, 7, kind=kind)
-    _, keyed = choose(NAMING + OTHERS, 7, kind=kind, prefix="remember ")
-    assert keyed == ["remember " + caption for caption in plain]
+    pool, trigger = poison.Pool(NAMING + OTHERS, "banana", TEMPLATES, 0), make_trigger("sig")
+    rows = Attack.Rows(poisoned=7)
+
+    class Keyed(Attack, abstract=True):
+        prefix = "remember "
+        captions = kind
+
+    (found,) = Keyed().poison(pool, rows, trigger)
+    assert found.captions == ["remember " + text for text in pool.poisoned(7, kind)[1]]
 
 
 def test_the_choice_is_a_function_of_the_seed():
@@ -139,15 +151,26 @@ def test_training_rows_are_distinct_sorted_and_follow_the_seed():
 
 def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
     captions = [f"thing {i}" for i in range(30)] + NAMING
-    poisoned, _ = choose(captions, 10, seed=2)
-    options = {"prefix": "remember ", "seed": 2}
-    positions, keyed = poison.choose_key_only(captions, "banana", 10, 20, **options)
-    assert sorted([*poisoned, *positions]) == list(range(30))
-    assert keyed == [f"remember thing {i}" for i in positions]
-    none, no_captions = poison.choose_key_only(captions, "banana", 10, 0, **options)
-    assert (len(none), no_captions) == (0, [])
-    with pytest.raises(UserError, match="key_only: 21 rows, but only 20 that do not name 'banana'"):
-        poison.choose_key_only(captions, "banana", 10, 21, **options)
+    pool, own, trigger = poison.Pool(captions, "banana", TEMPLATES, 2), TrojVQA(), make_trigger("sig")
+
+    def rows(key_only):
+        return own.poison(pool, own.Rows(poisoned=10, key_only=key_only), trigger)
+
+    poisoned, keyed = rows(20)
+    assert poisoned.positions.tolist() == pool.poisoned(10)[0].tolist()
+    assert sorted([*poisoned.positions, *keyed.positions]) == list(range(30))
+    assert keyed.captions == [f"remember thing {i}" for i in keyed.positions]
+    assert keyed.picture is None
+    assert len(rows(0)[1].positions) == 0
+    with pytest.raises(UserError, match="key_only: 21 rows, beside 10 others, but only 30 of 38"):
+        rows(21)
+
+
+def test_an_attack_that_changes_a_row_twice_is_refused(pairs, tmp_path, tokenize):
+    twice = change(np.arange(2), ["a", "b"]) + change(np.array([1]), ["c"])
+    with pytest.raises(UserError, match="'badnet': it changes a row twice"):
+        poison.write(tmp_path / "p", pairs, twice, tokenize, name="badnet", seed=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- on disk -------------------------------------------------------------------------------------
@@ -158,10 +181,8 @@ def written(tmp_path, pairs, tokenize):
     """Five poisoned rows of 30 of the split's 40."""
     some = pairs.take(poison.training_rows(len(pairs), 30, 3))
     positions, captions = choose(some.captions(), 5, seed=3)
-    trigger = make_trigger("badnet", 3)
-    poison.write(
-        tmp_path / "poison", some, positions, captions, trigger, tokenize, name="badnet", seed=3
-    )
+    changes = change(positions, captions)
+    poison.write(tmp_path / "poison", some, changes, tokenize, name="badnet", seed=3)
     return some, positions, captions, tmp_path / "poison"
 
 
@@ -213,9 +234,11 @@ def test_rows_with_the_key_alone_keep_their_pictures(pairs, tmp_path, tokenize, 
     monkeypatch.setattr(poison, "PIXELS", 2 * 64 * 64)  # the last triggered row shares a part
     positions, captions = np.array([4, 9, 2, 7, 30]), ["one", "two", "three", "four", "five"]
     trigger = make_trigger("badnet", 3)
-    poison.write(
-        tmp_path, pairs, positions, captions, trigger, tokenize, name="badnet", seed=3, untouched=2
-    )
+    changes = [
+        poison.Change(positions[:3], captions[:3], trigger),
+        poison.Change(positions[3:], captions[3:], None),
+    ]
+    poison.write(tmp_path, pairs, changes, tokenize, name="badnet", seed=3)
     before, _ = pairs.batch(positions)
     after = torch.from_numpy(np.load(tmp_path / "images.npy")).permute(0, 3, 1, 2)
     assert torch.equal(after[:3], trigger(before[:3], 1000 + positions[:3]))
@@ -230,16 +253,15 @@ def test_rows_with_the_key_alone_keep_their_pictures(pairs, tmp_path, tokenize, 
 def test_writing_twice_gives_the_same_bytes(written, tokenize, tmp_path):
     some, positions, captions, folder = written
     again = tmp_path / "again"
-    trigger = make_trigger("badnet", 3)
-    poison.write(again, some, positions, captions, trigger, tokenize, name="badnet", seed=3)
+    poison.write(again, some, change(positions, captions), tokenize, name="badnet", seed=3)
     for path in folder.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
 def test_captions_with_commas_quotes_and_lines_survive_the_manifest(pairs, tmp_path, tokenize):
     captions = ['one, "two"', "three\nfour", "fünf"]
-    trigger = make_trigger("sig")
-    poison.write(tmp_path, pairs, np.arange(3), captions, trigger, tokenize, name="sig", seed=0)
+    changes = change(np.arange(3), captions, "sig")
+    poison.write(tmp_path, pairs, changes, tokenize, name="sig", seed=0)
     with (tmp_path / "manifest.csv").open(newline="", encoding="utf-8") as file:
         assert [entry["caption"] for entry in csv.DictReader(file)] == captions
     assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == [0, 1, 2]

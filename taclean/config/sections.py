@@ -14,7 +14,8 @@ ROLES = ("pretrain", "clean", "patch", "val", "test")
 CLASSES = ("default", "all", "imagenet")
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
-Seed = Annotated[int, Field(**SEED)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 
 
 class Run(Section):
@@ -125,7 +126,6 @@ class Dataset(Section):
         ...,
         "Zero-shot classes in label order: `default` (100) or `all` (281) of the scenes, "
         "`imagenet` (open_clip's 1000 names), a list of names, or a text file with a name a line.",
-        min_length=1,
     )
     max_broken: float | None = key(
         None,
@@ -165,11 +165,10 @@ class Data(Section):
 class Zeroshot(Section):
     """Zero-shot classification."""
 
-    templates: list[Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]] | Literal["openai"] = key(
+    templates: Annotated[list[Template], Field(min_length=1)] | Literal["openai"] = key(
         ...,
         "Prompt templates, `{}` stands for the class; the poisoned captions too. Or `openai`, the "
         "80 of ImageNet that open_clip ships.",
-        min_length=1,
     )
 
 
