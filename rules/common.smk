@@ -35,6 +35,8 @@ FIGURES = "results/figures"
 SEEDS = config["run"]["seeds"]
 ATTACKS = ["clean", *config["run"]["attacks"]]
 DEFENSES = ["none", *config["run"]["defenses"]]
+SHOWN_DEFENSE = DEFENSES[-1]  # the one under test, whose single pictures a figure shows
+SCORED = config["evaluate"]["splits"]
 GPUS = config["resources"]["gpus"]
 PACKED = ["images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy"]
 NLTK_FILES = ["data/nltk/lexicon.tsv.gz", "data/nltk/sources.json"] + [
@@ -265,30 +267,69 @@ def all_scores():
     return files_of(runs(), "scores.json")
 
 
+def look():
+    """How tables and figures print methods and splits, and in which order: `taclean.look`."""
+    return configs.look(config)
+
+
+def retrieval_splits():
+    """The scored splits whose images have several captions."""
+    readers = {name: source["reader"] for name, source in DATASET.get("sources", {}).items()}
+    return [s for s in SCORED if readers.get(DATASET["splits"][s].get("from")) == "coco"]
+
+
+def has_retrieval():
+    """Whether recall is among the scores."""
+    return bool(retrieval_splits())
+
+
+def has_further_splits():
+    """Whether clean accuracy is scored on more than one split."""
+    return len(SCORED) - len(retrieval_splits()) > 1
+
+
+def users_of(text):
+    """The run's defences that want a text artifact."""
+    return [
+        defense
+        for defense in DEFENSES[1:]
+        if text in configs.described(config, "defenses", defense)["texts"]
+    ]
+
+
+def example_text(text):
+    """The folder of a text artifact of the first seed, for a figure of examples."""
+    return [text_of(text, defense, SEEDS[0]) for defense in users_of(text)[:1]]
+
+
+def labels_of(defenses):
+    """Defences as printed."""
+    return ", ".join(look()["defenses"][name]["label"] for name in defenses)
+
+
+def code_of(script):
+    """A script and the modules of taclean that it imports, directly or not.
+
+    As a rule's input, an edit of the code that draws a picture plans this picture and no other.
+    """
+    files = [f"../workflow_scripts/{script}.py"]
+    for file in files:  # it grows
+        with open(workflow.source_path(file), encoding="utf-8") as code:
+            modules = re.findall(r"^\s*from (taclean\.[\w.]+) import", code.read(), re.MULTILINE)
+        imported = [f"../{module.replace('.', '/')}.py" for module in dict.fromkeys(modules)]
+        files += [new for new in imported if new not in files]
+    return [workflow.source_path(file) for file in files]
+
+
 def figure(name):
     """A figure as PDF and PNG."""
     return multiext(f"{FIGURES}/{name}", ".pdf", ".png")
 
 
-def look():
-    """How methods are printed, for the params of tables and figures."""
-    return configs.look(config)
-
-
-def example_texts():
-    """Tables of example texts of the first seed: one of each kind, of the last defence that has it."""
-    found = {}
-    for defense in DEFENSES[1:]:
-        for text, table in configs.described(config, "defenses", defense)["texts"].items():
-            if table:
-                found[text] = (defense, f"{text_of(text, defense, SEEDS[0])}/{table}")
-    return found
-
-
 def all_figures():
-    """Every figure that the selected attacks and defences can fill."""
-    names = ["asr_ca", "tradeoff", "triggers", "embeddings", "recovered"]
-    if DEFENSES[1:]:
-        names.append("curves")
-    names += example_texts()
+    """Every figure that the selected attacks, defences and splits can fill."""
+    names = ["asr_ca", "tradeoff", "triggers", "embeddings"]
+    names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
+    names += ["curves", "recovered"] * bool(DEFENSES[1:])
+    names += ["subcaptions"] * bool(users_of("subcaptions"))
     return [file for name in names for file in figure(name)]

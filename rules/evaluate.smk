@@ -30,7 +30,7 @@ rule evaluate:
 rule table:
     input:
         scores=all_scores(),
-        script=workflow.source_path("../workflow_scripts/table.py"),
+        code=code_of("table"),
     output:
         report("results/table.csv", caption="report/table.rst", category="Tables"),
     log:
@@ -38,5 +38,7 @@ rule table:
     localrule: True
     conda:
         "../envs/taclean.yaml"
+    params:
+        look=look(),
     script:
         "../workflow_scripts/table.py"

@@ -1,10 +1,10 @@
-"""Tables and figures. Each has a script of its own; an edit of it replans that picture alone."""
+"""Tables and figures. An edit of the code that draws a picture plans that picture, and no other."""
 
 
 rule main_table:
     input:
         table="results/table.csv",
-        script=workflow.source_path("../workflow_scripts/main_table.py"),
+        code=code_of("main_table"),
     output:
         report("results/main_table.md", caption="report/main_table.rst", category="Tables"),
         "results/main_table.tex",
@@ -13,6 +13,8 @@ rule main_table:
     localrule: True
     conda:
         "../envs/taclean.yaml"
+    params:
+        look=look(),
     script:
         "../workflow_scripts/main_table.py"
 
@@ -20,7 +22,7 @@ rule main_table:
 rule plot_asr_ca:
     input:
         table="results/table.csv",
-        script=workflow.source_path("../workflow_scripts/plot_asr_ca.py"),
+        code=code_of("plot_asr_ca"),
     output:
         f"{FIGURES}/asr_ca.pdf",
         report(f"{FIGURES}/asr_ca.png", caption="report/asr_ca.rst", category="Figures"),
@@ -29,14 +31,56 @@ rule plot_asr_ca:
     localrule: True
     conda:
         "../envs/taclean.yaml"
+    params:
+        look=look(),
     script:
         "../workflow_scripts/plot_asr_ca.py"
+
+
+rule plot_further_splits:
+    input:
+        table="results/table.csv",
+        code=code_of("plot_further_splits"),
+    output:
+        f"{FIGURES}/further_splits.pdf",
+        report(
+            f"{FIGURES}/further_splits.png",
+            caption="report/further_splits.rst",
+            category="Figures",
+        ),
+    log:
+        "logs/plot_further_splits.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+    script:
+        "../workflow_scripts/plot_further_splits.py"
+
+
+rule plot_retrieval:
+    input:
+        table="results/table.csv",
+        code=code_of("plot_retrieval"),
+    output:
+        f"{FIGURES}/retrieval.pdf",
+        report(f"{FIGURES}/retrieval.png", caption="report/retrieval.rst", category="Figures"),
+    log:
+        "logs/plot_retrieval.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+    script:
+        "../workflow_scripts/plot_retrieval.py"
 
 
 rule plot_tradeoff:
     input:
         table="results/table.csv",
-        script=workflow.source_path("../workflow_scripts/plot_tradeoff.py"),
+        code=code_of("plot_tradeoff"),
     output:
         f"{FIGURES}/tradeoff.pdf",
         report(f"{FIGURES}/tradeoff.png", caption="report/tradeoff.rst", category="Figures"),
@@ -45,6 +89,8 @@ rule plot_tradeoff:
     localrule: True
     conda:
         "../envs/taclean.yaml"
+    params:
+        look=look(),
     script:
         "../workflow_scripts/plot_tradeoff.py"
 
@@ -52,7 +98,7 @@ rule plot_tradeoff:
 rule plot_curves:
     input:
         histories=files_of(runs(DEFENSES[1:]), "history.csv"),
-        script=workflow.source_path("../workflow_scripts/plot_curves.py"),
+        code=code_of("plot_curves"),
     output:
         f"{FIGURES}/curves.pdf",
         report(f"{FIGURES}/curves.png", caption="report/curves.rst", category="Figures"),
@@ -62,6 +108,7 @@ rule plot_curves:
     conda:
         "../envs/taclean.yaml"
     params:
+        look=look(),
         runs=runs(DEFENSES[1:]),
         n=val_rows(),
     script:
@@ -70,8 +117,8 @@ rule plot_curves:
 
 rule plot_triggers:
     input:
-        samples=files_of(runs(["none"], ATTACKS[1:], SEEDS[:1]), "samples.npz"),
-        script=workflow.source_path("../workflow_scripts/plot_triggers.py"),
+        samples=files_of(runs(DEFENSES[:1], ATTACKS[1:], SEEDS[:1]), "samples.npz"),
+        code=code_of("plot_triggers"),
     output:
         f"{FIGURES}/triggers.pdf",
         report(f"{FIGURES}/triggers.png", caption="report/triggers.rst", category="Figures"),
@@ -81,7 +128,8 @@ rule plot_triggers:
     conda:
         "../envs/taclean.yaml"
     params:
-        runs=runs(["none"], ATTACKS[1:], SEEDS[:1]),
+        look=look(),
+        runs=runs(DEFENSES[:1], ATTACKS[1:], SEEDS[:1]),
     script:
         "../workflow_scripts/plot_triggers.py"
 
@@ -89,7 +137,7 @@ rule plot_triggers:
 rule plot_embeddings:
     input:
         samples=files_of(runs(DEFENSES, ATTACKS[1:], SEEDS[:1]), "samples.npz"),
-        script=workflow.source_path("../workflow_scripts/plot_embeddings.py"),
+        code=code_of("plot_embeddings"),
     output:
         f"{FIGURES}/embeddings.pdf",
         report(f"{FIGURES}/embeddings.png", caption="report/embeddings.rst", category="Figures"),
@@ -99,6 +147,7 @@ rule plot_embeddings:
     conda:
         "../envs/taclean.yaml"
     params:
+        look=look(),
         runs=runs(DEFENSES, ATTACKS[1:], SEEDS[:1]),
     script:
         "../workflow_scripts/plot_embeddings.py"
@@ -107,7 +156,7 @@ rule plot_embeddings:
 rule plot_recovered:
     input:
         samples=files_of(runs(DEFENSES, ATTACKS[1:], SEEDS[:1]), "samples.npz"),
-        script=workflow.source_path("../workflow_scripts/plot_recovered.py"),
+        code=code_of("plot_recovered"),
     output:
         f"{FIGURES}/recovered.pdf",
         report(f"{FIGURES}/recovered.png", caption="report/recovered.rst", category="Figures"),
@@ -117,6 +166,8 @@ rule plot_recovered:
     conda:
         "../envs/taclean.yaml"
     params:
+        look=look(),
+        cleaned=SHOWN_DEFENSE,
         runs=runs(DEFENSES, ATTACKS[1:], SEEDS[:1]),
     script:
         "../workflow_scripts/plot_recovered.py"
@@ -124,9 +175,9 @@ rule plot_recovered:
 
 rule plot_subcaptions:
     input:
-        subcaptions=f"data/text/seed{SEEDS[0]}/taclean/subcaptions.csv",
-        images=f"{DATA}/clean/images.npy",
-        script=workflow.source_path("../workflow_scripts/plot_subcaptions.py"),
+        subcaptions=example_text("subcaptions"),
+        images=split("clean")[0],
+        code=code_of("plot_subcaptions"),
     output:
         f"{FIGURES}/subcaptions.pdf",
         report(f"{FIGURES}/subcaptions.png", caption="report/subcaptions.rst", category="Figures"),
@@ -137,5 +188,6 @@ rule plot_subcaptions:
         "../envs/taclean.yaml"
     params:
         seed=SEEDS[0],
+        defense=labels_of(users_of("subcaptions")[:1]),
     script:
         "../workflow_scripts/plot_subcaptions.py"

@@ -1,13 +1,11 @@
-"""The long table of all scores, and the main table made from it."""
+"""The long table of all scores, and what tables and figures say of its numbers."""
 
 from __future__ import annotations
 
-import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +13,9 @@ import pandas as pd
 
 from taclean.errors import UserError
 from taclean.files import read_json, replacing
+from taclean.look import Look, ordered
 
-# Names as printed, in the order of every table and figure.
-ATTACKS = {
-    "clean": "Never poisoned",
-    "badnet": "BadNet",
-    "blended": "Blended",
-    "sig": "SIG",
-    "ssba": "SSBA",
-    "trojvqa": "TrojVQA",
-    "badclip": "BadCLIP",
-}
-DEFENSES = {
-    "none": "No defence",
-    "ft": "FT",
-    "cleanclip": "CleanCLIP",
-    "taclean": "TA-Cleaner",
-}
-SPLITS = ("test", "shift")
+CA, ASR, I2T, T2I = "CA@1", "ASR@1", "I2T@1", "T2I@1"
 METRICS = ("CA", "ASR", "TA", "I2T", "T2I")  # the last two: recall of retrieval sets
 COLUMNS = ["attack", "defense", "seed", "split", "metric", "percent", "n"]
 
@@ -53,12 +36,6 @@ def script_log(log: Sequence[str]) -> Iterator[None]:
     if len(log):
         Path(log[0]).write_text(message + "\n", "utf-8")
     sys.exit(message)
-
-
-def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """`names` without repeats: those of `known` in its order, then the others as they appear."""
-    names, known = list(dict.fromkeys(names)), list(known)
-    return [name for name in known if name in names] + [n for n in names if n not in known]
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
@@ -104,12 +81,13 @@ def _score_rows(path: Path | str) -> list[dict[str, Any]]:
         raise UserError(f"{path}: not a scores file ({error!r}); evaluate that run again") from None
 
 
-def long_table(paths: Sequence[Path | str]) -> pd.DataFrame:
-    """Collect the scores of all runs, in the order of ATTACKS, DEFENSES, seeds, SPLITS and METRICS.
+def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.DataFrame:
+    """Collect the scores of all runs, in the order of the look, the seeds and METRICS.
 
     Raises:
         UserError: no files, a malformed one, or two of the same run.
     """
+    look = look or Look()
     if not paths:
         raise UserError("results/table.csv: no scores.json to collect; choose at least one run")
     table = pd.DataFrame([row for path in paths for row in _score_rows(path)], columns=COLUMNS)
@@ -117,11 +95,12 @@ def long_table(paths: Sequence[Path | str]) -> pd.DataFrame:
     if len(double):
         attack, defense, seed = double.iloc[0][["attack", "defense", "seed"]]
         raise UserError(f"scores.json: two files of {attack}/{defense}/seed{seed}; keep one")
-    attacks = ordered(table["attack"], ATTACKS)
-    splits = [*SPLITS, *(f"{split}+{attack}" for attack in ATTACKS for split in SPLITS)]
+    attacks = ordered(table["attack"], look.attacks)
+    splits = scored_splits(table, look)
+    splits += [f"{split}+{attack}" for attack in attacks for split in splits]
     rank = {
         "attack": attacks,
-        "defense": ordered(table["defense"], DEFENSES),
+        "defense": ordered(table["defense"], look.defenses),
         "seed": sorted(set(table["seed"])),
         "split": ordered(table["split"], splits),
         "metric": sorted(set(table["metric"]), key=_metric_key),
@@ -174,220 +153,30 @@ def pick(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return table
 
 
-# ---- the main table --------------------------------------------------------------------------
+# ---- splits ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Value:
-    """A number of the main table: mean and sample standard deviation over the seeds, in %."""
-
-    mean: float
-    std: float | None
-
-    def text(self, plus_minus: str) -> str:
-        """One decimal: the images are too few for more."""
-        return f"{self.mean:.1f}" + ("" if self.std is None else f"{plus_minus}{self.std:.1f}")
+def scored_splits(table: pd.DataFrame, look: Look) -> list[str]:
+    """The test sets that were scored, in order; "SPLIT+ATTACK" is SPLIT with a trigger, none."""
+    names = ordered(table["split"], look.splits)
+    return [n for n in names if n in look.splits or n.rpartition("+")[0] not in names]
 
 
-@dataclass(frozen=True)
-class Block:
-    """One table: a group of columns per attack, a row per defence."""
-
-    title: str
-    groups: list[tuple[str, list[str]]]  # attack as printed, what its columns hold
-    rows: list[tuple[str, list[list[Value | None]]]]  # defence as printed, values per group
-    reference: int  # how many of the last rows are references, not defences
-
-    def best(self, group: int, column: int) -> str | None:
-        """The lowest ASR as printed, None where there is nothing to choose from."""
-        if not self.groups[group][1][column].startswith("ASR"):
-            return None
-        rows = self.rows[: len(self.rows) - self.reference]
-        values = [v for _, cells in rows if (v := cells[group][column]) is not None]
-        return f"{min(v.mean for v in values):.1f}" if len(values) > 1 else None
-
-    def cells(self, bold: Callable[[str], str], plus_minus: str) -> list[list[list[str]]]:
-        """All values as text: row, group, column."""
-        defences = len(self.rows) - self.reference
-        return [
-            [
-                [
-                    "–"
-                    if value is None
-                    else bold(value.text(plus_minus))
-                    if i < defences and f"{value.mean:.1f}" == self.best(g, c)
-                    else value.text(plus_minus)
-                    for c, value in enumerate(values)
-                ]
-                for g, values in enumerate(groups)
-            ]
-            for i, (_, groups) in enumerate(self.rows)
-        ]
+def main_split(table: pd.DataFrame, look: Look) -> str:
+    """The test set that the figures are of: the first with a clean accuracy."""
+    splits = scored_splits(table, look)
+    return next((s for s in splits if len(pick(table, split=s, metric=CA))), splits[0])
 
 
-def _value(table: pd.DataFrame, **wanted: str) -> Value | None:
-    percent = pick(table, **wanted)["percent"]
-    if percent.empty:
-        return None
-    return Value(float(percent.mean()), float(percent.std()) if len(percent) > 1 else None)
+def images_text(table: pd.DataFrame, split: str) -> str:
+    """'3,000 clean and 2,970 triggered images' of a split, '' where it has no scores."""
+    counts = {m: pick(table, split=split, metric=m)["n"] for m in (CA, ASR, I2T, T2I)}
+    said = {m: counts_text(n) for m, n in counts.items() if len(n)}
+    shown = [f"{said[m]} {of}" for m, of in ((CA, "clean"), (ASR, "triggered")) if m in said]
+    recall = [f"{said[m]} {of}" for m, of in ((I2T, "images"), (T2I, "captions")) if m in said]
+    return " and ".join([" and ".join(shown) + " images"] * bool(shown) + recall)
 
 
-def _defences(
-    table: pd.DataFrame, title: str, groups: Sequence[tuple[str, str, str]], metrics: Sequence[str]
-) -> Block:
-    """A row per defence; a group of `metrics` for each (label, attack, split)."""
-    rows = [
-        (
-            DEFENSES.get(d, d),
-            [
-                [_value(table, attack=a, defense=d, split=s, metric=m) for m in metrics]
-                for _, a, s in groups
-            ],
-        )
-        for d in ordered(table["defense"], DEFENSES)
-    ]
-    return Block(title, [(label, list(metrics)) for label, _, _ in groups], rows, 0)
-
-
-def _attacks(table: pd.DataFrame, title: str, split: str, metrics: Sequence[str]) -> Block | None:
-    """The poisoned models on a split, and as a reference the model that was never poisoned."""
-    poisoned = table[(table["attack"] != "clean") & (table["split"] == split)]
-    attacks = ordered(poisoned["attack"], ATTACKS)
-    if not attacks:
-        return None
-    block = _defences(poisoned, title, [(ATTACKS.get(a, a), a, split) for a in attacks], metrics)
-    never = pick(table, attack="clean", defense="none")
-    if never.empty:
-        return block
-    values = [
-        [
-            _value(never, split=split if m.startswith("CA") else f"{split}+{a}", metric=m)
-            for m in metrics
-        ]
-        for a in attacks
-    ]
-    return replace(block, rows=[*block.rows, (ATTACKS["clean"], values)], reference=1)
-
-
-def main_blocks(table: pd.DataFrame) -> list[Block]:
-    """The blocks of the main table: test, its ASR@10, the shift split, the clean model."""
-    both = ("CA@1", "ASR@1")
-    blocks = [
-        _attacks(table, "Test split: CA@1 and ASR@1", "test", both),
-        _attacks(table, "Test split: ASR@10", "test", ("ASR@10",)),
-        _attacks(table, "Shift split: CA@1 and ASR@1", "shift", both),
-    ]
-    never = pick(table, attack="clean")
-    splits = [(f"{s} split", "clean", s) for s in SPLITS if len(pick(never, split=s))]
-    if splits:
-        title = f"{ATTACKS['clean']}: CA@1 of the clean model after each defence"
-        blocks.append(_defences(never, title, splits, ("CA@1",)))
-    found = [block for block in blocks if block]
-    if not found:
-        raise UserError("results/table.csv: no scores of the test or shift split; evaluate a run")
-    return found
-
-
-def header(table: pd.DataFrame) -> str:
-    """What the numbers are: n, seeds, spread, how to read them."""
-    parts = []
-    for split in SPLITS:
-        rows = pick(table, split=split)
-        counts = [
-            f"{counts_text(n)} {of}"
-            for metric, of in (("CA@1", "clean"), ("ASR@1", "triggered"))
-            if len(n := pick(rows, metric=metric)["n"])
-        ]
-        if counts:
-            parts.append(f"{' and '.join(counts)} images ({split} split)")
-    spread = (
-        "; mean ± sample standard deviation over the seeds" if table["seed"].nunique() > 1 else ""
-    )
-    return (
-        f"All numbers in %. n = {'; '.join(parts)} per model; {seeds_text(table['seed'])}{spread}. "
-        "CA@1: zero-shot accuracy on clean images, higher is better. ASR@k: share of triggered "
-        "images of other classes with the target class in the top k, lower is better; the lowest "
-        f"of the defences is bold. '{ATTACKS['clean']}': the same model trained without poison, "
-        "shown the same triggers: what ASR is without a backdoor."
-    )
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """The main table as Markdown."""
-    lines = ["# Clean accuracy and attack success after each defence", "", header(table), ""]
-    for block in main_blocks(table):
-        lines += [f"## {block.title}", ""]
-        lines += [f"Each cell: {' / '.join(block.groups[0][1])}.", ""]
-        lines.append("| Defence | " + " | ".join(label for label, _ in block.groups) + " |")
-        lines.append("|:--|" + "--:|" * len(block.groups))
-        cells = block.cells(lambda text: f"**{text}**", " ± ")
-        for i, ((label, _), groups) in enumerate(zip(block.rows, cells, strict=True)):
-            name = f"*{label}*" if i >= len(block.rows) - block.reference else label
-            lines.append(f"| {name} | " + " | ".join(" / ".join(g) for g in groups) + " |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-_TEX: Mapping[str, str] = {
-    **{char: rf"\{char}" for char in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "–": "--",
-}
-
-
-def tex(text: str) -> str:
-    """Escape text for LaTeX."""
-    return re.sub(r"[&%$#_{}\\~^±–]", lambda match: _TEX[match[0]], text)
-
-
-def _small_std(cell: str) -> str:
-    """Set the deviation of a cell small and low, and its dash right."""
-    return re.sub(r"±([\d.]+)", r"$_{\\pm\1}$", cell).replace("–", "--")
-
-
-def latex(table: pd.DataFrame) -> str:
-    """The main table as LaTeX floats for \\input; needs booktabs and graphicx."""
-    blocks = main_blocks(table)
-    lines = [r"% \usepackage{booktabs,graphicx}"]
-    for number, block in enumerate(blocks):
-        width = sum(len(columns) for _, columns in block.groups)
-        caption = f"{block.title}." + (f" {header(table)}" if number == 0 else "")
-        lines += [
-            r"\begin{table}[htbp]",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
-            r"\setlength{\belowcaptionskip}{5pt}",
-            rf"\caption{{{tex(caption)}}}",
-            # Shrinks a table that is too wide for the page, and no other.
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * width}}}",
-            r"\toprule",
-        ]
-        heads, rules, at = [], [], 2
-        for label, columns in block.groups:
-            heads.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{tex(label)}}}")
-            rules.append(rf"\cmidrule(lr){{{at}-{at + len(columns) - 1}}}")
-            at += len(columns)
-        names = [name for _, columns in block.groups for name in columns]
-        lines += [" & ".join(["", *heads]) + r" \\", "".join(rules)]
-        lines += [" & ".join(["Defence", *names]) + r" \\", r"\midrule"]
-        cells = block.cells(lambda text: rf"\textbf{{{text}}}", "±")
-        for i, ((label, _), groups) in enumerate(zip(block.rows, cells, strict=True)):
-            if i == len(block.rows) - block.reference:
-                lines.append(r"\midrule")
-            values = [_small_std(value) for group in groups for value in group]
-            lines.append(" & ".join([tex(label), *values]) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
-    return "\n".join(lines)
-
-
-def write_main_table(table: pd.DataFrame, paths: Iterable[Path | str]) -> None:
-    """Write the main table to each path, as its suffix (.md, .tex) says; atomically."""
-    writers = {".md": markdown, ".tex": latex}
-    for path in map(Path, paths):
-        if path.suffix not in writers:
-            raise UserError(f"{path}: the main table is written as .md or .tex")
-        with replacing(path) as temporary:
-            temporary.write_text(writers[path.suffix](table), "utf-8")
+def split_title(split: str) -> str:
+    """'Test split'."""
+    return f"{split[:1].upper()}{split[1:]} split"

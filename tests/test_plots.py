@@ -14,27 +14,46 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from taclean import plots
 from taclean.errors import UserError
+from taclean.look import MORE_COLOURS, MORE_MARKERS, Look, ordered
+from taclean.main_table import header, latex, main_blocks, markdown, write_main_table
 from taclean.plots import style
-from taclean.plots.examples import _chosen, _highlighted, _turns
-from taclean.plots.samples import pca
-from taclean.plots.style import flow, legend_below, text_width, wrap
+from taclean.plots.asr_ca import asr_ca
+from taclean.plots.curves import curves, read_history
+from taclean.plots.embeddings import embeddings, pca
+from taclean.plots.further_splits import further_splits
+from taclean.plots.recovered import _turns, recovered
+from taclean.plots.retrieval import retrieval
+from taclean.plots.samples import Samples, read_samples
+from taclean.plots.style import flow, legend_below, save, text_width, wrap
+from taclean.plots.subcaptions import _chosen, _highlighted, read_subcaptions, subcaptions
+from taclean.plots.tradeoff import tradeoff
+from taclean.plots.triggers import triggers
 from taclean.tables import (
-    ATTACKS,
-    DEFENSES,
-    header,
-    latex,
+    images_text,
     long_table,
-    main_blocks,
-    markdown,
-    ordered,
+    main_split,
     read_table,
+    scored_splits,
     script_log,
-    write_main_table,
     write_table,
 )
 
+LOOK = Look.of(
+    {
+        "attacks": {
+            "badnet": {"label": "BadNet", "marker": "o"},
+            "sig": {"label": "SIG", "marker": "^"},
+            "badclip": {"label": "BadCLIP", "marker": "*"},
+        },
+        "defenses": {
+            "ft": {"label": "FT", "colour": "#de8f05"},
+            "cleanclip": {"label": "CleanCLIP", "colour": "#0173b2"},
+            "taclean": {"label": "TA-Cleaner", "colour": "#029e73"},
+        },
+        "splits": ["test", "shift"],
+    }
+)
 N, OTHERS = 200, 198
 KS = (1, 3, 5, 10)
 
@@ -72,21 +91,61 @@ def scores(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def table(scores: list[Path]) -> pd.DataFrame:
-    return long_table(scores)
+    return long_table(scores, LOOK)
 
 
 # ---- tables ----------------------------------------------------------------------------------
 
 
-def test_names_are_those_of_the_registries() -> None:
-    from taclean import attacks, defenses
+def test_look_says_labels_order_and_signs() -> None:
+    assert list(LOOK.attacks) == ["clean", "badnet", "sig", "badclip"]
+    assert LOOK.markers(["sig", "new_one", "clean"]) == {
+        "clean": "X", "sig": "^", "new_one": MORE_MARKERS[0],
+    }  # fmt: skip
+    assert LOOK.attack_label("new_one") == "new one"
+    assert LOOK.colours(["taclean", "none"]) == {"none": "#7f7f7f", "taclean": "#029e73"}
+    assert LOOK.colours(["other"]) == {"other": MORE_COLOURS[0]}
+    plain = Look()
+    assert (plain.attack_label("clean"), plain.defense_label("none")) == (
+        "Never poisoned", "No defence",
+    )  # fmt: skip
+    assert plain.colours(["b", "a"]) == {"b": MORE_COLOURS[0], "a": MORE_COLOURS[1]}
+    assert Look.of({}) == plain
 
-    assert set(ATTACKS) == {"clean", *attacks.ATTACKS}
-    assert set(DEFENSES) == {"none", *defenses.DEFENSES}
+
+def test_no_two_methods_look_the_same() -> None:
+    """Variants of one file bring its label and colour; a list of any length has enough of both."""
+    same = {f"v_{i}": {"label": "Same", "colour": "#029E73"} for i in range(3)}
+    late = {"late": {"label": "Late", "colour": MORE_COLOURS[0]}, "none": {"label": "x"}}
+    look = Look.of({"defenses": same | late, "attacks": {f"a{i}": {} for i in range(60)}})
+    assert look.defenses["none"] == ("No defence", "#7f7f7f")
+    assert look.defenses["v_0"] == ("Same", "#029e73")
+    assert look.defenses["v_1"] == ("Same (v 1)", MORE_COLOURS[1])  # the first is taken by `late`
+    assert look.defenses["late"][1] == MORE_COLOURS[0]
+    many = look.colours([*look.defenses, *(f"x{i}" for i in range(60))])
+    assert len(set(many.values())) == len(many) == 65
+    markers = look.markers([*look.attacks, "more"])
+    assert len(set(markers.values())) == len(markers) == 62
+    style.plt.plot([0], [0], markers["more"])  # one that matplotlib knows
+    style.plt.close()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"colour": "green"}, "mine: colour 'green' is none; write #rrggbb"),
+        ({"colour": 3}, "colour 3 is none"),
+    ],
+)
+def test_a_colour_or_marker_that_is_none(entry: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Look.of({"defenses": {"mine": entry}})
+    with pytest.raises(UserError, match="mine: marker 'ab' is none; write one of P <"):
+        Look.of({"attacks": {"mine": {"marker": "ab"}}})
 
 
 def test_ordered_puts_unknown_names_last() -> None:
-    assert ordered(["zeta", "sig", "alpha", "badnet", "sig"], ATTACKS) == [
+    assert ordered(["zeta", "sig", "alpha", "badnet", "sig"], LOOK.attacks) == [
         "badnet", "sig", "zeta", "alpha",
     ]  # fmt: skip
 
@@ -106,7 +165,7 @@ def test_long_table_exactly(tmp_path: Path) -> None:
         write_scores(tmp_path, "badnet", "ft", 0, one),
         write_scores(tmp_path, "clean", "none", 0, two),
     ]
-    write_table(long_table(paths), tmp_path / "table.csv")
+    write_table(long_table(paths, LOOK), tmp_path / "table.csv")
     assert (tmp_path / "table.csv").read_bytes() == (
         b"attack,defense,seed,split,metric,percent,n\n"
         b"clean,none,0,test,CA@1,100.0000,8\n"
@@ -117,13 +176,13 @@ def test_long_table_exactly(tmp_path: Path) -> None:
         b"badnet,ft,0,test,TA@1,42.8571,7\n"
         b"badnet,ft,0,shift,CA@1,33.3333,3\n"
     )
-    assert read_table(tmp_path / "table.csv").equals(long_table(paths))
+    assert read_table(tmp_path / "table.csv").equals(long_table(paths, LOOK))
     assert not list(tmp_path.glob(".*tmp*"))
 
 
 def test_order_of_the_files_does_not_matter(scores: list[Path]) -> None:
-    table = long_table(scores)
-    assert table.equals(long_table(scores[::-1]))
+    table = long_table(scores, LOOK)
+    assert table.equals(long_table(scores[::-1], LOOK))
     runs = table.drop_duplicates(["attack", "defense", "seed"])[["attack", "defense", "seed"]]
     assert runs.to_numpy().tolist() == [
         [a, d, s] for a in ("clean", "badnet", "sig") for d in ("none", "taclean") for s in (0, 1)
@@ -160,7 +219,7 @@ def test_bad_tables(scores: list[Path], tmp_path: Path) -> None:
 
 
 def test_main_table_with_seeds(table: pd.DataFrame) -> None:
-    text = markdown(table)
+    text = markdown(table, LOOK)
     assert "seeds 0, 1; mean ± sample standard deviation" in text
     assert "200 clean and 100 triggered images (test split)" in text
     lines = text.splitlines()
@@ -171,39 +230,39 @@ def test_main_table_with_seeds(table: pd.DataFrame) -> None:
     assert "| *Never poisoned* | 85.0 ± 0.0 / 1.0 ± 0.0 | 85.0 ± 0.0 / 1.0 ± 0.0 |" in lines
     assert "| *Never poisoned* | 60.0 ± 0.0 / – | 60.0 ± 0.0 / – |" in lines  # no shift+badnet
     assert "| Defence | test split | shift split |" in lines
-    assert [block.title.split(":")[0] for block in main_blocks(table)] == [
+    assert [block.title.split(":")[0] for block in main_blocks(table, LOOK)] == [
         "Test split", "Test split", "Shift split", "Never poisoned",
     ]  # fmt: skip
 
 
 def test_main_table_of_one_seed_and_subset(table: pd.DataFrame) -> None:
     one = table[(table["seed"] == 0) & (table["attack"] == "sig")]
-    text = markdown(one)
+    text = markdown(one, LOOK)
     assert "±" not in text
     assert "| TA-Cleaner | 70.0 / **7.0** |" in text
     assert "| *Never" not in text
     alone = one[one["defense"] == "taclean"]
-    assert "**" not in markdown(alone)  # nothing to be better than
+    assert "**" not in markdown(alone, LOOK)  # nothing to be better than
     tie = pd.concat([alone, alone.assign(defense="ft")])
-    assert markdown(tie).count("**7.0**") == 6  # two rows; ASR@1, ASR@10 and the shift split
+    assert markdown(tie, LOOK).count("**7.0**") == 6  # two rows; ASR@1, ASR@10 and the shift split
     clean = table[table["attack"] == "clean"]
-    assert len(main_blocks(clean)) == 1
-    with pytest.raises(UserError, match="no scores"):
-        main_blocks(table.assign(split="val", attack="sig"))
+    assert len(main_blocks(clean, LOOK)) == 1
+    with pytest.raises(UserError, match="no CA@1"):
+        main_blocks(table.assign(metric="TA@1"), LOOK)
 
 
 def test_latex(table: pd.DataFrame, tmp_path: Path) -> None:
     odd = pd.concat([table, table[table["attack"] == "sig"].assign(attack="sig_50%")])
-    text = latex(odd)
+    text = latex(odd, LOOK)
     assert r"No defence & 80.0$_{\pm0.0}$ & 90.5$_{\pm0.7}$" in text
     assert r"\textbf{5.5$_{\pm0.7}$}" in text
-    assert r"{sig\_50\%}" in text
+    assert r"{sig 50\%}" in text
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
     assert text.count("{") == text.count("}")
     body = text.replace(r"\%", "").replace("% \\usepackage{booktabs,graphicx}", "")
     assert "{%\n" in body
     assert body.count("%") == body.count("{%\n")  # no stray comment sign
-    write_main_table(odd, [tmp_path / "m.md", tmp_path / "m.tex"])
+    write_main_table(odd, [tmp_path / "m.md", tmp_path / "m.tex"], LOOK)
     assert (tmp_path / "m.tex").read_text() == text
     with pytest.raises(UserError, match=r"as \.md or \.tex"):
         write_main_table(odd, [tmp_path / "m.html"])
@@ -211,7 +270,65 @@ def test_latex(table: pd.DataFrame, tmp_path: Path) -> None:
 
 def test_header_says_when_counts_differ(table: pd.DataFrame) -> None:
     table.loc[table["seed"] == 1, "n"] += 1000
-    assert "200–1,200 clean" in header(table)
+    assert "200–1,200 clean" in header(table, LOOK)
+
+
+def test_every_test_set_reaches_the_main_table(tmp_path: Path) -> None:
+    """One with classes of its own, one of captions; the first split with a CA is the main one."""
+    recall = {
+        "I2T@1": {"hits": 30, "n": 100}, "I2T@5": {"hits": 60, "n": 100},
+        "T2I@1": {"hits": 100, "n": 500}, "T2I@5": {"hits": 200, "n": 500},
+    }  # fmt: skip
+    own = {"photos": {**score("CA", 50, N), **score("ASR", 90, 100)}, "ten": score("CA", 25, 40)}
+    paths = [
+        write_scores(tmp_path, "sig", defense, 0, {"pairs": recall, **own})
+        for defense in ("none", "ft")
+    ]
+    never = {"pairs": recall, "photos": score("CA", 60, N), "photos+sig": score("ASR", 1, 100)}
+    paths.append(write_scores(tmp_path, "clean", "none", 0, {**never, "ten": score("CA", 30, 40)}))
+    look = Look.of({"splits": ["pairs", "photos", "ten"]})
+    table = long_table(paths, look)
+    assert scored_splits(table, look) == ["pairs", "photos", "ten"]
+    assert main_split(table, look) == "photos"
+    assert list(dict.fromkeys(table["split"])) == ["pairs", "photos", "ten", "photos+sig"]
+    assert [block.title for block in main_blocks(table, look)] == [
+        "Photos split: CA@1 and ASR@1",
+        "Photos split: ASR@10",
+        "Pairs split: I2T@1 and T2I@1",
+        "Ten split: CA@1",
+        "Never poisoned: CA@1 of the clean model after each defence",
+        "Never poisoned: I2T@1 and T2I@1 of the clean model after each defence",
+    ]
+    text = markdown(table, look)
+    assert "100 images and 500 captions (pairs split)" in text
+    assert "| ft | 30.0 / 20.0 |" in text
+    assert "| *Never poisoned* | 30.0 / 20.0 |" in text
+    assert "| *Never poisoned* | 60.0 / 1.0 |" in text
+    assert "| ft | 25.0 |" in text
+    assert images_text(table, "nosuch") == ""
+    plain = long_table(paths)  # in the order of the files
+    assert list(dict.fromkeys(plain["attack"])) == ["clean", "sig"]
+    assert "| ft | 30.0 / 20.0 |" in markdown(plain)
+
+
+def test_a_figure_without_its_scores_says_so(table: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match="score a retrieval set"):
+        retrieval(table, LOOK)
+    with pytest.raises(UserError, match="one labelled test set only"):
+        further_splits(table[table["split"] != "shift"], LOOK)
+
+
+def test_odd_names_in_the_tables() -> None:
+    table = many_scores()
+    lines = markdown(table, MANY).splitlines()
+    heads = [line for line in lines if line.startswith("| Defence | An $attack")]
+    bars = {line.replace("\\|", "").count("|") for line in lines if line.startswith("| ")}
+    assert heads
+    assert bars == {14, 4}  # twelve attacks; two splits of the clean model
+    assert "## My-own_split.2 split: CA@1 and ASR@1" in lines
+    text = latex(table, MANY)
+    assert r"\textbackslash{}name" in text
+    assert r"My-own\_split.2 split" in text
 
 
 def test_script_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,7 +370,7 @@ def sample(attack: str, defense: str, fooled: int, n: int = 12, pictures: bool =
     images = rng.integers(0, 256, (n, 8, 8, 3), np.uint8)
     name = "a very long class name of forty letters."
     assert len(name) == 40
-    return plots.Samples(
+    return Samples(
         **run(attack, defense), rows=np.arange(n), labels=labels,
         clean=rng.normal(size=(n, 5)).astype(np.float32),
         triggered=(rng.normal(size=(n, 5)) + 2 * (top == 0)[:, None]).astype(np.float32),
@@ -279,33 +396,84 @@ QUAD = [
     for defense, fooled in (("none", 10), ("ft", 8), ("cleanclip", 5), ("taclean", 2))
 ]
 
+# More methods than fit one row, with names of any length and odd characters.
+MANY_ATTACKS = ["clean", *(f"attack_number_{i}_of_many" for i in range(11)), "short"]
+MANY_DEFENSES = [f"a_defence_{i}_with_a_long_name" for i in range(8)]
+MANY = Look.of(
+    {
+        "attacks": {
+            MANY_ATTACKS[1]: {"label": "An $attack^ {of} a <b>&\\name | that \u6f22 goes on"},
+            MANY_ATTACKS[2]: {"label": "Antidisestablishmentarianistically"},
+        },
+        "defenses": {MANY_DEFENSES[0]: {"label": "A 50% d_e_f_e_n_c_e " * 6}},
+        "splits": ["my-own_split.2", "shift"],
+    }
+)
+
+
+def many_scores() -> pd.DataFrame:
+    rows = [
+        (attack, defense, seed, split, metric, 100 - 7 * i, 100)
+        for attack in MANY_ATTACKS
+        for i, defense in enumerate(["none", *MANY_DEFENSES])
+        for seed in (0, 1)
+        for split in MANY.splits
+        for metric in ("CA@1", "ASR@1")[: 1 + (attack != "clean")]
+    ]
+    columns = ["attack", "defense", "seed", "split", "metric", "percent", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def many_samples(fooled: int = 3) -> list[Samples]:
+    return [
+        sample(attack, defense, 10 if defense == "none" else fooled)
+        for attack in MANY_ATTACKS[1:]
+        for defense in ("none", *MANY_DEFENSES)
+    ]
+
+
 FIGURES = {
-    "curves": lambda _: plots.curves(
+    "curves": lambda _: curves(
         [history(), history(), history(asr=False)],
         [run("sig", "ft"), run("sig", "taclean"), run("clean", "ft")],
+        LOOK,
         n=500,
     ),
-    "curves, seeds": lambda _: plots.curves(
+    "curves, seeds": lambda _: curves(
         [history(), history()], [run("sig", "ft"), run("sig", "ft", 1)]
     ),
-    "curves, one epoch": lambda _: plots.curves([history(1)], [run("sig", "ft")]),
-    "curves, no ASR": lambda _: plots.curves([history(asr=False)], [run("sig", "ft")]),
-    "asr_ca, seeds": plots.asr_ca,
-    "asr_ca, one": lambda t: plots.asr_ca(t[(t["attack"] == "sig") & (t["defense"] == "none")]),
-    "asr_ca, clean": lambda t: plots.asr_ca(t[t["attack"] == "clean"]),
-    "tradeoff, seeds": plots.tradeoff,
-    "tradeoff, one": lambda t: plots.tradeoff(t[(t["attack"] == "sig") & (t["seed"] == 0)]),
-    "tradeoff, clean": lambda t: plots.tradeoff(t[t["attack"] == "clean"]),
-    "triggers": lambda _: plots.triggers(QUAD),
-    "triggers, one image": lambda _: plots.triggers([sample("sig", "none", 1, n=1)]),
-    "embeddings": lambda _: plots.embeddings(QUAD),
-    "embeddings, subset": lambda _: plots.embeddings(QUAD[:1] + QUAD[7:]),
-    "embeddings, one image": lambda _: plots.embeddings([sample("sig", "none", 1, n=1)]),
-    "recovered": lambda _: plots.recovered(QUAD),
-    "recovered, none": lambda _: plots.recovered([QUAD[0], sample("badnet", "taclean", 12)]),
-    "recovered, no taclean": lambda _: plots.recovered(QUAD[:3]),
-    "subcaptions": lambda _: plots.subcaptions(SUBCAPTIONS, PICTURES, 0),
-    "subcaptions, none": lambda _: plots.subcaptions(SUBCAPTIONS[:0], PICTURES, 0),
+    "curves, one epoch": lambda _: curves([history(1)], [run("sig", "ft")]),
+    "curves, no ASR": lambda _: curves([history(asr=False)], [run("sig", "ft")]),
+    "curves, many": lambda _: curves(
+        [history()] * 104, [run(a, d) for a in MANY_ATTACKS for d in MANY_DEFENSES], MANY
+    ),
+    "asr_ca, seeds": lambda t: asr_ca(t, LOOK),
+    "asr_ca, one": lambda t: asr_ca(t[(t["attack"] == "sig") & (t["defense"] == "none")]),
+    "asr_ca, clean": lambda t: asr_ca(t[t["attack"] == "clean"]),
+    "asr_ca, many": lambda _: asr_ca(many_scores(), MANY),
+    "further_splits": lambda t: further_splits(t, LOOK),
+    "further_splits, many": lambda _: further_splits(many_scores(), MANY),
+    "retrieval": lambda t: retrieval(t.replace({"metric": {"CA@1": "I2T@1", "ASR@1": "T2I@1"}})),
+    "tradeoff, seeds": lambda t: tradeoff(t, LOOK),
+    "tradeoff, one": lambda t: tradeoff(t[(t["attack"] == "sig") & (t["seed"] == 0)]),
+    "tradeoff, clean": lambda t: tradeoff(t[t["attack"] == "clean"]),
+    "tradeoff, many": lambda _: tradeoff(many_scores(), MANY),
+    "triggers": lambda _: triggers(QUAD, LOOK),
+    "triggers, one image": lambda _: triggers([sample("sig", "none", 1, n=1)]),
+    "triggers, many": lambda _: triggers(many_samples(), MANY),
+    "embeddings": lambda _: embeddings(QUAD, LOOK),
+    "embeddings, subset": lambda _: embeddings(QUAD[:1] + QUAD[7:]),
+    "embeddings, one image": lambda _: embeddings([sample("sig", "none", 1, n=1)]),
+    "embeddings, many": lambda _: embeddings(many_samples(), MANY),
+    "recovered": lambda _: recovered(QUAD, LOOK, "taclean"),
+    "recovered, none": lambda _: recovered(
+        [QUAD[0], sample("badnet", "taclean", 12)], LOOK, "taclean"
+    ),
+    "recovered, no such runs": lambda _: recovered(QUAD[:3], None, "taclean"),
+    "recovered, many": lambda _: recovered(many_samples(), MANY, MANY_DEFENSES[-1]),
+    "recovered, many, none": lambda _: recovered(many_samples(12), MANY, MANY_DEFENSES[-1]),
+    "subcaptions": lambda _: subcaptions(SUBCAPTIONS, PICTURES, 0, "TA-Cleaner"),
+    "subcaptions, none": lambda _: subcaptions(SUBCAPTIONS[:0], PICTURES, 0, "long name " * 9),
 }
 
 
@@ -315,7 +483,7 @@ def test_figure_is_written_and_all_text_is_inside(
     name: str, table: pd.DataFrame, tmp_path: Path
 ) -> None:
     figure = FIGURES[name](table)
-    plots.save(figure, [tmp_path / "f.pdf", tmp_path / "f.png"])
+    save(figure, [tmp_path / "f.pdf", tmp_path / "f.png"])
     assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
     assert b"Type3" not in (tmp_path / "f.pdf").read_bytes()
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
@@ -337,7 +505,7 @@ def test_figure_is_written_and_all_text_is_inside(
 def test_figure_is_the_same_twice(name: str, table: pd.DataFrame, tmp_path: Path) -> None:
     for copy, order in (("a", 1), ("b", -1)):
         paths = [tmp_path / f"{copy}.pdf", tmp_path / f"{copy}.png"]
-        plots.save(FIGURES[name](table), paths[::order])
+        save(FIGURES[name](table), paths[::order])
     for suffix in ("pdf", "png"):
         one, two = ((tmp_path / f"{copy}.{suffix}").read_bytes() for copy in "ab")
         assert one == two
@@ -346,7 +514,7 @@ def test_figure_is_the_same_twice(name: str, table: pd.DataFrame, tmp_path: Path
 
 def test_unknown_format(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.pdf or \.png"):
-        plots.save(plt.figure(), [tmp_path / "f.jpg"])
+        save(plt.figure(), [tmp_path / "f.jpg"])
     plt.close("all")
 
 
@@ -355,36 +523,36 @@ def test_read_samples(tmp_path: Path) -> None:
     arrays = {k: v for k, v in saved.items() if k not in ("attack", "defense", "seed")}
     path = tmp_path / "samples.npz"
     np.savez(path, **arrays)
-    read = plots.read_samples(path, run("sig", "none"), pictures=True)
+    read = read_samples(path, run("sig", "none"), pictures=True)
     assert (read.attack, read.classes[0], read.target, len(read)) == ("sig", "banana", 0, 12)
     assert (read.triggered_images == saved["triggered_images"]).all()
-    assert plots.read_samples(path, run("sig", "none")).images is None
+    assert read_samples(path, run("sig", "none")).images is None
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="not a samples file"):
-        plots.read_samples(path, run("sig", "none"))
+        read_samples(path, run("sig", "none"))
     with pytest.raises(UserError, match="no such file"):
-        plots.read_samples(tmp_path / "x.npz", run("sig", "none"))
+        read_samples(tmp_path / "x.npz", run("sig", "none"))
     del arrays["clean"]
     np.savez(path, **arrays)
     with pytest.raises(UserError, match="clean"):
-        plots.read_samples(path, run("sig", "none"))
+        read_samples(path, run("sig", "none"))
 
 
 def test_read_history(tmp_path: Path) -> None:
     history().to_csv(tmp_path / "h.csv", index=False)
-    assert plots.read_history(tmp_path / "h.csv")["ASR@1"].tolist() == [90, 45, 30]
+    assert read_history(tmp_path / "h.csv")["ASR@1"].tolist() == [90, 45, 30]
     (tmp_path / "h.csv").write_text("epoch,CA@1\n")
     with pytest.raises(UserError, match="no epochs"):
-        plots.read_history(tmp_path / "h.csv")
+        read_history(tmp_path / "h.csv")
 
 
 def test_missing_pictures() -> None:
     with pytest.raises(UserError, match="badnet/none: holds no pictures"):
-        plots.triggers([sample("badnet", "none", 3, pictures=False)])
+        triggers([sample("badnet", "none", 3, pictures=False)])
     with pytest.raises(UserError, match="none given"):
-        plots.triggers([sample("badnet", "ft", 3)])
+        triggers([sample("badnet", "ft", 3)])
     with pytest.raises(UserError, match="row 3, but the split has 2 pictures"):
-        plots.subcaptions(SUBCAPTIONS, PICTURES[:2], 0)
+        subcaptions(SUBCAPTIONS, PICTURES[:2], 0, "x")
     plt.close("all")
 
 
@@ -392,7 +560,7 @@ def test_read_subcaptions_keeps_words_that_look_like_missing_values(tmp_path: Pa
     odd = SUBCAPTIONS.assign(replacement=["null", "None", "NA", "nan"])
     odd.to_csv(tmp_path / "s.csv", index=False)
     np.save(tmp_path / "i.npy", PICTURES)
-    table, images = plots.read_subcaptions(tmp_path / "s.csv", tmp_path / "i.npy")
+    table, images = read_subcaptions(tmp_path / "s.csv", tmp_path / "i.npy")
     assert table["replacement"].tolist() == ["null", "None", "NA", "nan"]
     assert images.shape == PICTURES.shape
 
@@ -438,7 +606,16 @@ def test_pca_points_towards() -> None:
     assert np.allclose(mean, points.mean(0))
 
 
-def test_tables_import_neither_torch_nor_matplotlib() -> None:
-    """Importing the table module stays cheap: it runs in a job of its own."""
-    code = "import taclean.tables, sys; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+@pytest.mark.parametrize("module", ["look", "tables", "main_table"])
+def test_tables_import_neither_torch_nor_matplotlib(module: str) -> None:
+    """Importing them stays cheap: a table is a job of its own."""
+    code = f"import taclean.{module}, sys; assert not {{'torch', 'matplotlib'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_figure_imports_torch() -> None:
+    modules = sorted((Path(style.__file__).parent).glob("[a-z]*.py"))
+    assert len(modules) > 8
+    lines = [f"import taclean.plots.{module.stem}" for module in modules]
+    code = "\n".join([*lines, "import sys", "assert 'torch' not in sys.modules"])
     subprocess.run([sys.executable, "-c", code], check=True)

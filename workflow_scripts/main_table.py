@@ -2,7 +2,10 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.tables import read_table, script_log, write_main_table
+from taclean.look import Look
+from taclean.main_table import write_main_table
+from taclean.tables import read_table, script_log
 
 with script_log(snakemake.log):
-    write_main_table(read_table(snakemake.input.table), snakemake.output)
+    table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)
+    write_main_table(table, snakemake.output, look)

@@ -2,8 +2,11 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.plots import asr_ca, save
+from taclean.look import Look
+from taclean.plots.asr_ca import asr_ca
+from taclean.plots.style import save
 from taclean.tables import read_table, script_log
 
 with script_log(snakemake.log):
-    save(asr_ca(read_table(snakemake.input.table)), snakemake.output)
+    table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)
+    save(asr_ca(table, look), snakemake.output)

@@ -2,9 +2,12 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.plots import curves, read_history, save
+from taclean.look import Look
+from taclean.plots.curves import curves, read_history
+from taclean.plots.style import save
 from taclean.tables import script_log
 
 with script_log(snakemake.log):
     histories = [read_history(path) for path in snakemake.input.histories]
-    save(curves(histories, snakemake.params.runs, snakemake.params.get("n")), snakemake.output)
+    params = snakemake.params
+    save(curves(histories, params.runs, Look.of(params.look), params.get("n")), snakemake.output)

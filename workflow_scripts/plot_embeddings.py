@@ -2,9 +2,13 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.plots import embeddings, read_samples, save
+from taclean.look import Look
+from taclean.plots.embeddings import embeddings
+from taclean.plots.samples import read_samples
+from taclean.plots.style import save
 from taclean.tables import script_log
 
 with script_log(snakemake.log):
     pairs = zip(snakemake.input.samples, snakemake.params.runs, strict=True)
-    save(embeddings([read_samples(path, run) for path, run in pairs]), snakemake.output)
+    samples = [read_samples(path, run) for path, run in pairs]
+    save(embeddings(samples, Look.of(snakemake.params.look)), snakemake.output)

@@ -2,9 +2,13 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.plots import read_subcaptions, save, subcaptions
+from taclean.plots.style import save
+from taclean.plots.subcaptions import read_subcaptions, subcaptions
 from taclean.tables import script_log
 
 with script_log(snakemake.log):
-    table, images = read_subcaptions(snakemake.input.subcaptions, snakemake.input.images)
-    save(subcaptions(table, images, snakemake.params.seed), snakemake.output)
+    table, images = read_subcaptions(
+        f"{snakemake.input.subcaptions}/subcaptions.csv", snakemake.input.images
+    )
+    params = snakemake.params
+    save(subcaptions(table, images, params.seed, params.defense), snakemake.output)

@@ -2,8 +2,11 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.plots import save, tradeoff
+from taclean.look import Look
+from taclean.plots.style import save
+from taclean.plots.tradeoff import tradeoff
 from taclean.tables import read_table, script_log
 
 with script_log(snakemake.log):
-    save(tradeoff(read_table(snakemake.input.table)), snakemake.output)
+    table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)
+    save(tradeoff(table, look), snakemake.output)

@@ -2,9 +2,13 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.plots import read_samples, save, triggers
+from taclean.look import Look
+from taclean.plots.samples import read_samples
+from taclean.plots.style import save
+from taclean.plots.triggers import triggers
 from taclean.tables import script_log
 
 with script_log(snakemake.log):
     pairs = zip(snakemake.input.samples, snakemake.params.runs, strict=True)
-    save(triggers([read_samples(path, run, True) for path, run in pairs]), snakemake.output)
+    samples = [read_samples(path, run, True) for path, run in pairs]
+    save(triggers(samples, Look.of(snakemake.params.look)), snakemake.output)

@@ -2,7 +2,9 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
+from taclean.look import Look
 from taclean.tables import long_table, script_log, write_table
 
 with script_log(snakemake.log):
-    write_table(long_table(list(snakemake.input.scores)), snakemake.output[0])
+    table = long_table(list(snakemake.input.scores), Look.of(snakemake.params.look))
+    write_table(table, snakemake.output[0])

@@ -1,4 +1,4 @@
-"""The look of all figures: colours, titles, text that fits, deterministic files."""
+"""What all figures share: fonts, titles, text that fits, pictures, deterministic files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -24,25 +25,12 @@ from matplotlib.textpath import TextToPath
 
 from taclean.errors import UserError
 from taclean.files import replacing
-from taclean.tables import ATTACKS, DEFENSES, ordered
+from taclean.look import Look
 
 DPI = 200
 FONT = "DejaVu Sans"  # ships with matplotlib, so figures are the same on every machine
 GREY = "#5f5f5f"
 GOOD, BAD = "#029e73", "#c44601"
-# seaborn's colour-blind-safe palette; the undefended model is grey.
-COLOURS = {"none": "#7f7f7f", "ft": "#de8f05", "cleanclip": "#0173b2", "taclean": "#029e73"}
-MORE_COLOURS = ("#cc78bc", "#56b4e9", "#ca9161", "#fbafe4", "#ece133", "#c44601")
-MARKERS = {
-    "clean": "X",
-    "badnet": "o",
-    "blended": "s",
-    "sig": "^",
-    "ssba": "v",
-    "trojvqa": "D",
-    "badclip": "*",
-}
-MORE_MARKERS = "P<>hdp"
 
 sns.set_theme(
     context="paper",
@@ -63,28 +51,14 @@ sns.set_theme(
 )
 
 
-def defense_name(defense: str) -> str:
-    """A defence as printed."""
-    return DEFENSES.get(defense, defense.replace("_", " "))
+def attack_name(look: Look, attack: str) -> str:
+    """An attack as drawn."""
+    return drawable(look.attack_label(attack))
 
 
-def attack_name(attack: str) -> str:
-    """An attack as printed."""
-    return ATTACKS.get(attack, attack.replace("_", " "))
-
-
-def defense_colours(defenses: Iterable[str]) -> dict[str, str]:
-    """One colour per defence, the same in every figure for the four known ones."""
-    names = ordered(defenses, DEFENSES)
-    others = [name for name in names if name not in COLOURS]
-    more = {name: MORE_COLOURS[i % len(MORE_COLOURS)] for i, name in enumerate(others)}
-    return {name: (COLOURS | more)[name] for name in names}
-
-
-def attack_markers(attacks: Iterable[str]) -> dict[str, str]:
-    """One marker per attack, the same in every figure for the known ones."""
-    others = [name for name in dict.fromkeys(attacks) if name not in MARKERS]
-    return MARKERS | {n: MORE_MARKERS[i % len(MORE_MARKERS)] for i, n in enumerate(others)}
+def defense_name(look: Look, defense: str) -> str:
+    """A defence as drawn."""
+    return drawable(look.defense_label(defense))
 
 
 def save(figure: Figure, paths: Iterable[Path | str]) -> None:
@@ -142,6 +116,8 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> int:
         Its number of rows.
     """
     room = figure.get_size_inches()[0] - 0.2
+    for handle in handles:
+        handle.set_label(shorten(str(handle.get_label()), room - 0.45, 8.5))
     widest = max(text_width(str(handle.get_label()), 8.5) for handle in handles) + 0.45
     total = sum(text_width(str(handle.get_label()), 8.5) + 0.45 for handle in handles)
     columns = len(handles) if total <= room else max(1, int(room / widest))
@@ -155,6 +131,13 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> int:
 def note(ax: Axes, text: str) -> None:
     """Say in an empty panel why it is empty."""
     ax.text(0.5, 0.5, text, ha="center", va="center", size=8, color=GREY, transform=ax.transAxes)
+
+
+def picture(figure: Figure, image: np.ndarray, x: float, y: float, side: float) -> None:
+    """Show an image with its upper left corner at (x, y) inches."""
+    wide, high = figure.get_size_inches()
+    ax = bare(figure.add_axes((x / wide, 1 - (y + side) / high, side / wide, side / high)))
+    ax.imshow(image, interpolation="nearest" if image.shape[0] < side * 150 else "antialiased")
 
 
 def bare(ax: Axes) -> Axes:
@@ -200,10 +183,10 @@ def shorten(text: str, width: float, size: float, weight: str = "normal") -> str
 
 @dataclass(frozen=True)
 class Piece:
-    """Some words of a text with their own look."""
+    """Some words of a text with their own weight and colour."""
 
     text: str
-    look: dict[str, Any]
+    font: dict[str, Any]
 
 
 def _broken(words: Iterable[str], width: float, size: float, weight: str) -> Iterator[str]:
@@ -221,7 +204,7 @@ def _broken(words: Iterable[str], width: float, size: float, weight: str) -> Ite
         yield word
 
 
-Word = tuple[str, dict[str, Any], float]  # text, look, place on its line in inches
+Word = tuple[str, dict[str, Any], float]  # text, font, place on its line in inches
 
 
 def flow(pieces: Sequence[Piece], width: float, size: float, lines: int = 99) -> list[list[Word]]:
@@ -230,7 +213,7 @@ def flow(pieces: Sequence[Piece], width: float, size: float, lines: int = 99) ->
     out: list[list[Word]] = [[]]
     x = 0.0
     for piece in pieces:
-        weight = piece.look.get("weight", "normal")
+        weight = piece.font.get("weight", "normal")
         for word in _broken(piece.text.split(), width, size, weight):
             wide = text_width(word, size, weight)
             if x and x + wide > width:
@@ -241,7 +224,7 @@ def flow(pieces: Sequence[Piece], width: float, size: float, lines: int = 99) ->
                     return out
                 out.append([])
                 x = 0.0
-            out[-1].append((word, piece.look, x))
+            out[-1].append((word, piece.font, x))
             x += wide + space
     return out
 
@@ -265,13 +248,13 @@ def write(
     """
     wide, high = figure.get_size_inches()
     for line in flow(pieces, width, size, lines):
-        # One text per look: letters and spaces are then set by one and the same shaping.
+        # One text per font: letters and spaces are then set by one and the same shaping.
         runs = [list(run) for _, run in itertools.groupby(line, key=lambda word: word[1])]
         for run in runs:
-            word, (_, look, offset) = " ".join(text for text, _, _ in run), run[0]
+            word, (_, font, offset) = " ".join(text for text, _, _ in run), run[0]
             figure.text(
                 (x + offset) / wide, 1 - (y + size / 72) / high, word, size=size, va="baseline",
-                in_layout=False, **look,
+                in_layout=False, **font,
             )  # fmt: skip
         y += size * 1.4 / 72
     return y

@@ -1,0 +1,91 @@
+"""Clean accuracy against attack success."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from taclean.look import CLEAN, Look
+from taclean.plots.style import (
+    GREY,
+    attack_name,
+    bare,
+    defense_name,
+    finish,
+    head_height,
+    note,
+    text_width,
+    wrap,
+)
+from taclean.tables import ASR, CA, images_text, main_split, pick, seeds_text
+
+MOST = 1.9  # inches of a name in the legend
+
+
+def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
+    """CA@1 against ASR@1, a marker per attack and a colour per defence."""
+    look = look or Look()
+    split = main_split(table, look)
+    rows = pick(table, split=split)
+    rows = rows[rows["metric"].isin([CA, ASR]) & (rows["attack"] != CLEAN)]
+    wide = rows.pivot(index=["attack", "defense", "seed"], columns="metric", values="percent")
+    title = "Clean accuracy against attack success"
+    if not {CA, ASR} <= set(wide):
+        figure, ax = plt.subplots(figsize=(5.9, 4.1), layout="constrained")
+        note(ax, "no poisoned model among the runs")
+        bare(ax)
+        return finish(figure, title, f"{split} split")
+    many = rows["seed"].nunique() > 1
+    markers, colours = look.markers(rows["attack"]), look.colours(rows["defense"])
+    sizes = {attack: {"*": 11.0, "D": 6.2}.get(marker, 7.0) for attack, marker in markers.items()}
+    names = {
+        key: "\n".join(wrap(name, MOST, 8.5, lines=2))
+        for key, name in [
+            *((("defence", d), defense_name(look, d)) for d in colours),
+            *((("attack", a), attack_name(look, a)) for a in markers),
+        ]
+    }
+    spread = "; large: mean, small: seeds" if many else ""
+    subtitle = f"{split} split, n = {images_text(rows, split)}, {seeds_text(rows['seed'])}{spread}"
+    # The legend stands beside the axes and takes nothing from them.
+    widest = max(text_width(line, 8.5) for name in names.values() for line in name.split("\n"))
+    lines = sum(name.count("\n") + 1 for name in names.values()) + 3
+    width = 4.9 + widest
+    height = max(4.1, 2 * head_height(title, subtitle, width) + 0.1 + 0.18 * lines)
+    figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    mean = wide.groupby(["attack", "defense"]).mean()
+    # each seed small and pale, the means large on top
+    for points, scale, style in ((wide, 0.45, {"alpha": 0.45}), (mean, 1.0, {"mec": "white"})):
+        for point in points.reset_index().to_dict("records") if many or points is mean else ():
+            attack, colour = point["attack"], colours[point["defense"]]
+            marker, size = markers[attack], scale * sizes[attack]
+            ax.plot(point[ASR], point[CA], marker, ms=size, mew=0.7 * scale, color=colour, **style)
+    low, high = wide[CA].min(), wide[CA].max()
+    margin = max(1.5, 0.12 * (high - low))
+    ax.set(
+        xlim=(-4, 104), ylim=(low - margin, high + 1.7 * margin),
+        xlabel="attack success rate ASR@1 (%)", ylabel="clean accuracy CA@1 (%)",
+    )  # fmt: skip
+    ax.annotate(
+        "upper left is best", (0.012, 0.988), (0.1, 0.93), xycoords="axes fraction", color=GREY,
+        size=8.5, weight="bold", ha="left", va="center",
+        arrowprops={"arrowstyle": "-|>", "color": GREY},
+    )  # fmt: skip
+    sns.despine(ax=ax)
+    handles: list[Any] = [Line2D([], [], ls="", label="defence")]
+    for defense, colour in colours.items():
+        label = names["defence", defense]
+        handles.append(Line2D([], [], ls="", marker="o", color=colour, ms=7, label=label))
+    handles.append(Line2D([], [], ls="", label="\nattack"))
+    for attack, marker in markers.items():
+        handles.append(
+            Line2D([], [], ls="", marker=marker, mfc="none", mec="black", ms=0.9 * sizes[attack],
+                   label=names["attack", attack])
+        )  # fmt: skip
+    figure.legend(handles=handles, loc="outside right center", frameon=False, handlelength=1.0)
+    return finish(figure, title, subtitle)

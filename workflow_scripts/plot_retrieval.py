@@ -1,0 +1,12 @@
+"""Bars of recall."""
+
+# ruff: noqa: F821  (Snakemake defines `snakemake`)
+
+from taclean.look import Look
+from taclean.plots.retrieval import retrieval
+from taclean.plots.style import save
+from taclean.tables import read_table, script_log
+
+with script_log(snakemake.log):
+    table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)
+    save(retrieval(table, look), snakemake.output)
