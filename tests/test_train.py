@@ -21,7 +21,8 @@ from taclean import models
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
 from taclean.errors import StoppedError, UserError
-from taclean.train import Settings, fingerprint, learning_rate, locked, train
+from taclean.files import locked
+from taclean.train import Settings, fingerprint, learning_rate, train
 
 BASE = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 2}
 SETTINGS = Settings(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e9)
