@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
 from taclean.errors import StoppedError, UserError
 from taclean.files import locked
+from taclean.progress import Progress
 from taclean.train import Settings, fingerprint, learning_rate, train
 
 BASE = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 2}
@@ -362,6 +364,35 @@ train(
 """
 
 
+class Copies(Record):
+    """An objective that pulls the weights towards those that the run started with."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda model: (model.w - 3 - self.copies[-1]).square().sum() + zero(model))
+        self.copies: list[torch.Tensor] = []
+
+    def start(self, model):
+        self.copies.append(model.w.detach().clone())
+
+
+def test_an_objective_gets_the_start_weights_once_and_a_resumed_one_gets_the_same(
+    small_pairs, tmp_path
+):
+    whole = Toy()
+    run(whole, small_pairs, Copies(), SETTINGS, tmp_path / "whole")
+    broken = Copies()
+    dies = Dies(broken, 6)
+    dies.start = broken.start
+    with pytest.raises(KeyboardInterrupt):
+        run(Toy(), small_pairs, dies, SETTINGS, tmp_path)
+    model, resumed = Toy(), Copies()
+    run(model, small_pairs, resumed, SETTINGS, tmp_path)
+    assert len(resumed.seen) == 4
+    assert [copy.tolist() for copy in broken.copies + resumed.copies] == [[0, 0]] * 2
+    assert torch.equal(model.w, whole.w)
+    assert model.w[0] > 0
+
+
 def test_sigkill_in_the_middle_of_an_epoch(
     unbroken, tiny_name, small_split, small_pairs, tmp_path, tiny_config
 ):
@@ -449,6 +480,45 @@ def test_a_second_process_is_refused_and_told_who_trains(small_pairs, tmp_path):
         run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
     assert "\n" not in str(error.value)
     run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
+
+
+HOLDS = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from taclean.files import locked
+from taclean.progress import Progress
+def work():
+    print(os.getpid(), flush=True)
+    os.write(end, b".")
+    time.sleep(60)
+begin, end = os.pipe()
+with locked(Path(sys.argv[1])):
+    multiprocessing.get_context("fork").Process(target=work).start()
+    os.read(begin, 1)
+    if sys.argv[2] == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", ["dies", "lives"])
+def test_a_forked_child_does_not_hold_the_folder_of_its_killed_parent(tmp_path, how):
+    call = [sys.executable, "-c", HOLDS, str(tmp_path), how]
+    pipe, job = subprocess.PIPE, {**os.environ, "SLURM_JOB_ID": "41"}
+    with subprocess.Popen(call, stdin=pipe, stdout=pipe, text=True, env=job) as holder:
+        child = int(holder.stdout.readline())
+        try:
+            if how == "dies":
+                holder.wait()
+                with locked(tmp_path):
+                    os.kill(child, 0)  # it still lives
+            else:
+                who = rf"process {holder.pid} on {os.uname().nodename}, job 41; wait"
+                with pytest.raises(UserError, match=who), locked(tmp_path):
+                    pass
+        finally:
+            os.kill(child, signal.SIGKILL)
+            holder.kill()
 
 
 # ---- settings ------------------------------------------------------------------------------------
@@ -615,6 +685,46 @@ def test_sigterm_in_a_validation_does_not_wait_for_its_end(
     )  # fmt: skip
     assert len(calls) == 3 - at
     same(model, history, unbroken["ft"])
+
+
+def test_progress_is_told_every_ten_seconds_with_the_time_left(monkeypatch):
+    clock, lines = [100.0], []
+    monkeypatch.setattr("taclean.progress.time.monotonic", lambda: clock[0])
+    progress = Progress("pack val", 50, "rows", lines.append, 10)
+    told = []
+    for done in range(11, 51):
+        clock[0] += 0.5
+        told.append(progress.update(done, "3 broken" if done < 40 else ""))
+    assert lines == [
+        "pack val: 31/50 rows, 3 broken, about 10 s left",  # 21 in 10.5 s
+    ]
+    assert told.index(True) == 20
+    assert progress.speed(50) == 2
+
+
+def test_progress_follows_parts_of_any_size(monkeypatch):
+    clock, lines = [0.0], []
+    monkeypatch.setattr("taclean.progress.time.monotonic", lambda: clock[0])
+    progress = Progress("variants", 12, "captions", lines.append)
+    for part in progress.follow(iter(["ab", "cdef", "ghijkl"]), len):
+        clock[0] += 3 * len(part)
+    assert lines == [
+        "variants: 6/12 captions, about 18 s left",
+        "variants: 12/12 captions, about 0 s left",
+    ]
+
+
+def test_training_tells_how_far_it_is(small_pairs, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr("taclean.progress.EVERY", -1)
+    train(
+        Toy(), small_pairs, Record(zero), SETTINGS, seed=0, folder=tmp_path, config={},
+        label="base", say=lines.append,
+    )  # fmt: skip
+    assert len(lines) == 8
+    assert re.fullmatch(
+        r"base: 5/8 steps, epoch 2/2, \d+ pairs/s, about \d+ s left", lines[4]
+    ), lines  # fmt: skip
 
 
 def test_what_a_killed_process_was_writing_is_removed(small_pairs, tmp_path):
