@@ -89,7 +89,9 @@ def test_scores_agree(pairs, random_model):
 def test_training_learns_and_goes_on_from_a_checkpoint(
     name, precision, tiny_name, small_pairs, texts, tmp_path
 ):
-    settings = Settings(1e-3, 4, 16, 3, precision=precision, checkpoint_seconds=1e-9)
+    settings = Settings(
+        lr=1e-3, epochs=4, batch=16, warmup=3, precision=precision, checkpoint_seconds=1e-9
+    )
 
     class Dies:
         def __init__(self, inner, left):

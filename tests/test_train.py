@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -28,6 +27,14 @@ from taclean.train import Settings, fingerprint, learning_rate, train
 
 BASE = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 2}
 SETTINGS = Settings(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e9)
+
+
+def plain(epochs: int, batch: int) -> Settings:
+    return Settings(lr=1e-3, epochs=epochs, batch=batch, warmup=0)
+
+
+def changed(settings: Settings, **values) -> Settings:
+    return Settings.of({**vars(settings), **values})
 
 
 def quiet(line: str) -> None:
@@ -159,7 +166,7 @@ def test_settings_reach_the_optimiser(small_pairs, tmp_path, betas):
 
 def test_each_epoch_sees_each_row_once_in_its_own_order(small_pairs, tmp_path):
     objective = Record(zero)
-    run(Toy(), small_pairs, objective, Settings(1e-3, 2, 16, 0), tmp_path, seed=5)
+    run(Toy(), small_pairs, objective, plain(2, 16), tmp_path, seed=5)
     epochs = [
         np.concatenate([batch.index for batch in objective.batches if batch.epoch == epoch])
         for epoch in (0, 1)
@@ -172,16 +179,16 @@ def test_each_epoch_sees_each_row_once_in_its_own_order(small_pairs, tmp_path):
         assert torch.equal(batch.images, images)
         assert torch.equal(batch.tokens, tokens)
     other = Record(zero)
-    run(Toy(), small_pairs, other, Settings(1e-3, 1, 16, 0), tmp_path / "other", seed=6)
+    run(Toy(), small_pairs, other, plain(1, 16), tmp_path / "other", seed=6)
     assert (np.concatenate([batch.index for batch in other.batches]) != epochs[0]).any()
 
 
 def test_rows_that_fill_no_batch_are_left_out_but_a_small_set_is_one_batch(small_pairs, tmp_path):
     objective = Record(zero)
-    run(Toy(), small_pairs, objective, Settings(1e-3, 1, 24, 0), tmp_path / "a")
+    run(Toy(), small_pairs, objective, plain(1, 24), tmp_path / "a")
     assert [len(batch.index) for batch in objective.batches] == [24, 24]
     objective = Record(zero)
-    run(Toy(), small_pairs.take(np.arange(5)), objective, Settings(1e-3, 2, 24, 0), tmp_path / "b")
+    run(Toy(), small_pairs.take(np.arange(5)), objective, plain(2, 24), tmp_path / "b")
     assert [len(batch.index) for batch in objective.batches] == [5, 5]
 
 
@@ -196,9 +203,7 @@ def test_history_has_the_means_of_the_losses_and_the_scores(small_pairs, tmp_pat
 
     model = Toy()
     objective = Record(lambda m: next(values) + zero(m))
-    history = run(
-        model, small_pairs, objective, Settings(1e-3, 2, 16, 0), tmp_path, validate=validate
-    )
+    history = run(model, small_pairs, objective, plain(2, 16), tmp_path, validate=validate)
     assert [record["epoch"] for record in history] == [0, 1, 2]
     assert [record["CA@1"] for record in history] == [1, 2, 3]
     assert [record.get("loss_total") for record in history] == [None, 1.5, 5.5]
@@ -215,7 +220,7 @@ def test_the_model_trains_in_training_mode_also_after_a_validation(small_pairs, 
 
     model = Toy().eval()
     run(
-        model, small_pairs, Mode(zero), Settings(1e-3, 2, 16, 0), tmp_path,
+        model, small_pairs, Mode(zero), plain(2, 16), tmp_path,
         validate=lambda m: m.eval() and {},
     )  # fmt: skip
     assert modes == [True] * 8
@@ -237,7 +242,7 @@ def test_weights_that_are_not_finite_at_the_end_are_an_error(small_pairs, tmp_pa
     model = Toy()
     objective = Record(lambda m: (m.w * 0).sqrt().sum() + zero(m))  # finite; its gradient is not
     with pytest.raises(UserError, match="lr"):
-        run(model, small_pairs, objective, Settings(1e-3, 1, 64, 0), tmp_path)
+        run(model, small_pairs, objective, plain(1, 64), tmp_path)
 
 
 def test_an_empty_set_is_refused(small_pairs, tmp_path):
@@ -317,7 +322,7 @@ def test_training_twice_gives_the_same_weights(
 def test_a_killed_run_goes_on_to_the_same_end(
     name, step, seconds, unbroken, tiny_name, small_pairs, texts, tmp_path
 ):
-    settings = replace(SETTINGS, checkpoint_seconds=seconds)
+    settings = changed(SETTINGS, checkpoint_seconds=seconds)
     objective = make_defense(name, 0, texts)
     with pytest.raises(KeyboardInterrupt):
         run(
@@ -571,7 +576,7 @@ def test_missing_settings_are_named(key):
 def test_fp16_computes_what_fp32_computes_and_learns(tiny_name, small_pairs, tmp_path):
     losses = {}
     for precision, lr in (("fp32", 1e-9), ("fp16", 1e-9), ("fp16", 1e-3)):
-        settings = replace(SETTINGS, precision=precision, lr=lr)
+        settings = changed(SETTINGS, precision=precision, lr=lr)
         model, folder = models.create(tiny_name, 0), tmp_path / f"{precision}{lr}"
         history = run(model, small_pairs, make_defense("ft", 0), settings, folder)
         losses[precision, lr] = [record["loss_total"] for record in history]
@@ -587,7 +592,7 @@ def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
 
     def go(precision: str, objective) -> dict:
         monkeypatch.setattr("taclean.train.precision_on", lambda *_: precision)
-        settings = replace(SETTINGS, checkpoint_seconds=1e-9)
+        settings = changed(SETTINGS, checkpoint_seconds=1e-9)
         with suppress(StoppedError):
             run(models.create(tiny_name, 0), small_pairs, objective, settings, tmp_path)
         lines = (tmp_path / "train.jsonl").read_text().splitlines()
@@ -602,7 +607,7 @@ def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
 
 def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_path):
     """The loss overflows with the first scale, so that the scaler has something to keep."""
-    settings = replace(SETTINGS, epochs=1, precision="fp16", checkpoint_seconds=1e-9)
+    settings = changed(SETTINGS, epochs=1, precision="fp16", checkpoint_seconds=1e-9)
     inner = make_defense("ft", 0)
 
     class Huge:
@@ -750,8 +755,8 @@ def test_what_does_not_decide_the_result_may_change_before_a_retry():
 
 
 def test_tensorboard_gets_the_scores_or_says_how_to_install(small_pairs, tmp_path, monkeypatch):
-    settings = replace(SETTINGS, tensorboard=True)
-    run(Toy(), small_pairs, Record(zero), replace(settings, tensorboard=False), tmp_path / "a")
+    settings = changed(SETTINGS, tensorboard=True)
+    run(Toy(), small_pairs, Record(zero), changed(settings, tensorboard=False), tmp_path / "a")
     assert not (tmp_path / "a/tensorboard").exists()
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -777,7 +782,7 @@ def test_without_a_compiler_compile_is_refused(tiny, small_pairs, tmp_path, monk
 
     monkeypatch.setattr(torch, "compile", none)
     with pytest.raises(UserError, match=r"train\.compile.*No working C\+\+ compiler") as error:
-        run(tiny, small_pairs, Record(zero), replace(SETTINGS, compile=True), tmp_path)
+        run(tiny, small_pairs, Record(zero), changed(SETTINGS, compile=True), tmp_path)
     assert "\n" not in str(error.value)
 
 
@@ -827,7 +832,7 @@ def test_compiled_towers_learn_the_same_and_are_compiled_once(
         counts: list[int] = []
         model, objective = models.create(tiny_name, 0), AnyTexts()
         history = run(
-            model, small_pairs, objective, replace(SETTINGS, compile=compiled),
+            model, small_pairs, objective, changed(SETTINGS, compile=compiled),
             tmp_path / str(compiled), validate=validate,
         )  # fmt: skip
         found.append((list(model.state_dict()), history))
