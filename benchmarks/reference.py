@@ -141,7 +141,8 @@ def _random_encoder(seed: int) -> dict[str, Tensor]:
 UNTRAINED = {"trojvqa": _random_patch, "badclip": _random_patch, "ssba": _random_encoder}
 
 
-# One training step: fp32, NCHW, 77 tokens, two forward passes, pictures one by one.
+# One training step: fp32, NCHW, 77 tokens, pictures one by one; as in CleanCLIP's src/train.py both
+# views of the images are one batch, and so are the texts and their variants.
 
 
 class Views(torch.utils.data.Dataset):
@@ -182,8 +183,8 @@ def loss(
         logits = model.logit_scale.exp() * a @ b.t()
         return F.cross_entropy(logits, torch.arange(len(a), device=a.device))
 
-    i, t = model.encode_image(images, normalize=True), model.encode_text(tokens, normalize=True)
-    i2, t2 = model.encode_image(views, normalize=True), model.encode_text(variants, normalize=True)
+    i, i2 = model.encode_image(torch.cat([images, views]), normalize=True).chunk(2)
+    t, t2 = model.encode_text(torch.cat([tokens, variants]), normalize=True).chunk(2)
     total = (cross_entropy(i, t) + cross_entropy(t, i)) / 2
     total = total + (cross_entropy(i, i2) + cross_entropy(t, t2)) / 2
     if positives is not None and negatives is not None:
