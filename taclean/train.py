@@ -125,10 +125,10 @@ class Objective(Protocol):
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, then a cosine to 0; `step` counts from 0."""
+    """Linear warm-up over less than all `steps`, then a cosine to 0; `step` counts from 0."""
     if step < warmup:
         return peak * (step + 1) / warmup
-    return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+    return peak * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
 
 
 class _Loss(nn.Module):
@@ -188,8 +188,8 @@ class Training:
         """Check that the run can be trained, and set all up for its first step.
 
         Raises:
-            UserError: no rows, artifacts that do not fit, a batch that is not divisible by the
-                number of processes, or a compiler that does not work.
+            UserError: no rows, artifacts that do not fit, a warm-up that never ends, a batch that
+                is not divisible by the number of processes, or a compiler that does not work.
         """
         self.model, self.settings, self.label = model, settings, label
         self.device = torch.device(device)
@@ -322,6 +322,13 @@ def _check(pairs: Pairs, objective: Objective, settings: Settings, label: str) -
     if rows % world:
         raise UserError(
             f"train.batch: {rows} pairs cannot be shared by {world} processes; give a multiple"
+        )
+    steps = max(1, len(pairs) // settings.batch) * settings.epochs
+    if settings.warmup >= steps:
+        raise UserError(
+            f"train.warmup: {settings.warmup} steps, but {label} has {steps} in all ({len(pairs)} "
+            f"rows, batch {settings.batch}, epochs {settings.epochs}) and would never reach its "
+            "decay; give less, or more epochs"
         )
     objective.check(settings.epochs, len(pairs))
 

@@ -61,11 +61,6 @@ def test_without_warm_up_the_peak_comes_first():
     assert learning_rate(8, 8, 3.0, 0) == 0.0
 
 
-def test_warm_up_longer_than_the_run_only_rises():
-    got = [learning_rate(step, 5, 1.0, 10) for step in range(5)]
-    assert got == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
-
-
 # ---- the loop, on a model that shows what it does ------------------------------------------------
 
 
@@ -248,6 +243,26 @@ def test_weights_that_are_not_finite_at_the_end_are_an_error(small_pairs, tmp_pa
 def test_an_empty_set_is_refused(small_pairs, tmp_path):
     with pytest.raises(UserError, match="empty"):
         run(Toy(), small_pairs.take(np.arange(0)), Record(zero), SETTINGS, tmp_path)
+
+
+@pytest.mark.parametrize(("rows", "warmup", "good"), [
+    (64, 7, True), (64, 8, False), (64, 9, False), (5, 1, True), (5, 2, False),
+])  # fmt: skip
+def test_a_warm_up_that_never_ends_is_refused(small_pairs, tmp_path, rows, warmup, good):
+    objective, settings = Record(zero), changed(SETTINGS, warmup=warmup)
+    pairs = small_pairs.take(np.arange(rows))
+    if good:
+        run(Toy(), pairs, objective, settings, tmp_path)
+        return
+    steps = 8 if rows == 64 else 2
+    wanted = (
+        rf"train\.warmup: {warmup} steps, but train has {steps} in all \({rows} rows, batch 16,"
+    )
+    with pytest.raises(UserError, match=wanted) as error:
+        run(Toy(), pairs, objective, settings, tmp_path)
+    assert "\n" not in str(error.value)
+    assert objective.seen == []
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- the same again, and after a kill ------------------------------------------------------------
