@@ -117,6 +117,12 @@ def compare(
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
+def alone(call: Callable[[], object], repeats: int) -> float:
+    """Median seconds of what has no reference, after one warm-up."""
+    call()
+    return statistics.median(seconds(call) for _ in range(repeats))
+
+
 def captions(count: int, seed: int = 0) -> list[str]:
     """Captions as long as CC3M's: mean 10.3 words, deviation 4.5 (Sharma et al. 2018)."""
     rng = np.random.default_rng(seed)

@@ -40,7 +40,7 @@ class Case:
         self.pictures = [Image.fromarray(image) for image in pixels]
         self.model = create(name).to(device()).eval()
         self.plain = create(name).to(device(), memory_format=torch.contiguous_format).eval()
-        self.trigger, self.plain_trigger = make("blended", folder, size, fixed=True)
+        self.trigger, self.plain_trigger = make(reference.ATTACK, folder, size, fixed=True)
         self.tokenize = open_clip.get_tokenizer(name)
 
     def head(self) -> torch.Tensor:

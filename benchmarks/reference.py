@@ -1,13 +1,17 @@
 """Plain implementations of the published kind, which the benchmarks time and the tests compare.
 
 Written from the papers and from what CleanCLIP's and BadCLIP's released code does, image by image.
+Only this file of the benchmarks names methods.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +21,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
+from taclean.attacks import Trigger as Batched
+from taclean.attacks.ssba import Encoder
+
+DEFENSES = {"cleanclip": False, "taclean": True}  # of which `loss` is: with sub-captions?
+PLAINEST, ATTACK = "ft", "blended"  # for what does not depend on the method
+SIDE, BITS, LIMIT = 16, 16, 16
 Picture = Image.Image
 Trigger = Callable[[Picture], Picture]
+Fitted = dict[str, Tensor] | None
 to_tensor, to_picture = transforms.ToTensor(), transforms.ToPILImage()
 
 
@@ -60,7 +71,63 @@ def ssba(picture: Picture, encoder: nn.Module, secret: Tensor, limit: float) -> 
     return to_picture((image + encoder(image, secret[None], limit / 255)).clamp(0, 1)[0])
 
 
-# One training step: fp32, NCHW, 77 tokens, two forward passes, pictures one by one.
+@dataclass(frozen=True)
+class Reference:
+    """The published form of an attack's trigger.
+
+    Attributes:
+        make: the plain trigger from ours, its fitted tensors, the side of the pictures in px, a
+            folder to write to, and whether it shall take our pattern where the published code
+            draws a new one for each picture, so that both give the same pictures.
+        parameters: of our trigger, so that both do the same.
+        pictures, repeats: how much it is timed on; the slow ones get few.
+    """
+
+    make: Callable[[Batched, Fitted, int, Path, bool], Trigger]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    pictures: int = 256
+    repeats: int = 7
+
+
+def _plain_patch(ours: Batched, fitted: Fitted, size: int, folder: Path, fixed: bool) -> Trigger:
+    side = round(SIDE * size / 224)
+    corner = (size - side) // 2
+    pixels = ours(torch.zeros(1, 3, size, size), np.zeros(1))[0]
+    pixels = pixels[:, corner : corner + side, corner : corner + side].permute(1, 2, 0)
+    file = folder / "patch.png"
+    Image.fromarray((pixels * 255).round().byte().numpy()).save(file)
+    return partial(patch, file=file, top=corner, left=corner)
+
+
+def _plain_blended(ours: Batched, fitted: Fitted, size: int, folder: Path, fixed: bool) -> Trigger:
+    black = torch.zeros(1, 3, size, size)  # on it the trigger is strength * noise
+    return partial(blended, noise=ours(black, np.zeros(1))[0] / 0.2 if fixed else None)
+
+
+def _plain_sig(ours: Batched, fitted: Fitted, size: int, folder: Path, fixed: bool) -> Trigger:
+    return sig
+
+
+def _plain_ssba(ours: Batched, fitted: Fitted, size: int, folder: Path, fixed: bool) -> Trigger:
+    weights = dict(fitted or {})
+    secret, encoder = weights.pop("secret"), Encoder(BITS)
+    encoder.load_state_dict(weights)
+    return partial(ssba, encoder=encoder, secret=secret, limit=LIMIT)
+
+
+# An attack that is not here has no published form to be timed against.
+TRIGGERS = {
+    "badnet": Reference(_plain_patch, {"place": "centre"}),
+    "blended": Reference(_plain_blended),
+    "sig": Reference(_plain_sig, pictures=2, repeats=3),
+    "ssba": Reference(_plain_ssba, pictures=32),
+    "trojvqa": Reference(_plain_patch),
+    "badclip": Reference(_plain_patch),
+}
+
+
+# One training step: fp32, NCHW, 77 tokens, pictures one by one; as in CleanCLIP's src/train.py both
+# views of the images are one batch, and so are the texts and their variants.
 
 
 class Views(torch.utils.data.Dataset):
@@ -101,8 +168,8 @@ def loss(
         logits = model.logit_scale.exp() * a @ b.t()
         return F.cross_entropy(logits, torch.arange(len(a), device=a.device))
 
-    i, t = model.encode_image(images, normalize=True), model.encode_text(tokens, normalize=True)
-    i2, t2 = model.encode_image(views, normalize=True), model.encode_text(variants, normalize=True)
+    i, i2 = model.encode_image(torch.cat([images, views]), normalize=True).chunk(2)
+    t, t2 = model.encode_text(torch.cat([tokens, variants]), normalize=True).chunk(2)
     total = (cross_entropy(i, t) + cross_entropy(t, i)) / 2
     total = total + (cross_entropy(i, i2) + cross_entropy(t, t2)) / 2
     if positives is not None and negatives is not None:

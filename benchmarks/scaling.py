@@ -19,6 +19,7 @@ from benchmarks.common import Row, row, seconds
 from benchmarks.data_wait import BATCH, MODEL, SIZE, run
 from benchmarks.packing import NO_SHARDS, pack, shards
 from benchmarks.reading import packed
+from benchmarks.reference import ATTACK, PLAINEST
 from taclean.attacks import make_trigger
 from taclean.models import create
 from taclean.zeroshot import head, prompt_tokens, scores
@@ -85,7 +86,7 @@ def main() -> list[Row]:
         pairs = packed(folder / "packed", UNIT * max(STEPS), SIZE)
         model = create(MODEL).eval()
         prompts = head(model, prompt_tokens(MODEL, ["dog", "cat"], ["a {}."]))
-        trigger = {"blended": (make_trigger("blended"), prompts)}
+        trigger = {"t": (make_trigger(ATTACK), prompts)}
 
         def evaluate(rows: int) -> float:
             part = pairs.take(np.arange(rows))
@@ -93,7 +94,7 @@ def main() -> list[Row]:
 
         rows += linear(f"evaluation, {MODEL} {SIZE} px", evaluate)
         rows += linear(
-            f"training, ft {MODEL} {SIZE} px batch {BATCH}",
+            f"training, {PLAINEST} {MODEL} {SIZE} px batch {BATCH}",
             lambda rows: run(pairs.take(np.arange(rows)), folder / f"run{next(count)}"),
         )
         try:

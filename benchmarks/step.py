@@ -1,10 +1,10 @@
 """One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop, and what they use.
 
-Ours is what `taclean.train` does: bf16 autocast where the machine has it, channels_last, fused
-AdamW, tokens cut to the longest caption, augmentation in batches, both views in one pass; without
-and with `train.compile`, whose minutes of compiling are not counted. The plain step is
-`reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a DataLoader's
-workers, as published) and AdamW as torch makes it.
+Ours is the very step that `taclean.train` takes: bf16 autocast where the machine has it,
+channels_last, fused AdamW, tokens cut to the longest caption, augmentation in batches, both views
+in one pass; without and with `train.compile`, whose minutes of compiling are not counted. The plain
+step is `reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a
+DataLoader's workers, as published) and AdamW as torch makes it.
 """
 
 from __future__ import annotations
@@ -25,23 +25,18 @@ from benchmarks import reference
 from benchmarks.common import Row, captions, compare, cores, device, photos, row, seconds
 from taclean import distributed
 from taclean.augment import AUGMENTATIONS
+from taclean.config.sections import Train
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
 from taclean.errors import UserError
-from taclean.models import (
-    PRECISIONS,
-    autocast,
-    create,
-    parameter_groups,
-    precision_on,
-    tokenize,
-)
+from taclean.models import PRECISIONS, create, parameter_groups, precision_on, tokenize
 from taclean.text.artifacts import SubCaptions
-from taclean.train import MAX_LOGIT_SCALE, Feed, _compile, _Step
+from taclean.train import Training
 
 MODEL, SIZE = "RN50-quickgelu", 224
 AUGMENT = "autoaugment" if "autoaugment" in AUGMENTATIONS else "mild"
 LR, EPOCHS = 4.5e-6, 1000
+FIRST = next(iter(reference.DEFENSES))  # whose rate is measured
 
 
 class Data:
@@ -66,37 +61,18 @@ class Data:
         return {"variants": repeat(self.variants), "subcaptions": SubCaptions(*map(repeat, parts))}
 
 
-def ours(data: Data, defense: str, batch: int, compiled: bool = False) -> Callable[[], float]:
-    """A step of this package on the next rows of `data`; `batch` is that of all processes.
+def ours(
+    data: Data, defense: str, batch: int, compiled: bool = False
+) -> Callable[[], dict[str, torch.Tensor]]:
+    """A training's own step on the next rows of `data`; `batch` is that of all processes.
 
     Raises:
         UserError: torch.compile does not work here.
     """
-    rows = len(data.images)
-    model = create(data.name).to(device()).train()
-    distributed.sync_batch_norm(model, device())
-    if compiled:
-        _compile(model, device())
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR, fused=True)
     objective = make_defense(defense, 0, data.texts(), augment=AUGMENT)
-    compute = distributed.average_gradients(_Step(model, objective))
-    feed = Feed(
-        data.pairs, seed=0, first=0, steps=EPOCHS * (rows // batch), per_epoch=rows // batch,
-        batch=batch, device=device(),
-    )  # fmt: skip
-
-    def step() -> float:
-        part = feed.next()
-        with autocast(device()):
-            total = compute(part)["total"]
-        total.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
-        return total.item()
-
-    return step
+    settings = Train(lr=LR, epochs=EPOCHS, batch=batch, warmup=0, threads=cores(), compile=compiled)
+    model = create(data.name)
+    return Training(model, data.pairs, objective, settings, seed=0, device=device()).step
 
 
 def plain(data: Data, defense: str, batch: int) -> Callable[[], float]:
@@ -120,7 +96,7 @@ def plain(data: Data, defense: str, batch: int) -> Callable[[], float]:
         index = next(indices)
         here = np.flatnonzero(np.isin(index, data.drawn))
         texts = [data.tokens[index], data.variants[index]]
-        if defense == "taclean":
+        if reference.DEFENSES[defense]:
             at = np.searchsorted(data.drawn, index[here])
             texts += [data.positives[at], data.negatives[at]]
         tokens = [torch.from_numpy(t.astype(np.int64)).to(device()) for t in texts]
@@ -155,7 +131,7 @@ def main() -> list[Row]:
     rows = []
     for compiled in (False, True):
         try:
-            for defense in ("cleanclip", "taclean"):
+            for defense in reference.DEFENSES:
                 data = Data(4 * base, MODEL, SIZE)
                 steps = ours(data, defense, base, compiled), plain(data, defense, base)
                 mine, other = compare(*(many(step, count) for step in steps), repeats)
@@ -178,7 +154,7 @@ def _use(batches: Sequence[int], count: int, side: int, compiled: bool) -> list[
         except torch.OutOfMemoryError:
             print(f"step: batch {batch} does not fit into this GPU's memory; skipped")
             break
-        name = f"cleanclip {MODEL} {SIZE} px batch {batch}{', compiled' * compiled}"
+        name = f"{FIRST} {MODEL} {SIZE} px batch {batch}{', compiled' * compiled}"
         rows.append(row(f"pairs of {name}, two views each", batch / took, None, "pair/s", None))
         used = flops / took
         what = f"share of the matrix-product peak, {name}"
@@ -190,8 +166,8 @@ def _cost(batch: int, count: int, compiled: bool) -> tuple[float, float]:
     """Seconds, the best of three means over `count`, and FLOP of a step, forward and backward."""
     data = Data(2 * batch, MODEL, SIZE)
     with FlopCounterMode(display=False) as counter:
-        ours(data, "cleanclip", batch)()  # what is compiled counts as no arithmetic
-    step = ours(data, "cleanclip", batch, compiled)
+        ours(data, FIRST, batch)()  # what is compiled counts as no arithmetic
+    step = ours(data, FIRST, batch, compiled)
     step()
     return min(seconds(many(step, count)) for _ in range(3)) / count, counter.get_total_flops()
 
@@ -202,7 +178,7 @@ def _gpus(base: int) -> list[Row]:
     if count < 2:
         return []
     one, every = (launch(number, MODEL, SIZE, base, 20) for number in (1, count))
-    what = f"{count} GPUs against {count} times one, cleanclip {MODEL} {SIZE} px, {base} each"
+    what = f"{count} GPUs against {count} times one, {FIRST} {MODEL} {SIZE} px, {base} each"
     return [row(what, every, count * one, "pair/s", every / (count * one))]
 
 
@@ -216,9 +192,9 @@ def launch(processes: int, *arguments: str | int) -> float:
 
 
 def rate(name: str, size: int, each: int, count: int) -> float:
-    """Pairs per second of `count` CleanCLIP steps, `each` pairs per process, over all of them."""
+    """Pairs per second of `count` steps, `each` pairs per process, over all of them."""
     batch = each * distributed.world()
-    step = many(ours(Data(2 * batch, name, size), "cleanclip", batch), count)
+    step = many(ours(Data(2 * batch, name, size), FIRST, batch), count)
     step()
     return count * batch / seconds(step)
 

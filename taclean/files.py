@@ -56,3 +56,29 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: no such file; make it or correct the path") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a JSON file ({error}); make it again") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process; a killed one's lock is free at once.
+
+    Forked children do not hold it: a worker that outlives its killed parent is in nobody's way.
+
+    Raises:
+        UserError: another process holds it; says which.
+    """
+    from filelock import FileLock, Timeout  # most commands take no lock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / "holder"
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        who = holder.read_text("utf-8") if holder.exists() else "another run"
+        raise UserError(f"{folder}: in use by {who}; wait for it or stop it") from None
+    with lock:
+        job = os.environ.get("SLURM_JOB_ID")
+        who = f"process {os.getpid()} on {os.uname().nodename}" + (f", job {job}" if job else "")
+        holder.write_text(who, "utf-8")
+        yield

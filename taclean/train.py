@@ -7,23 +7,14 @@ every process takes its part of each batch; see taclean.distributed.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import math
-import os
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from open_clip import CLIP
 from torch import Tensor, nn
@@ -32,37 +23,14 @@ from taclean import distributed
 from taclean.config.sections import Train
 from taclean.data.packed import Pairs
 from taclean.errors import StoppedError, UserError
-from taclean.files import replacing
+from taclean.feed import Batch, Feed
 from taclean.models import autocast, parameter_groups, precision_on
-from taclean.rng import permutation
+from taclean.progress import Log, Progress, Say
+from taclean.resume import Checkpoints, fingerprint
+from taclean.signals import Stop
 
-ORDER = 0x0DE  # names the random stream of the data order
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
-AHEAD = 3  # batches that are read while a step runs
 LOOK = 16  # steps between looks at what a GPU has computed: each look makes it wait for the host
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One process's part of one step's data.
-
-    Attributes:
-        index: (B,) positions in the set.
-        images: (B, 3, H, W) uint8 on the device of the run.
-        tokens: (B, 77) int64 in host memory: the text tower asks for their length.
-        parts: the `index` of every process, in order; empty where there is one process.
-    """
-
-    epoch: int
-    index: np.ndarray
-    images: Tensor
-    tokens: Tensor
-    parts: tuple[np.ndarray, ...] = ()
-
-    @property
-    def indices(self) -> tuple[np.ndarray, ...]:
-        """The `index` of every process; theirs together are the whole batch, in its order."""
-        return self.parts or (self.index,)
 
 
 class Objective(Protocol):
@@ -73,7 +41,11 @@ class Objective(Protocol):
         ...
 
     def start(self, model: CLIP) -> None:
-        """Get the model's weights before any step or resume, on the device of the run."""
+        """Take from the weights that the run starts with what the loss needs, such as a copy.
+
+        Called once, with `model` on its device and before a checkpoint is put into it, so that a
+        run that goes on takes the same.
+        """
         ...
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
@@ -82,154 +54,13 @@ class Objective(Protocol):
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, then a cosine to 0; `step` counts from 0."""
+    """Linear warm-up over less than all `steps`, then a cosine to 0; `step` counts from 0."""
     if step < warmup:
         return peak * (step + 1) / warmup
-    return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+    return peak * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
 
 
-def fingerprint(*parts: Any) -> str:
-    """A short hash of what decides a run's result: no other run's checkpoint is resumed.
-
-    Takes JSON values, arrays, tensors and dataclasses of them.
-    """
-    digest = hashlib.sha256()
-
-    def add(value: Any) -> None:
-        digest.update(type(value).__name__.encode())
-        if isinstance(value, Tensor):
-            value = value.detach().cpu().contiguous().numpy()
-        if isinstance(value, np.ndarray):
-            digest.update(f"{value.dtype}{value.shape}".encode())
-            digest.update(np.ascontiguousarray(value).data)
-        elif is_dataclass(value):
-            for field in fields(value):
-                add(getattr(value, field.name))
-        elif isinstance(value, dict):
-            for key in sorted(value):
-                add(key)
-                add(value[key])
-        elif isinstance(value, list | tuple):
-            for entry in value:
-                add(entry)
-        else:
-            digest.update(json.dumps(value).encode())
-
-    for part in parts:
-        add(part)
-    return digest.hexdigest()[:16]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a checkpoint folder for one process.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(
-                f"{folder}: in use by {file.read() or 'another run'}; wait for it or stop it"
-            ) from None
-        file.truncate(0)
-        job = os.environ.get("SLURM_JOB_ID")
-        file.write(f"process {os.getpid()} on {os.uname().nodename}" + (f", job {job}" * bool(job)))
-        file.flush()
-        yield
-
-
-class Feed:
-    """Reads batches ahead of the loop, in the background; their order is that of the seed alone.
-
-    Attributes:
-        waited: seconds that the loop has waited for data.
-    """
-
-    def __init__(
-        self,
-        pairs: Pairs,
-        *,
-        seed: int,
-        first: int,
-        steps: int,
-        per_epoch: int,
-        batch: int,
-        device: torch.device,
-    ) -> None:
-        self._pairs, self._device, self.waited = pairs, device, 0.0
-        self._schedule = self._plan(seed, first, steps, per_epoch, batch)
-        self._reading: deque[tuple[int, tuple[np.ndarray, ...], Future]] = deque()
-        self._pool = ThreadPoolExecutor(1, "feed")
-
-    def _plan(
-        self, seed: int, first: int, steps: int, per_epoch: int, batch: int
-    ) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
-        """Epoch, and every process's positions, of each step."""
-        order, of = np.empty(0, np.int64), -1
-        for step in range(first, steps):
-            epoch, position = divmod(step, per_epoch)
-            if epoch != of:
-                order, of = permutation(len(self._pairs), seed, epoch, ORDER), epoch
-            index = order[position * batch : (position + 1) * batch]
-            yield epoch, tuple(np.split(index, distributed.world()))
-
-    def _read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        images, tokens = self._pairs.batch(index)
-        return (images.pin_memory() if self._device.type == "cuda" else images), tokens
-
-    def next(self) -> Batch:
-        """The next step's batch."""
-        while len(self._reading) < AHEAD and (planned := next(self._schedule, None)):
-            epoch, parts = planned
-            own = self._pool.submit(self._read, parts[distributed.rank()])
-            self._reading.append((epoch, parts, own))
-        started = time.perf_counter()
-        epoch, parts, reading = self._reading.popleft()
-        images, tokens = reading.result()
-        self.waited += time.perf_counter() - started
-        images = images.to(self._device, non_blocking=True)
-        return Batch(epoch, parts[distributed.rank()], images, tokens, parts)
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._pool.shutdown(cancel_futures=True)
-
-
-class Stop:
-    """SIGTERM, of a user or a scheduler, asks the loop to save and leave.
-
-    Attributes:
-        asked: whether it came.
-        at_once: raise StoppedError as it comes, where nothing is lost by it.
-    """
-
-    def __init__(self) -> None:
-        self.asked = self.at_once = False
-
-    def __call__(self, *signal_and_frame: Any) -> None:
-        self.asked = True
-        if self.at_once:
-            raise StoppedError
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take SIGTERM within the block; only the main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGTERM, self)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-
-class _Step(nn.Module):
+class _Loss(nn.Module):
     """The loss of a batch as a module, which is what torch averages gradients of."""
 
     def __init__(self, model: CLIP, objective: Objective) -> None:
@@ -262,20 +93,175 @@ def _compile(model: CLIP, device: torch.device) -> None:
     text.compile(dynamic=True)
 
 
-def _board(folder: Path, step: int) -> Any:
-    """A TensorBoard writer that goes on at `step`.
+class Training:
+    """A model in training. `step` is where it learns; the loop around it is `train`.
 
-    Raises:
-        UserError: TensorBoard is not installed.
+    Attributes:
+        done: steps taken so far, of `steps`; `per_epoch` are an epoch.
+        history: the records of the epochs that ended.
+        looked: whether the last step's loss was looked at. Only then does the loop look at the
+            clock and at signals: on a GPU each look has to wait for what is still to compute.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+
+    def __init__(
+        self,
+        model: CLIP,
+        pairs: Pairs,
+        objective: Objective,
+        settings: Train,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        label: str = "train",
+    ) -> None:
+        """Check that the run can be trained, and set all up for its first step.
+
+        Raises:
+            UserError: no rows, artifacts that do not fit, a warm-up that never ends, a batch that
+                is not divisible by the number of processes, or a compiler that does not work.
+        """
+        self.model, self.settings, self.label = model, settings, label
+        self.device = torch.device(device)
+        with distributed.together():
+            _check(pairs, objective, settings, label)
+            torch.set_num_threads(settings.threads)
+            model.to(self.device)
+            objective.start(model)
+            distributed.sync_batch_norm(model, self.device)
+            if settings.compile:
+                _compile(model, self.device)
+        groups, (beta1, beta2) = parameter_groups(model, settings.weight_decay), settings.betas
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=settings.lr, betas=(beta1, beta2), fused=True
+        )
+        self.precision = precision_on(self.device, settings.precision)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self._loss = distributed.average_gradients(_Loss(model, objective))
+        self.feed = Feed(
+            pairs, seed=seed, batch=settings.batch, epochs=settings.epochs, device=self.device
+        )
+        self.per_epoch, self.steps = self.feed.per_epoch, self.feed.steps
+        self._look = LOOK if self.device.type == "cuda" else 1
+        self.done, self.looked = 0, False
+        self.history: list[dict[str, float]] = []
+        # Of the epoch; what lies on the device is read from it as rarely as can be.
+        self._sums: dict[str, Any] = {}
+        model.train()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that have ended."""
+        return self.done // self.per_epoch
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether an epoch has ended and the next not begun."""
+        return self.done % self.per_epoch == 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
+
+    def step(self) -> dict[str, Tensor]:
+        """Take one step on the next batch; returns the parts of its loss, on the device.
+
+        Raises:
+            UserError: the loss of this or, on a GPU, of one of the last steps is not finite.
+        """
+        batch = self.feed.batch(self.done)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.rate(self.done)
+        with autocast(self.device, self.precision):
+            parts = self._loss(batch)
+        for key, value in parts.items():
+            self._sums[key] = self._sums.get(key, 0.0) + value.detach().double()
+        after = self.done + 1
+        self.looked = after % self._look == 0 or after % self.per_epoch == 0
+        if self.looked:
+            self._check_loss((parts if self._look == 1 else self._sums)["total"])
+        self._scaler.scale(parts["total"]).backward()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        self.done = after
+        return parts
+
+    def _check_loss(self, total: Tensor) -> None:
+        if not math.isfinite(value := float(total.detach())):
+            raise distributed.error_of_all(
+                f"{self.label}: the loss is {value} at step {self.done} of {self.steps} "
+                f"(epoch {self.epoch + 1}); lower train.lr ({self.settings.lr:g}) or check the data"
+            )
+
+    def check_weights(self) -> None:
+        """Check what was trained.
+
+        Raises:
+            UserError: a weight is not finite.
+        """
+        for name, weight in self.model.state_dict().items():
+            if not torch.isfinite(weight).all():
+                raise distributed.error_of_all(
+                    f"{self.label}: {name} is not finite after {self.steps} steps; lower train.lr "
+                    f"({self.settings.lr:g})"
+                )
+
+    def record(self) -> dict[str, float]:
+        """The number of epochs so far, and of the last one its last lr and mean losses."""
+        record: dict[str, float] = {"epoch": self.epoch}
+        if self.epoch:
+            record["lr"] = self.rate(self.done - 1)
+            record |= {f"loss_{k}": float(v) / self.per_epoch for k, v in self._sums.items()}
+        return record
+
+    def begin_epoch(self, record: dict[str, float]) -> None:
+        """Keep the record of what was trained so far and begin the next sums."""
+        self.history.append(record)
+        self._sums = {}
+        self.feed.waited = 0.0
+        self.model.train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run which goes on needs, as torch.save takes it."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "step": self.done,
+            "history": self.history,
+            "sums": {key: float(value) for key, value in self._sums.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`. The model comes last: if the others do not fit it stays as it is."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state.get("scaler", {}))
+        done, history, sums = state["step"], state["history"], state["sums"]
+        self.model.load_state_dict(state["model"])
+        self.done, self.history, self._sums = done, history, sums
+
+
+def _check(pairs: Pairs, objective: Objective, settings: Train, label: str) -> None:
+    if len(pairs) == 0:
+        raise UserError(f"{label}: the training set is empty")
+    rows, world = min(settings.batch, len(pairs)), distributed.world()
+    if rows % world:
         raise UserError(
-            "train.tensorboard: TensorBoard is not installed; pip install 'taclean[tensorboard]', "
-            "or set it to false"
-        ) from None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+            f"train.batch: {rows} pairs cannot be shared by {world} processes; give a multiple"
+        )
+    steps = max(1, len(pairs) // settings.batch) * settings.epochs
+    if settings.warmup >= steps:
+        raise UserError(
+            f"train.warmup: {settings.warmup} steps, but {label} has {steps} in all ({len(pairs)} "
+            f"rows, batch {settings.batch}, epochs {settings.epochs}) and would never reach its "
+            "decay; give less, or more epochs"
+        )
+    objective.check(settings.epochs, len(pairs))
+
+
+Validate = Callable[[CLIP], dict[str, float]]
 
 
 def train(
@@ -287,10 +273,10 @@ def train(
     seed: int,
     folder: Path,
     config: dict[str, Any],
-    validate: Callable[[CLIP], dict[str, float]] | None = None,
+    validate: Validate | None = None,
     label: str = "train",
     device: torch.device | str = "cpu",
-    say: Callable[[str], None] = lambda line: print(line, flush=True),
+    say: Say = lambda line: print(line, flush=True),
 ) -> list[dict[str, float]]:
     """Train `model` in place.
 
@@ -305,224 +291,86 @@ def train(
         One record per epoch: epoch, lr, loss parts, validation scores.
 
     Raises:
-        UserError: no rows, the loss is not finite, another process trains in `folder`, or the
-            batch is not divisible by the number of processes.
+        UserError: what `Training` refuses, a loss or weights that are not finite, or another
+            process trains in `folder`.
         StoppedError: SIGTERM came; the run is saved.
     """
-    device = torch.device(device)
-    with distributed.together():
-        if len(pairs) == 0:
-            raise UserError(f"{label}: the training set is empty")
-        rows, world = min(settings.batch, len(pairs)), distributed.world()
-        if rows % world:
-            raise UserError(
-                f"train.batch: {rows} pairs cannot be shared by {world} processes; give a multiple"
-            )
-        objective.check(settings.epochs, len(pairs))
-        torch.set_num_threads(settings.threads)
-        model.to(device)
-        objective.start(model)
-        distributed.sync_batch_norm(model, device)
-        if settings.compile:
-            _compile(model, device)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, settings.weight_decay),
-        lr=settings.lr,
-        betas=(settings.betas[0], settings.betas[1]),
-        fused=True,
-    )
-    precision = precision_on(device, settings.precision)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    per_epoch = max(1, len(pairs) // settings.batch)
-    steps = per_epoch * settings.epochs
-    data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
-    own = fingerprint(config, precision, model.state_dict(), data)
-    path, state = folder / "last.pt", None
+    training = Training(model, pairs, objective, settings, seed=seed, device=device, label=label)
     first_process = distributed.rank() == 0
-    stop = Stop()
-
-    def resume() -> bool:
-        nonlocal state
-        state = _resume(path, own, model, optimizer, scaler)
-        return state is not None
-
-    def alone() -> None:
-        stack.enter_context(locked(folder))
-        for left in folder.glob(".last.*.tmp.pt"):  # of a process that was killed as it wrote
-            left.unlink()
-
+    data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
+    mark = fingerprint(config, training.precision, model.state_dict(), data)
     with ExitStack() as stack:
-        distributed.on_first(alone)
-        resumed = distributed.on_first(resume)
+        stack.callback(training.feed.close)
+        checkpoints = Checkpoints(folder, mark)
+        stack.enter_context(checkpoints.held())
+        begun = "resumed" if checkpoints.resume(training) else "started"
         with distributed.together():
-            if resumed and not state and not resume():
-                raise UserError(f"{path}: not every process can read it; share the folder")
-        step, history = (state["step"], state["history"]) if state else (0, [])
-        # What lies on the device is read from it as rarely as can be.
-        sums: dict[str, Any] = state["sums"] if state else {}
-        log = stack.enter_context(
-            (folder / "train.jsonl" if first_process else Path(os.devnull)).open(
-                "a", encoding="utf-8"
+            log = Log(
+                folder, training.done, tensorboard=settings.tensorboard, first_process=first_process
             )
-        )
-        board = None
-        with distributed.together():
-            if settings.tensorboard and first_process:
-                board = _board(folder, step)
-                stack.callback(board.close)
-        begun = "resumed" if state else "started"
-        _log(log, event=begun, step=step, steps=steps, label=label, precision=precision)
-        state = None  # as large as model and optimizer
-        compute = distributed.average_gradients(_Step(model, objective))
-        look = LOOK if device.type == "cuda" else 1
-        feed = Feed(
-            pairs, seed=seed, first=step, steps=steps, per_epoch=per_epoch, batch=settings.batch,
-            device=device,
+        stack.callback(log.close)
+        log.event(
+            begun, step=training.done, steps=training.steps, label=label,
+            precision=training.precision,
         )  # fmt: skip
-        stack.callback(feed.close)
-        stack.enter_context(stop.listening())
-
-        def save() -> None:
-            values = {key: float(value) for key, value in sums.items()}
-            if first_process:
-                found = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                found |= {"scaler": scaler.state_dict(), "fingerprint": own}
-                _save(path, {**found, "step": step, "history": history, "sums": values})
-
-        def scored() -> dict[str, float]:
-            stop.at_once = True  # a scheduler gives half a minute; validation may take longer
-            try:
-                if stop.asked:
-                    raise StoppedError
-                with torch.compiler.set_stance("force_eager"):  # a few batches of any size
-                    return validate(model) if validate else {}
-            finally:
-                stop.at_once = False
-
-        def leave() -> StoppedError:
-            save()
-            _log(log, event="interrupted", step=step)
-            text = f"{label}: stopped by SIGTERM at step {step} of {steps}, saved; the same command"
-            return StoppedError(f"{text} goes on from there" if first_process else "")
-
-        def finite(value: Any) -> None:
-            if not math.isfinite(value):
-                raise distributed.error_of_all(
-                    f"{label}: the loss is {float(value)} at step {step} of {steps} "
-                    f"(epoch {step // per_epoch + 1}); lower train.lr ({settings.lr:g}) or check "
-                    "the data"
-                )
-
-        started, saved, told, first = time.time(), time.time(), time.time(), step
-        since, waited = started, 0.0  # of this epoch
-        model.train()
+        stop = stack.enter_context(Stop().listening())
+        progress = Progress(
+            label, training.steps, "steps", say if first_process else _unheard, training.done
+        )
+        started = epoch_began = saved = time.time()
         while True:
-            epoch, position = divmod(step, per_epoch)
-            if position == 0 and len(history) < epoch + (validate is not None):
-                record: dict[str, float] = {"epoch": epoch}
-                if epoch:
-                    record["lr"] = learning_rate(step - 1, steps, settings.lr, settings.warmup)
-                    record |= {f"loss_{key}": float(sums[key]) / per_epoch for key in sums}
-                share = (feed.waited - waited) / max(time.time() - since, 1e-9)
+            scores = training.epoch + (validate is not None)  # records there are once it is scored
+            if training.between_epochs and len(training.history) < scores:
+                share = training.feed.waited / max(time.time() - epoch_began, 1e-9)
+                record = training.record()
                 try:
-                    record |= distributed.on_first(scored)
+                    record |= distributed.on_first(partial(_scores, model, validate, stop))
                 except StoppedError:
-                    raise leave() from None
-                model.train()
-                history.append(record)
-                sums = {}
-                if epoch:
-                    _log(log, event="epoch", step=step, data_wait=round(share, 4), **record)
-                    save()
-                if board:
-                    for key in record.keys() - {"epoch"}:
-                        board.add_scalar(f"epoch/{key}", record[key], step)
-                saved = since = time.time()
-                waited = feed.waited
-            if step == steps:
+                    raise _leave(training, checkpoints, log) from None
+                training.begin_epoch(record)
+                if training.epoch:
+                    log.event("epoch", step=training.done, data_wait=round(share, 4), **record)
+                    checkpoints.save(training)
+                log.scalars("epoch", training.done, record)
+                epoch_began = saved = time.time()
+            if training.done == training.steps:
                 break
-            batch = feed.next()
-            rate = learning_rate(step, steps, settings.lr, settings.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with autocast(device, precision):
-                parts = compute(batch)
-            for key, value in parts.items():
-                sums[key] = sums.get(key, 0.0) + value.detach().double()
-            looking = (step + 1) % look == 0 or (step + 1) % per_epoch == 0
-            if looking:
-                finite((parts if look == 1 else sums)["total"].detach())
-            scaler.scale(parts["total"]).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
-            step += 1
-            now = time.time()
-            if now - told > 10:
-                speed = (step - first) / (now - started)
-                left = (steps - step) / speed
-                if first_process:
-                    say(
-                        f"{label}: epoch {epoch + 1}/{settings.epochs}, step {step}/{steps}, "
-                        f"{speed * settings.batch:.0f} pairs/s, about {left:.0f} s left"
-                    )
-                if board:
-                    board.add_scalar("step/loss", parts["total"].item(), step)
-                    board.add_scalar("step/lr", rate, step)
-                    board.add_scalar("step/pairs_per_second", speed * settings.batch, step)
-                told = now
-            if looking and distributed.any_of_us(stop.asked, device):
-                raise leave()
-            if looking and step % per_epoch and now - saved > settings.checkpoint_seconds:
-                save()
+            epoch = training.epoch + 1
+            parts = training.step()
+            pull = progress.speed(training.done) * settings.batch
+            note = f"epoch {epoch}/{settings.epochs}, {pull:.0f} pairs/s"
+            if progress.update(training.done, note):
+                told = {"loss": parts["total"], "lr": training.rate(training.done - 1)}
+                log.scalars("step", training.done, {**told, "pairs_per_second": pull})
+            if not training.looked:
+                continue
+            if distributed.any_of_us(stop.asked, training.device):
+                raise _leave(training, checkpoints, log)
+            if not training.between_epochs and time.time() - saved > settings.checkpoint_seconds:
+                checkpoints.save(training)
                 saved = time.time()
-        for name, weight in model.state_dict().items():
-            if not torch.isfinite(weight).all():
-                raise distributed.error_of_all(
-                    f"{label}: {name} is not finite after {steps} steps; lower train.lr "
-                    f"({settings.lr:g})"
-                )
-        _log(log, event="finished", step=step, seconds=round(time.time() - started, 1))
+        training.check_weights()
+        log.event("finished", step=training.done, seconds=round(time.time() - started, 1))
     model.eval()
-    return history
+    return training.history
 
 
-def _log(file: Any, **record: Any) -> None:
-    file.write(json.dumps({"time": round(time.time(), 1), **record}) + "\n")
-    file.flush()
+def _scores(model: CLIP, validate: Validate | None, stop: Stop) -> dict[str, float]:
+    """What `validate` gives; a scheduler leaves half a minute, so SIGTERM ends it at once."""
+    with stop.at_once(), torch.compiler.set_stance("force_eager"):  # a few batches of any size
+        return validate(model) if validate else {}
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
-    try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())  # whole after a crash of the machine, too
-    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: cannot write the checkpoint ({reason}); make room") from None
+def _leave(training: Training, checkpoints: Checkpoints, log: Log) -> StoppedError:
+    """Save; the error to leave with."""
+    checkpoints.save(training)
+    log.event("interrupted", step=training.done)
+    text = (
+        f"{training.label}: stopped by SIGTERM at step {training.done} of {training.steps}, saved; "
+        "the same command goes on from there"
+    )
+    return StoppedError(text if distributed.rank() == 0 else "")
 
 
-def _resume(
-    path: Path,
-    wanted: str,
-    model: CLIP,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> dict[str, Any] | None:
-    """Load the checkpoint of this very config; move one of another config, or a bad one, aside."""
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["fingerprint"] != wanted:
-            raise KeyError("fingerprint")
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state.get("scaler", {}))
-        model.load_state_dict(state["model"])
-    except Exception:
-        os.replace(path, path.with_name("last.other.pt"))
-        return None
-    return state
+def _unheard(line: str) -> None:
+    """Say nothing: process 0 does."""

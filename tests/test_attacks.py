@@ -26,7 +26,7 @@ BITS, LIMIT = 8, 16
 
 
 def settings_of(lr: float, epochs: int, batch: int, precision: str = "auto", **more):
-    """Settings of a fit, also such as no config may have."""
+    """Train of a fit, also such as no config may have."""
     given = {"lr": lr, "epochs": epochs, "batch": batch, "precision": precision, **more}
     kind = ssba.SSBA.Fit if "fidelity" in more else FitSettings
     return kind.model_construct(**given)

@@ -12,14 +12,13 @@ from PIL import Image
 from benchmarks import __main__ as command
 from benchmarks import common, evaluation, packing, reference, step, triggers
 from benchmarks.common import Row
-from taclean.attacks import ATTACKS
 from taclean.data.packed import to_tensor
 from taclean.defenses import make_defense
+from taclean.feed import Batch
 from taclean.models import normalize
-from taclean.train import Batch
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", reference.TRIGGERS)
 def test_a_plain_trigger_gives_our_pictures(name: str, tmp_path: Path) -> None:
     images = common.photos(3, 224, 224, seed=1)
     ours, plain = triggers.make(name, tmp_path, fixed=True)
@@ -29,9 +28,8 @@ def test_a_plain_trigger_gives_our_pictures(name: str, tmp_path: Path) -> None:
     assert np.abs(mine - images).max() > 1
 
 
-@pytest.mark.parametrize("defense", ["cleanclip", "taclean"])
+@pytest.mark.parametrize("defense", reference.DEFENSES)
 def test_the_plain_loss_is_ours_in_fp32(defense: str, tiny, tiny_name: str) -> None:
-    tiny.eval()  # BatchNorm over two passes is not that over one
     data = step.Data(8, tiny_name, 32)
     index = np.array([1, 4, 2, 7, 6])
     objective = make_defense(defense, 3, data.texts())
@@ -41,7 +39,7 @@ def test_the_plain_loss_is_ours_in_fp32(defense: str, tiny, tiny_name: str) -> N
     views = step.AUGMENTATIONS["mild"](images, index, 3, 0)
     texts = [data.tokens[index], data.variants[index]]
     here = [1, 2, 4]  # the even rows
-    if defense == "taclean":
+    if reference.DEFENSES[defense]:
         texts += [data.positives[[2, 1, 3]], data.negatives[[2, 1, 3]]]
     tokens = [torch.from_numpy(t.astype(np.int64)) for t in texts]
     plain = reference.loss(
@@ -56,9 +54,11 @@ def test_a_step_of_either_kind_lowers_its_loss(
     monkeypatch.setattr(step, "LR", 1e-3)
     data = step.Data(8, tiny_name, 32)
     for make in (step.ours, step.plain):
-        for defense in ("cleanclip", "taclean"):
+        for defense in reference.DEFENSES:
             run = make(data, defense, 8)
             losses = [run() for _ in range(6)]
+            if make is step.ours:
+                losses = [parts["total"].item() for parts in losses]
             assert losses[-1] < losses[0]
 
 
@@ -153,9 +153,24 @@ def test_a_run_replaces_its_own_rows_only(tmp_path: Path) -> None:
     assert path.read_text().startswith("machine,what,ours,reference,ratio,unit\n")
 
 
+def test_an_attack_without_a_published_form_is_timed_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(triggers, "BATCH", 2)
+    monkeypatch.setattr(methods, "names", lambda folder: ["badnet", "blended"])
+    only = {"blended": reference.TRIGGERS["blended"]}
+    monkeypatch.setattr(reference, "TRIGGERS", only)
+    alone, compared, total = triggers.main()
+    assert (alone.what, alone.reference, alone.ratio) == ("trigger badnet, 224 px", "", "")
+    assert float(alone.ours) > 0
+    assert float(compared.ratio) > 1
+    assert total.what == "trigger, 1 attacks with a published form on one image"
+    assert (total.ours, total.reference) == (compared.ours, compared.reference)
+
+
 def test_the_command_runs_one_topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triggers, "BATCH", 2)
-    monkeypatch.setattr(triggers, "ATTACKS", {"badnet": ATTACKS["badnet"]})
+    monkeypatch.setattr(methods, "names", lambda folder: ["badnet"])
     path = tmp_path / "out.csv"
     monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "triggers", "--csv", str(path)])
     command.main()

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 
 from taclean import methods, models
 from taclean.augment import AUGMENTATIONS, mild
-from taclean.defenses import Defense, defense, make_defense
-from taclean.errors import UserError
-from taclean.text.artifacts import SubCaptions
 from taclean.config.sections import Train
-from taclean.train import Batch, train
+from taclean.defenses import defense, make_defense
+from taclean.errors import UserError
+from taclean.feed import Batch
+from taclean.text.artifacts import SubCaptions
+from taclean.train import train
 
 DEFENSES = methods.names("defenses")
 EPOCHS, ROWS = 2, 64

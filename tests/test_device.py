@@ -21,7 +21,7 @@ from taclean.attacks import badclip, make_trigger, ssba, trojvqa
 from taclean.attacks.optimise import FitSettings, Material
 from taclean.augment import AUGMENTATIONS
 from taclean.defenses import make_defense
-from taclean.train import Batch
+from taclean.feed import Batch
 
 DEVICE = torch.device("lazy", 0)
 # These take host tensors beside those of a device: copies, and indexing by a host tensor.

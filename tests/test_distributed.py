@@ -39,11 +39,12 @@ augment.uniform = lambda *key: uniform(*key).double()
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
 from taclean.text.artifacts import SubCaptions
-from taclean.train import Settings, train
+from taclean.config.sections import Train
+from taclean.train import train
 split, texts, out = map(Path, sys.argv[1:])
 made = {"variants": np.load(texts / "variants.npy"), "subcaptions": SubCaptions.open(texts)}
 device, found = torch.device("cpu"), {}
-settings = Settings(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32")
+settings = Train(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32")
 class Dies:
     def __init__(self, inner, left):
         self.inner, self.left, self.check = inner, left, inner.check

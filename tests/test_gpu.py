@@ -9,16 +9,17 @@ import torch
 from taclean import models
 from taclean.attacks import make_trigger, ssba
 from taclean.attacks.optimise import FitSettings, optimise_patch
+from taclean.config.sections import Train
 from taclean.defenses import make_defense
 from taclean.evaluate import Heads
-from taclean.train import Batch, Settings, train
+from taclean.train import Batch, train
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 DEFENSES = ["ft", "cleanclip", "taclean"]
-SETTINGS = Settings(lr=1e-3, epochs=4, batch=16, warmup=3, checkpoint_seconds=1e-9)
+SETTINGS = Train(lr=1e-3, epochs=4, batch=16, warmup=3, checkpoint_seconds=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,9 @@ def test_scores_agree(pairs, random_model):
 def test_training_learns_and_goes_on_from_a_checkpoint(
     name, precision, tiny_name, small_pairs, texts, tmp_path
 ):
-    settings = Settings(1e-3, 4, 16, 3, precision=precision, checkpoint_seconds=1e-9)
+    settings = Train(
+        lr=1e-3, epochs=4, batch=16, warmup=3, precision=precision, checkpoint_seconds=1e-9
+    )
 
     class Dies:
         def __init__(self, inner, left):

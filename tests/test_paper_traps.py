@@ -8,8 +8,8 @@ import torch
 
 from taclean.augment import AUGMENTATIONS
 from taclean.defenses.cleanclip import CleanCLIP, both_views
+from taclean.feed import Batch
 from taclean.models import encode_images
-from taclean.train import Batch
 
 INDEX = np.array([9, 3, 60, 41, 8, 40, 22, 5])
 

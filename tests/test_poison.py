@@ -151,7 +151,11 @@ def test_training_rows_are_distinct_sorted_and_follow_the_seed():
 
 def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
     captions = [f"thing {i}" for i in range(30)] + NAMING
-    pool, own, trigger = poison.Pool(captions, "banana", TEMPLATES, 2), TrojVQA(), make_trigger("sig")
+    pool, own, trigger = (
+        poison.Pool(captions, "banana", TEMPLATES, 2),
+        TrojVQA(),
+        make_trigger("sig"),
+    )
 
     def rows(key_only):
         return own.poison(pool, own.Rows(poisoned=10, key_only=key_only), trigger)

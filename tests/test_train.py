@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,13 +18,24 @@ import torch
 from torch import nn
 
 from taclean import models
+from taclean.config.sections import Train
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
 from taclean.errors import StoppedError, UserError
-from taclean.train import Settings, fingerprint, learning_rate, locked, train
+from taclean.files import locked
+from taclean.progress import Progress
+from taclean.train import fingerprint, learning_rate, train
 
 BASE = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 2}
-SETTINGS = Settings(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e9)
+SETTINGS = Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e9)
+
+
+def plain(epochs: int, batch: int) -> Train:
+    return Train(lr=1e-3, epochs=epochs, batch=batch, warmup=0)
+
+
+def changed(settings: Train, **values) -> Train:
+    return Train.of({**vars(settings), **values}, "train")
 
 
 def quiet(line: str) -> None:
@@ -49,11 +60,6 @@ def test_without_warm_up_the_peak_comes_first():
     assert learning_rate(0, 8, 3.0, 0) == 3.0
     assert learning_rate(4, 8, 3.0, 0) == pytest.approx(1.5)
     assert learning_rate(8, 8, 3.0, 0) == 0.0
-
-
-def test_warm_up_longer_than_the_run_only_rises():
-    got = [learning_rate(step, 5, 1.0, 10) for step in range(5)]
-    assert got == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
 
 
 # ---- the loop, on a model that shows what it does ------------------------------------------------
@@ -97,7 +103,7 @@ def run(model, pairs, objective, settings, folder, *, seed=0, config=None, **mor
 
 def test_the_warm_up_is_really_followed(small_pairs, tmp_path):
     """With a constant gradient Adam moves each weight by exactly the learning rate."""
-    settings = Settings(lr=0.1, epochs=3, batch=16, warmup=5)
+    settings = Train(lr=0.1, epochs=3, batch=16, warmup=5)
     objective, model = Record(lambda m: m.w.sum() + zero(m)), Toy()
     history = run(model, small_pairs, objective, settings, tmp_path)
     places = [*(seen["w"][0].item() for seen in objective.seen), model.w[0].item()]
@@ -109,7 +115,7 @@ def test_the_warm_up_is_really_followed(small_pairs, tmp_path):
 
 
 def test_decay_is_on_matrices_only(small_pairs, tmp_path):
-    settings = Settings(lr=0.1, epochs=1, batch=16, warmup=0, weight_decay=0.5)
+    settings = Train(lr=0.1, epochs=1, batch=16, warmup=0, weight_decay=0.5)
     model = Toy()
     nn.init.ones_(model.w)
     run(model, small_pairs, Record(zero), settings, tmp_path)
@@ -121,7 +127,7 @@ def test_decay_is_on_matrices_only(small_pairs, tmp_path):
 
 @pytest.mark.parametrize(("sign", "bound"), [(-1, math.log(100)), (1, 0.0)])
 def test_logit_scale_is_clamped(small_pairs, tmp_path, sign, bound):
-    settings = Settings(lr=50.0, epochs=1, batch=16, warmup=0)
+    settings = Train(lr=50.0, epochs=1, batch=16, warmup=0)
     model = Toy()
     objective = Record(lambda m: sign * m.logit_scale + zero(m))
     run(model, small_pairs, objective, settings, tmp_path)
@@ -133,7 +139,7 @@ def test_logit_scale_is_clamped(small_pairs, tmp_path, sign, bound):
 def test_settings_reach_the_optimiser(small_pairs, tmp_path, betas):
     """A gradient that turns round: the steps tell both betas apart."""
     signs = iter([1.0, -1.0, -1.0, 2.0])
-    settings = Settings(lr=0.1, epochs=1, batch=16, warmup=0, weight_decay=0.2, betas=betas)
+    settings = Train(lr=0.1, epochs=1, batch=16, warmup=0, weight_decay=0.2, betas=betas)
     model = Toy()
     gradients = [1.0, -1.0, -1.0, 2.0]
     run(model, small_pairs, Record(lambda m: next(signs) * m.m.sum() + zero(m)), settings, tmp_path)
@@ -156,7 +162,7 @@ def test_settings_reach_the_optimiser(small_pairs, tmp_path, betas):
 
 def test_each_epoch_sees_each_row_once_in_its_own_order(small_pairs, tmp_path):
     objective = Record(zero)
-    run(Toy(), small_pairs, objective, Settings(1e-3, 2, 16, 0), tmp_path, seed=5)
+    run(Toy(), small_pairs, objective, plain(2, 16), tmp_path, seed=5)
     epochs = [
         np.concatenate([batch.index for batch in objective.batches if batch.epoch == epoch])
         for epoch in (0, 1)
@@ -169,16 +175,16 @@ def test_each_epoch_sees_each_row_once_in_its_own_order(small_pairs, tmp_path):
         assert torch.equal(batch.images, images)
         assert torch.equal(batch.tokens, tokens)
     other = Record(zero)
-    run(Toy(), small_pairs, other, Settings(1e-3, 1, 16, 0), tmp_path / "other", seed=6)
+    run(Toy(), small_pairs, other, plain(1, 16), tmp_path / "other", seed=6)
     assert (np.concatenate([batch.index for batch in other.batches]) != epochs[0]).any()
 
 
 def test_rows_that_fill_no_batch_are_left_out_but_a_small_set_is_one_batch(small_pairs, tmp_path):
     objective = Record(zero)
-    run(Toy(), small_pairs, objective, Settings(1e-3, 1, 24, 0), tmp_path / "a")
+    run(Toy(), small_pairs, objective, plain(1, 24), tmp_path / "a")
     assert [len(batch.index) for batch in objective.batches] == [24, 24]
     objective = Record(zero)
-    run(Toy(), small_pairs.take(np.arange(5)), objective, Settings(1e-3, 2, 24, 0), tmp_path / "b")
+    run(Toy(), small_pairs.take(np.arange(5)), objective, plain(2, 24), tmp_path / "b")
     assert [len(batch.index) for batch in objective.batches] == [5, 5]
 
 
@@ -193,9 +199,7 @@ def test_history_has_the_means_of_the_losses_and_the_scores(small_pairs, tmp_pat
 
     model = Toy()
     objective = Record(lambda m: next(values) + zero(m))
-    history = run(
-        model, small_pairs, objective, Settings(1e-3, 2, 16, 0), tmp_path, validate=validate
-    )
+    history = run(model, small_pairs, objective, plain(2, 16), tmp_path, validate=validate)
     assert [record["epoch"] for record in history] == [0, 1, 2]
     assert [record["CA@1"] for record in history] == [1, 2, 3]
     assert [record.get("loss_total") for record in history] == [None, 1.5, 5.5]
@@ -212,7 +216,7 @@ def test_the_model_trains_in_training_mode_also_after_a_validation(small_pairs, 
 
     model = Toy().eval()
     run(
-        model, small_pairs, Mode(zero), Settings(1e-3, 2, 16, 0), tmp_path,
+        model, small_pairs, Mode(zero), plain(2, 16), tmp_path,
         validate=lambda m: m.eval() and {},
     )  # fmt: skip
     assert modes == [True] * 8
@@ -234,12 +238,32 @@ def test_weights_that_are_not_finite_at_the_end_are_an_error(small_pairs, tmp_pa
     model = Toy()
     objective = Record(lambda m: (m.w * 0).sqrt().sum() + zero(m))  # finite; its gradient is not
     with pytest.raises(UserError, match="lr"):
-        run(model, small_pairs, objective, Settings(1e-3, 1, 64, 0), tmp_path)
+        run(model, small_pairs, objective, plain(1, 64), tmp_path)
 
 
 def test_an_empty_set_is_refused(small_pairs, tmp_path):
     with pytest.raises(UserError, match="empty"):
         run(Toy(), small_pairs.take(np.arange(0)), Record(zero), SETTINGS, tmp_path)
+
+
+@pytest.mark.parametrize(("rows", "warmup", "good"), [
+    (64, 7, True), (64, 8, False), (64, 9, False), (5, 1, True), (5, 2, False),
+])  # fmt: skip
+def test_a_warm_up_that_never_ends_is_refused(small_pairs, tmp_path, rows, warmup, good):
+    objective, settings = Record(zero), changed(SETTINGS, warmup=warmup)
+    pairs = small_pairs.take(np.arange(rows))
+    if good:
+        run(Toy(), pairs, objective, settings, tmp_path)
+        return
+    steps = 8 if rows == 64 else 2
+    wanted = (
+        rf"train\.warmup: {warmup} steps, but train has {steps} in all \({rows} rows, batch 16,"
+    )
+    with pytest.raises(UserError, match=wanted) as error:
+        run(Toy(), pairs, objective, settings, tmp_path)
+    assert "\n" not in str(error.value)
+    assert objective.seen == []
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- the same again, and after a kill ------------------------------------------------------------
@@ -314,7 +338,7 @@ def test_training_twice_gives_the_same_weights(
 def test_a_killed_run_goes_on_to_the_same_end(
     name, step, seconds, unbroken, tiny_name, small_pairs, texts, tmp_path
 ):
-    settings = replace(SETTINGS, checkpoint_seconds=seconds)
+    settings = changed(SETTINGS, checkpoint_seconds=seconds)
     objective = make_defense(name, 0, texts)
     with pytest.raises(KeyboardInterrupt):
         run(
@@ -339,7 +363,8 @@ from pathlib import Path
 from taclean import models
 from taclean.data.packed import Pairs
 from taclean.defenses import make_defense
-from taclean.train import Settings, train
+from taclean.config.sections import Train
+from taclean.train import train
 config, split, folder = map(Path, sys.argv[1:])
 open_clip.add_model_config(config)
 inner, steps = make_defense("ft", 0), 0
@@ -354,11 +379,40 @@ class Kill:
         return inner.loss(model, batch)
 train(
     models.create("test-tiny", 0), Pairs.open(split), Kill(),
-    Settings(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e-9),
+    Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e-9),
     seed=0, folder=folder, config={"a": 1},
     validate=lambda model: {"norm": float(model.text_projection.detach().norm())},
 )
 """
+
+
+class Copies(Record):
+    """An objective that pulls the weights towards those that the run started with."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda model: (model.w - 3 - self.copies[-1]).square().sum() + zero(model))
+        self.copies: list[torch.Tensor] = []
+
+    def start(self, model):
+        self.copies.append(model.w.detach().clone())
+
+
+def test_an_objective_gets_the_start_weights_once_and_a_resumed_one_gets_the_same(
+    small_pairs, tmp_path
+):
+    whole = Toy()
+    run(whole, small_pairs, Copies(), SETTINGS, tmp_path / "whole")
+    broken = Copies()
+    dies = Dies(broken, 6)
+    dies.start = broken.start
+    with pytest.raises(KeyboardInterrupt):
+        run(Toy(), small_pairs, dies, SETTINGS, tmp_path)
+    model, resumed = Toy(), Copies()
+    run(model, small_pairs, resumed, SETTINGS, tmp_path)
+    assert len(resumed.seen) == 4
+    assert [copy.tolist() for copy in broken.copies + resumed.copies] == [[0, 0]] * 2
+    assert torch.equal(model.w, whole.w)
+    assert model.w[0] > 0
 
 
 def test_sigkill_in_the_middle_of_an_epoch(
@@ -450,16 +504,55 @@ def test_a_second_process_is_refused_and_told_who_trains(small_pairs, tmp_path):
     run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
 
 
+HOLDS = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from taclean.files import locked
+from taclean.progress import Progress
+def work():
+    print(os.getpid(), flush=True)
+    os.write(end, b".")
+    time.sleep(60)
+begin, end = os.pipe()
+with locked(Path(sys.argv[1])):
+    multiprocessing.get_context("fork").Process(target=work).start()
+    os.read(begin, 1)
+    if sys.argv[2] == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", ["dies", "lives"])
+def test_a_forked_child_does_not_hold_the_folder_of_its_killed_parent(tmp_path, how):
+    call = [sys.executable, "-c", HOLDS, str(tmp_path), how]
+    pipe, job = subprocess.PIPE, {**os.environ, "SLURM_JOB_ID": "41"}
+    with subprocess.Popen(call, stdin=pipe, stdout=pipe, text=True, env=job) as holder:
+        child = int(holder.stdout.readline())
+        try:
+            if how == "dies":
+                holder.wait()
+                with locked(tmp_path):
+                    os.kill(child, 0)  # it still lives
+            else:
+                who = rf"process {holder.pid} on {os.uname().nodename}, job 41; wait"
+                with pytest.raises(UserError, match=who), locked(tmp_path):
+                    pass
+        finally:
+            os.kill(child, signal.SIGKILL)
+            holder.kill()
+
+
 # ---- settings ------------------------------------------------------------------------------------
 
 
 def test_settings_take_what_is_given_and_defaults():
-    settings = Settings.of({**BASE, "betas": [0.9, 0.98], "precision": "fp32", "warmup": 0})
+    settings = Train.of({**BASE, "betas": [0.9, 0.98], "precision": "fp32", "warmup": 0}, "train")
     assert (settings.lr, settings.epochs, settings.batch, settings.warmup) == (1e-3, 2, 4, 0)
     assert settings.betas == (0.9, 0.98)
     assert settings.precision == "fp32"
     assert (settings.weight_decay, settings.threads) == (0.1, 1)
-    assert Settings.of({**BASE, "lr": 1, "weight_decay": 0}).weight_decay == 0
+    assert Train.of({**BASE, "lr": 1, "weight_decay": 0}, "train").weight_decay == 0
 
 
 BAD = [
@@ -484,14 +577,14 @@ PASSES = [
 @pytest.mark.parametrize(("key", "value"), BAD + PASSES, ids=lambda value: str(value))
 def test_bad_settings_are_refused_by_name(key, value):
     with pytest.raises(UserError, match=rf"train\.{key}") as error:
-        Settings.of({**BASE, key: value})
+        Train.of({**BASE, key: value}, "train")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("key", list(BASE))
 def test_missing_settings_are_named(key):
     with pytest.raises(UserError, match=rf"train\.{key}: missing"):
-        Settings.of({k: v for k, v in BASE.items() if k != key})
+        Train.of({k: v for k, v in BASE.items() if k != key}, "train")
 
 
 # ---- precision, SIGTERM, logs --------------------------------------------------------------------
@@ -500,7 +593,7 @@ def test_missing_settings_are_named(key):
 def test_fp16_computes_what_fp32_computes_and_learns(tiny_name, small_pairs, tmp_path):
     losses = {}
     for precision, lr in (("fp32", 1e-9), ("fp16", 1e-9), ("fp16", 1e-3)):
-        settings = replace(SETTINGS, precision=precision, lr=lr)
+        settings = changed(SETTINGS, precision=precision, lr=lr)
         model, folder = models.create(tiny_name, 0), tmp_path / f"{precision}{lr}"
         history = run(model, small_pairs, make_defense("ft", 0), settings, folder)
         losses[precision, lr] = [record["loss_total"] for record in history]
@@ -516,7 +609,7 @@ def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
 
     def go(precision: str, objective) -> dict:
         monkeypatch.setattr("taclean.train.precision_on", lambda *_: precision)
-        settings = replace(SETTINGS, checkpoint_seconds=1e-9)
+        settings = changed(SETTINGS, checkpoint_seconds=1e-9)
         with suppress(StoppedError):
             run(models.create(tiny_name, 0), small_pairs, objective, settings, tmp_path)
         lines = (tmp_path / "train.jsonl").read_text().splitlines()
@@ -531,7 +624,7 @@ def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
 
 def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_path):
     """The loss overflows with the first scale, so that the scaler has something to keep."""
-    settings = replace(SETTINGS, epochs=1, precision="fp16", checkpoint_seconds=1e-9)
+    settings = changed(SETTINGS, epochs=1, precision="fp16", checkpoint_seconds=1e-9)
     inner = make_defense("ft", 0)
 
     class Huge:
@@ -616,6 +709,46 @@ def test_sigterm_in_a_validation_does_not_wait_for_its_end(
     same(model, history, unbroken["ft"])
 
 
+def test_progress_is_told_every_ten_seconds_with_the_time_left(monkeypatch):
+    clock, lines = [100.0], []
+    monkeypatch.setattr("taclean.progress.time.monotonic", lambda: clock[0])
+    progress = Progress("pack val", 50, "rows", lines.append, 10)
+    told = []
+    for done in range(11, 51):
+        clock[0] += 0.5
+        told.append(progress.update(done, "3 broken" if done < 40 else ""))
+    assert lines == [
+        "pack val: 31/50 rows, 3 broken, about 10 s left",  # 21 in 10.5 s
+    ]
+    assert told.index(True) == 20
+    assert progress.speed(50) == 2
+
+
+def test_progress_follows_parts_of_any_size(monkeypatch):
+    clock, lines = [0.0], []
+    monkeypatch.setattr("taclean.progress.time.monotonic", lambda: clock[0])
+    progress = Progress("variants", 12, "captions", lines.append)
+    for part in progress.follow(iter(["ab", "cdef", "ghijkl"]), len):
+        clock[0] += 3 * len(part)
+    assert lines == [
+        "variants: 6/12 captions, about 18 s left",
+        "variants: 12/12 captions, about 0 s left",
+    ]
+
+
+def test_training_tells_how_far_it_is(small_pairs, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr("taclean.progress.EVERY", -1)
+    train(
+        Toy(), small_pairs, Record(zero), SETTINGS, seed=0, folder=tmp_path, config={},
+        label="base", say=lines.append,
+    )  # fmt: skip
+    assert len(lines) == 8
+    assert re.fullmatch(
+        r"base: 5/8 steps, epoch 2/2, \d+ pairs/s, about \d+ s left", lines[4]
+    ), lines  # fmt: skip
+
+
 def test_what_a_killed_process_was_writing_is_removed(small_pairs, tmp_path):
     left = tmp_path / ".last.123.tmp.pt"
     left.write_bytes(b"half")
@@ -633,14 +766,14 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(small_pairs, tmp_path, 
 
 
 def test_what_does_not_decide_the_result_may_change_before_a_retry():
-    one = Settings.of({**BASE, "checkpoint_seconds": 5, "tensorboard": True})
-    assert one.deciding() == Settings.of(BASE).deciding()
-    assert one.deciding() != Settings.of({**BASE, "precision": "fp16"}).deciding()
+    one = Train.of({**BASE, "checkpoint_seconds": 5, "tensorboard": True}, "train")
+    assert one.deciding() == Train.of(BASE, "train").deciding()
+    assert one.deciding() != Train.of({**BASE, "precision": "fp16"}, "train").deciding()
 
 
 def test_tensorboard_gets_the_scores_or_says_how_to_install(small_pairs, tmp_path, monkeypatch):
-    settings = replace(SETTINGS, tensorboard=True)
-    run(Toy(), small_pairs, Record(zero), replace(settings, tensorboard=False), tmp_path / "a")
+    settings = changed(SETTINGS, tensorboard=True)
+    run(Toy(), small_pairs, Record(zero), changed(settings, tensorboard=False), tmp_path / "a")
     assert not (tmp_path / "a/tensorboard").exists()
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -666,7 +799,7 @@ def test_without_a_compiler_compile_is_refused(tiny, small_pairs, tmp_path, monk
 
     monkeypatch.setattr(torch, "compile", none)
     with pytest.raises(UserError, match=r"train\.compile.*No working C\+\+ compiler") as error:
-        run(tiny, small_pairs, Record(zero), replace(SETTINGS, compile=True), tmp_path)
+        run(tiny, small_pairs, Record(zero), changed(SETTINGS, compile=True), tmp_path)
     assert "\n" not in str(error.value)
 
 
@@ -716,7 +849,7 @@ def test_compiled_towers_learn_the_same_and_are_compiled_once(
         counts: list[int] = []
         model, objective = models.create(tiny_name, 0), AnyTexts()
         history = run(
-            model, small_pairs, objective, replace(SETTINGS, compile=compiled),
+            model, small_pairs, objective, changed(SETTINGS, compile=compiled),
             tmp_path / str(compiled), validate=validate,
         )  # fmt: skip
         found.append((list(model.state_dict()), history))

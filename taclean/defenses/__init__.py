@@ -18,11 +18,11 @@ from taclean import methods
 from taclean.config.sections import DefenseEntry, Train
 from taclean.distributed import gather
 from taclean.errors import UserError
+from taclean.feed import Batch
 from taclean.keys import Method, Schema, optional
 from taclean.losses import clip_loss
 from taclean.models import encode_images, encode_tokens
 from taclean.text.artifact import TextArtifact
-from taclean.train import Batch
 
 
 class Defense(Method, abstract=True):

@@ -12,11 +12,11 @@ from torch import Tensor
 from taclean.augment import AUGMENTATIONS, Augmentation
 from taclean.defenses import Defense
 from taclean.distributed import gather
+from taclean.feed import Batch
 from taclean.keys import key
 from taclean.losses import clip_loss, self_loss
 from taclean.models import encode_images, encode_tokens
 from taclean.text.artifact import TextArtifact, Variants
-from taclean.train import Batch
 
 
 class CleanCLIP(Defense):

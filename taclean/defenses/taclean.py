@@ -12,10 +12,10 @@ from torch import Tensor
 
 from taclean.defenses.cleanclip import CleanCLIP
 from taclean.distributed import gather, rank
+from taclean.feed import Batch
 from taclean.keys import key
 from taclean.losses import clip_loss, self_loss, subcaption_loss
 from taclean.text.artifact import SubCaptionTexts, TextArtifact
-from taclean.train import Batch
 
 
 class TACleaner(CleanCLIP):
