@@ -249,8 +249,8 @@ def _fetch(options: argparse.Namespace) -> None:
 def _index(options: argparse.Namespace) -> None:
     """Count the samples of each shard of a source."""
     stage = _stage(options)
+    from taclean.data.index import make_index
     from taclean.data.readers import make_reader
-    from taclean.data.shards import make_index
 
     index = make_index(make_reader(stage, Path(options.folder)))
     total = sum(count for _, count in index["shards"])
@@ -264,21 +264,30 @@ def _pack(options: argparse.Namespace) -> None:
     if stage["form"] == "files":
         _pack_files(options, stage)
         return
-    from taclean.data import emoji
-    from taclean.data.packed import pack
+    from taclean.data.index import make_index
+    from taclean.data.pack import pack_rows
+    from taclean.data.readers.scenes import SceneReader
 
-    ids = range(stage["first"], stage["first"] + stage["rows"])
-    chunks = emoji.compose_parallel(
-        ids,
+    reader = SceneReader(
+        range(stage["first"], stage["first"] + stage["rows"]),
         stage["seed"],
-        options.workers,
-        size=stage["image_size"],
+        stage["image_size"],
         classes=stage["classes"],
         shift=stage["split"] == "shift",
         second=stage["second"],
     )
-    told = _told(chunks, len(ids), f"pack {stage['split']}")
-    pack(options.out, told, ids, _tokenizer(stage), configs.classes_of(stage["classes"]))
+    pack_rows(
+        Path(options.out),
+        reader,
+        make_index(reader),
+        None,
+        None,
+        size=stage["image_size"],
+        tokenize=_tokenizer(stage),
+        workers=options.workers,
+        fingerprint=stage,
+        say=partial(print, flush=True),
+    )
 
 
 def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
@@ -288,8 +297,8 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
     if not isinstance(index, dict) or "shards" not in index:
         raise UserError(f"{options.index}: no index; make it with `taclean index`")
     from taclean.data.draw import draw
+    from taclean.data.pack import pack_rows
     from taclean.data.readers import make_reader
-    from taclean.data.shards import pack_rows
 
     rows, spare = None, None
     if "rows" in stage:
@@ -313,21 +322,6 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
     )
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     print(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
-
-
-def _told(chunks: Any, total: int, label: str) -> Any:
-    """Pass chunks on and say every ten seconds how far they are."""
-    import time
-
-    started = told = time.time()
-    done = 0
-    for chunk in chunks:
-        yield chunk
-        done += len(chunk[0])
-        if time.time() - told > 10:
-            told = time.time()
-            left = (told - started) / done * (total - done)
-            print(f"{label}: {done}/{total} rows, about {left:.0f} s left", flush=True)
 
 
 def _tokenizer(stage: dict[str, Any]) -> Tokenize:

@@ -119,15 +119,15 @@ def test_the_plain_evaluation_counts_what_ours_counts(tiny_name: str, tmp_path: 
 
 
 def test_the_plain_decoding_is_ours(tmp_path: Path) -> None:
-    shards = pytest.importorskip("taclean.data.shards")
+    images = pytest.importorskip("taclean.data.images")
     for i, data in enumerate(packing.jpegs(2)):
         (tmp_path / f"{i}.jpg").write_bytes(data)
-        ours = shards.load_image(data, 224)
+        ours = images.load_image(data, 224)
         np.testing.assert_array_equal(reference.decode(tmp_path / f"{i}.jpg"), ours)
 
 
 def test_shards_hold_the_rows_asked_for(tmp_path: Path) -> None:
-    pytest.importorskip("taclean.data.shards")
+    pytest.importorskip("taclean.data.pack")
     names = packing.shards(tmp_path, 20, per_shard=8)
     packing.pack(tmp_path, names[:2], tmp_path / "packed")
     images = np.load(tmp_path / "packed/images.npy")
