@@ -265,7 +265,7 @@ def _pack(options: argparse.Namespace) -> None:
         _pack_files(options, stage)
         return
     from taclean.data.index import make_index
-    from taclean.data.pack import pack_rows
+    from taclean.data.pack import Tokenizer, pack_rows
     from taclean.data.readers.scenes import SceneReader
 
     reader = SceneReader(
@@ -283,7 +283,7 @@ def _pack(options: argparse.Namespace) -> None:
         None,
         None,
         size=stage["image_size"],
-        tokenize=_tokenizer(stage),
+        tokenize=Tokenizer(stage["model"]),
         workers=options.workers,
         fingerprint=stage,
         say=partial(print, flush=True),
@@ -297,7 +297,7 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
     if not isinstance(index, dict) or "shards" not in index:
         raise UserError(f"{options.index}: no index; make it with `taclean index`")
     from taclean.data.draw import draw
-    from taclean.data.pack import pack_rows
+    from taclean.data.pack import Tokenizer, pack_rows
     from taclean.data.readers import make_reader
 
     rows, spare = None, None
@@ -314,7 +314,7 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
         rows,
         spare,
         size=stage["image_size"],
-        tokenize=_tokenizer(stage),
+        tokenize=Tokenizer(stage["model"]),
         workers=options.workers,
         max_broken=stage["max_broken"],
         fingerprint={key: stage[key] for key in ("recipe", "source", "model")},

@@ -12,8 +12,9 @@ import torch
 
 from taclean.data import emoji
 from taclean.data.index import make_index
+from taclean.data.layout import load_array, one_line
 from taclean.data.pack import pack_rows
-from taclean.data.packed import Pairs, load_array, one_line, to_array, to_tensor
+from taclean.data.packed import Pairs, to_array, to_tensor
 from taclean.data.readers import ListReader, Sample
 from taclean.errors import UserError
 from taclean.files import read_json, replacing, write_json

@@ -30,8 +30,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from taclean.data.images import Broken, load_image
+from taclean.data.layout import FILES, Tokenize, load_array, one_line
 from taclean.data.npy import NpyRows
-from taclean.data.packed import FILES, Tokenize, load_array, one_line
 from taclean.data.readers.base import STALE, Reader, Sample
 from taclean.errors import UserError
 from taclean.files import read_json, write_json
@@ -70,6 +70,18 @@ def _open_arrays(folder: Path) -> Iterator[dict[str, NpyRows]]:
     finally:
         for array in arrays.values():
             array.close()
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The tokenizer of a model of open_clip, imported where it is used: in the workers."""
+
+    model: str
+
+    def __call__(self, captions: Sequence[str]) -> np.ndarray:
+        from taclean.models import tokenize
+
+        return tokenize(self.model, captions)
 
 
 class Progress:
