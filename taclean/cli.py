@@ -297,15 +297,18 @@ def _pack_files(options: argparse.Namespace, stage: dict[str, Any]) -> None:
     if not isinstance(index, dict) or "shards" not in index:
         raise UserError(f"{options.index}: no index; make it with `taclean index`")
     from taclean.data.draw import draw
+    from taclean.data.index import index_pictures, index_rows
     from taclean.data.pack import Tokenizer, pack_rows
     from taclean.data.readers import make_reader
 
     rows, spare = None, None
     if "rows" in stage:
-        total = sum(count for _, count in index["shards"])
+        total = index_rows(index)
         broken = stage["max_broken"]  # a share of all that is read, so of rows and spare rows
         spares = broken / (1 - broken) if broken < 1 else total
-        drawn = draw(total, stage["draw"], stage["seed"], spares, stage["overlap"])
+        drawn = draw(
+            total, stage["draw"], stage["seed"], spares, stage["overlap"], index_pictures(index)
+        )
         rows, spare = drawn[stage["split"]]
     account = pack_rows(
         Path(options.out),

@@ -21,6 +21,7 @@ import torchvision.datasets
 import webdataset
 from PIL import Image
 
+from taclean.data.index import index_pictures, index_rows, make_index
 from taclean.data.readers import READERS, Reader, Sample, base, csv_pairs, imagenet, make_reader
 from taclean.data.readers import webdataset as tars
 from taclean.data.readers.webdataset import tar_members
@@ -368,6 +369,90 @@ def test_what_is_no_path_of_an_image_is_a_sample_without_one(tmp_path, image):
 def test_a_foreign_csv_is_refused(tmp_path, content):
     (tmp_path / "a.csv").write_bytes(content)
     refused(lambda: open_all({"reader": "csv"}, tmp_path), str(tmp_path / "a.csv"))
+
+
+CSV = {"reader": "csv"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "text"),
+    [
+        (
+            {"columns": {"image": "image_name", "caption": "comment"}, "separator": "|"},
+            "results.csv",
+            "image_name| comment_number| comment\n"
+            '0.jpg| 0| "Two", he said | \n0.jpg| 1| b , c .\n1.jpg| 4   no third field\n',
+        ),
+        (
+            {"files": "captions.txt"},
+            "captions.txt",
+            'image,caption\n0.jpg,"""Two"", he said"\n0.jpg,"b , c ."\n1.jpg\n',
+        ),
+        (
+            {"files": "*.tsv", "columns": {"image": "filepath", "caption": "title"},
+             "separator": "\t"},
+            "coco.tsv",
+            'filepath\ttitle\n./0.jpg\t"""Two"", he said"\n../Images/0.jpg\tb , c .\n1.jpg\n',
+        ),
+    ],
+    ids=["flickr30k", "flickr8k", "coco"],
+)  # fmt: skip
+def test_csv_files_of_others_are_read_as_they_are(tmp_path, spec, name, text):
+    (tmp_path / "Images").mkdir()
+    for i in range(2):
+        (tmp_path / "Images" / f"{i}.jpg").write_bytes(jpeg(i))
+    (tmp_path / name).write_text(text)
+    spec = CSV | {"images": "Images"} | spec
+    found = open_all(spec, tmp_path)
+    assert [(s.caption, s.image) for s in found] == [
+        ('"Two", he said', jpeg(0)), ("b , c .", jpeg(0)), (None, jpeg(1)),
+    ]  # fmt: skip
+    index = make_index(make_reader(spec, tmp_path))
+    assert index_pictures(json.loads(json.dumps(index))).tolist() == [0, 0, 2]
+    if "files" not in spec:  # the images' folder is the source's also where a file is named
+        assert open_all(spec, tmp_path / name) == found
+
+
+def test_rows_without_a_shared_picture_take_no_room_in_the_index(tmp_path):
+    rows = [["image", "caption"], *([f"{i}.jpg", "c"] for i in range(50)), ["", "d"], ["", "e"]]
+    write_csv(tmp_path / "a.csv", rows)
+    index = make_index(make_reader(CSV, tmp_path))
+    assert index == {"shards": [["a.csv@0", 52]]}
+    assert index_pictures(index) is None
+    write_csv(tmp_path / "a.csv", rows + rows[20:21] * 50_000)
+    index = make_index(make_reader(CSV, tmp_path))
+    assert index_rows(index) == 50_052
+    wanted = [*range(52), *[19] * 50_000]
+    assert index_pictures(index).tolist() == wanted
+    write_csv(tmp_path / "a.csv", [rows[0], *([f"{i // 5}.jpg", "c"] for i in range(50_000))])
+    index = make_index(make_reader(CSV, tmp_path))
+    assert (index_pictures(index) == np.arange(50_000) // 5 * 5).all()
+    assert len(json.dumps(index)) < 2000
+    refused(lambda: index_pictures(index | {"pictures": index["pictures"][:40]}), "index it again")
+    refused(lambda: index_pictures(index | {"shards": [["a.csv@0", 3]]}), "index it again")
+
+
+def test_pictures_are_the_same_by_their_path_alone(tmp_path):
+    """In several files and folders, by relative and absolute paths."""
+    (tmp_path / "a").mkdir()
+    write_csv(tmp_path / "a" / "1.csv", [["image", "caption"], ["0.jpg", "a"], ["1.jpg", "b"]])
+    write_csv(tmp_path / "2.csv", [["image", "caption"], ["a//0.jpg", "c"], ["0.jpg", "d"],
+                                   [f"{tmp_path}/a/1.jpg", "e"]])  # fmt: skip
+    index = make_index(make_reader(CSV | {"files": "**/*.csv"}, tmp_path))
+    assert [name for name, _ in index["shards"]] == ["2.csv@0", "a/1.csv@0"]
+    assert index_pictures(index).tolist() == [0, 1, 2, 0, 2]
+
+
+def test_missing_columns_are_answered_with_those_there_are(tmp_path):
+    write_csv(tmp_path / "a.csv", [["image_name ", " comment", "größe"], ["0.jpg", "c", "1"]])
+    refused(lambda: open_all(CSV, tmp_path), "a.csv", "'image'", "image_name, comment, gr")
+    spec = CSV | {"columns": {"image": "image_name", "caption": "text"}}
+    refused(lambda: open_all(spec, tmp_path), "'text'", "image_name, comment")
+    spec = CSV | {"columns": {"image": "image_name", "label": "comment"}}
+    refused(lambda: open_all(spec, tmp_path), "columns.label", "image, caption")
+    for separator in ("||", "\\t", '"', "\n"):
+        refused(lambda s=separator: open_all(CSV | {"separator": s}, tmp_path), "separator")
+    refused(lambda: open_all(CSV | {"images": "Images"}, tmp_path), str(tmp_path / "Images"))
 
 
 # ---- ImageNet ------------------------------------------------------------------------------------

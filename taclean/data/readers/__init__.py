@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from taclean.data.readers.base import ListReader, Reader, Sample
 from taclean.data.readers.coco import open_coco
-from taclean.data.readers.csv_pairs import CsvReader, open_csv_pairs
+from taclean.data.readers.csv_pairs import open_csv_pairs
 from taclean.data.readers.imagenet import open_imagenet
 from taclean.data.readers.img2dataset import open_img2dataset
 from taclean.data.readers.torchvision_sets import cifar_opener, open_caltech101
@@ -35,10 +36,12 @@ class ReaderKind:
     keys: tuple[str, ...] = ()
 
 
+_CSV = ("files", "columns", "separator", "images")
+
 READERS = {
     "webdataset": ReaderKind(open_webdataset, "pairs", ("files",)),
     "img2dataset": ReaderKind(open_img2dataset, "pairs", ("files",)),
-    "csv": ReaderKind(open_csv_pairs, "pairs", ("files",)),
+    "csv": ReaderKind(open_csv_pairs, "pairs", _CSV),
     "imagenet": ReaderKind(open_imagenet, "labels", ("files",)),
     "cifar10": ReaderKind(cifar_opener(10), "labels", ("split",)),
     "cifar100": ReaderKind(cifar_opener(100), "labels", ("split",)),
@@ -52,19 +55,22 @@ def make_reader(spec: Mapping[str, Any], folder: Path) -> Reader:
 
     Args:
         spec: `reader`, one of `READERS`, and the keys of that kind: `files`, a glob or a list of
-            globs of the shards; `split`, train or test (CIFAR); `hub` and `revision` where they
+            globs of the shards or CSV files; `columns`, `separator` and `images` of a CSV;
+            `classes` of labels; `split`, train or test (CIFAR); `hub` and `revision` where they
             were fetched.
         folder: where the files are; a CSV file itself is fine, too.
 
     Raises:
-        UserError: folder or files are missing, or `reader` is none of those.
+        UserError: folder or files are missing, a key is wrong, or `reader` is none of those.
     """
     name = spec.get("reader")
     if name not in READERS:
         raise UserError(f"reader: {name!r} is none of {', '.join(READERS)}; choose one of them")
     folder = Path(folder)
-    if name == "csv" and folder.is_file():
-        return CsvReader(folder.parent, [folder.name])
+    kind = READERS[name]
+    if "separator" in kind.keys and folder.is_file():
+        spec = {**spec, "files": escape(folder.name), "hub": None}
+        folder = folder.parent
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; put the {name} files there or correct the path")
-    return READERS[name].open(spec, folder)
+    return kind.open(spec, folder)

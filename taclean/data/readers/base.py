@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -45,31 +46,37 @@ class Sample:
     more: tuple[str, ...] = ()
 
 
-class Reader(Protocol):
+class Reader(ABC):
     """A source of samples. Readers can be pickled: worker processes get a copy."""
 
+    first_id = 0  # of the rows
+
+    @abstractmethod
     def shards(self) -> list[str]:
         """Names of all shards, in the order that numbers the rows."""
-        ...
 
+    @abstractmethod
     def count(self, shard: str) -> int:
         """Samples in a shard, without reading images."""
-        ...
 
+    @abstractmethod
     def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
         """Yield the samples at `positions` (sorted, from 0); those past the end are left out.
 
         Raises:
             UserError: the shard is missing, foreign or truncated.
         """
-        ...
 
     def classes(self) -> list[str] | None:
-        """Class names by label; None: no labels, or ImageNet's, whose names open_clip has."""
-        ...
+        """Class names by label; None: no labels, or labels that count the run's own classes."""
+        return None
+
+    def pictures(self) -> np.ndarray | None:
+        """(rows,) int64, equal where rows show the same picture; None: each has one of its own."""
+        return None
 
 
-class ScannedShards:
+class ScannedShards(Reader):
     """Shards that a scan of the files finds; workers get its result with the reader."""
 
     @cached_property
@@ -84,7 +91,7 @@ class ScannedShards:
         return self.counts[shard]
 
 
-class ListReader:
+class ListReader(Reader):
     """A list of samples in memory, in shards of 500; an image may be a path, read when wanted."""
 
     def __init__(self, name: str, samples: Sequence[Sample], classes: list[str] | None):
@@ -129,7 +136,13 @@ def matching_files(spec: Mapping[str, Any], folder: Path, default: str) -> list[
     if not found:
         wanted = " or ".join(patterns)
         raise UserError(f"{folder}: no file matches {wanted}; put the files there or change files")
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    names = sorted(path.relative_to(folder).as_posix() for path in found)
+    for name in names:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:  # an index cannot name it
+            raise UserError(f"{folder}: the name of {name!a} is not UTF-8; rename it") from None
+    return names
 
 
 def file_contents(path: Path) -> bytes | None:

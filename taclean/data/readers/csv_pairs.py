@@ -1,8 +1,9 @@
-"""Pairs of a CSV file and images beside it."""
+"""Pairs of a CSV file and the images that it names."""
 
 from __future__ import annotations
 
-import csv
+import os
+from array import array
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,98 +11,72 @@ from typing import Any
 
 import numpy as np
 
-from taclean.data.readers.base import (
-    STALE,
-    Reader,
-    Sample,
-    ScannedShards,
-    file_contents,
-    matching_files,
-)
-from taclean.errors import UserError
+from taclean.data.readers.base import Reader, Sample, file_contents, matching_files
+from taclean.data.readers.csv_table import CsvForm
 
 CSV_ROWS = 10_000  # rows of a CSV that make a shard
 
 
-class CsvReader(ScannedShards):
-    """CleanCLIP's CSV: columns `image` (path from the CSV's folder on) and `caption`, any others.
+class CsvReader(Reader):
+    """A record is an image's path and a caption; rows with the same path show the same picture.
 
     A shard is 10,000 records, named FILE@BYTE where they start, so that a worker needs no scan.
     """
 
-    def __init__(self, folder: Path, files: list[str]):
-        self.folder, self.files = folder, files
-
-    def _records(self, path: Path, start: int = 0) -> Iterator[tuple[int, str, str | None]]:
-        """Yield (byte where the next record starts, image, caption) from byte `start` on."""
-        at, line = 0, 0
-        try:
-            with path.open("rb") as file:
-
-                def lines() -> Iterator[str]:
-                    nonlocal at, line
-                    for raw in file:
-                        mark = b"\xef\xbb\xbf" if at == 0 else b""
-                        at, line = at + len(raw), line + 1
-                        yield raw.removeprefix(mark).decode("utf-8", "surrogateescape")
-
-                rows = csv.reader(lines(), strict=True)
-                header = [name.strip() for name in next(rows, [])]
-                if not {"image", "caption"} <= set(header):
-                    raise UserError(
-                        f"{path}: its first line names no columns image and caption; "
-                        "add them or correct files"
-                    )
-                image, caption = header.index("image"), header.index("caption")
-                if start:
-                    file.seek(start - 1)
-                    if file.read(1) != b"\n":
-                        raise UserError(f"{path}: changed since it was indexed; {STALE}")
-                    at = start
-                    rows = csv.reader(lines(), strict=True)
-                for row in rows:
-                    if row:  # not a blank line
-                        yield (
-                            at,
-                            row[image] if image < len(row) else "",
-                            row[caption] if caption < len(row) else None,
-                        )
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; put the file there") from None
-        except csv.Error as error:
-            where = f"line {line} from byte {start} on" if start else f"line {line}"
-            raise UserError(f"{path}, {where}: no CSV ({error}); mend the quotes") from None
+    def __init__(self, folder: Path, files: list[str], form: CsvForm):
+        self.folder, self.files, self.form = folder, files, form
 
     @cached_property
-    def counts(self) -> dict[str, int]:
+    def _scan(self) -> tuple[dict[str, int], np.ndarray]:
+        """Records of every shard, and a hash of every record's image path."""
         counts: dict[str, int] = {}
+        paths = array("q")
         for name in self.files:
             shard, n, last = None, 0, 0
-            for end, _, _ in self._records(self.folder / name):
+            path = self.folder / name
+            base = self.form.image_path(path, "")
+            for end, (image, _) in self.form.records(path):
                 if shard is None or n == CSV_ROWS:
                     shard, n = f"{name}@{last}", 0
                 n += 1
                 counts[shard] = n
                 last = end
-        return counts
+                # A record without a path shows nothing, so it has no picture to share.
+                shown = os.path.normpath(os.path.join(base, image)) if image else len(paths)
+                paths.append(hash(shown))
+        return counts, np.frombuffer(paths, np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the scan: workers read from shards' names."""
+        return {"folder": self.folder, "files": self.files, "form": self.form}
+
+    def shards(self) -> list[str]:
+        return list(self._scan[0])
+
+    def count(self, shard: str) -> int:
+        return self._scan[0][shard]
+
+    def pictures(self) -> np.ndarray | None:
+        return self._scan[1]
 
     def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
         name, _, start = shard.rpartition("@")
         path = self.folder / name
         wanted = iter(positions.tolist())
         position = next(wanted, None)
-        for i, (_, image, caption) in enumerate(self._records(path, int(start))):
+        for i, (_, (image, caption)) in enumerate(self.form.records(path, int(start))):
             if position is None or i == CSV_ROWS:
                 return
             if i == position:
-                data = file_contents(path.parent / image) if image else None
-                yield Sample(image, caption, -1, data)
+                data = file_contents(self.form.image_path(path, image)) if image else None
+                yield Sample(image or "", caption, -1, data)
                 position = next(wanted, None)
-
-    def classes(self) -> list[str] | None:
-        return None
 
 
 def open_csv_pairs(spec: Mapping[str, Any], folder: Path) -> Reader:
-    """Open the CSV files that match `files` (default: *.csv)."""
-    return CsvReader(folder, matching_files(spec, folder, "*.csv"))
+    """Open the CSV files that match `files` (default: *.csv), CleanCLIP's form by default.
+
+    Their columns are `image` and `caption`, or as `columns` names them, and any others.
+    """
+    form = CsvForm.of(spec, folder, "image", "caption")
+    return CsvReader(folder, matching_files(spec, folder, "*.csv"), form)

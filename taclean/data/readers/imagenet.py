@@ -32,7 +32,7 @@ def _synsets() -> list[str]:
     return list(ImageNetInfo("imagenet-1k").label_names())
 
 
-class TreeReader:
+class TreeReader(Reader):
     """ImageNet's usual tree: a folder for each WordNet id; a folder is a shard."""
 
     def __init__(self, folder: Path, names: list[str]):
@@ -64,9 +64,6 @@ class TreeReader:
         for position in positions[positions < len(files)].tolist():
             data = file_contents(self.folder / shard / files[position])
             yield Sample(files[position], None, self.labels[shard], data)
-
-    def classes(self) -> list[str] | None:
-        return None
 
 
 class ParquetReader(ScannedShards):
@@ -130,9 +127,6 @@ class ParquetReader(ScannedShards):
                 )
             key = image.get("path") or f"{group}/{position}"
             yield Sample(key, None, label, image.get("bytes"))
-
-    def classes(self) -> list[str] | None:
-        return None
 
 
 def _label_file(folder: Path) -> Path | None:

@@ -22,7 +22,7 @@ from taclean.data.readers.webdataset import TarReader
 from taclean.errors import UserError
 
 
-class FilesReader:
+class FilesReader(Reader):
     """img2dataset's `files` output: 00000/000000000.jpg beside .txt and .json; a folder a shard."""
 
     def __init__(self, folder: Path, names: list[str]):
@@ -61,9 +61,6 @@ class FilesReader:
                 return None
 
             yield Sample(key, caption_of(part(".txt"), part(".json")), -1, part(*IMAGES))
-
-    def classes(self) -> list[str] | None:
-        return None
 
 
 def open_img2dataset(spec: Mapping[str, Any], folder: Path) -> Reader:

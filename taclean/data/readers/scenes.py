@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from taclean.data import emoji
-from taclean.data.readers.base import Sample
+from taclean.data.readers.base import Reader, Sample
 
 SCENES = 1000  # that make a shard
 
 
-class SceneReader:
+class SceneReader(Reader):
     """The scenes `ids`, in shards of 1,000; the ids of the rows are those of the scenes.
 
     Args:

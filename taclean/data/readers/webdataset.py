@@ -117,7 +117,7 @@ def tar_samples(file: BinaryIO) -> Iterator[tuple[str, dict[str, tuple[int, int]
         yield key, parts
 
 
-class TarReader:
+class TarReader(Reader):
     """webdataset shards: KEY.jpg (.jpeg, .png, .webp) with KEY.txt or KEY.json's `caption`."""
 
     def __init__(self, folder: Path, files: list[str]):
@@ -148,9 +148,6 @@ class TarReader:
                 if i == position:
                     yield Sample(key, caption_of(part(".txt"), part(".json")), -1, part(*IMAGES))
                     position = next(wanted, None)
-
-    def classes(self) -> list[str] | None:
-        return None
 
 
 def open_webdataset(spec: Mapping[str, Any], folder: Path) -> Reader:
