@@ -350,6 +350,79 @@ def test_labelled_sets_keep_labels_and_classes_and_need_no_captions(tmp_path):
     assert account["packed"] == account["read"] == 5
 
 
+RUN = ["zebra", "golden retriever", "ice cream", "T-shirt", "Élan", "no image"]
+
+
+@pytest.mark.parametrize(
+    ("own", "labels", "wanted"),
+    [
+        (RUN, [0, 1, 5], [0, 1, 5]),
+        (["ice cream", "zebra"], [0, 1, 0], [2, 0, 2]),
+        (["Golden_Retriever", "ICE-CREAM", "t shirt", "E\u0301lan"], [0, 1, 2, 3], [1, 2, 3, 4]),
+        (["not the run's", "zebra"], [1, 1], [0, 0]),
+        (None, [3, 0], [3, 0]),
+    ],
+    ids=["same", "other order", "other forms", "foreign, but unused", "indices"],
+)  # fmt: skip
+def test_labels_count_the_runs_classes(tmp_path, own, labels, wanted):
+    image = np.zeros((9, 9, 3), np.uint8)
+    samples = [Sample(str(i), None, label, image) for i, label in enumerate(labels)]
+    run(tmp_path / "split", ListReader("list", samples, own), None, None, classes=RUN)
+    pairs = Pairs.open(tmp_path / "split")
+    assert pairs.labels.tolist() == wanted
+    assert pairs.classes == RUN
+
+
+@pytest.mark.parametrize(
+    ("own", "label", "words"),
+    [
+        (["zebra", "okapi"], 1, ["'okapi'", "6 classes", "zebra, golden retriever", "add it"]),
+        (None, 6, ["label 6", "6 classes"]),
+        (["the t_shirt"], 0, ["'the t_shirt'"]),
+    ],
+)
+def test_labels_of_other_classes_are_refused(tmp_path, own, label, words):
+    samples = [Sample("0", None, label, np.zeros((9, 9, 3), np.uint8))]
+    reader = ListReader("list", samples, own)
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "split", reader, None, None, classes=RUN)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_class_that_fits_two_of_the_run_is_refused(tmp_path):
+    samples = [Sample("0", None, 0, np.zeros((9, 9, 3), np.uint8))]
+    for own in ("ice cream", "ICE CREAM"):
+        reader, classes = ListReader("list", samples, [own]), ["Ice Cream", "ice cream"]
+        if own in classes:
+            run(tmp_path / "split", reader, None, None, classes=classes)
+            assert Pairs.open(tmp_path / "split").labels.tolist() == [1]
+        else:
+            with pytest.raises(UserError, match="none of the run's"):
+                run(tmp_path / "other", reader, None, None, classes=classes)
+
+
+def test_two_classes_of_one_name_stay_two_where_the_lists_are_one(tmp_path):
+    names = list(open_clip.IMAGENET_CLASSNAMES)
+    assert names[836] == names[837]
+    samples = [Sample(str(i), None, i, np.zeros((9, 9, 3), np.uint8)) for i in (836, 837)]
+    run(tmp_path / "split", ListReader("list", samples, names), None, None, classes=names)
+    assert Pairs.open(tmp_path / "split").labels.tolist() == [836, 837]
+
+
+def test_pairs_have_no_classes_of_the_run(source, tmp_path):
+    run(tmp_path / "split", source, classes=RUN)
+    assert Pairs.open(tmp_path / "split").classes is None
+
+
+def test_another_list_of_classes_packs_again(tmp_path):
+    reader = ListReader("list", [Sample("0", None, 0, np.zeros((9, 9, 3), np.uint8))], ["zebra"])
+    for classes in (RUN, RUN[::-1], None):
+        run(tmp_path / "split", reader, None, None, classes=classes)
+        pairs = Pairs.open(tmp_path / "split")
+        assert pairs.classes[pairs.labels[0]] == "zebra"
+
+
 def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path, monkeypatch):
     monkeypatch.setattr(pack, "TEXTS", 4)
     image = np.zeros((9, 9, 3), np.uint8)

@@ -482,7 +482,7 @@ def test_imagenet_tree_with_missing_classes(tmp_path, parent):
         for n, label in enumerate(WNIDS.values())
         for i in range(2)
     ]
-    assert reader.classes() is None
+    assert reader.classes() == list(open_clip.IMAGENET_CLASSNAMES)
     (tmp_path / parent / "n00007846").mkdir()
     refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), "n00007846")
 
@@ -512,7 +512,7 @@ def test_flat_imagenet_with_any_label_file(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     reader = make_reader({"reader": "imagenet"}, tmp_path)
     assert [(s.label, s.image) for s in everything(reader)] == [(954, jpeg(0)), (3, jpeg(1))]
-    assert reader.classes() is None
+    assert reader.classes() == list(open_clip.IMAGENET_CLASSNAMES)
 
 
 @pytest.mark.parametrize(
@@ -685,3 +685,119 @@ def test_lists_are_cut_into_shards(tmp_path, monkeypatch):
     reader = make_reader({"reader": "coco"}, tmp_path)
     assert [reader.count(shard) for shard in reader.shards()] == [4, 4, 2]
     assert [s.caption for s in everything(reader)] == [f"caption {i}" for i in range(10)]
+
+
+# ---- any labelled images -------------------------------------------------------------------------
+
+FOLDERS = {"reader": "folders"}
+LABELS = {"reader": "labels"}
+
+
+def write_folders(top: Path, classes: Mapping[str, int]) -> None:
+    for shade, (name, count) in enumerate(classes.items()):
+        (top / name).mkdir(parents=True)
+        for i in range(count):
+            (top / name / f"{i}.jpg").write_bytes(jpeg(10 * shade + i))
+
+
+def test_a_folder_for_each_class(tmp_path):
+    write_folders(tmp_path / "test", {"zebra": 1, "ice_cream": 2, "Élan  vital": 1})
+    (tmp_path / "test" / "ice_cream" / "more" / "x").mkdir(parents=True)
+    (tmp_path / "test" / "ice_cream" / "more" / "x" / "A.PNG").write_bytes(b"no image, but counted")
+    for hidden in (".git", "zebra/.thumbnails"):
+        (tmp_path / "test" / hidden).mkdir()
+        (tmp_path / "test" / hidden / "0.jpg").write_bytes(jpeg(1))
+    for other in ("zebra/._0.jpg", "zebra/notes.txt", "list.txt", "0.jpg"):
+        (tmp_path / "test" / other).write_bytes(jpeg(2))
+    reader = make_reader(FOLDERS, tmp_path / "test")
+    assert reader.classes() == ["ice cream", "zebra", "Élan vital"]
+    assert reader.shards() == ["ice_cream", "zebra", "Élan  vital"]
+    found = everything(reader)
+    assert [(s.label, s.key) for s in found] == [
+        (0, "0.jpg"), (0, "1.jpg"), (0, "more/x/A.PNG"), (1, "0.jpg"), (2, "0.jpg"),
+    ]  # fmt: skip
+    assert found[0].image == jpeg(10)
+    assert found[2].image == b"no image, but counted"
+    refused(lambda: make_reader(FOLDERS, tmp_path), "holds test", str(tmp_path / "test"))
+
+
+def test_class_folders_that_are_none_are_refused(tmp_path):
+    write_folders(tmp_path / "a", {"dog": 1, "cat": 0})
+    reader = make_reader(FOLDERS, tmp_path / "a")
+    refused(lambda: make_index(reader), str(tmp_path / "a" / "cat"), "remove the folder")
+    write_folders(tmp_path / "b", {"ice_cream": 1, "ice cream": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "b"), "'ice cream' and 'ice_cream'", "rename")
+    write_folders(tmp_path / "c", {"e\u0301lan": 1, "\u00e9lan": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "c"), "both the class", "rename")
+    write_folders(tmp_path / "d", {"dog": 1, "caf\udce9": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "d"), "not UTF-8", "rename")
+    write_folders(tmp_path / "e", {"dog": 1, "__": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "e"), "'__'", "rename")
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "0.jpg").write_bytes(jpeg(0))
+    refused(lambda: make_reader(FOLDERS, tmp_path / "f"), "no class folders")
+
+
+def test_an_image_whose_name_is_not_utf8_is_read(tmp_path):
+    write_folders(tmp_path, {"dog": 1})
+    (tmp_path / "dog" / "caf\udce9.jpg").write_bytes(jpeg(7))
+    assert [s.image for s in open_all(FOLDERS, tmp_path)] == [jpeg(0), jpeg(7)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "classes", "wanted"),
+    [
+        (["2", "0", "1"], {}, None, [2, 0, 1]),
+        (["dog", "ant", "ice_cream"], {}, ["ant", "dog", "ice cream"], [1, 0, 2]),
+        (["dog", "7", "ant"], {}, ["7", "ant", "dog"], [2, 0, 1]),
+        (["dog", "2", "ant"], {"classes": ["ant", "dog", "ox"]}, ["ant", "dog", "ox"], [1, 2, 0]),
+        (["7", "1", "8"], {"classes": ["7", "8"]}, ["7", "8"], [0, 1, 1]),
+        (["ox", "0", "ant"], {"classes": "names.txt"}, ["ox", "ant", "a b"], [0, 0, 1]),
+    ],
+    ids=["indices", "names", "mixed", "both", "names that are numbers", "a file"],
+)  # fmt: skip
+def test_labels_of_a_csv(tmp_path, labels, more, classes, wanted):
+    (tmp_path / "names.txt").write_text("ox\nant\n\na_b\n")
+    rows = [["image", "label"], *([f"i/{i}.jpg", label] for i, label in enumerate(labels))]
+    rows.append(["./i/0.jpg", labels[0]])
+    write_csv(tmp_path / "test.csv", rows)
+    (tmp_path / "i").mkdir()
+    for i in range(2):
+        (tmp_path / "i" / f"{i}.jpg").write_bytes(jpeg(i))
+    for folder in (tmp_path, tmp_path / "test.csv"):
+        reader = make_reader(LABELS | more, folder)
+        found = everything(reader)
+        assert reader.classes() == classes
+        assert [s.label for s in found] == [*wanted, wanted[0]]
+        assert [s.image for s in found] == [jpeg(0), jpeg(1), None, jpeg(0)]
+        assert index_pictures(make_index(reader)).tolist() == [0, 1, 2, 0]
+
+
+def test_labels_in_another_form(tmp_path):
+    rows = [["species ", " file"], ["ant", " 0.jpg "], ["dog", ""]]
+    write_csv(tmp_path / "a.txt", rows, delimiter=";")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "0.jpg").write_bytes(jpeg(3))
+    spec = LABELS | {"files": "a.txt", "columns": {"image": "file", "label": "species"}}
+    found = open_all(spec | {"separator": ";", "images": "pictures"}, tmp_path)
+    assert [(s.label, s.image) for s in found] == [(0, jpeg(3)), (1, None)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "spec", "words"),
+    [
+        ([["0.jpg", ""]], {}, ["record 1", "no label"]),
+        ([["0.jpg"]], {}, ["record 1", "no label"]),
+        ([], {}, ["no records"]),
+        ([["0.jpg", "cow"]], {"classes": ["ant"]}, ["'cow'", "'0.jpg'", "add it to classes"]),
+        ([["0.jpg", "1"]], {"classes": ["ant"]}, ["'1'", "1 classes"]),
+        ([["0.jpg", "-1"]], {"classes": ["ant"]}, ["'-1'"]),
+        ([["0.jpg", "0"]], {"classes": ["ant", "ant"]}, ["'ant'", "twice"]),
+        ([["0.jpg", "0"]], {"classes": "none.txt"}, ["none.txt", "classes"]),
+        ([["0.jpg", "0"]], {"columns": {"label": "class"}}, ["'class'", "image, label"]),
+    ],
+    ids=str,
+)
+def test_labels_that_are_none_are_refused(tmp_path, rows, spec, words):
+    write_csv(tmp_path / "a.csv", [["image", "label"], *rows])
+    refused(lambda: make_reader(LABELS | spec, tmp_path), *words)

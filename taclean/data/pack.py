@@ -30,6 +30,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from taclean.data.images import Broken, load_image
+from taclean.data.labels import RunLabels
 from taclean.data.layout import FILES, Tokenize, load_array, one_line
 from taclean.data.npy import NpyRows
 from taclean.data.readers.base import STALE, Reader, Sample
@@ -111,6 +112,7 @@ class _Task:
     partial: Path
     size: int
     tokenize: Tokenize
+    labels: RunLabels | None
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,13 @@ def _pack_shard(task: _Task, job: _Job) -> list[tuple[int, str]]:
                 broken.append((slot, str(error)))
                 print(json.dumps(broken[-1]), file=file)
                 continue
+            label = sample.label if task.labels is None else task.labels.place(sample.label)
             caption = one_line(sample.caption or "")
             arrays["images"].write(slot, pixels)
             slots.append(slot)
             captions.append(caption)
             more = [text for text in map(one_line, sample.more) if text]
-            print(json.dumps([slot, None, row_id, sample.label, key, caption, more]), file=file)
+            print(json.dumps([slot, None, row_id, label, key, caption, more]), file=file)
             if len(slots) == BATCH:
                 write_tokens()
         if found != len(job.positions):
@@ -227,6 +230,7 @@ def pack_rows(
     workers: int = 1,
     max_broken: float = 0.05,
     fingerprint: Any = None,
+    classes: Sequence[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Pack these rows of a source into a split (see `taclean.data.packed`).
@@ -234,9 +238,10 @@ def pack_rows(
     Slots are in source order (sorted ids). A broken row gives its slot to the next sound spare
     row, in drawn order, so that exactly `len(rows)` rows come out. With `rows=None` all rows are
     packed and broken ones are left out. Beside the split's files it writes `account.json`,
-    `rows.csv` (row,id,shard,key: the list that can be published), `classes.txt` where the reader
-    has own classes, and, where images have several captions, `texts.txt`, `texts.npy` (T, 77)
-    uint16 and `text_rows.npy` (T,) int64 with all of them and the row that each belongs to.
+    `rows.csv` (row,id,shard,key: the list that can be published), `classes.txt` with what the
+    labels count, where there are labels, and, where images have several captions, `texts.txt`,
+    `texts.npy` (T, 77) uint16 and `text_rows.npy` (T,) int64 with all of them and the row that each
+    belongs to.
 
     A killed packing goes on where it was when it is called again with the same arguments
     (`workers`, `max_broken` and `say` aside); with others it starts over. Memory does not grow
@@ -253,6 +258,9 @@ def pack_rows(
         workers: processes.
         max_broken: refuse when a larger share of what was read is broken.
         fingerprint: what else the result depends on (source, model): any JSON value.
+        classes: the run's classes, which the labels then count: a source's own are found by name,
+            exactly or else without regard to case, `_`, `-` and blanks. None: labels and
+            `classes.txt` are the source's.
         say: gets a line about the progress now and then.
 
     Returns:
@@ -260,7 +268,8 @@ def pack_rows(
 
     Raises:
         UserError: too many rows are broken, the spare rows do not suffice, a shard cannot be read
-            or differs from the index, the disk is full, or another process packs the same folder.
+            or differs from the index, a label is none of `classes`, the disk is full, or another
+            process packs the same folder.
     """
     target = Path(folder)
     first, total = index.get("first", 0), sum(count for _, count in index["shards"])
@@ -274,7 +283,7 @@ def pack_rows(
         raise UserError(
             f"{target}: row ids that are double or not in the index of {total}; draw them again"
         )
-    mark = _digest(index, both, len(ids), size, fingerprint)
+    mark = _digest(index, both, len(ids), size, [fingerprint, classes])
     if (account := _finished(target, mark)) is not None:
         say(f"{target}: already packed, {account['packed']} rows")
         return account
@@ -283,7 +292,8 @@ def pack_rows(
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(partial):
             _prepare(partial, mark, len(ids), size, target)
-            task = _Task(reader, partial, size, tokenize)
+            labels = None if classes is None else RunLabels(reader.classes(), classes)
+            task = _Task(reader, partial, size, tokenize, labels)
             packing = _Packing(
                 task, index, np.sort(ids), spares, everything, workers, max_broken, target, say
             )
@@ -521,6 +531,8 @@ class _Packing:
         else:
             (split / "texts.txt").unlink()
         names = self.task.reader.classes()
+        if self.task.labels is not None:
+            names = list(self.task.labels.classes) if (labels >= 0).all() else None
         if names is not None:
             (split / "classes.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
         account = {

@@ -13,6 +13,7 @@ from taclean.data.readers.coco import open_coco
 from taclean.data.readers.csv_pairs import open_csv_pairs
 from taclean.data.readers.imagenet import open_imagenet
 from taclean.data.readers.img2dataset import open_img2dataset
+from taclean.data.readers.labelled import open_folders, open_labels
 from taclean.data.readers.torchvision_sets import cifar_opener, open_caltech101
 from taclean.data.readers.webdataset import open_webdataset
 from taclean.errors import UserError
@@ -46,6 +47,8 @@ READERS = {
     "cifar10": ReaderKind(cifar_opener(10), "labels", ("split",)),
     "cifar100": ReaderKind(cifar_opener(100), "labels", ("split",)),
     "caltech101": ReaderKind(open_caltech101, "labels"),
+    "folders": ReaderKind(open_folders, "labels"),
+    "labels": ReaderKind(open_labels, "labels", (*_CSV, "classes")),
     "coco": ReaderKind(open_coco, "captions"),
 }
 

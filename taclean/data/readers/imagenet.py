@@ -32,6 +32,13 @@ def _synsets() -> list[str]:
     return list(ImageNetInfo("imagenet-1k").label_names())
 
 
+def _class_names() -> list[str]:
+    """The classes' names by index."""
+    from open_clip import IMAGENET_CLASSNAMES
+
+    return list(IMAGENET_CLASSNAMES)
+
+
 class TreeReader(Reader):
     """ImageNet's usual tree: a folder for each WordNet id; a folder is a shard."""
 
@@ -64,6 +71,9 @@ class TreeReader(Reader):
         for position in positions[positions < len(files)].tolist():
             data = file_contents(self.folder / shard / files[position])
             yield Sample(files[position], None, self.labels[shard], data)
+
+    def classes(self) -> list[str]:
+        return _class_names()
 
 
 class ParquetReader(ScannedShards):
@@ -128,6 +138,9 @@ class ParquetReader(ScannedShards):
             key = image.get("path") or f"{group}/{position}"
             yield Sample(key, None, label, image.get("bytes"))
 
+    def classes(self) -> list[str]:
+        return _class_names()
+
 
 def _label_file(folder: Path) -> Path | None:
     for name in ("labels.csv", "labels.txt"):
@@ -177,13 +190,20 @@ def _listed_samples(path: Path) -> list[Sample]:
     return samples
 
 
+class FlatReader(ListReader):
+    """Images in one folder with a list of their labels."""
+
+    def classes(self) -> list[str]:
+        return _class_names()
+
+
 def _flat(folder: Path, labels: Path) -> Reader:
     samples = _listed_samples(labels)
     listed = {sample.image for sample in samples}
     for path in sorted(folder.glob("ILSVRC2012_val_*")):
         if path not in listed:
             raise UserError(f"{labels}: no label for {path.name}; complete the file")
-    return ListReader(labels.name, samples, None)
+    return FlatReader(labels.name, samples, None)
 
 
 def open_imagenet(spec: Mapping[str, Any], folder: Path) -> Reader:
