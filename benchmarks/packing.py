@@ -17,7 +17,7 @@ from benchmarks.common import Row, captions, compare, photos, row
 from taclean.models import tokenize
 
 ROWS = 256
-NO_SHARDS = "packing: this version has no taclean.data.shards; skipped"
+NO_SHARDS = "packing: this version has no taclean.data.pack; skipped"
 
 
 def jpegs(count: int) -> list[bytes]:
@@ -50,8 +50,9 @@ def shards(folder: Path, rows: int, per_shard: int = 128) -> list[str]:
 
 def pack(folder: Path, names: list[str], target: Path, workers: int = 1) -> None:
     """Pack whole shards into `target`."""
-    from taclean.data.readers import TarReader
-    from taclean.data.shards import make_index, pack_rows
+    from taclean.data.index import make_index
+    from taclean.data.pack import pack_rows
+    from taclean.data.readers.webdataset import TarReader
 
     reader = TarReader(folder, names)
     quiet = partial(print, end="", sep="", file=io.StringIO())
@@ -64,7 +65,7 @@ def pack(folder: Path, names: list[str], target: Path, workers: int = 1) -> None
 def main() -> list[Row]:
     """Time packing on one core against a plain loop over the same pictures as files."""
     try:
-        import taclean.data.shards  # noqa: F401
+        import taclean.data.pack  # noqa: F401
     except ImportError:
         print(NO_SHARDS)
         return []

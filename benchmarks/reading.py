@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import numpy as np
 from benchmarks import reference
 from benchmarks.common import Row, captions, compare, photos, row
 from benchmarks.packing import jpegs
-from taclean.data.packed import Pairs, pack
+from taclean.data.index import make_index
+from taclean.data.pack import pack_rows
+from taclean.data.packed import Pairs
+from taclean.data.readers import ListReader, Sample
 from taclean.models import tokenize
 
 ROWS, BATCH = 4096, 64
@@ -19,8 +23,14 @@ ROWS, BATCH = 4096, 64
 def packed(folder: Path, rows: int, size: int) -> Pairs:
     """Pack `rows` rows of `size` px: 64 different pictures."""
     pixels = photos(64, size, size)
-    chunks = ((pixels, captions(64, i), np.zeros(64, np.int64)) for i in range(rows // 64))
-    pack(folder, chunks, range(rows), lambda texts: tokenize("RN50-quickgelu", texts))
+    samples = [
+        Sample(str(i), caption, 0, pixels[i % 64]) for i, caption in enumerate(captions(rows))
+    ]
+    reader = ListReader("photos", samples, None)
+    pack_rows(
+        folder, reader, make_index(reader), None, None,
+        size=size, tokenize=partial(tokenize, "RN50-quickgelu"),
+    )  # fmt: skip
     return Pairs.open(folder)
 
 

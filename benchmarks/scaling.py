@@ -98,7 +98,7 @@ def main() -> list[Row]:
             lambda rows: run(pairs.take(np.arange(rows)), folder / f"run{next(count)}"),
         )
         try:
-            import taclean.data.shards  # noqa: F401
+            import taclean.data.pack  # noqa: F401
         except ImportError:
             print(NO_SHARDS)
             return rows

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from taclean import config as configs
 from taclean.config.checks import check
+from taclean.data.readers import READERS
 from taclean.errors import UserError
 from taclean.stages import stage_config
 from taclean.stages.text import users
@@ -114,7 +115,7 @@ def fetched(wildcards):
     source = DATASET["sources"][wildcards.source]
     if "folder" not in source:
         return f"{DATA}/fetched/{wildcards.source}.json"
-    if source["reader"] != "csv":
+    if "separator" not in READERS[source["reader"]].keys:
         return []
     place = files_of_source(wildcards.source)
     return [place] if os.path.isfile(place) else glob(f"{place}/{source.get('files', '*.csv')}")
@@ -274,8 +275,11 @@ def look():
 
 def retrieval_splits():
     """The scored splits whose images have several captions."""
-    readers = {name: source["reader"] for name, source in DATASET.get("sources", {}).items()}
-    return [s for s in SCORED if readers.get(DATASET["splits"][s].get("from")) == "coco"]
+    gives = {
+        name: READERS[source["reader"]].gives
+        for name, source in DATASET.get("sources", {}).items()
+    }
+    return [s for s in SCORED if gives.get(DATASET["splits"][s].get("from")) == "captions"]
 
 
 def has_retrieval():

@@ -107,7 +107,7 @@ def _pack_rate(size: int, count: int = 24) -> float:
 
     from PIL import Image
 
-    from taclean.data.shards import load_image
+    from taclean.data.images import load_image
 
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     file = io.BytesIO()

@@ -12,6 +12,7 @@ from PIL import Image
 from benchmarks import __main__ as command
 from benchmarks import common, evaluation, packing, reference, step, triggers
 from benchmarks.common import Row
+from taclean import methods
 from taclean.data.packed import to_tensor
 from taclean.defenses import make_defense
 from taclean.feed import Batch
@@ -119,15 +120,15 @@ def test_the_plain_evaluation_counts_what_ours_counts(tiny_name: str, tmp_path: 
 
 
 def test_the_plain_decoding_is_ours(tmp_path: Path) -> None:
-    shards = pytest.importorskip("taclean.data.shards")
+    images = pytest.importorskip("taclean.data.images")
     for i, data in enumerate(packing.jpegs(2)):
         (tmp_path / f"{i}.jpg").write_bytes(data)
-        ours = shards.load_image(data, 224)
+        ours = images.load_image(data, 224)
         np.testing.assert_array_equal(reference.decode(tmp_path / f"{i}.jpg"), ours)
 
 
 def test_shards_hold_the_rows_asked_for(tmp_path: Path) -> None:
-    pytest.importorskip("taclean.data.shards")
+    pytest.importorskip("taclean.data.pack")
     names = packing.shards(tmp_path, 20, per_shard=8)
     packing.pack(tmp_path, names[:2], tmp_path / "packed")
     images = np.load(tmp_path / "packed/images.npy")

@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 
 from taclean import cli
 from taclean import config as configs
-from taclean.data import emoji
-from taclean.data.packed import Pairs, pack
+from taclean.data.index import make_index
+from taclean.data.pack import pack_rows
+from taclean.data.packed import Pairs
+from taclean.data.readers.scenes import SceneReader
 from taclean.models import create, save_weights, tokenize
 from taclean.stages import stage_config
 
@@ -52,8 +54,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Splits, stage configs and a model, small."""
     folder = tmp_path_factory.mktemp("world")
     for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
-        ids = range(first, first + rows)
-        pack(folder / name, [emoji.compose(ids, 0)], ids, tokens_of)
+        reader, place = SceneReader(range(first, first + rows), 0, 64), folder / name
+        pack_rows(place, reader, make_index(reader), None, None, size=64, tokenize=tokens_of)
     for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet/ft"):
         value = stage_config(CONFIG, f"{stage}/seed0")
         if "rows" in value:

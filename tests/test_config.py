@@ -170,11 +170,11 @@ PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
         ({"overlap": -1}, "data.cc3m.overlap"),
         (
             {"splits": {"val": {"from": "pairs"}}},
-            "the reader of 'pairs' is webdataset; this split takes imagenet",
+            "the reader of 'pairs' is webdataset; a split of the role val takes imagenet",
         ),
         (
             {"splits": {"pretrain": {"from": "imagenet"}}},
-            "the reader of 'imagenet' is imagenet; this split takes webdataset",
+            "the reader of 'imagenet' is imagenet; a split of the role pretrain takes webdataset",
         ),
         (
             {

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from taclean.data import emoji
-from taclean.errors import UserError
 
 N = 600
 # How a caption's nouns read, by this file's own lists and not the package's.
@@ -326,20 +325,3 @@ def test_the_sheet_has_a_visible_sprite_per_row_of_its_table():
     assert [int(row["index"]) for row in table] == list(range(len(table)))
     assert len(sheet) >= len(table)
     assert (sheet[: len(table), :, :, 3] > 128).mean((1, 2)).min() > 0.02
-
-
-def test_in_parallel_as_one_after_the_other():
-    options = {"size": 16, "second": 0.4}
-    serial = list(emoji.compose_parallel(range(10, 20), 5, 1, chunk=4, **options))
-    parallel = list(emoji.compose_parallel(range(10, 20), 5, 2, chunk=4, **options))
-    whole = emoji.compose(range(10, 20), 5, **options)
-    for chunks in (serial, parallel):
-        assert [len(pixels) for pixels, _, _ in chunks] == [4, 4, 2]
-        assert (np.concatenate([pixels for pixels, _, _ in chunks]) == whole[0]).all()
-        assert [c for _, captions, _ in chunks for c in captions] == whole[1]
-        assert (np.concatenate([labels for _, _, labels in chunks]) == whole[2]).all()
-
-
-def test_an_empty_split_is_refused():
-    with pytest.raises(UserError, match="0 rows"):
-        list(emoji.compose_parallel(range(0), 0, 1))

@@ -9,6 +9,7 @@ import json
 import pickle
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ import torchvision.datasets
 import webdataset
 from PIL import Image
 
-from taclean.data import readers
-from taclean.data.readers import Reader, Sample, make_reader, tar_members
+from taclean.data.index import index_pictures, index_rows, make_index
+from taclean.data.readers import READERS, Reader, Sample, base, csv_pairs, imagenet, make_reader
+from taclean.data.readers import webdataset as tars
+from taclean.data.readers.webdataset import tar_members
 from taclean.errors import UserError
 
 CAPTIONS = [
@@ -58,6 +61,14 @@ def pairs(captions: Iterable[str], start: int = 0) -> list[tuple[str, bytes]]:
     return members
 
 
+def plain(samples: Iterable[Sample]) -> list[Sample]:
+    """Pixels as bytes, which can be compared."""
+    return [
+        replace(s, image=s.image.tobytes()) if isinstance(s.image, np.ndarray) else s
+        for s in samples
+    ]
+
+
 def everything(reader: Reader) -> list[Sample]:
     """All samples; checks on the way that counts, subsets and pickled copies agree."""
     found: list[Sample] = []
@@ -69,7 +80,7 @@ def everything(reader: Reader) -> list[Sample]:
         samples = list(reader.read(shard, np.arange(count + 3)))
         assert len(samples) == count
         some = np.arange(count)[::3]
-        assert list(copy.read(shard, some)) == [samples[i] for i in some]
+        assert plain(copy.read(shard, some)) == plain(samples[i] for i in some)
         assert list(copy.read(shard, np.empty(0, np.int64))) == []
         found += samples
     return found
@@ -127,7 +138,7 @@ def test_shards_give_what_webdataset_gives(tmp_path):
     (tmp_path / "cc3m-validation-0000.tar").write_bytes(b"not looked at")
     found = open_all({"reader": "webdataset", "files": "cc3m-train-*.tar"}, tmp_path)
     source = webdataset.WebDataset(str(tmp_path / "cc3m-train-0000.tar"), shardshuffle=False)
-    assert [(s.key, s.caption, s.data) for s in found] == [
+    assert [(s.key, s.caption, s.image) for s in found] == [
         (s["__key__"], s["txt"].decode(), s["jpg"]) for s in source
     ]
     assert [s.caption for s in found] == CAPTIONS
@@ -154,7 +165,7 @@ def test_shards_are_sorted_and_hold_every_kind_of_sample(tmp_path):
     write_tar(tmp_path / "a.tar", members)
     reader = make_reader({"reader": "webdataset"}, tmp_path)
     assert reader.shards() == ["a.tar", "b.tar"]
-    found = [(s.key, s.caption, s.data) for s in everything(reader)]
+    found = [(s.key, s.caption, s.image) for s in everything(reader)]
     assert found == [
         ("f/0", "from json", b"A"),
         ("f/1", None, b"B"),
@@ -169,8 +180,8 @@ def test_shards_are_sorted_and_hold_every_kind_of_sample(tmp_path):
 def test_counting_reads_headers_only(tmp_path, monkeypatch):
     path = write_tar(tmp_path / "a.tar", [(f"{i}.jpg", b"x" * 100_000) for i in range(20)])
     read = []
-    pread = readers.os.pread
-    monkeypatch.setattr(readers.os, "pread", lambda fd, n, at: read.append(n) or pread(fd, n, at))
+    pread = tars.os.pread
+    monkeypatch.setattr(tars.os, "pread", lambda fd, n, at: read.append(n) or pread(fd, n, at))
     assert make_reader({"reader": "webdataset"}, tmp_path).count("a.tar") == 20
     assert sum(read) < path.stat().st_size / 100
 
@@ -196,7 +207,7 @@ def test_a_shard_that_went_away_is_named(tmp_path):
     refused(lambda: list(reader.read("a.tar", np.arange(2))), str(tmp_path / "a.tar"))
 
 
-@pytest.mark.parametrize("name", readers.READERS)
+@pytest.mark.parametrize("name", READERS)
 def test_a_missing_or_empty_folder_is_named(tmp_path, name):
     refused(lambda: make_reader({"reader": name}, tmp_path / "none"), str(tmp_path / "none"))
     put = "unpack" if name in ("cifar10", "cifar100", "caltech101") else "put"
@@ -240,7 +251,7 @@ def test_both_outputs_of_img2dataset_give_the_same_samples(tmp_path):
     assert files == open_all({"reader": "img2dataset"}, tmp_path / "tars")
     assert [s.caption for s in files] == CAPTIONS
     assert files[4].key == "000010001"
-    assert files[4].data == jpeg(1)
+    assert files[4].image == jpeg(1)
 
 
 def test_a_sample_of_img2dataset_without_a_part_is_still_one(tmp_path):
@@ -251,7 +262,7 @@ def test_a_sample_of_img2dataset_without_a_part_is_still_one(tmp_path):
     (tmp_path / "00000" / "000000002.json").unlink()
     found = open_all({"reader": "img2dataset"}, tmp_path)
     assert len(found) == len(CAPTIONS)
-    assert [s.data is None for s in found[:3]] == [True, False, False]
+    assert [s.image is None for s in found[:3]] == [True, False, False]
     assert [s.caption for s in found[:3]] == [*CAPTIONS[:2], None]
 
 
@@ -299,7 +310,7 @@ def write_csv(path: Path, rows: Iterable[Iterable[str]], **options) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_csv_records_of_any_caption_are_read_in_shards(tmp_path, monkeypatch, encoding, end):
-    monkeypatch.setattr(readers, "CSV_ROWS", 2)
+    monkeypatch.setattr(csv_pairs, "CSV_ROWS", 2)
     (tmp_path / "images").mkdir()
     rows = [["x", "caption", "image"]]
     for i, caption in enumerate(CAPTIONS):
@@ -312,12 +323,12 @@ def test_csv_records_of_any_caption_are_read_in_shards(tmp_path, monkeypatch, en
     assert [reader.count(shard) for shard in reader.shards()] == [2, 2, 2, 2, 1]
     found = everything(reader)
     assert [s.caption for s in found] == [*CAPTIONS, "gone", "no image", None]
-    assert [s.data for s in found] == [*(jpeg(i) for i in range(6)), None, None, None]
+    assert [s.image for s in found] == [*(jpeg(i) for i in range(6)), None, None, None]
     assert found[2].key == "images/2.jpg"
 
 
 def test_a_csv_that_changed_after_the_index_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "CSV_ROWS", 2)
+    monkeypatch.setattr(csv_pairs, "CSV_ROWS", 2)
     rows = [["image", "caption"], *([f"{i}.jpg", "c" * i] for i in range(6))]
     write_csv(tmp_path / "a.csv", rows)
     reader = make_reader({"reader": "csv"}, tmp_path)
@@ -331,7 +342,7 @@ def test_a_csv_file_itself_is_a_source(tmp_path):
     for name in ("a", "b"):
         write_csv(tmp_path / f"{name}.csv", [["image", "caption"], ["0.jpg", name]])
     found = open_all({"reader": "csv"}, tmp_path / "b.csv")
-    assert [(s.caption, s.data) for s in found] == [("b", jpeg(0))]
+    assert [(s.caption, s.image) for s in found] == [("b", jpeg(0))]
 
 
 @pytest.mark.parametrize("image", ["a\0.jpg", "a" * 300 + ".jpg", "0.jpg/1.jpg", "loop.jpg"])
@@ -340,7 +351,7 @@ def test_what_is_no_path_of_an_image_is_a_sample_without_one(tmp_path, image):
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     write_csv(tmp_path / "a.csv", [["image", "caption"], [image, "c"], ["0.jpg", "d"]])
     found = open_all({"reader": "csv"}, tmp_path)
-    assert [s.data for s in found] == [None, jpeg(0)]
+    assert [s.image for s in found] == [None, jpeg(0)]
 
 
 @pytest.mark.parametrize(
@@ -360,13 +371,97 @@ def test_a_foreign_csv_is_refused(tmp_path, content):
     refused(lambda: open_all({"reader": "csv"}, tmp_path), str(tmp_path / "a.csv"))
 
 
+CSV = {"reader": "csv"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "text"),
+    [
+        (
+            {"columns": {"image": "image_name", "caption": "comment"}, "separator": "|"},
+            "results.csv",
+            "image_name| comment_number| comment\n"
+            '0.jpg| 0| "Two", he said | \n0.jpg| 1| b , c .\n1.jpg| 4   no third field\n',
+        ),
+        (
+            {"files": "captions.txt"},
+            "captions.txt",
+            'image,caption\n0.jpg,"""Two"", he said"\n0.jpg,"b , c ."\n1.jpg\n',
+        ),
+        (
+            {"files": "*.tsv", "columns": {"image": "filepath", "caption": "title"},
+             "separator": "\t"},
+            "coco.tsv",
+            'filepath\ttitle\n./0.jpg\t"""Two"", he said"\n../Images/0.jpg\tb , c .\n1.jpg\n',
+        ),
+    ],
+    ids=["flickr30k", "flickr8k", "coco"],
+)  # fmt: skip
+def test_csv_files_of_others_are_read_as_they_are(tmp_path, spec, name, text):
+    (tmp_path / "Images").mkdir()
+    for i in range(2):
+        (tmp_path / "Images" / f"{i}.jpg").write_bytes(jpeg(i))
+    (tmp_path / name).write_text(text)
+    spec = CSV | {"images": "Images"} | spec
+    found = open_all(spec, tmp_path)
+    assert [(s.caption, s.image) for s in found] == [
+        ('"Two", he said', jpeg(0)), ("b , c .", jpeg(0)), (None, jpeg(1)),
+    ]  # fmt: skip
+    index = make_index(make_reader(spec, tmp_path))
+    assert index_pictures(json.loads(json.dumps(index))).tolist() == [0, 0, 2]
+    if "files" not in spec:  # the images' folder is the source's also where a file is named
+        assert open_all(spec, tmp_path / name) == found
+
+
+def test_rows_without_a_shared_picture_take_no_room_in_the_index(tmp_path):
+    rows = [["image", "caption"], *([f"{i}.jpg", "c"] for i in range(50)), ["", "d"], ["", "e"]]
+    write_csv(tmp_path / "a.csv", rows)
+    index = make_index(make_reader(CSV, tmp_path))
+    assert index == {"shards": [["a.csv@0", 52]]}
+    assert index_pictures(index) is None
+    write_csv(tmp_path / "a.csv", rows + rows[20:21] * 50_000)
+    index = make_index(make_reader(CSV, tmp_path))
+    assert index_rows(index) == 50_052
+    wanted = [*range(52), *[19] * 50_000]
+    assert index_pictures(index).tolist() == wanted
+    write_csv(tmp_path / "a.csv", [rows[0], *([f"{i // 5}.jpg", "c"] for i in range(50_000))])
+    index = make_index(make_reader(CSV, tmp_path))
+    assert (index_pictures(index) == np.arange(50_000) // 5 * 5).all()
+    assert len(json.dumps(index)) < 2000
+    refused(lambda: index_pictures(index | {"pictures": index["pictures"][:40]}), "index it again")
+    refused(lambda: index_pictures(index | {"shards": [["a.csv@0", 3]]}), "index it again")
+
+
+def test_pictures_are_the_same_by_their_path_alone(tmp_path):
+    """In several files and folders, by relative and absolute paths."""
+    (tmp_path / "a").mkdir()
+    write_csv(tmp_path / "a" / "1.csv", [["image", "caption"], ["0.jpg", "a"], ["1.jpg", "b"]])
+    write_csv(tmp_path / "2.csv", [["image", "caption"], ["a//0.jpg", "c"], ["0.jpg", "d"],
+                                   [f"{tmp_path}/a/1.jpg", "e"]])  # fmt: skip
+    index = make_index(make_reader(CSV | {"files": "**/*.csv"}, tmp_path))
+    assert [name for name, _ in index["shards"]] == ["2.csv@0", "a/1.csv@0"]
+    assert index_pictures(index).tolist() == [0, 1, 2, 0, 2]
+
+
+def test_missing_columns_are_answered_with_those_there_are(tmp_path):
+    write_csv(tmp_path / "a.csv", [["image_name ", " comment", "größe"], ["0.jpg", "c", "1"]])
+    refused(lambda: open_all(CSV, tmp_path), "a.csv", "'image'", "image_name, comment, gr")
+    spec = CSV | {"columns": {"image": "image_name", "caption": "text"}}
+    refused(lambda: open_all(spec, tmp_path), "'text'", "image_name, comment")
+    spec = CSV | {"columns": {"image": "image_name", "label": "comment"}}
+    refused(lambda: open_all(spec, tmp_path), "columns.label", "image, caption")
+    for separator in ("||", "\\t", '"', "\n"):
+        refused(lambda s=separator: open_all(CSV | {"separator": s}, tmp_path), "separator")
+    refused(lambda: open_all(CSV | {"images": "Images"}, tmp_path), str(tmp_path / "Images"))
+
+
 # ---- ImageNet ------------------------------------------------------------------------------------
 
 WNIDS = {"n01440764": 0, "n07753592": 954, "n15075141": 999}
 
 
 def test_imagenet_labels_are_open_clips_class_indices():
-    names = readers._synsets()
+    names = imagenet._synsets()
     assert {name: names.index(name) for name in WNIDS} == WNIDS
     assert open_clip.IMAGENET_CLASSNAMES[954] == "banana"
     assert open_clip.IMAGENET_CLASSNAMES[0] == "tench"
@@ -382,12 +477,12 @@ def test_imagenet_tree_with_missing_classes(tmp_path, parent):
         (folder / "notes.txt").write_text("no image")
     reader = make_reader({"reader": "imagenet"}, tmp_path)
     found = everything(reader)
-    assert [(s.key, s.label, s.data) for s in found] == [
+    assert [(s.key, s.label, s.image) for s in found] == [
         (f"ILSVRC2012_val_{n}{i}.JPEG", label, jpeg(label // 4 + i))
         for n, label in enumerate(WNIDS.values())
         for i in range(2)
     ]
-    assert reader.classes() is None
+    assert reader.classes() == list(open_clip.IMAGENET_CLASSNAMES)
     (tmp_path / parent / "n00007846").mkdir()
     refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), "n00007846")
 
@@ -416,8 +511,8 @@ def test_flat_imagenet_with_any_label_file(tmp_path, name, text):
     refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), str(tmp_path), "labels.txt")
     (tmp_path / name).write_text(text)
     reader = make_reader({"reader": "imagenet"}, tmp_path)
-    assert [(s.label, s.data) for s in everything(reader)] == [(954, jpeg(0)), (3, jpeg(1))]
-    assert reader.classes() is None
+    assert [(s.label, s.image) for s in everything(reader)] == [(954, jpeg(0)), (3, jpeg(1))]
+    assert reader.classes() == list(open_clip.IMAGENET_CLASSNAMES)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +540,7 @@ def test_a_name_with_a_blank_is_listed_like_any_other(tmp_path):
         (tmp_path / name).write_bytes(jpeg(1))
     (tmp_path / "labels.txt").write_text("a b.jpg 3\nc.jpg 4\n")
     found = open_all({"reader": "imagenet"}, tmp_path)
-    assert [(s.key, s.label, s.data) for s in found] == [
+    assert [(s.key, s.label, s.image) for s in found] == [
         ("a b.jpg", 3, jpeg(1)),
         ("c.jpg", 4, jpeg(1)),
     ]
@@ -456,7 +551,7 @@ def test_a_listed_image_that_is_missing_is_a_sample_without_image(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "b.JPEG").write_bytes(jpeg(2))
     found = open_all({"reader": "imagenet"}, tmp_path)
-    assert [(s.label, s.data is None) for s in found] == [(1, True), (2, False)]
+    assert [(s.label, s.image is None) for s in found] == [(1, True), (2, False)]
 
 
 def write_parquet(path: Path, labels: list[int], start: int = 0) -> None:
@@ -472,7 +567,7 @@ def test_imagenet_as_the_hubs_parquet_files(tmp_path):
     reader = make_reader({"reader": "imagenet"}, tmp_path)
     assert [reader.count(shard) for shard in reader.shards()] == [3, 1, 3]
     found = everything(reader)
-    assert [(s.label, s.data, s.key) for s in found] == [
+    assert [(s.label, s.image, s.key) for s in found] == [
         (label, jpeg(i), f"{i}.JPEG") for i, label in enumerate([5, 4, 3, 2, 1, 0, 999])
     ]
     globbed = open_all({"reader": "imagenet", "files": "data/validation-*.parquet"}, tmp_path)
@@ -533,9 +628,7 @@ def test_cifar_from_a_local_folder(tmp_path, monkeypatch, name):
         assert [s.label for s in found] == labels
         assert reader.classes() == [f"fine {i}" for i in range(count)]
         for sample, image in zip(found, pixels, strict=True):
-            assert (
-                np.asarray(Image.open(io.BytesIO(sample.data))) == image.transpose(1, 2, 0)
-            ).all()
+            assert (sample.image == image.transpose(1, 2, 0)).all()
     refused(lambda: make_reader({"reader": name, "split": "val"}, tmp_path), "'val'")
     (base / file).write_bytes(b"cposix\nsystem\n")  # never unpickled: its sum is wrong
     refused(lambda: make_reader({"reader": name}, tmp_path), str(tmp_path), kind.filename)
@@ -551,7 +644,7 @@ def test_caltech101_from_a_local_folder(tmp_path):
         reader = make_reader({"reader": "caltech101"}, folder)
         assert reader.classes() == ["Leopards", "crocodile head"]
         found = everything(reader)
-        assert [(s.label, s.data) for s in found] == [
+        assert [(s.label, s.image) for s in found] == [
             (0, jpeg(0)), (0, jpeg(1)), (1, jpeg(0)), (1, jpeg(1)), (1, jpeg(2)),
         ]  # fmt: skip
         assert found[2].key == "crocodile_head/image_0001.jpg"
@@ -577,7 +670,7 @@ def test_coco_keeps_five_captions_of_each_image(tmp_path):
     captions = {7: [f"seven {i}" for i in range(6)], 3: [" ", "three 一", "three b"], 5: []}
     write_coco(tmp_path, captions)
     found = open_all({"reader": "coco"}, tmp_path)
-    assert [(s.key, s.caption, s.more, s.data) for s in found] == [
+    assert [(s.key, s.caption, s.more, s.image) for s in found] == [
         ("000000000003.jpg", "three 一", ("three b",), jpeg(3)),
         ("000000000005.jpg", None, (), jpeg(5)),
         ("000000000007.jpg", "seven 0", tuple(f"seven {i}" for i in range(1, 5)), jpeg(7)),
@@ -587,8 +680,124 @@ def test_coco_keeps_five_captions_of_each_image(tmp_path):
 
 
 def test_lists_are_cut_into_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "CHUNK", 4)
+    monkeypatch.setattr(base, "LIST_SHARD", 4)
     write_coco(tmp_path, {i: [f"caption {i}"] for i in range(10)})
     reader = make_reader({"reader": "coco"}, tmp_path)
     assert [reader.count(shard) for shard in reader.shards()] == [4, 4, 2]
     assert [s.caption for s in everything(reader)] == [f"caption {i}" for i in range(10)]
+
+
+# ---- any labelled images -------------------------------------------------------------------------
+
+FOLDERS = {"reader": "folders"}
+LABELS = {"reader": "labels"}
+
+
+def write_folders(top: Path, classes: Mapping[str, int]) -> None:
+    for shade, (name, count) in enumerate(classes.items()):
+        (top / name).mkdir(parents=True)
+        for i in range(count):
+            (top / name / f"{i}.jpg").write_bytes(jpeg(10 * shade + i))
+
+
+def test_a_folder_for_each_class(tmp_path):
+    write_folders(tmp_path / "test", {"zebra": 1, "ice_cream": 2, "Élan  vital": 1})
+    (tmp_path / "test" / "ice_cream" / "more" / "x").mkdir(parents=True)
+    (tmp_path / "test" / "ice_cream" / "more" / "x" / "A.PNG").write_bytes(b"no image, but counted")
+    for hidden in (".git", "zebra/.thumbnails"):
+        (tmp_path / "test" / hidden).mkdir()
+        (tmp_path / "test" / hidden / "0.jpg").write_bytes(jpeg(1))
+    for other in ("zebra/._0.jpg", "zebra/notes.txt", "list.txt", "0.jpg"):
+        (tmp_path / "test" / other).write_bytes(jpeg(2))
+    reader = make_reader(FOLDERS, tmp_path / "test")
+    assert reader.classes() == ["ice cream", "zebra", "Élan vital"]
+    assert reader.shards() == ["ice_cream", "zebra", "Élan  vital"]
+    found = everything(reader)
+    assert [(s.label, s.key) for s in found] == [
+        (0, "0.jpg"), (0, "1.jpg"), (0, "more/x/A.PNG"), (1, "0.jpg"), (2, "0.jpg"),
+    ]  # fmt: skip
+    assert found[0].image == jpeg(10)
+    assert found[2].image == b"no image, but counted"
+    refused(lambda: make_reader(FOLDERS, tmp_path), "holds test", str(tmp_path / "test"))
+
+
+def test_class_folders_that_are_none_are_refused(tmp_path):
+    write_folders(tmp_path / "a", {"dog": 1, "cat": 0})
+    reader = make_reader(FOLDERS, tmp_path / "a")
+    refused(lambda: make_index(reader), str(tmp_path / "a" / "cat"), "remove the folder")
+    write_folders(tmp_path / "b", {"ice_cream": 1, "ice cream": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "b"), "'ice cream' and 'ice_cream'", "rename")
+    write_folders(tmp_path / "c", {"e\u0301lan": 1, "\u00e9lan": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "c"), "both the class", "rename")
+    write_folders(tmp_path / "d", {"dog": 1, "caf\udce9": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "d"), "not UTF-8", "rename")
+    write_folders(tmp_path / "e", {"dog": 1, "__": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "e"), "'__'", "rename")
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "0.jpg").write_bytes(jpeg(0))
+    refused(lambda: make_reader(FOLDERS, tmp_path / "f"), "no class folders")
+
+
+def test_an_image_whose_name_is_not_utf8_is_read(tmp_path):
+    write_folders(tmp_path, {"dog": 1})
+    (tmp_path / "dog" / "caf\udce9.jpg").write_bytes(jpeg(7))
+    assert [s.image for s in open_all(FOLDERS, tmp_path)] == [jpeg(0), jpeg(7)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "classes", "wanted"),
+    [
+        (["2", "0", "1"], {}, None, [2, 0, 1]),
+        (["dog", "ant", "ice_cream"], {}, ["ant", "dog", "ice cream"], [1, 0, 2]),
+        (["dog", "7", "ant"], {}, ["7", "ant", "dog"], [2, 0, 1]),
+        (["dog", "2", "ant"], {"classes": ["ant", "dog", "ox"]}, ["ant", "dog", "ox"], [1, 2, 0]),
+        (["7", "1", "8"], {"classes": ["7", "8"]}, ["7", "8"], [0, 1, 1]),
+        (["ox", "0", "ant"], {"classes": "names.txt"}, ["ox", "ant", "a b"], [0, 0, 1]),
+    ],
+    ids=["indices", "names", "mixed", "both", "names that are numbers", "a file"],
+)  # fmt: skip
+def test_labels_of_a_csv(tmp_path, labels, more, classes, wanted):
+    (tmp_path / "names.txt").write_text("ox\nant\n\na_b\n")
+    rows = [["image", "label"], *([f"i/{i}.jpg", label] for i, label in enumerate(labels))]
+    rows.append(["./i/0.jpg", labels[0]])
+    write_csv(tmp_path / "test.csv", rows)
+    (tmp_path / "i").mkdir()
+    for i in range(2):
+        (tmp_path / "i" / f"{i}.jpg").write_bytes(jpeg(i))
+    for folder in (tmp_path, tmp_path / "test.csv"):
+        reader = make_reader(LABELS | more, folder)
+        found = everything(reader)
+        assert reader.classes() == classes
+        assert [s.label for s in found] == [*wanted, wanted[0]]
+        assert [s.image for s in found] == [jpeg(0), jpeg(1), None, jpeg(0)]
+        assert index_pictures(make_index(reader)).tolist() == [0, 1, 2, 0]
+
+
+def test_labels_in_another_form(tmp_path):
+    rows = [["species ", " file"], ["ant", " 0.jpg "], ["dog", ""]]
+    write_csv(tmp_path / "a.txt", rows, delimiter=";")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "0.jpg").write_bytes(jpeg(3))
+    spec = LABELS | {"files": "a.txt", "columns": {"image": "file", "label": "species"}}
+    found = open_all(spec | {"separator": ";", "images": "pictures"}, tmp_path)
+    assert [(s.label, s.image) for s in found] == [(0, jpeg(3)), (1, None)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "spec", "words"),
+    [
+        ([["0.jpg", ""]], {}, ["record 1", "no label"]),
+        ([["0.jpg"]], {}, ["record 1", "no label"]),
+        ([], {}, ["no records"]),
+        ([["0.jpg", "cow"]], {"classes": ["ant"]}, ["'cow'", "'0.jpg'", "add it to classes"]),
+        ([["0.jpg", "1"]], {"classes": ["ant"]}, ["'1'", "1 classes"]),
+        ([["0.jpg", "-1"]], {"classes": ["ant"]}, ["'-1'"]),
+        ([["0.jpg", "0"]], {"classes": ["ant", "ant"]}, ["'ant'", "twice"]),
+        ([["0.jpg", "0"]], {"classes": "none.txt"}, ["none.txt", "classes"]),
+        ([["0.jpg", "0"]], {"columns": {"label": "class"}}, ["'class'", "image, label"]),
+    ],
+    ids=str,
+)
+def test_labels_that_are_none_are_refused(tmp_path, rows, spec, words):
+    write_csv(tmp_path / "a.csv", [["image", "label"], *rows])
+    refused(lambda: make_reader(LABELS | spec, tmp_path), *words)

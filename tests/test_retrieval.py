@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from taclean.data.index import make_index
+from taclean.data.pack import pack_rows
 from taclean.data.packed import Pairs
 from taclean.data.readers import make_reader
-from taclean.data.shards import make_index, pack_rows
 from taclean.errors import UserError
 from taclean.models import encode_images, encode_tokens
 from taclean.retrieval import recall, scores

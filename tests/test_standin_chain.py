@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
 from taclean import models, zeroshot
+from taclean.data.pack import pack_rows
 from taclean.data.packed import Pairs
 from taclean.data.readers import make_reader
-from taclean.data.shards import pack_rows
 
 ROOT = Path(__file__).parent.parent
 FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml")]

@@ -13,6 +13,7 @@ from taclean import config as configs
 from taclean.config import Config
 from taclean.config.sections import ROLES
 from taclean.config.sections import Config as Top
+from taclean.data.readers import READERS
 from taclean.errors import UserError
 from taclean.keys import Schema
 from taclean.keys import check as check_keys
@@ -24,9 +25,8 @@ RESERVED = {  # names that are folders of ours, or stand for no attack and no de
     "splits": ("fetched", "index", "sources", "text"),
 }
 TRAINED = ("pretrain", "clean", "patch")  # roles of splits that something is trained on
-PAIRS = ("webdataset", "img2dataset", "csv")  # readers with captions
-SCORED = ("imagenet",)  # readers with the run's own classes
-OTHERS = ("imagenet", "cifar10", "cifar100", "caltech101", "coco")  # of further test sets
+# What a split's source must give.
+GIVES = {**dict.fromkeys(TRAINED, ("pairs",)), "val": ("labels",), "test": ("labels",)}
 
 
 def schema(config: Config) -> Schema:
@@ -191,6 +191,8 @@ def _check_scenes(own: Config, where: str) -> None:
             )
 
 
+ONE_FORM = {key for form in READERS.values() for key in form.keys}  # keys of some readers only
+
 # What the generator of each form takes (taclean/data/standin.py); all but `broken` must be given.
 _STANDINS: dict[str, dict[str, type]] = {
     "webdataset": {"shards": int, "per_shard": int, "seed": int, "broken": dict},
@@ -232,6 +234,12 @@ def _check_files(own: Config, where: str) -> None:
             )
         if "hub" in source and "revision" not in source:
             raise UserError(f"{where}.sources.{name}.revision: missing; pin the hub's commit")
+        for key in source:
+            if key in ONE_FORM and key not in READERS[source["reader"]].keys:
+                raise UserError(
+                    f"{where}.sources.{name}.{key}: the reader {source['reader']} has none; leave "
+                    "it out"
+                )
         if "standin" in source:
             _check_standin(source, f"{where}.sources.{name}")
     sources: dict[str, str] = {}
@@ -247,11 +255,12 @@ def _check_files(own: Config, where: str) -> None:
         reader = own["sources"][split["from"]]["reader"]
         role = configs.role(name, split)
         sources[role] = split["from"]
-        kinds = PAIRS if role in TRAINED else SCORED if role in ("val", "test") else OTHERS
-        if reader not in kinds:
+        wanted = GIVES.get(role, ("labels", "captions"))
+        if READERS[reader].gives not in wanted:
+            takes = ", ".join(key for key, form in READERS.items() if form.gives in wanted)
             raise UserError(
-                f"{where}.splits.{name}.from: the reader of {split['from']!r} is {reader}; this "
-                f"split takes {', '.join(kinds)}"
+                f"{where}.splits.{name}.from: the reader of {split['from']!r} is {reader}; a split "
+                f"of the role {role} takes {takes}"
             )
     if own.get("overlap") and sources["clean"] != sources["pretrain"]:
         raise UserError(

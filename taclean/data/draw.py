@@ -22,7 +22,12 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    total: int, rows: Mapping[str, int], seed: int, spare: float, overlap: float = 0.0
+    total: int,
+    rows: Mapping[str, int],
+    seed: int,
+    spare: float,
+    overlap: float = 0.0,
+    pictures: np.ndarray | None = None,
 ) -> dict[str, Drawn]:
     """Draw disjoint rows for every split from a pool of `total` rows.
 
@@ -36,6 +41,10 @@ def draw(
             left, all splits get the same share of what they asked for, rounded down.
         overlap: share of the split `clean` (rounded) that is taken from the rows of `pretrain`
             instead of fresh ones, as in the literature, where both come from the same pairs.
+        pictures: (total,) for each row the first row that shows the same picture (see
+            `index_pictures`). Two splits never share a picture then, but for the overlap: the rows
+            of a picture stand together, and those that a split has no more room for are the first
+            of its spare rows. None: every row has a picture of its own.
 
     Returns:
         {split: (rows, spare)}, int64 in drawn order. Nothing is in two lists but the overlap.
@@ -61,29 +70,54 @@ def draw(
                 "'pretrain'; lower overlap or the rows of 'clean'"
             )
     fresh = {name: count - shared * (name == "clean") for name, count in rows.items()}
-    needed = sum(fresh.values())
-    if needed > total:
-        counts = ", ".join(f"{name} {count}" for name, count in rows.items())
-        raise UserError(
-            f"splits: {needed} rows wanted ({counts}) but the source has {total}; "
-            "lower the rows or add shards"
-        )
-    pool = permutation(total, seed, _ROWS)
+    pool, starts = _pool(total, seed, pictures)
+
+    def next_picture(at: int) -> int:
+        """The place from `at` on where a picture's rows start."""
+        place = int(np.searchsorted(starts, at))
+        return int(starts[place]) if place < len(starts) else total
+
     taken: dict[str, np.ndarray] = {}
+    left_over: dict[str, np.ndarray] = {}  # of the last picture of a split
     start = 0
     for name, count in fresh.items():
         taken[name] = pool[start : start + count]
-        start += count
+        end = next_picture(start + count)
+        left_over[name] = pool[start + count : end]
+        start = end
+    if any(len(taken[name]) < count for name, count in fresh.items()):
+        counts = ", ".join(f"{name} {count}" for name, count in rows.items())
+        apart = " and no two splits may show the same picture" if pictures is not None else ""
+        raise UserError(
+            f"splits: {sum(fresh.values())} rows wanted ({counts}) but the source has {total}"
+            f"{apart}; lower the rows or add shards"
+        )
     if shared:
         both = np.concatenate([taken["pretrain"][:shared], taken["clean"]])
         # Mixed, so that every prefix of the split has the overlap of the whole.
         taken["clean"] = both[permutation(len(both), seed, _OVERLAP)]
     wanted = {name: math.ceil(spare * count) for name, count in rows.items()}
-    left, asked = total - needed, sum(wanted.values())
+    own = {name: left_over[name][:count] for name, count in wanted.items()}
+    wanted = {name: count - len(own[name]) for name, count in wanted.items()}
+    left, asked = total - start, sum(wanted.values())
     if asked > left:
         wanted = {name: left * count // asked for name, count in wanted.items()}
     drawn: dict[str, Drawn] = {}
     for name, count in wanted.items():
-        drawn[name] = Drawn(taken[name].astype(np.int64), pool[start : start + count].astype("i8"))
-        start += count
+        spares = np.concatenate([own[name], pool[start : start + count]])
+        drawn[name] = Drawn(taken[name].astype(np.int64), spares.astype(np.int64))
+        start = next_picture(start + count)
     return drawn
+
+
+def _pool(total: int, seed: int, pictures: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """All rows, shuffled, those of a picture together, and the places where pictures start."""
+    pool = permutation(total, seed, _ROWS)
+    if pictures is None:
+        return pool, np.arange(total)
+    place = np.empty(total, np.int64)
+    place[pool] = np.arange(total)
+    # A picture stands where its first row does, so that one with many rows is drawn no sooner.
+    places = place[pictures[pool]]
+    order = np.argsort(places, kind="stable")
+    return pool[order], np.flatnonzero(np.diff(places[order], prepend=-1))

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from taclean.errors import UserError
 
 CELL = 64  # px of a sprite in the sheet
 COLUMNS = 48  # sprites in a row of the sheet
@@ -288,42 +285,29 @@ def caption(scene: Scene, classes: str, rng: np.random.Generator) -> str:
     return str(rng.choice(_TWO)).format(**words)
 
 
-def compose(
-    ids: Sequence[int],
+def compose_scene(
+    scene_id: int,
     seed: int,
     *,
     size: int = 64,
     classes: str = "default",
     shift: bool = False,
     second: float = 0.0,
+) -> tuple[np.ndarray, str, int]:
+    """Compose one scene: pixels (size, size, 3) uint8, its caption, the main object's label."""
+    what = scene(scene_id, seed, classes=classes, shift=shift, second=second)
+    rng = np.random.default_rng([seed, scene_id, 1])
+    return render(what, size, rng), caption(what, classes, rng), what.drawings[0].label
+
+
+def compose(
+    ids: Sequence[int], seed: int, **options: Any
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Compose the scenes `ids`.
+    """Compose the scenes `ids`, at least one; `options` are those of `compose_scene`.
 
     Returns:
         pixels (N, size, size, 3) uint8, captions (N), labels (N,) int64 of the main objects.
     """
-    pixels = np.empty((len(ids), size, size, 3), np.uint8)
-    captions: list[str] = []
-    labels = np.empty(len(ids), np.int64)
-    for i, scene_id in enumerate(ids):
-        what = scene(int(scene_id), seed, classes=classes, shift=shift, second=second)
-        rng = np.random.default_rng([seed, int(scene_id), 1])
-        pixels[i] = render(what, size, rng)
-        captions.append(caption(what, classes, rng))
-        labels[i] = what.drawings[0].label
-    return pixels, captions, labels
-
-
-def compose_parallel(
-    ids: range, seed: int, workers: int, chunk: int = 1000, **options: Any
-) -> Iterator[tuple[np.ndarray, list[str], np.ndarray]]:
-    """Compose `ids` chunk by chunk in `workers` processes; yields the chunks in order."""
-    if len(ids) == 0:
-        raise UserError("data.splits: a split has 0 rows; give each at least 1")
-    chunks = [ids[i : i + chunk] for i in range(0, len(ids), chunk)]
-    job = functools.partial(compose, seed=seed, **options)
-    if workers == 1 or len(chunks) == 1:
-        yield from map(job, chunks)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(job, chunks)
+    scenes = [compose_scene(int(scene_id), seed, **options) for scene_id in ids]
+    pixels, captions, labels = zip(*scenes, strict=True)
+    return np.stack(pixels), list(captions), np.array(labels, np.int64)

@@ -7,7 +7,7 @@ int64, the ids of the rows in their source, by which an overlap of two splits is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,88 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from taclean.data.layout import Tokenize as Tokenize
+from taclean.data.layout import load_array
 from taclean.errors import UserError
-from taclean.files import replacing
-
-FILES = ("images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy")
-Chunk = tuple[np.ndarray, list[str], np.ndarray]  # pixels, captions, labels
-Tokenize = Callable[[Sequence[str]], np.ndarray]
-
-
-def one_line(caption: str) -> str:
-    """Fold all white space, so that a caption is one line of `captions.txt`."""
-    return " ".join(caption.split())
-
-
-def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
-    """Memory-map a .npy file.
-
-    Raises:
-        UserError: the file is missing, truncated, or of another type or shape.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; pack the split again") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: truncated or no array ({error}); pack the split again") from None
-    if array.dtype != dtype or array.ndim != ndim:
-        raise UserError(
-            f"{path}: {array.dtype} with {array.ndim} dimensions, expected "
-            f"{np.dtype(dtype)} with {ndim}; pack the split again"
-        )
-    return array
-
-
-def pack(
-    folder: Path | str,
-    chunks: Iterable[Chunk],
-    ids: Sequence[int],
-    tokenize: Tokenize,
-    classes: Sequence[str] = (),
-) -> None:
-    """Write a split; `chunks` are read one at a time, so memory does not grow with the rows.
-
-    `classes` are what the labels count; scores then notice a run with other classes.
-
-    Raises:
-        UserError: there are no rows, or other than `ids` says.
-    """
-    n, done = len(ids), 0
-    if n == 0:
-        raise UserError(f"{folder}: no rows to pack; the caption list is empty")
-    with replacing(folder) as temporary:
-        temporary.mkdir()
-        images = tokens = None
-        labels = np.empty(n, np.int64)
-        with (temporary / "captions.txt").open("w", encoding="utf-8") as captions_file:
-            for pixels, captions, chunk_labels in chunks:
-                end = done + len(pixels)
-                if not len(pixels) == len(captions) == len(chunk_labels) or end > n:
-                    raise UserError(
-                        f"{folder}: a chunk of {len(pixels)} pictures, {len(captions)} captions "
-                        f"and {len(chunk_labels)} labels after {done} of {n} rows; check the source"
-                    )
-                if images is None or tokens is None:
-                    images = np.lib.format.open_memmap(
-                        temporary / "images.npy", "w+", np.uint8, (n, *pixels.shape[1:])
-                    )
-                    tokens = np.lib.format.open_memmap(
-                        temporary / "tokens.npy", "w+", np.uint16, (n, 77)
-                    )
-                images[done:end], labels[done:end] = pixels, chunk_labels
-                captions = [one_line(caption) for caption in captions]
-                tokens[done:end] = tokenize(captions)
-                captions_file.writelines(f"{caption}\n" for caption in captions)
-                done = end
-        if images is None or tokens is None or done != n:
-            raise UserError(f"{folder}: {done} rows arrived of {n}; check the source")
-        images.flush()
-        tokens.flush()
-        np.save(temporary / "labels.npy", labels)
-        np.save(temporary / "ids.npy", np.asarray(ids, np.int64))
-        if classes:
-            (temporary / "classes.txt").write_text("".join(f"{c}\n" for c in classes), "utf-8")
 
 
 @dataclass(frozen=True)

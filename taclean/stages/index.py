@@ -20,10 +20,10 @@ def arguments(add: Any) -> None:
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Count."""
+    from taclean.data.index import index_rows, make_index
     from taclean.data.readers import make_reader
-    from taclean.data.shards import make_index
 
     index = make_index(make_reader(stage, Path(options.folder)))
-    total = sum(count for _, count in index["shards"])
+    total = index_rows(index)
     say(f"index {stage['name']}: {total} samples in {len(index['shards'])} shards")
     write_json(options.out, index)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from taclean import config as configs
 from taclean.config import Config
 from taclean.errors import UserError
 from taclean.files import read_json
-from taclean.stages.shared import say, tokenizer
+from taclean.stages.shared import say
 
 RECIPE = 2
 
@@ -23,12 +22,14 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
         "form": own["form"],
         "seed": own["seed"],
         "image_size": config["data"]["image_size"],
-        "classes": own["classes"],
+        "classes": _classes(config, split),
         "split": split,
         "model": config["model"]["name"],
         **own["splits"][split],
     }
-    if own["form"] == "files":
+    if own["form"] == "scenes":
+        stage["scenes"] = own["classes"]
+    else:
         source = own["splits"][split]["from"]
         stage |= {"source": own["sources"][source], "max_broken": own["max_broken"]}
         roles = {}
@@ -44,7 +45,19 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     return stage
 
 
+def _classes(config: Config, split: str) -> list[str] | None:
+    """What the labels of a split count; None for those of a source's own classes, and for pairs."""
+    own, entry = configs.dataset(config), configs.dataset(config)["splits"][split]
+    if own["form"] == "scenes" or configs.role(split, entry) in ("val", "test"):
+        return configs.class_names(config)
+    # Its reader names no classes: they are always the same.
+    imagenet = own["sources"][entry["from"]]["reader"] == "imagenet"
+    return configs.classes_of("imagenet") if imagenet else None
+
+
 CONFIGS = {"pack": pack_config}
+# Of a stage's config, what says which rows are wanted; that is compared row by row.
+ROWS = ("stage", "split", "role", "from", "rows", "draw", "overlap", "max_broken")
 
 
 def arguments(add: Any) -> None:
@@ -57,71 +70,58 @@ def arguments(add: Any) -> None:
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Pack."""
-    if stage["form"] == "files":
-        _files(stage, options)
-        return
-    from taclean.data import emoji
-    from taclean.data.packed import pack
-
-    ids = range(stage["first"], stage["first"] + stage["rows"])
-    chunks = emoji.compose_parallel(
-        ids,
-        stage["seed"],
-        options.workers,
-        size=stage["image_size"],
-        classes=stage["classes"],
-        shift=stage.get("styles") == "shift",
-        second=stage["second"],
-    )
-    told = _told(chunks, len(ids), f"pack {stage['split']}")
-    pack(options.out, told, ids, tokenizer(stage), configs.classes_of(stage["classes"]))
-
-
-def _files(stage: dict[str, Any], options: Any) -> None:
-    if not options.index or not options.folder:
-        raise UserError("pack: this split is read from files; give --index and --folder")
-    index = read_json(options.index)
-    if not isinstance(index, dict) or "shards" not in index:
-        raise UserError(f"{options.index}: no index; make it with `taclean index`")
-    from taclean.data.draw import draw
+    from taclean.data.index import make_index
+    from taclean.data.pack import Tokenizer, pack_rows
     from taclean.data.readers import make_reader
-    from taclean.data.shards import pack_rows
+    from taclean.data.readers.scenes import SceneReader
 
-    rows, spare = None, None
-    if "rows" in stage:
-        total = sum(count for _, count in index["shards"])
-        broken = stage["max_broken"]  # a share of all that is read, so of rows and spare rows
-        spares = broken / (1 - broken) if broken < 1 else total
-        overlap = stage.get("overlap", {}).get("share", 0)
-        drawn = draw(total, stage["draw"], stage["seed"], spares, overlap)
-        rows, spare = drawn[stage["split"]]
+    reader: Any
+    if stage["form"] == "scenes":
+        reader = SceneReader(
+            range(stage["first"], stage["first"] + stage["rows"]),
+            stage["seed"],
+            stage["image_size"],
+            classes=stage["scenes"],
+            shift=stage.get("styles") == "shift",
+            second=stage["second"],
+        )
+        index, rows, spare = make_index(reader), None, None
+    else:
+        if not options.index or not options.folder:
+            raise UserError("pack: this split is read from files; give --index and --folder")
+        index = read_json(options.index)
+        if not isinstance(index, dict) or "shards" not in index:
+            raise UserError(f"{options.index}: no index; make it with `taclean index`")
+        reader = make_reader(stage["source"], Path(options.folder))
+        rows, spare = _drawn(stage, index)
     account = pack_rows(
         Path(options.out),
-        make_reader(stage["source"], Path(options.folder)),
+        reader,
         index,
         rows,
         spare,
         size=stage["image_size"],
-        tokenize=tokenizer(stage),
+        tokenize=Tokenizer(stage["model"]),
         workers=options.workers,
-        max_broken=stage["max_broken"],
-        fingerprint={key: stage[key] for key in ("recipe", "source", "model")},
+        max_broken=stage.get("max_broken", 0),
+        classes=stage["classes"],
+        fingerprint={key: value for key, value in stage.items() if key not in ROWS},
         say=say,
     )
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 
 
-def _told(chunks: Any, total: int, label: str) -> Iterator[Any]:
-    """Pass chunks on and say every ten seconds how far they are."""
-    import time
+def _drawn(stage: dict[str, Any], index: dict[str, Any]) -> tuple[Any, Any]:
+    """The split's rows of its source, and the spare ones; None for all of it."""
+    if "rows" not in stage:
+        return None, None
+    from taclean.data.draw import draw
+    from taclean.data.index import index_pictures, index_rows
 
-    started = told = time.time()
-    done = 0
-    for chunk in chunks:
-        yield chunk
-        done += len(chunk[0])
-        if time.time() - told > 10:
-            told = time.time()
-            left = (told - started) / done * (total - done)
-            say(f"{label}: {done}/{total} rows, about {left:.0f} s left")
+    total = index_rows(index)
+    broken = stage["max_broken"]  # a share of all that is read, so of rows and spare rows
+    spares = broken / (1 - broken) if broken < 1 else total
+    overlap = stage.get("overlap", {}).get("share", 0)
+    drawn = draw(total, stage["draw"], stage["seed"], spares, overlap, index_pictures(index))
+    return drawn[stage["split"]]

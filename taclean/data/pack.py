@@ -1,6 +1,6 @@
 """Pack chosen rows of a source: in parallel over shards, resumable, in flat memory.
 
-Each worker decodes the wanted rows of a shard and writes them in place into preallocated arrays;
+Each worker reads the wanted rows of a shard and writes them in place into preallocated arrays;
 when a shard is done, a small file says so and keeps its captions. All of this happens in a hidden
 folder beside the target, which appears in one rename when everything is there.
 
@@ -11,35 +11,32 @@ are the same bytes whatever the number of workers and however often the packing 
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
-import io
 import itertools
 import json
-import math
 import os
 import shutil
-import signal
-import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from filelock import FileLock, Timeout
 
-from taclean.data.packed import FILES, Tokenize, load_array, one_line
-from taclean.data.readers import STALE, Reader, Sample
+from taclean.data.images import Broken, load_image
+from taclean.data.labels import RunLabels
+from taclean.data.layout import FILES, Tokenize, load_array, one_line
+from taclean.data.npy import NpyRows
+from taclean.data.readers.base import STALE, Reader, Sample
 from taclean.errors import UserError
 from taclean.files import read_json, write_json
+from taclean.workers import worker_pool
 
 # In the order in which a sample is looked at: one with two faults counts for the first.
 KINDS = (
@@ -54,153 +51,21 @@ KINDS = (
 # All that a packing may write.
 TEXT_FILES = ("texts.txt", "texts.npy", "text_rows.npy")
 OUTPUTS = (*FILES, "account.json", "rows.csv", "classes.txt", *TEXT_FILES)
-MAX_PIXELS = 89_478_485  # Pillow's own limit for decompression bombs
-LONGEST = 20  # times the shorter side, of an image that is resized as a whole
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # none that would run a program, as EPS
+ARRAYS = ("images", "tokens")
 BATCH = 64  # rows that are tokenised at once
 COPY = 64  # rows that are copied at once
 TEXTS = 1024  # further captions that are tokenised at once
 
 
-class Broken(Exception):  # noqa: N818 - counted, not an error of the program
-    """A sample that cannot be packed; its argument is one of `KINDS`."""
-
-
-# ---- pixels --------------------------------------------------------------------------------------
-
-
-def load_image(data: bytes, size: int) -> np.ndarray:
-    """Decode an image and bring it to a square as open_clip's evaluation transform does.
-
-    The shorter side becomes `size` (bicubic), then the centre is cut out: the same bytes. The image
-    becomes RGB before it is resized (as webdataset's `pilrgb`), so that palette images are
-    interpolated too; transparency is dropped, 16-bit grey is shown as its upper 8 bits. JPEG is
-    decoded at full size: `Image.draft` would save half of the time but moves pixels by several
-    levels on average.
-
-    Returns:
-        (size, size, 3) uint8 RGB.
-
-    Raises:
-        Broken: undecodable (or truncated), too_large (above 89 million pixels), wrong_mode.
-    """
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries turn it on for the whole process
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged EXIF and the like
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise Broken("too_large")
-            image.load()
-        except Image.DecompressionBombError:
-            raise Broken("too_large") from None
-        except (Broken, MemoryError):
-            raise
-        except Exception:  # Pillow's plugins raise all kinds on damaged files
-            raise Broken("undecodable") from None
-        return np.asarray(_square(_rgb(image), size))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise Broken("wrong_mode")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
-    if image.mode == "F":  # no range is agreed on
-        raise Broken("wrong_mode")
-    try:
-        return image.convert("RGB")
-    except (ValueError, OSError):
-        raise Broken("wrong_mode") from None
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    width, height = image.size
-    # torchvision's Resize rounds the longer side down, its CenterCrop rounds to even.
-    if width <= height:
-        new_width, new_height = size, int(size * height / width)
-    else:
-        new_width, new_height = int(size * width / height), size
-    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
-    if max(new_width, new_height) <= LONGEST * size:
-        resized = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
-        return resized.crop((left, top, left + size, top + size))
-    # The resized picture of a mere line would be gigabytes: compute the crop alone, which may
-    # differ by the rounding of the box's corners.
-    across, down = width / new_width, height / new_height
-    right, bottom = min((left + size) * across, width), min((top + size) * down, height)
-    box = (left * across, top * down, right, bottom)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-
-
-# ---- index ---------------------------------------------------------------------------------------
-
-
-def make_index(reader: Reader, workers: int = 1) -> dict[str, Any]:
-    """Count the samples of every shard: {"shards": [[name, count], ...]}.
-
-    Raises:
-        UserError: a shard is missing, foreign or truncated, or there is no sample at all.
-    """
-    shards = reader.shards()
-    if workers == 1 or len(shards) == 1:
-        counts = [reader.count(shard) for shard in shards]
-    else:
-        with ProcessPoolExecutor(min(workers, len(shards))) as pool:
-            counts = list(pool.map(reader.count, shards, chunksize=8))
-    if not sum(counts):
-        raise UserError(f"source: {len(shards)} shards without a sample; put the data there")
-    return {"shards": [[name, count] for name, count in zip(shards, counts, strict=True)]}
-
-
-# ---- rows of a .npy file -------------------------------------------------------------------------
-
-
-class _Rows:
-    """Rows of a .npy file by pread and pwrite: a memory map would count its pages as memory."""
-
-    def __init__(self, path: Path):
-        array = np.load(path, mmap_mode="r+")
-        self.offset, self.dtype, self.shape = array.offset, array.dtype, array.shape[1:]
-        self.row = array.dtype.itemsize * math.prod(self.shape)
-        self.fd = os.open(path, os.O_RDWR)
-
-    @staticmethod
-    def create(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
-        # Untouched, so the file is sparse and the map costs no memory.
-        np.lib.format.open_memmap(path, "w+", dtype, shape)
-
-    def write(self, row: int, values: np.ndarray) -> None:
-        data = np.ascontiguousarray(values, self.dtype).tobytes()
-        at = self.offset + row * self.row
-        while data:
-            written = os.pwrite(self.fd, data, at)
-            data, at = data[written:], at + written
-
-    def read(self, row: int, count: int) -> np.ndarray:
-        data = os.pread(self.fd, count * self.row, self.offset + row * self.row)
-        return np.frombuffer(data, self.dtype).reshape(count, *self.shape)
-
-    def close(self) -> None:
-        os.fsync(self.fd)
-        os.close(self.fd)
-
-
-def _create(folder: Path, rows: int, size: int) -> None:
+def _create_arrays(folder: Path, rows: int, size: int) -> None:
     folder.mkdir()
-    _Rows.create(folder / "images.npy", np.uint8, (rows, size, size, 3))
-    _Rows.create(folder / "tokens.npy", np.uint16, (rows, 77))
-
-
-ARRAYS = ("images", "tokens")
+    NpyRows.create(folder / "images.npy", np.uint8, (rows, size, size, 3))
+    NpyRows.create(folder / "tokens.npy", np.uint16, (rows, 77))
 
 
 @contextmanager
-def _arrays(folder: Path) -> Iterator[dict[str, _Rows]]:
-    arrays = {name: _Rows(folder / f"{name}.npy") for name in ARRAYS}
+def _open_arrays(folder: Path) -> Iterator[dict[str, NpyRows]]:
+    arrays = {name: NpyRows(folder / f"{name}.npy") for name in ARRAYS}
     try:
         yield arrays
     finally:
@@ -208,17 +73,46 @@ def _arrays(folder: Path) -> Iterator[dict[str, _Rows]]:
             array.close()
 
 
+@dataclass(frozen=True)
+class Tokenizer:
+    """The tokenizer of a model of open_clip, imported where it is used: in the workers."""
+
+    model: str
+
+    def __call__(self, captions: Sequence[str]) -> np.ndarray:
+        from taclean.models import tokenize
+
+        return tokenize(self.model, captions)
+
+
+class Progress:
+    """Says every ten seconds how far a piece of work is."""
+
+    def __init__(self, label: str, total: int, unit: str, say: Callable[[str], None]):
+        self.label, self.total, self.unit, self.say = label, total, unit, say
+        self.started = self.told = time.monotonic()
+
+    def update(self, done: int, note: str = "") -> None:
+        if time.monotonic() - self.told <= 10 or not done:
+            return
+        self.told = time.monotonic()
+        left = (self.told - self.started) / done * (self.total - done)
+        note = note and f", {note}"
+        self.say(f"{self.label}: {done}/{self.total} {self.unit}{note}, about {left:.0f} s left")
+
+
 # ---- one shard, in a worker ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Task:
     """What all jobs share; a worker gets it once."""
 
     reader: Reader
     partial: Path
     size: int
     tokenize: Tokenize
+    labels: RunLabels | None
 
 
 @dataclass(frozen=True)
@@ -232,9 +126,8 @@ class _Job:
     slots: np.ndarray
 
 
-def _sound(sample: Sample) -> None:
-    if sample.data is None:
-        raise Broken("no_image")
+def _check_texts(sample: Sample) -> None:
+    """A Broken where the caption is missing, empty or no UTF-8; labelled samples need none."""
     if sample.caption is None:
         if sample.label < 0:
             raise Broken("no_caption")
@@ -248,78 +141,78 @@ def _sound(sample: Sample) -> None:
             raise Broken("caption_not_utf8") from None
 
 
-def _do(work: _Work, job: _Job) -> Counter[str]:
-    """Write a shard's rows in place and its done file; returns how many were broken, by kind."""
-    kinds: Counter[str] = Counter()
-    done = work.partial / "done" / job.name
+def _packable(sample: Sample, size: int) -> np.ndarray:
+    """The square of a sample that lacks nothing."""
+    if sample.image is None or isinstance(sample.image, Path):
+        raise Broken("no_image")
+    _check_texts(sample)
+    return load_image(sample.image, size)
+
+
+def _pack_shard(task: _Task, job: _Job) -> list[tuple[int, str]]:
+    """Write a shard's rows in place and its done file; returns slot and kind of the broken ones."""
+    broken: list[tuple[int, str]] = []
+    done = task.partial / "done" / job.name
     temporary = done.with_suffix(".tmp")
     captions: list[str] = []
     slots: list[int] = []
-    with _arrays(work.partial / "rows") as arrays, temporary.open("w", encoding="utf-8") as file:
+    with (
+        _open_arrays(task.partial / "rows") as arrays,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
 
-        def flush() -> None:
+        def write_tokens() -> None:
             if slots:
-                tokens = work.tokenize(captions)
+                tokens = task.tokenize(captions)
                 for slot, row in zip(slots, tokens, strict=True):
                     arrays["tokens"].write(slot, row)
             slots.clear()
             captions.clear()
 
         found = 0
-        for sample in work.reader.read(job.shard, job.positions):
+        for sample in task.reader.read(job.shard, job.positions):
             slot, row_id = int(job.slots[found]), int(job.ids[found])
             found += 1
             key = sample.key.encode("utf-8", "backslashreplace").decode("utf-8")
             try:
-                _sound(sample)
-                pixels = load_image(sample.data or b"", work.size)
-            except Broken as broken:
-                kind = str(broken)
-                kinds[kind] += 1
-                print(json.dumps([slot, kind]), file=file)
+                pixels = _packable(sample, task.size)
+            except Broken as error:
+                broken.append((slot, str(error)))
+                print(json.dumps(broken[-1]), file=file)
                 continue
+            label = sample.label if task.labels is None else task.labels.place(sample.label)
             caption = one_line(sample.caption or "")
             arrays["images"].write(slot, pixels)
             slots.append(slot)
             captions.append(caption)
             more = [text for text in map(one_line, sample.more) if text]
-            print(json.dumps([slot, None, row_id, sample.label, key, caption, more]), file=file)
+            print(json.dumps([slot, None, row_id, label, key, caption, more]), file=file)
             if len(slots) == BATCH:
-                flush()
+                write_tokens()
         if found != len(job.positions):
             raise UserError(
                 f"{job.shard}: {found} of {len(job.positions)} wanted samples are there; it "
                 f"changed since it was indexed: {STALE}"
             )
-        flush()
+        write_tokens()
         file.flush()
         os.fsync(file.fileno())
     # The arrays are on the disk by now: a done file must not outlive its rows in a crash.
     os.replace(temporary, done)
-    return kinds
+    return broken
 
 
-_work: _Work | None = None
+_task: _Task | None = None
 
 
-def _start(work: _Work) -> None:
-    global _work
-    _work = work
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from each worker
-
-    def watch() -> None:
-        # A killed parent cannot stop its workers: without this they would wait for ever.
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _take_task(task: _Task) -> None:
+    global _task
+    _task = task
 
 
-def _run(job: _Job) -> Counter[str]:
-    assert _work is not None
-    return _do(_work, job)
+def _pack_shard_of_task(job: _Job) -> list[tuple[int, str]]:
+    assert _task is not None
+    return _pack_shard(_task, job)
 
 
 # ---- packing -------------------------------------------------------------------------------------
@@ -337,6 +230,7 @@ def pack_rows(
     workers: int = 1,
     max_broken: float = 0.05,
     fingerprint: Any = None,
+    classes: Sequence[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Pack these rows of a source into a split (see `taclean.data.packed`).
@@ -344,9 +238,10 @@ def pack_rows(
     Slots are in source order (sorted ids). A broken row gives its slot to the next sound spare
     row, in drawn order, so that exactly `len(rows)` rows come out. With `rows=None` all rows are
     packed and broken ones are left out. Beside the split's files it writes `account.json`,
-    `rows.csv` (row,id,shard,key: the list that can be published), `classes.txt` where the reader
-    has own classes, and, where images have several captions, `texts.txt`, `texts.npy` (T, 77)
-    uint16 and `text_rows.npy` (T,) int64 with all of them and the row that each belongs to.
+    `rows.csv` (row,id,shard,key: the list that can be published), `classes.txt` with what the
+    labels count, where there are labels, and, where images have several captions, `texts.txt`,
+    `texts.npy` (T, 77) uint16 and `text_rows.npy` (T,) int64 with all of them and the row that each
+    belongs to.
 
     A killed packing goes on where it was when it is called again with the same arguments
     (`workers`, `max_broken` and `say` aside); with others it starts over. Memory does not grow
@@ -363,6 +258,9 @@ def pack_rows(
         workers: processes.
         max_broken: refuse when a larger share of what was read is broken.
         fingerprint: what else the result depends on (source, model): any JSON value.
+        classes: the run's classes, which the labels then count: a source's own are found by name,
+            exactly or else without regard to case, `_`, `-` and blanks. None: labels and
+            `classes.txt` are the source's.
         say: gets a line about the progress now and then.
 
     Returns:
@@ -370,22 +268,22 @@ def pack_rows(
 
     Raises:
         UserError: too many rows are broken, the spare rows do not suffice, a shard cannot be read
-            or differs from the index, the disk is full, or another process packs the same folder.
+            or differs from the index, a label is none of `classes`, the disk is full, or another
+            process packs the same folder.
     """
     target = Path(folder)
-    counts = np.array([count for _, count in index["shards"]], np.int64)
-    total = int(counts.sum())
+    first, total = index.get("first", 0), sum(count for _, count in index["shards"])
     everything = rows is None
-    ids = np.arange(total) if rows is None else np.asarray(rows, np.int64)
+    ids = np.arange(first, first + total) if rows is None else np.asarray(rows, np.int64)
     spares = np.empty(0, np.int64) if spare is None or everything else np.asarray(spare, np.int64)
     if not len(ids):
         raise UserError(f"{target}: no rows to pack; give the split at least 1")
     both = np.concatenate([ids, spares])
-    if both.min() < 0 or both.max() >= total or len(np.unique(both)) != len(both):
+    if both.min() < first or both.max() >= first + total or len(np.unique(both)) != len(both):
         raise UserError(
             f"{target}: row ids that are double or not in the index of {total}; draw them again"
         )
-    mark = _digest(index, both, len(ids), size, fingerprint)
+    mark = _digest(index, both, len(ids), size, [fingerprint, classes])
     if (account := _finished(target, mark)) is not None:
         say(f"{target}: already packed, {account['packed']} rows")
         return account
@@ -394,13 +292,14 @@ def pack_rows(
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(partial):
             _prepare(partial, mark, len(ids), size, target)
-            work = _Work(reader, partial, size, tokenize)
+            labels = None if classes is None else RunLabels(reader.classes(), classes)
+            task = _Task(reader, partial, size, tokenize, labels)
             packing = _Packing(
-                work, index, np.sort(ids), spares, everything, workers, max_broken, target, say
+                task, index, np.sort(ids), spares, everything, workers, max_broken, target, say
             )
             missing = packing.fill()
             split, account = packing.finish(missing, mark)
-            _appear(partial, split, target)
+            _move_into_place(partial, split, target)
             return account
     except OSError as error:
         raise UserError(f"{partial}: {error}; mend that and run it again") from None
@@ -426,13 +325,15 @@ def _finished(target: Path, mark: str) -> dict[str, Any] | None:
 
 @contextmanager
 def _locked(partial: Path) -> Iterator[None]:
-    # lockf, because its locks are not inherited: workers of a killed run must not hold it.
-    with (partial / "lock").open("w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise UserError(f"{partial}: another process packs this split; wait for it") from None
+    lock = FileLock(partial / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"{partial}: another process packs this split; wait for it") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _prepare(partial: Path, mark: str, rows: int, size: int, target: Path) -> None:
@@ -450,7 +351,7 @@ def _prepare(partial: Path, mark: str, rows: int, size: int, target: Path) -> No
                 entry.unlink()
     if not same:
         (partial / "done").mkdir()
-        _create(partial / "rows", rows, size)
+        _create_arrays(partial / "rows", rows, size)
         write_json(state, {"fingerprint": mark})
     there = sum(path.stat().st_blocks * 512 for path in (partial / "rows").iterdir())
     needed = rows * (size * size * 3 + 77 * 2 + 16) - there
@@ -467,7 +368,7 @@ class _Packing:
 
     def __init__(
         self,
-        work: _Work,
+        task: _Task,
         index: Mapping[str, Any],
         ids: np.ndarray,
         spares: np.ndarray,
@@ -477,9 +378,10 @@ class _Packing:
         target: Path,
         say: Callable[[str], None],
     ):
-        self.work, self.ids, self.spares, self.workers = work, ids, spares, workers
+        self.task, self.ids, self.spares, self.taskers = task, ids, spares, workers
         self.names = [name for name, _ in index["shards"]]
-        self.ends = np.cumsum([count for _, count in index["shards"]])
+        ends = np.cumsum([0, *(count for _, count in index["shards"])]) + index.get("first", 0)
+        self.starts, self.ends = ends[:-1], ends[1:]
         self.max_broken, self.target, self.say = max_broken, target, say
         self.rounds: list[list[_Job]] = []
         self.read = 0
@@ -507,7 +409,7 @@ class _Packing:
     def _account(self) -> str:
         return ", ".join(f"{kind} {self.kinds[kind]}" for kind in KINDS if self.kinds[kind])
 
-    def _refuse(self) -> None:
+    def _refuse_broken(self) -> None:
         """Stop as soon as the share at the end is sure to be too large, whatever is yet to come."""
         broken = self.kinds.total()
         read = len(self.ids) if self.everything else len(self.ids) + broken
@@ -525,51 +427,47 @@ class _Packing:
         jobs = []
         for part in np.split(np.arange(len(ids)), np.flatnonzero(np.diff(shards)) + 1):
             shard = int(shards[part[0]])
-            start = int(self.ends[shard - 1]) if shard else 0
             name = f"{len(self.rounds):03d}-{shard:07d}.jsonl"
-            jobs.append(_Job(name, self.names[shard], ids[part] - start, ids[part], slots[part]))
+            positions = ids[part] - self.starts[shard]
+            jobs.append(_Job(name, self.names[shard], positions, ids[part], slots[part]))
         return jobs
 
     def _round(self, ids: np.ndarray, slots: np.ndarray) -> list[int]:
         """Do all jobs of a round that are not done; returns the slots that stay empty."""
         jobs = self._jobs(ids, slots)
         self.rounds.append(jobs)
-        done = self.work.partial / "done"
-        todo = []
         self.read += len(ids)
+        missing: list[int] = []
+
+        def count_broken(broken: Sequence[Sequence[Any]]) -> None:
+            missing.extend(slot for slot, _ in broken)
+            self.kinds.update(kind for _, kind in broken)
+
+        todo = []
         for job in jobs:
-            if (done / job.name).exists():
-                self.kinds.update(record[1] for record in self._records(job) if record[1])
+            if (self.task.partial / "done" / job.name).exists():
+                count_broken([record[:2] for record in self._records(job) if record[1]])
             else:
                 todo.append(job)
-        rows = len(ids) - sum(len(job.slots) for job in todo)
-        told = started = time.monotonic()
-        first = rows
-        for job, kinds in self._results(todo):
-            self.kinds.update(kinds)
-            self._refuse()
+        rows, total = 0, sum(len(job.slots) for job in todo)
+        progress = Progress(f"pack {self.target.name}", total, "rows", self.say)
+        for job, broken in self._results(todo):
+            count_broken(broken)
+            self._refuse_broken()
             rows += len(job.slots)
-            if time.monotonic() - told > 10:
-                told = time.monotonic()
-                left = (told - started) / (rows - first) * (len(ids) - rows)
-                self.say(
-                    f"pack {self.target.name}: {rows}/{len(ids)} rows, "
-                    f"{self.kinds.total()} broken, about {left:.0f} s left"
-                )
-        self._refuse()
-        return sorted(
-            record[0] for job in jobs for record in self._records(job) if record[1] is not None
-        )
+            progress.update(rows, f"{self.kinds.total()} broken" if self.kinds else "")
+        self._refuse_broken()
+        return sorted(missing)
 
-    def _results(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, Counter[str]]]:
-        workers = min(self.workers, len(jobs))
+    def _results(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, list[tuple[int, str]]]]:
+        workers = min(self.taskers, len(jobs))
         if workers <= 1:
             for job in jobs:
-                yield job, _do(self.work, job)
+                yield job, _pack_shard(self.task, job)
             return
-        pool = ProcessPoolExecutor(workers, initializer=_start, initargs=(self.work,))
+        pool = worker_pool(workers, _take_task, (self.task,))
         try:
-            futures = {pool.submit(_run, job): job for job in jobs}
+            futures = {pool.submit(_pack_shard_of_task, job): job for job in jobs}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool:
@@ -582,10 +480,10 @@ class _Packing:
 
     def _records(self, job: _Job) -> Iterator[list[Any]]:
         """[slot, kind] of broken rows and [slot, None, id, label, key, caption, more] of others."""
-        with (self.work.partial / "done" / job.name).open(encoding="utf-8") as file:
+        with (self.task.partial / "done" / job.name).open(encoding="utf-8") as file:
             yield from map(json.loads, file)
 
-    def _sound(self) -> Iterator[tuple[str, list[Any]]]:
+    def _filled_slots(self) -> Iterator[tuple[str, list[Any]]]:
         """(shard, record) of every filled slot, in slot order."""
         replaced = {
             record[0]: (job.shard, record)
@@ -606,18 +504,18 @@ class _Packing:
         packed = len(self.ids) - len(missing)
         if not packed:
             raise UserError(f"{self.target}: no sound row ({self._account()}); look at the source")
-        split = self._compact(missing) if missing else self.work.partial / "rows"
+        split = self._compact(missing) if missing else self.task.partial / "rows"
         texts = 0
         ids, labels = np.empty(packed, np.int64), np.empty(packed, np.int64)
         with (
             (split / "captions.txt").open("w", encoding="utf-8", newline="\n") as captions,
             (split / "rows.csv").open("w", encoding="utf-8", newline="") as listed,
             (split / "texts.txt").open("w", encoding="utf-8", newline="\n") as all_texts,
-            (self.work.partial / "owners").open("wb") as owners,
+            (self.task.partial / "owners").open("wb") as owners,
         ):
             table = csv.writer(listed, lineterminator="\n")
             table.writerow(["row", "id", "shard", "key"])
-            for row, (shard, record) in enumerate(self._sound()):
+            for row, (shard, record) in enumerate(self._filled_slots()):
                 ids[row], labels[row], key, caption, more = record[2:]
                 captions.write(f"{caption}\n")
                 table.writerow([row, record[2], shard, key])
@@ -632,7 +530,9 @@ class _Packing:
             self._texts(split, texts)
         else:
             (split / "texts.txt").unlink()
-        names = self.work.reader.classes()
+        names = self.task.reader.classes()
+        if self.task.labels is not None:
+            names = list(self.task.labels.classes) if (labels >= 0).all() else None
         if names is not None:
             (split / "classes.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
         account = {
@@ -645,21 +545,21 @@ class _Packing:
         return split, account
 
     def _texts(self, split: Path, count: int) -> None:
-        np.save(split / "text_rows.npy", np.fromfile(self.work.partial / "owners", "<i8"))
-        _Rows.create(split / "texts.npy", np.uint16, (count, 77))
-        tokens, done = _Rows(split / "texts.npy"), 0
+        np.save(split / "text_rows.npy", np.fromfile(self.task.partial / "owners", "<i8"))
+        NpyRows.create(split / "texts.npy", np.uint16, (count, 77))
+        tokens, done = NpyRows(split / "texts.npy"), 0
         with (split / "texts.txt").open(encoding="utf-8", newline="\n") as file:
             while part := [line.rstrip("\n") for line in itertools.islice(file, TEXTS)]:
-                tokens.write(done, self.work.tokenize(part))
+                tokens.write(done, self.task.tokenize(part))
                 done += len(part)
         tokens.close()
 
     def _compact(self, missing: list[int]) -> Path:
         """Copy the rows but the missing ones: moving them in place would not survive a kill."""
-        compact = self.work.partial / "compact"
+        compact = self.task.partial / "compact"
         shutil.rmtree(compact, ignore_errors=True)
-        _create(compact, len(self.ids) - len(missing), self.work.size)
-        with _arrays(self.work.partial / "rows") as old, _arrays(compact) as new:
+        _create_arrays(compact, len(self.ids) - len(missing), self.task.size)
+        with _open_arrays(self.task.partial / "rows") as old, _open_arrays(compact) as new:
             to = 0
             for before, end in itertools.pairwise([-1, *missing, len(self.ids)]):
                 for at in range(before + 1, end, COPY):
@@ -670,7 +570,7 @@ class _Packing:
         return compact
 
 
-def _appear(partial: Path, split: Path, target: Path) -> None:
+def _move_into_place(partial: Path, split: Path, target: Path) -> None:
     """Move the finished split to `target`, whole; what others keep in there stays."""
     (partial / "state.json").unlink(missing_ok=True)  # its rows go: a killed run starts over
     if target.is_dir():

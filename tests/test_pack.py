@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,15 @@ import open_clip
 import pytest
 from PIL import Image
 
-from taclean.data import shards
+from taclean.data import emoji, pack
 from taclean.data.draw import draw
+from taclean.data.images import Broken, load_image
+from taclean.data.index import make_index
+from taclean.data.pack import KINDS, pack_rows
 from taclean.data.packed import Pairs
-from taclean.data.readers import ListReader, Sample, TarReader, make_reader
-from taclean.data.shards import KINDS, Broken, load_image, make_index, pack_rows
+from taclean.data.readers import ListReader, Sample, make_reader
+from taclean.data.readers.scenes import SceneReader
+from taclean.data.readers.webdataset import TarReader
 from taclean.errors import UserError
 
 SIZE = 24
@@ -334,7 +339,7 @@ def test_without_rows_all_sound_ones_are_packed(source, tmp_path):
 
 def test_labelled_sets_keep_labels_and_classes_and_need_no_captions(tmp_path):
     pixels = [np.full((9, 9, 3), 20 * i, np.uint8) for i in range(5)]
-    entries = [(f"{i}", None, 4 - i, image, ()) for i, image in enumerate(pixels)]
+    entries = [Sample(f"{i}", None, 4 - i, image) for i, image in enumerate(pixels)]
     reader = ListReader("test", entries, ["a b", "c", "d", "e", "ñ"])
     account = run(tmp_path / "split", reader, None, None)
     pairs = Pairs.open(tmp_path / "split")
@@ -345,13 +350,86 @@ def test_labelled_sets_keep_labels_and_classes_and_need_no_captions(tmp_path):
     assert account["packed"] == account["read"] == 5
 
 
+RUN = ["zebra", "golden retriever", "ice cream", "T-shirt", "Élan", "no image"]
+
+
+@pytest.mark.parametrize(
+    ("own", "labels", "wanted"),
+    [
+        (RUN, [0, 1, 5], [0, 1, 5]),
+        (["ice cream", "zebra"], [0, 1, 0], [2, 0, 2]),
+        (["Golden_Retriever", "ICE-CREAM", "t shirt", "E\u0301lan"], [0, 1, 2, 3], [1, 2, 3, 4]),
+        (["not the run's", "zebra"], [1, 1], [0, 0]),
+        (None, [3, 0], [3, 0]),
+    ],
+    ids=["same", "other order", "other forms", "foreign, but unused", "indices"],
+)  # fmt: skip
+def test_labels_count_the_runs_classes(tmp_path, own, labels, wanted):
+    image = np.zeros((9, 9, 3), np.uint8)
+    samples = [Sample(str(i), None, label, image) for i, label in enumerate(labels)]
+    run(tmp_path / "split", ListReader("list", samples, own), None, None, classes=RUN)
+    pairs = Pairs.open(tmp_path / "split")
+    assert pairs.labels.tolist() == wanted
+    assert pairs.classes == RUN
+
+
+@pytest.mark.parametrize(
+    ("own", "label", "words"),
+    [
+        (["zebra", "okapi"], 1, ["'okapi'", "6 classes", "zebra, golden retriever", "add it"]),
+        (None, 6, ["label 6", "6 classes"]),
+        (["the t_shirt"], 0, ["'the t_shirt'"]),
+    ],
+)
+def test_labels_of_other_classes_are_refused(tmp_path, own, label, words):
+    samples = [Sample("0", None, label, np.zeros((9, 9, 3), np.uint8))]
+    reader = ListReader("list", samples, own)
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "split", reader, None, None, classes=RUN)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_class_that_fits_two_of_the_run_is_refused(tmp_path):
+    samples = [Sample("0", None, 0, np.zeros((9, 9, 3), np.uint8))]
+    for own in ("ice cream", "ICE CREAM"):
+        reader, classes = ListReader("list", samples, [own]), ["Ice Cream", "ice cream"]
+        if own in classes:
+            run(tmp_path / "split", reader, None, None, classes=classes)
+            assert Pairs.open(tmp_path / "split").labels.tolist() == [1]
+        else:
+            with pytest.raises(UserError, match="none of the run's"):
+                run(tmp_path / "other", reader, None, None, classes=classes)
+
+
+def test_two_classes_of_one_name_stay_two_where_the_lists_are_one(tmp_path):
+    names = list(open_clip.IMAGENET_CLASSNAMES)
+    assert names[836] == names[837]
+    samples = [Sample(str(i), None, i, np.zeros((9, 9, 3), np.uint8)) for i in (836, 837)]
+    run(tmp_path / "split", ListReader("list", samples, names), None, None, classes=names)
+    assert Pairs.open(tmp_path / "split").labels.tolist() == [836, 837]
+
+
+def test_pairs_have_no_classes_of_the_run(source, tmp_path):
+    run(tmp_path / "split", source, classes=RUN)
+    assert Pairs.open(tmp_path / "split").classes is None
+
+
+def test_another_list_of_classes_packs_again(tmp_path):
+    reader = ListReader("list", [Sample("0", None, 0, np.zeros((9, 9, 3), np.uint8))], ["zebra"])
+    for classes in (RUN, RUN[::-1], None):
+        run(tmp_path / "split", reader, None, None, classes=classes)
+        pairs = Pairs.open(tmp_path / "split")
+        assert pairs.classes[pairs.labels[0]] == "zebra"
+
+
 def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "TEXTS", 4)
+    monkeypatch.setattr(pack, "TEXTS", 4)
     image = np.zeros((9, 9, 3), np.uint8)
     entries = [
-        ("0", "zero", -1, image, ("zero b", "  ", "zero\nc")),
-        ("1", None, -1, image, ()),
-        ("2", "two", -1, image, ("two b", "two c", "two d")),
+        Sample("0", "zero", -1, image, ("zero b", "  ", "zero\nc")),
+        Sample("1", None, -1, image),
+        Sample("2", "two", -1, image, ("two b", "two c", "two d")),
     ]
     run(tmp_path / "split", ListReader("val", entries, None), None, None)
     texts = ["zero", "zero b", "zero c", "two", "two b", "two c", "two d"]
@@ -359,6 +437,45 @@ def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path, monkeypat
     assert np.load(tmp_path / "split" / "text_rows.npy").tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert (np.load(tmp_path / "split" / "texts.npy") == tokenize(texts)).all()
     assert Pairs.open(tmp_path / "split").captions() == ["zero", "two"]
+
+
+@pytest.mark.parametrize(("shift", "classes"), [(False, "default"), (True, "all")])
+def test_scenes_are_packed_as_they_are_composed(tmp_path, monkeypatch, shift, classes):
+    monkeypatch.setattr("taclean.data.readers.scenes.SCENES", 8)
+    options = {"size": SIZE, "classes": classes, "shift": shift, "second": 0.4}
+    ids = range(5_000_003, 5_000_033)
+    reader = SceneReader(ids, 7, **options)
+    index = make_index(reader)
+    counts = [["scenes@5000003", 8], ["scenes@5000011", 8], ["scenes@5000019", 8]]
+    assert index == {"shards": [*counts, ["scenes@5000027", 6]], "first": 5_000_003}
+    pack_rows(
+        tmp_path / "1", reader, index, None, None,
+        size=SIZE, tokenize=tokenize, say=lambda line: None,
+    )  # fmt: skip
+    pixels, captions, labels = emoji.compose(ids, 7, **options)
+    pairs = Pairs.open(tmp_path / "1")
+    assert (pairs.images == pixels).all()
+    assert pairs.captions() == captions
+    assert (pairs.tokens == tokenize(captions)).all()
+    assert pairs.labels.tolist() == labels.tolist()
+    assert pairs.ids.tolist() == list(ids)
+    assert pairs.classes == [noun.name for noun in emoji.nouns(classes)]
+
+
+def test_workers_compose_the_same_scenes(tmp_path):
+    reader = SceneReader(range(990, 3010), 7, 8)
+    for workers in (1, 2):
+        run(tmp_path / str(workers), reader, None, None, size=8, workers=workers)
+    assert contents(tmp_path / "2") == contents(tmp_path / "1")
+
+
+def test_pixels_need_no_encoding(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 32, 3), np.uint8)
+    for size in (SIZE, 32):
+        samples = [Sample(str(i), None, i, image) for i, image in enumerate(pixels)]
+        run(tmp_path / str(size), ListReader("list", samples, None), None, None, size=size)
+        for image, found in zip(pixels, Pairs.open(tmp_path / str(size)).images, strict=True):
+            assert (found == transformed(Image.fromarray(image), size)).all()
 
 
 # ---- refusals ------------------------------------------------------------------------------------
@@ -383,7 +500,7 @@ def test_a_lost_source_is_refused_before_all_of_it_is_read(tmp_path):
             self.read_shards += 1
             return super().read(shard, positions)
 
-    entries = [(f"{i}", "caption", -1, tmp_path / "none", ()) for i in range(5000)]
+    entries = [Sample(f"{i}", "caption", -1, tmp_path / "none") for i in range(5000)]
     reader = Counting("list", entries, None)
     refused(tmp_path / "split", reader, "no_image", rows=None, spare=None, max_broken=0.2)
     assert reader.read_shards == 3
@@ -396,7 +513,7 @@ def test_too_few_spare_rows_are_refused_with_the_account(source, tmp_path):
 
 
 def test_no_sound_row_is_refused(tmp_path):
-    entries = [("0", "caption", -1, tmp_path / "none", ())]
+    entries = [Sample("0", "caption", -1, tmp_path / "none")]
     reader = ListReader("list", entries, None)
     refused(tmp_path / "split", reader, "no_image 1", rows=None, spare=None)
 
@@ -425,9 +542,14 @@ def test_an_empty_source_has_no_index(tmp_path):
         make_index(make_reader({"reader": "webdataset"}, folder))
 
 
+def test_no_scenes_have_no_index():
+    with pytest.raises(UserError, match="without a sample"):
+        make_index(SceneReader(range(5, 5), 0, 8))
+
+
 def test_a_full_disk_is_foreseen(source, tmp_path, monkeypatch):
-    usage = shards.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shards.shutil, "disk_usage", lambda path: usage._replace(free=100))
+    usage = pack.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(pack.shutil, "disk_usage", lambda path: usage._replace(free=100))
     refused(tmp_path / "split", source, "GB")
 
 
@@ -501,10 +623,10 @@ def test_a_packing_killed_as_it_ends_starts_over(source, tmp_path, monkeypatch, 
     spare = None if rows is None else SPARE
     run(tmp_path / "whole", source, rows, spare)
     with monkeypatch.context() as patch:
-        patch.setattr(shards.shutil, "rmtree", killed)
+        patch.setattr(pack.shutil, "rmtree", killed)
         with pytest.raises(Stopped):
             run(tmp_path / "split", source, rows, spare)
-    shards.shutil.rmtree(tmp_path / "split", ignore_errors=True)
+    pack.shutil.rmtree(tmp_path / "split", ignore_errors=True)
     run(tmp_path / "split", source, rows, spare)
     assert contents(tmp_path / "split") == contents(tmp_path / "whole")
 
@@ -539,14 +661,15 @@ class Slow(TarReader):
             yield sample
 
 
-def child(target: Callable[..., None], *arguments: object) -> multiprocessing.process.BaseProcess:
-    """A process of its own session, forked: no second import of torch."""
+def in_own_session(target: Callable[..., object], *arguments: object, **options: object) -> None:
+    os.setsid()
+    target(*arguments, **options)
 
-    def work() -> None:
-        os.setsid()
-        target(*arguments)
 
-    process = multiprocessing.get_context("fork").Process(target=work)
+def child(target: Callable[..., object], *arguments: object, **options: object) -> BaseProcess:
+    """A fresh process of its own session."""
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=in_own_session, args=(target, *arguments), kwargs=options)
     process.start()
     return process
 
@@ -576,7 +699,7 @@ def test_a_killed_packing_goes_on_and_leaves_no_process(source, tmp_path, worker
     run(tmp_path / "whole", source)
     target, done = tmp_path / "split", tmp_path / ".split.partial" / "done"
     slow = Slow(source.folder, source.files)
-    process = child(lambda: run(target, slow, workers=workers))
+    process = child(run, target, slow, say=print, workers=workers)
     wait_for(lambda: len(list(done.glob("*.jsonl"))) >= 2 or not process.is_alive())
     if workers == 2:
         with pytest.raises(UserError, match="another process"):
@@ -626,17 +749,18 @@ class Endless(ListReader):
             yield Sample(str(start + position), "a caption " * 5, -1, b"" if broken else data)
 
 
-def test_memory_does_not_grow_with_the_rows(tmp_path):
-    def pack(n: int) -> None:
-        reader = Endless("list", range(n + n // 4), None)
-        spare = np.arange(n, n + n // 4)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        run(tmp_path / str(n), reader, np.arange(n), spare, size=192)
-        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        (tmp_path / f"{n}.kB").write_text(str(more))
+def pack_endless(folder: Path, n: int) -> None:
+    reader = Endless("list", range(n + n // 4), None)
+    spare = np.arange(n, n + n // 4)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(folder / str(n), reader, np.arange(n), spare, size=192)
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    (folder / f"{n}.kB").write_text(str(more))
 
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
     for n in (400, 1600):
-        process = child(pack, n)
+        process = child(pack_endless, tmp_path, n)
         process.join()
         assert process.exitcode == 0
     used = [int((tmp_path / f"{n}.kB").read_text()) / 1024 for n in (400, 1600)]
@@ -646,7 +770,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
 
 def test_progress_is_told(source, tmp_path, monkeypatch):
     clock = iter(range(0, 10**6, 11))
-    monkeypatch.setattr(shards.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(pack.time, "monotonic", lambda: next(clock))
     lines: list[str] = []
     run(tmp_path / "split", source, say=lines.append)
     assert lines

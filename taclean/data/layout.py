@@ -1,0 +1,38 @@
+"""What a packed split consists of. Imports no torch, which takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from taclean.errors import UserError
+
+FILES = ("images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy")
+Tokenize = Callable[[Sequence[str]], np.ndarray]
+
+
+def one_line(caption: str) -> str:
+    """Fold all white space, so that a caption is one line of `captions.txt`."""
+    return " ".join(caption.split())
+
+
+def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
+    """Memory-map a .npy file.
+
+    Raises:
+        UserError: the file is missing, truncated, or of another type or shape.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; pack the split again") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: truncated or no array ({error}); pack the split again") from None
+    if array.dtype != dtype or array.ndim != ndim:
+        raise UserError(
+            f"{path}: {array.dtype} with {array.ndim} dimensions, expected "
+            f"{np.dtype(dtype)} with {ndim}; pack the split again"
+        )
+    return array
