@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 from taclean.errors import UserError
+from taclean.files import writing
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -71,15 +70,19 @@ class Log:
     """
 
     def __init__(self, folder: Path, step: int, *, tensorboard: bool, first_process: bool) -> None:
+        self._path = folder / "train.jsonl" if first_process else None
         self._board = _board(folder, step) if tensorboard and first_process else None
-        path = folder / "train.jsonl" if first_process else Path(os.devnull)
-        self._file = path.open("a", encoding="utf-8")
 
     def event(self, event: str, **record: Any) -> None:
-        """Add a line: the time, what happened, and `record`."""
-        line = {"time": round(time.time(), 1), "event": event, **record}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        """Add a line: the time, what happened, and `record`.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        if self._path:
+            line = {"time": round(time.time(), 1), "event": event, **record}
+            with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
     def scalars(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add numbers to TensorBoard, if there is one; only then are tensors read."""
@@ -88,11 +91,9 @@ class Log:
                 self._board.add_scalar(f"{kind}/{key}", float(values[key]), step)
 
     def close(self) -> None:
-        """Write all that is left."""
-        with ExitStack() as stack:
-            stack.callback(self._file.close)
-            if self._board:
-                self._board.close()
+        """Write what TensorBoard still holds back."""
+        if self._board:
+            self._board.close()
 
 
 def _board(folder: Path, step: int) -> Any:
