@@ -23,11 +23,11 @@ class Progress:
         label: what the lines start with.
         total: units of the whole work.
         unit: what is counted, such as "rows".
-        say: takes a line.
+        say: takes a line; None says nothing.
         first: units that were done before, by a run that was stopped.
     """
 
-    def __init__(self, label: str, total: int, unit: str, say: Say, first: int = 0) -> None:
+    def __init__(self, label: str, total: int, unit: str, say: Say | None, first: int = 0) -> None:
         self._label, self._total, self._unit, self._say = label, total, unit, say
         self._first, self._started = first, time.monotonic()
         self._told = self._started
@@ -37,7 +37,7 @@ class Progress:
         return (done - self._first) / max(time.monotonic() - self._started, 1e-9)
 
     def update(self, done: int, note: str = "") -> bool:
-        """Tell that `done` units are done; returns whether a line was due and said.
+        """Tell that `done` units are done; returns whether a line was due.
 
         Args:
             done: units done in all, those of `first` included.
@@ -50,7 +50,10 @@ class Progress:
         left = ""
         if done > self._first:
             left = f", about {(self._total - done) / self.speed(done):.0f} s left"
-        self._say(f"{self._label}: {done}/{self._total} {self._unit}{note and f', {note}'}{left}")
+        if self._say:
+            self._say(
+                f"{self._label}: {done}/{self._total} {self._unit}{note and f', {note}'}{left}"
+            )
         return True
 
     def follow(self, parts: Iterable[T], size: Callable[[T], int] = lambda part: 1) -> Iterator[T]:
