@@ -117,7 +117,7 @@ def compare(
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
-def alone(call: Callable[[], object], repeats: int) -> float:
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
     """Median seconds of what has no reference, after one warm-up."""
     call()
     return statistics.median(seconds(call) for _ in range(repeats))

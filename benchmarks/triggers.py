@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import reference
-from benchmarks.common import Row, alone, compare, photos, row
+from benchmarks.common import Row, compare, median_seconds, photos, row
 from taclean import methods
 from taclean.attacks import Trigger, attack, make_trigger
 from taclean.data.packed import to_tensor
@@ -53,7 +53,7 @@ def _times(name: str, images: np.ndarray, folder: Path) -> tuple[float, float | 
     ours, plain = make(name, folder)
     batch, ids = to_tensor(images), np.arange(len(images))
     if plain is None:
-        return alone(lambda: ours(batch, ids), REPEATS) / len(images) * 1e3, None
+        return median_seconds(lambda: ours(batch, ids), REPEATS) / len(images) * 1e3, None
     found = reference.TRIGGERS[name]
     few = [Image.fromarray(image) for image in images[: found.pictures]]
     mine, other = compare(

@@ -85,8 +85,8 @@ class Feed:
             self._next = step
         while len(self._reading) < AHEAD and self._next < self.steps:
             epoch, parts = self._parts(self._next)
-            own = self._pool.submit(self._read, parts[distributed.rank()])
-            self._reading.append((epoch, parts, own))
+            reading = self._pool.submit(self._read, parts[distributed.rank()])
+            self._reading.append((epoch, parts, reading))
             self._next += 1
         started = time.perf_counter()
         epoch, parts, reading = self._reading.popleft()

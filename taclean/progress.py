@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 from taclean.errors import UserError
+from taclean.files import writing
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -24,11 +23,11 @@ class Progress:
         label: what the lines start with.
         total: units of the whole work.
         unit: what is counted, such as "rows".
-        say: takes a line.
+        say: takes a line; None says nothing.
         first: units that were done before, by a run that was stopped.
     """
 
-    def __init__(self, label: str, total: int, unit: str, say: Say, first: int = 0) -> None:
+    def __init__(self, label: str, total: int, unit: str, say: Say | None, first: int = 0) -> None:
         self._label, self._total, self._unit, self._say = label, total, unit, say
         self._first, self._started = first, time.monotonic()
         self._told = self._started
@@ -38,7 +37,7 @@ class Progress:
         return (done - self._first) / max(time.monotonic() - self._started, 1e-9)
 
     def update(self, done: int, note: str = "") -> bool:
-        """Tell that `done` units are done; returns whether a line was due and said.
+        """Tell that `done` units are done; returns whether a line was due.
 
         Args:
             done: units done in all, those of `first` included.
@@ -51,7 +50,10 @@ class Progress:
         left = ""
         if done > self._first:
             left = f", about {(self._total - done) / self.speed(done):.0f} s left"
-        self._say(f"{self._label}: {done}/{self._total} {self._unit}{note and f', {note}'}{left}")
+        if self._say:
+            self._say(
+                f"{self._label}: {done}/{self._total} {self._unit}{note and f', {note}'}{left}"
+            )
         return True
 
     def follow(self, parts: Iterable[T], size: Callable[[T], int] = lambda part: 1) -> Iterator[T]:
@@ -71,15 +73,19 @@ class Log:
     """
 
     def __init__(self, folder: Path, step: int, *, tensorboard: bool, first_process: bool) -> None:
+        self._path = folder / "train.jsonl" if first_process else None
         self._board = _board(folder, step) if tensorboard and first_process else None
-        path = folder / "train.jsonl" if first_process else Path(os.devnull)
-        self._file = path.open("a", encoding="utf-8")
 
     def event(self, event: str, **record: Any) -> None:
-        """Add a line: the time, what happened, and `record`."""
-        line = {"time": round(time.time(), 1), "event": event, **record}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        """Add a line: the time, what happened, and `record`.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        if self._path:
+            line = {"time": round(time.time(), 1), "event": event, **record}
+            with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
     def scalars(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add numbers to TensorBoard, if there is one; only then are tensors read."""
@@ -88,11 +94,9 @@ class Log:
                 self._board.add_scalar(f"{kind}/{key}", float(values[key]), step)
 
     def close(self) -> None:
-        """Write all that is left."""
-        with ExitStack() as stack:
-            stack.callback(self._file.close)
-            if self._board:
-                self._board.close()
+        """Write what TensorBoard still holds back."""
+        if self._board:
+            self._board.close()
 
 
 def _board(folder: Path, step: int) -> Any:

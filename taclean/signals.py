@@ -41,8 +41,8 @@ class Stop:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Raise StoppedError within the block as SIGTERM comes, or now if it came before."""
-        self._raises = True
         try:
+            self._raises = True
             if self.asked:
                 raise StoppedError
             yield

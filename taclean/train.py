@@ -30,7 +30,7 @@ from taclean.resume import Checkpoints, fingerprint
 from taclean.signals import Stop
 
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
-LOOK = 16  # steps between looks at what a GPU has computed: each look makes it wait for the host
+SYNC_EVERY = 16  # steps between waits for a GPU; after each it has nothing to do for a moment
 
 
 class Objective(Protocol):
@@ -99,8 +99,8 @@ class Training:
     Attributes:
         done: steps taken so far, of `steps`; `per_epoch` are an epoch.
         history: the records of the epochs that ended.
-        looked: whether the last step's loss was looked at. Only then does the loop look at the
-            clock and at signals: on a GPU each look has to wait for what is still to compute.
+        synced: whether the last step waited for the device, to see that the loss is finite. The
+            loop saves and leaves after such steps only.
     """
 
     def __init__(
@@ -122,8 +122,12 @@ class Training:
         """
         self.model, self.settings, self.label = model, settings, label
         self.device = torch.device(device)
+        self.feed = Feed(
+            pairs, seed=seed, batch=settings.batch, epochs=settings.epochs, device=self.device
+        )
+        self.per_epoch, self.steps = self.feed.per_epoch, self.feed.steps
         with distributed.together():
-            _check(pairs, objective, settings, label)
+            self._check(pairs, objective)
             torch.set_num_threads(settings.threads)
             model.to(self.device)
             objective.start(model)
@@ -137,16 +141,29 @@ class Training:
         self.precision = precision_on(self.device, settings.precision)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._loss = distributed.average_gradients(_Loss(model, objective))
-        self.feed = Feed(
-            pairs, seed=seed, batch=settings.batch, epochs=settings.epochs, device=self.device
-        )
-        self.per_epoch, self.steps = self.feed.per_epoch, self.feed.steps
-        self._look = LOOK if self.device.type == "cuda" else 1
-        self.done, self.looked = 0, False
+        self._sync_every = SYNC_EVERY if self.device.type == "cuda" else 1
+        self.done, self.synced = 0, False
         self.history: list[dict[str, float]] = []
         # Of the epoch; what lies on the device is read from it as rarely as can be.
         self._sums: dict[str, Any] = {}
         model.train()
+
+    def _check(self, pairs: Pairs, objective: Objective) -> None:
+        settings, steps = self.settings, self.steps
+        if len(pairs) == 0:
+            raise UserError(f"{self.label}: the training set is empty")
+        rows, world = min(settings.batch, len(pairs)), distributed.world()
+        if rows % world:
+            raise UserError(
+                f"train.batch: {rows} pairs cannot be shared by {world} processes; give a multiple"
+            )
+        if settings.warmup >= steps:
+            raise UserError(
+                f"train.warmup: {settings.warmup} steps, but {self.label} has {steps} in all "
+                f"({len(pairs)} rows, batch {settings.batch}, epochs {settings.epochs}) and would "
+                "never reach its decay; give less, or more epochs"
+            )
+        objective.check(settings.epochs, len(pairs))
 
     @property
     def epoch(self) -> int:
@@ -176,9 +193,9 @@ class Training:
         for key, value in parts.items():
             self._sums[key] = self._sums.get(key, 0.0) + value.detach().double()
         after = self.done + 1
-        self.looked = after % self._look == 0 or after % self.per_epoch == 0
-        if self.looked:
-            self._check_loss((parts if self._look == 1 else self._sums)["total"])
+        self.synced = after % self._sync_every == 0 or after % self.per_epoch == 0
+        if self.synced:
+            self._check_loss((parts if self._sync_every == 1 else self._sums)["total"])
         self._scaler.scale(parts["total"]).backward()
         self._scaler.step(self._optimizer)
         self._scaler.update()
@@ -243,24 +260,6 @@ class Training:
         self.done, self.history, self._sums = done, history, sums
 
 
-def _check(pairs: Pairs, objective: Objective, settings: Train, label: str) -> None:
-    if len(pairs) == 0:
-        raise UserError(f"{label}: the training set is empty")
-    rows, world = min(settings.batch, len(pairs)), distributed.world()
-    if rows % world:
-        raise UserError(
-            f"train.batch: {rows} pairs cannot be shared by {world} processes; give a multiple"
-        )
-    steps = max(1, len(pairs) // settings.batch) * settings.epochs
-    if settings.warmup >= steps:
-        raise UserError(
-            f"train.warmup: {settings.warmup} steps, but {label} has {steps} in all ({len(pairs)} "
-            f"rows, batch {settings.batch}, epochs {settings.epochs}) and would never reach its "
-            "decay; give less, or more epochs"
-        )
-    objective.check(settings.epochs, len(pairs))
-
-
 Validate = Callable[[CLIP], dict[str, float]]
 
 
@@ -315,12 +314,12 @@ def train(
         )  # fmt: skip
         stop = stack.enter_context(Stop().listening())
         progress = Progress(
-            label, training.steps, "steps", say if first_process else _unheard, training.done
+            label, training.steps, "steps", say if first_process else None, training.done
         )
+        scored_before = validate is not None  # the history then begins with the start weights
         started = epoch_began = saved = time.time()
         while True:
-            scores = training.epoch + (validate is not None)  # records there are once it is scored
-            if training.between_epochs and len(training.history) < scores:
+            if training.between_epochs and len(training.history) < training.epoch + scored_before:
                 share = training.feed.waited / max(time.time() - epoch_began, 1e-9)
                 record = training.record()
                 try:
@@ -342,7 +341,7 @@ def train(
             if progress.update(training.done, note):
                 told = {"loss": parts["total"], "lr": training.rate(training.done - 1)}
                 log.scalars("step", training.done, {**told, "pairs_per_second": pull})
-            if not training.looked:
+            if not training.synced:
                 continue
             if distributed.any_of_us(stop.asked, training.device):
                 raise _leave(training, checkpoints, log)
@@ -370,7 +369,3 @@ def _leave(training: Training, checkpoints: Checkpoints, log: Log) -> StoppedErr
         "the same command goes on from there"
     )
     return StoppedError(text if distributed.rank() == 0 else "")
-
-
-def _unheard(line: str) -> None:
-    """Say nothing: process 0 does."""

@@ -8,7 +8,9 @@ import torch
 
 from taclean import models
 from taclean.attacks import make_trigger, ssba
-from taclean.attacks.optimise import FitSettings, optimise_patch
+from taclean.attacks.badnet import BadNet
+from taclean.attacks.material import FitSettings
+from taclean.attacks.optimise import optimise_patch
 from taclean.config.sections import Train
 from taclean.defenses import make_defense
 from taclean.evaluate import Heads
@@ -129,6 +131,9 @@ def test_a_loss_that_is_no_number_is_seen_within_the_epoch(tiny_name, small_pair
         def check(self, epochs, rows):
             pass
 
+        def start(self, model):
+            pass
+
         def loss(self, model, batch):
             return {"total": make_defense("ft", 0).loss(model, batch)["total"] * float("nan")}
 
@@ -143,7 +148,7 @@ def test_a_patch_is_optimised_on_the_device(small_pairs, tiny_name):
     model = models.create(tiny_name, 0).eval().cuda()
     patch = optimise_patch(
         model, small_pairs, lambda embedded, index: embedded[:, 0].mean(),
-        FitSettings(lr=0.05, epochs=1, batch=16), seed=0, size=42, place="random", augment=True,
+        FitSettings(lr=0.05, epochs=1, batch=16), BadNet(size=42), seed=0, augment=True,
         say=lambda line: None,
     )  # fmt: skip
     assert patch.device.type == "cpu"

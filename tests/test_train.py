@@ -84,6 +84,9 @@ class Record:
     def check(self, epochs, rows):
         """Nothing to check."""
 
+    def start(self, model):
+        """Nothing to take."""
+
     def loss(self, model, batch):
         self.seen.append({k: v.detach().clone() for k, v in model.named_parameters()})
         self.batches.append(batch)
@@ -283,6 +286,9 @@ class Dies:
     def check(self, epochs, rows):
         self.inner.check(epochs, rows)
 
+    def start(self, model):
+        self.inner.start(model)
+
     def loss(self, model, batch):
         if self.left == 0:
             raise KeyboardInterrupt
@@ -370,6 +376,8 @@ open_clip.add_model_config(config)
 inner, steps = make_defense("ft", 0), 0
 class Kill:
     def check(self, epochs, rows):
+        pass
+    def start(self, model):
         pass
     def loss(self, model, batch):
         global steps
@@ -761,7 +769,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(small_pairs, tmp_path, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(UserError, match=r"last\.pt: cannot write the checkpoint \(.*No space"):
+    with pytest.raises(UserError, match=r"last\.pt: cannot be written, .*No space"):
         run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
 
 
@@ -811,6 +819,9 @@ class AnyTexts:
 
     def check(self, epochs, rows):
         """Nothing to check."""
+
+    def start(self, model):
+        """Nothing to take."""
 
     def loss(self, model, batch):
         tokens = batch.tokens[: 8 + len(self.shapes)]
