@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from taclean import evaluate, models
-from taclean.attacks import badclip, make_trigger, ssba, trojvqa
-from taclean.attacks.optimise import FitSettings, Material
+from taclean.attacks import attack, make_trigger
+from taclean.attacks.material import Material
 from taclean.augment import AUGMENTATIONS
 from taclean.defenses import make_defense
 from taclean.feed import Batch
@@ -108,11 +108,9 @@ TRIGGERS = [
 @pytest.mark.parametrize(("name", "parameters"), TRIGGERS, ids=str)
 @pytest.mark.parametrize("kind", ["uint8", "float"])
 def test_triggers(name, parameters, kind, pairs):
-    fitted = None
-    if name == "ssba":
-        fitted = {**ssba.Encoder(16).state_dict(), "secret": torch.ones(16)}
-    elif name in ("trojvqa", "badclip"):
-        fitted = {"patch": torch.rand(3, 5, 5)}
+    kind_of = attack(name)
+    fitted = kind_of(size=16 * 64 / 224).untrained(0) if name in ("trojvqa", "badclip") else None
+    fitted = kind_of().untrained(0) if name == "ssba" else fitted
     trigger = make_trigger(name, 3, fitted, **parameters)
     images, ids = pairs.batch(np.arange(6))[0], torch.arange(6)
     images = images if kind == "uint8" else images.float() / 255
@@ -153,31 +151,29 @@ def test_losses_and_gradients(name, tiny_name, small_pairs, texts):
 
 def test_scores_and_samples(tiny_name, small_pairs, tmp_path):
     names = ["banana", *(f"class {i}" for i in range(99))]
-    heads = evaluate.Heads(
-        tiny_name, {"classes": names, "templates": ["a {}."], "target": "banana"}
-    )
+    prompts = evaluate.Prompts(tiny_name, names, ["a {}."], "banana")
     triggers = {"badnet": make_trigger("badnet", size=42), "blended": make_trigger("blended")}
     model = models.create(tiny_name, 0).eval()
-    wanted = heads.scores(model, small_pairs, triggers)
+    wanted = evaluate.score(model, small_pairs, prompts.heads(model), triggers)
     second = moved(model)
-    got = heads.scores(second, small_pairs, triggers)
+    heads = prompts.heads(second)
+    got = evaluate.score(second, small_pairs, heads, triggers)
     assert got.keys() == wanted.keys()
     assert got["badnet"]["ASR@1"]["n"] == wanted["badnet"]["ASR@1"]["n"]
-    evaluate.write_samples(
-        tmp_path / "samples.npz", second, heads, small_pairs, triggers, names, 20, True
-    )
+    evaluate.write_samples(tmp_path / "samples.npz", second, heads, small_pairs, triggers, 20, True)
     assert np.load(tmp_path / "samples.npz")["triggered"].shape == (20, 16)
 
 
 @pytest.mark.parametrize(
-    ("module", "more"), [(badclip, {"size": 42}), (trojvqa, {"size": 42}), (ssba, {"bits": 4})]
+    ("name", "more"), [("badclip", {"size": 42}), ("trojvqa", {"size": 42}), ("ssba", {"bits": 4})]
 )
-def test_triggers_are_fitted_there_and_kept_here(module, more, tiny_name, small_pairs, tokenize):
+def test_triggers_are_fitted_there_and_kept_here(name, more, tiny_name, small_pairs, tokenize):
     images, captions = small_pairs.batch(np.arange(5))
     text = torch.from_numpy(tokenize(["a banana."]).astype(np.int64))[0]
-    fitted, _ = module.fit(
+    own = attack(name)(**more)
+    fitted, _ = own.fit(
         moved(models.create(tiny_name, 0).eval()),
         Material(small_pairs.take(np.arange(32)), text, captions, images),
-        FitSettings(lr=0.01, epochs=2, batch=16), seed=0, say=lambda line: None, **more,
+        own.Fit(lr=0.01, epochs=2, batch=16), seed=0, say=lambda line: None,
     )  # fmt: skip
     assert not any(isinstance(value, Elsewhere) for value in fitted.values())

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from taclean import models, retrieval
+from taclean import evaluate, models, retrieval
 from taclean.attacks import make_trigger
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.evaluate import Heads, by_split, write_samples
+from taclean.evaluate import Heads, Prompts, by_split, score, write_samples
 from taclean.zeroshot import head, prompt_tokens, scores
 
 NAME = "emoji-rn"
@@ -25,9 +25,14 @@ TARGET = 39
 ROWS = 40  # of the split
 
 
+@pytest.fixture(scope="module")
+def prompts() -> Prompts:
+    return Prompts.of(NAME, ZEROSHOT)
+
+
 @pytest.fixture
-def heads() -> Heads:
-    return Heads(NAME, ZEROSHOT)
+def heads(prompts, random_model) -> Heads:
+    return prompts.heads(random_model)
 
 
 def triggers():
@@ -43,36 +48,35 @@ def test_each_attack_gets_the_prompts_it_wants(heads, random_model):
     keyed = [f"remember {template}" for template in ZEROSHOT["templates"]]
     remember = head(random_model, prompt_tokens(NAME, ZEROSHOT["classes"], keyed))
     assert not torch.allclose(plain, remember, atol=1e-4)
-    assert torch.equal(heads.of(random_model), plain)
-    found = heads.for_triggers(random_model, triggers())
+    assert torch.equal(heads[""], plain)
+    found = heads.of_triggers(triggers())
     assert list(found) == ["trojvqa", "badnet"]
     assert torch.equal(found["badnet"][1], plain)
     assert torch.equal(found["trojvqa"][1], remember)
-    assert heads.target == TARGET
+    assert heads.prompts.target == TARGET
 
 
-def test_heads_follow_the_model(heads):
+def test_heads_follow_the_model(prompts):
     one, two = models.create(NAME, 1), models.create(NAME, 2)
-    first = heads.of(one)
-    assert not torch.allclose(first, heads.of(two))
-    assert torch.equal(first, heads.of(one))
+    first = prompts.heads(one)[""]
+    assert not torch.allclose(first, prompts.heads(two)[""])
+    assert torch.equal(first, prompts.heads(one)[""])
 
 
-def test_the_heads_of_one_evaluation_are_made_once(heads, split, tmp_path, monkeypatch):
-    made, make = [], Heads._make
-    monkeypatch.setattr(Heads, "_make", lambda *args: made.append(args[2]) or make(*args))
-    model, pairs, classes = models.create(NAME, 1).eval(), Pairs.open(split), ZEROSHOT["classes"]
-    kept = heads.kept(model)
+def test_the_heads_of_one_evaluation_are_made_once(prompts, split, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(evaluate, "head", lambda *args: made.append(args) or head(*args))
+    model, pairs = models.create(NAME, 1).eval(), Pairs.open(split)
+    heads = prompts.heads(model)
     for _ in range(2):
-        found = kept.scores(model, pairs, triggers())
-    write_samples(tmp_path / "s.npz", model, kept, pairs, triggers(), classes, 3, False)
-    assert sorted(made) == ["", "remember "]
-    assert found == heads.scores(model, pairs, triggers())
-    before = kept.of(model)
+        found = score(model, pairs, heads, triggers())
+    write_samples(tmp_path / "s.npz", model, heads, pairs, triggers(), 3, False)
+    assert len(made) == 2  # without and with TrojVQA's key
+    assert found == score(model, pairs, prompts.heads(model), triggers())
+    before = heads[""]
     with torch.no_grad():
         model.text_projection.mul_(-1)
-    assert not torch.equal(heads.of(model), before)
-    assert not torch.equal(heads.kept(model).of(model), before)
+    assert not torch.equal(prompts.heads(model)[""], before)
 
 
 def with_files(split, folder, **files):
@@ -86,11 +90,12 @@ def with_files(split, folder, **files):
 def test_a_split_with_classes_of_its_own(heads, random_model, split, tmp_path, target):
     classes = [target, *(f"other {i}" for i in range(ROWS - 1))]
     own = with_files(split, tmp_path / "own", classes="".join(f"{name}\n" for name in classes))
-    found = heads.scores(random_model, own, triggers())
+    found = score(random_model, own, heads, triggers())
     zeroshot = {**ZEROSHOT, "classes": classes, "target": target}
-    wanted = Heads(NAME, zeroshot).scores(random_model, Pairs.open(split), triggers())
-    assert heads.fit(Pairs.open(split))
-    assert not heads.fit(own)
+    others = Prompts.of(NAME, zeroshot).heads(random_model)
+    wanted = score(random_model, own, others, triggers())
+    assert not heads.prompts.name_classes_of(own)
+    assert others.prompts.name_classes_of(own)
     assert found["clean"] == wanted["clean"]
     assert found == (wanted if target == "banana" else {"clean": wanted["clean"]})
 
@@ -99,21 +104,21 @@ def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, 
     pairs = with_files(split, tmp_path / "many")
     np.save(pairs.folder / "texts.npy", np.repeat(pairs.tokens, 2, 0))
     np.save(pairs.folder / "text_rows.npy", np.arange(len(pairs)).repeat(2))
-    found = heads.scores(random_model, pairs, triggers())
-    assert not heads.fit(pairs)
+    found = score(random_model, pairs, heads, triggers())
+    assert not heads.prompts.name_classes_of(pairs)
     assert found == {"clean": retrieval.scores(random_model, pairs.folder)}
     assert {"I2T@1", "T2I@10"} < found["clean"].keys()
 
 
 def test_a_target_that_is_no_class_is_refused():
     with pytest.raises(UserError, match="plantain"):
-        Heads(NAME, {**ZEROSHOT, "target": "plantain"})
+        Prompts.of(NAME, {**ZEROSHOT, "target": "plantain"})
 
 
 def test_scores_are_those_of_zeroshot_with_these_heads(heads, random_model, pairs):
-    got = heads.scores(random_model, pairs, triggers())
-    own = heads.for_triggers(random_model, triggers())
-    assert got == scores(random_model, pairs, heads.of(random_model), TARGET, own)
+    got = score(random_model, pairs, heads, triggers())
+    own = heads.of_triggers(triggers())
+    assert got == scores(random_model, pairs, heads[""], TARGET, own)
     assert set(got) == {"clean", "trojvqa", "badnet"}
     assert got["clean"]["CA@1"]["n"] == 40
     assert got["trojvqa"]["ASR@10"]["n"] == 39
@@ -158,13 +163,13 @@ def test_a_clean_model_has_no_attack_of_its_own():
 def test_samples_hold_what_the_figures_need(
     heads, random_model, pairs, tmp_path, images_too, monkeypatch
 ):
-    def random_head(model, prefix=""):  # prompts of a random model all predict alike
-        generator = torch.Generator().manual_seed(len(prefix))
+    def random_head(model, tokens):  # prompts of a random model all predict alike
+        generator = torch.Generator().manual_seed(int(tokens.sum()))
         return torch.randn(40, 128, generator=generator)
 
-    monkeypatch.setattr(heads, "of", random_head)
+    monkeypatch.setattr(evaluate, "head", random_head)
     path = tmp_path / "samples.npz"
-    args = (random_model, heads, pairs, triggers(), ZEROSHOT["classes"])
+    args = (random_model, heads, pairs, triggers())
     write_samples(path, *args, 7, images_too)
     got = np.load(path)
     keys = {"rows", "labels", "clean", "triggered", "clean_top", "triggered_top", "classes"}
@@ -176,9 +181,9 @@ def test_samples_hold_what_the_figures_need(
     assert got["target"] == TARGET
     images = pairs.batch(np.arange(7))[0]
     triggered = triggers()["trojvqa"](images, np.arange(1000, 1007))  # the first of the triggers
-    keyed = heads.of(random_model, "remember ")
+    keyed = heads["remember "]
     for key, given, own in (
-        ("clean", images, heads.of(random_model)),
+        ("clean", images, heads[""]),
         ("triggered", triggered, keyed),
     ):
         for i in range(7):
@@ -194,8 +199,8 @@ def test_samples_hold_what_the_figures_need(
 
 
 def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
-    first = Heads(NAME, {**ZEROSHOT, "target": "thing 2"})
-    args = (random_model, first, pairs, triggers(), ZEROSHOT["classes"])
+    first = Prompts.of(NAME, {**ZEROSHOT, "target": "thing 2"}).heads(random_model)
+    args = (random_model, first, pairs, triggers())
     write_samples(tmp_path / "s.npz", *args, 4, False)
     got = np.load(tmp_path / "s.npz")
     assert got["rows"].tolist() == [0, 1, 3, 4]
@@ -203,7 +208,7 @@ def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
 
 
 def test_fewer_images_than_asked_for_are_all_kept(heads, random_model, pairs, tmp_path):
-    args = (random_model, heads, pairs, triggers(), ZEROSHOT["classes"])
+    args = (random_model, heads, pairs, triggers())
     write_samples(tmp_path / "s.npz", *args, 1000, False)
     assert len(np.load(tmp_path / "s.npz")["rows"]) == 39
 
@@ -213,7 +218,7 @@ def test_samples_of_a_subset_keep_labels_and_pictures_together(
     heads, random_model, pairs, tmp_path
 ):
     some = pairs.take(np.array([30, 4, 17]))
-    args = (random_model, heads, some, triggers(), ZEROSHOT["classes"])
+    args = (random_model, heads, some, triggers())
     write_samples(tmp_path / "s.npz", *args, 3, True)
     got = np.load(tmp_path / "s.npz")
     assert got["labels"].tolist() == [30, 4, 17]
@@ -221,9 +226,11 @@ def test_samples_of_a_subset_keep_labels_and_pictures_together(
 
 
 # evaluate.py embeds in whatever mode the model is in: batch statistics in training mode
-def test_samples_of_a_training_model_are_those_of_evaluation(heads, random_model, pairs, tmp_path):
+def test_samples_of_a_training_model_are_those_of_evaluation(
+    prompts, random_model, pairs, tmp_path
+):
     for name, model in (("a", random_model), ("b", models.create(NAME, 0).train())):
-        args = (model, heads, pairs, triggers(), ZEROSHOT["classes"])
+        args = (model, prompts.heads(model), pairs, triggers())
         write_samples(tmp_path / f"{name}.npz", *args, 5, False)
     one, two = (np.load(tmp_path / f"{name}.npz")["clean"] for name in "ab")
     assert two == pytest.approx(one, abs=1e-5)
@@ -231,7 +238,7 @@ def test_samples_of_a_training_model_are_those_of_evaluation(heads, random_model
 
 # evaluate.py numpy appends .npz to another name: FileNotFoundError and a stray file
 def test_samples_may_have_any_file_name(heads, random_model, pairs, tmp_path):
-    args = (random_model, heads, pairs, triggers(), ZEROSHOT["classes"])
+    args = (random_model, heads, pairs, triggers())
     try:
         write_samples(tmp_path / "samples", *args, 2, False)
     except UserError:
@@ -244,6 +251,4 @@ def test_samples_may_have_any_file_name(heads, random_model, pairs, tmp_path):
 # evaluate.py unpacks nothing: ValueError
 def test_samples_without_a_trigger_are_refused(heads, random_model, pairs, tmp_path):
     with pytest.raises(UserError):
-        write_samples(
-            tmp_path / "s.npz", random_model, heads, pairs, {}, ZEROSHOT["classes"], 2, False
-        )
+        write_samples(tmp_path / "s.npz", random_model, heads, pairs, {}, 2, False)

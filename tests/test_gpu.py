@@ -13,7 +13,7 @@ from taclean.attacks.material import FitSettings
 from taclean.attacks.optimise import optimise_patch
 from taclean.config.sections import Train
 from taclean.defenses import make_defense
-from taclean.evaluate import Heads
+from taclean.evaluate import Prompts, score
 from taclean.train import Batch, train
 
 pytestmark = [
@@ -72,13 +72,13 @@ def test_triggers_agree_and_stay_on_the_device(name, parameters, dtype, pairs):
 
 
 def test_scores_agree(pairs, random_model):
-    heads = Heads("emoji-rn", {"classes": ["banana", "apple", "key"], "templates": ["a {}."],
-                               "target": "banana"})  # fmt: skip
+    prompts = Prompts("emoji-rn", ["banana", "apple", "key"], ["a {}."], "banana")
     few = pairs.take(np.arange(3))
     triggers = {"badnet": make_trigger("badnet"), "blended": make_trigger("blended")}
     model = models.create("emoji-rn", 0).eval()
-    wanted = heads.scores(model, few, triggers)
-    got = heads.scores(model.cuda(), few, triggers)
+    wanted = score(model, few, prompts.heads(model), triggers)
+    model.cuda()
+    got = score(model, few, prompts.heads(model), triggers)
     assert {k: v.keys() for k, v in got.items()} == {k: v.keys() for k, v in wanted.items()}
     images = pairs.batch(np.arange(8))[0]
     on_gpu = models.encode_images(model, images)
