@@ -126,7 +126,7 @@ def test_no_two_methods_look_the_same() -> None:
     assert len(set(many.values())) == len(many) == 65
     markers = look.markers([*look.attacks, "more"])
     assert len(set(markers.values())) == len(markers) == 62
-    style.plt.plot([0], [0], markers["more"])  # one that matplotlib knows
+    style.plt.plot([0], [0], marker=markers["more"])  # one that matplotlib knows
     style.plt.close()
 
 
