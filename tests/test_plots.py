@@ -25,7 +25,7 @@ from taclean.plots.further_splits import further_splits
 from taclean.plots.recovered import _turns, recovered
 from taclean.plots.retrieval import retrieval
 from taclean.plots.samples import Samples, read_samples
-from taclean.plots.style import flow, legend_below, save, text_width, wrap
+from taclean.plots.style import flow, legend_below, legend_height, save, text_width, wrap
 from taclean.plots.subcaptions import _chosen, _highlighted, read_subcaptions, subcaptions
 from taclean.plots.tradeoff import tradeoff
 from taclean.plots.triggers import triggers
@@ -591,7 +591,9 @@ def test_text_fits() -> None:
 def test_legend_breaks_into_rows() -> None:
     figure = plt.figure(figsize=(4, 3), layout="constrained")
     handles = [plt.Line2D([], [], label=f"a rather long name {i}") for i in range(5)]
-    assert legend_below(figure, handles) == 3
+    legend_below(figure, handles)
+    assert figure.legends[0]._ncols == 2
+    assert legend_height([h.get_label() for h in handles], 4) == pytest.approx(0.1 + 3 * 0.18)
     plt.close(figure)
 
 
