@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
 
 from taclean.errors import UserError
 from taclean.look import MORE_COLOURS, MORE_MARKERS, Look, ordered
@@ -491,14 +493,17 @@ def test_figure_is_written_and_all_text_is_inside(
     figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
     renderer = FigureCanvasAgg(figure).get_renderer()
-    boxes = {text.get_text(): text.get_window_extent(renderer) for text in figure.texts}
-    boxes |= {f"axes {i}": ax.get_tightbbox(renderer) for i, ax in enumerate(figure.axes)}
-    boxes |= {str(legend): legend.get_window_extent(renderer) for legend in figure.legends}
-    for what, box in boxes.items():
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in figure.texts]
+    boxes += [(f"axes {i}", ax.get_tightbbox(renderer)) for i, ax in enumerate(figure.axes)]
+    boxes += [("legend", legend.get_window_extent(renderer)) for legend in figure.legends]
+    for what, box in boxes:
         assert box.x0 > -1, what
         assert box.x1 < width + 1, what
         assert box.y0 > -1, what
         assert box.y1 < height + 1, what
+    for (what, one), (other, two) in itertools.combinations(boxes, 2):
+        common = Bbox.intersection(one, two)
+        assert common is None or min(common.width, common.height) < 2, (what, other)
 
 
 @pytest.mark.parametrize("name", ["asr_ca, seeds", "embeddings", "subcaptions"])
