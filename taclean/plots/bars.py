@@ -95,7 +95,7 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
                     ha="center", va="bottom", color="#222222", rotation=90 if upright else 0,
                 )  # fmt: skip
         if scores.empty:
-            note(ax, "no poisoned model among the runs")
+            note(ax, "not scored" if len(poisoned) else "no poisoned model among the runs")
         ax.set(ylim=(0, 119 if upright else 112), yticks=range(0, 101, 25), ylabel=LABELS[metric])
         better = "lower is better" if metric == ASR else "higher is better"
         ax.set_title(f"{split} split: {better}" if len(splits) > 1 else better, loc="left", pad=3)
