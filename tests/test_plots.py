@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
 
 from taclean.errors import UserError
 from taclean.look import MORE_COLOURS, MORE_MARKERS, Look, ordered
@@ -25,7 +27,7 @@ from taclean.plots.further_splits import further_splits
 from taclean.plots.recovered import _turns, recovered
 from taclean.plots.retrieval import retrieval
 from taclean.plots.samples import Samples, read_samples
-from taclean.plots.style import flow, legend_below, save, text_width, wrap
+from taclean.plots.style import flow, legend_below, legend_height, save, text_width, wrap
 from taclean.plots.subcaptions import _chosen, _highlighted, read_subcaptions, subcaptions
 from taclean.plots.tradeoff import tradeoff
 from taclean.plots.triggers import triggers
@@ -126,7 +128,7 @@ def test_no_two_methods_look_the_same() -> None:
     assert len(set(many.values())) == len(many) == 65
     markers = look.markers([*look.attacks, "more"])
     assert len(set(markers.values())) == len(markers) == 62
-    style.plt.plot([0], [0], markers["more"])  # one that matplotlib knows
+    style.plt.plot([0], [0], marker=markers["more"])  # one that matplotlib knows
     style.plt.close()
 
 
@@ -491,14 +493,17 @@ def test_figure_is_written_and_all_text_is_inside(
     figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
     renderer = FigureCanvasAgg(figure).get_renderer()
-    boxes = {text.get_text(): text.get_window_extent(renderer) for text in figure.texts}
-    boxes |= {f"axes {i}": ax.get_tightbbox(renderer) for i, ax in enumerate(figure.axes)}
-    boxes |= {str(legend): legend.get_window_extent(renderer) for legend in figure.legends}
-    for what, box in boxes.items():
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in figure.texts]
+    boxes += [(f"axes {i}", ax.get_tightbbox(renderer)) for i, ax in enumerate(figure.axes)]
+    boxes += [("legend", legend.get_window_extent(renderer)) for legend in figure.legends]
+    for what, box in boxes:
         assert box.x0 > -1, what
         assert box.x1 < width + 1, what
         assert box.y0 > -1, what
         assert box.y1 < height + 1, what
+    for (what, one), (other, two) in itertools.combinations(boxes, 2):
+        common = Bbox.intersection(one, two)
+        assert common is None or min(common.width, common.height) < 2, (what, other)
 
 
 @pytest.mark.parametrize("name", ["asr_ca, seeds", "embeddings", "subcaptions"])
@@ -591,7 +596,9 @@ def test_text_fits() -> None:
 def test_legend_breaks_into_rows() -> None:
     figure = plt.figure(figsize=(4, 3), layout="constrained")
     handles = [plt.Line2D([], [], label=f"a rather long name {i}") for i in range(5)]
-    assert legend_below(figure, handles) == 3
+    legend_below(figure, handles)
+    assert figure.legends[0]._ncols == 2
+    assert legend_height([h.get_label() for h in handles], 4) == pytest.approx(0.1 + 3 * 0.18)
     plt.close(figure)
 
 

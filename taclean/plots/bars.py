@@ -20,6 +20,7 @@ from taclean.plots.style import (
     finish,
     head_height,
     legend_below,
+    legend_height,
     note,
     text_width,
     wrap,
@@ -33,6 +34,7 @@ LABELS = {
     T2I: "caption to image\nT2I@1 (%)",
 }
 WIDTH, MARGIN, NARROW = 7.2, 0.75, 0.11  # inches: at most, left of the bars, least of a bar
+NEVER = "same model, never poisoned"
 NUMBER = 6.8  # size of the numbers on the bars
 
 
@@ -53,9 +55,10 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
     each = -(-len(attacks) // lines)  # attacks in a row
     width = max(5.0, min(WIDTH, 2.2 + 0.24 * each * (len(colours) + 1.4)))
     said = [f"{split} split, n = {images_text(shown, split)}" for split in splits]
-    subtitle = f"{'; '.join(said)}; {seeds_text(shown['seed'])}"
+    subtitle = f"{'; '.join(said)}, {seeds_text(shown['seed'])}"
     subtitle += "; line: std, points: seeds" if many else ""
-    height = head_height(title, subtitle, width) + 0.5 + lines * (0.45 + 1.75 * len(panels))
+    height = head_height(title, subtitle, width) + 0.2 + lines * (0.45 + 1.75 * len(panels))
+    height += legend_height([*(defense_name(look, d) for d in colours), NEVER], width)
     figure, grid = plt.subplots(
         lines * len(panels), 1, figsize=(width, height), squeeze=False, layout="constrained"
     )
@@ -83,7 +86,8 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
                     at = np.full(len(percent), x)
                     ax.plot(at, percent, "o", ms=2.2, mfc="white", mec="black", mew=0.5)
                 top = max(mean + (std or 0), percent.max())
-                if top - 1 < dotted.get(attack, -99) < top + 9:  # keep the number off that line
+                # Keep the number off that line.
+                if top - 1 < dotted.get(attack, -99) < top + (20 if upright else 9):
                     top = dotted[attack]
                 ax.text(
                     x, top + (3.5 if upright and many else 1.5),
@@ -91,7 +95,7 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
                     ha="center", va="bottom", color="#222222", rotation=90 if upright else 0,
                 )  # fmt: skip
         if scores.empty:
-            note(ax, "no poisoned model among the runs")
+            note(ax, "not scored" if len(poisoned) else "no poisoned model among the runs")
         ax.set(ylim=(0, 119 if upright else 112), yticks=range(0, 101, 25), ylabel=LABELS[metric])
         better = "lower is better" if metric == ASR else "higher is better"
         ax.set_title(f"{split} split: {better}" if len(splits) > 1 else better, loc="left", pad=3)
@@ -108,8 +112,7 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
         for d, colour in colours.items()
     ]
     if references:
-        label = "same model, never poisoned"
-        handles.append(Line2D([], [], color="black", ls=":", lw=1.4, label=label))
+        handles.append(Line2D([], [], color="black", ls=":", lw=1.4, label=NEVER))
     legend_below(figure, handles)
     return finish(figure, title, subtitle)
 

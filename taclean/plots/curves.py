@@ -15,7 +15,15 @@ from matplotlib.ticker import MaxNLocator
 
 from taclean.errors import UserError
 from taclean.look import CLEAN, Look, ordered
-from taclean.plots.style import attack_name, defense_name, finish, legend_below, note, wrap
+from taclean.plots.style import (
+    attack_name,
+    defense_name,
+    finish,
+    legend_below,
+    legend_height,
+    note,
+    wrap,
+)
 from taclean.tables import ASR, CA, pick, read_csv, seeds_text
 
 LABELS = {CA: "clean accuracy\nCA@1 (%)", ASR: "attack success\nASR@1 (%)"}
@@ -58,9 +66,11 @@ def curves(
     many = data["seed"].nunique() > 1
     lines = -(-len(attacks) // MOST)
     each = -(-len(attacks) // lines)
+    width = min(7.4, max(5.0, 1.2 + 1.1 * each))
+    legend = legend_height((defense_name(look, d) for d in colours), width)
     figure, grid = plt.subplots(
-        2 * lines, each, figsize=(min(7.4, max(5.0, 1.2 + 1.1 * each)), 0.8 + 3.1 * lines),
-        squeeze=False, layout="constrained",
+        2 * lines, each, figsize=(width, 0.55 + legend + 3.1 * lines), squeeze=False,
+        layout="constrained",
     )  # fmt: skip
     # CA moves little: show its own range, of 20 points at least.
     low, high = data[CA].min(), data[CA].max()

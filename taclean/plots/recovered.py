@@ -113,9 +113,10 @@ def recovered(
         picture(figure, before.triggered_images[i], 0.1, y, side)
         label = int(before.labels[i])
         own_class = [Piece(drawable(before.classes[label]), {"weight": "bold"})]
-        below = write(figure, left, y + 0.05, own_class, column - 0.1, size, 3)
         by = [Piece(attack_name(look, attack), {"color": GREY})]
-        write(figure, left, below, by, column - 0.1, 7.5, max(1, int((y + 0.76 - below) / 0.146)))
+        lines = 4 - len(flow(by, column - 0.1, 7.5, 2))
+        below = write(figure, left, y + 0.05, own_class, column - 0.1, size, lines)
+        write(figure, left, below, by, column - 0.1, 7.5, 2)
         for k, defense in enumerate(colours, 1):
             if defense not in own:
                 continue

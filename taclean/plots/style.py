@@ -109,23 +109,29 @@ def finish(figure: Figure, title: str, subtitle: str) -> Figure:
     return figure
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist]) -> int:
-    """A legend under the panels, in as many columns as fit.
+def _legend_names(names: Iterable[str], width: float) -> tuple[list[str], int]:
+    """The names, cut to half the width, and the number of columns that they fit."""
+    room = width - 0.2
+    names = [shorten(name, room / 2 - 0.45, 8.5) for name in names]
+    wide = [text_width(name, 8.5) + 0.45 for name in names]
+    return names, len(names) if sum(wide) <= room else max(1, int(room / max(wide)))
 
-    Returns:
-        Its number of rows.
-    """
-    room = figure.get_size_inches()[0] - 0.2
-    for handle in handles:
-        handle.set_label(shorten(str(handle.get_label()), room - 0.45, 8.5))
-    widest = max(text_width(str(handle.get_label()), 8.5) for handle in handles) + 0.45
-    total = sum(text_width(str(handle.get_label()), 8.5) + 0.45 for handle in handles)
-    columns = len(handles) if total <= room else max(1, int(room / widest))
+
+def legend_height(names: Iterable[str], width: float) -> float:
+    """Inches that `legend_below` takes in a figure of this width."""
+    names, columns = _legend_names(names, width)
+    return 0.1 + 0.18 * -(-len(names) // columns)
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """A legend under the panels, in as many columns as fit."""
+    names, columns = _legend_names((str(h.get_label()) for h in handles), figure.get_figwidth())
+    for handle, name in zip(handles, names, strict=True):
+        handle.set_label(name)
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, frameon=False,
         columnspacing=1.2, handlelength=1.4,
     )  # fmt: skip
-    return -(-len(handles) // columns)
 
 
 def note(ax: Axes, text: str) -> None:

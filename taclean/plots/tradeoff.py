@@ -64,7 +64,10 @@ def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
         for point in points.reset_index().to_dict("records") if many or points is mean else ():
             attack, colour = point["attack"], colours[point["defense"]]
             marker, size = markers[attack], scale * sizes[attack]
-            ax.plot(point[ASR], point[CA], marker, ms=size, mew=0.7 * scale, color=colour, **style)
+            ax.plot(
+                point[ASR], point[CA], ls="", marker=marker, ms=size, mew=0.7 * scale,
+                color=colour, **style,
+            )  # fmt: skip
     low, high = wide[CA].min(), wide[CA].max()
     margin = max(1.5, 0.12 * (high - low))
     ax.set(
