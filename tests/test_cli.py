@@ -61,8 +61,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if "rows" in value:
             value["rows"] = 300
         (folder / f"{stage.replace('/', '-')}.json").write_text(json.dumps(value), "utf-8")
-    for stage in ("variants/seed0", "subcaptions/taclean/seed0"):
-        value = stage_config(CONFIG, stage)
+    for text in ("variants", "subcaptions"):
+        stage = f"{text}/taclean/seed0"
+        value = stage_config(CONFIG, f"text/{stage}")
         (folder / f"{stage.split('/')[0]}.json").write_text(json.dumps(value), "utf-8")
     save_weights(create("emoji-rn"), folder / "model.safetensors")
     (folder / "out").mkdir()
@@ -95,7 +96,7 @@ def train_arguments(world: Path, out: Path, config: Path, **other: object) -> li
 
 
 def test_every_stage_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    stages = "config keys pack trigger poison train variants subcaptions evaluate gate".split()
+    stages = "config keys pack trigger poison train text evaluate gate".split()
     for stage in stages:
         with pytest.raises(SystemExit) as stopped:
             cli.main([stage, "--help"])
@@ -140,7 +141,9 @@ def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
 ) -> None:
     stage = stage_config(CONFIG, "poison/trojvqa/seed0")
     config, fitted, out = (tmp_path / name for name in ("stage.json", "patch.safetensors", "out"))
-    config.write_text(json.dumps(stage | {"rows": 300, "poisoned": 20, "key_only": 10}), "utf-8")
+    config.write_text(
+        json.dumps(stage | {"rows": 300, "changed": {"poisoned": 20, "key_only": 10}}), "utf-8"
+    )
     save_file({"patch": torch.ones(3, 12, 12)}, fitted)
     data = world / "pretrain"
     arguments = ["--config", config, "--data", data, "--trigger", fitted, "--out", out]
@@ -161,7 +164,7 @@ def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
 def test_unknown_attack_and_defence(
     world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trigger = {"attack": "nosuch", "seed": 0, "parameters": {}}
+    trigger = {"attack": "mine", "kind": "nosuch", "seed": 0, "parameters": {}}
     config = changed(world, tmp_path, "poison-badnet", trigger=trigger)
     data = world / "pretrain"
     line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
@@ -253,7 +256,7 @@ def test_a_split_of_other_classes_is_scored_by_its_own(
 def test_poison_larger_than_the_set(
     world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = changed(world, tmp_path, "poison-badnet", poisoned=301)
+    config = changed(world, tmp_path, "poison-badnet", changed={"poisoned": 301})
     data = world / "pretrain"
     line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
     assert "301 rows" in line
@@ -262,9 +265,10 @@ def test_poison_larger_than_the_set(
 def test_k_larger_than_the_split(
     world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = changed(world, tmp_path, "subcaptions", samples=129)
+    parameters = {"samples": 129, "negatives": 1, "kinds": ["noun"]}
+    config = changed(world, tmp_path, "subcaptions", parameters=parameters)
     data = world / "clean"
-    line = refused(capsys, out, "subcaptions", "--config", config, "--data", data, "--out", out)
+    line = refused(capsys, out, "text", "--config", config, "--data", data, "--out", out)
     assert "samples: 129" in line
 
 

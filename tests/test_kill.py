@@ -44,19 +44,17 @@ def commands(
     folder = tmp_path_factory.mktemp("stages")
     config = configs.load(ROOT / "config/config.yaml")
     pairs = Pairs.open(small_split)
-    positions, captions = poison.choose(
-        pairs.captions(), "banana", 8, kind="template", templates=["a {}."], prefix="", seed=0
-    )
-    poison.write(
-        folder / "poison", pairs, positions, captions, make_trigger("badnet", 0, size=42), tokenize,
-        name="badnet", seed=0,
-    )  # fmt: skip
-    write_variants(folder / "variants.npy", pairs.captions(), tokenize, epochs=4, seed=0)
+    positions, captions = poison.Pool(pairs.captions(), "banana", ["a {}."], 0).poisoned(8)
+    changes = [poison.Change(positions, captions, make_trigger("badnet", 0, size=42))]
+    poison.write(folder / "poison", pairs, changes, tokenize, name="badnet", seed=0)
+    (folder / "eda").mkdir()
+    write_variants(folder / "eda/variants.npy", pairs.captions(), tokenize, epochs=4, seed=0)
     write_subcaptions(folder / "sub", pairs.captions(), tokenize, epochs=4, samples=20, seed=0)
+    variants, subcaptions = f"variants={folder / 'eda'}", f"subcaptions={folder / 'sub'}"
     more = {
         "pretrain": ["--poison", folder / "poison"],
-        "cleanclip": ["--variants", folder / "variants.npy"],
-        "taclean": ["--variants", folder / "variants.npy", "--subcaptions", folder / "sub"],
+        "cleanclip": ["--texts", variants],
+        "taclean": ["--texts", variants, subcaptions],
     }
 
     def command(name: str, out: Path) -> Arguments:

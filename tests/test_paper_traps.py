@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taclean.augment import AUGMENTATIONS
-from taclean.defenses.cleanclip import CleanCLIP, both_views
+from taclean.defenses import make_defense
 from taclean.feed import Batch
 from taclean.models import encode_images
 
@@ -23,7 +23,10 @@ def test_the_view_of_a_pair_stands_in_its_row(tiny, small_pairs, augment):
     model, batch = tiny.eval(), batch_of(small_pairs)
     tokens = batch.tokens.numpy().astype(np.uint16)
     with torch.no_grad():
-        images, views, texts, variants, _ = both_views(model, batch, augment, 7, tokens)
+        every = np.zeros((2, len(small_pairs), 77), np.uint16)
+        every[1, INDEX] = tokens
+        own = make_defense("cleanclip", 7, {"variants": every}, augment=augment)
+        images, views, texts, variants, _ = own.both_views(model, batch)
         for i, row in enumerate(INDEX):
             one = batch.images[i : i + 1].float() / 255
             view = AUGMENTATIONS[augment](one, np.array([row]), 7, 1)
@@ -34,9 +37,11 @@ def test_the_view_of_a_pair_stands_in_its_row(tiny, small_pairs, augment):
 
 def test_without_l_self_the_view_does_not_matter(tiny, small_pairs):
     model, batch = tiny.eval(), batch_of(small_pairs)
-    variants = small_pairs.tokens[None]
+    texts = {"variants": small_pairs.tokens[None].repeat(2, 0)}
     losses = {
-        (augment, weight): CleanCLIP(variants.repeat(2, 0), 7, weight, augment).loss(model, batch)
+        (augment, weight): make_defense(
+            "cleanclip", 7, texts, lambda_self=weight, augment=augment
+        ).loss(model, batch)
         for augment in AUGMENTATIONS
         for weight in (0.0, 1.0)
     }

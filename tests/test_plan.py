@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 RATES = {
     "machine": "made up",
     "pack": 100.0,
-    "train": {"ft": 50.0, "cleanclip": 25.0, "taclean": 20.0},
+    "train": {"pretrain": 50.0, "ft": 50.0, "cleanclip": 25.0, "taclean": 20.0},
     "evaluate": 200.0,
     "prompts": 1000.0,
 }
@@ -70,7 +70,7 @@ def test_rates_are_measured_here_and_read_back(tmp_path: Path, capsys) -> None:
     "rates",
     [
         {"train": 1}, [], {**RATES, "train": {}}, {**RATES, "pack": 0}, {**RATES, "prompts": "1"},
-        {**RATES, "train": {"ft": 1, "taclean": 0}},
+        {**RATES, "train": {"pretrain": 1, "ft": 1, "taclean": 0}},
     ],
 )  # fmt: skip
 def test_a_file_that_holds_no_rates_is_refused(rates: object) -> None:
