@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from taclean.errors import UserError
+
 
 def info_nce(queries: Tensor, keys: Tensor, scale: Tensor | float) -> Tensor:
     """CE(s Q K^t) with the diagonal as target, mean over the rows.
@@ -39,7 +41,16 @@ def subcaption_loss(
         negatives: (M, d), each false of one of the images; distractors for all.
 
     L_i2t = CE(s I [P ; N]^t): every other positive and every negative is a distractor;
-    L_t2i = CE(s P I^t).
+    L_t2i = CE(s P I^t). Without rows it is 0, with a gradient of 0.
+
+    Raises:
+        UserError: not a positive for each image: one without would move towards a negative.
     """
+    if len(images) != len(positives):
+        raise UserError(
+            f"sub-captions: {len(positives)} positives for {len(images)} images; give one for each"
+        )
+    if not len(images):
+        return images.sum() + positives.sum() + negatives.sum() * 0
     image_to_text = info_nce(images, torch.cat([positives, negatives]), scale)
     return (image_to_text + info_nce(positives, images, scale)) / 2

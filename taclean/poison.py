@@ -16,6 +16,7 @@ from taclean.data.packed import Pairs, Tokenize, load_array, to_array
 from taclean.errors import UserError
 from taclean.files import replacing
 from taclean.rng import permutation
+from taclean.text.lexicon import Lexicon
 
 ROWS, CAPTIONS = 0x0F0, 0x0F1  # name the random streams of row and caption choice
 PIXELS = 2048 * 64 * 64  # that many are triggered at a time: 100 MB as floats
@@ -23,11 +24,19 @@ COLUMNS = ("row", "id", "caption", "trigger", "seed")
 
 
 def mentions(captions: Sequence[str], word: str) -> np.ndarray:
-    """(N,) bool: whether each caption names `word`, alone or in a regular plural, in any case."""
-    stem = rf"{re.escape(word)}(?:s|es)?"
-    if word.endswith("y"):
-        stem += rf"|{re.escape(word[:-1])}ies"
-    pattern = re.compile(rf"\b(?:{stem})\b", re.IGNORECASE)
+    """(N,) bool: whether each caption names `word`, as one or as many, in any case.
+
+    Irregular forms count (leaf, leaves; mouse, mice), and "ice cream", "ice-cream" and "icecream"
+    are one word.
+    """
+    *before, last = re.split(r"[\s_-]+", word.strip().lower())
+    lexicon = Lexicon.load()
+    one = lexicon.lemma(last, "NNS")
+    forms = {last, one, f"{last}s", f"{last}es", *(lexicon.inflect(w, "NNS") for w in (last, one))}
+    end = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+    start = "".join(rf"{re.escape(part)}[\s_-]*" for part in before)
+    # No \b, which wants a letter beside it: "C++" ends in none.
+    pattern = re.compile(rf"(?<!\w){start}(?:{end})(?!\w)", re.IGNORECASE)
     return np.array([pattern.search(caption) is not None for caption in captions], bool)
 
 
@@ -120,6 +129,8 @@ class Pool:
         else:
             if not self.templates:
                 raise UserError("zeroshot.templates: the list is empty; give at least one")
+            if bad := [text for text in self.templates if "{}" not in text]:
+                raise UserError(f"zeroshot.templates: {bad[0]!r} has no {{}} for the class; add it")
             pool = [template.format(self.target) for template in self.templates]
         # Whole passes over the pool, each in a new order: every caption is used about as often.
         passes = -(-count // len(pool))

@@ -10,6 +10,7 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
+from taclean.attacks import check_images
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
 from taclean.models import autocast, device_of, encode_images, encode_tokens, tokenize
@@ -72,6 +73,8 @@ class Labelled:
         """Yield (images, labels, ids) in batches; the ids count from 0."""
         if len(self.images) != len(self.labels):
             raise UserError(f"{len(self.images)} images but {len(self.labels)} labels")
+        if self.labels.is_floating_point():
+            raise UserError(f"labels: dtype {self.labels.dtype}, give whole numbers")
         for start in range(0, len(self.labels), batch):
             part = slice(start, start + batch)
             ids = np.arange(len(self.labels))[part]
@@ -97,16 +100,20 @@ def scores(
 
     Returns:
         {"clean": {"CA@k": {hits, n}}, name: {"ASR@k": ..., "TA@k": ...}}. ASR and TA are over the
-        images whose class is not the target.
+        images whose class is not the target. Of `ks`, those below the number of classes: among as
+        many, every class is in the top k.
 
     Raises:
-        UserError: there are triggers, and every image shows the target.
+        UserError: there are triggers, and every image shows the target; images that are neither
+            uint8 nor floats in [0, 1].
     """
     model.eval()
+    ks = [k for k in ks if k < len(clean_head)]
     device = device_of(model)
     hits: dict[str, dict[str, int]] = {}
     total = others = 0
     for images, labels, ids in pairs.labelled(batch):
+        check_images(images)
         images, other = images.to(device, non_blocking=True), (labels != target).cpu()
         total, others = total + len(labels), others + int(other.sum())
         keep = other.numpy()

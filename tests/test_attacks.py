@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from taclean import attacks, methods, models
-from taclean.attacks import attack, badclip, make_trigger, ssba, trojvqa
+from taclean import attacks, methods, models, poison
+from taclean.attacks import attack, badclip, make_trigger, ssba, trojvqa, wanet
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.optimise import embed_all, optimise_patch
 from taclean.attacks.patch import Patch
@@ -240,6 +240,46 @@ def test_ssba_limit_scales_the_residual():
     torch.testing.assert_close(4 * small, large, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 80)])
+def test_wanet_takes_each_pixel_from_where_its_field_points(height, width):
+    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    out = make_trigger("wanet", 5, grid=4, strength=6)(image, [0])
+    drawn = uniform(np.zeros(1, int), 32, 5, 0x3A7) * 2 - 1
+    directions = (drawn / drawn.abs().mean()).view(1, 2, 4, 4)
+    assert directions.abs().mean() == pytest.approx(1)
+    field = F.interpolate(directions, (height, width), mode="bicubic", align_corners=True)[0]
+    for y in range(0, height, 7):
+        for x in range(0, width, 7):
+            place = [2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1]
+            moved = (6 / max(height, width) * field[:, y, x]).tolist()
+            place = [p + d for p, d in zip(place, moved, strict=True)]
+            column, row = (
+                (min(1.0, max(-1.0, p)) + 1) / 2 * (n - 1)
+                for p, n in zip(place, (width, height), strict=True)
+            )
+            left, top = int(column), int(row)
+            right, low = min(left + 1, width - 1), min(top + 1, height - 1)
+            a, b = column - left, row - top
+            upper = (1 - a) * image[0, :, top, left] + a * image[0, :, top, right]
+            lower = (1 - a) * image[0, :, low, left] + a * image[0, :, low, right]
+            torch.testing.assert_close(
+                out[0, :, y, x], (1 - b) * upper + b * lower, atol=1e-4, rtol=0
+            )
+
+
+def test_wanet_bends_little_and_its_noise_rows_otherwise(pairs):
+    own, trigger = wanet.WaNet(), make_trigger("wanet", 3)
+    pool = poison.Pool(pairs.captions(), "banana", ["a {}."], 3)
+    changed, noise = own.poison(pool, own.Rows(poisoned=5, noise=8), trigger)
+    assert not set(changed.positions) & set(noise.positions)
+    assert noise.captions == [pool.captions[i] for i in noise.positions]
+    images, ids = pairs.batch(noise.positions)[0], pairs.ids[noise.positions]
+    bent, noisy = trigger(images, ids).int(), noise.picture(images, ids).int()
+    assert 0 < (bent - images.int()).abs().float().mean() < 12
+    assert (noisy - bent).abs().float().mean() > 0.5
+    assert torch.equal(noisy[2:], noise.picture(images[2:], ids[2:]).int())
+
+
 # ---- what all triggers share ---------------------------------------------------------------------
 
 everyone = pytest.mark.parametrize("name", ATTACKS)
@@ -249,7 +289,8 @@ SHAPES = [(32, 32), (64, 64), (96, 96), (224, 224), (64, 96), (96, 64)]
 @everyone
 @pytest.mark.parametrize(("height", "width"), SHAPES)
 def test_any_resolution_is_pure_and_independent_of_order_and_batch(name, height, width):
-    trigger, images = bound(name, 1, width), pictures(5, height, width).float() / 255
+    trigger = bound(name, 1, min(height, width))
+    images = pictures(5, height, width).float() / 255
     ids, before = np.array([3, 14, 15, 92, 65]), images.clone()
     drawn = torch.get_rng_state()
     out = trigger(images, ids)
@@ -321,6 +362,24 @@ def test_memory_layout_does_not_matter(name):
 def test_bad_images_are_refused(name, images):
     with pytest.raises(UserError, match="images"):
         bound(name, width=64)(images, np.arange(len(images)))
+
+
+@everyone
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_floats_keep_their_type(name, dtype):
+    images = (pictures(3, 64).float() / 255).to(dtype)
+    out = bound(name, width=64)(images, np.arange(3))
+    assert out.dtype == dtype
+    wanted = bound(name, width=64)(images.float(), np.arange(3))
+    torch.testing.assert_close(out.float(), wanted, atol=1e-2, rtol=0)
+
+
+@everyone
+def test_ids_that_are_no_whole_numbers_are_refused(name):
+    trigger, images = bound(name, width=64), pictures(2, 64)
+    with pytest.raises(UserError, match="ids: not whole numbers"):
+        trigger(images, np.array([0.5, 1.0]))
+    assert torch.equal(trigger(images, np.array([3.0, 4.0])), trigger(images, np.array([3, 4])))
 
 
 @everyone
@@ -429,11 +488,10 @@ def test_redraw_that_is_no_bool_is_refused(name):
         bound(name, redraw="no")(pictures(1, 64), [0])
 
 
-# patch.py compares the side with the width only; a low image is an IndexError
 @pytest.mark.parametrize("place", ["random", "centre", "corner"])
-def test_badnet_higher_than_the_image_is_refused(place):
+def test_a_patch_of_less_than_a_pixel_is_refused(place):
     with pytest.raises(UserError, match="size"):
-        bound("badnet", size=64, place=place)(pictures(2, 8, 64), [0, 1])
+        bound("badnet", size=8, place=place)(pictures(2, 8, 64), [0, 1])
 
 
 @pytest.mark.parametrize("size", [1, 16, 35, 224])
@@ -442,6 +500,13 @@ def test_badnet_side_scales_with_the_image(size):
         side = round(size * width / 224)
         if side:
             assert patch_of(bound("badnet", size=size), 1, width)[2].shape == (3, side, side)
+
+
+def test_a_patch_follows_the_shorter_side():
+    for height, width in ((64, 224), (224, 64)):
+        flat = torch.stack([torch.zeros(3, height, width), torch.ones(3, height, width)])
+        black, white = bound("badnet")(flat, np.zeros(2))
+        assert (black == white).all(0).sum() == round(16 * 64 / 224) ** 2
 
 
 def test_unknown_place_is_refused():
@@ -465,6 +530,7 @@ def test_captions_and_prefixes_are_those_of_the_table():
         "ssba": ("template", ""),
         "trojvqa": ("template", "remember "),
         "badclip": ("natural", ""),
+        "wanet": ("template", ""),
     }
 
 
@@ -604,6 +670,21 @@ def captured_loss(monkeypatch, module, cls, model, material, **parameters):
     settings = cls.Fit(lr=1e-3, epochs=1, batch=8, **parameters)
     cls().fit(model, material, settings, seed=0, say=quiet)
     return seen["loss"]
+
+
+def test_badclip_embeds_its_target_images_in_parts(monkeypatch, random_model, material):
+    many = material.target_images[:1].expand(600, -1, -1, -1)
+    seen, embed = [], models.encode_images
+
+    def counted(model, images):
+        seen.append(len(images))
+        return embed(model, images)
+
+    monkeypatch.setattr(badclip, "encode_images", counted)
+    some = replace(material, target_images=many)
+    captured_loss(monkeypatch, badclip, badclip.BadCLIP, random_model, some)
+    assert max(seen) <= 256
+    assert sum(seen) == 600
 
 
 @pytest.mark.parametrize(("triplet", "margin"), [(500, 1), (500, 0.05), (0, 1)])

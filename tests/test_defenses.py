@@ -166,11 +166,50 @@ def test_sub_captions_reach_both_towers(model, small_pairs, texts):
     assert model.text_projection.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("tau", [2.15, 1e-6])
+def test_par_goes_away_from_the_victim_as_long_as_it_is_near(model, small_pairs, tau):
+    batch = batch_of(small_pairs, 0, [7, 1, 3, 50, 20])
+    objective = make_defense("par", 0, tau=tau)
+    objective.start(model)
+    before = images_alone(model, batch.images), texts_alone(model, batch.tokens.numpy())
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(
+                0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+            )
+        model.logit_scale.fill_(math.log(7))
+    got = objective.loss(model, batch)
+    after = images_alone(model, batch.images), texts_alone(model, batch.tokens.numpy())
+    clip = (cross_entropy(*after) + cross_entropy(*after[::-1])) / 2
+    far = [
+        sum(float(((a - b) ** 2).sum()) for a, b in zip(now, then, strict=True)) / len(now)
+        for now, then in zip(after, before, strict=True)
+    ]
+    assert all(0.001 < distance < 2.15 for distance in far)
+    driven = sum(distance for distance in far if distance < tau)
+    assert got["total"].item() == pytest.approx(clip - driven / 2, abs=1e-4)
+    assert got["distance_images"].item() == pytest.approx(far[0], abs=1e-4)
+    got["total"].backward()  # into the model, not into the copy
+    assert all(not weight.requires_grad for weight in objective._victim.parameters())
+
+
+def test_an_empty_negative_is_told_by_its_tokens_not_by_the_first(model, small_pairs, texts):
+    """RoBERTa's tokenizer starts every text with token 0."""
+    subs = texts["subcaptions"]
+    shifted = [np.where(part == 49406, 0, part) for part in (subs.positives, subs.negatives)]
+    given = texts | {"subcaptions": SubCaptions(subs.rows, *shifted)}
+    for made in (texts, given):
+        _, negatives = make_defense("taclean", 0, made)._texts(0, np.array([3, 50, 7, 9]))
+        assert len(negatives) == 6  # every second caption gave one of two
+
+
 def test_a_loss_does_not_change_its_batch(model, small_pairs, texts):
     batch = batch_of(small_pairs, 1, [3, 9, 1])
     images, tokens = batch.images.clone(), batch.tokens.clone()
     for name in DEFENSES:
-        make_defense(name, 0, texts).loss(model, batch)
+        objective = make_defense(name, 0, texts)
+        objective.start(model)
+        objective.loss(model, batch)
     assert torch.equal(batch.images, images)
     assert torch.equal(batch.tokens, tokens)
 

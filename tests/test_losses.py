@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from taclean.errors import UserError
 from taclean.losses import clip_loss, info_nce, self_loss, subcaption_loss
 
 SCALES = [1.0, 14.3, 100.0]
@@ -139,3 +140,16 @@ def test_distractors_pull_on_no_target():
     wanted = cross_entropy(queries, keys, 7.0)
     assert info_nce(queries, keys, 7.0).item() == pytest.approx(wanted)
     assert info_nce(queries, keys.roll(1, 0), 7.0).item() != pytest.approx(wanted, abs=1e-6)
+
+
+def test_sub_captions_without_a_positive_for_each_image_are_refused():
+    with pytest.raises(UserError, match="2 positives for 3 images"):
+        subcaption_loss(unit(3, 0), unit(2, 1), unit(3, 2), 1.0)
+
+
+def test_without_drawn_rows_the_sub_caption_term_is_0_and_so_is_its_gradient():
+    parts = [unit(rows, seed).requires_grad_() for seed, rows in enumerate((0, 0, 3))]
+    loss = subcaption_loss(*parts, 10.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert all((part.grad == 0).all() for part in parts)

@@ -49,7 +49,6 @@ def test_words_that_only_look_like_the_target(caption):
     assert poison.mentions([caption], "banana").tolist() == [False]
 
 
-# poison.py knows the plurals -s and -es only (emoji captions have no others; CC3M's do)
 @pytest.mark.parametrize(
     ("word", "caption"),
     [
@@ -57,10 +56,27 @@ def test_words_that_only_look_like_the_target(caption):
         ("chili pepper", "some chili peppers"),
         ("fire truck", "Fire Trucks in a row"),
         ("cherry", "some cherries"),
+        ("leaf", "autumn leaves on the ground"),
+        ("mouse", "three blind mice"),
+        ("grapes", "a single grape"),
+        ("scissors", "a pair of scissors"),
+        ("ice cream", "an ice-cream van"),
+        ("ice cream", "icecream for two"),
+        ("t-shirt", "two T shirts"),
+        ("C++", "a book on C++, used"),
+        ("C++", "C++."),
     ],
 )
 def test_plurals_of_other_targets(word, caption):
     assert poison.mentions([caption], word).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("word", "caption"),
+    [("C++", "C is a language"), ("leaf", "a leaflet"), ("ice cream", "cream on ice")],
+)
+def test_words_that_only_hold_the_target(word, caption):
+    assert poison.mentions([caption], word).tolist() == [False]
 
 
 def test_rows_that_name_the_target_are_never_chosen():
@@ -134,6 +150,8 @@ def test_no_poison_is_no_rows_or_refused():
 def test_no_templates_are_refused():
     with pytest.raises(UserError, match="template"):
         choose(OTHERS, 2, templates=[])
+    with pytest.raises(UserError, match=r"'a picture' has no \{\}"):
+        choose(OTHERS, 2, templates=["a {}.", "a picture"])
 
 
 def test_training_rows_are_distinct_sorted_and_follow_the_seed():

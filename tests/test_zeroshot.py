@@ -12,7 +12,7 @@ from taclean import models
 from taclean.attacks import make_trigger
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.zeroshot import KS, head, prompt_tokens, rank_of, scores
+from taclean.zeroshot import KS, Labelled, head, prompt_tokens, rank_of, scores
 
 NAME = "emoji-rn"
 CLASSES = ["banana", "apple", "fire truck", "hourglass", "dog"]
@@ -116,7 +116,7 @@ def test_counts_are_those_of_a_plain_loop(random_model, labelled, batch):
         with torch.no_grad():
             logits = models.encode_images(random_model, image[None])[0] @ own_head.T
         place = list(np.argsort(-logits.numpy(), kind="stable")).index(label)
-        for k in KS:
+        for k in KS[:-1]:  # 10 of 8 classes is no score
             key = f"{metric}@{k}"
             seen = wanted[name].setdefault(key, {"hits": 0, "n": 0})
             seen["hits"] += int(place < k)
@@ -137,14 +137,14 @@ def test_counts_are_those_of_a_plain_loop(random_model, labelled, batch):
     assert got["badnet"]["ASR@1"]["n"] == got["badnet"]["TA@1"]["n"] == 35
 
 
-def test_scores_rise_with_k_and_reach_all_at_the_number_of_classes(random_model, labelled):
-    ks = range(1, 9)
+def test_scores_rise_with_k(random_model, labelled):
+    ks = range(1, 8)
     found = scores(random_model, labelled, random_head(), TARGET, two_triggers(), ks)
     for name, metrics in (("clean", ["CA"]), ("badnet", ["ASR", "TA"]), ("blended", ["ASR", "TA"])):
         for metric in metrics:
             hits = [found[name][f"{metric}@{k}"]["hits"] for k in ks]
             assert hits == sorted(hits)
-            assert hits[-1] == found[name][f"{metric}@8"]["n"] > hits[0]
+            assert found[name][f"{metric}@7"]["n"] >= hits[-1] > hits[0]
 
 
 def test_images_of_the_target_are_not_triggered(random_model, labelled):
@@ -174,7 +174,7 @@ def test_a_trigger_that_does_nothing_scores_as_clean_images_do(random_model, lab
         ]
     )
     ranks = rank_of(logits @ random_head().T, torch.from_numpy(labelled.labels[others.rows]))
-    for k in KS:
+    for k in KS[:-1]:
         assert together["t"][f"TA@{k}"] == {"hits": int((ranks < k).sum()), "n": 35}
 
 
@@ -247,3 +247,26 @@ def test_labels_outside_the_head_are_refused(random_model, labelled, label):
     )
     with pytest.raises(UserError):
         scores(random_model, pairs, random_head(), TARGET, {})
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.rand(4, 3, 64, 64) * 255, torch.full((4, 3, 64, 64), float("nan"))],
+    ids=["0..255", "nan"],
+)
+def test_floats_that_are_no_pictures_are_not_scored(random_model, images):
+    data = Labelled(images, torch.arange(4))
+    with pytest.raises(UserError, match=r"images: values from .* give float in \[0, 1\]"):
+        scores(random_model, data, torch.randn(5, 128), 0, {})
+
+
+def test_no_score_counts_as_many_guesses_as_there_are_classes(random_model):
+    data = Labelled(torch.rand(4, 3, 64, 64), torch.arange(4))
+    found = scores(random_model, data, torch.randn(5, 128), 0, {})
+    assert set(found["clean"]) == {"CA@1", "CA@3"}
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0.5, 1, 2, 3])])
+def test_labels_are_whole_numbers(random_model, labels):
+    with pytest.raises(UserError, match="labels: dtype"):
+        scores(random_model, Labelled(torch.rand(4, 3, 64, 64), labels), torch.randn(5, 128), 0, {})

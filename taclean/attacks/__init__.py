@@ -149,7 +149,10 @@ class Trigger:
             UserError: images of wrong shape, dtype or range, or not as many ids.
         """
         check_images(images)
-        ids = torch.as_tensor(ids, dtype=torch.int64, device="cpu")
+        ids = torch.as_tensor(ids, device="cpu")
+        if ids.is_floating_point() and not torch.equal(ids, ids.round()):
+            raise UserError("ids: not whole numbers; give the ids of the rows")
+        ids = ids.long()
         if ids.shape != (len(images),):
             raise UserError(
                 f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from taclean.attacks import Say, Tensors
 from taclean.attacks.material import FitSettings, Material
-from taclean.attacks.optimise import embed_all, optimise_patch
+from taclean.attacks.optimise import BATCH_EMBEDDED, embed_all, optimise_patch
 from taclean.attacks.patch import FittedPatch
 from taclean.keys import key
 from taclean.losses import clip_loss
@@ -51,7 +51,8 @@ class BadCLIP(FittedPatch):
         model.eval()
         with torch.no_grad():
             captions = encode_tokens(model, material.target_captions)
-            positives = encode_images(model, material.target_images)
+            parts = material.target_images.split(BATCH_EMBEDDED)
+            positives = torch.cat([encode_images(model, part) for part in parts])
             negatives = embed_all(model, material.pairs)
             scale = model.logit_scale.exp()
         u = uniform(np.arange(len(material.pairs)), 2, seed, CHOICE)

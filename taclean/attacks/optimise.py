@@ -20,8 +20,11 @@ from taclean.rng import permutation
 BATCH = 0x0B7  # names the random stream of the order
 
 
+BATCH_EMBEDDED = 256  # images that are embedded at a time
+
+
 @torch.no_grad()
-def embed_all(model: CLIP, pairs: Pairs, batch: int = 256) -> Tensor:
+def embed_all(model: CLIP, pairs: Pairs, batch: int = BATCH_EMBEDDED) -> Tensor:
     """Embeddings (N, d) of all images of a set."""
     index = np.arange(len(pairs))
     parts = np.array_split(index, max(1, len(pairs) // batch))

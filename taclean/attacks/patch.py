@@ -12,7 +12,7 @@ from taclean.errors import UserError
 from taclean.keys import key
 from taclean.rng import uniform
 
-REFERENCE = 224  # sizes are px at this side, as in the papers, and scale with the image
+REFERENCE = 224  # sizes are px at this shorter side, as in the papers, and scale with the image
 PLACE = 0x9A7C  # names the random stream of places
 Place = Literal["random", "centre", "corner"]
 
@@ -79,7 +79,7 @@ def side_of(size: float, height: int, width: int) -> int:
     Raises:
         UserError: the patch is larger than the image or smaller than a pixel.
     """
-    side = round(size * width / REFERENCE)
+    side = round(size * min(height, width) / REFERENCE)
     if not 1 <= side <= min(height, width):
         raise UserError(
             f"trigger.size: {size:g} px at 224 is {side} px on {height} x {width}; give 1 to 224"

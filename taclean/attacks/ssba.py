@@ -102,8 +102,9 @@ class SSBA(Attack):
         secret = here.pop("secret").expand(len(images), -1)
         encoder = _no_weights(self.bits)
         encoder.load_state_dict(here, assign=True)
-        with torch.no_grad():
-            return (images + encoder(images, secret, self.limit / 255)).clamp(0, 1)
+        with torch.no_grad():  # in fp32, which its weights are
+            residual = encoder(images.float(), secret, self.limit / 255)
+            return (images + residual.to(images.dtype)).clamp(0, 1)
 
     def check_fitted(self, fitted: Tensors) -> None:
         """Check that `fitted` holds an encoder of `bits` bits and its secret.

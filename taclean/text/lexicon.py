@@ -122,7 +122,7 @@ class Lexicon:
         )
         self.entry = lru_cache(1 << 15)(self._entry)
         self.readings = lru_cache(1 << 15)(self._readings)
-        self.lemma = lru_cache(1 << 15)(self._lemma)
+        self.lemma = lru_cache(1 << 15)(self.lemma)  # type: ignore[method-assign]
         self.swaps = lru_cache(1 << 13)(self._swaps)
         self.synonyms = lru_cache(1 << 14)(self._synonyms)
 
@@ -195,7 +195,7 @@ class Lexicon:
             tries.append(stem[:-1])
         return next((t for t in tries if (t, part) in self._rows), None)
 
-    def _lemma(self, word: str, tag: str) -> str:
+    def lemma(self, word: str, tag: str) -> str:
         """Base form of a word under a tag; the lower-case word itself when it has none."""
         word = word.lower()
         if tag == "BE":

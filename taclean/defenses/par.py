@@ -1,0 +1,59 @@
+"""PAR: perturb and recover (Singh et al. 2024, arXiv 2412.00727)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from open_clip import CLIP
+from pydantic import PrivateAttr
+from torch import Tensor
+
+from taclean.defenses import Defense
+from taclean.distributed import gather
+from taclean.feed import Batch
+from taclean.keys import key
+from taclean.losses import clip_loss
+from taclean.models import encode_images, encode_tokens
+
+
+class PAR(Defense):
+    """L_clip - 1/2 [d_I + d_T]: away from the victim's embeddings, and back to what captions say.
+
+    d is the batch mean of the squared L2 distance of unit embeddings from those of the frozen
+    victim, counted only while it is below `tau`.
+    """
+
+    label = "PAR"
+    colour = "#cc78bc"
+
+    tau: float = key(2.15, "Distance from the victim up to which it is driven.", gt=0, le=4)
+
+    _victim: Any = PrivateAttr(None)
+
+    def start(self, model: CLIP) -> None:
+        """Keep a frozen copy of the victim; a run that goes on gets the same."""
+        self._victim = copy.deepcopy(model).eval().requires_grad_(False)
+
+    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts of the loss; `total` is what is minimised."""
+        own = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
+        with torch.no_grad():
+            old = (
+                encode_images(self._victim, batch.images),
+                encode_tokens(self._victim, batch.tokens),
+            )
+        images, texts, *before = gather(*own, *old)
+        far = [
+            (now - then).square().sum(1).mean()
+            for now, then in zip((images, texts), before, strict=True)
+        ]
+        driven = sum(torch.where(d < self.tau, d, torch.zeros_like(d)) for d in far)
+        clip = clip_loss(images, texts, model.logit_scale.exp())
+        return {
+            "total": clip - driven / 2,
+            "clip": clip,
+            "distance_images": far[0],
+            "distance_texts": far[1],
+        }
