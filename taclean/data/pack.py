@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 
 from taclean.data.images import Broken, load_image
 from taclean.data.labels import RunLabels
-from taclean.data.layout import FILES, Tokenize, load_array, one_line
+from taclean.data.layout import FILES, Tokenize, load_array, one_line, picture_hash
 from taclean.data.npy import NpyRows
 from taclean.data.readers.base import STALE, Reader, Sample
 from taclean.errors import UserError
@@ -51,7 +51,7 @@ KINDS = (
 # All that a packing may write.
 TEXT_FILES = ("texts.txt", "texts.npy", "text_rows.npy")
 OUTPUTS = (*FILES, "account.json", "rows.csv", "classes.txt", *TEXT_FILES)
-ARRAYS = ("images", "tokens")
+ARRAYS = ("images", "tokens", "pictures")
 BATCH = 64  # rows that are tokenised at once
 COPY = 64  # rows that are copied at once
 TEXTS = 1024  # further captions that are tokenised at once
@@ -61,6 +61,7 @@ def _create_arrays(folder: Path, rows: int, size: int) -> None:
     folder.mkdir()
     NpyRows.create(folder / "images.npy", np.uint8, (rows, size, size, 3))
     NpyRows.create(folder / "tokens.npy", np.uint16, (rows, 77))
+    NpyRows.create(folder / "pictures.npy", np.uint64, (rows,))
 
 
 @contextmanager
@@ -183,6 +184,7 @@ def _pack_shard(task: _Task, job: _Job) -> list[tuple[int, str]]:
             label = sample.label if task.labels is None else task.labels.place(sample.label)
             caption = one_line(sample.caption or "")
             arrays["images"].write(slot, pixels)
+            arrays["pictures"].write(slot, picture_hash(pixels))
             slots.append(slot)
             captions.append(caption)
             more = [text for text in map(one_line, sample.more) if text]
@@ -354,7 +356,7 @@ def _prepare(partial: Path, mark: str, rows: int, size: int, target: Path) -> No
         _create_arrays(partial / "rows", rows, size)
         write_json(state, {"fingerprint": mark})
     there = sum(path.stat().st_blocks * 512 for path in (partial / "rows").iterdir())
-    needed = rows * (size * size * 3 + 77 * 2 + 16) - there
+    needed = rows * (size * size * 3 + 77 * 2 + 24) - there
     free = shutil.disk_usage(partial).free
     if needed > free:
         raise UserError(
