@@ -21,7 +21,9 @@ def one_line(caption: str) -> str:
 
 def picture_hash(pixels: np.ndarray) -> np.ndarray:
     """(1,) uint64 that two pictures share only where all their pixels are the same."""
-    return np.frombuffer(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "<u8")
+    return np.frombuffer(
+        hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest(), "<u8"
+    )
 
 
 def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:

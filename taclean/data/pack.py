@@ -52,7 +52,7 @@ KINDS = (
 TEXT_FILES = ("texts.txt", "texts.npy", "text_rows.npy")
 OUTPUTS = (*FILES, "account.json", "rows.csv", "classes.txt", *TEXT_FILES)
 ARRAYS = ("images", "tokens", "pictures")
-BATCH = 64  # rows that are tokenised at once
+BATCH = 64  # rows that are tokenised and written at once
 COPY = 64  # rows that are copied at once
 TEXTS = 1024  # further captions that are tokenised at once
 
@@ -155,20 +155,19 @@ def _pack_shard(task: _Task, job: _Job) -> list[tuple[int, str]]:
     broken: list[tuple[int, str]] = []
     done = task.partial / "done" / job.name
     temporary = done.with_suffix(".tmp")
-    captions: list[str] = []
-    slots: list[int] = []
+    batch: list[tuple[int, np.ndarray, str]] = []
     with (
         _open_arrays(task.partial / "rows") as arrays,
         temporary.open("w", encoding="utf-8") as file,
     ):
 
-        def write_tokens() -> None:
-            if slots:
-                tokens = task.tokenize(captions)
-                for slot, row in zip(slots, tokens, strict=True):
-                    arrays["tokens"].write(slot, row)
-            slots.clear()
-            captions.clear()
+        def write_batch() -> None:
+            if batch:
+                slots, pixels, captions = zip(*batch, strict=True)
+                arrays["images"].write(slots, np.stack(pixels))
+                arrays["pictures"].write(slots, np.concatenate([*map(picture_hash, pixels)]))
+                arrays["tokens"].write(slots, task.tokenize(captions))
+                batch.clear()
 
         found = 0
         for sample in task.reader.read(job.shard, job.positions):
@@ -183,20 +182,17 @@ def _pack_shard(task: _Task, job: _Job) -> list[tuple[int, str]]:
                 continue
             label = sample.label if task.labels is None else task.labels.place(sample.label)
             caption = one_line(sample.caption or "")
-            arrays["images"].write(slot, pixels)
-            arrays["pictures"].write(slot, picture_hash(pixels))
-            slots.append(slot)
-            captions.append(caption)
+            batch.append((slot, pixels, caption))
             more = [text for text in map(one_line, sample.more) if text]
             print(json.dumps([slot, None, row_id, label, key, caption, more]), file=file)
-            if len(slots) == BATCH:
-                write_tokens()
+            if len(batch) == BATCH:
+                write_batch()
         if found != len(job.positions):
             raise UserError(
                 f"{job.shard}: {found} of {len(job.positions)} wanted samples are there; it "
                 f"changed since it was indexed: {STALE}"
             )
-        write_tokens()
+        write_batch()
         file.flush()
         os.fsync(file.fileno())
     # The arrays are on the disk by now: a done file must not outlive its rows in a crash.
@@ -552,7 +548,7 @@ class _Packing:
         tokens, done = NpyRows(split / "texts.npy"), 0
         with (split / "texts.txt").open(encoding="utf-8", newline="\n") as file:
             while part := [line.rstrip("\n") for line in itertools.islice(file, TEXTS)]:
-                tokens.write(done, self.task.tokenize(part))
+                tokens.write(range(done, done + len(part)), self.task.tokenize(part))
                 done += len(part)
         tokens.close()
 
@@ -567,7 +563,7 @@ class _Packing:
                 for at in range(before + 1, end, COPY):
                     count = min(COPY, end - at)
                     for name in ARRAYS:
-                        new[name].write(to, old[name].read(at, count))
+                        new[name].write(range(to, to + count), old[name].read(at, count))
                     to += count
         return compact
 
