@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+from taclean.memory import collect_rarely, keep_freed
+
 
 def worker_pool(
     workers: int, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()
@@ -30,6 +32,8 @@ def worker_pool(
 
 
 def _start(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    keep_freed()
+    collect_rarely()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from each worker
 
     def end_with_parent() -> None:

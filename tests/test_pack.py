@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from taclean.data import emoji, pack
@@ -300,7 +301,8 @@ def test_a_row_is_its_image_its_caption_and_its_place_in_the_list(source, tmp_pa
             "shard": f"cc3m-train-{source_id // 7:04d}.tar",
             "key": f"{source_id:09d}",
         }
-    files = "account.json captions.txt ids.npy images.npy labels.npy rows.csv tokens.npy"
+    files = "account.json captions.txt ids.npy images.npy labels.npy pictures.npy rows.csv"
+    files += " tokens.npy"
     assert list(contents(tmp_path / "split")) == files.split()
     assert list(tmp_path.iterdir()) == [tmp_path / "split"]
 
@@ -421,6 +423,22 @@ def test_another_list_of_classes_packs_again(tmp_path):
         run(tmp_path / "split", reader, None, None, classes=classes)
         pairs = Pairs.open(tmp_path / "split")
         assert pairs.classes[pairs.labels[0]] == "zebra"
+
+
+def test_pictures_are_found_again_in_a_split_of_another_source(source, tmp_path):
+    for rows, name in ((ROWS, "one"), (np.array([5, 7, 14, 39]), "other")):
+        run(tmp_path / name, source, rows)
+    with_both, other = Pairs.open(tmp_path / "one"), Pairs.open(tmp_path / "other")
+    again = [Sample(str(i), None, 0, image) for i, image in enumerate(other.images)]
+    run(tmp_path / "pixels", ListReader("list", again, None), None, None)
+    pixels = Pairs.open(tmp_path / "pixels")
+    for found in (with_both.rows_shown_in(other), with_both.rows_shown_in(pixels)):
+        assert with_both.ids[found].tolist() == [5, 14, 39]
+    assert pixels.take(np.array([1, 2])).rows_shown_in(with_both).tolist() == [1]
+    assert with_both.take(np.array([0, 2])).rows_shown_in(other).tolist() == [1]
+    (tmp_path / "other" / "pictures.npy").unlink()
+    with pytest.raises(UserError, match=r"pictures\.npy"):
+        with_both.rows_shown_in(other)
 
 
 def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path, monkeypatch):
@@ -708,6 +726,8 @@ def test_a_killed_packing_goes_on_and_leaves_no_process(source, tmp_path, worker
     process.join()
     assert process.exitcode == -signal.SIGKILL  # it was not finished
     assert not target.exists()
+    with FileLock(done.parent / "lock").acquire(blocking=False):  # though workers may yet live
+        pass
     wait_for(lambda: not session(process.pid))
     kept = len(list(done.glob("*.jsonl")))
     rest = Stopping(source.folder, source.files)

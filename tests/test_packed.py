@@ -74,8 +74,8 @@ def test_what_is_packed_comes_back(folder):
     assert pairs.labels.tolist() == list(range(12))
     assert pairs.ids.tolist() == list(range(1000, 1012))
     assert sorted(path.name for path in folder.iterdir()) == [
-        "account.json", "captions.txt", "ids.npy", "images.npy", "labels.npy", "rows.csv",
-        "tokens.npy",
+        "account.json", "captions.txt", "ids.npy", "images.npy", "labels.npy", "pictures.npy",
+        "rows.csv", "tokens.npy",
     ]  # fmt: skip
     assert [path.name for path in folder.parent.iterdir()] == ["val"]
 

@@ -131,8 +131,9 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
     """And its folder may have a blank in its name."""
     folder, weights = tmp_path / "my pairs", tmp_path / "my.pt"
     folder.mkdir()
-    Image.new("RGB", (8, 8)).save(folder / "a.jpg")
-    rows = "".join(f"a.jpg,a banana {i}\n" for i in range(40))
+    for i in range(40):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"{i}.jpg")
+    rows = "".join(f"{i}.jpg,a banana {i}\n" for i in range(40))
     (folder / "train.csv").write_text("image,caption\n" + rows, "utf-8")
     overlay = tmp_path / "mine.yaml"
     text = PAIRS_OF_A_USER.replace("FOLDER", str(folder))

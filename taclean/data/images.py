@@ -14,7 +14,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # none that would run a
 
 
 class Broken(Exception):  # noqa: N818 - counted, not an error of the program
-    """A sample that cannot be packed; its argument is one of `pack.KINDS`."""
+    """A sample that cannot be packed; its argument is one of `pack_shard.KINDS`."""
 
 
 def load_image(data: bytes | np.ndarray, size: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,13 +10,20 @@ import numpy as np
 
 from taclean.errors import UserError
 
-FILES = ("images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy")
+FILES = ("images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy", "pictures.npy")
 Tokenize = Callable[[Sequence[str]], np.ndarray]
 
 
 def one_line(caption: str) -> str:
     """Fold all white space, so that a caption is one line of `captions.txt`."""
     return " ".join(caption.split())
+
+
+def picture_hash(pixels: np.ndarray) -> np.ndarray:
+    """(1,) uint64 that two pictures share only where all their pixels are the same."""
+    return np.frombuffer(
+        hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest(), "<u8"
+    )
 
 
 def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,16 @@ class NpyRows:
         # Untouched, so the file is sparse and the map costs no memory.
         np.lib.format.open_memmap(path, "w+", dtype, shape)
 
-    def write(self, row: int, values: np.ndarray) -> None:
-        data = np.ascontiguousarray(values, self.dtype).tobytes()
-        at = self.offset + row * self.row
-        while data:
-            written = os.pwrite(self.fd, data, at)
-            data, at = data[written:], at + written
+    def write(self, rows: Sequence[int], values: np.ndarray) -> None:
+        """Write `values` (B, ...) to `rows` (B), neighbours at once."""
+        values = np.ascontiguousarray(values, self.dtype)
+        ends = np.flatnonzero(np.diff(rows, append=-2) != 1) + 1
+        for start, end in itertools.pairwise([0, *ends.tolist()]):
+            data = values[start:end].data.cast("B")
+            at = self.offset + rows[start] * self.row
+            while data:
+                written = os.pwrite(self.fd, data, at)
+                data, at = data[written:], at + written
 
     def read(self, row: int, count: int) -> np.ndarray:
         data = os.pread(self.fd, count * self.row, self.offset + row * self.row)

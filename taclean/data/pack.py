@@ -29,48 +29,30 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from taclean.data.images import Broken, load_image
 from taclean.data.labels import RunLabels
-from taclean.data.layout import FILES, Tokenize, load_array, one_line
+from taclean.data.layout import FILES, Tokenize, load_array
 from taclean.data.npy import NpyRows
-from taclean.data.readers.base import STALE, Reader, Sample
+from taclean.data.pack_shard import (
+    ARRAYS,
+    KINDS,
+    Job,
+    Task,
+    create_arrays,
+    open_arrays,
+    pack_shard,
+    pack_shard_of_task,
+    take_task,
+)
+from taclean.data.readers.base import Reader
 from taclean.errors import UserError
 from taclean.files import read_json, write_json
 from taclean.workers import worker_pool
 
-# In the order in which a sample is looked at: one with two faults counts for the first.
-KINDS = (
-    "no_image",
-    "no_caption",
-    "empty_caption",
-    "caption_not_utf8",
-    "undecodable",
-    "too_large",
-    "wrong_mode",
-)
 # All that a packing may write.
 TEXT_FILES = ("texts.txt", "texts.npy", "text_rows.npy")
 OUTPUTS = (*FILES, "account.json", "rows.csv", "classes.txt", *TEXT_FILES)
-ARRAYS = ("images", "tokens")
-BATCH = 64  # rows that are tokenised at once
 COPY = 64  # rows that are copied at once
 TEXTS = 1024  # further captions that are tokenised at once
-
-
-def _create_arrays(folder: Path, rows: int, size: int) -> None:
-    folder.mkdir()
-    NpyRows.create(folder / "images.npy", np.uint8, (rows, size, size, 3))
-    NpyRows.create(folder / "tokens.npy", np.uint16, (rows, 77))
-
-
-@contextmanager
-def _open_arrays(folder: Path) -> Iterator[dict[str, NpyRows]]:
-    arrays = {name: NpyRows(folder / f"{name}.npy") for name in ARRAYS}
-    try:
-        yield arrays
-    finally:
-        for array in arrays.values():
-            array.close()
 
 
 @dataclass(frozen=True)
@@ -99,120 +81,6 @@ class Progress:
         left = (self.told - self.started) / done * (self.total - done)
         note = note and f", {note}"
         self.say(f"{self.label}: {done}/{self.total} {self.unit}{note}, about {left:.0f} s left")
-
-
-# ---- one shard, in a worker ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What all jobs share; a worker gets it once."""
-
-    reader: Reader
-    partial: Path
-    size: int
-    tokenize: Tokenize
-    labels: RunLabels | None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Rows of one shard: sorted positions in it, their ids and the slots that they go to."""
-
-    name: str
-    shard: str
-    positions: np.ndarray
-    ids: np.ndarray
-    slots: np.ndarray
-
-
-def _check_texts(sample: Sample) -> None:
-    """A Broken where the caption is missing, empty or no UTF-8; labelled samples need none."""
-    if sample.caption is None:
-        if sample.label < 0:
-            raise Broken("no_caption")
-        return
-    if not sample.caption.strip().strip("\ufeff"):
-        raise Broken("empty_caption")
-    for text in (sample.caption, *sample.more):
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            raise Broken("caption_not_utf8") from None
-
-
-def _packable(sample: Sample, size: int) -> np.ndarray:
-    """The square of a sample that lacks nothing."""
-    if sample.image is None or isinstance(sample.image, Path):
-        raise Broken("no_image")
-    _check_texts(sample)
-    return load_image(sample.image, size)
-
-
-def _pack_shard(task: _Task, job: _Job) -> list[tuple[int, str]]:
-    """Write a shard's rows in place and its done file; returns slot and kind of the broken ones."""
-    broken: list[tuple[int, str]] = []
-    done = task.partial / "done" / job.name
-    temporary = done.with_suffix(".tmp")
-    captions: list[str] = []
-    slots: list[int] = []
-    with (
-        _open_arrays(task.partial / "rows") as arrays,
-        temporary.open("w", encoding="utf-8") as file,
-    ):
-
-        def write_tokens() -> None:
-            if slots:
-                tokens = task.tokenize(captions)
-                for slot, row in zip(slots, tokens, strict=True):
-                    arrays["tokens"].write(slot, row)
-            slots.clear()
-            captions.clear()
-
-        found = 0
-        for sample in task.reader.read(job.shard, job.positions):
-            slot, row_id = int(job.slots[found]), int(job.ids[found])
-            found += 1
-            key = sample.key.encode("utf-8", "backslashreplace").decode("utf-8")
-            try:
-                pixels = _packable(sample, task.size)
-            except Broken as error:
-                broken.append((slot, str(error)))
-                print(json.dumps(broken[-1]), file=file)
-                continue
-            label = sample.label if task.labels is None else task.labels.place(sample.label)
-            caption = one_line(sample.caption or "")
-            arrays["images"].write(slot, pixels)
-            slots.append(slot)
-            captions.append(caption)
-            more = [text for text in map(one_line, sample.more) if text]
-            print(json.dumps([slot, None, row_id, label, key, caption, more]), file=file)
-            if len(slots) == BATCH:
-                write_tokens()
-        if found != len(job.positions):
-            raise UserError(
-                f"{job.shard}: {found} of {len(job.positions)} wanted samples are there; it "
-                f"changed since it was indexed: {STALE}"
-            )
-        write_tokens()
-        file.flush()
-        os.fsync(file.fileno())
-    # The arrays are on the disk by now: a done file must not outlive its rows in a crash.
-    os.replace(temporary, done)
-    return broken
-
-
-_task: _Task | None = None
-
-
-def _take_task(task: _Task) -> None:
-    global _task
-    _task = task
-
-
-def _pack_shard_of_task(job: _Job) -> list[tuple[int, str]]:
-    assert _task is not None
-    return _pack_shard(_task, job)
 
 
 # ---- packing -------------------------------------------------------------------------------------
@@ -293,7 +161,7 @@ def pack_rows(
         with _locked(partial):
             _prepare(partial, mark, len(ids), size, target)
             labels = None if classes is None else RunLabels(reader.classes(), classes)
-            task = _Task(reader, partial, size, tokenize, labels)
+            task = Task(reader, partial, size, tokenize, labels)
             packing = _Packing(
                 task, index, np.sort(ids), spares, everything, workers, max_broken, target, say
             )
@@ -351,10 +219,10 @@ def _prepare(partial: Path, mark: str, rows: int, size: int, target: Path) -> No
                 entry.unlink()
     if not same:
         (partial / "done").mkdir()
-        _create_arrays(partial / "rows", rows, size)
+        create_arrays(partial / "rows", rows, size)
         write_json(state, {"fingerprint": mark})
     there = sum(path.stat().st_blocks * 512 for path in (partial / "rows").iterdir())
-    needed = rows * (size * size * 3 + 77 * 2 + 16) - there
+    needed = rows * (size * size * 3 + 77 * 2 + 24) - there
     free = shutil.disk_usage(partial).free
     if needed > free:
         raise UserError(
@@ -368,7 +236,7 @@ class _Packing:
 
     def __init__(
         self,
-        task: _Task,
+        task: Task,
         index: Mapping[str, Any],
         ids: np.ndarray,
         spares: np.ndarray,
@@ -383,7 +251,7 @@ class _Packing:
         ends = np.cumsum([0, *(count for _, count in index["shards"])]) + index.get("first", 0)
         self.starts, self.ends = ends[:-1], ends[1:]
         self.max_broken, self.target, self.say = max_broken, target, say
-        self.rounds: list[list[_Job]] = []
+        self.rounds: list[list[Job]] = []
         self.read = 0
         # Each broken row makes a spare one be read, unless all rows are read anyway.
         self.everything = everything
@@ -420,7 +288,7 @@ class _Packing:
                 "source or raise max_broken"
             )
 
-    def _jobs(self, ids: np.ndarray, slots: np.ndarray) -> list[_Job]:
+    def _jobs(self, ids: np.ndarray, slots: np.ndarray) -> list[Job]:
         order = np.argsort(ids)
         ids, slots = ids[order], slots[order]
         shards = np.searchsorted(self.ends, ids, "right")
@@ -429,7 +297,7 @@ class _Packing:
             shard = int(shards[part[0]])
             name = f"{len(self.rounds):03d}-{shard:07d}.jsonl"
             positions = ids[part] - self.starts[shard]
-            jobs.append(_Job(name, self.names[shard], positions, ids[part], slots[part]))
+            jobs.append(Job(name, self.names[shard], positions, ids[part], slots[part]))
         return jobs
 
     def _round(self, ids: np.ndarray, slots: np.ndarray) -> list[int]:
@@ -459,15 +327,15 @@ class _Packing:
         self._refuse_broken()
         return sorted(missing)
 
-    def _results(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, list[tuple[int, str]]]]:
+    def _results(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, list[tuple[int, str]]]]:
         workers = min(self.taskers, len(jobs))
         if workers <= 1:
             for job in jobs:
-                yield job, _pack_shard(self.task, job)
+                yield job, pack_shard(self.task, job)
             return
-        pool = worker_pool(workers, _take_task, (self.task,))
+        pool = worker_pool(workers, take_task, (self.task,))
         try:
-            futures = {pool.submit(_pack_shard_of_task, job): job for job in jobs}
+            futures = {pool.submit(pack_shard_of_task, job): job for job in jobs}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool:
@@ -478,7 +346,7 @@ class _Packing:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _records(self, job: _Job) -> Iterator[list[Any]]:
+    def _records(self, job: Job) -> Iterator[list[Any]]:
         """[slot, kind] of broken rows and [slot, None, id, label, key, caption, more] of others."""
         with (self.task.partial / "done" / job.name).open(encoding="utf-8") as file:
             yield from map(json.loads, file)
@@ -550,7 +418,7 @@ class _Packing:
         tokens, done = NpyRows(split / "texts.npy"), 0
         with (split / "texts.txt").open(encoding="utf-8", newline="\n") as file:
             while part := [line.rstrip("\n") for line in itertools.islice(file, TEXTS)]:
-                tokens.write(done, self.task.tokenize(part))
+                tokens.write(range(done, done + len(part)), self.task.tokenize(part))
                 done += len(part)
         tokens.close()
 
@@ -558,14 +426,14 @@ class _Packing:
         """Copy the rows but the missing ones: moving them in place would not survive a kill."""
         compact = self.task.partial / "compact"
         shutil.rmtree(compact, ignore_errors=True)
-        _create_arrays(compact, len(self.ids) - len(missing), self.task.size)
-        with _open_arrays(self.task.partial / "rows") as old, _open_arrays(compact) as new:
+        create_arrays(compact, len(self.ids) - len(missing), self.task.size)
+        with open_arrays(self.task.partial / "rows") as old, open_arrays(compact) as new:
             to = 0
             for before, end in itertools.pairwise([-1, *missing, len(self.ids)]):
                 for at in range(before + 1, end, COPY):
                     count = min(COPY, end - at)
                     for name in ARRAYS:
-                        new[name].write(to, old[name].read(at, count))
+                        new[name].write(range(to, to + count), old[name].read(at, count))
                     to += count
         return compact
 

@@ -1,8 +1,9 @@
 """Packed pairs: pixels, tokens and captions of one split, memory-mapped.
 
 A split is a folder with `images.npy` (N, H, W, 3) uint8 RGB, `tokens.npy` (N, 77) uint16,
-`captions.txt` (one caption a line), `labels.npy` (N,) int64 (-1: no class) and `ids.npy` (N,)
-int64, the ids of the rows in their source, by which an overlap of two splits is found.
+`captions.txt` (one caption a line), `labels.npy` (N,) int64 (-1: no class), `ids.npy` (N,) int64,
+the ids of the rows in their source, by which an overlap of two splits is found, and `pictures.npy`
+(N,) uint64, hashes of the pixels, by which pictures are found again in splits of other sources.
 """
 
 from __future__ import annotations
@@ -77,6 +78,20 @@ class Pairs:
         """The split's own classes in label order; None: those of the run."""
         path = self.folder / "classes.txt"
         return path.read_text("utf-8").splitlines() if path.is_file() else None
+
+    def rows_shown_in(self, other: Pairs) -> np.ndarray:
+        """Positions of the rows whose very picture is in `other`, too, pixel by pixel.
+
+        Copies that were cut or encoded anew are not found; blank pictures are all alike.
+
+        Raises:
+            UserError: `pictures.npy` is missing or damaged in one of the splits.
+        """
+        own, others = (
+            load_array(pairs.folder / "pictures.npy", np.uint64, 1)[pairs.rows]
+            for pairs in (self, other)
+        )
+        return np.flatnonzero(np.isin(own, others))
 
     @property
     def retrieval(self) -> bool:
