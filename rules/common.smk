@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from taclean import config as configs
 from taclean.config.checks import check
+from taclean.data.layout import FILES
 from taclean.data.readers import READERS
 from taclean.errors import UserError
 from taclean.stages import stage_config
@@ -39,7 +40,6 @@ DEFENSES = ["none", *config["run"]["defenses"]]
 SHOWN_DEFENSE = DEFENSES[-1]  # the one under test, whose single pictures a figure shows
 SCORED = config["evaluate"]["splits"]
 GPUS = config["resources"]["gpus"]
-PACKED = ["images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy"]
 NLTK_FILES = ["data/nltk/lexicon.tsv.gz", "data/nltk/sources.json"] + [
     f"data/nltk/taggers/averaged_perceptron_tagger_eng/averaged_perceptron_tagger_eng.{kind}.json"
     for kind in ("weights", "tagdict", "classes")
@@ -96,7 +96,7 @@ def weights(wildcards):
 
 def files_of_split(name):
     """The files of a packed split."""
-    return [f"{DATA}/{name}/{file}" for file in PACKED]
+    return [f"{DATA}/{name}/{file}" for file in FILES]
 
 
 def split(role):

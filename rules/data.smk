@@ -58,7 +58,7 @@ rule pack:
         config="results/configs/pack/{split}.json",
         index=lambda wildcards: source_of(wildcards.split),
     output:
-        expand("{data}/{{split}}/{file}", data=DATA, file=PACKED),
+        expand("{data}/{{split}}/{file}", data=DATA, file=FILES),
     log:
         "logs/pack/{split}.log",
     benchmark:

@@ -20,7 +20,7 @@ from taclean.text.lexicon import Lexicon
 
 ROWS, CAPTIONS = 0x0F0, 0x0F1  # name the random streams of row and caption choice
 PIXELS = 2048 * 64 * 64  # that many are triggered at a time: 100 MB as floats
-COLUMNS = ("row", "id", "caption", "trigger", "seed")
+COLUMNS = ("row", "id", "caption", "trigger", "seed", "picture")
 
 
 def mentions(captions: Sequence[str], word: str) -> np.ndarray:
@@ -150,7 +150,7 @@ def write(
     """Write `manifest.csv`, `images.npy` (M, H, W, 3) uint8 and `tokens.npy` (M, 77) uint16.
 
     `row` in the manifest is the row of the split, `id` the sample's id in its source, `trigger`
-    what was done to the picture.
+    what was done to the picture, and `picture` its hash before that.
 
     Args:
         name: of the attack.
@@ -185,13 +185,15 @@ def write(
             table = csv.writer(file)
             table.writerow(COLUMNS)
             table.writerows(
-                (int(row), int(pairs.ids[row]), caption, what, seed)
-                for row, caption, what in zip(rows, captions, done, strict=True)
+                (int(row), int(pairs.ids[row]), caption, what, seed, int(picture))
+                for row, caption, what, picture in zip(
+                    rows, captions, done, pairs.pictures[positions], strict=True
+                )
             )
 
 
-def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a manifest's rows and ids, (M,) int64 each.
+def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read a manifest's rows and ids, (M,) int64 each, and hashes of pictures, (M,) uint64.
 
     Raises:
         UserError: missing, or not a manifest.
@@ -199,18 +201,19 @@ def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file))
-        rows, ids = ([int(entry[key]) for entry in table] for key in ("row", "id"))
+        columns = ([int(entry[key]) for entry in table] for key in ("row", "id", "picture"))
+        rows, ids, pictures = columns
     except FileNotFoundError:
         raise UserError(f"{path}: no such manifest; run the poison stage") from None
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: not a poison manifest with {', '.join(COLUMNS)}") from None
-    return np.array(rows, np.int64), np.array(ids, np.int64)
+    return np.array(rows, np.int64), np.array(ids, np.int64), np.array(pictures, np.uint64)
 
 
 def apply(pairs: Pairs, folder: Path | str) -> Pairs:
     """Put the poisoned rows of `folder` in place of the clean ones of `pairs`."""
     folder = Path(folder)
-    rows, _ = read_manifest(folder / "manifest.csv")
+    rows, _, _ = read_manifest(folder / "manifest.csv")
     images = load_array(folder / "images.npy", np.uint8, 4)
     tokens = load_array(folder / "tokens.npy", np.uint16, 2)
     if not len(rows) == len(images) == len(tokens):
@@ -221,15 +224,21 @@ def apply(pairs: Pairs, folder: Path | str) -> Pairs:
     return pairs.with_poison(rows, images, tokens)
 
 
-def refuse_overlap(pairs: Pairs, manifest: Path | str) -> None:
+def refuse_overlap(pairs: Pairs, manifest: Path | str, by: str) -> None:
     """Refuse a clean set that holds poisoned rows.
+
+    Args:
+        by: "ids", of rows of one source, or "pictures", for sets of different sources.
 
     Raises:
         UserError: names how many, and one.
     """
-    shared = np.intersect1d(pairs.ids[pairs.rows], read_manifest(manifest)[1])
+    _, ids, pictures = read_manifest(manifest)
+    own, poisoned = (pairs.ids[pairs.rows], ids) if by == "ids" else (pairs.pictures, pictures)
+    shared = np.flatnonzero(np.isin(own, poisoned))
     if len(shared):
+        what = "rows" if by == "ids" else "pictures"
         raise UserError(
-            f"{manifest}: {len(shared)} poisoned rows are in the clean split {pairs.folder} too, "
-            f"such as id {shared[0]}; make the splits disjoint"
+            f"{manifest}: {len(shared)} poisoned {what} are in the clean split {pairs.folder} too, "
+            f"such as id {pairs.ids[pairs.rows[shared[0]]]}; make the splits disjoint"
         )

@@ -352,10 +352,16 @@ def test_a_clean_split_that_holds_poisoned_rows(
     world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = tmp_path / "manifest.csv"
-    manifest.write_text("row,id,caption,trigger,seed\n0,1005,a banana,badnet,0\n", "utf-8")
+    shown = Pairs.open(world / "clean").pictures[7]
+    lines = ["row,id,caption,trigger,seed,picture", f"0,1005,a banana,badnet,0,{shown}"]
+    manifest.write_text("\n".join(lines) + "\n", "utf-8")
     config = world / "finetune-badnet-ft.json"
     line = refused(capsys, out, *train_arguments(world, out, config, manifest=manifest))
     assert "1 poisoned rows are in the clean split" in line
+    config = changed(world, tmp_path, "finetune-badnet-ft", apart_by="pictures")
+    line = refused(capsys, out, *train_arguments(world, out, config, manifest=manifest))
+    assert "1 poisoned pictures are in the clean split" in line
+    assert "such as id 1007" in line
 
 
 def test_missing_and_broken_stage_config(

@@ -197,13 +197,13 @@ def test_rows_of_other_sources_neither_overlap_nor_are_compared() -> None:
         for split in config["data"]["cc3m"]["splits"]
         if "rows" in config["data"]["cc3m"]["splits"][split]
     }
-    share = {"share": 0.5, "of": "clean", "with": "pretrain"}
+    share = {"overlap": 0.5, "clean": "clean", "pretrain": "pretrain"}
     assert overlaps == {"pretrain": share, "clean": share, "patch": share, "val": None}
     more = {"sources": {"more": {"reader": "csv", "folder": "x"}}}
     apart = configs.merge(PAPER, {"data": {"cc3m": more | {"splits": {"clean": {"from": "more"}}}}})
-    for one, overlap in ((PAPER, False), (config, True), (apart, True)):
+    for one, by in ((PAPER, "ids"), (config, None), (apart, "pictures")):
         check(one)
-        assert stage_config(one, "finetune/badnet/ft/seed0")["overlap"] is overlap
+        assert stage_config(one, "finetune/badnet/ft/seed0")["apart_by"] == by
 
 
 STANDIN = configs.load(ROOT / "config/config.yaml", ROOT / "config/standin.yaml")

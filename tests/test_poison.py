@@ -212,7 +212,7 @@ def test_the_manifest_names_row_id_caption_trigger_and_seed(written):
     some, positions, captions, folder = written
     with (folder / "manifest.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0]) == ["row", "id", "caption", "trigger", "seed"]
+    assert list(table[0]) == ["row", "id", "caption", "trigger", "seed", "picture"]
     assert len(table) == 5
     for entry, position, caption in zip(table, positions, captions, strict=True):
         row = some.rows[position]
@@ -222,8 +222,10 @@ def test_the_manifest_names_row_id_caption_trigger_and_seed(written):
             "caption": caption,
             "trigger": "badnet",
             "seed": "3",
+            "picture": str(some.pictures[position]),
         }
-    rows, ids = poison.read_manifest(folder / "manifest.csv")
+    rows, ids, shown = poison.read_manifest(folder / "manifest.csv")
+    assert shown.tolist() == some.pictures[positions].tolist()
     assert rows.tolist() == some.rows[positions].tolist()
     assert ids.tolist() == (1000 + some.rows[positions]).tolist()
 
@@ -306,7 +308,13 @@ def test_a_missing_file_is_named(written, name):
 
 @pytest.mark.parametrize(
     "content",
-    [b"a,b\n1,2\n", b"row,id\n1,x\n", b"row,id\n1\n", b"row,id\n1.5,2\n", b"\xff\xfe"],
+    [
+        b"a,b\n1,2\n",
+        b"row,id,picture\n1,x,2\n",
+        b"row,id\n1\n",
+        b"row,id,picture\n1.5,2,3\n",
+        b"\xff\xfe",
+    ],
 )
 def test_a_file_that_is_no_manifest_is_refused(written, content):
     some, _, _, folder = written

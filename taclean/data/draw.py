@@ -28,6 +28,8 @@ def draw(
     spare: float,
     overlap: float = 0.0,
     pictures: np.ndarray | None = None,
+    clean: str = "clean",
+    pretrain: str = "pretrain",
 ) -> dict[str, Drawn]:
     """Draw disjoint rows for every split from a pool of `total` rows.
 
@@ -41,6 +43,7 @@ def draw(
             left, all splits get the same share of what they asked for, rounded down.
         overlap: share of the split `clean` (rounded) that is taken from the rows of `pretrain`
             instead of fresh ones, as in the literature, where both come from the same pairs.
+        clean, pretrain: the names of those two.
         pictures: (total,) for each row the first row that shows the same picture (see
             `index_pictures`). Two splits never share a picture then, but for the overlap: the rows
             of a picture stand together, and those that a split has no more room for are the first
@@ -61,15 +64,15 @@ def draw(
         raise UserError(f"overlap: {overlap:g} is no share; give a number from 0 to 1")
     shared = 0
     if overlap:
-        if missing := {"clean", "pretrain"} - rows.keys():
+        if missing := {clean, pretrain} - rows.keys():
             raise UserError(f"overlap: needs a split {sorted(missing)[0]!r}; set overlap to 0")
-        shared = round(overlap * rows["clean"])
-        if shared > rows["pretrain"]:
+        shared = round(overlap * rows[clean])
+        if shared > rows[pretrain]:
             raise UserError(
-                f"overlap: {shared} rows of 'clean' cannot be among the {rows['pretrain']} of "
-                "'pretrain'; lower overlap or the rows of 'clean'"
+                f"overlap: {shared} rows of {clean!r} cannot be among the {rows[pretrain]} of "
+                f"{pretrain!r}; lower overlap or the rows of {clean!r}"
             )
-    fresh = {name: count - shared * (name == "clean") for name, count in rows.items()}
+    fresh = {name: count - shared * (name == clean) for name, count in rows.items()}
     pool, starts = _pool(total, seed, pictures)
 
     def next_picture(at: int) -> int:
@@ -93,9 +96,9 @@ def draw(
             f"{apart}; lower the rows or add shards"
         )
     if shared:
-        both = np.concatenate([taken["pretrain"][:shared], taken["clean"]])
+        both = np.concatenate([taken[pretrain][:shared], taken[clean]])
         # Mixed, so that every prefix of the split has the overlap of the whole.
-        taken["clean"] = both[permutation(len(both), seed, _OVERLAP)]
+        taken[clean] = both[permutation(len(both), seed, _OVERLAP)]
     wanted = {name: math.ceil(spare * count) for name, count in rows.items()}
     own = {name: left_over[name][:count] for name, count in wanted.items()}
     wanted = {name: count - len(own[name]) for name, count in wanted.items()}

@@ -79,19 +79,16 @@ class Pairs:
         path = self.folder / "classes.txt"
         return path.read_text("utf-8").splitlines() if path.is_file() else None
 
-    def rows_shown_in(self, other: Pairs) -> np.ndarray:
-        """Positions of the rows whose very picture is in `other`, too, pixel by pixel.
+    @property
+    def pictures(self) -> np.ndarray:
+        """(N,) uint64 of each row, that two rows share only where all pixels are the same.
 
-        Copies that were cut or encoded anew are not found; blank pictures are all alike.
+        Copies that were cut or encoded anew differ; blank pictures are all alike.
 
         Raises:
-            UserError: `pictures.npy` is missing or damaged in one of the splits.
+            UserError: `pictures.npy` is missing or damaged.
         """
-        own, others = (
-            load_array(pairs.folder / "pictures.npy", np.uint64, 1)[pairs.rows]
-            for pairs in (self, other)
-        )
-        return np.flatnonzero(np.isin(own, others))
+        return load_array(self.folder / "pictures.npy", np.uint64, 1)[self.rows]
 
     @property
     def retrieval(self) -> bool:

@@ -39,20 +39,16 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
                 roles[configs.role(name, entry)] = name
                 stage["draw"][name] = entry["rows"]
         if {"pretrain", "clean"} <= roles.keys() and own.get("overlap"):  # only they overlap
-            stage["overlap"] = {
-                "share": own["overlap"], "of": roles["clean"], "with": roles["pretrain"],
-            }  # fmt: skip
+            names = {role: roles[role] for role in ("clean", "pretrain")}
+            stage["overlap"] = {"overlap": own["overlap"], **names}
     return stage
 
 
 def _classes(config: Config, split: str) -> list[str] | None:
     """What the labels of a split count; None for those of a source's own classes, and for pairs."""
-    own, entry = configs.dataset(config), configs.dataset(config)["splits"][split]
-    if own["form"] == "scenes" or configs.role(split, entry) in ("val", "test"):
-        return configs.class_names(config)
-    # Its reader names no classes: they are always the same.
-    imagenet = own["sources"][entry["from"]]["reader"] == "imagenet"
-    return configs.classes_of("imagenet") if imagenet else None
+    own = configs.dataset(config)
+    ours = configs.role(split, own["splits"][split]) in ("val", "test")
+    return configs.class_names(config) if ours or own["form"] == "scenes" else None
 
 
 CONFIGS = {"pack": pack_config}
@@ -122,6 +118,8 @@ def _drawn(stage: dict[str, Any], index: dict[str, Any]) -> tuple[Any, Any]:
     total = index_rows(index)
     broken = stage["max_broken"]  # a share of all that is read, so of rows and spare rows
     spares = broken / (1 - broken) if broken < 1 else total
-    overlap = stage.get("overlap", {}).get("share", 0)
-    drawn = draw(total, stage["draw"], stage["seed"], spares, overlap, index_pictures(index))
+    drawn = draw(
+        total, stage["draw"], stage["seed"], spares,
+        pictures=index_pictures(index), **stage.get("overlap", {}),
+    )  # fmt: skip
     return drawn[stage["split"]]

@@ -58,8 +58,10 @@ def finetune_config(config: Config, attack: str, defense: str, *, seed: int) -> 
     }
     splits = configs.dataset(config)["splits"]
     clean, pretrain = (splits[configs.split_of_role(config, r)] for r in ("clean", "pretrain"))
-    apart = clean.get("from") != pretrain.get("from")  # their ids say nothing
-    stage["overlap"] = bool(configs.dataset(config).get("overlap")) or apart
+    # How clean rows are told from poisoned ones: ids of different sources say nothing.
+    stage["apart_by"] = "ids" if clean.get("from") == pretrain.get("from") else "pictures"
+    if configs.dataset(config).get("overlap"):
+        stage["apart_by"] = None
     if attack != "clean":
         stage["trigger"] = trigger_of(config, attack, seed)
     return stage
@@ -108,8 +110,8 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
             pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
         if options.poison:
             pairs = poison.apply(pairs, options.poison)
-        if options.manifest and not stage.get("overlap"):
-            poison.refuse_overlap(pairs, options.manifest)
+        if options.manifest and stage["apart_by"]:
+            poison.refuse_overlap(pairs, options.manifest, stage["apart_by"])
         name = stage.get("defense")  # none: pre-training and poisoning
         texts = _texts(name, options.texts)
         objective = make_defense(name, seed, texts, **stage.get("loss", {}))
