@@ -266,7 +266,7 @@ class _Packing:
             if len(chosen) < len(missing):
                 raise UserError(
                     f"{self.target}: {len(missing)} of {len(self.ids)} rows are broken after "
-                    f"{used} spare rows ({self._account()}), and of the source's rows that no "
+                    f"{used} spare rows ({self._broken_kinds()}), and of the source's rows that no "
                     f"split has, {len(chosen)} are left for them; raise max_broken, lower rows or "
                     "add shards"
                 )
@@ -274,7 +274,7 @@ class _Packing:
             missing = self._round(chosen, np.array(missing))
         return missing
 
-    def _account(self) -> str:
+    def _broken_kinds(self) -> str:
         return ", ".join(f"{kind} {self.kinds[kind]}" for kind in KINDS if self.kinds[kind])
 
     def _refuse_broken(self) -> None:
@@ -284,7 +284,7 @@ class _Packing:
         if broken > self.max_broken * read:
             raise UserError(
                 f"{self.target}: at least {broken} of {read} rows that would be read are broken "
-                f"({self._account()}), more than max_broken = {self.max_broken:g}; look at the "
+                f"({self._broken_kinds()}), more than max_broken = {self.max_broken:g}; look at the "
                 "source or raise max_broken"
             )
 
@@ -371,7 +371,9 @@ class _Packing:
         """Complete the split inside the partial folder; returns its folder there, the account."""
         packed = len(self.ids) - len(missing)
         if not packed:
-            raise UserError(f"{self.target}: no sound row ({self._account()}); look at the source")
+            raise UserError(
+                f"{self.target}: no sound row ({self._broken_kinds()}); look at the source"
+            )
         split = self._compact(missing) if missing else self.task.partial / "rows"
         texts = 0
         ids, labels = np.empty(packed, np.int64), np.empty(packed, np.int64)
