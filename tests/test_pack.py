@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -28,7 +29,7 @@ from PIL import Image
 from taclean.data import emoji, pack
 from taclean.data.draw import draw
 from taclean.data.images import Broken, load_image
-from taclean.data.index import make_index
+from taclean.data.index import index_pictures, index_rows, make_index
 from taclean.data.pack import KINDS, pack_rows
 from taclean.data.packed import Pairs
 from taclean.data.readers import ListReader, Sample, make_reader
@@ -316,6 +317,38 @@ def test_drawn_splits_pack_disjoint_rows(source, tmp_path):
         assert len(ids[-1]) == len(rows)
     assert not np.intersect1d(*ids).size
     assert not np.isin(np.concatenate(ids), list(FAULTS)).any()
+
+
+def test_five_captions_of_a_photograph_are_in_one_split(tmp_path):
+    """Flickr8k's form, with broken photographs, so that spare rows come in."""
+    (tmp_path / "Images").mkdir()
+    lines = ["image,caption"]
+    for i in range(60):
+        data = encode(picture(i, 30, 24), "JPEG")
+        (tmp_path / "Images" / f"{i}.jpg").write_bytes(data[: len(data) // (1 + (i % 6 == 0))])
+        lines += [f"{'./' * (j % 2)}{i}.jpg,caption {j} of {i} ." for j in range(5)]
+    (tmp_path / "captions.txt").write_text("\n".join(lines))
+    spec = {"reader": "csv", "files": "captions.txt", "images": "Images"}
+    reader = make_reader(spec, tmp_path)
+    index = make_index(reader)
+    counts = {"pretrain": 103, "clean": 52, "patch": 11}
+    drawn = draw(index_rows(index), counts, 3, 0.4, 0.0, index_pictures(index))
+    for name, (rows, spare) in drawn.items():
+        account = pack_rows(
+            tmp_path / name, reader, index, rows, spare,
+            size=SIZE, tokenize=tokenize, max_broken=0.5, say=lambda line: None,
+        )  # fmt: skip
+        assert account["packed"] == counts[name]
+    splits = {name: Pairs.open(tmp_path / name) for name in drawn}
+    accounts = [json.loads((tmp_path / name / "account.json").read_text()) for name in drawn]
+    assert sum(account["broken"]["undecodable"] for account in accounts) > 10
+    for one, other in itertools.permutations(splits.values(), 2):
+        assert not one.rows_shown_in(other).size
+    for caption, image in zip(splits["clean"].captions(), splits["clean"].images, strict=True):
+        number = int(caption.split()[3])
+        assert (
+            image == load_image((tmp_path / "Images" / f"{number}.jpg").read_bytes(), SIZE)
+        ).all()
 
 
 @pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])

@@ -100,14 +100,14 @@ def draw(
         # Mixed, so that every prefix of the split has the overlap of the whole.
         taken[clean] = both[permutation(len(both), seed, _OVERLAP)]
     wanted = {name: math.ceil(spare * count) for name, count in rows.items()}
-    own = {name: left_over[name][:count] for name, count in wanted.items()}
-    wanted = {name: count - len(own[name]) for name, count in wanted.items()}
+    first_spares = {name: left_over[name][:count] for name, count in wanted.items()}
+    wanted = {name: count - len(first_spares[name]) for name, count in wanted.items()}
     left, asked = total - start, sum(wanted.values())
     if asked > left:
         wanted = {name: left * count // asked for name, count in wanted.items()}
     drawn: dict[str, Drawn] = {}
     for name, count in wanted.items():
-        spares = np.concatenate([own[name], pool[start : start + count]])
+        spares = np.concatenate([first_spares[name], pool[start : start + count]])
         drawn[name] = Drawn(taken[name].astype(np.int64), spares.astype(np.int64))
         start = next_picture(start + count)
     return drawn

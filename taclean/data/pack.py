@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from taclean.data.index import index_rows
 from taclean.data.labels import RunLabels
 from taclean.data.layout import FILES, Tokenize, load_array
 from taclean.data.npy import NpyRows
@@ -140,7 +141,7 @@ def pack_rows(
             process packs the same folder.
     """
     target = Path(folder)
-    first, total = index.get("first", 0), sum(count for _, count in index["shards"])
+    first, total = index.get("first", 0), index_rows(index)
     everything = rows is None
     ids = np.arange(first, first + total) if rows is None else np.asarray(rows, np.int64)
     spares = np.empty(0, np.int64) if spare is None or everything else np.asarray(spare, np.int64)
@@ -217,7 +218,6 @@ def _prepare(partial: Path, mark: str, rows: int, size: int, target: Path) -> No
                 shutil.rmtree(entry)
             elif entry.name != "lock":
                 entry.unlink()
-    if not same:
         (partial / "done").mkdir()
         create_arrays(partial / "rows", rows, size)
         write_json(state, {"fingerprint": mark})
@@ -246,7 +246,7 @@ class _Packing:
         target: Path,
         say: Callable[[str], None],
     ):
-        self.task, self.ids, self.spares, self.taskers = task, ids, spares, workers
+        self.task, self.ids, self.spares, self.workers = task, ids, spares, workers
         self.names = [name for name, _ in index["shards"]]
         ends = np.cumsum([0, *(count for _, count in index["shards"])]) + index.get("first", 0)
         self.starts, self.ends = ends[:-1], ends[1:]
@@ -266,7 +266,7 @@ class _Packing:
             if len(chosen) < len(missing):
                 raise UserError(
                     f"{self.target}: {len(missing)} of {len(self.ids)} rows are broken after "
-                    f"{used} spare rows ({self._account()}), and of the source's rows that no "
+                    f"{used} spare rows ({self._broken_kinds()}), and of the source's rows that no "
                     f"split has, {len(chosen)} are left for them; raise max_broken, lower rows or "
                     "add shards"
                 )
@@ -274,7 +274,7 @@ class _Packing:
             missing = self._round(chosen, np.array(missing))
         return missing
 
-    def _account(self) -> str:
+    def _broken_kinds(self) -> str:
         return ", ".join(f"{kind} {self.kinds[kind]}" for kind in KINDS if self.kinds[kind])
 
     def _refuse_broken(self) -> None:
@@ -284,8 +284,8 @@ class _Packing:
         if broken > self.max_broken * read:
             raise UserError(
                 f"{self.target}: at least {broken} of {read} rows that would be read are broken "
-                f"({self._account()}), more than max_broken = {self.max_broken:g}; look at the "
-                "source or raise max_broken"
+                f"({self._broken_kinds()}), more than max_broken = {self.max_broken:g}; look at "
+                "the source or raise max_broken"
             )
 
     def _jobs(self, ids: np.ndarray, slots: np.ndarray) -> list[Job]:
@@ -328,7 +328,7 @@ class _Packing:
         return sorted(missing)
 
     def _results(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, list[tuple[int, str]]]]:
-        workers = min(self.taskers, len(jobs))
+        workers = min(self.workers, len(jobs))
         if workers <= 1:
             for job in jobs:
                 yield job, pack_shard(self.task, job)
@@ -371,7 +371,9 @@ class _Packing:
         """Complete the split inside the partial folder; returns its folder there, the account."""
         packed = len(self.ids) - len(missing)
         if not packed:
-            raise UserError(f"{self.target}: no sound row ({self._account()}); look at the source")
+            raise UserError(
+                f"{self.target}: no sound row ({self._broken_kinds()}); look at the source"
+            )
         split = self._compact(missing) if missing else self.task.partial / "rows"
         texts = 0
         ids, labels = np.empty(packed, np.int64), np.empty(packed, np.int64)
