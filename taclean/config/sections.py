@@ -87,8 +87,10 @@ class Source(Section):
     images: str | None = key(
         None, "Folder that a CSV's paths start from, by default the CSV's own.", min_length=1
     )
-    classes: list[str] | None = key(
-        None, "labels: names of the classes that numbers in the CSV count.", min_length=2
+    classes: list[str] | str | None = key(
+        None,
+        "labels: names of the classes that the CSV's numbers count, or a text file of the source's "
+        "folder with a name a line.",
     )
     hub: str | None = key(None, "Dataset of the Hugging Face hub to fetch.", min_length=1)
     revision: str | None = key(None, "The hub's revision, a commit.", min_length=1)

@@ -16,18 +16,15 @@ import itertools
 import json
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from taclean.data.index import index_rows
 from taclean.data.labels import RunLabels
@@ -46,7 +43,8 @@ from taclean.data.pack_shard import (
 )
 from taclean.data.readers.base import Reader
 from taclean.errors import UserError
-from taclean.files import read_json, write_json
+from taclean.files import locked, read_json, write_json
+from taclean.progress import Progress
 from taclean.workers import worker_pool
 
 # All that a packing may write.
@@ -66,22 +64,6 @@ class Tokenizer:
         from taclean.models import tokenize
 
         return tokenize(self.model, captions)
-
-
-class Progress:
-    """Says every ten seconds how far a piece of work is."""
-
-    def __init__(self, label: str, total: int, unit: str, say: Callable[[str], None]):
-        self.label, self.total, self.unit, self.say = label, total, unit, say
-        self.started = self.told = time.monotonic()
-
-    def update(self, done: int, note: str = "") -> None:
-        if time.monotonic() - self.told <= 10 or not done:
-            return
-        self.told = time.monotonic()
-        left = (self.told - self.started) / done * (self.total - done)
-        note = note and f", {note}"
-        self.say(f"{self.label}: {done}/{self.total} {self.unit}{note}, about {left:.0f} s left")
 
 
 # ---- packing -------------------------------------------------------------------------------------
@@ -159,7 +141,7 @@ def pack_rows(
     partial = target.parent / f".{target.name}.partial"
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        with _locked(partial):
+        with locked(partial):
             _prepare(partial, mark, len(ids), size, target)
             labels = None if classes is None else RunLabels(reader.classes(), classes)
             task = Task(reader, partial, size, tokenize, labels)
@@ -192,19 +174,6 @@ def _finished(target: Path, mark: str) -> dict[str, Any] | None:
     return account
 
 
-@contextmanager
-def _locked(partial: Path) -> Iterator[None]:
-    lock = FileLock(partial / "lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise UserError(f"{partial}: another process packs this split; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _prepare(partial: Path, mark: str, rows: int, size: int, target: Path) -> None:
     """Keep what an earlier run with the same fingerprint did, else start over."""
     state = partial / "state.json"
@@ -216,7 +185,7 @@ def _prepare(partial: Path, mark: str, rows: int, size: int, target: Path) -> No
         for entry in partial.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry.name != "lock":
+            elif entry.name not in ("lock", "holder"):
                 entry.unlink()
         (partial / "done").mkdir()
         create_arrays(partial / "rows", rows, size)

@@ -11,7 +11,7 @@ from taclean.errors import UserError
 from taclean.files import read_json
 from taclean.stages.shared import say
 
-RECIPE = 2
+RECIPE = 3
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
