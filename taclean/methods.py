@@ -52,7 +52,8 @@ def load(folder: str, name: str) -> Any:
 
 
 def _files(folder: str) -> list[str]:
-    return [file.name for file in pkgutil.iter_modules([str(PACKAGE / folder)])]
+    package = importlib.import_module(f"taclean.{folder}")
+    return [file.name for file in pkgutil.iter_modules(package.__path__)]
 
 
 def found(folder: str, name: str) -> list[Any]:

@@ -18,7 +18,9 @@ from taclean.config.checks import check
 from taclean.config.reference import reference
 from taclean.data import standin
 from taclean.errors import UserError
+from taclean.look import Look
 from taclean.stages import stage_config
+from taclean.stages.text import users
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
@@ -345,3 +347,144 @@ def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
     environment = configs.read_yaml(ROOT / "envs/taclean.yaml")
     wanted = project["dependencies"] + project["optional-dependencies"]["slurm"]
     assert environment["dependencies"][-1]["pip"] == wanted
+
+
+# ---- variants ------------------------------------------------------------------------------------
+
+VARIANTS = {
+    "attacks": {"badnet_few": {"kind": "badnet", "poisoned": 300, "trigger": {"size": 28}}},
+    "defenses": {
+        "taclean_k6000": {"kind": "taclean", "subcaptions": {"samples": 6000}},
+        "plain": {"kind": "taclean", "loss": {"lambda_sub": 0}, "label": "No sub-captions"},
+        "longer": {"kind": "cleanclip", "train": {"epochs": 7}},
+    },
+    "run": {"attacks": ["badnet", "badnet_few"], "defenses": ["taclean", "taclean_k6000", "plain"]},
+}
+
+
+def varied() -> dict[str, Any]:
+    config = configs.resolve(configs.merge(DEFAULT, VARIANTS))
+    check(config)
+    return config
+
+
+def test_a_variant_begins_with_the_entry_of_its_kind() -> None:
+    config = varied()
+    few, badnet = config["attacks"]["badnet_few"], config["attacks"]["badnet"]
+    assert few == badnet | {
+        "kind": "badnet",
+        "poisoned": 300,
+        "trigger": {"size": 28, "place": "corner"},
+    }
+    k6000 = config["defenses"]["taclean_k6000"]
+    assert k6000["subcaptions"] == {
+        **DEFAULT["defenses"]["taclean"]["subcaptions"],
+        "samples": 6000,
+    }
+    overlaid = configs.merge(
+        DEFAULT,
+        VARIANTS
+        | {"defenses": {**VARIANTS["defenses"], "taclean": {"loss": {"augment": "autoaugment"}}}},
+    )
+    assert configs.resolve(overlaid)["defenses"]["plain"]["loss"]["augment"] == "autoaugment"
+
+
+def test_variants_are_told_apart_in_print() -> None:
+    look = configs.look(varied())
+    assert look["attacks"]["badnet_few"] == {"label": "BadNet few", "marker": "o"}
+    assert {name: own["label"] for name, own in look["defenses"].items()} == {
+        "taclean": "TA-Cleaner",
+        "taclean_k6000": "TA-Cleaner k6000",
+        "plain": "No sub-captions",
+    }
+    shown = Look.of(look)
+    assert len(set(shown.colours(look["defenses"]).values())) == 3
+    assert len(set(shown.markers(look["attacks"]).values())) == 2
+
+
+def test_defences_share_the_texts_that_are_the_same() -> None:
+    config = varied()
+    assert users(config, "subcaptions", "plain") == ["taclean", "plain"]
+    assert users(config, "subcaptions", "taclean_k6000") == ["taclean_k6000"]
+    everyone = ["cleanclip", "taclean", "taclean_k6000", "plain", "longer"]
+    assert users(config, "variants", "longer") == everyone
+    assert stage_config(config, "text/variants/cleanclip/seed0")["epochs"] == 7
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"attacks": {"mine": {"kind": "nosuch"}}}, "attacks.mine.kind: there is no attack"),
+        ({"defenses": {"mine": {}}}, "defenses.mine: there is no defence taclean/defenses/mine.py"),
+        ({"defenses": {"my-own": {"kind": "ft"}}}, "'my-own' is no name; give letters, digits"),
+        ({"attacks": {"clean": {"kind": "badnet"}}}, "attacks.clean: 'clean' has a meaning"),
+        ({"defenses": {"none": {"kind": "ft"}}}, "defenses.none: 'none' has a meaning"),
+        (
+            {"defenses": {"mine": {"kind": "taclean", "loss": {"x": 1}}}},
+            "defenses.mine.loss.x: unk",
+        ),
+        ({"defenses": {"mine": {"kind": "ft", "colour": "red"}}}, "defenses.mine.colour"),
+        ({"attacks": {"mine": 3}}, "attacks.mine"),
+        ({"attacks": {"mine": {"kind": 3}}}, "attacks.mine"),
+    ],
+)
+def test_a_mistake_in_a_variant_is_named(overlay: dict[str, Any], message: str) -> None:
+    assert message in refused(configs.merge(DEFAULT, overlay))
+
+
+# ---- splits and classes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"val": {"role": "extra"}}, "no split has the role val; give it to one"),
+        ({"shift": {"role": "test"}}, "test and shift have the role test; give it to one"),
+        ({"sources": {"first": 9000000, "rows": 5, "second": 0}}, "'sources' has a meaning"),
+        ({"a-b": {"first": 9000000, "rows": 5, "second": 0}}, "'a-b' is no name"),
+        ({"shift": {"styles": "new"}}, "splits.shift.styles"),
+    ],
+)
+def test_a_mistake_in_the_splits_is_named(splits: dict[str, Any], message: str) -> None:
+    assert message in refused(configs.merge(DEFAULT, {"data": {"emoji": {"splits": splits}}}))
+
+
+def test_roles_not_names_say_what_a_split_is_for() -> None:
+    splits = DEFAULT["data"]["emoji"]["splits"]
+    renamed = {f"my_{name}": {"role": name, **split} for name, split in splits.items()}
+    renamed["my_shift"]["role"] = "extra"
+    config = copy.deepcopy(DEFAULT)
+    config["data"]["emoji"]["splits"] = renamed
+    config["evaluate"]["splits"] = ["my_shift", "my_test"]
+    check(config)
+    assert configs.split_of_role(config, "clean") == "my_clean"
+    assert configs.look(config)["splits"] == ["my_test", "my_shift"]
+    assert stage_config(config, "pack/my_shift")["styles"] == "shift"
+
+
+def test_classes_are_a_list_or_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("banana\n  sea  lion \n\nC++\n", "utf-8")
+    assert configs.classes_of(str(path)) == ["banana", "sea lion", "C++"]
+    assert configs.classes_of(["banana", "apple"]) == ["banana", "apple"]
+    for bad, message in (
+        (str(tmp_path / "absent"), "no text file with a name a line"),
+        (["banana", "banana"], "'banana' is there twice"),
+        (["banana"], "1 names; give at least 2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            configs.classes_of(bad, "data.x.classes")
+
+
+def test_a_syntax_error_is_found_by_line_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("run:\n  seeds: [0\nmodel: {}\n", "utf-8")
+    with pytest.raises(UserError, match=r"bad\.yaml, line 3, column \d+: not YAML") as error:
+        configs.read_yaml(path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_paper_is_scored_in_fp32() -> None:
+    assert stage_config(PAPER, "evaluate/badnet/none/seed0")["precision"] == "fp32"
+    assert stage_config(DEFAULT, "evaluate/badnet/none/seed0")["precision"] == "auto"
+    assert all(entry["gate"] <= 50 for entry in PAPER["attacks"].values())

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -71,38 +70,35 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_attack_or_a_defence_is_one_file_and_one_entry(copy: Path, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(copy, source)
-    for kind, name, new in (("attacks", "sig", "wave"), ("defenses", "cleanclip", "cleaner")):
-        shutil.copy(source / f"taclean/{kind}/{name}.py", source / f"taclean/{kind}/{new}.py")
-    overlay = tmp_path / "mine.yaml"
-    overlay.write_text(
-        "attacks: {wave: {poisoned: 30, gate: 0, trigger: {delta: 40}}}\n"
-        "defenses: {cleaner: {loss: {lambda_self: 2}}}\n"
-        "run: {attacks: [wave], defenses: [cleaner]}\n",
-        "utf-8",
-    )
-    jobs = planned(snakemake(source, tmp_path, "--dry-run", overlays=(overlay,)))
-    assert {"poison:wave", "finetune:wave", "evaluate:wave", "variants"} <= jobs
-    assert "subcaptions" not in jobs
-    found = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import torch\nfrom taclean.attacks import make_trigger\n"
-            "from taclean.defenses import defense\n"
-            "one, other = (make_trigger(n, delta=40) for n in ('sig', 'wave'))\n"
-            "x = torch.rand(2, 3, 64, 64)\nassert (one(x, [0, 1]) == other(x, [0, 1])).all()\n"
-            "print(defense('cleaner').__module__)",
-        ],
-        env=environment(source),
-        cwd=source,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout == "taclean.defenses.cleaner\n"
+ODD = """
+run:
+  attacks: [gate, Seed0, trigger_inversion, poison]
+  defenses: [trigger, gate_prune, "2nd", taclean_k30]
+attacks:
+  gate: {kind: badnet, poisoned: 20, gate: 0}
+  Seed0: {kind: trojvqa, poisoned: 20, key_only: 5, gate: 0}
+  trigger_inversion: {kind: wanet, poisoned: 20, noise: 3, gate: 0}
+  poison: {kind: badnet, poisoned: 40, gate: 0}
+defenses:
+  trigger: {kind: ft}
+  gate_prune: {kind: cleanclip, loss: {lambda_self: 2}}
+  2nd: {kind: par}
+  taclean_k30: {kind: taclean, subcaptions: {samples: 30}}
+"""
+
+
+def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "odd.yaml"
+    overlay.write_text(ODD.replace("2nd:", '"2nd":'), "utf-8")
+    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
+    jobs = planned(result)
+    for attack in ("gate", "Seed0", "trigger_inversion", "poison"):
+        assert {f"{rule}:{attack}" for rule in ("poison", "finetune", "evaluate", "gate")} <= jobs
+    assert {job for job in jobs if job.startswith("trigger:")} == {"trigger:Seed0"}
+    # One file of EDA variants serves both defences that want the same.
+    counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
+    assert counts["text"] == "2"
+    assert counts["finetune"] == "20"
 
 
 def test_mistakes_of_the_config_end_the_workflow_in_one_line(copy: Path, tmp_path: Path) -> None:
@@ -191,6 +187,7 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     assert {"ASR@1", "TA@10"} < set(base.metric)
     figures = {path.name for path in (done / "results/figures").iterdir()}
     names = ("asr_ca", "tradeoff", "curves", "triggers", "subcaptions", "embeddings", "recovered")
+    names += ("further_splits",)
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
     assert (done / "results/report.html").stat().st_size > 100_000
     assert not list(done.glob("checkpoints/**/last.pt"))
@@ -210,7 +207,7 @@ def test_one_parameter_of_one_attack_plans_its_chain_only(copy: Path, done: Path
     attacks = {job.split(":")[1] for job in jobs if ":" in job}
     assert attacks == {"badnet"}
     assert {"poison:badnet", "pretrain:badnet", "finetune:badnet", "table"} <= jobs
-    assert not jobs & {"pack", "base", "variants", "subcaptions"}
+    assert not jobs & {"pack", "base", "text"}
 
 
 @pytest.mark.slow
