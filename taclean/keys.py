@@ -116,7 +116,7 @@ def check(values: Any, schema: Schema, where: str = "") -> None:
     """
     error = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(plain(values, where)))
     if error is not None:
-        raise UserError(_explain(error, where))
+        raise UserError(_explain(error, where, schema))
 
 
 def plain(value: Any, path: str = "") -> Any:
@@ -137,7 +137,7 @@ def plain(value: Any, path: str = "") -> Any:
     return value
 
 
-def _explain(error: jsonschema.ValidationError, where: str) -> str:
+def _explain(error: jsonschema.ValidationError, where: str, schema: Schema) -> str:
     path = ".".join([where, *map(str, error.absolute_path)]).strip(".")
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
@@ -149,7 +149,11 @@ def _explain(error: jsonschema.ValidationError, where: str) -> str:
         return f"{path}.{missing}: missing; see config/README.md".lstrip(".")
     if error.validator in ("pattern", "propertyNames") and "propertyNames" in error.schema_path:
         return f"{path}: {error.instance!r} is no name; give letters, digits and _".lstrip(": ")
-    hint = error.schema.get("description", "see config/README.md")
+    hint = "see config/README.md"
+    for part in ("", *error.absolute_path):  # the last sentence on the way to the value
+        inner = schema.get("properties", {}).get(part) or schema.get("additionalProperties")
+        schema = schema if part == "" else inner if isinstance(inner, dict) else {}
+        hint = schema.get("description") or hint
     message = " ".join(error.message.split())
     return f"{path or 'config'}: {message}; {hint}"
 

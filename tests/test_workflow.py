@@ -266,13 +266,18 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(
 
 
 @pytest.mark.slow
-def test_an_attack_that_did_not_take_stops_before_any_defence(copy: Path, done: Path) -> None:
+def test_an_attack_that_did_not_take_stops_before_any_defence_of_its_own(
+    copy: Path, done: Path
+) -> None:
     overlay = copy / "gate.yaml"
     overlay.write_text("attacks: {badnet: {gate: 100}}\n", "utf-8")
-    target = "results/runs/badnet/ft/seed0/scores.json"
+    target, other = (f"results/runs/{name}/ft/seed0/scores.json" for name in ("badnet", "ssba"))
+    scores = (done / other).read_bytes()
+    (done / other).unlink()
     fine_tuned = (done / "results/runs/badnet/ft/seed0/model.safetensors").stat().st_mtime_ns
-    result = snakemake(copy, done, target, overlays=(overlay,))
+    result = snakemake(copy, done, target, other, overlays=(overlay,))
     assert result.returncode != 0
+    assert (done / other).read_bytes() == scores  # the other attack goes on
     assert "attack 'badnet' did not take: ASR@1" in result.stdout + result.stderr
     after = (done / "results/runs/badnet/ft/seed0/model.safetensors").stat().st_mtime_ns
     assert after == fine_tuned

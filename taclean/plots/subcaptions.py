@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from taclean.data.layout import load_array
 from taclean.errors import UserError
 from taclean.look import ordered
 from taclean.plots.style import (
@@ -53,16 +54,7 @@ def read_subcaptions(path: Path | str, images: Path | str) -> tuple[pd.DataFrame
         UserError: one is missing or not such a file.
     """
     columns = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
-    table = read_csv(path, columns)
-    try:
-        pixels = np.load(images, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{images}: no such file; pack the split again") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{images}: truncated or no array ({error}); pack it again") from None
-    if pixels.dtype != np.uint8 or pixels.ndim != 4:
-        raise UserError(f"{images}: {pixels.dtype} {pixels.shape}, no pictures; pack it again")
-    return table, pixels
+    return read_csv(path, columns), load_array(images, np.uint8, 4)
 
 
 def _highlighted(text: str, word: str, colour: str) -> list[Piece]:
