@@ -101,10 +101,10 @@ def score(
         return {"clean": retrieval.scores(model, pairs.folder, precision=precision)}
     prompts = heads.prompts
     if not prompts.name_classes_of(pairs):
-        own = prompts.for_classes(pairs.classes or [])
-        if own.classes[own.target] != prompts.classes[prompts.target]:
+        others = prompts.for_classes(pairs.classes or [])
+        if others.classes[others.target] != prompts.classes[prompts.target]:
             triggers = {}
-        heads = own.heads(model)
+        heads = others.heads(model)
     target, bound = heads.prompts.target, heads.of_triggers(triggers)
     return scores(model, pairs, heads[""], target, bound, precision=precision)
 

@@ -49,10 +49,10 @@ def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
     index = np.arange(rows)
     pairs = Pairs(Path(), pixels, tokens, index % 10, index, index, np.empty(0, np.int64))
     keys = ("precision", "threads", "betas")
-    own = {key: value for key, value in config["finetune"]["train"].items() if key in keys}
+    given = {key: value for key, value in config["finetune"]["train"].items() if key in keys}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates: dict[str, Any] = {"machine": _machine(device), "train": {}}
-    settings = Train.of({"lr": 1e-9, "epochs": 1, "batch": batch, "warmup": 0, **own}, "train")
+    settings = Train.of({"lr": 1e-9, "epochs": 1, "batch": batch, "warmup": 0, **given}, "train")
     for key in ("pretrain", *config["run"]["defenses"]):
         model = create(name)
         for part in (pairs.take(index[:batch]), pairs):  # the first warms up
@@ -142,11 +142,11 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         and in GB (1e9 bytes) `packed`, `results`, `checkpoints` and `memory`, the largest need of
         one training process: weights, gradients and AdamW's state, without activations.
     """
-    own, run = configs.dataset(config), config["run"]
+    dataset, run = configs.dataset(config), config["run"]
     size = config["data"]["image_size"]
     attacks, seeds = run["attacks"], len(run["seeds"])
     pull = rates["train"]
-    rows = {name: split.get("rows") for name, split in own["splits"].items()}
+    rows = {name: split.get("rows") for name, split in dataset["splits"].items()}
     of = {role: configs.split_of_role(config, role) for role in ROLES}
     known = {name: count or 50_000 for name, count in rows.items()}  # all: ImageNet's validation
     jobs: list[tuple[str, int, int, float]] = []

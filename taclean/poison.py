@@ -234,8 +234,8 @@ def refuse_overlap(pairs: Pairs, manifest: Path | str, by: str) -> None:
         UserError: names how many, and one.
     """
     _, ids, pictures = read_manifest(manifest)
-    own, poisoned = (pairs.ids[pairs.rows], ids) if by == "ids" else (pairs.pictures, pictures)
-    shared = np.flatnonzero(np.isin(own, poisoned))
+    shown, poisoned = (pairs.ids[pairs.rows], ids) if by == "ids" else (pairs.pictures, pictures)
+    shared = np.flatnonzero(np.isin(shown, poisoned))
     if len(shared):
         what = "rows" if by == "ids" else "pictures"
         raise UserError(

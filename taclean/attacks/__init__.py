@@ -157,16 +157,16 @@ class Trigger:
             raise UserError(
                 f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"
             )
-        own = self._attack
-        if images.dtype != torch.uint8 or own.takes_uint8:
-            return own.trigger(images, ids, self._seed, self._fitted)
+        attack = self._attack
+        if images.dtype != torch.uint8 or attack.takes_uint8:
+            return attack.trigger(images, ids, self._seed, self._fitted)
         out = torch.empty_like(images)
         step = max(1, len(images))
         if images.device.type == "cpu":
             step = max(1, CHUNK // max(1, images.shape[-2:].numel()))
         for start in range(0, len(images), step):
             part = slice(start, start + step)
-            x = own.trigger(images[part].float().div_(255), ids[part], self._seed, self._fitted)
+            x = attack.trigger(images[part].float().div_(255), ids[part], self._seed, self._fitted)
             x = x.mul_(255).round_().clamp_(0, 255)
             out[part] = x.to(torch.int16)  # torch casts floats to uint8 one by one
         return out
@@ -183,15 +183,15 @@ def make_trigger(
     Raises:
         UserError: unknown attack or parameter, or no fitted trigger where one is needed.
     """
-    own = attack(name).of(parameters, f"attacks.{name}.trigger")
-    if own.Fit is None:
+    method = attack(name).of(parameters, f"attacks.{name}.trigger")
+    if method.Fit is None:
         if fitted is not None:
             raise UserError(f"attack {name!r}: its trigger is not fitted; give no file for it")
     elif fitted is None:
         raise UserError(f"attack {name!r}: needs a fitted trigger; run its `trigger` stage")
     else:
-        own.check_fitted(fitted)
-    return Trigger(own, seed, fitted or {})
+        method.check_fitted(fitted)
+    return Trigger(method, seed, fitted or {})
 
 
 def check_images(images: Tensor) -> None:

@@ -158,9 +158,11 @@ def look(config: Config) -> dict[str, Any]:
     for folder, mark in (("attacks", "marker"), ("defenses", "colour")):
         out[folder] = {}
         for name in config["run"][folder]:
-            entry, own = config[folder][name], described(config, folder, name)
-            found = {"label": entry.get("label") or _label(name, kind(config, folder, name), own)}
-            if shown := entry.get(mark) or own[mark]:
+            entry, method = config[folder][name], described(config, folder, name)
+            found = {
+                "label": entry.get("label") or _label(name, kind(config, folder, name), method)
+            }
+            if shown := entry.get(mark) or method[mark]:
                 found[mark] = shown
             out[folder][name] = found
     test = split_of_role(config, "test")
@@ -168,12 +170,12 @@ def look(config: Config) -> dict[str, Any]:
     return out
 
 
-def _label(name: str, kind: str, own: Config) -> str:
+def _label(name: str, kind: str, method: Config) -> str:
     """'TA-Cleaner', and 'TA-Cleaner k6000' for the entry taclean_k6000."""
     if name == kind:
-        return own["label"]
+        return method["label"]
     rest = name.removeprefix(f"{kind}_")
-    return name.replace("_", " ") if rest == name else f"{own['label']} {rest.replace('_', ' ')}"
+    return name.replace("_", " ") if rest == name else f"{method['label']} {rest.replace('_', ' ')}"
 
 
 def class_names(config: Config) -> list[str]:
@@ -212,10 +214,10 @@ def classes_of(classes: str | list[str], where: str = "classes") -> list[str]:
 
 def templates(config: Config) -> list[str]:
     """The prompt templates, `{}` for the class."""
-    own = config["zeroshot"]["templates"]
-    if own == "openai":
+    given = config["zeroshot"]["templates"]
+    if given == "openai":
         return [fill("{}") for fill in _open_clip_metadata()["OPENAI_IMAGENET_TEMPLATES"]]
-    return list(own)
+    return list(given)
 
 
 def zeroshot(config: Config) -> dict[str, Any]:

@@ -35,12 +35,12 @@ def schema(config: Config) -> Schema:
     top["properties"] = dict(top["properties"])
     for folder in ("attacks", "defenses"):
         entries = config.get(folder)
-        own = top["properties"][folder] | {"additionalProperties": False, "properties": {}}
+        section = top["properties"][folder] | {"additionalProperties": False, "properties": {}}
         for name, entry in entries.items() if isinstance(entries, Mapping) else ():
             whole = {folder: {name: entry if isinstance(entry, Mapping) else {}}}
             if isinstance(whole[folder][name].get("kind", ""), str):
-                own["properties"][name] = configs.described(whole, folder, name)["entry"]
-        top["properties"][folder] = own
+                section["properties"][name] = configs.described(whole, folder, name)["entry"]
+        top["properties"][folder] = section
     return top
 
 
@@ -90,10 +90,10 @@ def _numbers_of_rows(entry: Any, schema: Schema, path: str) -> Iterator[tuple[st
 
 
 def _check_rows(config: Config) -> None:
-    own = configs.dataset(config)["splits"]
+    splits = configs.dataset(config)["splits"]
     has = {
         "poison": config["poison"]["rows"],
-        "clean": own[configs.split_of_role(config, "clean")]["rows"],
+        "clean": splits[configs.split_of_role(config, "clean")]["rows"],
     }
     for name in config["run"]["attacks"]:
         entry = configs.described(config, "attacks", name)["entry"]
@@ -124,8 +124,8 @@ def _check_data(config: Config) -> None:
     known = [key for key, value in data.items() if isinstance(value, Mapping)]
     if data["name"] not in known:
         raise UserError(f"data.name: {data['name']!r} is unknown; known are {', '.join(known)}")
-    own, where = configs.dataset(config), f"data.{data['name']}"
-    splits = own["splits"]
+    dataset, where = configs.dataset(config), f"data.{data['name']}"
+    splits = dataset["splits"]
     of_role: dict[str, list[str]] = {}
     for name, split in splits.items():
         _not_reserved(f"{where}.splits.{name}", name, "splits")
@@ -134,12 +134,12 @@ def _check_data(config: Config) -> None:
         if len(names := of_role.get(wanted, [])) != 1:
             found = f"{' and '.join(names)} have" if names else "no split has"
             raise UserError(f"{where}.splits: {found} the role {wanted}; give it to one")
-    if own["form"] == "scenes":
-        _check_scenes(own, where)
-        if own["classes"] not in ("default", "all"):
+    if dataset["form"] == "scenes":
+        _check_scenes(dataset, where)
+        if dataset["classes"] not in ("default", "all"):
             raise UserError(f"{where}.classes: scenes have `default` or `all`")
     else:
-        _check_files(own, where)
+        _check_files(dataset, where)
     for wanted in TRAINED:
         name = of_role[wanted][0]
         if "rows" not in splits[name]:
@@ -166,16 +166,18 @@ def _check_model(config: Config) -> None:
     if name not in known:
         close = ", ".join(difflib.get_close_matches(name, known)) or "open_clip.list_models()"
         raise UserError(f"model.name: open_clip has no model {name!r}; see {close}")
-    own = json.loads(known[name].read_text("utf-8")).get("vision_cfg", {}).get("image_size")
-    if isinstance(own, int) and own != size:
-        raise UserError(f"data.image_size: {size}, but {name} takes {own} px; set it to {own}")
+    wanted = json.loads(known[name].read_text("utf-8")).get("vision_cfg", {}).get("image_size")
+    if isinstance(wanted, int) and wanted != size:
+        raise UserError(
+            f"data.image_size: {size}, but {name} takes {wanted} px; set it to {wanted}"
+        )
 
 
-def _check_scenes(own: Config, where: str) -> None:
+def _check_scenes(dataset: Config, where: str) -> None:
     for key in ("max_broken", "overlap", "sources"):
-        if key in own:
+        if key in dataset:
             raise UserError(f"{where}.{key}: scenes are composed and have none; leave it out")
-    splits = own["splits"]
+    splits = dataset["splits"]
     for name, split in splits.items():
         if "from" in split:
             raise UserError(f"{where}.splits.{name}.from: scenes have no sources; leave it out")
@@ -216,16 +218,16 @@ def _check_standin(source: Config, where: str) -> None:
         raise UserError(f"{where}.standin.{missing[0]}: missing; see config/standin.yaml")
 
 
-def _check_files(own: Config, where: str) -> None:
+def _check_files(dataset: Config, where: str) -> None:
     for key in ("max_broken", "sources"):
-        if key not in own:
+        if key not in dataset:
             raise UserError(f"{where}.{key}: missing; see config/paper.yaml")
-    if own["classes"] in ("default", "all"):
+    if dataset["classes"] in ("default", "all"):
         raise UserError(
-            f"{where}.classes: {own['classes']!r} are the scenes'; files have `imagenet`, a list "
-            "of names or a file with them"
+            f"{where}.classes: {dataset['classes']!r} are the scenes'; files have `imagenet`, a "
+            "list of names or a file with them"
         )
-    for name, source in own["sources"].items():
+    for name, source in dataset["sources"].items():
         places = [key for key in ("folder", "hub", "standin") if key in source]
         if len(places) != 1:
             raise UserError(
@@ -243,16 +245,16 @@ def _check_files(own: Config, where: str) -> None:
         if "standin" in source:
             _check_standin(source, f"{where}.sources.{name}")
     sources: dict[str, str] = {}
-    for name, split in own["splits"].items():
-        if split.get("from") not in own["sources"]:
+    for name, split in dataset["splits"].items():
+        if split.get("from") not in dataset["sources"]:
             raise UserError(
                 f"{where}.splits.{name}.from: {split.get('from')!r} is no source; known are "
-                f"{', '.join(own['sources'])}"
+                f"{', '.join(dataset['sources'])}"
             )
         for key in ("first", "second", "styles"):
             if key in split:
                 raise UserError(f"{where}.splits.{name}.{key}: only scenes have it; leave it out")
-        reader = own["sources"][split["from"]]["reader"]
+        reader = dataset["sources"][split["from"]]["reader"]
         role = configs.role(name, split)
         sources[role] = split["from"]
         wanted = GIVES.get(role, ("labels", "captions"))
@@ -262,7 +264,7 @@ def _check_files(own: Config, where: str) -> None:
                 f"{where}.splits.{name}.from: the reader of {split['from']!r} is {reader}; a split "
                 f"of the role {role} takes {takes}"
             )
-    if own.get("overlap") and sources["clean"] != sources["pretrain"]:
+    if dataset.get("overlap") and sources["clean"] != sources["pretrain"]:
         raise UserError(
             f"{where}.overlap: clean is from {sources['clean']} and pretrain from "
             f"{sources['pretrain']}, which have no row in common; set it to 0"

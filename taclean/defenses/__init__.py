@@ -68,8 +68,8 @@ class Defense(Method, abstract=True):
 
         Here: L_clip of the pairs (Radford et al. 2021).
         """
-        own = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
-        images, texts = gather(*own)
+        embedded = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
+        images, texts = gather(*embedded)
         return {"total": clip_loss(images, texts, model.logit_scale.exp())}
 
     @classmethod
@@ -110,11 +110,11 @@ def make_defense(
         UserError: unknown defence or parameter, or an artifact is missing.
     """
     kind, texts = defense(name) if name else Defense, texts or {}
-    own = kind.of(parameters, f"defenses.{name}.loss")
+    method = kind.of(parameters, f"defenses.{name}.loss")
     for wanted in kind.texts:
         if texts.get(wanted) is None:
             raise UserError(
                 f"defense {name!r}: needs {wanted}; make them with `taclean text` and give them"
             )
-    own._seed, own._made = seed, {wanted: texts[wanted] for wanted in kind.texts}
-    return own
+    method._seed, method._made = seed, {wanted: texts[wanted] for wanted in kind.texts}
+    return method

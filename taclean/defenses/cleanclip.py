@@ -37,8 +37,8 @@ class CleanCLIP(Defense):
         images, augmented, texts, variants = gather(*views)
         scale = model.logit_scale.exp()
         clip = clip_loss(images, texts, scale)
-        own = self_loss(images, augmented, texts, variants, scale)
-        return {"total": clip + self.lambda_self * own, "clip": clip, "self": own}
+        self_term = self_loss(images, augmented, texts, variants, scale)
+        return {"total": clip + self.lambda_self * self_term, "clip": clip, "self": self_term}
 
     def both_views(
         self, model: CLIP, batch: Batch, *more_texts: np.ndarray

@@ -38,13 +38,13 @@ class PAR(Defense):
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is what is minimised."""
-        own = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
+        now = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
         with torch.no_grad():
             old = (
                 encode_images(self._victim, batch.images),
                 encode_tokens(self._victim, batch.tokens),
             )
-        images, texts, *before = gather(*own, *old)
+        images, texts, *before = gather(*now, *old)
         far = [
             (now - then).square().sum(1).mean()
             for now, then in zip((images, texts), before, strict=True)

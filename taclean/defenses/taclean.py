@@ -66,10 +66,10 @@ class TACleaner(CleanCLIP):
         here = np.flatnonzero(self._drawn[batch.epoch, np.concatenate(batch.indices)] >= 0)
         scale = model.logit_scale.exp()
         clip = clip_loss(images, texts, scale)
-        own = self_loss(images, augmented, texts, variants, scale)
-        total = clip + self.lambda_self * own
+        self_term = self_loss(images, augmented, texts, variants, scale)
+        total = clip + self.lambda_self * self_term
         sub = torch.zeros((), device=total.device)
         if len(here):
             rows = torch.from_numpy(here).to(total.device, non_blocking=True)
             sub = subcaption_loss(images[rows], positives, negatives, scale)
-        return {"total": total + self.lambda_sub * sub, "clip": clip, "self": own, "sub": sub}
+        return {"total": total + self.lambda_sub * sub, "clip": clip, "self": self_term, "sub": sub}

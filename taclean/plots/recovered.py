@@ -52,17 +52,17 @@ def recovered(
     look = look or Look()
     seed, found = by_attack(samples, look)
     shown = defense_name(look, cleaned)
-    usable = {a: own for a, own in found.items() if NONE in own and cleaned in own}
+    usable = {a: models for a, models in found.items() if NONE in models and cleaned in models}
     hits: dict[str, np.ndarray] = {}
     counts = []
-    for attack, own in usable.items():
-        before, after = own[NONE], own[cleaned]
+    for attack, models in usable.items():
+        before, after = models[NONE], models[cleaned]
         fooled = before.triggered_top == before.target
         hits[attack] = np.flatnonzero(fooled & (after.triggered_top == after.labels))
         counts.append(f"{attack_name(look, attack)} {len(hits[attack])} of {int(fooled.sum())}")
     turns = _turns({a: [(int(i), usable[a][NONE].labels[i]) for i in hits[a]] for a in hits})
     turns = sorted(turns[:examples], key=lambda turn: list(hits).index(turn[0]))
-    colours = look.colours(d for own in usable.values() for d in own)
+    colours = look.colours(d for models in usable.values() for d in models)
     title = f"Triggered pictures classified correctly again after {shown}"
     if not turns:
         text = (
@@ -105,8 +105,8 @@ def recovered(
         y = top - 0.08 - line * len(name)
         write(figure, left + i * column, y, [piece], column - 0.08, size, 3)
     for number, (attack, i) in enumerate(turns):
-        own = usable[attack]
-        before = own[NONE]
+        models = usable[attack]
+        before = models[NONE]
         if before.triggered_images is None:
             raise UserError(f"samples.npz of {attack}/{NONE}: holds no pictures; evaluate it again")
         y = top + number * step
@@ -118,9 +118,9 @@ def recovered(
         below = write(figure, left, y + 0.05, own_class, column - 0.1, size, lines)
         write(figure, left, below, by, column - 0.1, 7.5, 2)
         for k, defense in enumerate(colours, 1):
-            if defense not in own:
+            if defense not in models:
                 continue
-            said = int(own[defense].triggered_top[i])
+            said = int(models[defense].triggered_top[i])
             right, fooled = said == label, said == before.target
             font = {"color": GOOD if right else BAD if fooled else "black"}
             mark = "✓" if right else "✗"

@@ -15,8 +15,8 @@ from taclean.stages.shared import say
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
     """What a source is."""
-    own = configs.dataset(config)["sources"][source]
-    return {"recipe": pack.RECIPE, "name": source, **own}
+    entry = configs.dataset(config)["sources"][source]
+    return {"recipe": pack.RECIPE, "name": source, **entry}
 
 
 CONFIGS = {"fetch": source_config}

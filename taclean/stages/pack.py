@@ -16,39 +16,39 @@ RECIPE = 3
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
     """What decides a split's rows and pixels."""
-    own = configs.dataset(config)
+    dataset = configs.dataset(config)
     stage = {
         "recipe": RECIPE,
-        "form": own["form"],
-        "seed": own["seed"],
+        "form": dataset["form"],
+        "seed": dataset["seed"],
         "image_size": config["data"]["image_size"],
         "classes": _classes(config, split),
         "split": split,
         "model": config["model"]["name"],
-        **own["splits"][split],
+        **dataset["splits"][split],
     }
-    if own["form"] == "scenes":
-        stage["scenes"] = own["classes"]
+    if dataset["form"] == "scenes":
+        stage["scenes"] = dataset["classes"]
     else:
-        source = own["splits"][split]["from"]
-        stage |= {"source": own["sources"][source], "max_broken": own["max_broken"]}
+        source = dataset["splits"][split]["from"]
+        stage |= {"source": dataset["sources"][source], "max_broken": dataset["max_broken"]}
         roles = {}
         stage["draw"] = {}
-        for name, entry in own["splits"].items():
+        for name, entry in dataset["splits"].items():
             if entry["from"] == source and "rows" in entry:
                 roles[configs.role(name, entry)] = name
                 stage["draw"][name] = entry["rows"]
-        if {"pretrain", "clean"} <= roles.keys() and own.get("overlap"):  # only they overlap
+        if {"pretrain", "clean"} <= roles.keys() and dataset.get("overlap"):  # only they overlap
             names = {role: roles[role] for role in ("clean", "pretrain")}
-            stage["overlap"] = {"overlap": own["overlap"], **names}
+            stage["overlap"] = {"overlap": dataset["overlap"], **names}
     return stage
 
 
 def _classes(config: Config, split: str) -> list[str] | None:
     """What the labels of a split count; None for those of a source's own classes, and for pairs."""
-    own = configs.dataset(config)
-    ours = configs.role(split, own["splits"][split]) in ("val", "test")
-    return configs.class_names(config) if ours or own["form"] == "scenes" else None
+    dataset = configs.dataset(config)
+    ours = configs.role(split, dataset["splits"][split]) in ("val", "test")
+    return configs.class_names(config) if ours or dataset["form"] == "scenes" else None
 
 
 CONFIGS = {"pack": pack_config}

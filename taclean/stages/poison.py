@@ -13,13 +13,13 @@ RECIPE = 1
 
 def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     """What decides the poisoned rows."""
-    entry, own = config["attacks"][attack], configs.described(config, "attacks", attack)
+    entry, method = config["attacks"][attack], configs.described(config, "attacks", attack)
     return {
         "recipe": RECIPE,
         "model": config["model"]["name"],
         "trigger": trigger_of(config, attack, seed),
         "rows": config["poison"]["rows"],
-        "changed": {key: entry[key] for key in own["rows"] if key in entry},
+        "changed": {key: entry[key] for key in method["rows"] if key in entry},
         "target": config["data"]["target"],
         "templates": configs.templates(config),
         "seed": seed,
@@ -44,10 +44,10 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
     name, seed = stage["trigger"]["attack"], stage["seed"]
     kind = attack(stage["trigger"]["kind"])
-    own = kind.of(stage["trigger"]["parameters"], f"attacks.{name}.trigger")
+    method = kind.of(stage["trigger"]["parameters"], f"attacks.{name}.trigger")
     rows = kind.Rows.of(stage["changed"], f"attacks.{name}")
     pairs = Pairs.open(options.data)
     pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
     pool = poison.Pool(pairs.captions(), stage["target"], stage["templates"], seed)
-    changes = own.poison(pool, rows, bind(stage["trigger"], options.trigger))
+    changes = method.poison(pool, rows, bind(stage["trigger"], options.trigger))
     poison.write(options.out, pairs, changes, tokenizer(stage), name=name, seed=seed)

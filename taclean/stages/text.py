@@ -15,16 +15,16 @@ RECIPE = 1
 
 def users(config: Config, text: str, defense: str) -> list[str]:
     """The defences that share this artifact of `defense`, itself among them: same parameters."""
-    own = _parameters(config, text, defense)
-    return [name for name in config["defenses"] if _parameters(config, text, name) == own]
+    parameters = _parameters(config, text, defense)
+    return [name for name in config["defenses"] if _parameters(config, text, name) == parameters]
 
 
 def _parameters(config: Config, text: str, defense: str) -> dict[str, Any] | None:
     """The artifact's parameters, defaults included; None where the defence does not want it."""
-    entry, own = config["defenses"][defense], configs.described(config, "defenses", defense)
-    if text not in own["texts"]:
+    entry, method = config["defenses"][defense], configs.described(config, "defenses", defense)
+    if text not in method["texts"]:
         return None
-    keys = own["entry"]["properties"][text]["properties"]
+    keys = method["entry"]["properties"][text]["properties"]
     given = entry.get(text, {})
     return {key: given.get(key, part.get("default")) for key, part in keys.items()}
 

@@ -49,12 +49,12 @@ def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]
 
 def finetune_config(config: Config, attack: str, defense: str, *, seed: int) -> dict[str, Any]:
     """What decides a cleaned model."""
-    own = config["defenses"][defense]
-    train = configs.own_train(config, "finetune", own)
+    entry = config["defenses"][defense]
+    train = configs.own_train(config, "finetune", entry)
     stage = {
         **_train(config, train, seed),
         "defense": configs.kind(config, "defenses", defense),
-        "loss": own.get("loss", {}),
+        "loss": entry.get("loss", {}),
     }
     splits = configs.dataset(config)["splits"]
     clean, pretrain = (splits[configs.split_of_role(config, r)] for r in ("clean", "pretrain"))

@@ -53,7 +53,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     trigger = stage["trigger"]
     where = f"attacks.{trigger['attack']}"
     kind = attack(trigger["kind"])
-    own = kind.of(trigger["parameters"], f"{where}.trigger")
+    method = kind.of(trigger["parameters"], f"{where}.trigger")
     if kind.Fit is None:
         raise UserError(f"{where}: its trigger is not fitted; leave this stage out")
     settings = kind.Fit.of(stage["fit"], f"{where}.fit")
@@ -65,7 +65,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
         tokenizer(stage),
     )
     model = load(stage["model"], options.model).to(device(options.device))
-    fitted, report = own.fit(model, material, settings, seed=trigger["seed"], say=say)
+    fitted, report = method.fit(model, material, settings, seed=trigger["seed"], say=say)
     for key, value in report.items():
         say(f"{trigger['attack']}: {key} {value}")
     with replacing(options.out) as temporary:
