@@ -1,0 +1,365 @@
+"""What a word may give way to: the words of a split's captions, so exchanged that none stands out.
+
+Within one part of speech, form and context, words exchange by a symmetric matrix: w becomes w' as
+often as w' becomes w. So every word is as frequent among the negatives as among the captions, and
+who reads the text alone learns nothing. WordNet says which pairs may exchange (neither is kin of
+the other) and how near they are, the captions say which stand in the same places.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from taclean.text.lexicon import ASSETS, PART, Lexicon
+from taclean.text.parse import Slot, parse
+
+LEAST = 5  # captions that a word must be in to replace another
+NEAREST = 24  # words that one may become, but for those that it is the nearest of
+FEATURES = 2000  # neighbours, most common first, by which words are compared
+ROUNDS = 60
+Key = tuple[str, str]  # tag, context
+# Supersenses of what can be seen.
+_SEEN = {f"noun.{kind}" for kind in "animal artifact body food object person plant".split()}
+_SEEN |= {f"verb.{kind}" for kind in "body competition consumption contact creation motion".split()}
+_SEEN |= {"noun.location", "noun.phenomenon", "verb.weather", "verb.perception"}
+SURE = 0.2  # share of a word's captions that must use it so
+HIDDEN = 0.2  # how much less readily a word gives way that cannot be seen
+COPULA = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}  # were -> run: the figure's
+NUMBERS = "two three four five six seven eight nine ten".split()
+
+
+@dataclass
+class Tally:
+    """What some captions say of their words."""
+
+    captions: int = 0
+    seen: Counter[str] = field(default_factory=Counter)  # word -> captions with it
+    slots: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    near: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def add(self, other: Tally) -> None:
+        self.captions += other.captions
+        self.seen.update(other.seen)
+        for mine, theirs in ((self.slots, other.slots), (self.near, other.near)):
+            for key, counts in theirs.items():
+                mine[key].update(counts)
+
+
+def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
+    """Count the words, the slots that they fill and the words beside them."""
+    out = Tally()
+    for caption in captions:
+        parsed = parse(caption, lexicon)
+        lower = ["<", "<", *(word.lower() for word in parsed.words), ">", ">"]
+        out.captions += 1
+        out.seen.update(set(lower))
+        for slot in parsed.slots:
+            out.slots[slot.tag, slot.context][slot.word] += 1
+            n = slot.place + 2
+            beside = (f"-1 {lower[n - 1]}", f"+1 {lower[n + 1]}", lower[n - 2], lower[n + 2])
+            out.near[slot.tag, slot.word].update(beside)
+            out.near[slot.tag, slot.word].update(
+                other.word for other in parsed.slots if 0 < abs(other.place - slot.place) < 6
+            )
+    return out
+
+
+class Choices:
+    """The words that one may become, drawn by their weights."""
+
+    def __init__(self, words: Sequence[str], weights: Sequence[float], rate: float = 1.0) -> None:
+        self.words = words
+        self.sums = list(accumulate(weights))
+        self.rate = rate  # how readily the word is replaced: 1, or less for one that has few equals
+
+    def draw(self, rng: random.Random) -> str:
+        return rng.choices(self.words, cum_weights=self.sums)[0]
+
+
+class Vocabulary:
+    """Replacements for the words of captions; without a split's captions, WordNet's own."""
+
+    def __init__(self, lexicon: Lexicon, counts: Tally | None = None) -> None:
+        self.lexicon = lexicon
+        self.tables: dict[Key, dict[str, Choices]] = {}
+        self.acts: dict[str, Choices] = {}  # finite tag -> what is done, in place of `is`
+        self.beside: dict[Key, set[str]] = {}  # tag, word -> the words next to it
+        self._trees: dict[str, dict[str, list[str]]] = {}
+        self.seen = _by_tag(counts) if counts else lexicon.seen
+        self._plain = lru_cache(1 << 14)(self._plain_choices)
+        if counts:
+            self._build(counts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_plain"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._plain = lru_cache(1 << 14)(self._plain_choices)
+
+    def choices(self, slot: Slot) -> Choices | None:
+        """What the split's words offer for a slot."""
+        if slot.tag == "BE":
+            return self.acts.get(COPULA[slot.word])
+        return self.tables.get((slot.tag, slot.context), {}).get(slot.word)
+
+    def plain(self, slot: Slot) -> Choices | None:
+        """What WordNet's nearest words offer, for captions in which the split's offer nothing."""
+        return self._plain(slot.word, slot.tag, slot.context)
+
+    def fit(self, word: str, tag: str, before: str, after: str) -> int:
+        """How well a word stands between two others: 2 for each content word, 1 for any other."""
+        beside = self.beside.get((tag, word), ())
+        return sum(
+            1 if self.lexicon.closed(name) else 2
+            for sign, name in (("-1", before), ("+1", after))
+            if f"{sign} {name}" in beside
+        )
+
+    # ---- from the captions ---------------------------------------------------------------------
+
+    def _build(self, counts: Tally) -> None:
+        for tag in sorted({tag for tag, _ in counts.slots if tag in PART}):
+            keys = [key for key in sorted(counts.slots) if key[0] == tag]
+            # a word that is mostly something else (view, for "singing") may be so by mistake
+            words = [
+                word
+                for word, n in sorted(self.seen[tag].items())
+                if counts.seen[word] >= LEAST and n >= SURE * counts.seen[word]
+                if not self.lexicon.closed(word) or tag == "CD"
+            ]
+            if not words:
+                continue
+            kernel = self._kernel(words, tag, counts)
+            worth = self._worth(words, tag, kernel)
+            for key in keys:
+                used = np.array([counts.slots[key][word] for word in words], float)
+                self.tables[key] = _exchange(words, kernel, used, used * worth)
+            for word in words:
+                self.beside[tag, word] = {
+                    name for name in counts.near[tag, word] if name[0] in "+-"
+                }
+        for tag in ("VBZ", "VBD", "VBP"):
+            acts = {self.lexicon.inflect(verb, tag) for verb in self._acts()}
+            done = counts.slots.get((tag, "in"), Counter())
+            if some := sorted(act for act in acts & done.keys() if counts.seen[act] >= LEAST):
+                self.acts[tag] = Choices(some, [float(done[act]) for act in some], 0.1)
+
+    def meant(self, lemma: str, part: str) -> list[str]:
+        """Those of the first senses that a caption may well mean; what can be seen first."""
+        senses = self.lexicon.senses(lemma, part)[:3]
+        most = max((uses for _, uses in senses), default=0)
+        names = [name for n, (name, uses) in enumerate(senses) if not n or 5 * uses >= most]
+        return sorted(names, key=lambda name: self.lexicon.synset(name).supersense not in _SEEN)
+
+    def _kernel(self, words: Sequence[str], tag: str, counts: Tally) -> np.ndarray:
+        """(W, W) symmetric: how well two words exchange; 0 where they must not."""
+        part = PART[tag]
+        lemmas = [self.lexicon.lemma(word, tag) for word in words]
+        near = _cosines([counts.near[tag, word] for word in words])
+        if part == "a":
+            near = (0.1 + near) * (1.0 if tag == "CD" else self._opposed(lemmas))
+        else:
+            weights = np.array([sum(counts.near[tag, w].values()) for w in words], float)
+            near = (0.03 + near) ** 2 * self._likeness(lemmas, part, weights)
+            self._drop_kin(near, lemmas, part)
+        np.fill_diagonal(near, 0)
+        if len(words) > NEAREST:
+            cut = -np.partition(-near, NEAREST, axis=1)[:, NEAREST]
+            near[(near < cut[:, None]) & (near < cut[None, :])] = 0
+        return near
+
+    def _worth(self, words: Sequence[str], tag: str, kernel: np.ndarray) -> np.ndarray:
+        """(W,) in 0..1: how readily each word gives way: if it can be seen, and has near equals."""
+        best = np.sort(kernel, axis=1)[:, -1 if PART[tag] == "a" else -5 :].mean(1)
+        worth = np.minimum(1, best / max(np.median(best), 1e-9)) ** 2
+        if PART[tag] != "a":
+            for n, word in enumerate(words):
+                senses = self.lexicon.senses(self.lexicon.lemma(word, tag), PART[tag])
+                kind = self.lexicon.synset(senses[0][0]).supersense if senses else ""
+                worth[n] *= 1.0 if kind in _SEEN else HIDDEN
+        return worth
+
+    def _likeness(self, lemmas: Sequence[str], part: str, weights: np.ndarray) -> np.ndarray:
+        """(W, W): Lin's (1998) measure over WordNet's tree, with the captions' own frequencies.
+
+        0 for words that share no supersense. What is nearer than siblings commonly are counts no
+        more: shore and coast are.
+        """
+        below: dict[str, list[int]] = defaultdict(list)
+        kinds: dict[str, list[int]] = defaultdict(list)
+        for n, lemma in enumerate(lemmas):
+            senses = self.meant(lemma, part)
+            for name in {up for sense in senses for up in self.lexicon.above(sense, 20)}:
+                below[name].append(n)
+            for kind in {self.lexicon.synset(sense).supersense for sense in senses}:
+                kinds[kind].append(n)
+        told = {name: -np.log(weights[rows].sum() / weights.sum()) for name, rows in below.items()}
+        shared = np.zeros((len(lemmas), len(lemmas)), np.float32)
+        for name in sorted(told, key=lambda name: (told[name], name)):
+            if told[name] > 0.5:
+                shared[np.ix_(below[name], below[name])] = told[name]
+        alike = np.zeros(shared.shape, bool)
+        for rows in kinds.values():
+            alike[np.ix_(rows, rows)] = True
+        own = np.diag(shared)
+        lin = 2 * shared / (own[:, None] + own[None, :] + 1e-6)
+        return (0.1 + lin.clip(0, 0.6)) * np.where(alike, 1.0, 0.2 if part == "v" else 0.0)
+
+    def _drop_kin(self, near: np.ndarray, lemmas: Sequence[str], part: str) -> None:
+        """Zero for pairs of which one is the other, or more general, in any sense."""
+        at: dict[str, list[int]] = defaultdict(list)
+        for n, lemma in enumerate(lemmas):
+            for name in self.lexicon.family(lemma, part)[0]:
+                at[name].append(n)
+        for n, lemma in enumerate(lemmas):
+            rows = [row for name in self.lexicon.family(lemma, part)[1] for row in at.get(name, ())]
+            near[n, rows] = near[rows, n] = 0
+
+    def _opposed(self, lemmas: Sequence[str]) -> np.ndarray:
+        """(W, W) of adjectives: 1 for opposites and words of a set, less for indirect ones."""
+        rows: dict[str, list[int]] = defaultdict(list)
+        for n, lemma in enumerate(lemmas):
+            rows[lemma].append(n)
+        out = np.zeros((len(lemmas), len(lemmas)), np.float32)
+        for n, lemma in enumerate(lemmas):
+            for other, sure in self.opposites(lemma).items():
+                out[n, rows.get(other, [])] = out[rows.get(other, []), n] = sure
+        return out
+
+    def opposites(self, lemma: str) -> dict[str, float]:
+        """Adjectives that exclude this one, with how surely: those of its set, or its antonyms.
+
+        Without either, the antonyms of the head that it is similar to (damp ~ wet -> dry).
+        """
+        sets = exclusive()
+        if lemma in sets:
+            return {
+                word: 1.0 for word, name in sets.items() if name == sets[lemma] and word != lemma
+            }
+        found: dict[str, float] = {}
+        for name, _ in self.lexicon.senses(lemma, "a")[:2]:
+            heads = (name, *self.lexicon.synset(name).parents)
+            for sure, some in ((1.0, heads[:1]), (0.3, heads[1:])):
+                opposite = [o for head in some for o in self.lexicon.synset(head).opposites]
+                if sure == 1.0 or not found:
+                    found |= {other: sure for other, _ in self.lexicon.members(opposite, 2)}
+        return {word: sure for word, sure in found.items() if word not in sets}
+
+    # ---- from WordNet alone --------------------------------------------------------------------
+
+    def _plain_choices(self, word: str, tag: str, context: str) -> Choices | None:
+        form, common = COPULA.get(word, tag), tag
+        if tag == "CD":
+            found = dict.fromkeys(NUMBERS, 1.0)
+        elif tag == "BE":
+            found, common = dict.fromkeys(self._acts(), 1.0), "VBG"  # in which captions say most
+        elif tag == "JJ":
+            found = self.opposites(self.lexicon.lemma(word, tag))
+        else:
+            found = self._siblings(self.lexicon.lemma(word, tag), PART[tag], form)
+        if PART.get(tag, "v") == "v":
+            frame = "t" if context == "object" else "i"
+            found = {o: w for o, w in found.items() if frame in self.lexicon.frames(o)}
+        seen = self.seen.get(common, {})
+        uses = {other: seen.get(self.lexicon.inflect(other, common), 0) for other in found}
+        weights = {
+            self.lexicon.inflect(other, form): weight * uses[other]
+            for other, weight in found.items()
+            if uses[other] >= LEAST
+        }
+        return Choices([*weights], [*weights.values()]) if weights else None
+
+    def _acts(self) -> list[str]:
+        """What can be done by moving: were -> run, as in the paper's figure."""
+        synset = self.lexicon.senses("travel", "v")[0][0]
+        return sorted({verb for verb, _ in self.lexicon.members(self.lexicon.below(synset), 1)})
+
+    def _siblings(self, lemma: str, part: str, form: str) -> dict[str, float]:
+        """Common words of the same hypernym, or where they are few of those above; never kin."""
+        found: dict[str, float] = {}
+        for sense in self.meant(lemma, part):
+            for name, far in self.lexicon.above(sense, 4).items():
+                if far and len(found) < 8:
+                    for other in self._below(form).get(name, ()):
+                        if not self.lexicon.kin(lemma, other, part):
+                            found.setdefault(other, 0.25**far)
+        return found
+
+    def _below(self, form: str) -> dict[str, list[str]]:
+        """Synset -> lemmas below it that are common in a form."""
+        if form not in self._trees:
+            tree = self._trees[form] = defaultdict(list)
+            for word, n in sorted(self.seen.get(form, {}).items()):
+                lemma = self.lexicon.lemma(word, form)
+                senses = self.meant(lemma, PART[form])[:1] if n >= LEAST else []
+                for name in (up for sense in senses for up in self.lexicon.above(sense)):
+                    tree[name].append(lemma)
+        return self._trees[form]
+
+
+def _exchange(
+    words: Sequence[str], kernel: np.ndarray, used: np.ndarray, wanted: np.ndarray
+) -> dict[str, Choices]:
+    """Each word's choices, so that as often as it gives way (`wanted` of `used`) it comes in."""
+    here = np.flatnonzero(used)
+    kernel, used, wanted = kernel[np.ix_(here, here)], used[here], wanted[here]
+    for _ in range(4):  # a word can be replaced no more often than its equals are
+        wanted = np.minimum(wanted, 0.7 * ((kernel > 0) @ wanted))
+    scale = np.sqrt(wanted)
+    for _ in range(ROUNDS):
+        sums = kernel @ scale
+        scale = np.sqrt(scale * np.divide(wanted, sums, where=sums > 0, out=np.zeros_like(sums)))
+    found = {}
+    for n, row in enumerate(here):
+        weights = kernel[n] * scale
+        picks = np.flatnonzero(weights > 1e-3 * weights.max())
+        if len(picks):
+            names = [words[pick] for pick in here[picks].tolist()]
+            found[words[int(row)]] = Choices(
+                names, weights[picks].tolist(), float(wanted[n] / used[n])
+            )
+    return found
+
+
+def _by_tag(counts: Tally) -> dict[str, dict[str, int]]:
+    """Tag -> word -> how often it is used so."""
+    found: dict[str, dict[str, int]] = defaultdict(Counter)
+    for (tag, _), words in counts.slots.items():
+        for word, n in words.items():
+            found[tag][word] += min(n, counts.seen[word])
+    return found
+
+
+def _cosines(counts: Sequence[Counter[str]]) -> np.ndarray:
+    """(W, W): how alike the neighbours of two words are (positive pointwise mutual information)."""
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    common = sorted(total, key=lambda name: (-total[name], name))[:FEATURES]
+    column = {name: n for n, name in enumerate(common)}
+    table = np.zeros((len(counts), len(column)), np.float32)
+    for row, one in enumerate(counts):
+        for name, n in one.items():
+            if name in column:
+                table[row, column[name]] = n
+    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / max(table.sum(), 1)
+    table = np.log(np.maximum(table, 1e-9) / np.maximum(expected, 1e-9)).clip(0)
+    table /= np.linalg.norm(table, axis=1, keepdims=True) + 1e-9
+    return table @ table.T
+
+
+@lru_cache(1)
+def exclusive() -> dict[str, str]:
+    """Word -> the set of words of which but one can be true (see the file)."""
+    lines = (ASSETS / "wordnet" / "exclusive.txt").read_text("utf-8").splitlines()
+    pairs = (line.partition(":") for line in lines if not line.startswith("#"))
+    return {word: name for name, _, words in pairs for word in words.split()}
