@@ -34,10 +34,14 @@ _CONSONANT_SOUND = re.compile(r"(uni([^nm]|form|on)|use|usu|usa|ut[ei]|uro|eu|ew
 
 def inflect_by_rule(lemma: str, tag: str) -> str:
     """The regular form of a lemma under a tag; the build keeps those that differ."""
+    if tag == "NNS" and re.search(r"..man$|[iy]sis$", lemma):
+        return re.sub("an$", "en", re.sub("is$", "es", lemma))
     if tag in ("NNS", "VBZ"):
         if re.search(r"[^aeiou]y$", lemma):
             return lemma[:-1] + "ies"
         return lemma + ("es" if _TAKES_ES.search(lemma) else "s")
+    if tag in ("VBG", "VBD", "VBN"):
+        lemma = re.sub(r"([aeiou])c$", r"\1ck", lemma)
     if tag == "VBG":
         return re.sub(r"([^aeoy])e$", r"\1", lemma) + "ing"
     if tag in ("VBD", "VBN"):
@@ -110,11 +114,10 @@ class Lexicon:
 
     def _base(self, word: str, tag: str) -> str | None:
         """The lemma that the rules make this form of."""
-        if not word.endswith(ENDING[tag]):
-            return None
         stem = word.removesuffix(ENDING[tag])
-        tries = (stem, stem + "e", stem.removesuffix("e"), re.sub("ie?$", "y", stem))
-        known = (lemma for lemma in tries if (lemma, PART[tag]) in self._rows)
+        tries = [stem, stem + "e", stem.removesuffix("e"), re.sub("ie?$", "y", stem)]
+        tries += [stem[:-1], re.sub("men$", "man", word), re.sub("ses$", "sis", word)]
+        known = (lemma for lemma in tries if (lemma, PART[tag]) in self._rows and lemma != word)
         return next((lemma for lemma in known if self.inflect(lemma, tag) == word), None)
 
     def lemma(self, word: str, tag: str) -> str:
@@ -229,16 +232,30 @@ class Lexicon:
 
     def tag(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """Penn tags of a caption's words, and BE, AUX, NNP, COMMA, HYPH, STOP and SYM."""
-        tags = self.tagger.tag(tuple(word.lower() for word in words))
+        lower = tuple(word.lower() for word in words)
+        tags = self.tagger.tag(lower)
         letters = [word for word in words if word[:1].isalpha()]
         titled = sum(word[0].isupper() for word in letters) > len(letters) / 2
         for n, word in enumerate(words):
-            fixed = self._closed.get(word.lower(), "")
+            fixed = self._closed.get(lower[n], "")
+            named = n and not titled and word[:1].isupper() and tags[n] in PART
             if fixed == "BE" or (fixed == "AUX" and tags[n] in VERBS):
                 tags[n] = fixed
-            elif word[:1] == "<" or (n and not titled and word[:1].isupper() and tags[n] in PART):
+            elif named or word[:1] + word[1:][-1:] == "<>":
                 tags[n] = "NNP"
+            elif word[0].isdigit():
+                tags[n] = "CD"
+            elif re.match(r"https?:|www\.|\W+$", word) and tags[n] in PART:
+                tags[n] = "SYM"
+            elif tags[n] == "JJ" and self._heads(lower[n], tags[n - 1 : n], tags[n + 1 : n + 2]):
+                tags[n] = "NN"
         return tuple(tags)
+
+    def _heads(self, word: str, before: list[str], after: list[str]) -> bool:
+        """Whether what looks like an adjective ends a noun phrase: a steam locomotive."""
+        ends = not after or after[0] in ("STOP", "IN", "BE", *FINITE)
+        led = before in (["DT"], ["JJ"], ["PRP$"]) or (before == ["NN"] and after != ["IN"])
+        return ends and led and "NN" in self.readings(word)
 
 
 class Tagger:

@@ -133,7 +133,14 @@ def _parts(words: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> tuple
     found = [*_conjuncts(words, tags, runs), *_cuts(words, tags, runs, end, lexicon)]
     telling = [chunk for chunk in chunks if words[chunk[1] - 1].lower() not in _NEEDS_OF]
     phrases = [tuple(range(*chunk)) for chunk in telling or chunks]
-    short, nouns = ([p for p in kind if len(p) < end] for kind in (found, phrases))
+    joined = [n for n, tag in enumerate(tags[:end]) if tag == "HYPH"]
+
+    def whole(part: Part) -> bool:
+        """No end of an ice - covered crater, nor the entire caption."""
+        kept = set(part)
+        return len(part) < end and all(len(kept & {n - 1, n, n + 1}) in (0, 3) for n in joined)
+
+    short, nouns = (list(filter(whole, kind)) for kind in (found, phrases))
     wordy = [[part for part in kind if len(part) > 1] for kind in (short, nouns)]
     best = next((kind for kind in (*wordy, short, nouns) if kind), [tuple(range(end))])
     return tuple(part + stop for part in dict.fromkeys(best))

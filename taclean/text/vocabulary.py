@@ -280,8 +280,9 @@ class Vocabulary:
 
     def _acts(self) -> list[str]:
         """What can be done by moving: were -> run, as in the paper's figure."""
-        synset = self.lexicon.senses("travel", "v")[0][0]
-        return sorted({verb for verb, _ in self.lexicon.members(self.lexicon.below(synset), 1)})
+        kinds = self.lexicon.below(self.lexicon.senses("travel", "v")[0][0])
+        kinds = [*kinds, *(name for kind in kinds for name in self.lexicon.below(kind))]
+        return sorted({verb for verb, _ in self.lexicon.members(kinds, 1)})
 
     def _siblings(self, lemma: str, part: str, form: str) -> dict[str, float]:
         """Common words of the same hypernym, or where they are few of those above; never kin."""

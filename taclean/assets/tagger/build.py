@@ -35,6 +35,7 @@ NAMES = {
     "AFX": "JJ",
 }  # fmt: skip
 NAMES |= dict.fromkeys("$ # `` '' -LRB- -RRB- NFP ADD LS UH XX _SP".split(), "SYM")
+PAINTED = set("small medium large plain striped dotted checked orange".split())  # of the scenes
 Tagged = list[tuple[str, str]]
 
 
@@ -50,6 +51,8 @@ def tagged(captions: Iterable[str], model: str) -> Iterator[Tagged]:
                 tag = "HYPH"
             elif tag in ("VBN", "VBG", "VBD") and token.dep_ == "amod" and token.head.i > token.i:
                 tag = "JJ"  # hand drawn flowers, a striped background
+            elif token.text in PAINTED and token.i + 1 < len(doc) and doc[token.i + 1].is_alpha:
+                tag = "JJ" if doc[token.i + 1].tag_[0] in "NJV" else tag  # a medium orange
             elif tag == "JJ" and token.dep_ in ("pobj", "dobj", "nsubj"):
                 tag = "NN"  # at the bottom
             pairs.append((token.text, tag))
