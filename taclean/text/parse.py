@@ -91,8 +91,8 @@ def _slot(
         return None  # a part of ice - covered
     article = words[n - 1].lower() if n and words[n - 1].lower() in ("a", "an") else ""
     if tag in ("NN", "NNS"):
-        if after in NOUNS:
-            return None  # of a compound, the head
+        if after in NOUNS or (word in _NEEDS_OF and after in ("IN", "COMMA", "STOP", "")):
+            return None  # of a compound, the head; a number of lenses
         start = next((start for start, end in chunks if start <= n < end), n)
         lead = words[start].lower()
         context = article or ("count" if lead in ("a", "an") else "bare" if start == n else "")

@@ -13,15 +13,17 @@ in place of a word the words of the split's own captions (taclean.text.vocabular
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from taclean.text.lexicon import PART, Lexicon
 from taclean.text.parse import KINDS, Parse, Part, Slot, parse
-from taclean.text.vocabulary import Choices, Vocabulary
+from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
-TRIES = 8  # draws of a replacement until one fits the caption
+SLOTS, TRIES = 3, 6  # words of a caption, and replacements of each, that one is chosen from
+SAMPLE, TURNS = 8000, 3  # captions, and rounds, by which the weights are set
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,38 @@ def subcaption(
     parsed = offer.parse
     found: dict[str, Negative] = {}
     for _ in range(8 * negatives):  # repeats are redrawn: a short caption may have too few
-        slot = drawn()
+        kind = rng.choices(offered, chances)[0]
+        slots = offer.kinds[kind]
+        some = rng.choices(slots, [slot.chance for slot in slots], k=SLOTS)
+        slot, replacement = offer.best(some, rng)
         word = parsed.words[slot.slot.place]
-        replacement = _cased(offer.draw(slot, rng), word)
+        replacement = _cased(replacement, word)
         text = parsed.text(slot.part, {slot.slot.place: replacement})
         found.setdefault(text, Negative(text, slot.slot.kind, word, replacement))
         if len(found) == negatives:
             break
     return SubCaption(parsed.text(drawn().part), tuple(found.values()))
+
+
+def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabulary:
+    """The vocabulary of a split, its weights set so that words come in as often as they go.
+
+    How well a replacement fits decides too, and common words fit more often; so some captions'
+    negatives are made, and what came in too often is weighed down.
+    """
+    vocabulary = Vocabulary(lexicon, counts)
+    some = captions[:: max(1, len(captions) // SAMPLE)]
+    for turn in range(TURNS):
+        changes = Counter[str]()
+        for n, caption in enumerate(some):
+            sub = subcaption(caption, random.Random(f"{turn}:{n}"), lexicon, vocabulary=vocabulary)
+            for negative in sub.negatives if sub else ():
+                changes["-" + negative.original.lower()] += 1
+                changes["+" + negative.replacement.lower()] += 1
+        words = {name[1:] for name in changes}
+        factors = {w: ((changes["-" + w] + 3) / (changes["+" + w] + 3)) ** 0.8 for w in words}
+        vocabulary.reweigh(factors)
+    return vocabulary
 
 
 def offers(caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:
@@ -144,16 +170,20 @@ class _Offer:
                         one = _Open(part, slot, found[slot], fitting[slot], chance)
                         self.kinds.setdefault(slot.kind, []).append(one)
 
-    def draw(self, one: _Open, rng: random.Random) -> str:
-        """Of a few words drawn, the one that best stands between its neighbours."""
-        place, words = one.slot.place, self.parse.words
-        before = words[place - 1].lower() if place else "<"
-        after = words[place + 1].lower() if place + 1 < len(words) else ">"
-        best, most = one.first, -1
-        for word in dict.fromkeys(one.choices.draw(rng) for _ in range(TRIES)):
-            fit = self.vocabulary.fit(word, one.slot.tag, before, after)
-            if fit > most and self._fits(word, one.slot):
-                best, most = word, fit
+    def best(self, some: Sequence[_Open], rng: random.Random) -> tuple[_Open, str]:
+        """Of a few words and their choices, those that fit the caption best."""
+        words = self.parse.words
+        best, most = (some[0], some[0].first), -1
+        others = {slot.word for slot in self.parse.slots}
+        for one in some:
+            place = one.slot.place
+            before = words[place - 1].lower() if place else "<"
+            after = words[place + 1].lower() if place + 1 < len(words) else ">"
+            beside = others - {one.slot.word}
+            for word in dict.fromkeys(one.choices.draw(rng) for _ in range(TRIES)):
+                fit = self.vocabulary.fit(word, one.slot.tag, before, after, beside)
+                if fit > most and self._fits(word, one.slot):
+                    best, most = (one, word), fit
         return best
 
     def _first(self, slot: Slot, choices: Choices) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
@@ -31,7 +31,7 @@ _SEEN = {f"noun.{kind}" for kind in "animal artifact body food object person pla
 _SEEN |= {f"verb.{kind}" for kind in "body competition consumption contact creation motion".split()}
 _SEEN |= {"noun.location", "noun.phenomenon", "verb.weather", "verb.perception"}
 SURE = 0.2  # share of a word's captions that must use it so
-HIDDEN = 0.2  # how much less readily a word gives way that cannot be seen
+HIDDEN = 0.1  # how much less readily a word gives way that cannot be seen
 COPULA = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}  # were -> run: the figure's
 NUMBERS = "two three four five six seven eight nine ten".split()
 
@@ -77,8 +77,13 @@ class Choices:
 
     def __init__(self, words: Sequence[str], weights: Sequence[float], rate: float = 1.0) -> None:
         self.words = words
+        self.weights = weights
         self.sums = list(accumulate(weights))
         self.rate = rate  # how readily the word is replaced: 1, or less for one that has few equals
+
+    def reweigh(self, factors: Mapping[str, float]) -> None:
+        self.weights = [w * factors.get(o, 1.0) for o, w in zip(self.words, self.weights)]
+        self.sums = list(accumulate(self.weights))
 
     def draw(self, rng: random.Random) -> str:
         return rng.choices(self.words, cum_weights=self.sums)[0]
@@ -105,6 +110,12 @@ class Vocabulary:
         self.__dict__.update(state)
         self._plain = lru_cache(1 << 14)(self._plain_choices)
 
+    def reweigh(self, factors: Mapping[str, float]) -> None:
+        """Multiply the weights of words."""
+        for table in self.tables.values():
+            for choices in table.values():
+                choices.reweigh(factors)
+
     def choices(self, slot: Slot) -> Choices | None:
         """What the split's words offer for a slot."""
         if slot.tag == "BE":
@@ -115,14 +126,20 @@ class Vocabulary:
         """What WordNet's nearest words offer, for captions in which the split's offer nothing."""
         return self._plain(slot.word, slot.tag, slot.context)
 
-    def fit(self, word: str, tag: str, before: str, after: str) -> int:
-        """How well a word stands between two others: 2 for each content word, 1 for any other."""
-        beside = self.beside.get((tag, word), ())
-        return sum(
-            1 if self.lexicon.closed(name) else 2
-            for sign, name in (("-1", before), ("+1", after))
-            if f"{sign} {name}" in beside
-        )
+    def fit(self, word: str, tag: str, before: str, after: str, others: set[str]) -> int:
+        """How well a word fits a caption, by the other captions that have it.
+
+        2 points for a content word beside which it stands there too, 1 for a function word, and up
+        to 3 for the caption's other words that come near it.
+        """
+        beside = self.beside.get((tag, word))
+        if beside is None:
+            return 0
+        points = min(3, len(beside & others))
+        for name in (f"-1 {before}", f"+1 {after}"):
+            if name in beside:
+                points += 1 if self.lexicon.closed(name[3:]) else 2
+        return points
 
     # ---- from the captions ---------------------------------------------------------------------
 
@@ -135,6 +152,7 @@ class Vocabulary:
                 for word, n in sorted(self.seen[tag].items())
                 if counts.seen[word] >= LEAST and n >= SURE * counts.seen[word]
                 if not self.lexicon.closed(word) or tag == "CD"
+                if tag != "NN" or self._is_noun(word)
             ]
             if not words:
                 continue
@@ -144,20 +162,22 @@ class Vocabulary:
                 used = np.array([counts.slots[key][word] for word in words], float)
                 self.tables[key] = _exchange(words, kernel, used, used * worth)
             for word in words:
-                self.beside[tag, word] = {
-                    name for name in counts.near[tag, word] if name[0] in "+-"
-                }
+                self.beside[tag, word] = set(counts.near[tag, word])
         for tag in ("VBZ", "VBD", "VBP"):
             acts = {self.lexicon.inflect(verb, tag) for verb in self._acts()}
             done = counts.slots.get((tag, "in"), Counter())
             if some := sorted(act for act in acts & done.keys() if counts.seen[act] >= LEAST):
                 self.acts[tag] = Choices(some, [float(done[act]) for act in some], 0.1)
 
+    def _is_noun(self, word: str) -> bool:
+        """Not the best, a yellow: more often an adjective."""
+        return 2 * self.lexicon.uses(word, "n") >= self.lexicon.uses(word, "a")
+
     def meant(self, lemma: str, part: str) -> list[str]:
         """Those of the first senses that a caption may well mean; what can be seen first."""
         senses = self.lexicon.senses(lemma, part)[:3]
         most = max((uses for _, uses in senses), default=0)
-        names = [name for n, (name, uses) in enumerate(senses) if not n or 5 * uses >= most]
+        names = [name for n, (name, uses) in enumerate(senses) if not n or 3 * uses >= most]
         return sorted(names, key=lambda name: self.lexicon.synset(name).supersense not in _SEEN)
 
     def _kernel(self, words: Sequence[str], tag: str, counts: Tally) -> np.ndarray:
@@ -223,6 +243,13 @@ class Vocabulary:
         for n, lemma in enumerate(lemmas):
             rows = [row for name in self.lexicon.family(lemma, part)[1] for row in at.get(name, ())]
             near[n, rows] = near[rows, n] = 0
+        shared: dict[str, list[int]] = defaultdict(list)
+        for n, lemma in enumerate(lemmas):  # image and photo: both are also called picture
+            names = [name for name, _ in self.lexicon.senses(lemma, part)[:3]]
+            for other in {other for other, _ in self.lexicon.members(names)} - {lemma}:
+                shared[other].append(n)
+        for rows in shared.values():
+            near[np.ix_(rows, rows)] = 0
 
     def _opposed(self, lemmas: Sequence[str]) -> np.ndarray:
         """(W, W) of adjectives: 1 for opposites and words of a set, less for indirect ones."""
