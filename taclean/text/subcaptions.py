@@ -173,7 +173,7 @@ class _Offer:
     def best(self, some: Sequence[_Open], rng: random.Random) -> tuple[_Open, str]:
         """Of a few words and their choices, those that fit the caption best."""
         words = self.parse.words
-        best, most = (some[0], some[0].first), -1
+        best, most = (some[0], some[0].first), -1.0
         others = {slot.word for slot in self.parse.slots}
         for one in some:
             place = one.slot.place

@@ -8,6 +8,7 @@ the other) and how near they are, the captions say which stand in the same place
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,6 @@ _SEEN = {f"noun.{kind}" for kind in "animal artifact body food object person pla
 _SEEN |= {f"verb.{kind}" for kind in "body competition consumption contact creation motion".split()}
 _SEEN |= {"noun.location", "noun.phenomenon", "verb.weather", "verb.perception"}
 SURE = 0.2  # share of a word's captions that must use it so
-HIDDEN = 0.1  # how much less readily a word gives way that cannot be seen
 COPULA = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}  # were -> run: the figure's
 NUMBERS = "two three four five six seven eight nine ten".split()
 
@@ -96,7 +96,7 @@ class Vocabulary:
         self.lexicon = lexicon
         self.tables: dict[Key, dict[str, Choices]] = {}
         self.acts: dict[str, Choices] = {}  # finite tag -> what is done, in place of `is`
-        self.beside: dict[Key, set[str]] = {}  # tag, word -> the words next to it
+        self.beside: dict[Key, dict[str, float]] = {}  # tag, word -> its neighbours, how surely
         self._trees: dict[str, dict[str, list[str]]] = {}
         self.seen = _by_tag(counts) if counts else lexicon.seen
         self._plain = lru_cache(1 << 14)(self._plain_choices)
@@ -126,20 +126,15 @@ class Vocabulary:
         """What WordNet's nearest words offer, for captions in which the split's offer nothing."""
         return self._plain(slot.word, slot.tag, slot.context)
 
-    def fit(self, word: str, tag: str, before: str, after: str, others: set[str]) -> int:
+    def fit(self, word: str, tag: str, before: str, after: str, others: set[str]) -> float:
         """How well a word fits a caption, by the other captions that have it.
 
-        2 points for a content word beside which it stands there too, 1 for a function word, and up
-        to 3 for the caption's other words that come near it.
+        The pointwise mutual information with the two words beside it, and half of that with the two
+        that it best goes with of those that are near; 0 for what was never seen together.
         """
-        beside = self.beside.get((tag, word))
-        if beside is None:
-            return 0
-        points = min(3, len(beside & others))
-        for name in (f"-1 {before}", f"+1 {after}"):
-            if name in beside:
-                points += 1 if self.lexicon.closed(name[3:]) else 2
-        return points
+        beside = self.beside.get((tag, word), {})
+        near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
+        return beside.get(f"-1 {before}", 0) + beside.get(f"+1 {after}", 0) + sum(near) / 2
 
     # ---- from the captions ---------------------------------------------------------------------
 
@@ -161,8 +156,7 @@ class Vocabulary:
             for key in keys:
                 used = np.array([counts.slots[key][word] for word in words], float)
                 self.tables[key] = _exchange(words, kernel, used, used * worth)
-            for word in words:
-                self.beside[tag, word] = set(counts.near[tag, word])
+            self._learn_beside(words, tag, counts)
         for tag in ("VBZ", "VBD", "VBP"):
             acts = {self.lexicon.inflect(verb, tag) for verb in self._acts()}
             done = counts.slots.get((tag, "in"), Counter())
@@ -197,16 +191,31 @@ class Vocabulary:
             near[(near < cut[:, None]) & (near < cut[None, :])] = 0
         return near
 
+    def _learn_beside(self, words: Sequence[str], tag: str, counts: Tally) -> None:
+        total: Counter[str] = Counter()
+        for word in words:
+            total.update(counts.near[tag, word])
+        every = sum(total.values())
+        for word in words:
+            near = counts.near[tag, word]
+            share = every / sum(near.values())
+            told = {name: math.log(n * share / total[name]) for name, n in near.items()}
+            self.beside[tag, word] = {name: round(w, 1) for name, w in told.items() if w > 0}
+
     def _worth(self, words: Sequence[str], tag: str, kernel: np.ndarray) -> np.ndarray:
         """(W,) in 0..1: how readily each word gives way: if it can be seen, and has near equals."""
         best = np.sort(kernel, axis=1)[:, -1 if PART[tag] == "a" else -5 :].mean(1)
-        worth = np.minimum(1, best / max(np.median(best), 1e-9)) ** 2
+        worth = np.minimum(1, best / max(np.median(best), 1e-9))
         if PART[tag] != "a":
-            for n, word in enumerate(words):
-                senses = self.lexicon.senses(self.lexicon.lemma(word, tag), PART[tag])
-                kind = self.lexicon.synset(senses[0][0]).supersense if senses else ""
-                worth[n] *= 1.0 if kind in _SEEN else HIDDEN
-        return worth
+            worth *= [self.seen_share(self.lexicon.lemma(word, tag), PART[tag]) for word in words]
+        return np.maximum(worth, 0.03) ** 2
+
+    def seen_share(self, lemma: str, part: str) -> float:
+        """Share of a word's uses, in 0..1, in senses that can be seen: less for world than for cat."""
+        senses = self.lexicon.senses(lemma, part)
+        seen = [self.lexicon.synset(name).supersense in _SEEN for name, _ in senses]
+        uses = [n + 1 for _, n in senses]
+        return sum(n for n, one in zip(uses, seen, strict=True) if one) / max(sum(uses), 1)
 
     def _likeness(self, lemmas: Sequence[str], part: str, weights: np.ndarray) -> np.ndarray:
         """(W, W): Lin's (1998) measure over WordNet's tree, with the captions' own frequencies.
