@@ -42,6 +42,7 @@ class Slot:
     word: str  # lower-case
     tag: str
     context: str  # article, object and the like; words are exchanged within one (tag, context)
+    compound: bool = False  # the head of a compound: a christmas tree
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def _slot(
         start = next((start for start, end in chunks if start <= n < end), n)
         lead = words[start].lower()
         context = article or ("count" if lead in ("a", "an") else "bare" if start == n else "")
-        return Slot(n, "noun", word, tag, context if tag == "NN" else "")
+        compound = before in NOUNS or (before == "JJ" and words[n - 1].endswith(("ing", "al", "ic")))
+        return Slot(n, "noun", word, tag, context if tag == "NN" else "", compound)
     if tag == "CD":
         return (
             Slot(n, "adjective", word, tag, "")

@@ -12,6 +12,7 @@ in place of a word the words of the split's own captions (taclean.text.vocabular
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from taclean.text.lexicon import PART, Lexicon
 from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
-SLOTS, TRIES = 3, 6  # words of a caption, and replacements of each, that one is chosen from
+SLOTS, TRIES = 4, 8  # words of a caption, and replacements of each, that one is chosen from
 SAMPLE, TURNS = 8000, 3  # captions, and rounds, by which the weights are set
 
 
@@ -173,7 +174,7 @@ class _Offer:
     def best(self, some: Sequence[_Open], rng: random.Random) -> tuple[_Open, str]:
         """Of a few words and their choices, those that fit the caption best."""
         words = self.parse.words
-        best, most = (some[0], some[0].first), -1.0
+        best, most = (some[0], some[0].first), -math.inf
         others = {slot.word for slot in self.parse.slots}
         for one in some:
             place = one.slot.place
@@ -181,7 +182,8 @@ class _Offer:
             after = words[place + 1].lower() if place + 1 < len(words) else ">"
             beside = others - {one.slot.word}
             for word in dict.fromkeys(one.choices.draw(rng) for _ in range(TRIES)):
-                fit = self.vocabulary.fit(word, one.slot.tag, before, after, beside)
+                fit = self.vocabulary.fit(word, one.slot, before, after, beside)
+                fit += 0.7 * math.log(one.choices.rate)
                 if fit > most and self._fits(word, one.slot):
                     best, most = (one, word), fit
         return best

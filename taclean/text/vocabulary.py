@@ -126,15 +126,18 @@ class Vocabulary:
         """What WordNet's nearest words offer, for captions in which the split's offer nothing."""
         return self._plain(slot.word, slot.tag, slot.context)
 
-    def fit(self, word: str, tag: str, before: str, after: str, others: set[str]) -> float:
+    def fit(self, word: str, slot: Slot, before: str, after: str, others: set[str]) -> float:
         """How well a word fits a caption, by the other captions that have it.
 
         The pointwise mutual information with the two words beside it, and half of that with the two
-        that it best goes with of those that are near; 0 for what was never seen together.
+        that it best goes with of those that are near; 0 for what was never seen together, and less
+        for a head that never ends such a compound or a verb that never has such an object.
         """
-        beside = self.beside.get((tag, word), {})
+        beside = self.beside.get((slot.tag, word), {})
         near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
-        return beside.get(f"-1 {before}", 0) + beside.get(f"+1 {after}", 0) + sum(near) / 2
+        led, ends = beside.get(f"-1 {before}", 0.0), beside.get(f"+1 {after}", 0.0)
+        strange = (slot.compound and not led) or (slot.context == "object" and not near)
+        return led + ends + sum(near) / 2 - 3 * strange
 
     # ---- from the captions ---------------------------------------------------------------------
 
@@ -241,7 +244,7 @@ class Vocabulary:
             alike[np.ix_(rows, rows)] = True
         own = np.diag(shared)
         lin = 2 * shared / (own[:, None] + own[None, :] + 1e-6)
-        return (0.1 + lin.clip(0, 0.6)) * np.where(alike, 1.0, 0.2 if part == "v" else 0.0)
+        return (0.03 + lin.clip(0, 0.6)) * np.where(alike, 1.0, 0.2 if part == "v" else 0.0)
 
     def _drop_kin(self, near: np.ndarray, lemmas: Sequence[str], part: str) -> None:
         """Zero for pairs of which one is the other, or more general, in any sense."""
