@@ -24,7 +24,7 @@ from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
 SLOTS, TRIES = 4, 8  # words of a caption, and replacements of each, that one is chosen from
-SAMPLE, TURNS = 8000, 3  # captions, and rounds, by which the weights are set
+SAMPLE, TURNS = 8000, 2  # captions, and rounds, by which the weights are set
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
                 changes["-" + negative.original.lower()] += 1
                 changes["+" + negative.replacement.lower()] += 1
         words = {name[1:] for name in changes}
-        factors = {w: ((changes["-" + w] + 3) / (changes["+" + w] + 3)) ** 0.8 for w in words}
+        factors = {w: ((changes["-" + w] + 3) / (changes["+" + w] + 3)) ** 0.6 for w in words}
         vocabulary.reweigh(factors)
     return vocabulary
 
@@ -183,7 +183,7 @@ class _Offer:
             beside = others - {one.slot.word}
             for word in dict.fromkeys(one.choices.draw(rng) for _ in range(TRIES)):
                 fit = self.vocabulary.fit(word, one.slot, before, after, beside)
-                fit += 0.7 * math.log(one.choices.rate)
+                fit += 1.5 * math.log(one.choices.rate)
                 if fit > most and self._fits(word, one.slot):
                     best, most = (one, word), fit
         return best

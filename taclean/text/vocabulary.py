@@ -24,6 +24,7 @@ from taclean.text.parse import Slot, parse
 
 LEAST = 5  # captions that a word must be in to replace another
 NEAREST = 24  # words that one may become, but for those that it is the nearest of
+NEAR = 0.81  # of Lin's measure, from which words often mean the same
 FEATURES = 2000  # neighbours, most common first, by which words are compared
 ROUNDS = 60
 Key = tuple[str, str]  # tag, context
@@ -223,8 +224,8 @@ class Vocabulary:
     def _likeness(self, lemmas: Sequence[str], part: str, weights: np.ndarray) -> np.ndarray:
         """(W, W): Lin's (1998) measure over WordNet's tree, with the captions' own frequencies.
 
-        0 for words that share no supersense. What is nearer than siblings commonly are counts no
-        more: shore and coast are.
+        0 for words that share no supersense, and little for the nearest: a shore is a coast, a
+        mountain a hill.
         """
         below: dict[str, list[int]] = defaultdict(list)
         kinds: dict[str, list[int]] = defaultdict(list)
@@ -244,7 +245,8 @@ class Vocabulary:
             alike[np.ix_(rows, rows)] = True
         own = np.diag(shared)
         lin = 2 * shared / (own[:, None] + own[None, :] + 1e-6)
-        return (0.03 + lin.clip(0, 0.6)) * np.where(alike, 1.0, 0.2 if part == "v" else 0.0)
+        lin = np.where(lin > NEAR, 0.1, 1.0) * (0.03 + lin.clip(0, 0.6))
+        return lin * np.where(alike, 1.0, 0.2 if part == "v" else 0.0)
 
     def _drop_kin(self, near: np.ndarray, lemmas: Sequence[str], part: str) -> None:
         """Zero for pairs of which one is the other, or more general, in any sense."""
