@@ -23,7 +23,6 @@ _LETTER |= {"CC": "&", "POS": "s", "HYPH": "-"}
 _PHRASE = re.compile(r"[dc]*r?(?:j+&)?(?:[jcn]-[jcn]|[jc])*(?:nj)?n+(?:-[jn]+n|s[jc]*n+)*")
 _BOUNDARIES = FINITE | {"IN", "TO", "COMMA", "CC", "WP", "VBG", "VBN", "SYM"}
 _ENDS = NOUNS | {"VB", "VBP", "VBZ", "VBD", "VBG", "RB", "RP"}
-_OBJECT_STARTS = NOUNS | {"DT", "PRP$", "JJ", "CD", "PRP"}
 # Alone these say nothing of the picture: "a picture | of a dog".
 _NEEDS_OF = frozenset(
     "lot lots couple pair bunch kind type sort number front part top side sides rest piece pieces "
@@ -42,7 +41,7 @@ class Slot:
     word: str  # lower-case
     tag: str
     context: str  # article, object and the like; words are exchanged within one (tag, context)
-    compound: bool = False  # the head of a compound: a christmas tree
+    needs: str = ""  # a word that a replacement should be known to go with: a verb's object
 
 
 @dataclass(frozen=True)
@@ -90,32 +89,33 @@ def _slot(
     before, after = tags[n - 1] if n else "", tags[n + 1] if n + 1 < len(tags) else ""
     if "HYPH" in (before, after):
         return None  # a part of ice - covered
-    article = words[n - 1].lower() if n and words[n - 1].lower() in ("a", "an") else ""
+    last = words[n - 1].lower() if n else ""
+    article = last if last in ("a", "an") else ""
     if tag in ("NN", "NNS"):
-        if after in NOUNS or (word in _NEEDS_OF and after in ("IN", "COMMA", "STOP", "")):
+        if after in NOUNS or word in _NEEDS_OF:
             return None  # of a compound, the head; a number of lenses
         start = next((start for start, end in chunks if start <= n < end), n)
         lead = words[start].lower()
         context = article or ("count" if lead in ("a", "an") else "bare" if start == n else "")
-        compound = before in NOUNS or (before == "JJ" and words[n - 1].endswith(("ing", "al", "ic")))
-        return Slot(n, "noun", word, tag, context if tag == "NN" else "", compound)
+        led = before in NOUNS or (before == "JJ" and last.endswith(("ing", "al", "ic")))
+        needs = f"-1 {last}" if led else ""  # a christmas tree, a digital camera
+        return Slot(n, "noun", word, tag, context if tag == "NN" else "", needs)
     if tag == "CD":
-        return (
-            Slot(n, "adjective", word, tag, "")
-            if word.isalpha() and after in ("NNS", "JJ")
-            else None
-        )
+        counts = word.isalpha() and after in ("NNS", "JJ")
+        return Slot(n, "adjective", word, tag, "") if counts else None
     if tag == "JJ":
+        head = next((words[end - 1].lower() for start, end in chunks if start <= n < end - 1), "")
         ahead = "" if after in NOUNS or after in ("JJ", "CC", "COMMA") else "last"
-        return Slot(n, "adjective", word, tag, article + ahead)
+        return Slot(n, "adjective", word, tag, article + ahead, head)
     if tag == "BE":  # on the table were kiwis; there is a cat
         turned = {"DT", "PRP$", "CD", "NNS", "JJ"} & {after} and (n and tags[0] in ("IN", "EX"))
         clause = FINITE & {*tags[:n], *tags[n + 1 :]}
         return Slot(n, "verb", word, tag, "") if turned and not clause else None
     if tag not in VERBS or after in ("RP", "TO", "WP") or before == "TO" or after in VERBS:
         return None
-    thing = after in _OBJECT_STARTS
-    return Slot(n, "verb", word, tag, "object" if thing else "in" if after == "IN" else "alone")
+    thing = next((words[end - 1].lower() for start, end in chunks if start == n + 1), "")
+    context = "object" if thing or after == "PRP" else "in" if after == "IN" else "alone"
+    return Slot(n, "verb", word, tag, context, thing)
 
 
 # ---- parts -----------------------------------------------------------------------------------

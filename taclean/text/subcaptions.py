@@ -23,7 +23,7 @@ from taclean.text.lexicon import PART, Lexicon
 from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
-SLOTS, TRIES = 4, 8  # words of a caption, and replacements of each, that one is chosen from
+SLOTS, TRIES = 5, 8  # words of a caption, and replacements of each, that one is chosen from
 SAMPLE, TURNS = 8000, 2  # captions, and rounds, by which the weights are set
 
 

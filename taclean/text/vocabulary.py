@@ -32,6 +32,7 @@ Key = tuple[str, str]  # tag, context
 _SEEN = {f"noun.{kind}" for kind in "animal artifact body food object person plant".split()}
 _SEEN |= {f"verb.{kind}" for kind in "body competition consumption contact creation motion".split()}
 _SEEN |= {"noun.location", "noun.phenomenon", "verb.weather", "verb.perception"}
+STRANGE = 3.0  # what it costs a word that it was never seen with what it needs
 SURE = 0.2  # share of a word's captions that must use it so
 COPULA = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}  # were -> run: the figure's
 NUMBERS = "two three four five six seven eight nine ten".split()
@@ -132,13 +133,13 @@ class Vocabulary:
 
         The pointwise mutual information with the two words beside it, and half of that with the two
         that it best goes with of those that are near; 0 for what was never seen together, and less
-        for a head that never ends such a compound or a verb that never has such an object.
+        for what needs the other: a compound its head, a verb its object, an adjective its noun.
         """
         beside = self.beside.get((slot.tag, word), {})
         near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
         led, ends = beside.get(f"-1 {before}", 0.0), beside.get(f"+1 {after}", 0.0)
-        strange = (slot.compound and not led) or (slot.context == "object" and not near)
-        return led + ends + sum(near) / 2 - 3 * strange
+        strange = slot.needs and slot.needs not in beside
+        return led + ends + sum(near) / 2 - (STRANGE if strange else 0.0)
 
     # ---- from the captions ---------------------------------------------------------------------
 
@@ -243,10 +244,21 @@ class Vocabulary:
         alike = np.zeros(shared.shape, bool)
         for rows in kinds.values():
             alike[np.ix_(rows, rows)] = True
+        groups = np.array([self._group(lemma) if part == "n" else 0 for lemma in lemmas])
+        alike &= groups[:, None] == groups[None, :]
         own = np.diag(shared)
         lin = 2 * shared / (own[:, None] + own[None, :] + 1e-6)
         lin = np.where(lin > NEAR, 0.1, 1.0) * (0.03 + lin.clip(0, 0.6))
         return lin * np.where(alike, 1.0, 0.2 if part == "v" else 0.0)
+
+    def _group(self, lemma: str) -> int:
+        """1 for a man or a girl, 2 for a mother, 0 else: an actor may be a man, and a mother."""
+        first = [name for name, _ in self.lexicon.senses(lemma, "n")[:1]]
+        above = {up for name in first for up in self.lexicon.above(name, 20)}
+        for group, heads in ((2, ("relative", "parent")), (1, ("male", "female", "juvenile"))):
+            if any(name in above for head in heads for name, _ in self.lexicon.senses(head, "n")):
+                return group
+        return 0
 
     def _drop_kin(self, near: np.ndarray, lemmas: Sequence[str], part: str) -> None:
         """Zero for pairs of which one is the other, or more general, in any sense."""
