@@ -168,6 +168,7 @@ class _Offer:
                     here = [slot for slot in fitting if slot.place in part]
                     for slot in here:
                         chance = found[slot].rate / sum(s.kind == slot.kind for s in here)
+                        chance *= 0.3 if slot.needs.startswith("-1") else 1.0  # a reality star
                         one = _Open(part, slot, found[slot], fitting[slot], chance)
                         self.kinds.setdefault(slot.kind, []).append(one)
 

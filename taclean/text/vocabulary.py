@@ -84,7 +84,9 @@ class Choices:
         self.rate = rate  # how readily the word is replaced: 1, or less for one that has few equals
 
     def reweigh(self, factors: Mapping[str, float]) -> None:
-        self.weights = [w * factors.get(o, 1.0) for o, w in zip(self.words, self.weights)]
+        self.weights = [
+            w * factors.get(o, 1.0) for o, w in zip(self.words, self.weights, strict=True)
+        ]
         self.sums = list(accumulate(self.weights))
 
     def draw(self, rng: random.Random) -> str:
@@ -158,8 +160,10 @@ class Vocabulary:
                 continue
             kernel = self._kernel(words, tag, counts)
             worth = self._worth(words, tag, kernel)
+            whole = np.array([self.seen[tag][word] for word in words], float)
             for key in keys:
                 used = np.array([counts.slots[key][word] for word in words], float)
+                used[used < SURE / 2 * whole] = 0  # smiling has no object, nor is there a water
                 self.tables[key] = _exchange(words, kernel, used, used * worth)
             self._learn_beside(words, tag, counts)
         for tag in ("VBZ", "VBD", "VBP"):
@@ -204,8 +208,11 @@ class Vocabulary:
         for word in words:
             near = counts.near[tag, word]
             share = every / sum(near.values())
-            told = {name: math.log(n * share / total[name]) for name, n in near.items()}
-            self.beside[tag, word] = {name: round(w, 1) for name, w in told.items() if w > 0}
+            told = {
+                name: min(math.log(n * share / total[name]), 3.0) * n / (n + 1)
+                for name, n in near.items()
+            }  # less for what was seen but once or twice
+            self.beside[tag, word] = {name: round(w, 1) for name, w in told.items() if w > 0.1}
 
     def _worth(self, words: Sequence[str], tag: str, kernel: np.ndarray) -> np.ndarray:
         """(W,) in 0..1: how readily each word gives way: if it can be seen, and has near equals."""
@@ -216,7 +223,7 @@ class Vocabulary:
         return np.maximum(worth, 0.03) ** 2
 
     def seen_share(self, lemma: str, part: str) -> float:
-        """Share of a word's uses, in 0..1, in senses that can be seen: less for world than for cat."""
+        """Share in 0..1 of a word's uses whose sense can be seen: less for world than for cat."""
         senses = self.lexicon.senses(lemma, part)
         seen = [self.lexicon.synset(name).supersense in _SEEN for name, _ in senses]
         uses = [n + 1 for _, n in senses]
@@ -249,7 +256,7 @@ class Vocabulary:
         own = np.diag(shared)
         lin = 2 * shared / (own[:, None] + own[None, :] + 1e-6)
         lin = np.where(lin > NEAR, 0.1, 1.0) * (0.03 + lin.clip(0, 0.6))
-        return lin * np.where(alike, 1.0, 0.2 if part == "v" else 0.0)
+        return lin * np.where(alike, 1.0, 0.1 if part == "v" else 0.0)
 
     def _group(self, lemma: str) -> int:
         """1 for a man or a girl, 2 for a mother, 0 else: an actor may be a man, and a mother."""
