@@ -25,6 +25,7 @@ from taclean.text.parse import Slot, parse
 LEAST = 5  # captions that a word must be in to replace another
 NEAREST = 24  # words that one may become, but for those that it is the nearest of
 NEAR = 0.81  # of Lin's measure, from which words often mean the same
+FAR = 0.22  # below which nouns have little in common but that both are things
 FEATURES = 2000  # neighbours, most common first, by which words are compared
 ROUNDS = 60
 Key = tuple[str, str]  # tag, context
@@ -154,7 +155,7 @@ class Vocabulary:
                 for word, n in sorted(self.seen[tag].items())
                 if counts.seen[word] >= LEAST and n >= SURE * counts.seen[word]
                 if not self.lexicon.closed(word) or tag == "CD"
-                if tag != "NN" or self._is_noun(word)
+                if PART[tag] != "n" or self._is_thing(word, tag)
             ]
             if not words:
                 continue
@@ -172,9 +173,12 @@ class Vocabulary:
             if some := sorted(act for act in acts & done.keys() if counts.seen[act] >= LEAST):
                 self.acts[tag] = Choices(some, [float(done[act]) for act in some], 0.1)
 
-    def _is_noun(self, word: str) -> bool:
-        """Not the best, a yellow: more often an adjective."""
-        return 2 * self.lexicon.uses(word, "n") >= self.lexicon.uses(word, "a")
+    def _is_thing(self, word: str, tag: str) -> bool:
+        """Not the best or a yellow, more often adjectives, nor what all things are: a person."""
+        lemma = self.lexicon.lemma(word, tag)
+        first = [name for name, _ in self.lexicon.senses(lemma, "n")[:1]]
+        top = any(self.lexicon.synset(name).supersense == "noun.Tops" for name in first)
+        return not top and 2 * self.lexicon.uses(lemma, "n") >= self.lexicon.uses(lemma, "a")
 
     def meant(self, lemma: str, part: str) -> list[str]:
         """Those of the first senses that a caption may well mean; what can be seen first."""
@@ -220,6 +224,7 @@ class Vocabulary:
         worth = np.minimum(1, best / max(np.median(best), 1e-9))
         if PART[tag] != "a":
             worth *= [self.seen_share(self.lexicon.lemma(word, tag), PART[tag]) for word in words]
+            worth *= 0.5 if tag in ("VBN", "VBD") else 1.0  # what was done is seldom seen
         return np.maximum(worth, 0.03) ** 2
 
     def seen_share(self, lemma: str, part: str) -> float:
@@ -255,8 +260,10 @@ class Vocabulary:
         alike &= groups[:, None] == groups[None, :]
         own = np.diag(shared)
         lin = 2 * shared / (own[:, None] + own[None, :] + 1e-6)
-        lin = np.where(lin > NEAR, 0.1, 1.0) * (0.03 + lin.clip(0, 0.6))
-        return lin * np.where(alike, 1.0, 0.1 if part == "v" else 0.0)
+        same = np.where(lin > NEAR, 0.1, 1.0)
+        if part == "v":
+            return same * (0.05 + lin.clip(0, 0.6)) * np.where(alike, 1.0, 0.1)
+        return same * np.where(lin > FAR, lin.clip(0, 0.75), 0) ** 2.5 * alike
 
     def _group(self, lemma: str) -> int:
         """1 for a man or a girl, 2 for a mother, 0 else: an actor may be a man, and a mother."""
