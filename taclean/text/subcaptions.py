@@ -24,6 +24,7 @@ from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
 SLOTS, TRIES = 5, 8  # words of a caption, and replacements of each, that one is chosen from
+WELL = 0.5  # a fit below which other kinds of negatives are tried
 SAMPLE, TURNS = 8000, 2  # captions, and rounds, by which the weights are set
 
 
@@ -82,9 +83,11 @@ def subcaption(
     found: dict[str, Negative] = {}
     for _ in range(8 * negatives):  # repeats are redrawn: a short caption may have too few
         kind = rng.choices(offered, chances)[0]
-        slots = offer.kinds[kind]
-        some = rng.choices(slots, [slot.chance for slot in slots], k=SLOTS)
-        slot, replacement = offer.best(some, rng)
+        slot, replacement, fit = offer.best(kind, rng)
+        if fit < WELL:  # another kind may do better
+            for other in offered:
+                if other != kind and (found_now := offer.best(other, rng))[2] > fit:
+                    slot, replacement, fit = found_now
         word = parsed.words[slot.slot.place]
         replacement = _cased(replacement, word)
         text = parsed.text(slot.part, {slot.slot.place: replacement})
@@ -172,10 +175,11 @@ class _Offer:
                         one = _Open(part, slot, found[slot], fitting[slot], chance)
                         self.kinds.setdefault(slot.kind, []).append(one)
 
-    def best(self, some: Sequence[_Open], rng: random.Random) -> tuple[_Open, str]:
-        """Of a few words and their choices, those that fit the caption best."""
+    def best(self, kind: str, rng: random.Random) -> tuple[_Open, str, float]:
+        """Of a few words of a kind and a few choices of each, what fits best, and how well."""
         words = self.parse.words
-        best, most = (some[0], some[0].first), -math.inf
+        some = rng.choices(self.kinds[kind], [one.chance for one in self.kinds[kind]], k=SLOTS)
+        best = (some[0], some[0].first, -math.inf)
         others = {slot.word for slot in self.parse.slots}
         for one in some:
             place = one.slot.place
@@ -185,8 +189,8 @@ class _Offer:
             for word in dict.fromkeys(one.choices.draw(rng) for _ in range(TRIES)):
                 fit = self.vocabulary.fit(word, one.slot, before, after, beside)
                 fit += 1.5 * math.log(one.choices.rate)
-                if fit > most and self._fits(word, one.slot):
-                    best, most = (one, word), fit
+                if fit > best[2] and self._fits(word, one.slot):
+                    best = (one, word, fit)
         return best
 
     def _first(self, slot: Slot, choices: Choices) -> str | None:

@@ -25,7 +25,8 @@ from taclean.text.parse import Slot, parse
 LEAST = 5  # captions that a word must be in to replace another
 NEAREST = 24  # words that one may become, but for those that it is the nearest of
 NEAR = 0.81  # of Lin's measure, from which words often mean the same
-FAR = 0.22  # below which nouns have little in common but that both are things
+PLAIN = 0.05  # the rate of words that WordNet alone offers
+FAR = 0.28  # below which nouns have little in common but that both are things
 FEATURES = 2000  # neighbours, most common first, by which words are compared
 ROUNDS = 60
 Key = tuple[str, str]  # tag, context
@@ -263,7 +264,7 @@ class Vocabulary:
         same = np.where(lin > NEAR, 0.1, 1.0)
         if part == "v":
             return same * (0.05 + lin.clip(0, 0.6)) * np.where(alike, 1.0, 0.1)
-        return same * np.where(lin > FAR, lin.clip(0, 0.75), 0) ** 2.5 * alike
+        return same * np.where(lin > FAR, lin.clip(0, 0.75), 0) ** 3 * alike
 
     def _group(self, lemma: str) -> int:
         """1 for a man or a girl, 2 for a mother, 0 else: an actor may be a man, and a mother."""
@@ -343,7 +344,7 @@ class Vocabulary:
             for other, weight in found.items()
             if uses[other] >= LEAST
         }
-        return Choices([*weights], [*weights.values()]) if weights else None
+        return Choices([*weights], [*weights.values()], PLAIN) if weights else None
 
     def _acts(self) -> list[str]:
         """What can be done by moving: were -> run, as in the paper's figure."""
