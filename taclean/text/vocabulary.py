@@ -24,6 +24,7 @@ from taclean.text.parse import Slot, parse
 
 LEAST = 5  # captions that a word must be in to replace another
 NEAREST = 24  # words that one may become, but for those that it is the nearest of
+PLACED = 0.2  # of the neighbours' likeness, from which that alone counts
 NEAR = 0.81  # of Lin's measure, from which words often mean the same
 PLAIN = 0.05  # the rate of words that WordNet alone offers
 FAR = 0.28  # below which nouns have little in common but that both are things
@@ -32,7 +33,9 @@ ROUNDS = 60
 Key = tuple[str, str]  # tag, context
 # Supersenses of what can be seen.
 _SEEN = {f"noun.{kind}" for kind in "animal artifact body food object person plant".split()}
-_SEEN |= {f"verb.{kind}" for kind in "body competition consumption contact creation motion".split()}
+_SEEN |= {
+    f"verb.{kind}" for kind in "body competition consumption contact creation motion social".split()
+}
 _SEEN |= {"noun.location", "noun.phenomenon", "verb.weather", "verb.perception"}
 STRANGE = 3.0  # what it costs a word that it was never seen with what it needs
 SURE = 0.2  # share of a word's captions that must use it so
@@ -166,7 +169,7 @@ class Vocabulary:
             for key in keys:
                 used = np.array([counts.slots[key][word] for word in words], float)
                 used[used < SURE / 2 * whole] = 0  # smiling has no object, nor is there a water
-                self.tables[key] = _exchange(words, kernel, used, used * worth)
+                self.tables[key] = _exchange(words, kernel, used, worth)
             self._learn_beside(words, tag, counts)
         for tag in ("VBZ", "VBD", "VBP"):
             acts = {self.lexicon.inflect(verb, tag) for verb in self._acts()}
@@ -197,7 +200,7 @@ class Vocabulary:
             near = (0.1 + near) * (1.0 if tag == "CD" else self._opposed(lemmas))
         else:
             weights = np.array([sum(counts.near[tag, w].values()) for w in words], float)
-            near = (0.03 + near) ** 2 * self._likeness(lemmas, part, weights)
+            near = (0.03 + near) ** 2 * self._likeness(lemmas, part, weights, near > PLACED)
             self._drop_kin(near, lemmas, part)
         np.fill_diagonal(near, 0)
         if len(words) > NEAREST:
@@ -224,8 +227,9 @@ class Vocabulary:
         best = np.sort(kernel, axis=1)[:, -1 if PART[tag] == "a" else -5 :].mean(1)
         worth = np.minimum(1, best / max(np.median(best), 1e-9))
         if PART[tag] != "a":
-            worth *= [self.seen_share(self.lexicon.lemma(word, tag), PART[tag]) for word in words]
-            worth *= 0.5 if tag in ("VBN", "VBD") else 1.0  # what was done is seldom seen
+            shares = [self.seen_share(self.lexicon.lemma(word, tag), PART[tag]) for word in words]
+            worth *= np.sqrt(shares) if PART[tag] == "v" else shares
+            worth *= 0.2 if tag in ("VBN", "VBD") else 1.0  # what was done is seldom seen
         return np.maximum(worth, 0.03) ** 2
 
     def seen_share(self, lemma: str, part: str) -> float:
@@ -235,11 +239,13 @@ class Vocabulary:
         uses = [n + 1 for _, n in senses]
         return sum(n for n, one in zip(uses, seen, strict=True) if one) / max(sum(uses), 1)
 
-    def _likeness(self, lemmas: Sequence[str], part: str, weights: np.ndarray) -> np.ndarray:
+    def _likeness(
+        self, lemmas: Sequence[str], part: str, weights: np.ndarray, placed: np.ndarray
+    ) -> np.ndarray:
         """(W, W): Lin's (1998) measure over WordNet's tree, with the captions' own frequencies.
 
-        0 for words that share no supersense, and little for the nearest: a shore is a coast, a
-        mountain a hill.
+        Little for words that share no supersense, if they stand in the same places (`placed`), and
+        for the nearest: a shore is a coast, a mountain a hill.
         """
         below: dict[str, list[int]] = defaultdict(list)
         kinds: dict[str, list[int]] = defaultdict(list)
@@ -258,13 +264,14 @@ class Vocabulary:
         for rows in kinds.values():
             alike[np.ix_(rows, rows)] = True
         groups = np.array([self._group(lemma) if part == "n" else 0 for lemma in lemmas])
-        alike &= groups[:, None] == groups[None, :]
+        apart = groups[:, None] != groups[None, :]
         own = np.diag(shared)
         lin = 2 * shared / (own[:, None] + own[None, :] + 1e-6)
         same = np.where(lin > NEAR, 0.1, 1.0)
         if part == "v":
             return same * (0.05 + lin.clip(0, 0.6)) * np.where(alike, 1.0, 0.1)
-        return same * np.where(lin > FAR, lin.clip(0, 0.75), 0) ** 3 * alike
+        lin = np.where(alike & (lin > FAR), lin.clip(0, 0.75), 0) ** 3
+        return np.where(apart, 0, same * np.maximum(lin, 0.02 * placed))
 
     def _group(self, lemma: str) -> int:
         """1 for a man or a girl, 2 for a mother, 0 else: an actor may be a man, and a mother."""
@@ -332,8 +339,10 @@ class Vocabulary:
             found, common = dict.fromkeys(self._acts(), 1.0), "VBG"  # in which captions say most
         elif tag == "JJ":
             found = self.opposites(self.lexicon.lemma(word, tag))
-        else:
+        elif PART[tag] == "v" or self._is_thing(word, tag):
             found = self._siblings(self.lexicon.lemma(word, tag), PART[tag], form)
+        else:
+            return None
         if PART.get(tag, "v") == "v":
             frame = "t" if context == "object" else "i"
             found = {o: w for o, w in found.items() if frame in self.lexicon.frames(o)}
@@ -376,11 +385,12 @@ class Vocabulary:
 
 
 def _exchange(
-    words: Sequence[str], kernel: np.ndarray, used: np.ndarray, wanted: np.ndarray
+    words: Sequence[str], kernel: np.ndarray, used: np.ndarray, worth: np.ndarray
 ) -> dict[str, Choices]:
-    """Each word's choices, so that as often as it gives way (`wanted` of `used`) it comes in."""
+    """Each word's choices, so that as often as it gives way it comes in: w to w' as w' to w."""
     here = np.flatnonzero(used)
-    kernel, used, wanted = kernel[np.ix_(here, here)], used[here], wanted[here]
+    kernel, used, worth = kernel[np.ix_(here, here)], used[here], worth[here]
+    wanted = used.copy()
     for _ in range(4):  # a word can be replaced no more often than its equals are
         wanted = np.minimum(wanted, 0.7 * ((kernel > 0) @ wanted))
     scale = np.sqrt(wanted)
@@ -388,14 +398,13 @@ def _exchange(
         sums = kernel @ scale
         scale = np.sqrt(scale * np.divide(wanted, sums, where=sums > 0, out=np.zeros_like(sums)))
     found = {}
+    rates = worth * wanted / used
     for n, row in enumerate(here):
         weights = kernel[n] * scale
-        picks = np.flatnonzero(weights > 1e-3 * weights.max())
+        picks = np.flatnonzero(weights > 0.01 * weights.max())
         if len(picks):
             names = [words[pick] for pick in here[picks].tolist()]
-            found[words[int(row)]] = Choices(
-                names, weights[picks].tolist(), float(wanted[n] / used[n])
-            )
+            found[words[int(row)]] = Choices(names, weights[picks].tolist(), float(rates[n]))
     return found
 
 
