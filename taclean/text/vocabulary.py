@@ -202,6 +202,8 @@ class Vocabulary:
             weights = np.array([sum(counts.near[tag, w].values()) for w in words], float)
             near = (0.03 + near) ** 2 * self._likeness(lemmas, part, weights, near > PLACED)
             self._drop_kin(near, lemmas, part)
+            shares = np.array([0.1 + self.seen_share(lemma, part) for lemma in lemmas])
+            near *= (shares[:, None] * shares[None, :]) ** (1.5 if part == "v" else 0.5)
         np.fill_diagonal(near, 0)
         if len(words) > NEAREST:
             cut = -np.partition(-near, NEAREST, axis=1)[:, NEAREST]
@@ -228,9 +230,11 @@ class Vocabulary:
         worth = np.minimum(1, best / max(np.median(best), 1e-9))
         if PART[tag] != "a":
             shares = [self.seen_share(self.lexicon.lemma(word, tag), PART[tag]) for word in words]
-            worth *= np.sqrt(shares) if PART[tag] == "v" else shares
+            worth *= (
+                0.1 + 0.9 * np.sqrt(shares) if PART[tag] == "v" else 0.1 + 0.9 * np.array(shares)
+            )
             worth *= 0.2 if tag in ("VBN", "VBD") else 1.0  # what was done is seldom seen
-        return np.maximum(worth, 0.03) ** 2
+        return np.maximum(worth**2, 1e-4)
 
     def seen_share(self, lemma: str, part: str) -> float:
         """Share in 0..1 of a word's uses whose sense can be seen: less for world than for cat."""
