@@ -171,7 +171,8 @@ class _Offer:
                     here = [slot for slot in fitting if slot.place in part]
                     for slot in here:
                         chance = found[slot].rate / sum(s.kind == slot.kind for s in here)
-                        chance *= 0.3 if slot.needs.startswith("-1") else 1.0  # a reality star
+                        if slot.needs.startswith("-1") or slot.context == "object":
+                            chance *= 0.1  # a reality star, catches a cold
                         one = _Open(part, slot, found[slot], fitting[slot], chance)
                         self.kinds.setdefault(slot.kind, []).append(one)
 

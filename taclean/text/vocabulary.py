@@ -203,7 +203,7 @@ class Vocabulary:
             near = (0.03 + near) ** 2 * self._likeness(lemmas, part, weights, near > PLACED)
             self._drop_kin(near, lemmas, part)
             shares = np.array([0.1 + self.seen_share(lemma, part) for lemma in lemmas])
-            near *= (shares[:, None] * shares[None, :]) ** (1.5 if part == "v" else 0.5)
+            near *= (shares[:, None] * shares[None, :]) ** (3.0 if part == "v" else 0.5)
         np.fill_diagonal(near, 0)
         if len(words) > NEAREST:
             cut = -np.partition(-near, NEAREST, axis=1)[:, NEAREST]
@@ -229,10 +229,8 @@ class Vocabulary:
         best = np.sort(kernel, axis=1)[:, -1 if PART[tag] == "a" else -5 :].mean(1)
         worth = np.minimum(1, best / max(np.median(best), 1e-9))
         if PART[tag] != "a":
-            shares = [self.seen_share(self.lexicon.lemma(word, tag), PART[tag]) for word in words]
-            worth *= (
-                0.1 + 0.9 * np.sqrt(shares) if PART[tag] == "v" else 0.1 + 0.9 * np.array(shares)
-            )
+            lemmas = [self.lexicon.lemma(word, tag) for word in words]
+            worth *= [0.1 + 0.9 * self.seen_share(lemma, PART[tag]) for lemma in lemmas]
             worth *= 0.2 if tag in ("VBN", "VBD") else 1.0  # what was done is seldom seen
         return np.maximum(worth**2, 1e-4)
 
