@@ -24,6 +24,7 @@ from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
 SLOTS, TRIES = 5, 8  # words of a caption, and replacements of each, that one is chosen from
+LOW = 0.002  # the rate of a caption's readiest word below which it gives no negative of a kind
 WELL = 0.5  # a fit below which other kinds of negatives are tried
 SAMPLE, TURNS = 8000, 2  # captions, and rounds, by which the weights are set
 
@@ -73,7 +74,7 @@ def subcaption(
     offered = [kind for kind in KINDS if kind in kinds and offer.kinds.get(kind)]
     if not offered:
         return None
-    chances = [max(slot.choices.rate for slot in offer.kinds[kind]) for kind in offered]
+    chances = [max(slot.rate for slot in offer.kinds[kind]) for kind in offered]
 
     def drawn() -> _Open:
         slots = offer.kinds[rng.choices(offered, chances)[0]]
@@ -142,7 +143,8 @@ class _Open:
     slot: Slot
     choices: Choices
     first: str  # one choice that fits
-    chance: float
+    rate: float  # how readily the word is replaced here, in 0..1
+    chance: float  # the same, shared among the words of the part
 
 
 class _Offer:
@@ -170,11 +172,19 @@ class _Offer:
                 for part in parts:
                     here = [slot for slot in fitting if slot.place in part]
                     for slot in here:
-                        chance = found[slot].rate / sum(s.kind == slot.kind for s in here)
+                        rate = found[slot].rate
                         if slot.needs.startswith("-1") or slot.context == "object":
-                            chance *= 0.1  # a reality star, catches a cold
-                        one = _Open(part, slot, found[slot], fitting[slot], chance)
+                            rate *= 0.1  # a reality star, catches a cold
+                        chance = rate / sum(s.kind == slot.kind for s in here)
+                        one = _Open(part, slot, found[slot], fitting[slot], rate, chance)
                         self.kinds.setdefault(slot.kind, []).append(one)
+
+        if vocabulary.tables:  # of a split with words enough
+            self.kinds = {
+                kind: [one for one in slots if one.rate >= 0.05 * max(o.rate for o in slots)]
+                for kind, slots in self.kinds.items()
+                if max(one.rate for one in slots) >= LOW
+            }
 
     def best(self, kind: str, rng: random.Random) -> tuple[_Open, str, float]:
         """Of a few words of a kind and a few choices of each, what fits best, and how well."""
@@ -189,7 +199,7 @@ class _Offer:
             beside = others - {one.slot.word}
             for word in dict.fromkeys(one.choices.draw(rng) for _ in range(TRIES)):
                 fit = self.vocabulary.fit(word, one.slot, before, after, beside)
-                fit += 1.5 * math.log(one.choices.rate)
+                fit += 1.5 * math.log(one.rate)
                 if fit > best[2] and self._fits(word, one.slot):
                     best = (one, word, fit)
         return best

@@ -355,7 +355,10 @@ class Vocabulary:
             for other, weight in found.items()
             if uses[other] >= LEAST
         }
-        return Choices([*weights], [*weights.values()], PLAIN) if weights else None
+        rate = PLAIN
+        if tag in PART and PART[tag] != "a":
+            rate *= (0.1 + 0.9 * self.seen_share(self.lexicon.lemma(word, tag), PART[tag])) ** 2
+        return Choices([*weights], [*weights.values()], rate) if weights else None
 
     def _acts(self) -> list[str]:
         """What can be done by moving: were -> run, as in the paper's figure."""
