@@ -74,28 +74,17 @@ def subcaption(
     offered = [kind for kind in KINDS if kind in kinds and offer.kinds.get(kind)]
     if not offered:
         return None
-    chances = [max(slot.rate for slot in offer.kinds[kind]) for kind in offered]
-
-    def drawn() -> _Open:
-        slots = offer.kinds[rng.choices(offered, chances)[0]]
-        return rng.choices(slots, [slot.chance for slot in slots])[0]
-
-    parsed = offer.parse
     found: dict[str, Negative] = {}
     for _ in range(8 * negatives):  # repeats are redrawn: a short caption may have too few
-        kind = rng.choices(offered, chances)[0]
-        slot, replacement, fit = offer.best(kind, rng)
-        if fit < WELL:  # another kind may do better
-            for other in offered:
-                if other != kind and (found_now := offer.best(other, rng))[2] > fit:
-                    slot, replacement, fit = found_now
-        word = parsed.words[slot.slot.place]
-        replacement = _cased(replacement, word)
-        text = parsed.text(slot.part, {slot.slot.place: replacement})
-        found.setdefault(text, Negative(text, slot.slot.kind, word, replacement))
+        one, word = offer.pick(offered, rng)
+        original = offer.parse.words[one.slot.place]
+        replacement = _cased(word, original)
+        text = offer.parse.text(one.part, {one.slot.place: replacement})
+        found.setdefault(text, Negative(text, one.slot.kind, original, replacement))
         if len(found) == negatives:
             break
-    return SubCaption(parsed.text(drawn().part), tuple(found.values()))
+    part = offer.pick(offered, rng)[0].part
+    return SubCaption(offer.parse.text(part), tuple(found.values()))
 
 
 def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabulary:
@@ -179,12 +168,22 @@ class _Offer:
                         one = _Open(part, slot, found[slot], fitting[slot], rate, chance)
                         self.kinds.setdefault(slot.kind, []).append(one)
 
-        if vocabulary.tables:  # of a split with words enough
+        if vocabulary.large:
             self.kinds = {
                 kind: [one for one in slots if one.rate >= 0.05 * max(o.rate for o in slots)]
                 for kind, slots in self.kinds.items()
                 if max(one.rate for one in slots) >= LOW
             }
+
+    def pick(self, kinds: Sequence[str], rng: random.Random) -> tuple[_Open, str]:
+        """A word to replace and its replacement; where one kind fits badly, of another."""
+        chances = [max(one.rate for one in self.kinds[kind]) for kind in kinds]
+        first = rng.choices(kinds, chances)[0]
+        best = self.best(first, rng)
+        if best[2] < WELL and self.vocabulary.tables:
+            rest = (self.best(kind, rng) for kind in kinds if kind != first)
+            best = max((best, *rest), key=lambda found: found[2])
+        return best[:2]
 
     def best(self, kind: str, rng: random.Random) -> tuple[_Open, str, float]:
         """Of a few words of a kind and a few choices of each, what fits best, and how well."""

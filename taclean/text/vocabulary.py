@@ -23,6 +23,7 @@ from taclean.text.lexicon import ASSETS, PART, Lexicon
 from taclean.text.parse import Slot, parse
 
 LEAST = 5  # captions that a word must be in to replace another
+LARGE = 1000  # captions from which words that have no equals among them are left alone
 NEAREST = 24  # words that one may become, but for those that it is the nearest of
 PLACED = 0.2  # of the neighbours' likeness, from which that alone counts
 NEAR = 0.81  # of Lin's measure, from which words often mean the same
@@ -31,7 +32,8 @@ FAR = 0.28  # below which nouns have little in common but that both are things
 FEATURES = 2000  # neighbours, most common first, by which words are compared
 ROUNDS = 60
 Key = tuple[str, str]  # tag, context
-# Supersenses of what can be seen.
+# Supersenses of what is always a thing, and of all that can be seen.
+_SOLID = {f"noun.{kind}" for kind in "animal body food person plant".split()}
 _SEEN = {f"noun.{kind}" for kind in "animal artifact body food object person plant".split()}
 _SEEN |= {
     f"verb.{kind}" for kind in "body competition consumption contact creation motion social".split()
@@ -106,6 +108,7 @@ class Vocabulary:
         self.tables: dict[Key, dict[str, Choices]] = {}
         self.acts: dict[str, Choices] = {}  # finite tag -> what is done, in place of `is`
         self.beside: dict[Key, dict[str, float]] = {}  # tag, word -> its neighbours, how surely
+        self.large = counts is not None and counts.captions >= LARGE
         self._trees: dict[str, dict[str, list[str]]] = {}
         self.seen = _by_tag(counts) if counts else lexicon.seen
         self._plain = lru_cache(1 << 14)(self._plain_choices)
@@ -145,7 +148,7 @@ class Vocabulary:
         beside = self.beside.get((slot.tag, word), {})
         near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
         led, ends = beside.get(f"-1 {before}", 0.0), beside.get(f"+1 {after}", 0.0)
-        strange = slot.needs and slot.needs not in beside
+        strange = self.beside and slot.needs and slot.needs not in beside
         return led + ends + sum(near) / 2 - (STRANGE if strange else 0.0)
 
     # ---- from the captions ---------------------------------------------------------------------
@@ -180,8 +183,7 @@ class Vocabulary:
     def _is_thing(self, word: str, tag: str) -> bool:
         """Not the best or a yellow, more often adjectives, nor what all things are: a person."""
         lemma = self.lexicon.lemma(word, tag)
-        first = [name for name, _ in self.lexicon.senses(lemma, "n")[:1]]
-        top = any(self.lexicon.synset(name).supersense == "noun.Tops" for name in first)
+        top = self._kind(lemma) == "noun.Tops"
         return not top and 2 * self.lexicon.uses(lemma, "n") >= self.lexicon.uses(lemma, "a")
 
     def meant(self, lemma: str, part: str) -> list[str]:
@@ -246,7 +248,7 @@ class Vocabulary:
     ) -> np.ndarray:
         """(W, W): Lin's (1998) measure over WordNet's tree, with the captions' own frequencies.
 
-        Little for words that share no supersense, if they stand in the same places (`placed`), and
+        Little for words that share no supersense but stand in the same places (`placed`), and
         for the nearest: a shore is a coast, a mountain a hill.
         """
         below: dict[str, list[int]] = defaultdict(list)
@@ -272,8 +274,15 @@ class Vocabulary:
         same = np.where(lin > NEAR, 0.1, 1.0)
         if part == "v":
             return same * (0.05 + lin.clip(0, 0.6)) * np.where(alike, 1.0, 0.1)
+        solid = np.array([bool(_SOLID & {self._kind(lemma)}) for lemma in lemmas])
+        placed = placed & ~(solid[:, None] | solid[None, :])
         lin = np.where(alike & (lin > FAR), lin.clip(0, 0.75), 0) ** 3
         return np.where(apart, 0, same * np.maximum(lin, 0.02 * placed))
+
+    def _kind(self, lemma: str) -> str:
+        """The supersense of a noun's first sense."""
+        senses = self.lexicon.senses(lemma, "n")
+        return self.lexicon.synset(senses[0][0]).supersense if senses else ""
 
     def _group(self, lemma: str) -> int:
         """1 for a man or a girl, 2 for a mother, 0 else: an actor may be a man, and a mother."""
@@ -356,7 +365,7 @@ class Vocabulary:
             if uses[other] >= LEAST
         }
         rate = PLAIN
-        if tag in PART and PART[tag] != "a":
+        if self.tables and PART.get(tag) in ("n", "v"):
             rate *= (0.1 + 0.9 * self.seen_share(self.lexicon.lemma(word, tag), PART[tag])) ** 2
         return Choices([*weights], [*weights.values()], rate) if weights else None
 

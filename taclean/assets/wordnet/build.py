@@ -61,6 +61,7 @@ CORRECTED = {
     ("shew", "VBN"): "shewn", ("overbid", "VBD"): "overbid", ("overspend", "VBD"): "overspent",
     ("underlay", "VBD"): "underlaid", ("unmake", "VBD"): "unmade",
     ("sightread", "VBD"): "sightread", ("sightread", "VBN"): "sightread",
+    ("mimic", "VBG"): "mimicking", ("mimic", "VBD"): "mimicked", ("mimic", "VBN"): "mimicked",
 }  # fmt: skip
 RUDE = {"disparagement", "ethnic_slur", "obscenity", "vulgarism", "derogation"}  # usage domains
 
