@@ -40,10 +40,6 @@ DEFENSES = ["none", *config["run"]["defenses"]]
 SHOWN_DEFENSE = DEFENSES[-1]  # the one under test, whose single pictures a figure shows
 SCORED = config["evaluate"]["splits"]
 GPUS = config["resources"]["gpus"]
-NLTK_FILES = ["data/nltk/lexicon.tsv.gz", "data/nltk/sources.json"] + [
-    f"data/nltk/taggers/averaged_perceptron_tagger_eng/averaged_perceptron_tagger_eng.{kind}.json"
-    for kind in ("weights", "tagdict", "classes")
-]
 
 
 wildcard_constraints:
@@ -213,16 +209,6 @@ def of_attack(file):
         return [] if wildcards.attack == "clean" else f"{OF_ATTACK}/{file}"
 
     return find
-
-
-def nltk_data(wildcards):
-    """NLTK's data, where the config asks for it."""
-    return NLTK_FILES if config["text"]["lexicon"] == "wordnet" else []
-
-
-def nltk_option(wildcards, input):
-    """--nltk FOLDER, if the rule reads NLTK's data."""
-    return "--nltk data/nltk" if input.nltk else ""
 
 
 def text_of(text, defense, seed):

@@ -74,23 +74,8 @@ rule pack:
         " --out {params.folder} 2>&1 | tee {log}"
 
 
-rule nltk_data:
-    input:
-        config="results/configs/nltk.json",
-    output:
-        NLTK_FILES,
-    log:
-        "logs/nltk.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
-    shell:
-        "python -m taclean nltk --config {input.config} --out data/nltk 2>&1 | tee {log}"
-
-
 rule text:
     input:
-        nltk=nltk_data,
         config="results/configs/text/{text}/{defense}/seed{seed}.json",
         data=split("clean"),
     output:
@@ -104,7 +89,6 @@ rule text:
     threads: 2
     params:
         data=folder("data"),
-        nltk=nltk_option,
     shell:
-        "python -m taclean text --config {input.config} --data {params.data} {params.nltk}"
+        "python -m taclean text --config {input.config} --data {params.data}"
         " --workers {threads} --out {output} 2>&1 | tee {log}"

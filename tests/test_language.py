@@ -1,42 +1,31 @@
-"""Language data: NLTK's WordNet and tagger beside the embedded lexicon, fetched and checked."""
+"""Language data and natural captions: inflections, tags, parts, exchanged words, their worth."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 import re
-import shutil
-import threading
-import zipfile
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from nltk.tag.perceptron import PerceptronTagger
 
-from taclean import config as configs
-from taclean import models
-from taclean.cli import main
 from taclean.data import emoji
-from taclean.errors import UserError
-from taclean.stages import stage_config
-from taclean.text import KINDS, Lexicon, eda, subcaption
-from taclean.text.artifacts import write_subcaptions, write_variants
-from taclean.text.lexicon import ASSET
-from taclean.text.nltk_data import SUBDIR, TAGGER, WORDNET_FILES, make
-from taclean.text.perceptron import FILES, read_tagger
-from taclean.text.subcaptions import _TOKENS, offers
-from taclean.text.wordnet import readable, write_lexnames
+from taclean.text import KINDS, Lexicon, SubCaption, Vocabulary, subcaption
+from taclean.text.account import text_only_score
+from taclean.text.parse import TOKEN, parse
+from taclean.text.subcaptions import offers
+from taclean.text.vocabulary import LEAST, Tally, tally
 
 ROOT = Path(__file__).parent.parent
-WORDNET = os.environ.get("TACLEAN_WORDNET")  # a WordNet 3.0, such as Debian's, for the slow test
+CAPTIONS = os.environ.get("TACLEAN_CAPTIONS") or (
+    ROOT.parent / "shared/data/cc3m_validation_captions.txt"
+)
+natural = pytest.mark.skipif(
+    not Path(CAPTIONS).is_file(), reason="TACLEAN_CAPTIONS names no file with a caption a line"
+)
 
 # Our own, in the style of CC3M's: lower case, names given as <person> or by their kind, tokens set
 # apart by spaces, fragments, digits and quotes.
@@ -84,456 +73,87 @@ CC3M = [
 ]
 
 
-# ---- a WordNet of a few dozen synsets, in NLTK's file format -------------------------------------
-
-LEXNAME = {"n": 5, "v": 38, "a": 0, "r": 2}
-PART = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
-NUMBER = {"n": 1, "v": 2, "a": 3, "r": 4}
-# part: child: parent, or for adjectives a word: its antonym
-TREE = {
-    "n": {
-        "entity": "", "animal": "entity", "dog hound": "animal", "cat": "animal", "horse": "animal",
-        "bird": "animal", "puppy": "dog", "person": "entity", "man": "person", "woman": "person",
-        "child kid": "person", "furniture": "entity", "table": "furniture", "chair": "furniture",
-        "bed": "furniture", "lamp": "furniture", "food": "entity", "banana": "food",
-        "orange": "food", "apple": "food", "kiwi": "food", "place": "entity", "street": "place",
-        "beach": "place", "garden": "place", "hat": "entity", "ball": "entity", "photo": "entity",
-    },
-    "v": {
-        "move": "", "run": "move", "walk stroll": "move", "jump": "move", "fly": "move",
-        "touch": "", "hold": "touch", "throw": "touch", "wear": "touch", "carry": "touch",
-    },
-    "a": {"big": "small", "small": "big", "old": "new", "new": "old", "wet": "dry", "dry": "wet"},
-    "r": {"slowly": "", "quickly": ""},
-}  # fmt: skip
-TRANSITIVE = {"touch", "hold", "throw", "wear", "carry"}
+@pytest.fixture(scope="module")
+def lexicon() -> Lexicon:
+    return Lexicon.load()
 
 
-def tiny_wordnet(folder: Path) -> Path:
-    """Write corpora/wordnet below `folder`."""
-    corpus = folder / "corpora/wordnet"
-    corpus.mkdir(parents=True)
-    senses = []
-    for part, tree in TREE.items():
-        heads = {words.split()[0]: words for words in tree}
-        pointers: dict[str, list[str]] = defaultdict(list)
-        for words, other in tree.items():
-            head = words.split()[0]
-            if other and part == "a":
-                pointers[head].append(f"! {{{other}}} a 0101")
-            elif other:
-                pointers[head].append(f"@ {{{other}}} {part} 0000")
-                pointers[other].append(f"~ {{{head}}} {part} 0000")
-        lines = {}
-        for head, words in heads.items():
-            lemmas = words.split()
-            listed = " ".join(f"{lemma} 0" for lemma in lemmas)
-            links = " ".join([f"{len(pointers[head]):03d}", *pointers[head]])
-            frames = f" 01 + {8 if head in TRANSITIVE else 2:02d} 00" if part == "v" else ""
-            start = f"{LEXNAME[part]:02d} {part} {len(lemmas):02x}"
-            lines[head] = f"{start} {listed} {links}{frames} | {head}  \n"
-        licence = "  1 A WordNet for tests.  \n"
-        offsets, place = {}, len(licence)
-        for head, line in lines.items():
-            offsets[head] = f"{place:08d}"
-            # an offset is 8 bytes wide wherever it stands
-            place += 9 + len(re.sub(r"\{\w+\}", "00000000", line))
-        body = "".join(f"{offsets[head]} {line.format(**offsets)}" for head, line in lines.items())
-        (corpus / f"data.{PART[part]}").write_text(licence + body)
-        index = []
-        for head, words in heads.items():
-            for lemma in words.split():
-                index.append(f"{lemma} {part} 1 0 1 1 {offsets[head]}  \n")
-                key = f"{lemma}%{NUMBER[part]}:{LEXNAME[part]:02d}:00::"
-                senses.append(f"{key} {offsets[head]} 1 {len(senses) % 7 + 1}\n")
-        (corpus / f"index.{PART[part]}").write_text(licence + "".join(sorted(index)))
-        (corpus / f"{PART[part]}.exc").write_text("men man\n" if part == "n" else "ran run\n")
-    (corpus / "index.sense").write_text("".join(sorted(senses)))
-    (corpus / "cntlist.rev").write_text("")
-    write_lexnames(corpus / "lexnames")
-    return corpus
+class Split:
+    """Captions, what they count, and a sub-caption of each."""
 
+    def __init__(self, captions: list[str]) -> None:
+        lexicon = Lexicon.load()
+        self.captions = captions
+        self.counts = tally(captions, lexicon)
+        self.vocabulary = Vocabulary(lexicon, self.counts)
+        self.subs: list[SubCaption | None] = [
+            subcaption(caption, random.Random(n), lexicon, vocabulary=self.vocabulary)
+            for n, caption in enumerate(captions)
+        ]
+        self.made = [sub for sub in self.subs if sub]
 
-BACK = {
-    "COMMA": ",",
-    "STOP": ".",
-    "SYM": ":",
-    "QUOTE": "''",
-    "WP": "WDT",
-    "BE": "VBZ",
-    "AUX": "VBZ",
-}
-
-
-def tiny_tagger(folder: Path, captions: list[str], rounds: int = 5) -> Path:
-    """Train NLTK's tagger on the embedded lexicon's tags; NLTK itself writes the JSON files."""
-    lexicon = Lexicon.load()
-    tagged = [lexicon.tag(_TOKENS.tokenize(caption)) for caption in captions]
-    state = random.getstate()
-    random.seed(0)  # NLTK shuffles with the global generator
-    tagger = PerceptronTagger(load=False, lang="eng")
-    tagger.train(
-        [[(w, BACK.get(t, t)) for w, t in words] for words in tagged if words], None, rounds
-    )
-    random.setstate(state)
-    target = folder / "taggers" / TAGGER
-    target.parent.mkdir(exist_ok=True)
-    with readable(folder):
-        tagger.save_to_json(lang="eng", loc=str(target))
-    return target
-
-
-def scenes(n: int) -> list[str]:
-    return emoji.compose(range(n), 0, size=8, second=0.5)[1]
+    def score(self) -> float:
+        negatives = [sub.negatives[0].text for sub in self.made]
+        score = text_only_score([sub.positive for sub in self.made], negatives)
+        assert score is not None
+        return score
 
 
 @pytest.fixture(scope="module")
-def nltk_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a user would have: corpora/wordnet and taggers/..., both as NLTK reads them."""
-    folder = tmp_path_factory.mktemp("nltk_data")
-    tiny_wordnet(folder)
-    simple = ["the dog runs", "a dog on the table", "a big dog", "the cat holds a ball"] * 8
-    tiny_tagger(folder, [*scenes(60), *CC3M, *simple])
-    return folder
+def scenes() -> Split:
+    return Split(emoji.compose(range(3000), 0, size=8, second=0.5)[1])
 
 
 @pytest.fixture(scope="module")
-def made(nltk_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `taclean nltk` makes of it."""
-    folder = tmp_path_factory.mktemp("made") / "nltk"
-    make(folder, folder=nltk_data)
-    return folder
+def read() -> Split:
+    return Split(Path(CAPTIONS).read_text("utf-8").splitlines())
 
 
-@pytest.fixture(scope="module")
-def tagged(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Lexicon:
-    """The trained tagger over the table that the full WordNet 3.0 gives: the embedded one."""
-    folder = tmp_path_factory.mktemp("tagged")
-    shutil.copytree(made, folder, dirs_exist_ok=True)
-    shutil.copy(ASSET, folder / "lexicon.tsv.gz")
-    return Lexicon.load(folder)
+def tokens(text: str) -> list[str]:
+    return TOKEN.findall(text.lower())
 
 
-def test_the_table_is_made_of_the_corpus(made: Path) -> None:
-    lexicon = Lexicon.load(made)
-    assert lexicon.synonyms("dog") == ["hound"]
-    assert lexicon.swaps("bigger", "JJ") == ([], [])
-    assert lexicon.swaps("big", "JJ")[1] == ["small", "tiny"]
-    assert set(lexicon.swaps("chairs", "NNS")[1]) >= {"tables", "beds", "lamps"}
-    assert not {"furniture", "chair"} & set(lexicon.swaps("chair", "NN")[1])
-    assert lexicon.lemma("men", "NNS") == "man"
-    assert (lexicon.frames("holds", "VBZ"), lexicon.frames("runs", "VBZ")) == ("t", "i")
-    assert lexicon.entry("giraffe", "n") is None
-    assert Lexicon.load().entry("giraffe", "n") is not None
+# ---- forms -------------------------------------------------------------------------------------
 
 
-def test_what_is_laid_out_is_nltks_own_form_and_readable_by_nltk(made: Path) -> None:
-    assert {p.name for p in (made / "corpora/wordnet").iterdir()} == set(WORDNET_FILES)
-    assert {p.name for p in (made / "taggers" / TAGGER).iterdir()} == set(FILES)
-    for path in made.rglob("*"):
-        assert not path.stat().st_mode & 0o022 or path.parent == made, path
-    with readable(made):
-        tagger = PerceptronTagger(load=False)
-        tagger.load_from_json("eng", str((made / "taggers" / TAGGER).resolve()))
-    words = "a big dog runs on the beach".split()
-    assert tagger.tag(words) == read_tagger(made / "taggers" / TAGGER).tag(words)
-    sources = json.loads((made / "sources.json").read_text())
-    digest = hashlib.sha256((made / "corpora/wordnet/data.noun").read_bytes()).hexdigest()
-    assert sources["wordnet"]["files"]["data.noun"] == digest
+def irregular() -> list[list[str]]:
+    lines = (ROOT / "tests/data/irregular.tsv").read_text("utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
 
 
-def test_files_that_a_group_may_write_are_taken_and_lexnames_may_lack(
-    nltk_data: Path, made: Path, tmp_path: Path
-) -> None:
-    source = shutil.copytree(nltk_data, tmp_path / "source")
-    (source / "corpora/wordnet/lexnames").unlink()  # as in Debian's packages
-    for path in (source, *source.rglob("*")):
-        path.chmod(0o777 if path.is_dir() else 0o666)
-    before = os.umask(0o002)
-    try:
-        make(tmp_path / "out", folder=source)
-    finally:
-        os.umask(before)
-    for name in ("lexicon.tsv.gz", "corpora/wordnet/lexnames"):
-        assert (tmp_path / "out" / name).read_bytes() == (made / name).read_bytes()
-
-
-# ---- by an index -----------------------------------------------------------------------------
-
-
-def zipped(folder: Path, out: Path) -> bytes:
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.iterdir()):
-            archive.write(path, f"{folder.name}/{path.name}")
-    return out.read_bytes()
-
-
-class Mirror:
-    """A copy of NLTK's site on this machine; `change` an entry of its index, or a body."""
-
-    def __init__(self, root: Path, url: str) -> None:
-        self.root, self.url = root, url
-        self.index = f"{url}/index.xml"
-        self.entries: dict[str, dict[str, str]] = {}
-
-    def place(self, name: str) -> Path:
-        return self.root / "packages" / SUBDIR[name] / f"{name}.zip"
-
-    def add(self, name: str, body: bytes) -> None:
-        self.place(name).parent.mkdir(parents=True, exist_ok=True)
-        self.place(name).write_bytes(body)
-        self.entries[name] = {
-            "id": name,
-            "subdir": SUBDIR[name],
-            "url": f"{self.url}/packages/{SUBDIR[name]}/{name}.zip",
-            "size": str(len(body)),
-            "unzipped_size": "1",
-            "checksum": hashlib.md5(body).hexdigest(),
-            "sha256_checksum": hashlib.sha256(body).hexdigest(),
-        }
-        self.write()
-
-    def write(self) -> None:
-        packages = "".join(
-            "<package " + " ".join(f'{k}="{v}"' for k, v in entry.items()) + " />\n"
-            for entry in self.entries.values()
-        )
-        xml = f'<?xml version="1.0"?>\n<nltk_data><packages>{packages}</packages></nltk_data>'
-        (self.root / "index.xml").write_text(xml)
-
-    def change(self, name: str, **values: str | None) -> None:
-        self.entries[name] |= {key: value for key, value in values.items() if value is not None}
-        for key in [key for key, value in values.items() if value is None]:
-            del self.entries[name][key]
-        self.write()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def mirror(nltk_data: Path, tmp_path: Path) -> Iterator[Mirror]:
-    root = tmp_path / "site"
-    root.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    site = Mirror(root, f"http://127.0.0.1:{server.server_port}")
-    for name, subdir in SUBDIR.items():
-        site.add(name, zipped(nltk_data / subdir / name, tmp_path / f"{name}.zip"))
-    yield site
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "sources.json"
-    }
-
-
-def test_an_index_is_followed(mirror: Mirror, made: Path, tmp_path: Path) -> None:
-    make(tmp_path / "out", mirror=mirror.index)
-    assert contents(tmp_path / "out") == contents(made)
-    sources = json.loads((tmp_path / "out/sources.json").read_text())
-    for name in SUBDIR:
-        assert sources[name]["source"] == mirror.entries[name]["url"]
-        assert sources[name]["sha256"] == mirror.entries[name]["sha256_checksum"]
-
-
-def test_a_plain_copy_of_the_site_serves_though_its_index_names_the_original(
-    mirror: Mirror, tmp_path: Path
-) -> None:
-    for name in SUBDIR:
-        mirror.change(name, url=f"http://127.0.0.1:9/packages/{SUBDIR[name]}/{name}.zip")
-    mirror.change("wordnet", sha256_checksum=None)  # older indexes have MD5 alone
-    make(tmp_path / "out", mirror=mirror.index)
-    assert (tmp_path / "out/lexicon.tsv.gz").is_file()
-
-
-def test_zip_files_in_a_folder_are_taken(mirror: Mirror, made: Path, tmp_path: Path) -> None:
-    make(tmp_path / "out", folder=mirror.root / "packages")
-    assert contents(tmp_path / "out") == contents(made)
-
-
-def wrong_sum(mirror: Mirror) -> None:
-    mirror.change("wordnet", sha256_checksum="0" * 64)
-
-
-def wrong_md5(mirror: Mirror) -> None:
-    mirror.change(TAGGER, sha256_checksum=None, checksum="0" * 32)
-
-
-def no_sum(mirror: Mirror) -> None:
-    mirror.change(TAGGER, sha256_checksum=None, checksum=None)
-
-
-def cut_on_the_way(mirror: Mirror) -> None:
-    body = mirror.place("wordnet").read_bytes()
-    mirror.place("wordnet").write_bytes(body[:-100])
-
-
-def cut_at_the_source(mirror: Mirror) -> None:
-    mirror.add("wordnet", mirror.place("wordnet").read_bytes()[:-100])
-
-
-def longer(mirror: Mirror) -> None:
-    body = mirror.place(TAGGER).read_bytes()
-    mirror.place(TAGGER).write_bytes(body + b"x")
-
-
-def gone(mirror: Mirror) -> None:
-    mirror.place(TAGGER).unlink()
-
-
-def unlisted(mirror: Mirror) -> None:
-    del mirror.entries[TAGGER]
-    mirror.write()
-
-
-def no_xml(mirror: Mirror) -> None:
-    (mirror.root / "index.xml").write_text("<html>Please log in")
-
-
-def without_a_file(mirror: Mirror) -> None:
-    with zipfile.ZipFile(mirror.root / "short.zip", "w") as archive:
-        archive.writestr("wordnet/lexnames", "")
-    mirror.add("wordnet", (mirror.root / "short.zip").read_bytes())
-
-
-def local_url(mirror: Mirror) -> None:
-    mirror.change("wordnet", url="file:///etc/passwd")
-    mirror.place("wordnet").unlink()
+def test_irregular_forms_are_those_of_the_list(lexicon: Lexicon) -> None:
+    rows = irregular()
+    assert len(rows) >= 500
+    wrong = [
+        (lemma, tag, found)
+        for lemma, tag, forms in rows
+        if (found := lexicon.inflect(lemma, tag)) not in forms.split("/")
+    ]
+    assert not wrong
+    back = [
+        (lemma, tag, form)
+        for lemma, tag, forms in rows
+        if lexicon.lemma(form := lexicon.inflect(lemma, tag), tag) != lemma
+    ]
+    assert len(back) <= len(rows) / 50, back  # ground: of grind and of to ground
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("lemma", "tag", "form"),
     [
-        (wrong_sum, r"wordnet\.zip: sha256 \w+, but the index says 0000"),
-        (wrong_md5, rf"{TAGGER}\.zip: md5 \w+, but the index says 0000"),
-        (no_sum, f"{TAGGER} has no url, size or checksum"),
-        (cut_on_the_way, r"wordnet\.zip: \d+ bytes of \d+ arrived"),
-        (cut_at_the_source, r"wordnet\.zip: no whole zip"),
-        (longer, "longer than"),
-        (gone, rf"{TAGGER}\.zip: cannot be fetched \(.*(Not Found|File not found)"),
-        (unlisted, f"lists no {TAGGER}"),
-        (no_xml, r"index\.xml: no XML"),
-        (without_a_file, "holds no wordnet/cntlist.rev"),
-        (local_url, "no http"),
+        ("woman", "NNS", "women"), ("policeman", "NNS", "policemen"), ("human", "NNS", "humans"),
+        ("brother", "NNS", "brothers"), ("sheep", "NNS", "sheep"), ("cut", "VBD", "cut"),
+        ("hit", "VBN", "hit"), ("begin", "VBD", "began"), ("begin", "VBN", "begun"),
+        ("visit", "VBG", "visiting"), ("sit", "VBG", "sitting"), ("mimic", "VBG", "mimicking"),
+        ("lie", "VBG", "lying"), ("see", "VBG", "seeing"), ("agree", "VBN", "agreed"),
     ],
-)
-def test_a_bad_answer_is_one_line_and_leaves_what_was_there(
-    mirror: Mirror, made: Path, tmp_path: Path, spoil: Callable[[Mirror], None], message: str
-) -> None:
-    spoil(mirror)
-    out = shutil.copytree(made, tmp_path / "out/nltk")
-    before = contents(out)
-    with pytest.raises(UserError, match=message) as error:
-        make(out, mirror=mirror.index)
-    assert "\n" not in str(error.value)
-    assert contents(out) == before
-    assert [path.name for path in out.parent.iterdir()] == ["nltk"]
+)  # fmt: skip
+def test_forms(lemma: str, tag: str, form: str, lexicon: Lexicon) -> None:
+    assert lexicon.inflect(lemma, tag) == form
+    assert lexicon.lemma(form, tag) == lemma
 
 
-def test_offline_says_what_to_place_where(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    stage = tmp_path / "stage.json"
-    mirror = {"mirror": "http://127.0.0.1:9/index.xml", "folder": None}
-    stage.write_text(json.dumps({"stage": "nltk", "recipe": 1, **mirror}))
-    with pytest.raises(SystemExit) as stop:
-        main(["nltk", "--config", str(stage), "--out", str(tmp_path / "out")])
-    assert stop.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    for part in ("corpora/wordnet.zip", f"taggers/{TAGGER}.zip", "text.folder", "text.mirror"):
-        assert part in told
-    assert [path.name for path in tmp_path.iterdir()] == ["stage.json"]
-
-
-# ---- what is incomplete or damaged -------------------------------------------------------------
-
-
-def edit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        path = folder / name
-        path.write_bytes(change(path.read_bytes()))
-
-    return spoil
-
-
-def remove(name: str) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return spoil
-
-
-NET, TAG = "corpora/wordnet/", f"taggers/{TAGGER}/{TAGGER}."
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (remove("corpora/wordnet"), "corpora/wordnet.zip: no such file"),
-        (remove(f"taggers/{TAGGER}"), f"taggers/{TAGGER}.zip: no such file"),
-        (remove(NET + "index.sense"), "index.sense: no such file"),
-        (edit(NET + "data.noun", lambda b: b[:-1]), "data.noun: truncated"),
-        (edit(NET + "data.noun", lambda b: b[:1000]), "data.noun"),
-        (edit(NET + "data.verb", lambda b: b.replace(b"\n", b"\r\n")), "data.verb: no synset"),
-        (edit(NET + "data.adj", lambda b: b"\n".join(b.split(b"\n")[:4]) + b"\n"), "data.adj"),
-        (edit(NET + "index.sense", lambda b: b[: len(b) // 2]), "index.sense: \\d+ senses, but"),
-        (edit(NET + "index.noun", lambda b: b[: len(b) // 2]), "senses, but the indexes count"),
-        (edit(NET + "lexnames", lambda b: b"x\n"), "NLTK cannot read it"),
-        (remove(TAG + "tagdict.json"), "tagdict.json: no such file"),
-        (edit(TAG + "weights.json", lambda b: b[:-5]), "weights.json is truncated or no JSON"),
-        (edit(TAG + "weights.json", lambda b: b"{}"), "holds no weights"),
-        (edit(TAG + "weights.json", lambda b: b'{"bias": {"XX": 1}}'), "classes.json lacks"),
-        (edit(TAG + "weights.json", lambda b: b'{"bias": {"NN": NaN}}'), "no finite number"),
-        (edit(TAG + "weights.json", lambda b: b'{"bias": {"VB": 1}}'), "calls 'the wug' DT VB"),
-        (edit(TAG + "tagdict.json", lambda b: b'{"dog": "XX"}'), "tagdict.json does not map"),
-        (edit(TAG + "classes.json", lambda b: b"[1]"), "classes.json is no list of tags"),
-    ],
-)
-def test_incomplete_data_is_refused_and_named(
-    nltk_data: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
-) -> None:
-    source = shutil.copytree(nltk_data, tmp_path / "source")
-    spoil(source)
-    with pytest.raises(UserError, match=message) as error:
-        make(tmp_path / "out", folder=source)
-    assert "\n" not in str(error.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["source"]
-
-
-def test_the_old_pickle_is_never_opened(nltk_data: Path, tmp_path: Path) -> None:
-    source = shutil.copytree(nltk_data, tmp_path / "source")
-    shutil.rmtree(source / "taggers" / TAGGER)
-    old = source / "taggers/averaged_perceptron_tagger"
-    old.mkdir()
-    marker = tmp_path / "ran"
-    code = f"cos\nsystem\n(S'touch {marker}'\ntR."
-    for folder in (old, source / "taggers" / TAGGER):
-        folder.mkdir(exist_ok=True)
-        (folder / "averaged_perceptron_tagger.pickle").write_text(code)
-    with pytest.raises(UserError, match=r"json: no such file"):
-        make(tmp_path / "out", folder=source)
-    assert not marker.exists()
-
-
-def test_a_folder_without_the_data_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"taclean nltk"):
-        Lexicon.load(tmp_path)
-    shutil.copy(ASSET, tmp_path / "lexicon.tsv.gz")
-    with pytest.raises(UserError, match=rf"{TAGGER}\.weights\.json is missing"):
-        Lexicon.load(tmp_path)
-
-
-# ---- tags and sub-captions ----------------------------------------------------------------------
+# ---- tags --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -544,285 +164,214 @@ def test_a_folder_without_the_data_is_named(tmp_path: Path) -> None:
         ("the dog 's ball , 2 cats .", ",", "COMMA"),
         ("the dog 's ball , 2 cats .", "2", "CD"),
         ("a cat is on the table", "is", "BE"),
-        ("a dog that has a ball", "has", "AUX"),
+        ("the cat has been found", "has", "AUX"),
+        ("an ice - covered crater", "-", "HYPH"),
         ("A SMALL BROWN DOG RUNS ACROSS THE GREEN GRASS", "BROWN", "JJ"),
         ("see www.foo.com for a dog", "www.foo.com", "SYM"),
         ("dogs & cats", "&", "CC"),
+        ("illustration of a steam locomotive .", "locomotive", "NN"),
+        ("illustration of a steam locomotive .", "steam", "NN"),
+        ("soldiers set up a camp", "up", "RP"),
+        ("snow covers the trees in the park", "covers", "VBZ"),
+        ("the book covers", "covers", "NNS"),
+        ("two young girls are playing", "playing", "VBG"),
     ],
 )
-def test_tags_are_the_packages_own(tagged: Lexicon, caption: str, word: str, tag: str) -> None:
-    assert dict(tagged.tag(_TOKENS.tokenize(caption)))[word] == tag
-    assert all(tag for _, tag in tagged.tag(_TOKENS.tokenize(caption)))
-    assert tagged.tag([]) == []
+def test_tags(lexicon: Lexicon, caption: str, word: str, tag: str) -> None:
+    words = tuple(TOKEN.findall(caption))
+    assert lexicon.tag(words)[words.index(word)] == tag
+    assert lexicon.tag(()) == ()
 
 
-def test_the_perceptron_decides_by_context(
-    tagged: Lexicon, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The tags come from it, not from the table: another tagger gives other sub-captions."""
-    caption = "a girl jumps into the swimming pool"
-    assert "verb" in offers(caption, tagged)
-
-    def as_noun(words: list[str]) -> list[tuple[str, str]]:
-        return [(word, "NNS" if word == "jumps" else "NN") for word in words]
-
-    other = object.__new__(type(tagged))
-    other.__dict__.update(tagged.__dict__)
-    monkeypatch.setattr(other, "_perceptron", type("T", (), {"tag": staticmethod(as_noun)}))
-    assert dict(other.tag(caption.split()))["jumps"] == "NNS"
-    assert offers(caption, other) == ("noun",)
+# ---- parts -------------------------------------------------------------------------------------
 
 
-def test_eda_keeps_the_part_of_speech_with_the_tagger(tagged: Lexicon) -> None:
-    caption = "leaves on the ground"
-    assert tagged.synonyms("ground", "v") != tagged.synonyms("ground", "n")
-    words = tagged.vocabulary(tuple(caption.split()))
-    assert words.synonyms("ground") == tagged.synonyms("ground", "n")
-    assert words.synonyms("unseen") == ()
-    assert words.closed("the")
-    assert Lexicon.load().vocabulary(("ground",)) is Lexicon.load()
-    for seed in range(50):
-        out = eda(caption, random.Random(seed), tagged)
-        assert out == eda(caption, random.Random(seed), tagged)
-        assert out
-    assert {eda(caption, random.Random(s), tagged) for s in range(50)} != {caption}
+@pytest.mark.parametrize(
+    ("caption", "wrong"),
+    [
+        ("soldiers set up a camp on the beach .", "soldiers set ."),  # a particle
+        ("image of an ice - covered crater on the moon", "image of an ice"),  # a spaced hyphen
+        ("illustration of a steam locomotive .", "a steam ."),  # a noun that is no adjective
+        ("illustration of a steam locomotive .", "illustration of a steam ."),  # a lost head
+        ("biologist wants to fly over the sea", "biologist wants"),
+        ("image may contain : person , outdoor", "image may contain"),
+    ],
+)
+def test_positives_keep_what_makes_them_true(lexicon: Lexicon, caption: str, wrong: str) -> None:
+    parsed = parse(caption, lexicon)
+    assert parsed.parts
+    assert wrong not in map(parsed.text, parsed.parts)
 
 
-def tokens(text: str) -> list[str]:
-    return _TOKENS.tokenize(text.lower())
+@pytest.mark.parametrize(
+    ("caption", "positive"),
+    [
+        (CC3M[1], "a small brown dog"),
+        (CC3M[5], "two young girls are playing"),
+        (CC3M[8], "woman wearing a black dress"),
+        (CC3M[37], "a soldier"),
+        (CC3M[31], "the moon rises"),
+        (CC3M[35], "a girl jumps"),
+    ],
+)
+def test_expected_positives(lexicon: Lexicon, caption: str, positive: str) -> None:
+    parsed = parse(caption, lexicon)
+    assert positive in map(parsed.text, parsed.parts)
 
 
-def is_part(part: list[str], whole: list[str]) -> bool:
-    rest = iter(whole)
-    return all(word in rest for word in part)
+# ---- what a word gives way to --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["embedded", "wordnet"])
-def test_captions_of_cc3m_give_true_parts_and_false_ones(name: str, tagged: Lexicon) -> None:
-    lexicon = tagged if name == "wordnet" else Lexicon.load()
-    known = Lexicon.load()
-    offered = Counter[str]()
+def check(split: Split, lexicon: Lexicon) -> None:
+    """One word off, and not for a word that would keep the sentence true."""
+    for caption, sub in zip(split.captions, split.subs, strict=True):
+        for negative in sub.negatives if sub else ():
+            new, old = negative.replacement.lower(), negative.original.lower()
+            words = tokens(caption)
+            assert new not in words, negative
+            assert Counter(tokens(negative.text))[new] == 1
+            assert not Counter(tokens(negative.text)) - Counter([*words, new])
+            tag = parse(caption, lexicon).tags[words.index(old)]
+            part = {"N": "n", "V": "v"}.get(tag[0])
+            if part and words.count(old) == 1:
+                assert not lexicon.kin(lexicon.lemma(old, tag), lexicon.lemma(new, tag), part)
+            for article, word in re.findall(r"\b([Aa]n?) (?=\w)(\S+)", negative.text):
+                if word.lower() == new:
+                    assert lexicon.article(word) == article.lower(), negative
+
+
+def test_scenes_stay_balanced(scenes: Split, lexicon: Lexicon) -> None:
+    check(scenes, lexicon)
+    assert len(scenes.made) >= 0.99 * len(scenes.captions)
+    assert scenes.score() <= 0.6
+    gone = Counter(sub.negatives[0].original.lower() for sub in scenes.made)
+    came = Counter(sub.negatives[0].replacement.lower() for sub in scenes.made)
+    often = [word for word in gone if gone[word] + came[word] >= 40]
+    assert len(often) > 20
+    assert sum(abs(gone[word] - came[word]) for word in often) < 0.35 * sum(gone[w] for w in often)
+
+
+def test_replacements_are_of_the_words_kind(scenes: Split) -> None:
+    colours = set("red orange yellow green blue purple pink brown black white gray grey".split())
+    changes = [sub.negatives[0] for sub in scenes.made]
+    painted = [n for n in changes if n.original in colours and n.kind == "adjective"]
+    assert len(painted) > 50
+    assert {n.replacement for n in painted} <= colours
+    sizes = [n for n in changes if n.original in ("small", "medium", "large") and n.kind != "noun"]
+    assert len(sizes) > 50
+    assert {n.replacement for n in sizes} <= {"small", "medium", "large"}
+    seen = {n.replacement for n in changes if n.kind == "noun"}
+    assert len([word for word in seen if scenes.counts.seen[word] < LEAST]) <= 0.05 * len(seen)
+
+
+def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
+    offered = Counter(kind for caption in CC3M for kind in offers(caption, lexicon))
+    assert offered["noun"] >= 36
+    assert offered["adjective"] >= 10
+    assert offered["verb"] >= 12
     for caption in CC3M:
-        offered.update(offers(caption, lexicon))
-        whole = tokens(caption)
-        for seed in range(10):
+        for seed in range(5):
             sub = subcaption(caption, random.Random(seed), lexicon, negatives=2)
             assert sub is not None, caption
-            assert is_part(tokens(sub.positive), whole)
-            assert len(tokens(sub.positive)) < len(whole)
+            whole = tokens(caption)
             for negative in sub.negatives:
-                words = tokens(negative.text)
-                assert not is_part(words, whole), negative
-                (new,) = set(words) - set(whole)
+                (new,) = set(tokens(negative.text)) - set(whole)
                 assert new == negative.replacement.lower()
                 assert negative.original.lower() in whole
-                near = known.synonyms(negative.original.lower())
-                assert negative.replacement not in near, negative
-                if negative.kind == "adjective":
-                    assert not negative.replacement.endswith("ing"), negative
-    assert offered["noun"] >= 38
-    assert offered["adjective"] >= 20
-    assert offered["verb"] >= 15
 
 
-@pytest.mark.parametrize("name", ["embedded", "wordnet"])
-@pytest.mark.parametrize(
-    ("caption", "positive", "negative"),
-    [
-        (CC3M[1], "a small brown dog", "a large brown dog"),
-        (CC3M[5], "two young girls", "two young boys"),
-        (CC3M[8], "woman wearing a black dress", "woman wearing a white dress"),
-        (CC3M[37], "a soldier", "a doctor"),
-        (CC3M[31], "the moon rises", "the moon falls"),
-        (CC3M[35], "a girl jumps", "a girl flies"),
-    ],
-)
-def test_expected_sub_captions(
-    name: str, tagged: Lexicon, caption: str, positive: str, negative: str
-) -> None:
-    lexicon = tagged if name == "wordnet" else Lexicon.load()
-    positives, negatives = set(), set()
-    for seed in range(400):
-        sub = subcaption(caption, random.Random(seed), lexicon)
-        assert sub is not None
-        positives.add(sub.positive)
-        negatives.add(sub.negatives[0].text)
-    assert positive in positives
-    assert negative in negatives
+def test_adjectives_give_way_to_what_excludes_them(lexicon: Lexicon) -> None:
+    vocabulary = Vocabulary(lexicon)
+    assert "old" in vocabulary.opposites("young")
+    assert "small" in vocabulary.opposites("large")
+    assert "blue" in vocabulary.opposites("red")
+    assert not {"big", "large", "huge"} & vocabulary.opposites("large").keys()
+    assert not {"red", "scarlet", "dark"} & vocabulary.opposites("red").keys()
 
 
-# ---- artifacts -----------------------------------------------------------------------------------
-
-TOKENIZE = partial(models.tokenize, "RN50")
-MIXED = [*CC3M, "", "123", "the of and", *scenes(20)] * 12  # several processes' worth
-
-BEFORE = {
-    "sub/negatives.npy": "210a797ec87cbeec",
-    "sub/positives.npy": "34d78e49ccd7a409",
-    "sub/rows.npy": "e3de52a5036629cd",
-    "sub/subcaptions.csv": "38e67857025795ff",
-    "variants.npy": "7c04317a5348a750",
-}
+def test_a_vocabulary_of_few_captions_falls_back_on_wordnet(lexicon: Lexicon) -> None:
+    few = Vocabulary(lexicon, tally(["a red apple on a table"], lexicon))
+    assert few.tables == {}
+    sub = subcaption("a red apple on a table", random.Random(0), lexicon, vocabulary=few)
+    assert sub is not None
+    assert Vocabulary(lexicon, Tally()).tables == {}
 
 
-def written(folder: Path, captions: list[str], **options: Any) -> dict[str, Any]:
-    write_variants(folder / "variants.npy", captions, TOKENIZE, epochs=2, seed=0, **options)
-    more = {"epochs": 2, "seed": 0, "samples": len(captions) // 2, "negatives": 2}
-    return write_subcaptions(folder / "sub", captions, TOKENIZE, **more, **options)
-
-
-@pytest.mark.parametrize("name", ["embedded", "wordnet"])
-def test_the_number_of_processes_changes_no_byte(name: str, made: Path, tmp_path: Path) -> None:
-    nltk = made if name == "wordnet" else None
-    written(tmp_path / "one", MIXED, nltk=nltk)
-    written(tmp_path / "two", MIXED, nltk=nltk, workers=2)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    assert len(contents(tmp_path / "one")) == 6
-
-
-def test_the_lexicon_changes_the_result(made: Path, tmp_path: Path) -> None:
-    one = written(tmp_path / "one", CC3M)
-    two = written(tmp_path / "two", CC3M, nltk=made)  # the tiny WordNet knows few words
-    assert contents(tmp_path / "one").keys() == contents(tmp_path / "two").keys()
-    assert one["offers"]["noun"] > two["offers"]["noun"] > 0
-    assert one["offers"]["none"] < two["offers"]["none"]
-
-
-def test_the_embedded_lexicon_gives_the_bytes_that_it_always_gave(tmp_path: Path) -> None:
-    """Digests of the code before there was another lexicon, or several processes."""
-    written(tmp_path, [*CC3M, "", "123", *scenes(20)])
-    digests = {
-        name: hashlib.sha256(body).hexdigest()[:16] for name, body in contents(tmp_path).items()
-    }
-    del digests["sub/account.json"]
-    assert digests == BEFORE
-
-
-@pytest.mark.parametrize("kinds", [KINDS, ("verb",)])
-def test_the_account_says_what_the_captions_offer(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    captions = [*CC3M, "", "123", "a red apple", "the of and"]
-    account = write_subcaptions(
-        tmp_path / "s", captions, TOKENIZE, epochs=3, seed=0, samples=5, kinds=kinds
+@natural
+def test_natural_captions(read: Split, lexicon: Lexicon) -> None:
+    check(read, lexicon)
+    assert len(read.made) >= 0.88 * len(read.captions)
+    assert read.score() <= 0.62
+    gained = [n.replacement.lower() for sub in read.made for n in sub.negatives]
+    assert sum(read.counts.seen[word] < LEAST for word in gained) <= 0.01 * len(gained)
+    assert len(set(gained)) > 500
+    kinds = Counter(n.kind for sub in read.made for n in sub.negatives)
+    assert all(kinds[kind] > 0.05 * len(gained) for kind in KINDS), kinds
+    whole = sum(sub.positive == c for c, sub in zip(read.captions, read.subs, strict=True) if sub)
+    assert whole <= 0.02 * len(read.captions)
+    assert sum(len(re.findall(r"\w+", sub.positive)) == 1 for sub in read.made) <= 0.02 * len(
+        gained
     )
-    lexicon = Lexicon.load()
-    assert account["captions"] == len(captions)
-    for kind in KINDS:  # also of kinds that are not asked for
-        giving = [
-            c for c in captions if subcaption(c, random.Random(0), lexicon, 1, [kind]) is not None
-        ]
-        assert account["offers"][kind] == len(giving)
-        assert 0 < len(giving) < len(captions)
-    assert account["offers"]["none"] == 3
-    assert json.loads((tmp_path / "s/account.json").read_text()) == account
 
 
-def test_the_commands_with_wordnet(
-    made: Path, small_split: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    config = configs.load(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
-    config["text"]["lexicon"] = "wordnet"
-    config["defenses"]["taclean"]["subcaptions"]["samples"] = 20
-    for stage, out in (("variants/seed0", "v.npy"), ("subcaptions/taclean/seed0", "s")):
-        resolved = stage_config(config, stage)
-        assert resolved["lexicon"] == "wordnet"
-        (tmp_path / "stage.json").write_text(json.dumps(resolved))
-        arguments = [stage.split("/")[0], "--config", str(tmp_path / "stage.json")]
-        arguments += ["--data", str(small_split), "--out", str(tmp_path / out)]
-        with pytest.raises(SystemExit):
-            main(arguments)
-        assert "give the folder as --nltk" in capsys.readouterr().err
-        main([*arguments, "--nltk", str(made), "--workers", "2"])
-    last = capsys.readouterr().out.splitlines()[-1]
-    share = r"\d+\.\d %"
-    assert re.fullmatch(
-        rf"captions that offer adjective {share}, noun {share}, verb {share}, none {share} "
-        r"\(of 64\)",
-        last,
+@natural
+def test_no_cut_at_a_spaced_hyphen(read: Split, lexicon: Lexicon) -> None:
+    for caption in read.captions:
+        if " - " in caption:
+            parsed = parse(caption, lexicon)
+            for part in parsed.parts:
+                after = parsed.words[part[-1] + 1 : part[-1] + 2]
+                assert after not in (("-",), ("–",)), parsed.text(part)
+
+
+# ---- the score ---------------------------------------------------------------------------------
+
+
+def test_text_only_score() -> None:
+    rng = random.Random(0)
+    words = [f"w{n}" for n in range(20)]
+    some = [" ".join(rng.choices(words, k=4)) for _ in range(1000)]
+    other = [" ".join(rng.choices(words, k=4)) for _ in range(1000)]
+    fair, told = text_only_score(some, other), text_only_score(some, [f"{t} x" for t in other])
+    assert fair is not None
+    assert 0.4 < fair < 0.6
+    assert told == 1.0
+    assert text_only_score(some, some) == 0.5
+    assert text_only_score(some[:10], other[:10]) is None
+
+
+# ---- processes ---------------------------------------------------------------------------------
+
+BUSY = """
+import torch
+from taclean.text.artifacts import write_subcaptions, write_variants
+import numpy as np
+
+def tokenize(texts):
+    return np.ones((len(texts), 77), np.uint16)
+
+if __name__ == "__main__":
+    torch.set_num_threads(4)
+    layer = torch.nn.Linear(512, 512)
+    layer(torch.randn(2000, 512)).sum().backward()  # starts threads that a fork would lack
+    captions = [f"a red apple and {n} small dogs on the table" for n in range(1200)]
+    given = {"epochs": 2, "seed": 0, "workers": 2}
+    write_variants("v.npy", captions, tokenize, **given)
+    write_subcaptions("s", captions, tokenize, samples=900, **given)
+"""
+
+
+def test_workers_start_in_a_process_whose_torch_has_threads(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(BUSY)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "4"}
+    run = subprocess.run(
+        [sys.executable, "busy.py"], cwd=tmp_path, env=environment, timeout=120, check=False
     )
-    assert np.load(tmp_path / "v.npy").shape == (1, 64, 77)
+    assert run.returncode == 0
+    assert (tmp_path / "s/counts.npy").is_file()
 
 
-# ---- config ------------------------------------------------------------------------------------
-
-
-def test_the_stage_depends_on_the_lexicon_and_its_source() -> None:
-    config = configs.load(ROOT / "config/config.yaml")
-    assert stage_config(config, "variants/seed0")["lexicon"] == "embedded"
-    assert stage_config(config, "subcaptions/taclean/seed0")["lexicon"] == "embedded"
-    assert stage_config(config, "nltk")["folder"] is None
-    other = configs.merge(config, {"text": {"lexicon": "wordnet", "folder": "here"}})
-    configs.check(other)
-    assert stage_config(other, "nltk")["folder"] == "here"
-    for stage in ("finetune/badnet/taclean/seed0", "pack/clean", "evaluate/badnet/ft/seed0"):
-        assert stage_config(other, stage) == stage_config(config, stage)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ({"lexicon": "brown"}, r"text\.lexicon: 'brown' is not one of"),
-        ({"mirror": "ftp://x"}, r"text\.mirror"),
-        ({"mirror": "https://x.org/index.xml", "folder": "y"}, r"text\.mirror: .*not both"),
-    ],
-)
-def test_a_mistake_in_the_config_is_named(text: dict[str, str], message: str) -> None:
-    config = configs.load(ROOT / "config/config.yaml")
-    with pytest.raises(UserError, match=message):
-        configs.check(configs.merge(config, {"text": text}))
-
-
-# ---- the rules ---------------------------------------------------------------------------------
-
-TEXTS = ["data/text/seed0/variants.npy", "data/text/seed0/taclean/rows.npy"]
-
-
-@pytest.fixture
-def snakemake(run_snakemake) -> Callable[..., str]:
-    """Run the two text rules with this `text` section."""
-
-    def run(directory: Path, text: dict[str, str], *options: str) -> str:
-        overlay = directory / "overlay.yaml"
-        overlay.write_text(json.dumps({"text": text}), "utf-8")
-        files = [ROOT / "config/test/smoke.yaml", overlay]
-        return run_snakemake(directory, *TEXTS, *options, files=files)
-
-    return run
-
-
-@pytest.mark.parametrize("lexicon", ["embedded", "wordnet"])
-def test_the_data_are_fetched_only_where_they_are_used(
-    tmp_path: Path, lexicon: str, snakemake
-) -> None:
-    plan = snakemake(tmp_path, {"lexicon": lexicon}, "--dry-run")
-    assert ("rule nltk_data:" in plan) == (lexicon == "wordnet")
-    assert "rule variants:" in plan
-
-
-@pytest.mark.slow
-def test_the_rules_with_wordnet_from_a_folder(
-    nltk_data: Path, made: Path, tmp_path: Path, snakemake
-) -> None:
-    text = {"lexicon": "wordnet", "folder": str(nltk_data)}
-    snakemake(tmp_path, text)
-    assert contents(tmp_path / "data/nltk") == contents(made)
-    account = json.loads((tmp_path / "data/text/seed0/taclean/account.json").read_text())
-    assert account["offers"]["noun"] > 0
-    assert "captions that offer" in (tmp_path / "logs/subcaptions/taclean/seed0.log").read_text()
-    assert "Nothing to be done" in snakemake(tmp_path, text, "--dry-run")
-
-
-# ---- the full WordNet ---------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(WORDNET is None, reason="TACLEAN_WORDNET names no folder with a WordNet 3.0")
-def test_the_full_wordnet_gives_the_embedded_table(nltk_data: Path, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(nltk_data / "taggers", source / "taggers")
-    (source / "corpora").mkdir()
-    (source / "corpora/wordnet").symlink_to(Path(str(WORDNET)).resolve())
-    make(tmp_path / "out", folder=source)
-    lexicon = Lexicon.load(tmp_path / "out")
-    for caption in CC3M:
-        assert offers(caption, lexicon)
-    assert (tmp_path / "out/lexicon.tsv.gz").read_bytes() == ASSET.read_bytes()
+def test_workers_need_no_torch() -> None:
+    code = "import sys, taclean.text.work; print('torch' in sys.modules, 'nltk' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"], done.stderr

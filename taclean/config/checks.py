@@ -21,7 +21,6 @@ from taclean.keys import check as check_keys
 RESERVED = {  # names that are folders of ours, or stand for no attack and no defence
     "attacks": ("clean",),
     "defenses": ("none",),
-    "data": ("nltk",),
     "splits": ("fetched", "index", "sources", "text"),
 }
 TRAINED = ("pretrain", "clean", "patch")  # roles of splits that something is trained on
@@ -56,14 +55,12 @@ def check(config: Config) -> None:
             if name not in config[folder]:
                 known = ", ".join(config[folder])
                 raise UserError(f"run.{folder}: {name!r} is unknown; known are {known}")
-    for folder in ("attacks", "defenses", "data"):
+    for folder in ("attacks", "defenses"):
         for name in config[folder]:
             _not_reserved(f"{folder}.{name}", name, folder)
     _check_data(config)
     _check_model(config)
     _check_rows(config)
-    if config.get("text", {}).get("mirror") and config["text"].get("folder"):
-        raise UserError("text.mirror: set beside text.folder; give one source, not both")
     classes = configs.class_names(config)
     if config["data"]["target"] not in classes:
         raise UserError(

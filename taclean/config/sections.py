@@ -242,25 +242,6 @@ class Finetune(Section):
     train: Train = key(..., "How it trains.")
 
 
-class Text(Section):
-    """Language data that text variants and sub-captions are made with."""
-
-    lexicon: Literal["embedded", "wordnet"] = key(
-        "embedded", "embedded needs no download; wordnet is NLTK's corpus and perceptron tagger."
-    )
-    mirror: str | None = key(
-        None,
-        "URL of an index.xml to fetch NLTK's data by, instead of NLTK's own.",
-        pattern="^https?://",
-    )
-    folder: str | None = key(
-        None,
-        "A folder with corpora/wordnet and taggers/averaged_perceptron_tagger_eng, folders or "
-        ".zip, to take NLTK's data from, instead of a download.",
-        min_length=1,
-    )
-
-
 class Evaluate(Section):
     """What is scored."""
 
@@ -353,7 +334,6 @@ class Config(Section):
     poison: Poison = key()
     attacks: dict[str, Any] = key(..., "Attacks by name.", named=NAME)
     finetune: Finetune = key()
-    text: Text = key(Text())
     defenses: dict[str, Any] = key(..., "Defences by name.", named=NAME)
     evaluate: Evaluate = key()
     resources: Resources = key()

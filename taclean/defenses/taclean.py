@@ -49,10 +49,9 @@ class TACleaner(CleanCLIP):
         made = self.text("subcaptions")
         drawn = self._drawn[epoch, index]
         drawn = drawn[drawn >= 0]
-        negatives = made.negatives[epoch, drawn].reshape(-1, 77)
-        # Captions that gave fewer leave empty rows. (Not by the first token: some tokenizers
-        # start with 0.)
-        return made.positives[epoch, drawn], negatives[negatives.any(1)]
+        negatives = made.negatives[epoch, drawn]  # (S, M, 77); some captions gave fewer than M
+        given = np.arange(negatives.shape[1]) < made.counts[epoch, drawn][:, None]
+        return made.positives[epoch, drawn], negatives[given]
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is what is minimised."""

@@ -6,11 +6,10 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.errors import UserError
 from taclean.files import replacing
 from taclean.stages.shared import say, tokenizer
 
-RECIPE = 1
+RECIPE = 2
 
 
 def users(config: Config, text: str, defense: str) -> list[str]:
@@ -46,7 +45,6 @@ def text_config(config: Config, text: str, defense: str, *, seed: int) -> dict[s
         "text": text,
         "parameters": parameters,
         "epochs": max(train["epochs"] for train in trains),
-        "lexicon": config.get("text", {}).get("lexicon", "embedded"),
     }
 
 
@@ -56,18 +54,12 @@ CONFIGS = {"text": text_config}
 def arguments(add: Any) -> None:
     """Options beside --config."""
     add("--data", "folder of the clean split")
-    add("--nltk", "folder of the nltk stage, for text.lexicon: wordnet", default=None)
     add("--workers", "processes; the result does not depend on it", type=int, default=1)
     add("--out", "folder of the artifact")
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Make it."""
-    if stage["lexicon"] == "wordnet" and not options.nltk:
-        raise UserError(
-            "text.lexicon is wordnet: make its data with `python -m taclean nltk` and give the "
-            "folder as --nltk"
-        )
     from taclean.data.packed import Pairs
     from taclean.defenses import defense
 
@@ -84,5 +76,4 @@ def run(stage: dict[str, Any], options: Any) -> None:
             seed=stage["seed"],
             workers=options.workers,
             say=say,
-            nltk=options.nltk if stage["lexicon"] == "wordnet" else None,
         )

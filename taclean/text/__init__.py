@@ -2,6 +2,8 @@
 
 from taclean.text.eda import eda
 from taclean.text.lexicon import Lexicon
-from taclean.text.subcaptions import KINDS, Negative, SubCaption, subcaption, subcaptions
+from taclean.text.parse import KINDS
+from taclean.text.subcaptions import Negative, SubCaption, subcaption
+from taclean.text.vocabulary import Vocabulary
 
-__all__ = ["KINDS", "Lexicon", "Negative", "SubCaption", "eda", "subcaption", "subcaptions"]
+__all__ = ["KINDS", "Lexicon", "Negative", "SubCaption", "Vocabulary", "eda", "subcaption"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from taclean.data.packed import Tokenize, load_array
+from taclean.data.layout import Tokenize, load_array
 from taclean.errors import UserError
 from taclean.keys import Section, key
+from taclean.progress import Say
 from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variants
 
 
@@ -32,8 +33,7 @@ class TextArtifact(Section):
         epochs: int,
         seed: int,
         workers: int,
-        say: Callable[[str], None],
-        nltk: Path | str | None = None,
+        say: Say,
     ) -> None:
         """Make it in `folder`, which appears whole; the result does not depend on `workers`."""
         raise NotImplementedError
@@ -57,10 +57,15 @@ class Variants(TextArtifact):
     """An EDA variant of every caption, new in each epoch: (E, N, 77) uint16 tokens."""
 
     alpha: float = key(0.1, "EDA's share of words that are changed.", ge=0, le=1)
+    same_part: bool = key(
+        True,
+        "Synonyms of a word's part of speech in its caption; false: of any of its readings, as the "
+        "published EDA takes them.",
+    )
 
     def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **more: Any) -> None:
         """Write variants.npy."""
-        write_variants(folder / "variants.npy", captions, tokenize, alpha=self.alpha, **more)
+        write_variants(folder / "variants.npy", captions, tokenize, **self.model_dump(), **more)
 
     @classmethod
     def read(cls, folder: Path) -> np.ndarray:
@@ -101,10 +106,13 @@ class SubCaptionTexts(TextArtifact):
         say = more["say"]
         given = self.model_dump() | more
         account = write_subcaptions(folder, captions, tokenize, **given)
-        offers, total = account.pop("offers"), account.pop("captions")
-        say("subcaptions: " + ", ".join(f"{name} {value}" for name, value in account.items()))
-        shares = ", ".join(f"{kind} {100 * n / total:.1f} %" for kind, n in offers.items())
-        say(f"captions that offer {shares} (of {total})")
+        total = account["captions"]
+        offers = (f"{kind} {100 * n / total:.1f} %" for kind, n in account["offers"].items())
+        shares = (f"{name} {100 * n:.1f} %" for name, n in account["shares"].items())
+        say(f"captions that offer {', '.join(offers)} (of {total})")
+        say(f"sub-captions: {account['drawn']} drawn; {', '.join(shares)}")
+        if (score := account["text_only"]) is not None:
+            say(f"text alone picks the negative of a pair in {100 * score:.1f} % (50: never)")
 
     @classmethod
     def read(cls, folder: Path) -> SubCaptions:

@@ -6,36 +6,29 @@ Both depend on the captions and the seed alone, never on an attack, so all attac
 from __future__ import annotations
 
 import csv
-import io
-import random
-import time
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from taclean.data.packed import Tokenize, load_array
+from taclean.data.layout import Tokenize, load_array
 from taclean.errors import UserError
 from taclean.files import replacing, write_json
+from taclean.progress import Progress, Say
 from taclean.rng import permutation
-from taclean.text.eda import eda
+from taclean.text import work
+from taclean.text.account import text_only_score
 from taclean.text.lexicon import Lexicon
-from taclean.text.subcaptions import KINDS, offers, subcaption
+from taclean.text.parse import KINDS
+from taclean.text.subcaptions import SubCaption
+from taclean.text.vocabulary import LEAST, Tally, Vocabulary
 
-DRAW = 0x5AB  # names the random stream of the rows drawn per epoch
-CHUNK = 500  # captions that a process takes at a time
-Say = Callable[[str], None]
 COLUMNS = ("epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement")
-
-
-def _rng(*key: int) -> random.Random:
-    return random.Random(":".join(map(str, key)))  # a string seeds by its hash, stable over runs
 
 
 def write_variants(
@@ -46,55 +39,32 @@ def write_variants(
     epochs: int,
     seed: int,
     alpha: float = 0.1,
-    nltk: Path | str | None = None,
+    same_part: bool = True,
     workers: int = 1,
     say: Say = print,
 ) -> None:
     """Write (E, N, 77) uint16 tokens: one EDA variant of each caption, fresh in each epoch.
 
     Args:
-        nltk: folder of `python -m taclean nltk`, to use its WordNet and tagger; default: the
-            package's own lexicon.
+        alpha, same_part: of `taclean.text.eda`.
         workers: processes; the result does not depend on it.
 
     Raises:
-        UserError: the caption list is empty, or `nltk` is incomplete.
+        UserError: the caption list is empty.
     """
     if not captions:
         raise UserError(f"{path}: the caption list is empty; give at least one caption")
-    job = partial(
-        _variants,
-        lexicon=Lexicon.load(nltk),
-        tokenize=tokenize,
-        epochs=epochs,
-        seed=seed,
-        alpha=alpha,
-    )
-    chunks = _chunks(len(captions))
-    with replacing(path) as temporary, _mapped(min(workers, len(chunks))) as run:
+    job = partial(work.variants, epochs=epochs, seed=seed, alpha=alpha, same_part=same_part)
+    parts = work.chunks(len(captions))
+    with replacing(path) as temporary, work.mapped(min(workers, len(parts))) as run:
         out = np.lib.format.open_memmap(temporary, "w+", np.uint16, (epochs, len(captions), 77))
-        found = run(job, chunks, [[captions[row] for row in rows] for rows in chunks])
-        for rows, tokens in zip(chunks, _told(found, len(chunks), say, "variants"), strict=True):
-            out[:, rows.start : rows.stop] = tokens
+        found = run(job, parts, [[captions[row] for row in rows] for rows in parts])
+        for rows, texts in zip(
+            parts, Progress("variants", len(parts), "parts", say).follow(found), strict=True
+        ):
+            tokens = tokenize(texts).reshape(len(rows), epochs, 77)
+            out[:, rows.start : rows.stop] = tokens.swapaxes(0, 1)
         out.flush()
-
-
-def _variants(
-    rows: range,
-    captions: Sequence[str],
-    lexicon: Lexicon,
-    tokenize: Tokenize,
-    epochs: int,
-    seed: int,
-    alpha: float,
-) -> np.ndarray:
-    """(E, n, 77) variants of some rows; a caption's epochs together, so it is tagged once."""
-    texts = [
-        eda(caption, _rng(seed, epoch, row), lexicon, alpha)
-        for row, caption in zip(rows, captions, strict=True)
-        for epoch in range(epochs)
-    ]
-    return tokenize(texts).reshape(len(rows), epochs, 77).swapaxes(0, 1)
 
 
 @dataclass(frozen=True)
@@ -105,11 +75,18 @@ class SubCaptions:
         rows: (E, K) int64 rows of the split; -1 where an epoch found fewer than K.
         positives: (E, K, 77) uint16 tokens.
         negatives: (E, K, M, 77) uint16 tokens; all 0 where a caption gave fewer than M.
+        counts: (E, K) int64, how many of the M a caption gave: the first ones. Default: those that
+            are not all 0.
     """
 
     rows: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
+    counts: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.counts is None:
+            object.__setattr__(self, "counts", self.negatives.any(-1).sum(-1))
 
     @classmethod
     def open(cls, folder: Path | str) -> SubCaptions:
@@ -122,9 +99,10 @@ class SubCaptions:
         rows = load_array(folder / "rows.npy", np.int64, 2)
         positives = load_array(folder / "positives.npy", np.uint16, 3)
         negatives = load_array(folder / "negatives.npy", np.uint16, 4)
-        if not rows.shape == positives.shape[:2] == negatives.shape[:2]:
+        counts = load_array(folder / "counts.npy", np.int64, 2)
+        if not rows.shape == positives.shape[:2] == negatives.shape[:2] == counts.shape:
             raise UserError(f"{folder}: the files do not fit each other; make them again")
-        return cls(rows, positives, negatives)
+        return cls(rows, positives, negatives, counts)
 
 
 def write_subcaptions(
@@ -137,7 +115,6 @@ def write_subcaptions(
     seed: int,
     negatives: int = 1,
     kinds: Sequence[str] = KINDS,
-    nltk: Path | str | None = None,
     workers: int = 1,
     say: Say = print,
 ) -> dict[str, Any]:
@@ -148,16 +125,17 @@ def write_subcaptions(
     `subcaptions.csv`, to be read, and `account.json`.
 
     Args:
-        nltk: folder of `python -m taclean nltk`, to use its WordNet and tagger; default: the
-            package's own lexicon.
         workers: processes; the result does not depend on it.
 
     Returns:
-        The account: how many were drawn and skipped, how many negatives of each kind, and under
-        "offers" how many of the split's captions could give each kind, and none.
+        The account: how many were drawn and skipped, how many negatives of each kind; under
+        "offers" how many of the split's captions could give each kind, and none; under "shares",
+        in 0..1, how many positives are one word or the whole caption, how many negatives gain a
+        word that fewer than 5 captions have; and "text_only", the score of
+        `taclean.text.account.text_only_score` on one pair of each caption (null for a few).
 
     Raises:
-        UserError: no captions, more samples than captions, or `nltk` is incomplete.
+        UserError: no captions, or more samples than captions.
     """
     if not captions:
         raise UserError(f"{folder}: the caption list is empty; give at least one caption")
@@ -165,20 +143,22 @@ def write_subcaptions(
         raise UserError(
             f"samples: {samples} rows per epoch, but the clean split has {len(captions)}; lower it"
         )
-    lexicon = Lexicon.load(nltk)
-    chunks = _chunks(len(captions))
-    texts = [[captions[row] for row in chunk] for chunk in chunks]
-    with replacing(folder) as temporary, _mapped(min(workers, len(chunks))) as run:
+    texts = [[captions[row] for row in part] for part in work.chunks(len(captions))]
+    counts = Tally()
+    with work.mapped(min(workers, len(texts))) as run:
+        for part in Progress("words", len(texts), "parts", say).follow(run(work.tallied, texts)):
+            counts.add(part)
+    vocabulary = Vocabulary(Lexicon.load(), counts)
+    with replacing(folder) as temporary, work.mapped(min(workers, len(texts)), vocabulary) as run:
         temporary.mkdir()
-        found = run(partial(_offers, lexicon=lexicon), texts)
-        told = _told(found, len(chunks), say, "captions")
+        told = Progress("captions", len(texts), "parts", say).follow(run(work.offered, texts))
         offered = [one for part in told for one in part]
         share = Counter(kind for one in offered for kind in one or ("none",))
         gives = np.array([bool(set(kinds) & set(one)) for one in offered])
         rows = np.full((epochs, samples), -1, np.int64)
         skipped = 0
         for epoch in range(epochs):
-            order = permutation(len(captions), seed, epoch, DRAW)
+            order = permutation(len(captions), seed, epoch, work.DRAW)
             places = np.flatnonzero(gives[order])[:samples]
             rows[epoch, : len(places)] = order[places]
             tried = places[-1] + 1 if len(places) == samples else len(order)
@@ -188,123 +168,74 @@ def write_subcaptions(
         for epoch, place in np.argwhere(rows >= 0).tolist():
             places_of[int(rows[epoch, place])].append((epoch, place))
         drawn = sorted(places_of)
-        parts = [[drawn[i] for i in chunk] for chunk in _chunks(len(drawn))]
-        job = partial(
-            _subcaptions,
-            lexicon=lexicon,
-            tokenize=tokenize,
-            seed=seed,
-            negatives=negatives,
-            kinds=tuple(kinds),
-        )
+        parts = [[drawn[i] for i in chunk] for chunk in work.chunks(len(drawn))]
+        job = partial(work.subcaptions, seed=seed, negatives=negatives, kinds=tuple(kinds))
 
         def array(name: str, *shape: int) -> np.memmap:
             return np.lib.format.open_memmap(temporary / name, "w+", np.uint16, shape)
 
         positives = array("positives.npy", epochs, samples, 77)
         false = array("negatives.npy", epochs, samples, negatives, 77)
-        lines: dict[tuple[int, int], str] = {}
-        made_of: Counter[str] = Counter()
+        made_of = np.zeros((epochs, samples), np.int64)
+        table: dict[tuple[int, int], SubCaption] = {}
         found = run(
             job,
             parts,
             [[captions[row] for row in part] for part in parts],
             [[[epoch for epoch, _ in places_of[row]] for row in part] for part in parts],
         )
-        told = _told(found, len(parts), say, "subcaptions")
+        told = Progress("subcaptions", len(parts), "parts", say).follow(found)
         for part, made in zip(parts, told, strict=True):
-            at = [place for row in part for place in places_of[row]]
-            index = np.array(at)
-            positives[index[:, 0], index[:, 1]] = made.positives
-            false[index[:, 0], index[:, 1]] = made.negatives
-            lines.update(zip(at, made.lines, strict=True))
-            made_of.update(made.kinds)
+            at = np.array([place for row in part for place in places_of[row]])
+            table.update(zip(map(tuple, at.tolist()), made, strict=True))
+            positives[at[:, 0], at[:, 1]] = tokenize([sub.positive for sub in made])
+            made_of[at[:, 0], at[:, 1]] = [len(sub.negatives) for sub in made]
+            which = [(n, j) for n, sub in enumerate(made) for j in range(len(sub.negatives))]
+            n, j = np.array(which).T
+            wrong = [negative.text for sub in made for negative in sub.negatives]
+            false[at[n, 0], at[n, 1], j] = tokenize(wrong)
         with (temporary / "subcaptions.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(COLUMNS)
-            file.writelines(lines[place] for place in sorted(lines))
+            lines = csv.writer(file)
+            lines.writerow(COLUMNS)
+            for (epoch, place), sub in sorted(table.items()):
+                row = int(rows[epoch, place])
+                for negative in sub.negatives:
+                    change = (negative.kind, negative.original, negative.replacement)
+                    told_row = (epoch, row, captions[row], sub.positive, negative.text, *change)
+                    lines.writerow(told_row)
         positives.flush()
         false.flush()
         np.save(temporary / "rows.npy", rows)
+        np.save(temporary / "counts.npy", made_of)
+        by_row = {int(rows[at]): sub for at, sub in sorted(table.items(), reverse=True)}
         account = {
-            "drawn": int((rows >= 0).sum()),
+            "drawn": len(table),
             "skipped": skipped,
-            **{kind: made_of[kind] for kind in kinds},
+            **_kinds(table.values(), kinds),
             "captions": len(captions),
             "offers": {kind: share[kind] for kind in (*KINDS, "none")},
+            "shares": _shares([(captions[rows[at]], sub) for at, sub in table.items()], counts),
+            "text_only": text_only_score(
+                [sub.positive for sub in by_row.values()],
+                [sub.negatives[0].text for sub in by_row.values()],
+            ),
         }
         write_json(temporary / "account.json", account)
     return account
 
 
-def _offers(captions: Sequence[str], lexicon: Lexicon) -> list[tuple[str, ...]]:
-    return [offers(caption, lexicon) for caption in captions]
+def _kinds(made: Iterable[SubCaption], kinds: Sequence[str]) -> dict[str, int]:
+    found = Counter(negative.kind for sub in made for negative in sub.negatives)
+    return {kind: found[kind] for kind in kinds}
 
 
-class _Made(NamedTuple):
-    """The sub-captions of some rows, a row's epochs one after the other."""
-
-    positives: np.ndarray  # (n, 77) uint16
-    negatives: np.ndarray  # (n, M, 77) uint16
-    lines: list[str]  # of the table to read
-    kinds: list[str]
-
-
-def _subcaptions(
-    rows: Sequence[int],
-    captions: Sequence[str],
-    epochs: Sequence[Sequence[int]],
-    lexicon: Lexicon,
-    tokenize: Tokenize,
-    seed: int,
-    negatives: int,
-    kinds: Sequence[str],
-) -> _Made:
-    """Sub-captions of rows that give some, each in its own epochs."""
-    positives: list[str] = []
-    texts, places, lines, kinds_made = [], [], [], []
-    for row, caption, wanted in zip(rows, captions, epochs, strict=True):
-        for epoch in wanted:
-            sub = subcaption(caption, _rng(seed, epoch, row, DRAW), lexicon, negatives, kinds)
-            assert sub is not None  # it offers one of the kinds
-            buffer = io.StringIO(newline="")
-            table = csv.writer(buffer)
-            for j, negative in enumerate(sub.negatives):
-                texts.append(negative.text)
-                places.append((len(positives), j))
-                kinds_made.append(negative.kind)
-                change = (negative.kind, negative.original, negative.replacement)
-                table.writerow((epoch, row, caption, sub.positive, negative.text, *change))
-            positives.append(sub.positive)
-            lines.append(buffer.getvalue())
-    tokens = np.zeros((len(positives), negatives, 77), np.uint16)
-    index = np.array(places)
-    tokens[index[:, 0], index[:, 1]] = tokenize(texts)
-    return _Made(tokenize(positives), tokens, lines, kinds_made)
-
-
-# ---- processes ---------------------------------------------------------------------------------
-
-
-def _chunks(n: int) -> list[range]:
-    return [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
-
-
-@contextmanager
-def _mapped(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """`map`, in as many processes; results come in order, so their number changes nothing."""
-    if workers <= 1:
-        yield map
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield pool.map
-
-
-def _told(parts: Iterator[Any], n: int, say: Say, label: str) -> Iterator[Any]:
-    """Pass parts on and say every ten seconds how far they are."""
-    started = told = time.monotonic()
-    for done, part in enumerate(parts, 1):
-        yield part
-        if (now := time.monotonic()) - told > 10:
-            told = now
-            left = (now - started) / done * (n - done)
-            say(f"{label}: {100 * done // n} %, about {left:.0f} s left")
+def _shares(made: Sequence[tuple[str, SubCaption]], counts: Tally) -> dict[str, float]:
+    """Shares, in 0..1, that tell of weak sub-captions."""
+    words = [len(re.findall(r"\w+", sub.positive)) for _, sub in made]
+    gained = [negative.replacement.lower() for _, sub in made for negative in sub.negatives]
+    found = {
+        "one_word_positives": [n == 1 for n in words],
+        "whole_positives": [sub.positive == caption for caption, sub in made],
+        "rare_words": [counts.seen[word] < LEAST for word in gained],
+    }
+    return {name: round(sum(some) / max(len(some), 1), 4) for name, some in found.items()}
