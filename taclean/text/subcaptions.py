@@ -23,7 +23,7 @@ from taclean.text.lexicon import PART, Lexicon
 from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
-SLOTS, TRIES = 5, 8  # words of a caption, and replacements of each, that one is chosen from
+SLOTS, TRIES = 5, 12  # words of a caption, and replacements of each, that one is chosen from
 LOW = 0.002  # the rate of a caption's readiest word below which it gives no negative of a kind
 WELL = 0.5  # a fit below which other kinds of negatives are tried
 SAMPLE, TURNS = 6000, 6  # captions, and rounds, by which the weights are set

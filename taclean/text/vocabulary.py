@@ -336,7 +336,7 @@ class Vocabulary:
         found: dict[str, float] = {}
         for name, _ in self.lexicon.senses(lemma, "a")[:2]:
             heads = (name, *self.lexicon.synset(name).parents)
-            for sure, some in ((1.0, heads[:1]), (0.3, heads[1:])):
+            for sure, some in ((1.0, heads[:1]), (0.1, heads[1:])):
                 opposite = [o for head in some for o in self.lexicon.synset(head).opposites]
                 if sure == 1.0 or not found:
                     found |= {other: sure for other, _ in self.lexicon.members(opposite, 2)}
