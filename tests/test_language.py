@@ -16,7 +16,7 @@ from taclean.data import emoji
 from taclean.text import KINDS, Lexicon, SubCaption, Vocabulary, subcaption
 from taclean.text.account import text_only_score
 from taclean.text.parse import TOKEN, parse
-from taclean.text.subcaptions import offers
+from taclean.text.subcaptions import learn, offers
 from taclean.text.vocabulary import LEAST, Tally, tally
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +85,7 @@ class Split:
         lexicon = Lexicon.load()
         self.captions = captions
         self.counts = tally(captions, lexicon)
-        self.vocabulary = Vocabulary(lexicon, self.counts)
+        self.vocabulary = learn(captions, self.counts, lexicon)
         self.subs: list[SubCaption | None] = [
             subcaption(caption, random.Random(n), lexicon, vocabulary=self.vocabulary)
             for n, caption in enumerate(captions)

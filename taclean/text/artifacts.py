@@ -25,8 +25,8 @@ from taclean.text import work
 from taclean.text.account import text_only_score
 from taclean.text.lexicon import Lexicon
 from taclean.text.parse import KINDS
-from taclean.text.subcaptions import SubCaption
-from taclean.text.vocabulary import LEAST, Tally, Vocabulary
+from taclean.text.subcaptions import SubCaption, learn
+from taclean.text.vocabulary import LEAST, Tally
 
 COLUMNS = ("epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement")
 
@@ -148,7 +148,7 @@ def write_subcaptions(
     with work.mapped(min(workers, len(texts))) as run:
         for part in Progress("words", len(texts), "parts", say).follow(run(work.tallied, texts)):
             counts.add(part)
-    vocabulary = Vocabulary(Lexicon.load(), counts)
+    vocabulary = learn(captions, counts, Lexicon.load())
     with replacing(folder) as temporary, work.mapped(min(workers, len(texts)), vocabulary) as run:
         temporary.mkdir()
         told = Progress("captions", len(texts), "parts", say).follow(run(work.offered, texts))

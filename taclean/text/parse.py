@@ -105,6 +105,7 @@ def _slot(
         return Slot(n, "adjective", word, tag, "") if counts else None
     if tag == "JJ":
         head = next((words[end - 1].lower() for start, end in chunks if start <= n < end - 1), "")
+        head = f"+1 {head}" if after in NOUNS and words[n + 1].lower() == head else head
         ahead = "" if after in NOUNS or after in ("JJ", "CC", "COMMA") else "last"
         return Slot(n, "adjective", word, tag, article + ahead, head)
     if tag == "BE":  # on the table were kiwis; there is a cat

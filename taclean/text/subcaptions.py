@@ -23,10 +23,10 @@ from taclean.text.lexicon import PART, Lexicon
 from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
-SLOTS, TRIES = 5, 8  # words of a caption, and replacements of each, that one is chosen from
+SLOTS, TRIES = 5, 12  # words of a caption, and replacements of each, that one is chosen from
 LOW = 0.002  # the rate of a caption's readiest word below which it gives no negative of a kind
 WELL = 0.5  # a fit below which other kinds of negatives are tried
-SAMPLE, TURNS = 8000, 2  # captions, and rounds, by which the weights are set
+SAMPLE, TURNS = 6000, 6  # captions, and rounds, by which the weights are set
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,15 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     """
     vocabulary = Vocabulary(lexicon, counts)
     some = captions[:: max(1, len(captions) // SAMPLE)]
-    for turn in range(TURNS):
-        changes = Counter[str]()
+    for turn in range(TURNS if vocabulary.tables else 0):
+        gone, came = Counter[str](), Counter[str]()
         for n, caption in enumerate(some):
             sub = subcaption(caption, random.Random(f"{turn}:{n}"), lexicon, vocabulary=vocabulary)
             for negative in sub.negatives if sub else ():
-                changes["-" + negative.original.lower()] += 1
-                changes["+" + negative.replacement.lower()] += 1
-        words = {name[1:] for name in changes}
-        factors = {w: ((changes["-" + w] + 3) / (changes["+" + w] + 3)) ** 0.6 for w in words}
-        vocabulary.reweigh(factors)
+                gone[negative.original.lower()] += 1
+                came[negative.replacement.lower()] += 1
+        vocabulary.balance({word: (gone[word] + 3) / (came[word] + 3) for word in gone | came})
+        _offer.cache_clear()
     return vocabulary
 
 

@@ -90,9 +90,10 @@ class Choices:
         self.sums = list(accumulate(weights))
         self.rate = rate  # how readily the word is replaced: 1, or less for one that has few equals
 
-    def reweigh(self, factors: Mapping[str, float]) -> None:
+    def balance(self, ratios: Mapping[str, float]) -> None:
         self.weights = [
-            w * factors.get(o, 1.0) for o, w in zip(self.words, self.weights, strict=True)
+            weight * ratios.get(word, 1.0) ** 0.6
+            for word, weight in zip(self.words, self.weights, strict=True)
         ]
         self.sums = list(accumulate(self.weights))
 
@@ -122,11 +123,12 @@ class Vocabulary:
         self.__dict__.update(state)
         self._plain = lru_cache(1 << 14)(self._plain_choices)
 
-    def reweigh(self, factors: Mapping[str, float]) -> None:
-        """Multiply the weights of words."""
+    def balance(self, ratios: Mapping[str, float]) -> None:
+        """Let words in, and go, more or less often; `ratios` of how often each goes to comes."""
         for table in self.tables.values():
-            for choices in table.values():
-                choices.reweigh(factors)
+            for word, choices in table.items():
+                choices.balance(ratios)
+                choices.rate *= min(1.0, ratios.get(word, 1.0) ** -0.3)
 
     def choices(self, slot: Slot) -> Choices | None:
         """What the split's words offer for a slot."""
@@ -334,7 +336,7 @@ class Vocabulary:
         found: dict[str, float] = {}
         for name, _ in self.lexicon.senses(lemma, "a")[:2]:
             heads = (name, *self.lexicon.synset(name).parents)
-            for sure, some in ((1.0, heads[:1]), (0.3, heads[1:])):
+            for sure, some in ((1.0, heads[:1]), (0.1, heads[1:])):
                 opposite = [o for head in some for o in self.lexicon.synset(head).opposites]
                 if sure == 1.0 or not found:
                     found |= {other: sure for other, _ in self.lexicon.members(opposite, 2)}
