@@ -28,7 +28,13 @@ from taclean.plots.recovered import _turns, recovered
 from taclean.plots.retrieval import retrieval
 from taclean.plots.samples import Samples, read_samples
 from taclean.plots.style import flow, legend_below, legend_height, save, text_width, wrap
-from taclean.plots.subcaptions import _chosen, _highlighted, read_subcaptions, subcaptions
+from taclean.plots.subcaptions import (
+    _chosen,
+    _highlighted,
+    account_text,
+    read_subcaptions,
+    subcaptions,
+)
 from taclean.plots.tradeoff import tradeoff
 from taclean.plots.triggers import triggers
 from taclean.tables import (
@@ -434,6 +440,13 @@ def many_samples(fooled: int = 3) -> list[Samples]:
     ]
 
 
+ACCOUNT = {
+    "captions": 6000,
+    "offers": {"adjective": 4200, "noun": 6000, "verb": 1500, "none": 0},
+    "shares": {"one_word_positives": 0.02, "whole_positives": 0.1, "rare_words": 0.003},
+    "text_only": 0.538,
+}
+
 FIGURES = {
     "curves": lambda _: curves(
         [history(), history(), history(asr=False)],
@@ -475,6 +488,7 @@ FIGURES = {
     "recovered, many": lambda _: recovered(many_samples(), MANY, MANY_DEFENSES[-1]),
     "recovered, many, none": lambda _: recovered(many_samples(12), MANY, MANY_DEFENSES[-1]),
     "subcaptions": lambda _: subcaptions(SUBCAPTIONS, PICTURES, 0, "TA-Cleaner"),
+    "subcaptions, told": lambda _: subcaptions(SUBCAPTIONS, PICTURES, 0, "TA-Cleaner", ACCOUNT),
     "subcaptions, none": lambda _: subcaptions(SUBCAPTIONS[:0], PICTURES, 0, "long name " * 9),
 }
 
@@ -626,3 +640,15 @@ def test_no_figure_imports_torch() -> None:
     lines = [f"import taclean.plots.{module.stem}" for module in modules]
     code = "\n".join([*lines, "import sys", "assert 'torch' not in sys.modules"])
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_sub_caption_figure_tells_what_they_are_worth():
+    text = account_text(ACCOUNT)
+    assert text == (
+        "of 6,000 captions offer adjective 70 %, noun 100 %, verb 25 %, none 0 %; one word "
+        "positives 2.0 %, whole positives 10.0 %, rare words 0.3 %; text alone picks the negative "
+        "in 54 %"
+    )
+    assert "text alone" not in account_text(ACCOUNT | {"text_only": None})
+    with pytest.raises(UserError, match=r"account\.json: no account"):
+        account_text({"captions": 3})

@@ -109,7 +109,7 @@ def test_the_whole_paper_is_planned_offline(tmp_path: Path, run_snakemake) -> No
     assert jobs["pretrain"] == "6"
     assert jobs["finetune"] == "21"  # three defences, six attacks and the clean model
     assert jobs["evaluate"] == "28"
-    assert {"fetch", "index", "imported", "nltk_data", "trigger"} <= jobs.keys()
+    assert {"fetch", "index", "imported", "text", "trigger"} <= jobs.keys()
 
 
 def test_a_checkpoint_of_ones_own_is_cleaned_without_any_attack(

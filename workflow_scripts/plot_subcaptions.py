@@ -2,13 +2,13 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
+from taclean.files import read_json
 from taclean.plots.style import save
 from taclean.plots.subcaptions import read_subcaptions, subcaptions
 from taclean.tables import script_log
 
 with script_log(snakemake.log):
-    table, images = read_subcaptions(
-        f"{snakemake.input.subcaptions}/subcaptions.csv", snakemake.input.images
-    )
-    params = snakemake.params
-    save(subcaptions(table, images, params.seed, params.defense), snakemake.output)
+    folder, params = snakemake.input.subcaptions, snakemake.params
+    table, images = read_subcaptions(f"{folder}/subcaptions.csv", snakemake.input.images)
+    account = read_json(f"{folder}/account.json")
+    save(subcaptions(table, images, params.seed, params.defense, account), snakemake.output)

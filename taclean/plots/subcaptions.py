@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -69,19 +70,43 @@ def _highlighted(text: str, word: str, colour: str) -> list[Piece]:
     return [Piece(text[:start], {}), Piece(text[start:end], bold), Piece(text[end:], {})]
 
 
+def account_text(account: Mapping[str, Any]) -> str:
+    """What a set of sub-captions is worth, in a sentence or two, from its `account.json`.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        total, shares, score = (account[key] for key in ("captions", "shares", "text_only"))
+        offers = (f"{k} {100 * n / total:.0f} %" for k, n in account["offers"].items())
+        told = (f"{k.replace('_', ' ')} {100 * n:.1f} %" for k, n in shares.items())
+        text = f"of {total:,} captions offer {', '.join(offers)}; {', '.join(told)}"
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise UserError(f"account.json: no account of sub-captions ({error!r})") from None
+    return (
+        text if score is None else f"{text}; text alone picks the negative in {100 * score:.0f} %"
+    )
+
+
 def subcaptions(
-    table: pd.DataFrame, images: np.ndarray, seed: int, defense: str, examples: int = 6
+    table: pd.DataFrame,
+    images: np.ndarray,
+    seed: int,
+    defense: str,
+    account: Mapping[str, Any] | None = None,
+    examples: int = 6,
 ) -> Figure:
     """Pictures with caption, true sub-caption, and false sub-caption with its word marked.
 
-    `defense` is the one that they were drawn for, as printed.
+    `defense` is the one that they were drawn for, as printed; `account` says what they are worth.
     """
     chosen = _chosen(table, examples)
     drawn = table[table["epoch"] == table["epoch"].min()]["row"].nunique()
     title, subtitle = (
         "Sub-captions: a true part and a false part of the same caption",
         f"{len(chosen)} of {drawn:,} captions drawn for the first epoch of {drawable(defense)}, "
-        f"{seeds_text([seed])}; the replaced word is bold",
+        f"{seeds_text([seed])}; the replaced word is bold"
+        + (f"; {account_text(account)}" if account else ""),
     )
     width, side, left = 7.0, 0.92, 1.18
     top = head_height(title, subtitle, width) + 0.14
