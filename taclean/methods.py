@@ -94,6 +94,9 @@ def describe() -> dict[str, dict[str, Schema]]:
                     out[folder][name] = load(folder, name).described()
             except UserError as error:
                 out[folder][name] = {"error": str(error)}
+            except Exception as error:  # class variables of another form than the base class's
+                reason = f"taclean/{folder}/{name}.py: {type(error).__name__}: {error}"
+                out[folder][name] = {"error": " ".join(reason.split())[:300]}
     return out
 
 
@@ -122,7 +125,7 @@ def _described() -> dict[str, dict[str, Schema]]:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason"])[-1]
         raise UserError(f"taclean/attacks and taclean/defenses cannot be read: {reason}")
-    made = json.loads(done.stdout)
+    made = json.loads(done.stdout.splitlines()[-1])  # a file may print as it is imported
     try:
         for old in kept.parent.glob("methods-*.json"):
             old.unlink()

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from taclean import methods
-from taclean.attacks import Attack, attack
+from taclean.attacks import Attack, attack, make_trigger
 from taclean.defenses import Defense, defense, make_defense
 from taclean.errors import UserError
 
@@ -131,8 +132,9 @@ def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
         (HEAD + "class A(Defense):\n    size = 3\n", "cannot be imported: A non-annotated"),
         (HEAD + "class A(Defense): pass\nclass B(Defense): pass\n", "has A, B; mark one"),
         ("x = 1\n", "there is no defence taclean/defenses/zz_bad.py"),
+        (HEAD + "class A(Defense):\n    texts = ['variants']\n", "zz_bad.py: AttributeError"),
     ],
-    ids=["syntax", "import", "field", "two", "none"],
+    ids=["syntax", "import", "field", "two", "none", "texts"],
 )
 def test_a_file_that_is_no_defence_is_named_in_one_line(write, code: str, message: str) -> None:
     write("defenses", "zz_bad", code)
@@ -140,9 +142,27 @@ def test_a_file_that_is_no_defence_is_named_in_one_line(write, code: str, messag
         methods.described("defenses", "zz_bad", "defenses.mine")
     assert str(error.value).startswith("defenses.mine: ")
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError):
-        defense("zz_bad")
     assert methods.described("defenses", "ft", "x")["label"] == "FT"  # others are as they were
+
+
+ATTACK = """
+import torch
+from taclean.attacks import Attack
+print("imported")
+
+class Grey(Attack):
+    def trigger(self, images, ids, seed, fitted):
+        return images.mean(1, keepdim=True)
+"""
+
+
+def test_a_trigger_that_changes_the_form_of_pictures_is_named(write) -> None:
+    write("attacks", "zz_grey", ATTACK)
+    assert methods.described("attacks", "zz_grey", "x")["label"] == "Grey"
+    images = torch.zeros(2, 3, 8, 8)
+    for given in (images, images.byte()):
+        with pytest.raises(UserError, match=r"attack Grey: its trigger makes .*\(2, 1, 8, 8\)"):
+            make_trigger("zz_grey")(given, [0, 1])
 
 
 def test_helpers_are_no_methods() -> None:

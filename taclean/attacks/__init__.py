@@ -157,18 +157,27 @@ class Trigger:
             raise UserError(
                 f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"
             )
-        attack = self._attack
-        if images.dtype != torch.uint8 or attack.takes_uint8:
-            return attack.trigger(images, ids, self._seed, self._fitted)
+        if images.dtype != torch.uint8 or self._attack.takes_uint8:
+            return self._checked(images, ids)
         out = torch.empty_like(images)
         step = max(1, len(images))
         if images.device.type == "cpu":
             step = max(1, CHUNK // max(1, images.shape[-2:].numel()))
         for start in range(0, len(images), step):
             part = slice(start, start + step)
-            x = attack.trigger(images[part].float().div_(255), ids[part], self._seed, self._fitted)
+            x = self._checked(images[part].float().div_(255), ids[part])
             x = x.mul_(255).round_().clamp_(0, 255)
             out[part] = x.to(torch.int16)  # torch casts floats to uint8 one by one
+        return out
+
+    def _checked(self, images: Tensor, ids: Tensor) -> Tensor:
+        out = self._attack.trigger(images, ids, self._seed, self._fitted)
+        if out.shape != images.shape or out.dtype != images.dtype:
+            name = type(self._attack).__name__
+            raise UserError(
+                f"attack {name}: its trigger makes {out.dtype} {tuple(out.shape)} of "
+                f"{images.dtype} {tuple(images.shape)}; give back what came"
+            )
         return out
 
 
