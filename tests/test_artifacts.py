@@ -144,6 +144,7 @@ def test_the_table_to_read_agrees_with_the_arrays(captions, tokenize, tmp_path, 
         assert 1 <= count <= negatives
         assert (subs.negatives[epoch, place, :count, 0] == 49406).all()
         assert not subs.negatives[epoch, place, count:].any()
+        assert subs.counts[epoch, place] == count
     assert {kind: account[kind] for kind in seen} == seen
     assert json.loads((tmp_path / "s/account.json").read_text()) == account
 
@@ -159,6 +160,38 @@ def test_sub_captions_are_a_function_of_the_seed(captions, tokenize, tmp_path):
     longer, _ = written(tmp_path / "d", captions, tokenize, epochs=5)
     assert (longer.rows[:3] == one.rows).all()
     assert (longer.negatives[:3] == one.negatives).all()
+
+
+def test_counts_do_not_rest_on_the_start_token(captions, tmp_path):
+    """RoBERTa's start token is 0: a row of tokens may start with it and is one nevertheless."""
+
+    def roberta(texts):
+        tokens = np.zeros((len(texts), 77), np.uint16)
+        tokens[:, 1:3] = 7, 2
+        return tokens
+
+    subs, _ = written(tmp_path / "s", captions, roberta, negatives=2)
+    assert (subs.negatives[..., 0] == 0).all()
+    assert subs.counts.min() >= 1
+    bare = SubCaptions(subs.rows, subs.positives, subs.negatives)
+    assert (bare.counts == subs.counts).all()
+
+
+def test_the_number_of_workers_changes_nothing(captions, tokenize, tmp_path):
+    many = captions * 20
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        written(folder, many, tokenize, samples=100, workers=workers)
+        variants(folder / "v.npy", many, tokenize, workers=workers)
+    for path in (tmp_path / "1").iterdir():
+        assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes(), path.name
+
+
+def test_the_account_tells_shares_and_the_score(captions, tokenize, tmp_path):
+    _, account = written(tmp_path / "s", captions * 3, tokenize, samples=80)
+    assert set(account["shares"]) == {"one_word_positives", "whole_positives", "rare_words"}
+    assert all(0 <= share <= 1 for share in account["shares"].values())
+    assert 0 <= account["text_only"] <= 1
 
 
 def test_captions_that_give_none_are_skipped_and_counted(captions, tokenize, tmp_path):
@@ -205,7 +238,7 @@ def test_too_few_captions_are_refused(captions, tokenize, tmp_path, given, sampl
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["rows.npy", "positives.npy", "negatives.npy"])
+@pytest.mark.parametrize("name", ["rows.npy", "positives.npy", "negatives.npy", "counts.npy"])
 def test_a_missing_damaged_or_foreign_file_is_named(captions, tokenize, tmp_path, name):
     written(tmp_path / "s", captions, tokenize)
     path = tmp_path / "s" / name

@@ -23,10 +23,12 @@ from taclean.text.lexicon import PART, Lexicon
 from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
-SLOTS, TRIES = 5, 12  # words of a caption, and replacements of each, that one is chosen from
+SLOTS, TRIES = 6, 12  # words of a caption, and replacements of each, that one is chosen from
 LOW = 0.002  # the rate of a caption's readiest word below which it gives no negative of a kind
+POOR = -3.5  # a fit that the better of two tries must reach, or the caption gives none of a kind:
+# no negative is better than one that reads oddly, and the next row takes the place
 WELL = 0.5  # a fit below which other kinds of negatives are tried
-SAMPLE, TURNS = 6000, 6  # captions, and rounds, by which the weights are set
+SAMPLE, TURNS = 6000, 3  # captions, and rounds, by which the weights are set
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,12 @@ class _Offer:
                 kind: [one for one in slots if one.rate >= 0.05 * max(o.rate for o in slots)]
                 for kind, slots in self.kinds.items()
                 if max(one.rate for one in slots) >= LOW
+            }
+            rng = random.Random(caption)
+            self.kinds = {
+                kind: slots
+                for kind, slots in self.kinds.items()
+                if max(self.best(kind, rng)[2] for _ in range(2)) >= POOR
             }
 
     def pick(self, kinds: Sequence[str], rng: random.Random) -> tuple[_Open, str]:

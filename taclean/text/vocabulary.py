@@ -235,7 +235,7 @@ class Vocabulary:
         if PART[tag] != "a":
             lemmas = [self.lexicon.lemma(word, tag) for word in words]
             worth *= [0.1 + 0.9 * self.seen_share(lemma, PART[tag]) for lemma in lemmas]
-            worth *= 0.2 if tag in ("VBN", "VBD") else 1.0  # what was done is seldom seen
+            worth *= tag not in ("VBN", "VBD")  # what was done is not seen
         return np.maximum(worth**2, 1e-4)
 
     def seen_share(self, lemma: str, part: str) -> float:
