@@ -15,6 +15,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nltk.tag.perceptron import AveragedPerceptron
+
 ASSETS = Path(__file__).parents[1] / "assets"
 TABLE = ASSETS / "wordnet" / "lexicon.tsv.gz"
 WEIGHTS = ASSETS / "tagger" / "weights.json.gz"
@@ -259,12 +261,12 @@ class Lexicon:
 
 
 class Tagger:
-    """A greedy averaged perceptron over words, their neighbours and their possible tags."""
+    """NLTK's averaged perceptron, greedy, over words, their neighbours and their possible tags."""
 
     def __init__(self, lexicon: Lexicon, model: dict[str, Any]) -> None:
         self.lexicon = lexicon
-        self.classes: list[str] = model["classes"]
-        self.weights: dict[str, dict[str, float]] = model["weights"]
+        self.model = AveragedPerceptron(model["weights"])
+        self.model.classes = set(model["classes"])
 
     def features(self, words: Sequence[str]) -> list[list[str]]:
         """Per word, the features that do not depend on the tags before it."""
@@ -286,17 +288,11 @@ class Tagger:
         pair, sees = f"q {before} {last}", f"k {last} {can}"
         return [*given, "p " + last, pair, f"v {last} {word}", sees, f"z {last} {can} {ahead}"]
 
-    def predict(self, features: Sequence[str]) -> str:
-        scores = dict.fromkeys(self.classes, 0.0)
-        for feature in features:
-            for tag, weight in self.weights.get(feature, {}).items():
-                scores[tag] += weight
-        return max(scores, key=scores.__getitem__)
-
     def tag(self, words: Sequence[str]) -> list[str]:
         before = last = "<"
         tags = []
         for given in self.features(words):
-            before, last = last, self.predict(self.with_tags(given, last, before))
+            features = dict.fromkeys(self.with_tags(given, last, before), 1)
+            before, last = last, self.model.predict(features)[0]
             tags.append(last)
         return tags

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import spacy
-from nltk.tag.perceptron import AveragedPerceptron
 from spacy.tokens import Doc
 
 from taclean.data import emoji
@@ -60,9 +59,9 @@ def tagged(captions: Iterable[str], model: str) -> Iterator[Tagged]:
 
 
 def train(sentences: list[Tagged]) -> Tagger:
-    perceptron = AveragedPerceptron()
     classes = sorted({tag for pairs in sentences for _, tag in pairs})
-    tagger = Tagger(Lexicon.load(), {"classes": classes, "weights": perceptron.weights})
+    tagger = Tagger(Lexicon.load(), {"classes": classes, "weights": {}})
+    perceptron = tagger.model
     fixed = [(tagger.features([w for w, _ in pairs]), [t for _, t in pairs]) for pairs in sentences]
     rng = random.Random(0)
     for _ in range(ROUNDS):
@@ -71,10 +70,10 @@ def train(sentences: list[Tagged]) -> Tagger:
             before = last = "<"
             for given, tag in zip(features, tags, strict=True):
                 known = tagger.with_tags(given, last, before)
-                before, last = last, tagger.predict(known)
+                before, last = last, perceptron.predict(dict.fromkeys(known, 1))[0]
                 perceptron.update(tag, last, known)
     perceptron.average_weights()
-    tagger.weights = {
+    perceptron.weights = {
         feature: kept
         for feature, weights in sorted(perceptron.weights.items())
         if (kept := {tag: round(w, 1) for tag, w in weights.items() if abs(w) >= LEAST})
@@ -106,11 +105,14 @@ def main() -> None:
     every, content = agreement(tagger, natural[::10])
     print(f"held out: {100 * every:.1f} % of words, {100 * content:.1f} % of content words")
     counts = Counter(pair for pairs in [*natural, *scenes] for pair in set(pairs))
-    seen: dict[str, dict[str, int]] = {tag: {} for tag in tagger.classes if tag in PART}
+    seen: dict[str, dict[str, int]] = {
+        tag: {} for tag in sorted(tagger.model.classes) if tag in PART
+    }
     for (word, tag), n in sorted(counts.items()):
         if n >= LEAST_SEEN and tag in seen and word.isalpha():
             seen[tag][word] = n
-    model = {"classes": tagger.classes, "weights": tagger.weights, "seen": seen}
+    classes = sorted(tagger.model.classes)
+    model = {"classes": classes, "weights": tagger.model.weights, "seen": seen}
     text = json.dumps(model, separators=(",", ":"))
     options.out.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
     print(f"{options.out}: {options.out.stat().st_size} bytes")
