@@ -111,8 +111,7 @@ def main() -> None:
     for (word, tag), n in sorted(counts.items()):
         if n >= LEAST_SEEN and tag in seen and word.isalpha():
             seen[tag][word] = n
-    classes = sorted(tagger.model.classes)
-    model = {"classes": classes, "weights": tagger.model.weights, "seen": seen}
+    model = {"classes": sorted(tagger.model.classes), "weights": tagger.model.weights, "seen": seen}
     text = json.dumps(model, separators=(",", ":"))
     options.out.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
     print(f"{options.out}: {options.out.stat().st_size} bytes")
