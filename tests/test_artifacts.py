@@ -10,6 +10,7 @@ import pytest
 
 from taclean.data import emoji
 from taclean.errors import UserError
+from taclean.text.artifact import SubCaptionTexts
 from taclean.text.artifacts import COLUMNS, SubCaptions, write_subcaptions, write_variants
 
 N = 30
@@ -257,3 +258,12 @@ def test_a_missing_damaged_or_foreign_file_is_named(captions, tokenize, tmp_path
     path.unlink()
     with pytest.raises(UserError, match=name):
         SubCaptions.open(tmp_path / "s")
+
+
+def test_a_defence_whose_kind_no_caption_offers_is_refused(tokenize, tmp_path):
+    wanted = SubCaptionTexts(samples=3, kinds=["verb"])
+    options = {"epochs": 1, "seed": 0, "workers": 1, "say": lambda line: None}
+    with pytest.raises(
+        UserError, match=r"no caption of the split offers .* verb; add another kind"
+    ):
+        wanted.write(tmp_path / "sub", ["a red apple", "two pears", "a plum"], tokenize, **options)

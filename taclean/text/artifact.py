@@ -106,6 +106,11 @@ class SubCaptionTexts(TextArtifact):
         say = more["say"]
         given = self.model_dump() | more
         account = write_subcaptions(folder, captions, tokenize, **given)
+        if not account["drawn"]:
+            raise UserError(
+                f"subcaptions.kinds: no caption of the split offers a negative of the kind "
+                f"{' or '.join(self.kinds)}; add another kind"
+            )
         total = account["captions"]
         offers = (f"{kind} {100 * n / total:.1f} %" for kind, n in account["offers"].items())
         shares = (f"{name} {100 * n:.1f} %" for name, n in account["shares"].items())
