@@ -262,8 +262,7 @@ def look():
 def retrieval_splits():
     """The scored splits whose images have several captions."""
     gives = {
-        name: READERS[source["reader"]].gives
-        for name, source in DATASET.get("sources", {}).items()
+        name: READERS[source["reader"]].gives for name, source in DATASET.get("sources", {}).items()
     }
     return [s for s in SCORED if gives.get(DATASET["splits"][s].get("from")) == "captions"]
 
