@@ -189,7 +189,7 @@ def model_of(attack, defense, seed):
     """The weights of a run; the clean model is the base model, whatever the seed."""
     if (attack, defense) == ("clean", "none"):
         return BASE
-    return RUN.format(attack=attack, defense=defense, seed=seed) + "/model.safetensors"
+    return f"{RUN}/model.safetensors".format(attack=attack, defense=defense, seed=seed)
 
 
 def model(wildcards):
