@@ -47,7 +47,8 @@ device, found = torch.device("cpu"), {}
 settings = Train(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32")
 class Dies:
     def __init__(self, inner, left):
-        self.inner, self.left, self.check = inner, left, inner.check
+        self.inner, self.left = inner, left
+        self.check, self.start = inner.check, inner.start
     def loss(self, model, batch):
         self.left -= 1
         if self.left < 0:
@@ -77,10 +78,10 @@ import os, signal, sys
 import open_clip
 import torch
 from taclean import cli
-from taclean.defenses.ft import FT
+from taclean.defenses import Defense
 torch.set_num_threads(1)
 open_clip.add_model_config(os.environ["TINY"])
-inner, steps = FT.loss, 0
+inner, steps = Defense.loss, 0
 def loss(self, model, batch):
     global steps
     steps += 1
@@ -88,7 +89,7 @@ def loss(self, model, batch):
         os.kill(os.getpid(), signal.SIGTERM)
     bad = 0 < int(os.environ.get("NAN", 0)) <= steps
     return {k: v * float("nan" if bad else 1) for k, v in inner(self, model, batch).items()}
-FT.loss = loss
+Defense.loss = loss
 cli.main(sys.argv[1:])
 """
 

@@ -557,7 +557,7 @@ def test_a_forked_child_does_not_hold_the_folder_of_its_killed_parent(tmp_path, 
 def test_settings_take_what_is_given_and_defaults():
     settings = Train.of({**BASE, "betas": [0.9, 0.98], "precision": "fp32", "warmup": 0}, "train")
     assert (settings.lr, settings.epochs, settings.batch, settings.warmup) == (1e-3, 2, 4, 0)
-    assert settings.betas == (0.9, 0.98)
+    assert settings.betas == [0.9, 0.98]
     assert settings.precision == "fp32"
     assert (settings.weight_decay, settings.threads) == (0.1, 1)
     assert Train.of({**BASE, "lr": 1, "weight_decay": 0}, "train").weight_decay == 0
@@ -636,7 +636,7 @@ def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_pat
     inner = make_defense("ft", 0)
 
     class Huge:
-        check = inner.check
+        check, start = inner.check, inner.start
 
         def loss(self, model, batch):
             return {"total": inner.loss(model, batch)["total"] * 1e34}
@@ -658,7 +658,8 @@ class Signals:
     """An objective that gets SIGTERM in step `at`."""
 
     def __init__(self, inner, at: int) -> None:
-        self.inner, self.at, self.check = inner, at, inner.check
+        self.inner, self.at = inner, at
+        self.check, self.start = inner.check, inner.start
 
     def loss(self, model, batch):
         if self.at == 0:
