@@ -14,7 +14,10 @@ from taclean.memory import collect_rarely, keep_freed
 
 
 def worker_pool(
-    workers: int, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()
+    workers: int,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    preload: str = "taclean.models",
 ) -> ProcessPoolExecutor:
     """A pool whose processes come from a fork server: a clean process that knows this package.
 
@@ -25,9 +28,10 @@ def worker_pool(
     Args:
         workers: processes, 1 or more.
         initializer: called with `initargs` in each of them.
+        preload: what they import, once for all; by default for its tokenizers.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["taclean.models"])  # the tokenizers; imported once for all
+    context.set_forkserver_preload([preload])
     return ProcessPoolExecutor(workers, context, _start, (initializer, initargs))
 
 

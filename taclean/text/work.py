@@ -1,15 +1,12 @@
 """The text work of many captions, in as many processes as wanted.
 
-The processes are started from a server process of their own: a copy (fork) of a process in which
-PyTorch has started threads can hang for ever. This module imports no PyTorch, so they start fast.
+This module imports no PyTorch, so the processes start fast.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +14,7 @@ from taclean.text.eda import eda
 from taclean.text.lexicon import Lexicon
 from taclean.text.subcaptions import SubCaption, offers, subcaption
 from taclean.text.vocabulary import Tally, Vocabulary, tally
+from taclean.workers import worker_pool
 
 CHUNK = 500  # captions that a process takes at a time
 DRAW = 0x5AB  # names the random stream of the rows drawn per epoch
@@ -41,9 +39,7 @@ def mapped(
         _start(vocabulary)
         yield map
         return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(workers, context, _start, (vocabulary,)) as pool:
+    with worker_pool(workers, _start, (vocabulary,), preload=__name__) as pool:
         try:
             yield pool.map
         except BaseException:
