@@ -41,7 +41,7 @@ class WaNet(Attack):
         )
 
     grid: int = key(4, "Points of the field along each side (k).", ge=2, le=64)
-    strength: float = key(0.5, "How far pixels move (s).", ge=0, le=10)
+    strength: float = key(0.5, "How far pixels move (s).", ge=0, le=100)
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
         """Warp each image (B, 3, H, W) in [0, 1]."""
