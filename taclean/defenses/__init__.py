@@ -84,7 +84,7 @@ class Defense(Method, abstract=True):
         return {
             "label": cls.name_in_print(),
             "colour": cls.colour,
-            "texts": {name: kind.table for name, kind in cls.texts.items()},
+            "texts": list(cls.texts),
             "entry": entry | {"properties": properties, "required": required},
         }
 

@@ -9,7 +9,7 @@ from taclean import config as configs
 from taclean.config import Config
 from taclean.errors import UserError
 from taclean.files import read_json
-from taclean.stages.shared import say
+from taclean.stages.shared import say, tokenizer
 
 RECIPE = 3
 
@@ -67,7 +67,7 @@ def arguments(add: Any) -> None:
 def run(stage: dict[str, Any], options: Any) -> None:
     """Pack."""
     from taclean.data.index import make_index
-    from taclean.data.pack import Tokenizer, pack_rows
+    from taclean.data.pack import pack_rows
     from taclean.data.readers import make_reader
     from taclean.data.readers.scenes import SceneReader
 
@@ -97,7 +97,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
         rows,
         spare,
         size=stage["image_size"],
-        tokenize=Tokenizer(stage["model"]),
+        tokenize=tokenizer(stage),
         workers=options.workers,
         max_broken=stage.get("max_broken", 0),
         classes=stage["classes"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taclean import config as configs
@@ -42,9 +41,9 @@ def fitted_files(entries: list[str]) -> dict[str, str]:
 
 def tokenizer(stage: dict[str, Any]) -> Tokenize:
     """That of the stage's model."""
-    from taclean.models import tokenize
+    from taclean.data.pack import Tokenizer
 
-    return partial(tokenize, stage["model"])
+    return Tokenizer(stage["model"])
 
 
 def say(line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,13 +16,7 @@ from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variant
 
 
 class TextArtifact(Section):
-    """A kind of text artifact; its fields are the keys of its section in a defence's entry.
-
-    Attributes:
-        table: name of a CSV file of examples in its folder, for the figure; "" without one.
-    """
-
-    table: ClassVar[str] = ""
+    """A kind of text artifact; its fields are the keys of its section in a defence's entry."""
 
     def write(
         self,
@@ -89,8 +83,6 @@ class Variants(TextArtifact):
 
 class SubCaptionTexts(TextArtifact):
     """Sub-captions of the rows drawn for each epoch (TA-Cleaner, arXiv 2409.17601)."""
-
-    table: ClassVar[str] = "subcaptions.csv"
 
     samples: int = key(..., "K, rows drawn anew in each epoch.", ge=1, rows_of="clean")
     negatives: int = key(1, "Negative sub-captions per row.", ge=1)

@@ -27,7 +27,6 @@ FINITE = frozenset({"VBZ", "VBP", "VBD", "BE", "MD", "AUX"})
 PART = {"NN": "n", "NNS": "n", "JJ": "a", "CD": "a", "RB": "r"} | dict.fromkeys(VERBS, "v")
 BASE_TAG = {"n": "NN", "v": "VB", "a": "JJ", "r": "RB"}
 ENDING = {"NNS": "s", "VBZ": "s", "VBG": "ing", "VBD": "ed", "VBN": "ed"}
-OPEN = {"NN", "NNS", "JJ", "RB", "VB", "VBG", "VBN"}
 
 _TAKES_ES = re.compile(r"(s|x|z|ch|sh|^go|^do)$")
 _SILENT_H = re.compile(r"(hour|honest|honou?r|heir)")
