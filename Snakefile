@@ -2,7 +2,12 @@
 
 from snakemake.utils import min_version
 
+from taclean.locks import free_dead_locks, hold_locks
+from taclean.watch import watch
+
 min_version("9.25")
+
+free_dead_locks()
 
 
 configfile: workflow.source_path("config/config.yaml")
@@ -18,6 +23,11 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    hold_locks(workflow.persistence)
+    watch(workflow, "results/benchmarks")
+
+
 rule all:
     default_target: True
     input:
@@ -26,3 +36,4 @@ rule all:
         "results/main_table.tex",
         all_scores(),
         all_figures(),
+        "results/report.html",

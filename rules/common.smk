@@ -322,3 +322,14 @@ def all_figures():
     names += ["curves", "recovered"] * bool(DEFENSES[1:])
     names += ["subcaptions"] * bool(users_of("subcaptions"))
     return [file for name in names for file in figure(name)]
+
+
+def pictures():
+    """Every figure as PNG, the main one first."""
+    return [file for file in all_figures() if file.endswith(".png")]
+
+
+def caption_of(picture):
+    """The text that the report has beside a picture or a table."""
+    name = os.path.splitext(os.path.basename(picture))[0]
+    return workflow.source_path(f"report/{name}.rst")

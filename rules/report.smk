@@ -1,4 +1,4 @@
-"""Tables and figures. An edit of the code that draws a picture plans that picture, and no other."""
+"""Tables, figures and the page of all. An edit of the code that draws a picture plans that picture."""
 
 
 rule main_table:
@@ -191,3 +191,28 @@ rule plot_subcaptions:
         defense=labels_of(users_of("subcaptions")[:1]),
     script:
         "../workflow_scripts/plot_subcaptions.py"
+
+
+rule page:
+    input:
+        table="results/table.csv",
+        figures=pictures(),
+        captions=[caption_of(picture) for picture in pictures()],
+        about=caption_of("workflow"),
+        of_table=caption_of("table"),
+        of_main_table=caption_of("main_table"),
+        template=workflow.source_path("../taclean/assets/page/page.html"),
+        code=code_of("page"),
+    output:
+        "results/report.html",
+    log:
+        "logs/page.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+        cleaned=SHOWN_DEFENSE,
+        defense=labels_of(users_of("subcaptions")[:1]),
+    script:
+        "../workflow_scripts/page.py"

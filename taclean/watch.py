@@ -1,0 +1,192 @@
+"""Where a whole run of the workflow is: jobs done, time passed, about how long it still takes."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taclean.progress import Say
+
+EVERY = 30  # seconds between lines, at least; a fiftieth of the time that has passed in a long run
+# Core seconds of a job, by rule, in a run that had no earlier one; only their ratios matter, and
+# only until a job of the rule has ended.
+FIRST = {
+    "pack": 10, "text": 10, "base": 450, "trigger": 25, "pretrain": 145, "finetune": 35,
+    "evaluate": 10,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is to be done.
+
+    Attributes:
+        rule: its rule.
+        cores: that it occupies.
+        seconds: that it will take, as far as is known before.
+    """
+
+    rule: str
+    cores: int
+    seconds: float
+
+
+class Watch(logging.Handler):
+    """Follows Snakemake's events and says how far all jobs are.
+
+    Args:
+        jobs: by Snakemake's number.
+        say: takes a line.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, jobs: Mapping[int, Job], say: Say, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._jobs, self._say, self._clock = jobs, say, clock
+        self._begun = self._told = clock()
+        self._running: dict[int, float] = {}  # when it began
+        self._took: dict[int, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take an event; a job that ends is told."""
+        event, now = getattr(record, "event", None), self._clock()
+        if event == "job_started":
+            self._running.update({job: now for job in record.__dict__["jobs"] if job in self._jobs})
+        elif event == "job_error":
+            self._running.pop(record.__dict__["jobid"], None)
+        elif event == "job_finished" and (job := record.__dict__["job_id"]) in self._running:
+            self._took[job] = now - self._running.pop(job)
+        elif event == "progress":
+            self._tell(now)
+
+    def remind(self) -> None:
+        """Say it again where nothing was said for long; from any thread."""
+        self.acquire()
+        try:
+            now = self._clock()
+            if now - self._told >= max(EVERY, (now - self._begun) / 50):
+                self._tell(now)
+        finally:
+            self.release()
+
+    def _tell(self, now: float) -> None:
+        self._told = now
+        if len(self._took) < len(self._jobs):
+            self._say(self.line(now))
+
+    def line(self, now: float) -> str:
+        """'run: 12 of 98 jobs, 4 min 10 s; about 17 min left; now pretrain 3 of 6'."""
+        passed, left = now - self._begun, self.left(now)
+        text = f"run: {len(self._took)} of {len(self._jobs)} jobs, {duration(passed)}"
+        if left is not None:
+            text += f"; about {duration(left)} left"
+        of, done = (
+            Counter(self._jobs[job].rule for job in jobs) for jobs in (self._jobs, self._took)
+        )
+        busy = Counter(self._jobs[job].rule for job in self._running)
+        stages = []
+        for rule, count in busy.items():
+            first, last = done[rule] + 1, done[rule] + count
+            number = str(first) if first == last else f"{first} to {last}"
+            stages.append(rule if of[rule] == 1 else f"{rule} {number} of {of[rule]}")
+        return text + ("; now " + ", ".join(stages) if stages else "")
+
+    def left(self, now: float) -> float | None:
+        """Seconds that the rest will take at the pace so far; None where nothing was done yet.
+
+        What is left of a rule is what was known of it before, times how much longer its ended jobs
+        took than was known; a rule of which none has ended goes by all that have.
+        """
+        ratio, slower = self._ratio(self._took), {}
+        for rule in {job.rule for job in self._jobs.values()}:
+            ended = [job for job in self._took if self._jobs[job].rule == rule]
+            slower[rule] = self._ratio(ended) if ended else ratio
+        done = left = 0.0  # core seconds
+        for number, job in self._jobs.items():
+            if number in self._took:
+                done += self._took[number] * job.cores
+                continue
+            spent = now - self._running.get(number, now)
+            done += spent * job.cores
+            left += max(job.seconds * slower[job.rule] - spent, 0) * job.cores
+        return left * (now - self._begun) / done if done > 0 else None
+
+    def _ratio(self, ended: Iterable[int]) -> float:
+        ended = list(ended)
+        known = sum(self._jobs[job].seconds for job in ended)
+        return sum(self._took[job] for job in ended) / known if known else 1.0
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '4 min 10 s', '17 min', '3 h 05 min', '2 d 4 h'."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 10:
+        return f"{minutes} min" + (f" {rest:02d} s" if rest else "")
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def known_seconds(rule: str, benchmark: Path | None, folder: Path) -> float:
+    """What a job took in an earlier run, or one of its rule on average, or else `FIRST`.
+
+    Args:
+        benchmark: the job's own file of Snakemake's benchmark, which may be missing.
+        folder: of the benchmarks of all rules.
+    """
+    own = _benchmark(benchmark) if benchmark else None
+    if own is not None:
+        return own
+    files = [folder / f"{rule}.tsv", *folder.glob(f"{rule}/**/*.tsv")]
+    found = [seconds for file in files if (seconds := _benchmark(file)) is not None]
+    return sum(found) / len(found) if found else FIRST.get(rule, 1)
+
+
+def _benchmark(path: Path) -> float | None:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
+    except (OSError, StopIteration, KeyError, ValueError):
+        return None
+
+
+def watch(workflow: Any, benchmarks: str) -> None:
+    """Follow a workflow that starts, until its process ends.
+
+    Args:
+        workflow: Snakemake's.
+        benchmarks: folder of the benchmarks of all rules.
+    """
+    from snakemake.logging import logger
+    from snakemake.settings.enums import Quietness
+
+    jobs = {}
+    for job in workflow.dag.needrun_jobs():
+        own = Path(str(job.benchmark)) if job.benchmark else None
+        seconds = known_seconds(job.rule.name, own, Path(benchmarks))
+        jobs[workflow.dag.jobid(job)] = Job(job.rule.name, job.threads, seconds)
+
+    def say(line: str) -> None:
+        logger.info(line, extra={"quietness": Quietness.PROGRESS})
+
+    follower = Watch(jobs, say)
+    logger.addHandler(follower)
+
+    def remind() -> None:
+        while True:
+            time.sleep(1)
+            follower.remind()
+
+    threading.Thread(target=remind, daemon=True).start()
