@@ -3,11 +3,12 @@
 from snakemake.utils import min_version
 
 from taclean.locks import free_dead_locks, hold_locks
-from taclean.watch import watch
+from taclean.watch import Watch
 
 min_version("9.25")
 
 free_dead_locks()
+watch = Watch()
 
 
 configfile: workflow.source_path("config/config.yaml")
@@ -25,7 +26,15 @@ include: "rules/report.smk"
 
 onstart:
     hold_locks(workflow.persistence)
-    watch(workflow, "results/benchmarks")
+    watch.follow(workflow, "results/benchmarks")
+
+
+onsuccess:
+    watch.succeeded(workflow, "results/report.html")
+
+
+onerror:
+    watch.failed()
 
 
 rule all:

@@ -47,6 +47,11 @@ class Block:
     rows: list[tuple[str, list[list[Value | None]]]]  # defence as printed, values per group
     reference: int  # how many of the last rows are references, not defences
 
+    @property
+    def spread(self) -> bool:
+        """Whether values are of several seeds."""
+        return any(v and v.std is not None for _, rows in self.rows for row in rows for v in row)
+
     def best(self, group: int, column: int) -> str | None:
         """The lowest ASR as printed, None where there is nothing to choose from."""
         if not self.groups[group][1][column].startswith("ASR"):
@@ -191,6 +196,18 @@ def markdown(table: pd.DataFrame, look: Look | None = None) -> str:
             lines.append(f"| {name} | " + " | ".join(" / ".join(g) for g in groups) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def plain(table: pd.DataFrame, look: Look | None = None) -> str:
+    """The first block for a terminal: a row for each attack, the lowest ASR with a star."""
+    block = main_blocks(table, look)[0]
+    cells = block.cells(lambda text: f"*{text}", " ± ")
+    columns = {
+        label: [" / ".join(group) for group in groups]
+        for (label, _), groups in zip(block.rows, cells, strict=True)
+    }
+    rows = pd.DataFrame(columns, index=[label for label, _ in block.groups])
+    return f"{block.title} in %, the lowest ASR of the defences with a star\n\n{rows.to_string()}"
 
 
 _TEX: Mapping[str, str] = {

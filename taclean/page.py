@@ -40,7 +40,7 @@ class Section:
 
 
 def html_of(text: str, **names: Any) -> tuple[str, Markup]:
-    """A text in reStructuredText as (title, HTML); its first words, if they are bold, are the title.
+    """A text in reStructuredText as (title, HTML); if its first words are bold, they are the title.
 
     Args:
         text: a jinja template, as Snakemake takes it for captions.

@@ -42,7 +42,7 @@ class Difference:
 
 
 def difference(of: pd.Series, other: pd.Series) -> Difference | None:
-    """The paired difference of two series of percentages, indexed by victim; None without a pair."""
+    """The paired difference of two series of percentages by victim; None without a pair."""
     paired = (of - other).dropna()
     if paired.empty:
         return None
@@ -101,8 +101,8 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     if all(len(bound) for bound in bounds.values()):
         gone = [a for a in attacks if victims(a, tested).mean() <= bounds[a].mean() + REMOVED]
         sentences.append(
-            f"{name} removes the backdoor of {some(gone)}: there, ASR@1 is at most {REMOVED:.0f} "
-            "points above that of a model that was never poisoned."
+            f"{name} removes the backdoor on {some(gone)}. Removed: ASR@1 is at most "
+            f"{REMOVED:.0f} points above that of a model that was never poisoned."
         )
     if others:
         means = {a: {d: victims(a, d).mean() for d in (tested, *others)} for a in attacks}

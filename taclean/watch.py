@@ -39,32 +39,86 @@ class Job:
 
 
 class Watch(logging.Handler):
-    """Follows Snakemake's events and says how far all jobs are.
+    """Follows Snakemake's events, says how far all jobs are, and at the end what came out.
 
     Args:
-        jobs: by Snakemake's number.
+        jobs: what is to be done, by Snakemake's number.
         say: takes a line.
         clock: seconds.
     """
 
     def __init__(
-        self, jobs: Mapping[int, Job], say: Say, clock: Callable[[], float] = time.monotonic
+        self,
+        jobs: Mapping[int, Job] | None = None,
+        say: Say = print,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self._jobs, self._say, self._clock = jobs, say, clock
+        self._jobs, self._say, self._clock = jobs or {}, say, clock
         self._begun = self._told = clock()
         self._running: dict[int, float] = {}  # when it began
         self._took: dict[int, float] = {}
+        self._failed: dict[int, str] = {}
+
+    def follow(self, workflow: Any, benchmarks: str) -> None:
+        """Begin, with a workflow that starts.
+
+        Args:
+            workflow: Snakemake's.
+            benchmarks: folder of the benchmarks of all rules.
+        """
+        from snakemake.logging import logger
+        from snakemake.settings.enums import Quietness
+
+        for job in workflow.dag.needrun_jobs():
+            own = Path(str(job.benchmark)) if job.benchmark else None
+            seconds = known_seconds(job.rule.name, own, Path(benchmarks))
+            number = workflow.dag.jobid(job)
+            self._jobs = {**self._jobs, number: Job(job.rule.name, job.threads, seconds)}
+        self._begun = self._told = self._clock()
+        self._say = lambda line: logger.info(line, extra={"quietness": Quietness.PROGRESS})
+        logger.addHandler(self)
+
+        def remind() -> None:
+            while True:
+                time.sleep(1)
+                self.remind()
+
+        threading.Thread(target=remind, daemon=True).start()
+
+    def succeeded(self, workflow: Any, page: str) -> None:
+        """Say the main table and where the page is, where it is what the run was for.
+
+        Args:
+            workflow: Snakemake's.
+            page: the page, an output of a rule; beside it is the table of all scores.
+        """
+        made = [job for job in workflow.dag.jobs if page in map(str, job.output)]
+        if made:
+            from taclean.look import Look
+            from taclean.main_table import plain
+            from taclean.tables import read_table
+
+            look = Look.of(made[0].params["look"])
+            table = plain(read_table(Path(page).with_name("table.csv")), look)
+            self._say(f"\n{table}\n\nReport: {Path(page).absolute()}\n")
+
+    def failed(self) -> None:
+        """Say which jobs failed."""
+        lines = [f"run: stopped before its end; {len(self._failed)} failed", *self._failed.values()]
+        self._say("\n".join([*lines, "When that is mended, the same command goes on from here."]))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take an event; a job that ends is told."""
-        event, now = getattr(record, "event", None), self._clock()
+        event, now, of = getattr(record, "event", None), self._clock(), record.__dict__
         if event == "job_started":
-            self._running.update({job: now for job in record.__dict__["jobs"] if job in self._jobs})
+            self._running.update({job: now for job in of["jobs"] if job in self._jobs})
         elif event == "job_error":
-            self._running.pop(record.__dict__["jobid"], None)
-        elif event == "job_finished" and (job := record.__dict__["job_id"]) in self._running:
-            self._took[job] = now - self._running.pop(job)
+            self._running.pop(of["jobid"], None)
+            self._failed[of["jobid"]] = "  ".join(["", of["rule_name"], *of["log"]])
+        elif event == "job_finished" and of["job_id"] in self._running:
+            self._took[of["job_id"]] = now - self._running.pop(of["job_id"])
+            self._failed.pop(of["job_id"], None)  # an earlier attempt
         elif event == "progress":
             self._tell(now)
 
@@ -160,33 +214,3 @@ def _benchmark(path: Path) -> float | None:
             return float(next(csv.DictReader(file, delimiter="\t"))["s"])
     except (OSError, StopIteration, KeyError, ValueError):
         return None
-
-
-def watch(workflow: Any, benchmarks: str) -> None:
-    """Follow a workflow that starts, until its process ends.
-
-    Args:
-        workflow: Snakemake's.
-        benchmarks: folder of the benchmarks of all rules.
-    """
-    from snakemake.logging import logger
-    from snakemake.settings.enums import Quietness
-
-    jobs = {}
-    for job in workflow.dag.needrun_jobs():
-        own = Path(str(job.benchmark)) if job.benchmark else None
-        seconds = known_seconds(job.rule.name, own, Path(benchmarks))
-        jobs[workflow.dag.jobid(job)] = Job(job.rule.name, job.threads, seconds)
-
-    def say(line: str) -> None:
-        logger.info(line, extra={"quietness": Quietness.PROGRESS})
-
-    follower = Watch(jobs, say)
-    logger.addHandler(follower)
-
-    def remind() -> None:
-        while True:
-            time.sleep(1)
-            follower.remind()
-
-    threading.Thread(target=remind, daemon=True).start()
