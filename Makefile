@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce seeds test test-slurm check format bench clean
+.PHONY: reproduce quick seeds test test-slurm check format bench clean
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
-	snakemake --cores all --report results/report.html --report-after-run
+	snakemake --cores all
+
+quick: .venv/run.stamp ## one attack and a smaller model in three minutes, in the folder quick
+	snakemake --cores all --directory quick --configfile config/quick.yaml
 
 seeds: .venv/run.stamp ## the README's table: seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
@@ -48,4 +51,4 @@ bench: .venv/test.stamp ## speed against plain references, to benchmarks/results
 	touch $@
 
 clean: ## results and caches, not .venv
-	rm -rf data results checkpoints logs .snakemake
+	rm -rf data results checkpoints logs .snakemake quick

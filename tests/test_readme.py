@@ -36,7 +36,7 @@ def test_commands_without_make_are_those_of_the_makefile() -> None:
     for command in ("ruff format --check .", "ruff check .", "snakemake --lint", "mypy", TESTS):
         assert command in recipes
         assert command in README
-    run = "snakemake --cores all --report results/report.html --report-after-run"
+    run = "snakemake --cores all"
     assert run in recipes
     assert run in README
 

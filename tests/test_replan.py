@@ -20,7 +20,7 @@ OF_TABLE = {
     "main_table", "plot_asr_ca", "plot_further_splits", "plot_retrieval", "plot_tradeoff",
 }  # fmt: skip
 OF_SAMPLES = {"plot_triggers", "plot_embeddings", "plot_recovered"}
-EVERY = {"table", "plot_curves", "plot_subcaptions"} | OF_TABLE | OF_SAMPLES
+EVERY = {"table", "plot_curves", "plot_subcaptions", "page"} | OF_TABLE | OF_SAMPLES
 EDITED, MADE = time.time() - 9000, time.time() - 5000
 
 
@@ -70,12 +70,15 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("file", "jobs"),
     [
-        ("taclean/plots/tradeoff.py", {"plot_tradeoff"}),
-        ("workflow_scripts/plot_curves.py", {"plot_curves"}),
-        ("taclean/plots/bars.py", {"plot_asr_ca", "plot_further_splits", "plot_retrieval"}),
-        ("taclean/plots/samples.py", OF_SAMPLES),
-        ("taclean/main_table.py", {"main_table"}),
-        ("workflow_scripts/table.py", {"table"} | OF_TABLE),
+        ("taclean/plots/tradeoff.py", {"plot_tradeoff", "page"}),
+        ("workflow_scripts/plot_curves.py", {"plot_curves", "page"}),
+        ("taclean/plots/bars.py", {"plot_asr_ca", "plot_further_splits", "plot_retrieval", "page"}),
+        ("taclean/plots/samples.py", OF_SAMPLES | {"page"}),
+        ("taclean/main_table.py", {"main_table", "page"}),
+        ("taclean/verdict.py", {"page"}),
+        ("taclean/assets/page/page.html", {"page"}),
+        ("rules/report/asr_ca.rst", {"page"}),
+        ("workflow_scripts/table.py", {"table", "page"} | OF_TABLE),
         ("taclean/tables.py", EVERY),
         ("taclean/plots/style.py", EVERY - {"table", "main_table"}),
         ("taclean/evaluate.py", set()),

@@ -158,10 +158,12 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
 def done(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the whole small chain has run."""
     folder = tmp_path_factory.mktemp("run")
-    result = snakemake(
-        copy, folder, "--report", str(folder / "results/report.html"), "--report-after-run"
-    )
+    result = snakemake(copy, folder)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"run: \d+ of \d+ jobs, .* left; now ", result.stderr)
+    end = result.stderr[result.stderr.index("Test split: CA@1 and ASR@1 in %") :]
+    assert re.search(r"^BadNet( +[\d.]+ / \*?[\d.]+){5}$", end, re.MULTILINE)
+    assert f"Report: {folder / 'results/report.html'}" in end
     return folder
 
 
@@ -220,7 +222,7 @@ def test_a_comment_plans_nothing_and_a_plot_script_its_plot(copy: Path, done: Pa
     before = script.read_text("utf-8")
     script.write_text(before + "\n# Another look.\n", "utf-8")
     try:
-        assert planned(snakemake(copy, done, "--dry-run")) == {"plot_tradeoff"}
+        assert planned(snakemake(copy, done, "--dry-run")) == {"plot_tradeoff", "page"}
     finally:
         script.write_text(before, "utf-8")
 
@@ -252,8 +254,6 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(
     assert not (tmp_path / "results/base/model.safetensors").exists()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    unlock = snakemake(copy, tmp_path, "--unlock", overlays=(overlay,))
-    assert unlock.returncode == 0, unlock.stderr
     result = snakemake(copy, tmp_path, TABLE, overlays=(overlay,))
     assert result.returncode == 0, result.stdout + result.stderr
     assert '"resumed"' in (tmp_path / "checkpoints/base/train.jsonl").read_text("utf-8")
