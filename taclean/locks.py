@@ -24,7 +24,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux's
 def hold_locks(persistence: Any) -> None:
     """Note the lock files of this run, until the process ends; to be called while it is locked.
 
-    Where the file system knows no file locks, nothing is noted: such a run's locks stay.
+    Where that cannot be, as on a file system without file locks, such a run's locks stay.
 
     Args:
         persistence: the workflow's, whose record of its own lock files Snakemake keeps private.
@@ -32,16 +32,13 @@ def hold_locks(persistence: Any) -> None:
     files = [Path(file) for file in getattr(persistence, "_lockfile", {}).values()]
     run = Path(persistence.path).absolute() / FOLDER / uuid.uuid4().hex
     held = ExitStack()
-    try:
-        held.enter_context(locked(run))
-    except (OSError, NotImplementedError):
-        shutil.rmtree(run, ignore_errors=True)
-        return
-    # Numbers are given again: the time tells a lock from a later one of the same name.
-    made = {str(file): file.stat().st_mtime_ns for file in files}
-    write_json(run / "run.json", {"machine": _machine(), "locks": made})
     atexit.register(shutil.rmtree, run, ignore_errors=True)
     atexit.register(held.close)  # first
+    with suppress(UserError, OSError, NotImplementedError):
+        held.enter_context(locked(run))
+        # Numbers are given again: the time tells a lock from a later one of the same name.
+        made = {str(file): file.stat().st_mtime_ns for file in files}
+        write_json(run / "run.json", {"machine": _machine(), "locks": made})
 
 
 def free_dead_locks(folder: Path | str = ".snakemake") -> None:

@@ -109,18 +109,17 @@ class Watch(logging.Handler):
         self._say("\n".join([*lines, "When that is mended, the same command goes on from here."]))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take an event; a job that ends is told."""
+        """Take an event; what starts is told."""
         event, now, of = getattr(record, "event", None), self._clock(), record.__dict__
         if event == "job_started":
             self._running.update({job: now for job in of["jobs"] if job in self._jobs})
+            self._tell(now)
         elif event == "job_error":
             self._running.pop(of["jobid"], None)
             self._failed[of["jobid"]] = "  ".join(["", of["rule_name"], *of["log"]])
         elif event == "job_finished" and of["job_id"] in self._running:
             self._took[of["job_id"]] = now - self._running.pop(of["job_id"])
             self._failed.pop(of["job_id"], None)  # an earlier attempt
-        elif event == "progress":
-            self._tell(now)
 
     def remind(self) -> None:
         """Say it again where nothing was said for long; from any thread."""
@@ -134,7 +133,7 @@ class Watch(logging.Handler):
 
     def _tell(self, now: float) -> None:
         self._told = now
-        if len(self._took) < len(self._jobs):
+        if self._running:
             self._say(self.line(now))
 
     def line(self, now: float) -> str:

@@ -60,17 +60,20 @@ def test_lines_say_which_jobs_of_which_rule(watch: Watch, clock: Clock, said: li
     watch.handle(event("job_started", jobs=[1]))
     clock.now += 60
     watch.handle(event("job_finished", job_id=1))
+    watch.remind()  # nothing runs
     watch.handle(event("job_started", jobs=[2, 3]))
-    watch.handle(event("progress", done=1, total=8))
-    assert said == ["run: 1 of 8 jobs, 1 min; about 1 min left; now clean 1 to 2 of 6"]
+    assert said == [
+        "run: 0 of 8 jobs, 0 s; now base",
+        "run: 1 of 8 jobs, 1 min; about 1 min left; now clean 1 to 2 of 6",
+    ]
     clock.now += 29
     watch.remind()
-    assert len(said) == 1
+    assert len(said) == 2
     clock.now += 1
     watch.remind()
-    assert len(said) == 2
+    assert len(said) == 3
     watch.remind()
-    assert len(said) == 2
+    assert len(said) == 3
 
 
 def test_what_failed_is_named_and_a_retry_that_ends_well_is_not(
@@ -91,7 +94,7 @@ def test_a_run_that_never_began_says_nothing(said: list[str]) -> None:
     quiet = Watch(say=said.append)
     quiet.handle(event("job_started", jobs=[1]))
     quiet.handle(event("job_finished", job_id=1))
-    quiet.handle(event("progress", done=1, total=1))
+    quiet.remind()
     assert said == []
 
 
