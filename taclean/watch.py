@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 from taclean.progress import Say
 
 EVERY = 30  # seconds between lines, at least; a fiftieth of the time that has passed in a long run
-# Core seconds of a job, by rule, in a run that had no earlier one; only their ratios matter, and
+# Seconds of a job of each rule that takes long, before any was measured: their ratios count, and
 # only until a job of the rule has ended.
 FIRST = {
-    "pack": 10, "text": 10, "base": 450, "trigger": 25, "pretrain": 145, "finetune": 35,
+    "pack": 10, "text": 10, "base": 225, "trigger": 25, "pretrain": 145, "finetune": 35,
     "evaluate": 10,
 }  # fmt: skip
 
@@ -70,11 +70,13 @@ class Watch(logging.Handler):
         from snakemake.logging import logger
         from snakemake.settings.enums import Quietness
 
-        for job in workflow.dag.needrun_jobs():
-            own = Path(str(job.benchmark)) if job.benchmark else None
-            seconds = known_seconds(job.rule.name, own, Path(benchmarks))
-            number = workflow.dag.jobid(job)
-            self._jobs = {**self._jobs, number: Job(job.rule.name, job.threads, seconds)}
+        jobs = list(workflow.dag.needrun_jobs())
+        of = [(job.rule.name, Path(str(job.benchmark or "none"))) for job in jobs]
+        known = known_seconds(of, Path(benchmarks))
+        self._jobs = {
+            workflow.dag.jobid(job): Job(job.rule.name, job.threads, seconds)
+            for job, seconds in zip(jobs, known, strict=True)
+        }
         self._begun = self._told = self._clock()
         self._say = lambda line: logger.info(line, extra={"quietness": Quietness.PROGRESS})
         logger.addHandler(self)
@@ -192,19 +194,27 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def known_seconds(rule: str, benchmark: Path | None, folder: Path) -> float:
-    """What a job took in an earlier run, or one of its rule on average, or else `FIRST`.
+def known_seconds(jobs: Sequence[tuple[str, Path]], folder: Path) -> list[float]:
+    """What jobs took in earlier runs, or others of their rules did, or else `FIRST` in proportion.
 
     Args:
-        benchmark: the job's own file of Snakemake's benchmark, which may be missing.
+        jobs: rule of each, and its own file of Snakemake's benchmark, which may be missing.
         folder: of the benchmarks of all rules.
     """
-    own = _benchmark(benchmark) if benchmark else None
-    if own is not None:
-        return own
-    files = [folder / f"{rule}.tsv", *folder.glob(f"{rule}/**/*.tsv")]
-    found = [seconds for file in files if (seconds := _benchmark(file)) is not None]
-    return sum(found) / len(found) if found else FIRST.get(rule, 1)
+    measured = {}
+    for rule in FIRST.keys() | {rule for rule, _ in jobs}:
+        files = [folder / f"{rule}.tsv", *folder.glob(f"{rule}/**/*.tsv")]
+        if found := [seconds for file in files if (seconds := _benchmark(file)) is not None]:
+            measured[rule] = sum(found) / len(found)
+    both = measured.keys() & FIRST.keys()
+    scale = sum(measured[r] for r in both) / sum(FIRST[r] for r in both) if both else 1
+    known = []
+    for rule, own in jobs:
+        seconds = _benchmark(own)
+        if seconds is None:
+            seconds = measured.get(rule, FIRST[rule] * scale if rule in FIRST else 1)
+        known.append(seconds)
+    return known
 
 
 def _benchmark(path: Path) -> float | None:
