@@ -63,7 +63,7 @@ def test_one_victim_decides_nothing() -> None:
     assert "lower than that of Old on 1 of 2 attacks (Alpha & Co)" in text
     assert "one run decides nothing" in text
     assert "settled" not in text
-    assert "costs 5.0 points of clean accuracy, on average over the attacks (Old 2.0)" in text
+    assert "changes by -5.0 points, on average over the attacks (Old -2.0)" in text
 
 
 def test_a_difference_is_settled_where_its_interval_leaves_out_zero() -> None:
@@ -87,7 +87,21 @@ def test_victims_are_paired_and_the_interval_is_that_of_a_textbook() -> None:
 
 def test_nothing_is_said_of_a_defence_without_scores() -> None:
     assert verdict(scores(), Look.of(LOOK), "other") is None
-    assert "It costs 2.0" in words(scores(), "old")
+    assert "changes by -2.0 points" in words(scores(), "old")
+
+
+def test_an_attack_that_did_not_take_does_not_count() -> None:
+    table = scores()
+    victim = (table.attack == "a") & (table.defense == "none") & (table.metric == "ASR@1")
+    table.loc[victim, "percent"] = 6  # never poisoned: 1
+    text = words(table)
+    assert "did not take: Alpha & Co" in text
+    assert "removes the backdoor on 0 of 1 attacks." in text
+    table.loc[(table.attack == "b") & (table.defense == "none"), "percent"] = 6
+    found = verdict(table, Look.of(LOOK), "new")
+    assert found
+    assert len(found.sentences) == 1
+    assert "did not take: Alpha & Co, Beta" in found.sentences[0]
 
 
 class Page(HTMLParser):
