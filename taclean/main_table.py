@@ -47,11 +47,6 @@ class Block:
     rows: list[tuple[str, list[list[Value | None]]]]  # defence as printed, values per group
     reference: int  # how many of the last rows are references, not defences
 
-    @property
-    def spread(self) -> bool:
-        """Whether values are of several seeds."""
-        return any(v and v.std is not None for _, rows in self.rows for row in rows for v in row)
-
     def best(self, group: int, column: int) -> str | None:
         """The lowest ASR as printed, None where there is nothing to choose from."""
         if not self.groups[group][1][column].startswith("ASR"):
