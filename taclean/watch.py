@@ -74,7 +74,7 @@ class Watch(logging.Handler):
         of = [(job.rule.name, Path(str(job.benchmark or "none"))) for job in jobs]
         known = known_seconds(of, Path(benchmarks))
         self._jobs = {
-            workflow.dag.jobid(job): Job(job.rule.name, job.threads, seconds)
+            workflow.dag.jobid(job): Job(job.rule.name, job.threads, seconds if job.output else 0)
             for job, seconds in zip(jobs, known, strict=True)
         }
         self._begun = self._told = self._clock()
