@@ -32,7 +32,8 @@ STAGES = {
 def commands(folder: Path) -> dict[str, list[str]]:
     """A command for each of STAGES, with a config in `folder` and files that are not there."""
     config = configs.with_default(None)
-    names, found = {}, {}
+    names: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for attack in config["run"]["attacks"]:
         names["fitted" if configs.described(config, "attacks", attack)["fits"] else "attack"] = (
             attack
