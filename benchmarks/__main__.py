@@ -12,7 +12,10 @@ import torch
 from benchmarks.common import CSV, Row, cores, machine, write
 from taclean.memory import keep_freed
 
-TOPICS = ("step", "triggers", "evaluation", "packing", "reading", "data_wait", "scaling")
+TOPICS = (
+    "start", "step", "triggers", "evaluation", "packing", "reading", "data_wait", "scaling",
+    "accuracy", "chain",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -21,6 +24,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS, metavar="TOPIC",
                         help=f"of {', '.join(TOPICS)}")  # fmt: skip
     parser.add_argument("--csv", type=Path, default=CSV, help="default: %(default)s")
+    parser.add_argument("--results", type=Path, default=Path("results"),
+                        help="of a finished run, for `chain`; default: %(default)s")  # fmt: skip
     options = parser.parse_args()
     keep_freed()  # as in every stage; the references gain from it too
     print(f"{machine()}, torch {torch.__version__}", flush=True)
@@ -28,7 +33,8 @@ def main() -> None:
     for topic in options.only:
         torch.set_num_threads(cores())
         started = time.time()
-        rows += importlib.import_module(f"benchmarks.{topic}").main()
+        measure = importlib.import_module(f"benchmarks.{topic}").main
+        rows += measure(options.results) if topic == "chain" else measure()
         write(options.csv, rows)  # what is measured stays measured, whatever fails later
         print(f"{topic}: {time.time() - started:.0f} s", flush=True)
     write(options.csv, rows, everything=set(options.only) == set(TOPICS))

@@ -81,7 +81,7 @@ def launcher(wildcards, resources):
 
 def stage_json(wildcards):
     """The stage's config as text: a changed parameter changes it, and nothing else does."""
-    return json.dumps(stage_config(config, wildcards.stage))
+    return json.dumps(stage_config(config, wildcards.stage), indent=2)
 
 
 def weights(wildcards):

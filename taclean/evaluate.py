@@ -80,16 +80,33 @@ class Heads:
             self._made[prefix] = head(self._model, self.prompts.tokens(prefix))
         return self._made[prefix]
 
-    def of_triggers(self, triggers: Mapping[str, Trigger]) -> dict[str, tuple[Trigger, Tensor]]:
+    def of_triggers(
+        self, triggers: Mapping[str, Trigger | Kept]
+    ) -> dict[str, tuple[Trigger | Kept, Tensor]]:
         """Each trigger with the head that its attack's prefix wants."""
         return {name: (trigger, self[trigger.prefix]) for name, trigger in triggers.items()}
+
+
+class Kept:
+    """A trigger that keeps the pictures it made, for one split that is scored again and again."""
+
+    def __init__(self, trigger: Trigger) -> None:
+        self._trigger, self.prefix = trigger, trigger.prefix
+        self._made: dict[bytes, Tensor] = {}
+
+    def __call__(self, images: Tensor, ids: np.ndarray) -> Tensor:
+        """What the trigger makes of the rows `ids`, whose images are the same each time."""
+        key = ids.tobytes()
+        if key not in self._made:
+            self._made[key] = self._trigger(images, ids)
+        return self._made[key]
 
 
 def score(
     model: CLIP,
     pairs: Pairs,
     heads: Heads,
-    triggers: Mapping[str, Trigger],
+    triggers: Mapping[str, Trigger | Kept],
     precision: str = "auto",
 ) -> dict[str, Counts]:
     """`zeroshot.scores` of a split, or recall where its images have several captions.

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -17,7 +17,7 @@ def worker_pool(
     workers: int,
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
-    preload: str = "taclean.models",
+    preload: Sequence[str] = ("taclean.models",),
 ) -> ProcessPoolExecutor:
     """A pool whose processes come from a fork server: a clean process that knows this package.
 
@@ -28,10 +28,10 @@ def worker_pool(
     Args:
         workers: processes, 1 or more.
         initializer: called with `initargs` in each of them.
-        preload: what they import, once for all; by default for its tokenizers.
+        preload: the modules that they import, once for all; by default for its tokenizers.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([preload])
+    context.set_forkserver_preload(list(preload))
     return ProcessPoolExecutor(workers, context, _start, (initializer, initargs))
 
 

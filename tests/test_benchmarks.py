@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,26 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as command
-from benchmarks import common, evaluation, packing, reference, step, triggers
+from benchmarks import (
+    accuracy,
+    chain,
+    common,
+    evaluation,
+    packing,
+    reference,
+    start,
+    step,
+    triggers,
+)
 from benchmarks.common import Row
 from taclean import methods
+from taclean.config.sections import Train
 from taclean.data.packed import to_tensor
 from taclean.defenses import make_defense
+from taclean.evaluate import Prompts
 from taclean.feed import Batch
 from taclean.models import normalize
+from taclean.train import Training
 
 
 @pytest.mark.parametrize("name", reference.TRIGGERS)
@@ -178,3 +193,57 @@ def test_the_command_runs_one_topic(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     rows = common.read(path)
     assert next(row.what for row in rows) == "trigger badnet, 224 px"
     assert all(row.machine == common.machine() and float(row.ratio) > 0 for row in rows)
+
+
+def test_a_stage_s_start_ends_at_the_first_file_it_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "REPEATS", 1)
+    monkeypatch.setattr(start, "BARE", [sys.executable, "-c", "pass"])
+    commands = start.commands(tmp_path)
+    assert set(commands) == set(start.STAGES)
+    assert all(part.is_file() for c in commands.values() if (part := Path(c[5])).parent == tmp_path)
+    monkeypatch.setattr(start, "STAGES", {"gate": start.STAGES["gate"]})
+    (row,) = start.main()
+    assert 0 < float(row.ratio) < 1  # a bare Python is faster
+    with pytest.raises(RuntimeError, match="exit status 0"):
+        start.start([sys.executable, "-c", "pass"])
+
+
+def test_a_run_s_time_is_shared_by_the_jobs_of_every_moment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """base 0-10, then two poisoned models 10-20 and 10-16, evaluation 16-22, a figure at 25."""
+    benchmarks = tmp_path / "benchmarks"
+    ends = {"base": (10, 10), "pretrain/a/seed0": (10, 20), "pretrain/b/seed0": (6, 16)}
+    for name, (took, end) in {**ends, "evaluate/a/seed0": (6, 22)}.items():
+        file = benchmarks / f"{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\th:m:s\n{took}.0\t0:00:{took}\n", "utf-8")
+        os.utime(file, (1e9 + end, 1e9 + end))
+    assert chain.main(tmp_path) == []
+    assert "no finished run" in capsys.readouterr().out
+    (tmp_path / "table.csv").touch()
+    os.utime(tmp_path / "table.csv", (1e9 + 25, 1e9 + 25))
+    parts = chain.shares(chain.jobs(benchmarks), 1e9, 1e9 + 25)
+    assert parts == {"base": 10, "pretrain": 8, "evaluate": 4, "none": 3}
+    whole, share = chain.main(tmp_path)
+    assert (whole.ours, share.ours) == ("25", "28")
+
+
+def test_the_clock_stops_at_the_accuracy_asked_for(
+    tiny, tiny_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = step.Data(40, tiny_name, 32).pairs
+    settings = Train(lr=1e-4, epochs=1, batch=8, warmup=0)
+    prompts = Prompts(tiny_name, [str(label) for label in range(40)], ["a {}."], "0")
+
+    def to(wanted: float) -> float | None:
+        training = Training(tiny, pairs, make_defense(None), settings, seed=0)
+        return accuracy.seconds_to(wanted, training, pairs, prompts, every=2)
+
+    assert 0 < to(0.0) < 60
+    assert capsys.readouterr().out.count("step 2 of 5") == 1
+    assert to(100.1) is None
+    told = capsys.readouterr().out
+    assert [f"step {n} of 5" in told for n in range(1, 6)] == [False, True, False, True, True]

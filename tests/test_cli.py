@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,16 @@ def test_every_stage_has_help(capsys: pytest.CaptureFixture[str]) -> None:
             cli.main([stage, "--help"])
         assert stopped.value.code == 0
         assert "usage" in capsys.readouterr().out
+
+
+def test_a_start_imports_no_more_than_it_needs() -> None:
+    """Commands no torch; the stages that have a model none of what NLTK would bring."""
+    heavy = {"torch", "numpy", "pandas", "nltk", "scipy", "sklearn", "matplotlib"}
+    models = "taclean.train, taclean.evaluate, taclean.poison, taclean.attacks.material"
+    for modules, allowed in (("taclean.cli", set()), (models, {"torch", "numpy"})):
+        code = f"import sys, {modules}; print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert heavy & set(done.stdout.decode().split()) <= allowed
 
 
 def test_poison_then_train_then_evaluate_by_hand(

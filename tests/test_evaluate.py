@@ -12,7 +12,7 @@ from taclean import evaluate, models, retrieval
 from taclean.attacks import make_trigger
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
-from taclean.evaluate import Heads, Prompts, by_split, score, write_samples
+from taclean.evaluate import Heads, Kept, Prompts, by_split, score, write_samples
 from taclean.zeroshot import head, prompt_tokens, scores
 
 NAME = "emoji-rn"
@@ -77,6 +77,17 @@ def test_the_heads_of_one_evaluation_are_made_once(prompts, split, tmp_path, mon
     with torch.no_grad():
         model.text_projection.mul_(-1)
     assert not torch.equal(prompts.heads(model)[""], before)
+
+
+def test_kept_pictures_are_made_once_and_score_the_same(heads, split, random_model, monkeypatch):
+    made, trigger, pairs = [], triggers()["trojvqa"], Pairs.open(split)
+    call = type(trigger).__call__
+    monkeypatch.setattr(type(trigger), "__call__", lambda *args: made.append(1) or call(*args))
+    expected = score(random_model, pairs, heads, {"trojvqa": trigger})
+    kept = Kept(trigger)
+    for _ in range(3):
+        assert score(random_model, pairs, heads, {"trojvqa": kept}) == expected
+    assert len(made) == 2
 
 
 def with_files(split, folder, **files):

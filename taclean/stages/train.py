@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taclean.data.packed import Pairs
 
 RECIPE = 1
+KEPT = 2**28  # bytes of triggered val pictures that are kept from epoch to epoch
 
 
 def _train(config: Config, train: Config, seed: int) -> dict[str, Any]:
@@ -160,12 +161,14 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
 def _validation(
     stage: dict[str, Any], val: Pairs, fitted: str | None
 ) -> Callable[[CLIP], dict[str, float]]:
-    from taclean.evaluate import Prompts, score
+    from taclean.evaluate import Kept, Prompts, score
 
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
-    triggers = {}
+    triggers: dict[str, Any] = {}
     if "trigger" in stage:
-        triggers[stage["trigger"]["attack"]] = bind(stage["trigger"], fitted)
+        trigger = bind(stage["trigger"], fitted)
+        small = len(val) * val.size**2 * 3 <= KEPT
+        triggers[stage["trigger"]["attack"]] = Kept(trigger) if small else trigger
 
     def validate(model: CLIP) -> dict[str, float]:
         counts = score(model, val, prompts.heads(model), triggers)

@@ -15,8 +15,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nltk.tag.perceptron import AveragedPerceptron
-
 ASSETS = Path(__file__).parents[1] / "assets"
 TABLE = ASSETS / "wordnet" / "lexicon.tsv.gz"
 WEIGHTS = ASSETS / "tagger" / "weights.json.gz"
@@ -81,9 +79,7 @@ class Lexicon:
                     tag, lemma = rest.split("\t")
                     self._lemmas.setdefault(word, []).append((tag, lemma))
                     self._forms.setdefault((lemma, tag), word)
-        model = json.loads(gzip.decompress(weights.read_bytes()))
-        self.seen: dict[str, dict[str, int]] = model["seen"]  # tag -> word -> training captions
-        self.tagger = Tagger(self, model)
+        self._weights = weights
         for name in ("synset", "senses", "readings", "lemma", "family", "synonyms", "tag"):
             setattr(self, name, lru_cache(1 << 16)(getattr(self, name)))
 
@@ -231,6 +227,20 @@ class Lexicon:
 
     # ---- tags ------------------------------------------------------------------------------
 
+    @cached_property
+    def _model(self) -> dict[str, Any]:
+        return json.loads(gzip.decompress(self._weights.read_bytes()))
+
+    @property
+    def seen(self) -> dict[str, dict[str, int]]:
+        """Tag -> word -> captions that the tagger was trained on."""
+        return self._model["seen"]
+
+    @cached_property
+    def tagger(self) -> Tagger:
+        """Read when the first caption is tagged."""
+        return Tagger(self, self._model)
+
     def tag(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """Penn tags of a caption's words, and BE, AUX, NNP, COMMA, HYPH, STOP and SYM."""
         lower = tuple(word.lower() for word in words)
@@ -263,6 +273,9 @@ class Tagger:
     """NLTK's averaged perceptron, greedy, over words, their neighbours and their possible tags."""
 
     def __init__(self, lexicon: Lexicon, model: dict[str, Any]) -> None:
+        # NLTK imports SciPy, scikit-learn and pandas: a second that only tagging pays for.
+        from nltk.tag.perceptron import AveragedPerceptron
+
         self.lexicon = lexicon
         self.model = AveragedPerceptron(model["weights"])
         self.model.classes = set(model["classes"])

@@ -39,7 +39,8 @@ def mapped(
         _start(vocabulary)
         yield map
         return
-    with worker_pool(workers, _start, (vocabulary,), preload=__name__) as pool:
+    preload = (__name__, "nltk.tag.perceptron")
+    with worker_pool(workers, _start, (vocabulary,), preload) as pool:
         try:
             yield pool.map
         except BaseException:

@@ -1,0 +1,82 @@
+"""Seconds that a stage's process needs before its work, against what none can do without.
+
+Each stage gets files that are not there: it ends as it opens the first one, and by then has
+imported all that it imports. The reference is a Python that imports open_clip and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.common import Row, compare, row
+from taclean import config as configs
+from taclean.stages import stage_config
+
+REPEATS = 5
+BARE = [sys.executable, "-c", "import open_clip"]
+# A stage config's path where there is one, and the options that name files.
+STAGES = {
+    "train": ("base", "data", "val", "checkpoints", "out", "history"),
+    "evaluate": ("evaluate/{attack}/none/seed0", "model", "splits", "out"),
+    "trigger": ("trigger/{fitted}/seed0", "model", "images", "pretrain", "out", "report"),
+    "poison": ("poison/{attack}/seed0", "data", "out"),
+    "text": ("text/{text}/{defense}/seed0", "data", "out"),
+    "gate": ("", "attack", "history", "out"),
+}
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    """A command for each of STAGES, with a config in `folder` and files that are not there."""
+    config = configs.with_default(None)
+    names: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
+    for attack in config["run"]["attacks"]:
+        names["fitted" if configs.described(config, "attacks", attack)["fits"] else "attack"] = (
+            attack
+        )
+    for defense in config["run"]["defenses"]:
+        for text in configs.described(config, "defenses", defense)["texts"]:
+            names |= {"text": text, "defense": defense}
+    for stage, (path, *options) in STAGES.items():
+        command = [sys.executable, "-m", "taclean", stage]
+        if path:
+            file = folder / f"{stage}.json"
+            file.write_text(json.dumps(stage_config(config, path.format(**names))), "utf-8")
+            command += ["--config", str(file)]
+        for option in options:
+            command += [f"--{option}", str(folder / "none" / f"{option}.safetensors")]
+        found[stage] = command
+    return found
+
+
+def start(command: list[str]) -> None:
+    """Run a command that ends at a file that is not there.
+
+    Raises:
+        RuntimeError: it ended in another way.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 2 or "no such file" not in done.stderr:
+        raise RuntimeError(f"{command}: exit status {done.returncode}: {done.stderr[-300:]}")
+
+
+def main() -> list[Row]:
+    """Time every stage's start."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for stage, command in commands(Path(folder)).items():
+            mine, other = compare(
+                lambda command=command: start(command),
+                lambda: subprocess.run(BARE, check=True),
+                REPEATS,
+            )
+            rows.append(
+                row(
+                    f"start of {stage}, against importing open_clip", mine, other, "s", other / mine
+                )
+            )
+    return rows
