@@ -14,7 +14,7 @@ from taclean.data.layout import FILES
 from taclean.data.readers import READERS
 from taclean.errors import UserError
 from taclean.stages import stage_config
-from taclean.stages.text import users
+from taclean.stages.text import shared_name
 
 try:
     for file in workflow.configfiles:
@@ -31,10 +31,11 @@ DATASET = configs.dataset(config)
 BASE = f"results/{'imported' if 'pretrained' in config['model'] else 'base'}/model.safetensors"
 OF_ATTACK = "results/attacks/{attack}/seed{seed}"  # trigger, poison and gate
 RUNS = "results/runs"
-RUN = f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}"
-TEXT = f"{DATA}/text/{{text}}/{{defense}}/seed{{seed}}"
+RUN = f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}{{repeat}}"
+TEXT = f"{DATA}/text/{{text}}/{{shared}}/seed{{seed}}{{repeat}}"
 FIGURES = "results/figures"
 SEEDS = config["run"]["seeds"]
+REPEATS = range(config["run"].get("repeats", 1))
 ATTACKS = ["clean", *config["run"]["attacks"]]
 DEFENSES = ["none", *config["run"]["defenses"]]
 SHOWN_DEFENSE = DEFENSES[-1]  # the one under test, whose single pictures a figure shows
@@ -49,6 +50,8 @@ wildcard_constraints:
     split="|".join(DATASET["splits"]),
     source="|".join(DATASET.get("sources", {})) or "none",
     seed=r"\d+",
+    repeat=r"(-repeat[1-9]\d*)?",  # further cleanings of the same victim
+    shared=r"\d+epochs-[0-9a-f]{8}",
     stage=".+",
 
 
@@ -185,21 +188,16 @@ def val_rows():
     return DATASET["splits"][configs.split_of_role(config, "val")].get("rows")
 
 
-def model_of(attack, defense, seed):
-    """The weights of a run; the clean model is the base model, whatever the seed."""
-    if (attack, defense) == ("clean", "none"):
+def victim(wildcards):
+    """The weights that a defence starts from; the clean model is the base model."""
+    if wildcards.attack == "clean":
         return BASE
-    return f"{RUN}/model.safetensors".format(attack=attack, defense=defense, seed=seed)
+    return f"{RUNS}/{{attack}}/none/seed{{seed}}/model.safetensors"
 
 
 def model(wildcards):
     """The weights that a run's scores are of."""
-    return model_of(wildcards.attack, wildcards.defense, wildcards.seed)
-
-
-def victim(wildcards):
-    """The weights that a defence starts from."""
-    return model_of(wildcards.attack, "none", wildcards.seed)
+    return victim(wildcards) if wildcards.defense == "none" else f"{RUN}/model.safetensors"
 
 
 def of_attack(file):
@@ -211,16 +209,16 @@ def of_attack(file):
     return find
 
 
-def text_of(text, defense, seed):
-    """The folder of a text artifact: that of the first defence that shares it."""
-    owner = users(config, text, defense)[0]
-    return TEXT.format(text=text, defense=owner, seed=seed)
+def text_of(text, defense, seed, repeat=""):
+    """The folder of a defence's text artifact, which others may share."""
+    shared = shared_name(config, text, defense)
+    return TEXT.format(text=text, shared=shared, seed=seed, repeat=repeat)
 
 
 def texts(wildcards):
     """The text artifacts that the run's defence wants."""
     wanted = configs.described(config, "defenses", wildcards.defense)["texts"]
-    return [text_of(text, wildcards.defense, wildcards.seed) for text in wanted]
+    return [text_of(text, wildcards.defense, wildcards.seed, wildcards.repeat) for text in wanted]
 
 
 def finetune_options(wildcards, input):
@@ -234,19 +232,29 @@ def finetune_options(wildcards, input):
     return " ".join(options)
 
 
-def runs(defenses=DEFENSES, attacks=ATTACKS, seeds=SEEDS):
-    """All runs as mappings, in the order of the table."""
+def runs(defenses=DEFENSES, attacks=ATTACKS, seeds=SEEDS, repeats=REPEATS):
+    """All runs as mappings, in the order of the table; without a defence nothing is repeated."""
     return [
-        {"attack": attack, "defense": defense, "seed": seed}
+        {"attack": attack, "defense": defense, "seed": seed, "repeat": repeat}
         for attack in attacks
         for defense in defenses
         for seed in seeds
+        for repeat in repeats
+        if defense != "none" or repeat == 0
     ]
+
+
+def first_runs(defenses):
+    """The poisoned models' first runs, for figures of single pictures."""
+    return runs(defenses, ATTACKS[1:], SEEDS[:1], [0])
 
 
 def files_of(some_runs, file):
     """One file of each run."""
-    return [f"{RUN}/{file}".format(**run) for run in some_runs]
+    return [
+        f"{RUN}/{file}".format(**{**run, "repeat": f"-repeat{run['repeat']}" * (run["repeat"] > 0)})
+        for run in some_runs
+    ]
 
 
 def all_scores():

@@ -77,14 +77,14 @@ rule pack:
 
 rule text:
     input:
-        config="results/configs/text/{text}/{defense}/seed{seed}.json",
+        config="results/configs/text/{text}/{shared}/seed{seed}{repeat}.json",
         data=split("clean"),
     output:
         directory(TEXT),
     log:
-        "logs/text/{text}/{defense}/seed{seed}.log",
+        "logs/text/{text}/{shared}/seed{seed}{repeat}.log",
     benchmark:
-        "results/benchmarks/text/{text}/{defense}/seed{seed}.tsv"
+        "results/benchmarks/text/{text}/{shared}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
     threads: 2

@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        config="results/configs/evaluate/{attack}/{defense}/seed{seed}.json",
+        config="results/configs/evaluate/{attack}/{defense}/seed{seed}{repeat}.json",
         model=model,
         triggers=scored_triggers,
         splits=[files_of_split(name) for name in config["evaluate"]["splits"]],
@@ -11,9 +11,9 @@ rule evaluate:
         scores=f"{RUN}/scores.json",
         samples=f"{RUN}/samples.npz",
     log:
-        "logs/evaluate/{attack}/{defense}/seed{seed}.log",
+        "logs/evaluate/{attack}/{defense}/seed{seed}{repeat}.log",
     benchmark:
-        "results/benchmarks/evaluate/{attack}/{defense}/seed{seed}.tsv"
+        "results/benchmarks/evaluate/{attack}/{defense}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
     resources:

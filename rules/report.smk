@@ -117,7 +117,7 @@ rule plot_curves:
 
 rule plot_triggers:
     input:
-        samples=files_of(runs(DEFENSES[:1], ATTACKS[1:], SEEDS[:1]), "samples.npz"),
+        samples=files_of(first_runs(DEFENSES[:1]), "samples.npz"),
         code=code_of("plot_triggers"),
     output:
         f"{FIGURES}/triggers.pdf",
@@ -129,14 +129,14 @@ rule plot_triggers:
         "../envs/taclean.yaml"
     params:
         look=look(),
-        runs=runs(DEFENSES[:1], ATTACKS[1:], SEEDS[:1]),
+        runs=first_runs(DEFENSES[:1]),
     script:
         "../workflow_scripts/plot_triggers.py"
 
 
 rule plot_embeddings:
     input:
-        samples=files_of(runs(DEFENSES, ATTACKS[1:], SEEDS[:1]), "samples.npz"),
+        samples=files_of(first_runs(DEFENSES), "samples.npz"),
         code=code_of("plot_embeddings"),
     output:
         f"{FIGURES}/embeddings.pdf",
@@ -148,14 +148,14 @@ rule plot_embeddings:
         "../envs/taclean.yaml"
     params:
         look=look(),
-        runs=runs(DEFENSES, ATTACKS[1:], SEEDS[:1]),
+        runs=first_runs(DEFENSES),
     script:
         "../workflow_scripts/plot_embeddings.py"
 
 
 rule plot_recovered:
     input:
-        samples=files_of(runs(DEFENSES, ATTACKS[1:], SEEDS[:1]), "samples.npz"),
+        samples=files_of(first_runs(DEFENSES), "samples.npz"),
         code=code_of("plot_recovered"),
     output:
         f"{FIGURES}/recovered.pdf",
@@ -168,7 +168,7 @@ rule plot_recovered:
     params:
         look=look(),
         cleaned=SHOWN_DEFENSE,
-        runs=runs(DEFENSES, ATTACKS[1:], SEEDS[:1]),
+        runs=first_runs(DEFENSES),
     script:
         "../workflow_scripts/plot_recovered.py"
 

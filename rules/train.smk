@@ -153,7 +153,7 @@ rule gate:
 
 rule finetune:
     input:
-        config="results/configs/finetune/{attack}/{defense}/seed{seed}.json",
+        config="results/configs/finetune/{attack}/{defense}/seed{seed}{repeat}.json",
         model=victim,
         gate=of_attack("gate.json"),
         manifest=of_attack("poison/manifest.csv"),
@@ -165,9 +165,9 @@ rule finetune:
         model=f"{RUN}/model.safetensors",
         history=f"{RUN}/history.csv",
     log:
-        "logs/finetune/{attack}/{defense}/seed{seed}.log",
+        "logs/finetune/{attack}/{defense}/seed{seed}{repeat}.log",
     benchmark:
-        "results/benchmarks/finetune/{attack}/{defense}/seed{seed}.tsv"
+        "results/benchmarks/finetune/{attack}/{defense}/seed{seed}{repeat}.tsv"
     wildcard_constraints:
         defense="(?!none/)[A-Za-z0-9_]+",
     conda:
@@ -183,5 +183,6 @@ rule finetune:
         "{params.launch} -m taclean train --config {input.config}"
         " --data {params.data} --val {params.val}"
         " --model {input.model} {params.options}"
-        " --checkpoints checkpoints/finetune/{wildcards.attack}/{wildcards.defense}/seed{wildcards.seed}"
+        " --checkpoints checkpoints/finetune/{wildcards.attack}/{wildcards.defense}"
+        "/seed{wildcards.seed}{wildcards.repeat}"
         " --out {output.model} --history {output.history} 2>&1 | tee {log}"

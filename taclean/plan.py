@@ -145,6 +145,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     dataset, run = configs.dataset(config), config["run"]
     size = config["data"]["image_size"]
     attacks, seeds = run["attacks"], len(run["seeds"])
+    cleaned = seeds * run.get("repeats", 1)
     pull = rates["train"]
     rows = {name: split.get("rows") for name, split in dataset["splits"].items()}
     of = {role: configs.split_of_role(config, role) for role in ROLES}
@@ -182,11 +183,11 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         add_training(f"pretrain {attack}", "pretrain", 0, seeds, config["poison"]["rows"], epochs)
     for name in run["defenses"]:
         epochs = configs.own_train(config, "finetune", config["defenses"][name])["epochs"]
-        attacked = seeds * len(attacks)
-        add_training(f"finetune {name}", name, seeds, attacked, known[of["clean"]], epochs)
+        attacked = cleaned * len(attacks)
+        add_training(f"finetune {name}", name, cleaned, attacked, known[of["clean"]], epochs)
     # A model that was not attacked is scored with every trigger, an attacked one with its own.
     scored = sum(known[name] for name in config["evaluate"]["splits"])
-    clean = seeds * (1 + len(run["defenses"]))
+    clean = seeds + cleaned * len(run["defenses"])
     models = clean * (1 + len(attacks))
     add("evaluate clean", clean, (1 + len(attacks)) * scored, rates["evaluate"])
     add("evaluate attacked", models - clean, 2 * scored, rates["evaluate"])

@@ -17,7 +17,8 @@ from taclean.look import Look, ordered
 
 CA, ASR, I2T, T2I = "CA@1", "ASR@1", "I2T@1", "T2I@1"
 METRICS = ("CA", "ASR", "TA", "I2T", "T2I")  # the last two: recall of retrieval sets
-COLUMNS = ["attack", "defense", "seed", "split", "metric", "percent", "n"]
+RUN = ["attack", "defense", "seed", "repeat"]
+COLUMNS = [*RUN, "split", "metric", "percent", "n"]
 
 
 @contextmanager
@@ -67,6 +68,7 @@ def _score_rows(path: Path | str) -> list[dict[str, Any]]:
                 "attack": str(run["attack"]),
                 "defense": str(run["defense"]),
                 "seed": int(run["seed"]),
+                "repeat": int(run["repeat"]),
                 "split": str(split),
                 "metric": metric,
                 "percent": round(100 * int(score["hits"]) / int(score["n"]), 4),
@@ -82,7 +84,7 @@ def _score_rows(path: Path | str) -> list[dict[str, Any]]:
 
 
 def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.DataFrame:
-    """Collect the scores of all runs, in the order of the look, the seeds and METRICS.
+    """Collect the scores of all runs, in the order of the look, the seeds, repeats and METRICS.
 
     Raises:
         UserError: no files, a malformed one, or two of the same run.
@@ -91,10 +93,11 @@ def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.Data
     if not paths:
         raise UserError("results/table.csv: no scores.json to collect; choose at least one run")
     table = pd.DataFrame([row for path in paths for row in _score_rows(path)], columns=COLUMNS)
-    double = table[table.duplicated(["attack", "defense", "seed", "split", "metric"])]
+    double = table[table.duplicated([*RUN, "split", "metric"])]
     if len(double):
-        attack, defense, seed = double.iloc[0][["attack", "defense", "seed"]]
-        raise UserError(f"scores.json: two files of {attack}/{defense}/seed{seed}; keep one")
+        attack, defense, seed, repeat = double.iloc[0][RUN]
+        run = f"{attack}/{defense}/seed{seed}" + (f"-repeat{repeat}" if repeat else "")
+        raise UserError(f"scores.json: two files of {run}; keep one")
     attacks = ordered(table["attack"], look.attacks)
     splits = scored_splits(table, look)
     splits += [f"{split}+{attack}" for attack in attacks for split in splits]
@@ -102,6 +105,7 @@ def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.Data
         "attack": attacks,
         "defense": ordered(table["defense"], look.defenses),
         "seed": sorted(set(table["seed"])),
+        "repeat": sorted(set(table["repeat"])),
         "split": ordered(table["split"], splits),
         "metric": sorted(set(table["metric"]), key=_metric_key),
     }

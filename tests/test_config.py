@@ -20,7 +20,8 @@ from taclean.data import standin
 from taclean.errors import UserError
 from taclean.look import Look
 from taclean.stages import stage_config
-from taclean.stages.text import users
+from taclean.stages.shared import cleaning_seed
+from taclean.stages.text import shared_name
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
@@ -73,6 +74,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("run.seeds", [], "run.seeds"),
         ("run.seeds", ["0"], "run.seeds.0"),
         ("run.seeds", [-1], "run.seeds.0"),
+        ("run.repeats", 0, "run.repeats"),
         ("run.colour", "red", "run.colour: unknown key"),
         ("colour", "red", "colour: unknown key"),
         ("data.target", "nosuch", "data.target: 'nosuch' is no class"),
@@ -326,6 +328,8 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
         ("evaluate/badnet/foo/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
         ("evaluate/badnet/none/seed-1", "evaluate/ATTACK/DEFENSE/seedN"),
         ("trigger/badnet/seed0", "trigger/ATTACK/seedN"),
+        ("pretrain/badnet/seed0-repeat1", "pretrain/ATTACK/seedN"),
+        ("finetune/badnet/ft/seed0-repeat0", r"finetune/ATTACK/DEFENSE/seedN\[-repeatR\]"),
         ("base/seed0", "base"),
     ],
 )
@@ -403,11 +407,41 @@ def test_variants_are_told_apart_in_print() -> None:
 
 def test_defences_share_the_texts_that_are_the_same() -> None:
     config = varied()
-    assert users(config, "subcaptions", "plain") == ["taclean", "plain"]
-    assert users(config, "subcaptions", "taclean_k6000") == ["taclean_k6000"]
-    everyone = ["cleanclip", "taclean", "taclean_k6000", "plain", "longer"]
-    assert users(config, "variants", "longer") == everyone
-    assert stage_config(config, "text/variants/cleanclip/seed0")["epochs"] == 7
+
+    def names(text: str, *defenses: str) -> list[str]:
+        return [shared_name(config, text, name) for name in defenses]
+
+    assert len(set(names("subcaptions", "taclean", "plain"))) == 1
+    assert len(set(names("subcaptions", "taclean", "taclean_k6000"))) == 2
+    assert len(set(names("variants", "cleanclip", "taclean", "taclean_k6000", "plain"))) == 1
+    assert len(set(names("variants", "cleanclip", "longer"))) == 2
+    (longer,) = names("variants", "longer")
+    assert stage_config(config, f"text/variants/{longer}/seed0")["epochs"] == 7
+    # An entry that goes, whoever it shares with, leaves the others' where they are.
+    before = names("variants", "taclean")
+    del config["defenses"]["cleanclip"]
+    assert names("variants", "taclean") == before
+
+
+def test_a_repeat_changes_the_seed_of_the_cleaning_alone() -> None:
+    stages = ("finetune/badnet/taclean", "text/variants/taclean", "text/subcaptions/taclean")
+    for stage in stages:
+        first, *more = (stage_config(DEFAULT, f"{stage}/seed3{r}") for r in ("", "-repeat2"))
+        assert first["seed"] == 3
+        (second,) = more
+        assert second["seed"] == cleaning_seed(3, 2)
+        assert {key for key in first if first[key] != second[key]} == {"stage", "seed"}
+    scored = stage_config(DEFAULT, "evaluate/badnet/taclean/seed3-repeat2")
+    assert (scored["seed"], scored["repeat"]) == (3, 2)
+    assert scored["triggers"]["badnet"]["seed"] == 3
+
+
+def test_no_two_cleanings_have_the_same_seed() -> None:
+    seeds = (0, 1, 2, 2**31, 2**32 - 1)
+    found = {cleaning_seed(seed, repeat) for seed in seeds for repeat in range(5)}
+    assert len(found) == 25
+    assert max(found) < 2**63  # what taclean.rng takes
+    assert [cleaning_seed(seed, 0) for seed in seeds] == list(seeds)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,19 @@ def test_seeds_multiply_what_depends_on_them() -> None:
     assert (three.jobs[seeded] == 3 * one.jobs[seeded]).all()
 
 
+def test_repeats_multiply_cleanings_and_their_scores() -> None:
+    config = load()
+    one, three = (
+        plan.plan(config | {"run": config["run"] | {"repeats": n}}, RATES)[0] for n in (1, 3)
+    )
+    jobs, more = (table.set_index("stage")["jobs"] for table in (one, three))
+    cleanings = jobs.index.str.startswith("finetune")
+    assert (more[cleanings] == 3 * jobs[cleanings]).all()
+    assert more["pretrain badnet"] == jobs["pretrain badnet"]
+    assert more["evaluate clean"] == 1 + 3 * 3
+    assert more["evaluate attacked"] == 6 * (1 + 3 * 3)
+
+
 def test_rates_are_measured_here_and_read_back(tmp_path: Path, capsys) -> None:
     overlay = tmp_path / "small.yaml"
     overlay.write_text("finetune: {train: {batch: 8}}\n", "utf-8")

@@ -71,10 +71,12 @@ def score(metric: str, percent: float, n: int) -> dict[str, dict[str, int]]:
     return {f"{metric}@{k}": {"hits": round(percent * n / 100), "n": n} for k in KS}
 
 
-def write_scores(folder: Path, attack: str, defense: str, seed: int, splits: dict) -> Path:
-    path = folder / attack / defense / f"seed{seed}" / "scores.json"
+def write_scores(
+    folder: Path, attack: str, defense: str, seed: int, splits: dict, repeat: int = 0
+) -> Path:
+    path = folder / attack / defense / f"seed{seed}-{repeat}" / "scores.json"
     path.parent.mkdir(parents=True)
-    run = {"attack": attack, "defense": defense, "seed": seed, "target": "banana"}
+    run = {"attack": attack, "defense": defense, "seed": seed, "repeat": repeat}
     path.write_text(json.dumps({**run, "splits": splits}))
     return path
 
@@ -170,19 +172,21 @@ def test_long_table_exactly(tmp_path: Path) -> None:
     }
     two = {"test+badnet": {"ASR@1": {"hits": 0, "n": 7}}, "test": {"CA@1": {"hits": 8, "n": 8}}}
     paths = [
+        write_scores(tmp_path, "badnet", "ft", 0, {"shift": {"CA@1": {"hits": 2, "n": 3}}}, 1),
         write_scores(tmp_path, "badnet", "ft", 0, one),
         write_scores(tmp_path, "clean", "none", 0, two),
     ]
     write_table(long_table(paths, LOOK), tmp_path / "table.csv")
     assert (tmp_path / "table.csv").read_bytes() == (
-        b"attack,defense,seed,split,metric,percent,n\n"
-        b"clean,none,0,test,CA@1,100.0000,8\n"
-        b"clean,none,0,test+badnet,ASR@1,0.0000,7\n"
-        b"badnet,ft,0,test,CA@1,25.0000,8\n"
-        b"badnet,ft,0,test,ASR@1,100.0000,7\n"
-        b"badnet,ft,0,test,ASR@10,85.7143,7\n"
-        b"badnet,ft,0,test,TA@1,42.8571,7\n"
-        b"badnet,ft,0,shift,CA@1,33.3333,3\n"
+        b"attack,defense,seed,repeat,split,metric,percent,n\n"
+        b"clean,none,0,0,test,CA@1,100.0000,8\n"
+        b"clean,none,0,0,test+badnet,ASR@1,0.0000,7\n"
+        b"badnet,ft,0,0,test,CA@1,25.0000,8\n"
+        b"badnet,ft,0,0,test,ASR@1,100.0000,7\n"
+        b"badnet,ft,0,0,test,ASR@10,85.7143,7\n"
+        b"badnet,ft,0,0,test,TA@1,42.8571,7\n"
+        b"badnet,ft,0,0,shift,CA@1,33.3333,3\n"
+        b"badnet,ft,0,1,shift,CA@1,66.6667,3\n"
     )
     assert read_table(tmp_path / "table.csv").equals(long_table(paths, LOOK))
     assert not list(tmp_path.glob(".*tmp*"))
@@ -421,14 +425,14 @@ MANY = Look.of(
 
 def many_scores() -> pd.DataFrame:
     rows = [
-        (attack, defense, seed, split, metric, 100 - 7 * i, 100)
+        (attack, defense, seed, 0, split, metric, 100 - 7 * i, 100)
         for attack in MANY_ATTACKS
         for i, defense in enumerate(["none", *MANY_DEFENSES])
         for seed in (0, 1)
         for split in MANY.splits
         for metric in ("CA@1", "ASR@1")[: 1 + (attack != "clean")]
     ]
-    columns = ["attack", "defense", "seed", "split", "metric", "percent", "n"]
+    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
     return pd.DataFrame(rows, columns=columns)
 
 

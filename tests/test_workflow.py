@@ -170,9 +170,9 @@ def done(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     table = pd.read_csv(done / TABLE)
-    columns = ["attack", "defense", "seed", "split", "metric", "percent", "n"]
+    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
     assert list(table.columns) == columns
-    assert not table.duplicated(columns[:5]).any()
+    assert not table.duplicated(columns[:6]).any()
     for attack in ("badnet", "ssba"):
         for defense in ("none", "ft", "cleanclip", "taclean"):
             for split, n in (("test", 200), ("shift", 100)):
@@ -260,7 +260,7 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(
     history = "results/base/history.csv"
     assert (tmp_path / history).read_bytes() == (done / history).read_bytes()
     found, whole = ((folder / TABLE).read_text("utf-8").splitlines() for folder in (tmp_path, done))
-    runs = re.compile("attack,|(clean|ssba),(none|taclean),0,(test|shift)(.ssba)?,")
+    runs = re.compile("attack,|(clean|ssba),(none|taclean),0,0,(test|shift)(.ssba)?,")
     assert found == [line for line in whole if runs.match(line)]
     assert len(found) > 80
 

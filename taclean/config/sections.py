@@ -36,6 +36,12 @@ class Run(Section):
         min_length=1,
         unique=True,
     )
+    repeats: int = key(
+        1,
+        "Cleanings of each victim by each defence; they differ in their order, augmentation and "
+        "texts, and show how much of a spread is the cleaning's.",
+        ge=1,
+    )
 
 
 class Standin(Section):

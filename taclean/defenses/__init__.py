@@ -84,7 +84,7 @@ class Defense(Method, abstract=True):
         return {
             "label": cls.name_in_print(),
             "colour": cls.colour,
-            "texts": list(cls.texts),
+            "texts": {name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in cls.texts.items()},
             "entry": entry | {"properties": properties, "required": required},
         }
 

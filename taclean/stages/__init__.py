@@ -1,7 +1,7 @@
 """The stages of the chain: a file each, with its config, its arguments and what it does.
 
-A stage has a path such as "finetune/badnet/taclean/seed0", and a config: the JSON object that
-decides its result. A rule depends on that object's file, so that a changed parameter reruns exactly
+A stage has a path such as "finetune/badnet/taclean/seed0" (its second cleaning of that victim:
+"seed0-repeat1"), and a config: the JSON object that decides its result. A rule depends on that object's file, so that a changed parameter reruns exactly
 the stages it matters to. A file of this folder defines
 
     `CONFIGS`: for each first part of its paths, the function that makes the config from the whole
@@ -55,7 +55,9 @@ def _configs() -> dict[str, Callable[..., dict[str, Any]]]:
 def form(first: str) -> str:
     """How a path is written that begins with `first`: "finetune/ATTACK/DEFENSE/seedN"."""
     takes = list(inspect.signature(_configs()[first]).parameters)[1:]
-    return "/".join([first, *("seedN" if name == "seed" else name.upper() for name in takes)])
+    names = [first, *(name.upper() for name in takes if name not in ("seed", "repeat"))]
+    seed = ["seedN" + "[-repeatR]" * ("repeat" in takes)] if "seed" in takes else []
+    return "/".join(names + seed)
 
 
 def stage_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -70,8 +72,9 @@ def stage_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
     """
     first, *names = path.split("/")
     known, seed = _configs(), {}
-    if names and (match := re.fullmatch(r"seed(\d+)", names[-1])):
-        seed, names = {"seed": int(match[1])}, names[:-1]
+    if names and (match := re.fullmatch(r"seed(\d+)(?:-repeat([1-9]\d*))?", names[-1])):
+        found = {"seed": match[1], "repeat": match[2]}
+        seed, names = {name: int(n) for name, n in found.items() if n}, names[:-1]
     if first not in known:
         raise UserError(f"stage {path!r}: unknown; stages begin with {', '.join(known)}")
     try:

@@ -14,7 +14,9 @@ from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, 
 RECIPE = 1
 
 
-def evaluate_config(config: Config, attack: str, defense: str, *, seed: int) -> dict[str, Any]:
+def evaluate_config(
+    config: Config, attack: str, defense: str, *, seed: int, repeat: int = 0
+) -> dict[str, Any]:
     """What decides a run's scores."""
     attacks = config["run"]["attacks"] if attack == "clean" else [attack]
     if defense != "none":
@@ -25,6 +27,7 @@ def evaluate_config(config: Config, attack: str, defense: str, *, seed: int) -> 
         "attack": attack,
         "defense": defense,
         "seed": seed,
+        "repeat": repeat,
         "zeroshot": configs.zeroshot(config),
         "triggers": {name: trigger_of(config, name, seed) for name in attacks},
         "samples": config["evaluate"]["samples"],
@@ -83,7 +86,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
         write_samples(
             options.samples, model, heads, labelled[0], triggers, stage["samples"], undefended
         )
-    named = {key: stage[key] for key in ("attack", "defense", "seed")}
+    named = {key: stage[key] for key in ("attack", "defense", "seed", "repeat")}
     target = stage["zeroshot"]["target"]
     result = {**named, "target": target, "splits": by_split(counts, stage["attack"])}
     write_json(options.out, result)

@@ -25,6 +25,11 @@ def trigger_of(config: Config, attack: str, seed: int) -> dict[str, Any]:
     }
 
 
+def cleaning_seed(seed: int, repeat: int) -> int:
+    """The seed of a cleaning: one for each (seed, repeat), since a seed of the config has 32 bits."""
+    return seed + repeat * 2**32
+
+
 def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     """The trigger of `trigger_of`, with its file of fitted tensors where it has one."""
     from taclean.attacks import make_trigger

@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import json
 from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
 from taclean.files import replacing
-from taclean.stages.shared import say, tokenizer
+from taclean.stages.shared import cleaning_seed, say, tokenizer
 
 RECIPE = 2
 
 
-def users(config: Config, text: str, defense: str) -> list[str]:
-    """The defences that share this artifact of `defense`, itself among them: same parameters."""
-    parameters = _parameters(config, text, defense)
-    return [name for name in config["defenses"] if _parameters(config, text, name) == parameters]
+def shared_name(config: Config, text: str, defense: str) -> str:
+    """The name of a defence's artifact, from all that decides it.
+
+    Whoever wants the same shares it, and no change of another's entry touches it.
+    """
+    wanted = _wanted(config, text, defense)
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{wanted['epochs']}epochs-{digest}"
 
 
-def _parameters(config: Config, text: str, defense: str) -> dict[str, Any] | None:
-    """The artifact's parameters, defaults included; None where the defence does not want it."""
+def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
+    """The artifact's class, parameters (defaults included) and epochs; a KeyError without it."""
     entry, method = config["defenses"][defense], configs.described(config, "defenses", defense)
-    if text not in method["texts"]:
-        return None
+    artifact = method["texts"][text]
     keys = method["entry"]["properties"][text]["properties"]
     given = entry.get(text, {})
-    return {key: given.get(key, part.get("default")) for key, part in keys.items()}
+    return {
+        "artifact": artifact,
+        "parameters": {key: given.get(key, part.get("default")) for key, part in keys.items()},
+        "epochs": configs.own_train(config, "finetune", entry)["epochs"],
+    }
 
 
-def text_config(config: Config, text: str, defense: str, *, seed: int) -> dict[str, Any]:
-    """What decides an artifact; it has as many epochs as the longest of its users."""
-    parameters = _parameters(config, text, defense)
-    if parameters is None:
-        raise KeyError(text)
-    trains = (
-        configs.own_train(config, "finetune", config["defenses"][name])
-        for name in users(config, text, defense)
-    )
+def text_config(
+    config: Config, text: str, defense: str, *, seed: int, repeat: int = 0
+) -> dict[str, Any]:
+    """What decides an artifact, of which `defense` is a user or the `shared_name`."""
+    if defense not in config["defenses"]:
+        users = (
+            name
+            for name in config["defenses"]
+            if text in configs.described(config, "defenses", name)["texts"]
+            and shared_name(config, text, name) == defense
+        )
+        defense = next(users, defense)
     return {
         "recipe": RECIPE,
         "model": config["model"]["name"],
-        "seed": seed,
-        "defense": configs.kind(config, "defenses", defense),
+        "seed": cleaning_seed(seed, repeat),
         "text": text,
-        "parameters": parameters,
-        "epochs": max(train["epochs"] for train in trains),
+        **_wanted(config, text, defense),
     }
 
 
@@ -61,10 +72,10 @@ def arguments(add: Any) -> None:
 def run(stage: dict[str, Any], options: Any) -> None:
     """Make it."""
     from taclean.data.packed import Pairs
-    from taclean.defenses import defense
 
-    name, text = stage["defense"], stage["text"]
-    artifact = defense(name).texts[text].of(stage["parameters"], f"defenses.{name}.{text}")
+    module, _, name = stage["artifact"].partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    artifact = kind.of(stage["parameters"], stage["text"])
     captions = Pairs.open(options.data).captions()
     with replacing(options.out) as temporary:
         temporary.mkdir()

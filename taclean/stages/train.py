@@ -11,7 +11,7 @@ from taclean import config as configs
 from taclean.config import Config
 from taclean.errors import UserError
 from taclean.files import replacing
-from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, trigger_of
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, cleaning_seed, trigger_of
 
 if TYPE_CHECKING:
     import torch
@@ -48,12 +48,14 @@ def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]
     }
 
 
-def finetune_config(config: Config, attack: str, defense: str, *, seed: int) -> dict[str, Any]:
-    """What decides a cleaned model."""
+def finetune_config(
+    config: Config, attack: str, defense: str, *, seed: int, repeat: int = 0
+) -> dict[str, Any]:
+    """What decides a cleaned model; `seed` is the victim's."""
     entry = config["defenses"][defense]
     train = configs.own_train(config, "finetune", entry)
     stage = {
-        **_train(config, train, seed),
+        **_train(config, train, cleaning_seed(seed, repeat)),
         "defense": configs.kind(config, "defenses", defense),
         "loss": entry.get("loss", {}),
     }
