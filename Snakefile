@@ -43,6 +43,8 @@ rule all:
         "results/table.csv",
         "results/main_table.md",
         "results/main_table.tex",
+        "results/spread.csv",
+        "results/paired.csv",
         all_scores(),
         all_figures(),
         "results/report.html",

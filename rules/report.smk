@@ -19,6 +19,24 @@ rule main_table:
         "../workflow_scripts/main_table.py"
 
 
+rule spread:
+    input:
+        table="results/table.csv",
+        code=code_of("spread"),
+    output:
+        spread=report("results/spread.csv", caption="report/spread.rst", category="Tables"),
+        paired=report("results/paired.csv", caption="report/paired.rst", category="Tables"),
+    log:
+        "logs/spread.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+    script:
+        "../workflow_scripts/spread.py"
+
+
 rule plot_asr_ca:
     input:
         table="results/table.csv",

@@ -12,6 +12,7 @@ import pandas as pd
 from taclean.errors import UserError
 from taclean.files import replacing
 from taclean.look import CLEAN, NONE, Look, ordered
+from taclean.spread import difference, estimate, interval_text
 from taclean.tables import (
     ASR,
     CA,
@@ -28,14 +29,17 @@ from taclean.tables import (
 
 @dataclass(frozen=True)
 class Value:
-    """A number of the main table: mean and sample standard deviation over the seeds, in %."""
+    """A number of the main table, in %: a mean and half of its interval, if it has one."""
 
     mean: float
-    std: float | None
+    half: float | None
+    signed: bool = False
+    bold: bool = False
 
     def text(self, plus_minus: str) -> str:
         """One decimal: the images are too few for more."""
-        return f"{self.mean:.1f}" + ("" if self.std is None else f"{plus_minus}{self.std:.1f}")
+        mean = f"{self.mean:+.1f}".replace("-", "−") if self.signed else f"{self.mean:.1f}"
+        return mean + ("" if self.half is None else f"{plus_minus}{self.half:.1f}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Block:
                     "–"
                     if value is None
                     else bold(value.text(plus_minus))
-                    if i < defences and f"{value.mean:.1f}" == self.best(g, c)
+                    if value.bold or (i < defences and f"{value.mean:.1f}" == self.best(g, c))
                     else value.text(plus_minus)
                     for c, value in enumerate(values)
                 ]
@@ -75,10 +79,8 @@ class Block:
 
 
 def _value(table: pd.DataFrame, **wanted: str) -> Value | None:
-    percent = pick(table, **wanted)["percent"]
-    if percent.empty:
-        return None
-    return Value(float(percent.mean()), float(percent.std()) if len(percent) > 1 else None)
+    found = estimate(pick(table, **wanted))
+    return found and Value(found.mean, found.half)
 
 
 def _defences(
@@ -125,8 +127,34 @@ def _attacks(table: pd.DataFrame, look: Look, split: str, metrics: Sequence[str]
     return replace(block, rows=[*block.rows, (look.attack_label(CLEAN), values)], reference=1)
 
 
+def _differences(table: pd.DataFrame, look: Look, split: str) -> Block | None:
+    """The last defence minus each other, where there are intervals; bold where that is settled."""
+    poisoned = pick(table[table["attack"] != CLEAN], split=split)
+    *others, last = ordered(poisoned["defense"], look.defenses) or [NONE]
+    attacks = ordered(poisoned["attack"], look.attacks)
+    metrics = [m for m in (CA, ASR) if len(pick(poisoned, metric=m))]
+
+    def value(attack: str, other: str, metric: str) -> Value | None:
+        cell = pick(poisoned, attack=attack, metric=metric)
+        found = difference(pick(cell, defense=last), pick(cell, defense=other))
+        return found and Value(found.mean, found.half, signed=True, bold=found.settled)
+
+    rows = [
+        (f"− {look.defense_label(d)}", [[value(a, d, m) for m in metrics] for a in attacks])
+        for d in others
+    ]
+    if not any(v and v.half is not None for _, row in rows for cell in row for v in cell):
+        return None
+    title = f"{split_title(split)}: {look.defense_label(last)} minus each other, same victims"
+    names = [f"Δ{metric}" for metric in metrics]
+    return Block(title, [(look.attack_label(a), names) for a in attacks], rows, 0)
+
+
 def main_blocks(table: pd.DataFrame, look: Look | None = None) -> list[Block]:
-    """The blocks of the main table: the main split, its ASR@10, further splits, the clean model."""
+    """The blocks of the main table.
+
+    The main split, its ASR@10, further splits, differences, the clean model.
+    """
     look = look or Look()
     splits, main = scored_splits(table, look), main_split(table, look)
     blocks = [
@@ -134,6 +162,7 @@ def main_blocks(table: pd.DataFrame, look: Look | None = None) -> list[Block]:
         for split in [main, *(s for s in splits if s != main)]
         for metrics in ((CA, ASR), ("ASR@10",) * (split == main), (I2T, T2I))
     ]
+    blocks.append(_differences(table, look, main))
     never = pick(table, attack=CLEAN)
     for metrics in ((CA,), (I2T, T2I)):
         own = [s for s in splits if len(pick(never, split=s, metric=metrics[0]))]
@@ -149,12 +178,18 @@ def main_blocks(table: pd.DataFrame, look: Look | None = None) -> list[Block]:
 
 
 def header(table: pd.DataFrame, look: Look | None = None) -> str:
-    """What the numbers are: n, seeds, spread, how to read them."""
+    """What the numbers are: n, seeds, intervals, how to read them."""
     look = look or Look()
     counts = {s: images_text(table, s) for s in scored_splits(table, look)}
     parts = [f"{text} ({split} split)" for split, text in counts.items() if text]
-    spread = (
-        "; mean ± sample standard deviation over the seeds" if table["seed"].nunique() > 1 else ""
+    over = interval_text(table)
+    spread = f"; mean ± half of its 95 % interval (Student's t) {over}" if over else ""
+    if over and (table["attack"] == CLEAN).any():
+        spread += f", of '{look.attack_label(CLEAN)}' over its runs"
+    settled = (
+        " Δ: difference on the same victims; bold where its interval leaves out 0."
+        if _differences(table, look, main_split(table, look))
+        else ""
     )
     recall = (
         " I2T@1 and T2I@1: share of images whose best caption, and of captions whose best image, "
@@ -166,7 +201,7 @@ def header(table: pd.DataFrame, look: Look | None = None) -> str:
         f"All numbers in %. n = {'; '.join(parts)} per model; {seeds_text(table['seed'])}{spread}. "
         "CA@1: zero-shot accuracy on clean images, higher is better. ASR@k: share of triggered "
         "images of other classes with the target class in the top k, lower is better; the lowest "
-        f"of the defences is bold.{recall} '{look.attack_label(CLEAN)}': the same model trained "
+        f"of the defences is bold.{recall}{settled} '{look.attack_label(CLEAN)}': the same model trained "
         "without poison, shown the same triggers: what ASR is without a backdoor."
     )
 
@@ -211,18 +246,20 @@ _TEX: Mapping[str, str] = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "−": "$-$",
+    "Δ": r"$\Delta$",
     "–": "--",
 }
 
 
 def tex(text: str) -> str:
     """Escape text for LaTeX."""
-    return re.sub(r"[&%$#_{}\\~^±–]", lambda match: _TEX[match[0]], text)
+    return re.sub(r"[&%$#_{}\\~^±–−Δ]", lambda match: _TEX[match[0]], text)
 
 
-def _small_std(cell: str) -> str:
-    """Set the deviation of a cell small and low, and its dash right."""
-    return re.sub(r"±([\d.]+)", r"$_{\\pm\1}$", cell).replace("–", "--")
+def _small_half(cell: str) -> str:
+    """Set the interval of a cell small and low, and its dash and minus right."""
+    return re.sub(r"±([\d.]+)", r"$_{\\pm\1}$", cell).replace("–", "--").replace("−", "$-$")
 
 
 def latex(table: pd.DataFrame, look: Look | None = None) -> str:
@@ -254,7 +291,7 @@ def latex(table: pd.DataFrame, look: Look | None = None) -> str:
         for i, ((label, _), groups) in enumerate(zip(block.rows, cells, strict=True)):
             if i == len(block.rows) - block.reference:
                 lines.append(r"\midrule")
-            values = [_small_std(value) for group in groups for value in group]
+            values = [_small_half(value) for group in groups for value in group]
             lines.append(" & ".join([tex(label), *values]) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
     return "\n".join(lines)

@@ -114,7 +114,7 @@ def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.Data
 
 
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
-    """Write `table.csv`, atomically."""
+    """Write `table.csv`, or another table of numbers, atomically."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
 

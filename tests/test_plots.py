@@ -232,18 +232,21 @@ def test_bad_tables(scores: list[Path], tmp_path: Path) -> None:
 
 def test_main_table_with_seeds(table: pd.DataFrame) -> None:
     text = markdown(table, LOOK)
-    assert "seeds 0, 1; mean ± sample standard deviation" in text
+    assert "seeds 0, 1; mean ± half of its 95 % interval (Student's t) over 2 victims" in text
     assert "200 clean and 100 triggered images (test split)" in text
     lines = text.splitlines()
     assert "| Defence | BadNet | SIG |" in lines
-    # 90 and 91: mean 90.5, sample std 0.7
-    assert "| No defence | 80.0 ± 0.0 / 90.5 ± 0.7 | 80.0 ± 0.0 / 92.5 ± 0.7 |" in lines
-    assert "| TA-Cleaner | 70.0 ± 0.0 / **5.5 ± 0.7** | 70.0 ± 0.0 / **7.5 ± 0.7** |" in lines
+    # 90 and 91: mean 90.5, sample std 0.707, t(1) at 97.5 % 12.706, root of 2
+    assert "| No defence | 80.0 ± 0.0 / 90.5 ± 6.4 | 80.0 ± 0.0 / 92.5 ± 6.4 |" in lines
+    assert "| TA-Cleaner | 70.0 ± 0.0 / **5.5 ± 6.4** | 70.0 ± 0.0 / **7.5 ± 6.4** |" in lines
+    assert "## Test split: TA-Cleaner minus each other, same victims" in lines
+    settled = " / ".join(("**−10.0 ± 0.0**", "**−85.0 ± 0.0**"))
+    assert f"| − No defence | {settled} | {settled} |" in lines
     assert "| *Never poisoned* | 85.0 ± 0.0 / 1.0 ± 0.0 | 85.0 ± 0.0 / 1.0 ± 0.0 |" in lines
     assert "| *Never poisoned* | 60.0 ± 0.0 / – | 60.0 ± 0.0 / – |" in lines  # no shift+badnet
     assert "| Defence | test split | shift split |" in lines
     assert [block.title.split(":")[0] for block in main_blocks(table, LOOK)] == [
-        "Test split", "Test split", "Shift split", "Never poisoned",
+        "Test split", "Test split", "Shift split", "Test split", "Never poisoned",
     ]  # fmt: skip
 
 
@@ -266,10 +269,12 @@ def test_main_table_of_one_seed_and_subset(table: pd.DataFrame) -> None:
 def test_latex(table: pd.DataFrame, tmp_path: Path) -> None:
     odd = pd.concat([table, table[table["attack"] == "sig"].assign(attack="sig_50%")])
     text = latex(odd, LOOK)
-    assert r"No defence & 80.0$_{\pm0.0}$ & 90.5$_{\pm0.7}$" in text
-    assert r"\textbf{5.5$_{\pm0.7}$}" in text
+    assert r"No defence & 80.0$_{\pm0.0}$ & 90.5$_{\pm6.4}$" in text
+    assert r"\textbf{5.5$_{\pm6.4}$}" in text
     assert r"{sig 50\%}" in text
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
+    assert r"$-$ No defence & \textbf{$-$10.0$_{\pm0.0}$}" in text
+    assert r"$\Delta$CA@1" in text
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 5
     assert text.count("{") == text.count("}")
     body = text.replace(r"\%", "").replace("% \\usepackage{booktabs,graphicx}", "")
     assert "{%\n" in body
@@ -436,6 +441,14 @@ def many_scores() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def repeated(table: pd.DataFrame) -> pd.DataFrame:
+    """One victim of each attack, cleaned three times with different results."""
+    one = table[table["seed"] == 0]
+    cleaned = one[one["defense"] != "none"]
+    more = [cleaned.assign(repeat=r, percent=cleaned["percent"] + 5 * r) for r in (1, 2)]
+    return pd.concat([one, *more], ignore_index=True)
+
+
 def many_samples(fooled: int = 3) -> list[Samples]:
     return [
         sample(attack, defense, 10 if defense == "none" else fooled)
@@ -467,6 +480,7 @@ FIGURES = {
         [history()] * 104, [run(a, d) for a in MANY_ATTACKS for d in MANY_DEFENSES], MANY
     ),
     "asr_ca, seeds": lambda t: asr_ca(t, LOOK),
+    "asr_ca, repeats": lambda t: asr_ca(repeated(t), LOOK),
     "asr_ca, one": lambda t: asr_ca(t[(t["attack"] == "sig") & (t["defense"] == "none")]),
     "asr_ca, clean": lambda t: asr_ca(t[t["attack"] == "clean"]),
     "asr_ca, many": lambda _: asr_ca(many_scores(), MANY),
@@ -474,6 +488,7 @@ FIGURES = {
     "further_splits, many": lambda _: further_splits(many_scores(), MANY),
     "retrieval": lambda t: retrieval(t.replace({"metric": {"CA@1": "I2T@1", "ASR@1": "T2I@1"}})),
     "tradeoff, seeds": lambda t: tradeoff(t, LOOK),
+    "tradeoff, repeats": lambda t: tradeoff(repeated(t), LOOK),
     "tradeoff, one": lambda t: tradeoff(t[(t["attack"] == "sig") & (t["seed"] == 0)]),
     "tradeoff, clean": lambda t: tradeoff(t[t["attack"] == "clean"]),
     "tradeoff, many": lambda _: tradeoff(many_scores(), MANY),

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
 TARGETS = ("all", "results/figures/retrieval.png")
 OF_TABLE = {
-    "main_table", "plot_asr_ca", "plot_further_splits", "plot_retrieval", "plot_tradeoff",
+    "main_table", "spread", "plot_asr_ca", "plot_further_splits", "plot_retrieval", "plot_tradeoff",
 }  # fmt: skip
 OF_SAMPLES = {"plot_triggers", "plot_embeddings", "plot_recovered"}
 EVERY = {"table", "plot_curves", "plot_subcaptions", "page"} | OF_TABLE | OF_SAMPLES
@@ -79,8 +79,9 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("taclean/assets/page/page.html", {"page"}),
         ("rules/report/asr_ca.rst", {"page"}),
         ("workflow_scripts/table.py", {"table", "page"} | OF_TABLE),
+        ("taclean/spread.py", OF_TABLE | {"page"}),
         ("taclean/tables.py", EVERY),
-        ("taclean/plots/style.py", EVERY - {"table", "main_table"}),
+        ("taclean/plots/style.py", EVERY - {"table", "main_table", "spread"}),
         ("taclean/evaluate.py", set()),
     ],
 )

@@ -84,7 +84,9 @@ class Defense(Method, abstract=True):
         return {
             "label": cls.name_in_print(),
             "colour": cls.colour,
-            "texts": {name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in cls.texts.items()},
+            "texts": {
+                name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in cls.texts.items()
+            },
             "entry": entry | {"properties": properties, "required": required},
         }
 

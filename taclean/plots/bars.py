@@ -25,6 +25,7 @@ from taclean.plots.style import (
     text_width,
     wrap,
 )
+from taclean.spread import estimate, interval_text
 from taclean.tables import ASR, CA, I2T, T2I, images_text, pick, seeds_text
 
 LABELS = {
@@ -41,22 +42,22 @@ NUMBER = 6.8  # size of the numbers on the bars
 def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], title: str) -> Figure:
     """Draw a panel for each (split, metric), from top to bottom; too many attacks take new rows.
 
-    Dotted lines: the model that was never poisoned, with the attack's trigger for ASR. Seeds are
-    points, their standard deviation a line.
+    Dotted lines: the model that was never poisoned, with the attack's trigger for ASR. Where
+    there are several runs they are points, and a line is the 95 % interval of their mean.
     """
     splits = list(dict.fromkeys(split for split, _ in panels))
     rows = table[table["split"].isin(splits)]
     poisoned = rows[rows["attack"] != CLEAN]
     shown = poisoned if len(poisoned) else rows
     attacks, colours = ordered(shown["attack"], look.attacks), look.colours(shown["defense"])
-    many = shown["seed"].nunique() > 1
+    over = interval_text(shown)
     group = len(colours) * NARROW / 0.84
     lines = -(-len(attacks) // max(1, int((WIDTH - MARGIN) / group)))
     each = -(-len(attacks) // lines)  # attacks in a row
     width = max(5.0, min(WIDTH, 2.2 + 0.24 * each * (len(colours) + 1.4)))
     said = [f"{split} split, n = {images_text(shown, split)}" for split in splits]
     subtitle = f"{'; '.join(said)}, {seeds_text(shown['seed'])}"
-    subtitle += "; line: std, points: seeds" if many else ""
+    subtitle += f"; bar: mean, line: 95 % interval {over}, points: runs" if over else ""
     height = head_height(title, subtitle, width) + 0.2 + lines * (0.45 + 1.75 * len(panels))
     height += legend_height([*(defense_name(look, d) for d in colours), NEVER], width)
     figure, grid = plt.subplots(
@@ -76,21 +77,22 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
         references += len(dotted)
         for i, (defense, colour) in enumerate(colours.items()):
             for j, attack in enumerate(here):
-                percent = pick(scores, attack=attack, defense=defense)["percent"]
-                if percent.empty:
+                runs = pick(scores, attack=attack, defense=defense)
+                if (found := estimate(runs)) is None:
                     continue
-                x, mean = j + (i - (len(colours) - 1) / 2) * step, percent.mean()
-                std = float(percent.std()) if len(percent) > 1 else None
-                ax.bar(x, mean, step * 0.94, color=colour, yerr=std, error_kw={"lw": 0.9})
-                if many:
-                    at = np.full(len(percent), x)
-                    ax.plot(at, percent, "o", ms=2.2, mfc="white", mec="black", mew=0.5)
-                top = max(mean + (std or 0), percent.max())
+                x, mean, top = j + (i - (len(colours) - 1) / 2) * step, found.mean, found.mean
+                ax.bar(x, mean, step * 0.94, color=colour)
+                if found.half is not None:
+                    low, top = max(0.0, mean - found.half), min(100.0, mean + found.half)
+                    ax.vlines(x, low, top, color="black", lw=0.9)
+                    at = np.full(len(runs), x)
+                    ax.plot(at, runs["percent"], "o", ms=2.2, mfc="white", mec="black", mew=0.5)
+                    top = max(top, runs["percent"].max())
                 # Keep the number off that line.
                 if top - 1 < dotted.get(attack, -99) < top + (20 if upright else 9):
                     top = dotted[attack]
                 ax.text(
-                    x, top + (3.5 if upright and many else 1.5),
+                    x, top + (3.5 if upright and over else 1.5),
                     f"{mean:.0f}" if mean >= 9.95 else f"{mean:.1f}", size=NUMBER,
                     ha="center", va="bottom", color="#222222", rotation=90 if upright else 0,
                 )  # fmt: skip

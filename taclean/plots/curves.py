@@ -51,7 +51,7 @@ def curves(
     """ASR@1 and CA@1 over the epochs of cleaning: a column per attack, a line per defence.
 
     Args:
-        runs: the attack, defense and seed of each history.
+        runs: the attack, defense, seed and repeat of each history.
         n: images of the val split, for the title.
     """
     look = look or Look()
@@ -63,7 +63,7 @@ def curves(
         ignore_index=True,
     )
     attacks, colours = ordered(data["attack"], look.attacks), look.colours(data["defense"])
-    many = data["seed"].nunique() > 1
+    many = data.duplicated(["attack", "defense", "epoch"]).any()
     lines = -(-len(attacks) // MOST)
     each = -(-len(attacks) // lines)
     width = min(7.4, max(5.0, 1.2 + 1.1 * each))
@@ -119,7 +119,7 @@ def curves(
     ]
     legend_below(figure, handles)
     of = "val split" if n is None else f"val split, n = {n:,} images"
-    spread = "; line: mean, band: lowest to highest seed" if many else ""
+    spread = "; line: mean, band: lowest to highest run" if many else ""
     return finish(
         figure,
         "Attack success and clean accuracy during cleaning",

@@ -22,9 +22,17 @@ from taclean.plots.style import (
     text_width,
     wrap,
 )
-from taclean.tables import ASR, CA, images_text, main_split, pick, seeds_text
+from taclean.spread import Estimate, estimate, interval_text
+from taclean.tables import ASR, CA, RUN, images_text, main_split, pick, seeds_text
 
 MOST = 1.9  # inches of a name in the legend
+
+
+def _within(found: Estimate) -> list[list[float]] | None:
+    """An interval's parts below and above its mean, cut at 0 and 100 %."""
+    if found.half is None:
+        return None
+    return [[min(found.half, found.mean)], [min(found.half, 100 - found.mean)]]
 
 
 def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
@@ -33,14 +41,14 @@ def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
     split = main_split(table, look)
     rows = pick(table, split=split)
     rows = rows[rows["metric"].isin([CA, ASR]) & (rows["attack"] != CLEAN)]
-    wide = rows.pivot(index=["attack", "defense", "seed"], columns="metric", values="percent")
+    wide = rows.pivot(index=RUN, columns="metric", values="percent")
     title = "Clean accuracy against attack success"
     if not {CA, ASR} <= set(wide):
         figure, ax = plt.subplots(figsize=(5.9, 4.1), layout="constrained")
         note(ax, "no poisoned model among the runs")
         bare(ax)
         return finish(figure, title, f"{split} split")
-    many = rows["seed"].nunique() > 1
+    over = interval_text(rows)
     markers, colours = look.markers(rows["attack"]), look.colours(rows["defense"])
     sizes = {attack: {"*": 11.0, "D": 6.2}.get(marker, 7.0) for attack, marker in markers.items()}
     names = {
@@ -50,7 +58,7 @@ def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
             *((("attack", a), attack_name(look, a)) for a in markers),
         ]
     }
-    spread = "; large: mean, small: seeds" if many else ""
+    spread = f"; large: mean with 95 % interval {over}, small: runs" if over else ""
     subtitle = f"{split} split, n = {images_text(rows, split)}, {seeds_text(rows['seed'])}{spread}"
     # The legend stands beside the axes and takes nothing from them.
     widest = max(text_width(line, 8.5) for name in names.values() for line in name.split("\n"))
@@ -58,16 +66,17 @@ def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
     width = 4.9 + widest
     height = max(4.1, 2 * head_height(title, subtitle, width) + 0.1 + 0.18 * lines)
     figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    mean = wide.groupby(["attack", "defense"]).mean()
-    # each seed small and pale, the means large on top
-    for points, scale, style in ((wide, 0.45, {"alpha": 0.45}), (mean, 1.0, {"mec": "white"})):
-        for point in points.reset_index().to_dict("records") if many or points is mean else ():
-            attack, colour = point["attack"], colours[point["defense"]]
-            marker, size = markers[attack], scale * sizes[attack]
+    for (attack, defense), runs in wide.groupby(["attack", "defense"]):
+        asr, ca = (estimate(runs[metric].rename("percent").reset_index()) for metric in (ASR, CA))
+        style = {"color": colours[defense], "marker": markers[attack], "ls": ""}
+        if len(runs) > 1:
             ax.plot(
-                point[ASR], point[CA], ls="", marker=marker, ms=size, mew=0.7 * scale,
-                color=colour, **style,
-            )  # fmt: skip
+                runs[ASR], runs[CA], **style, alpha=0.45, ms=0.45 * sizes[attack], mew=0.3, zorder=2
+            )
+        bars = {"xerr": _within(asr), "yerr": _within(ca), "elinewidth": 0.9}
+        ax.errorbar(
+            asr.mean, ca.mean, **style, **bars, ms=sizes[attack], mew=0.7, mec="white", zorder=3
+        )
     low, high = wide[CA].min(), wide[CA].max()
     margin = max(1.5, 0.12 * (high - low))
     ax.set(

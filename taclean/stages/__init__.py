@@ -1,8 +1,9 @@
 """The stages of the chain: a file each, with its config, its arguments and what it does.
 
-A stage has a path such as "finetune/badnet/taclean/seed0" (its second cleaning of that victim:
-"seed0-repeat1"), and a config: the JSON object that decides its result. A rule depends on that object's file, so that a changed parameter reruns exactly
-the stages it matters to. A file of this folder defines
+A stage has a path such as "finetune/badnet/taclean/seed0", or "seed0-repeat1" for that victim's
+second cleaning, and a config: the JSON object that decides its result. A rule depends on that
+object's file, so that a changed parameter reruns exactly the stages it matters to. A file of this
+folder defines
 
     `CONFIGS`: for each first part of its paths, the function that makes the config from the whole
         one, the path's names and its seed; left out by commands that are no stage;

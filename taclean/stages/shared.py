@@ -26,7 +26,7 @@ def trigger_of(config: Config, attack: str, seed: int) -> dict[str, Any]:
 
 
 def cleaning_seed(seed: int, repeat: int) -> int:
-    """The seed of a cleaning: one for each (seed, repeat), since a seed of the config has 32 bits."""
+    """The seed of a cleaning; no two (seed, repeat) share one: seeds of the config have 32 bits."""
     return seed + repeat * 2**32
 
 
