@@ -24,6 +24,11 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+if "tune" in config:
+
+    include: "rules/tune.smk"
+
+
 onstart:
     hold_locks(workflow.persistence)
     watch.follow(workflow, "results/benchmarks")
@@ -35,7 +40,6 @@ onsuccess:
 
 onerror:
     watch.failed()
-
 
 rule all:
     default_target: True

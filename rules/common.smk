@@ -262,6 +262,32 @@ def all_scores():
     return files_of(runs(), "scores.json")
 
 
+def tuning_runs():
+    """All runs of a tuning: the trials of every defence on every victim."""
+    return [
+        {**trial, "attack": attack, "seed": seed}
+        for trial in configs.trials(config)
+        for attack in config["tune"]["attacks"]
+        for seed in config["tune"]["seeds"]
+    ]
+
+
+def tuning_histories():
+    """The scores on val of every run of a tuning."""
+    named = [
+        {**run, "defense": configs.trial_name(run["defense"], run["trial"]), "repeat": 0}
+        for run in tuning_runs()
+    ]
+    return files_of(named, "history.csv")
+
+
+def tuning_look():
+    """How a tuning's figure prints methods."""
+    tune = config["tune"]
+    run = {"attacks": tune["attacks"], "defenses": list(tune["trials"])}
+    return configs.look({**config, "run": run})
+
+
 def look():
     """How tables and figures print methods and splits, and in which order: `taclean.look`."""
     return configs.look(config)

@@ -201,8 +201,8 @@ def header(table: pd.DataFrame, look: Look | None = None) -> str:
         f"All numbers in %. n = {'; '.join(parts)} per model; {seeds_text(table['seed'])}{spread}. "
         "CA@1: zero-shot accuracy on clean images, higher is better. ASR@k: share of triggered "
         "images of other classes with the target class in the top k, lower is better; the lowest "
-        f"of the defences is bold.{recall}{settled} '{look.attack_label(CLEAN)}': the same model trained "
-        "without poison, shown the same triggers: what ASR is without a backdoor."
+        f"of the defences is bold.{recall}{settled} '{look.attack_label(CLEAN)}': the same model "
+        "trained without poison, shown the same triggers: what ASR is without a backdoor."
     )
 
 

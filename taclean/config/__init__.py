@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import runpy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,15 @@ def resolve(config: Config) -> dict[str, Any]:
     """Complete variants and leave out what is set to null: so an overlay takes a key away.
 
     An entry of `attacks` or `defenses` whose `kind` is the name of another entry begins with what
-    that one says.
+    that one says. The trials of `tune` become entries of `defenses`.
     """
     out = dict(config)
     for folder in methods.BASES:
         entries = out.get(folder)
         if isinstance(entries, Mapping):
             out[folder] = {name: _variant(entries, name) for name in entries}
+    if isinstance(out.get("defenses"), Mapping):
+        out["defenses"] = {**out["defenses"], **_trial_entries(out)}
     return _without_nulls(out)
 
 
@@ -88,8 +90,40 @@ def _variant(entries: Config, name: Any) -> Any:
     base = entries.get(str(entry.get("kind"))) if isinstance(entry, Mapping) else None
     if not isinstance(base, Mapping) or base is entry:
         return entry
-    looks = ("label", "marker", "colour")
-    return merge({key: value for key, value in base.items() if key not in looks}, entry)
+    return merge(_without_looks(base), entry)
+
+
+def _without_looks(entry: Config) -> dict[str, Any]:
+    return {key: entry[key] for key in entry if key not in ("label", "marker", "colour")}
+
+
+def trial_name(defense: str, number: int) -> str:
+    """The entry of `defenses` that a trial of `tune` becomes; they count from 1."""
+    return f"{defense}_trial{number}"
+
+
+def _trial_entries(config: Config) -> dict[str, Any]:
+    """Of what may not be checked yet: what is no trial is left out."""
+    tune = config.get("tune")
+    given = tune.get("trials") if isinstance(tune, Mapping) else None
+    out = {}
+    for name, trials in given.items() if isinstance(given, Mapping) else ():
+        entry = config["defenses"].get(name)
+        if isinstance(entry, Mapping) and isinstance(trials, Sequence):
+            for number, change in enumerate(trials, 1):
+                if isinstance(change, Mapping):
+                    own = {"kind": name, **_without_looks(entry)}
+                    out[trial_name(name, number)] = merge(own, change)
+    return out
+
+
+def trials(config: Config) -> list[dict[str, Any]]:
+    """The trials of a resolved config: defense, trial (its number) and overrides."""
+    return [
+        {"defense": defense, "trial": number, "overrides": change}
+        for defense, changes in config["tune"]["trials"].items()
+        for number, change in enumerate(changes, 1)
+    ]
 
 
 def _without_nulls(config: Config) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,14 @@ def check(config: Config) -> None:
     """
     check_keys(config, schema(config))
     for folder in ("attacks", "defenses"):
-        for name in config["run"][folder]:
-            if name not in config[folder]:
-                known = ", ".join(config[folder])
-                raise UserError(f"run.{folder}: {name!r} is unknown; known are {known}")
+        _known(f"run.{folder}", config["run"][folder], config[folder])
+    if tune := config.get("tune"):
+        _known("tune.attacks", tune["attacks"], config["attacks"])
+        _known("tune.trials", tune["trials"], config["defenses"])
+        counts = {name: len(trials) for name, trials in tune["trials"].items()}
+        if len(set(counts.values())) > 1:
+            has = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise UserError(f"tune.trials: {has}; give every defence the same number of trials")
     for folder in ("attacks", "defenses"):
         for name in config[folder]:
             _not_reserved(f"{folder}.{name}", name, folder)
@@ -67,6 +71,12 @@ def check(config: Config) -> None:
             f"data.target: {config['data']['target']!r} is no class; give one of "
             f"{', '.join(classes[:8])}, ... ({len(classes)} classes)"
         )
+
+
+def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(f"{where}: {name!r} is unknown; known are {', '.join(known)}")
 
 
 def _not_reserved(where: str, name: str, kind: str) -> None:
@@ -92,7 +102,11 @@ def _check_rows(config: Config) -> None:
         "poison": config["poison"]["rows"],
         "clean": splits[configs.split_of_role(config, "clean")]["rows"],
     }
-    for name in config["run"]["attacks"]:
+    tuned = configs.trials(config) if "tune" in config else []
+    trials = [configs.trial_name(trial["defense"], trial["trial"]) for trial in tuned]
+    for name in dict.fromkeys(
+        [*config["run"]["attacks"], *config.get("tune", {}).get("attacks", [])]
+    ):
         entry = configs.described(config, "attacks", name)["entry"]
         found = list(_numbers_of_rows(config["attacks"][name], entry, ""))
         wanted = [(key, count) for of, key, count in found if of == "poison" and count]
@@ -103,7 +117,7 @@ def _check_rows(config: Config) -> None:
                 f"attacks.{name}.{first}: {what}, but the poisoned set has {has['poison']} "
                 "(poison.rows); lower it"
             )
-    for name in config["run"]["defenses"]:
+    for name in [*config["run"]["defenses"], *trials]:
         entry = configs.described(config, "defenses", name)["entry"]
         for of, key, count in _numbers_of_rows(config["defenses"][name], entry, ""):
             if count > has[of]:

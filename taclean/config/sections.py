@@ -248,6 +248,27 @@ class Finetune(Section):
     train: Train = key(..., "How it trains.")
 
 
+class Tune(Section):
+    """How the settings of the defences are chosen on val; `snakemake tune` does it."""
+
+    attacks: list[str] = key(
+        ..., "Attacks to choose on, by their names in `attacks`.", min_length=1, unique=True
+    )
+    seeds: list[Seed] = key(
+        ..., "Seeds of the victims; others than those of `run`.", min_length=1, unique=True
+    )
+    within: float = key(
+        3, "Points of mean CA@1 that what is chosen may lose against the victims.", ge=0, le=100
+    )
+    trials: dict[str, Annotated[list[dict[str, Any]], Field(min_length=1)]] = key(
+        ...,
+        "By defence, what each trial changes in its entry, such as {train: {lr: 1.0e-3}}; as many "
+        "for each defence.",
+        min_length=1,
+        named=NAME,
+    )
+
+
 class Evaluate(Section):
     """What is scored."""
 
@@ -341,5 +362,6 @@ class Config(Section):
     attacks: dict[str, Any] = key(..., "Attacks by name.", named=NAME)
     finetune: Finetune = key()
     defenses: dict[str, Any] = key(..., "Defences by name.", named=NAME)
+    tune: Tune | None = key(None)
     evaluate: Evaluate = key()
     resources: Resources = key()
