@@ -41,6 +41,7 @@ onsuccess:
 onerror:
     watch.failed()
 
+
 rule all:
     default_target: True
     input:

@@ -284,7 +284,7 @@ def latex(table: pd.DataFrame, look: Look | None = None) -> str:
             heads.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{tex(label)}}}")
             rules.append(rf"\cmidrule(lr){{{at}-{at + len(columns) - 1}}}")
             at += len(columns)
-        names = [name for _, columns in block.groups for name in columns]
+        names = [tex(name) for _, columns in block.groups for name in columns]
         lines += [" & ".join(["", *heads]) + r" \\", "".join(rules)]
         lines += [" & ".join(["Defence", *names]) + r" \\", r"\midrule"]
         cells = block.cells(lambda text: rf"\textbf{{{text}}}", "±")

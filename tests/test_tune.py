@@ -63,7 +63,8 @@ def test_a_trial_is_its_defences_entry_with_what_it_changes() -> None:
 
 def test_a_trial_of_a_variant_begins_with_the_variant() -> None:
     few = {"taclean_few": {"kind": "taclean", "subcaptions": {"samples": 7}, "label": "Few"}}
-    tune = {"attacks": ["badnet"], "seeds": [1], "trials": {"taclean_few": [{"loss": {}}]}}
+    trials = {"taclean_few": [{"loss": {}}]}
+    tune = {"attacks": ["badnet"], "seeds": [1], "within": 3, "trials": trials}
     whole = configs.resolve(configs.merge(DEFAULT, {"defenses": few, "tune": tune}))
     check(whole)
     trial = whole["defenses"]["taclean_few_trial1"]
@@ -112,7 +113,8 @@ def test_a_changed_or_added_trial_touches_no_other() -> None:
     ],
 )
 def test_a_mistake_in_a_tuning_is_one_line(changes: dict[str, Any], message: str) -> None:
-    tune = {"attacks": ["badnet"], "seeds": [100], "trials": {"ft": [{}]}} | changes
+    trials = {"ft": [{}]}
+    tune = {"attacks": ["badnet"], "seeds": [100], "within": 3, "trials": trials} | changes
     with pytest.raises(UserError) as caught:
         check(configs.resolve({**DEFAULT, "tune": tune}))
     assert message in str(caught.value)
@@ -209,6 +211,7 @@ TUNE = """
 tune:
   attacks: [badnet]
   seeds: [100]
+  within: 3
   trials:
     ft: [{train: {lr: 1.0e-4}}, {train: {lr: 1.0e-3}}]
     taclean: [{train: {lr: 1.0e-4}}, {loss: {lambda_sub: LAMBDA}}]
@@ -217,19 +220,9 @@ tune:
 
 def snakemake(directory: Path, overlay: Path, *options: str) -> subprocess.CompletedProcess[str]:
     small = ROOT / "config/test/smoke.yaml"
+    asked = ["--cores", "2", "--directory", str(directory), "tune", *options]
     return subprocess.run(
-        [
-            "snakemake",
-            "--cores",
-            "2",
-            "--directory",
-            str(directory),
-            "tune",
-            *options,
-            "--configfile",
-            str(small),
-            str(overlay),
-        ],  # fmt: skip
+        ["snakemake", *asked, "--configfile", str(small), str(overlay)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,

@@ -258,7 +258,7 @@ class Tune(Section):
         ..., "Seeds of the victims; others than those of `run`.", min_length=1, unique=True
     )
     within: float = key(
-        3, "Points of mean CA@1 that what is chosen may lose against the victims.", ge=0, le=100
+        ..., "Points of mean CA@1 that what is chosen may lose against the victims.", ge=0, le=100
     )
     trials: dict[str, Annotated[list[dict[str, Any]], Field(min_length=1)]] = key(
         ...,
