@@ -80,7 +80,7 @@ class Block:
 
 def _value(table: pd.DataFrame, **wanted: str) -> Value | None:
     found = estimate(pick(table, **wanted))
-    return found and Value(found.mean, found.half)
+    return Value(found.mean, found.half) if found else None
 
 
 def _defences(
@@ -137,7 +137,9 @@ def _differences(table: pd.DataFrame, look: Look, split: str) -> Block | None:
     def value(attack: str, other: str, metric: str) -> Value | None:
         cell = pick(poisoned, attack=attack, metric=metric)
         found = difference(pick(cell, defense=last), pick(cell, defense=other))
-        return found and Value(found.mean, found.half, signed=True, bold=found.settled)
+        if found is None:
+            return None
+        return Value(found.mean, found.half, signed=True, bold=found.settled)
 
     rows = [
         (f"− {look.defense_label(d)}", [[value(a, d, m) for m in metrics] for a in attacks])

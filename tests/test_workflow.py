@@ -101,6 +101,19 @@ def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
     assert counts["finetune"] == "20"
 
 
+def test_repeats_are_planned_for_defences_alone(copy: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "repeats.yaml"
+    overlay.write_text(
+        "run: {attacks: [badnet], defenses: [ft, taclean], repeats: 3}\n", encoding="utf-8"
+    )
+    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
+    assert result.returncode == 0, result.stdout + result.stderr
+    counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
+    wanted = {"pretrain": 1, "text": 2 * 3, "finetune": 2 * 2 * 3, "evaluate": 2 * (1 + 2 * 3)}
+    assert {rule: int(counts[rule]) for rule in wanted} == wanted
+    assert "none/seed0-repeat" not in result.stdout
+
+
 def test_mistakes_of_the_config_end_the_workflow_in_one_line(copy: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "twice.yaml"
     overlay.write_text("run: {attacks: [sig]}\nrun: {attacks: [badnet]}\n", "utf-8")
@@ -210,6 +223,27 @@ def test_one_parameter_of_one_attack_plans_its_chain_only(copy: Path, done: Path
     assert attacks == {"badnet"}
     assert {"poison:badnet", "pretrain:badnet", "finetune:badnet", "table"} <= jobs
     assert not jobs & {"pack", "base", "text"}
+
+
+@pytest.mark.slow
+def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path) -> None:
+    overlay = copy / "repeats.yaml"
+    overlay.write_text("run: {repeats: 2}\n", "utf-8")
+    first, second = (done / f"results/runs/badnet/taclean/seed0{r}" for r in ("", "-repeat1"))
+    before = (first / "scores.json").read_bytes()
+    target = str(second.relative_to(done) / "scores.json")
+    result = snakemake(copy, done, target, overlays=(overlay,))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (first / "scores.json").read_bytes() == before
+    assert json.loads((second / "scores.json").read_text("utf-8"))["repeat"] == 1
+    one, other = (pd.read_csv(folder / "history.csv") for folder in (first, second))
+    scores = ["CA@1", "CA@10", "ASR@1", "ASR@10", "TA@10"]
+    assert one[scores].iloc[0].equals(other[scores].iloc[0])  # the victim's
+    assert one["loss_total"].iloc[-1] != other["loss_total"].iloc[-1]
+    assert not (done / "checkpoints/finetune/badnet/taclean/seed0-repeat1/last.pt").exists()
+    rules = {job.split(":")[0] for job in planned(snakemake(copy, done, "-n", overlays=(overlay,)))}
+    assert {"finetune", "evaluate", "table"} <= rules
+    assert not rules & {"pack", "base", "trigger", "poison", "pretrain", "gate"}
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -66,17 +67,17 @@ def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
     width = 4.9 + widest
     height = max(4.1, 2 * head_height(title, subtitle, width) + 0.1 + 0.18 * lines)
     figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    for (attack, defense), runs in wide.groupby(["attack", "defense"]):
-        asr, ca = (estimate(runs[metric].rename("percent").reset_index()) for metric in (ASR, CA))
-        style = {"color": colours[defense], "marker": markers[attack], "ls": ""}
+    for attack, defense in itertools.product(markers, colours):
+        runs = pick(wide.reset_index(), attack=attack, defense=defense)
+        asr, ca = (estimate(runs.rename(columns={metric: "percent"})) for metric in (ASR, CA))
+        if asr is None or ca is None:
+            continue
+        style: dict[str, Any] = {"color": colours[defense], "marker": markers[attack], "ls": ""}
+        size = sizes[attack]
         if len(runs) > 1:
-            ax.plot(
-                runs[ASR], runs[CA], **style, alpha=0.45, ms=0.45 * sizes[attack], mew=0.3, zorder=2
-            )
-        bars = {"xerr": _within(asr), "yerr": _within(ca), "elinewidth": 0.9}
-        ax.errorbar(
-            asr.mean, ca.mean, **style, **bars, ms=sizes[attack], mew=0.7, mec="white", zorder=3
-        )
+            ax.plot(runs[ASR], runs[CA], **style, alpha=0.45, ms=0.45 * size, mew=0.3, zorder=2)
+        style |= {"xerr": _within(asr), "yerr": _within(ca), "elinewidth": 0.9}
+        ax.errorbar(asr.mean, ca.mean, **style, ms=size, mew=0.7, mec="white", zorder=3)
     low, high = wide[CA].min(), wide[CA].max()
     margin = max(1.5, 0.12 * (high - low))
     ax.set(
