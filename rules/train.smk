@@ -183,6 +183,6 @@ rule finetune:
         "{params.launch} -m taclean train --config {input.config}"
         " --data {params.data} --val {params.val}"
         " --model {input.model} {params.options}"
-        " --checkpoints checkpoints/finetune/{wildcards.attack}/{wildcards.defense}"
-        "/seed{wildcards.seed}{wildcards.repeat}"
+        " --checkpoints checkpoints/finetune/{wildcards.attack}/{wildcards.defense}/"
+        "seed{wildcards.seed}{wildcards.repeat}"
         " --out {output.model} --history {output.history} 2>&1 | tee {log}"
