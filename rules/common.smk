@@ -291,6 +291,11 @@ def example_text(text):
     return [text_of(text, defense, SEEDS[0]) for defense in users_of(text)[:1]]
 
 
+def has_first():
+    """Whether the defence under test draws sub-captions, and test pictures have captions too."""
+    return DATASET["form"] == "scenes" and SHOWN_DEFENSE in users_of("subcaptions")
+
+
 def labels_of(defenses):
     """Defences as printed."""
     return ", ".join(look()["defenses"][name]["label"] for name in defenses)
@@ -317,7 +322,7 @@ def figure(name):
 
 def all_figures():
     """Every figure that the selected attacks, defences and splits can fill."""
-    names = ["asr_ca", "tradeoff", "triggers", "embeddings"]
+    names = ["first"] * has_first() + ["asr_ca", "tradeoff", "triggers", "embeddings"]
     names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
     names += ["curves", "recovered"] * bool(DEFENSES[1:])
     names += ["subcaptions"] * bool(users_of("subcaptions"))

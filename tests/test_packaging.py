@@ -155,4 +155,6 @@ def test_reported_numbers_have_a_source_and_a_level() -> None:
         assert (table[column].astype(str).str.len() > 0).all()
     assert table["percent"].between(-100, 100).all()
     assert set(table["seen"]) == {"quoted", "second-hand"}
-    assert not table.duplicated(["source", "where", "backbone", "attack", "defense", "metric"]).any()
+    assert not table.duplicated(
+        ["source", "where", "backbone", "attack", "defense", "metric"]
+    ).any()
