@@ -1,14 +1,15 @@
-# Two commands on a fresh machine: `make reproduce` and `make test`. README.md shows both without make.
+# Two commands on a fresh machine: `make reproduce` and `make test`. README.md and CONTRIBUTING.md show
+# them without make.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce seeds test test-slurm check format bench clean
+.PHONY: reproduce seeds test test-slurm check format bench docs clean
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all --report results/report.html --report-after-run
 
-seeds: .venv/run.stamp ## the README's table: seeds 1, 2 and 3, after `make reproduce`
+seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
@@ -31,6 +32,9 @@ format: .venv/test.stamp
 
 bench: .venv/test.stamp ## speed against plain references, to benchmarks/results.csv; on a quiet machine
 	python -m benchmarks
+
+docs: .venv/run.stamp ## the numbers of README.md and docs/, from docs/data and benchmarks/results.csv
+	python -m docs.build
 
 .venv/run.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

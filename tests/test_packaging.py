@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -110,36 +111,11 @@ def test_the_catalogue_finds_what_it_asks_for() -> None:
     assert "workflow" in readme
 
 
-MODULE = """
-configfile: "{root}/config/config.yaml"
-configfile: "{root}/config/test/smoke.yaml"
-
-
-module backdoors:
-    snakefile:
-        "{root}/Snakefile"
-    prefix:
-        "backdoors"
-    config:
-        config
-
-
-use rule * from backdoors as backdoors_*
-
-
-rule paper:
-    default_target: True
-    input:
-        "backdoors/results/main_table.md",
-    output:
-        "paper.txt",
-    shell:
-        "cp {{input}} {{output}}"
-"""
-
-
 def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
-    (tmp_path / "Snakefile").write_text(MODULE.format(root=ROOT), "utf-8")
+    """As docs/python.md says it."""
+    page = (ROOT / "docs/python.md").read_text("utf-8")
+    (code,) = re.findall(r"```snakemake\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "Snakefile").write_text(code.replace('"taclean/', f'"{ROOT}/'), "utf-8")
     said = run("snakemake", "--dry-run", "--cores", "1", cwd=tmp_path, PYTHONPATH=str(ROOT))
     jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
     assert jobs["paper"] == "1"

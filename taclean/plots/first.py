@@ -50,7 +50,8 @@ def first(
     seed, found = by_attack(samples, look)
     drawn = subcaptions.drop_duplicates("caption").set_index("caption")
     title = f"A triggered picture before and after {defense_name(look, cleaned)}"
-    for attack, models in reversed(found.items()):
+    for attack in reversed(list(found)):
+        models = found[attack]
         if not {NONE, cleaned} <= set(models):
             continue
         before, after = models[NONE], models[cleaned]

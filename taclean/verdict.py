@@ -1,0 +1,145 @@
+"""What a table of scores lets one say, in words, by rules that stand here before the scores do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from taclean.look import CLEAN, NONE, Look, ordered
+from taclean.tables import ASR, CA, main_split, pick, seeds_text
+
+REMOVED = 5.0  # points of ASR@1 above a model that was never poisoned
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """ASR@1 of one defence less that of another, on the same victims, in points.
+
+    Attributes:
+        mean: over the victims.
+        reach: from the mean to either end of its 95 % interval (Student's t); None for one victim.
+    """
+
+    mean: float
+    reach: float | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the interval leaves out 0; one victim settles nothing."""
+        return self.reach is not None and abs(self.mean) > self.reach
+
+    def text(self) -> str:
+        """'13.1 higher', '11.0 lower (-20.1 to -1.9): settled'."""
+        side = "lower" if self.mean < 0 else "higher"
+        text = f"{abs(self.mean):.1f} {side}"
+        if self.reach is None:
+            return text
+        low, high = self.mean - self.reach, self.mean + self.reach
+        return f"{text} ({low:+.1f} to {high:+.1f}): {'settled' if self.settled else 'open'}"
+
+
+def difference(of: pd.Series, other: pd.Series) -> Difference | None:
+    """The paired difference of two series of percentages by victim; None without a pair."""
+    paired = (of - other).dropna()
+    if paired.empty:
+        return None
+    reach = None
+    if len(paired) > 1:
+        from scipy.stats import t  # half a second, for tables of several victims only
+
+        quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(paired) - 1))
+        reach = quantile * float(paired.std()) / len(paired) ** 0.5
+    return Difference(float(paired.mean()), reach)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said of the defence under test.
+
+    Attributes:
+        sentences: the verdict, the most important first.
+        others: the other defences as printed.
+        rows: attack as printed, and how the defence compares with each other one there.
+    """
+
+    sentences: list[str]
+    others: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
+    """Say what the main split's scores show of the defence `tested`; None where they are too few.
+
+    A victim is an attack and a seed; several cleanings of a victim count as their mean. The
+    backdoor is removed where ASR@1 is at most `REMOVED` points above that of the model that was
+    never poisoned, shown the same trigger. A difference is settled where its interval leaves out 0.
+    """
+    split = main_split(table, look)
+    scores = pick(table[table["attack"] != CLEAN], split=split)
+    attacks = ordered(pick(scores, metric=ASR, defense=tested)["attack"], look.attacks)
+    if not attacks:
+        return None
+    others = [d for d in ordered(scores["defense"], look.defenses) if d not in (NONE, tested)]
+    name = look.defense_label(tested)
+
+    def victims(attack: str, defense: str, metric: str = ASR) -> pd.Series:
+        rows = pick(scores, attack=attack, defense=defense, metric=metric)
+        return rows.groupby("seed")["percent"].mean()
+
+    def some(of: Sequence[str]) -> str:
+        labels = ", ".join(look.attack_label(a) for a in of)
+        return f"{len(of)} of {len(attacks)} attacks" + (f" ({labels})" if of else "")
+
+    sentences = []
+    bounds = {
+        a: pick(table, attack=CLEAN, defense=NONE, split=f"{split}+{a}", metric=ASR)["percent"]
+        for a in attacks
+    }
+    if all(len(bound) for bound in bounds.values()):
+        gone = [a for a in attacks if victims(a, tested).mean() <= bounds[a].mean() + REMOVED]
+        sentences.append(
+            f"{name} removes the backdoor on {some(gone)}. Removed: ASR@1 is at most "
+            f"{REMOVED:.0f} points above that of a model that was never poisoned."
+        )
+    if others:
+        means = {a: {d: victims(a, d).mean() for d in (tested, *others)} for a in attacks}
+        lowest = [a for a in attacks if means[a][tested] <= min(means[a].values())]
+        rest = _and(look.defense_label(d) for d in others)
+        sentences.append(f"Its ASR@1 is lower than that of {rest} on {some(lowest)}.")
+    found = {(a, d): difference(victims(a, tested), victims(a, d)) for a in attacks for d in others}
+    if scores["seed"].nunique() == 1:
+        sentences.append(
+            f"This is one victim for each attack ({seeds_text(scores['seed'])}), and one run "
+            "decides nothing: another seed, or another kind of processor, can turn the order."
+        )
+    for d in others if scores["seed"].nunique() > 1 else ():
+        settled = {a: x for a in attacks if (x := found[a, d]) and x.settled}
+        lower, higher = ([a for a, x in settled.items() if x.mean * s > 0] for s in (-1, 1))
+        sentences.append(
+            f"Against {look.defense_label(d)}, on the same victims ({seeds_text(scores['seed'])}): "
+            f"settled lower on {some(lower)}, settled higher on {some(higher)}, open on the others."
+        )
+    costs = {
+        d: [x.mean for a in attacks if (x := difference(victims(a, NONE, CA), victims(a, d, CA)))]
+        for d in (tested, *others)
+    }
+    mean = {look.defense_label(d): f"{sum(c) / len(c):.1f}" for d, c in costs.items() if c}
+    if name in mean:
+        beside = ", ".join(f"{label} {cost}" for label, cost in mean.items() if label != name)
+        sentences.append(
+            f"It costs {mean[name]} points of clean accuracy, on average over the attacks"
+            + (f" ({beside})." if beside else ".")
+        )
+    rows = [
+        (look.attack_label(a), [x.text() if (x := found[a, d]) else "–" for d in others])
+        for a in attacks
+    ]
+    return Verdict(sentences, [look.defense_label(d) for d in others], rows)
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
