@@ -322,7 +322,7 @@ def figure(name):
 
 def all_figures():
     """Every figure that the selected attacks, defences and splits can fill."""
-    names = ["first"] * has_first() + ["asr_ca", "tradeoff", "triggers", "embeddings"]
+    names = ["asr_ca", "tradeoff", "triggers", "embeddings"] + ["first"] * has_first()
     names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
     names += ["curves", "recovered"] * bool(DEFENSES[1:])
     names += ["subcaptions"] * bool(users_of("subcaptions"))

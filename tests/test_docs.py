@@ -38,7 +38,7 @@ def test_the_pictures_are_those_of_the_run() -> None:
 def scores(**lower: float) -> pd.DataFrame:
     """Two attacks, all defences, three seeds; the ASR of a defence is lower by so many points."""
     rows = [
-        (attack, defense, seed, split, metric, percent - seed - lower.get(defense, 0), 200)
+        (attack, defense, seed, 0, split, metric, percent - seed - lower.get(defense, 0), 200)
         for attack in ("clean", "sig", "badclip")
         for defense in ("none", "ft", "cleanclip", "taclean")
         for seed in (0, 1, 2)
@@ -46,8 +46,8 @@ def scores(**lower: float) -> pd.DataFrame:
         for metric, percent in (("CA@1", 90.0), ("ASR@1", 80.0), ("ASR@10", 95.0))
         if attack != "clean" or metric == "CA@1"
     ]
-    never = [("clean", "none", 0, f"test+{a}", "ASR@1", 1.0, 200) for a in ("sig", "badclip")]
-    columns = ["attack", "defense", "seed", "split", "metric", "percent", "n"]
+    never = [("clean", "none", 0, 0, f"test+{a}", "ASR@1", 1.0, 200) for a in ("sig", "badclip")]
+    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
     return pd.DataFrame(rows + never, columns=columns)
 
 
