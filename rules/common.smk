@@ -293,7 +293,8 @@ def example_text(text):
 
 def has_first():
     """Whether the defence under test draws sub-captions, and test pictures have captions too."""
-    return DATASET["form"] == "scenes" and SHOWN_DEFENSE in users_of("subcaptions")
+    drawn = SHOWN_DEFENSE in users_of("subcaptions")
+    return bool(ATTACKS[1:]) and drawn and DATASET["form"] == "scenes"
 
 
 def labels_of(defenses):

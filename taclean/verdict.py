@@ -10,7 +10,7 @@ import pandas as pd
 from taclean.look import CLEAN, NONE, Look, ordered
 from taclean.tables import ASR, CA, main_split, pick, seeds_text
 
-REMOVED = 5.0  # points of ASR@1 above a model that was never poisoned
+FAR = 5.0  # points of ASR@1 above a model that was never poisoned: a backdoor, where it is more
 CONFIDENCE = 0.95
 
 
@@ -73,14 +73,15 @@ class Verdict:
 def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     """Say what the main split's scores show of the defence `tested`; None where they are too few.
 
-    A victim is an attack and a seed; several cleanings of a victim count as their mean. The
-    backdoor is removed where ASR@1 is at most `REMOVED` points above that of the model that was
-    never poisoned, shown the same trigger. A difference is settled where its interval leaves out 0.
+    A victim is an attack and a seed; several cleanings of a victim count as their mean. There is a
+    backdoor where ASR@1 is more than `FAR` points above that of the model that was never poisoned,
+    shown the same trigger; attacks whose victims have none do not count. A difference is settled
+    where its interval leaves out 0.
     """
     split = main_split(table, look)
     scores = pick(table[table["attack"] != CLEAN], split=split)
-    attacks = ordered(pick(scores, metric=ASR, defense=tested)["attack"], look.attacks)
-    if not attacks:
+    asked = ordered(pick(scores, metric=ASR, defense=tested)["attack"], look.attacks)
+    if not asked:
         return None
     others = [d for d in ordered(scores["defense"], look.defenses) if d not in (NONE, tested)]
     name = look.defense_label(tested)
@@ -93,20 +94,35 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         labels = ", ".join(look.attack_label(a) for a in of)
         return f"{len(of)} of {len(attacks)} attacks" + (f" ({labels})" if of else "")
 
-    sentences = []
     bounds = {
         a: pick(table, attack=CLEAN, defense=NONE, split=f"{split}+{a}", metric=ASR)["percent"]
-        for a in attacks
+        for a in asked
     }
+
+    def backdoored(attack: str, defense: str) -> bool:
+        return victims(attack, defense).mean() > bounds[attack].mean() + FAR
+
+    attacks = asked
+    sentences = []
     if all(len(bound) for bound in bounds.values()):
-        gone = [a for a in attacks if victims(a, tested).mean() <= bounds[a].mean() + REMOVED]
+        attacks = [a for a in asked if backdoored(a, NONE)]
+        gone = [a for a in attacks if not backdoored(a, tested)]
+        if attacks:
+            sentences.append(
+                f"{name} removes the backdoor on {some(gone)}. Removed: ASR@1 is at most "
+                f"{FAR:.0f} points above that of a model that was never poisoned."
+            )
+    if missed := [a for a in asked if a not in attacks]:
+        labels = ", ".join(look.attack_label(a) for a in missed)
         sentences.append(
-            f"{name} removes the backdoor on {some(gone)}. Removed: ASR@1 is at most "
-            f"{REMOVED:.0f} points above that of a model that was never poisoned."
+            f"Left out, as the attack did not take: {labels}. Without a defence, too, ASR@1 is at "
+            f"most {FAR:.0f} points above that of a model that was never poisoned."
         )
+    if not attacks:
+        return Verdict(sentences, [], [])
     if others:
         means = {a: {d: victims(a, d).mean() for d in (tested, *others)} for a in attacks}
-        lowest = [a for a in attacks if means[a][tested] <= min(means[a].values())]
+        lowest = [a for a in attacks if means[a][tested] < min(means[a][d] for d in others)]
         rest = _and(look.defense_label(d) for d in others)
         sentences.append(f"Its ASR@1 is lower than that of {rest} on {some(lowest)}.")
     found = {(a, d): difference(victims(a, tested), victims(a, d)) for a in attacks for d in others}
@@ -122,15 +138,15 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
             f"Against {look.defense_label(d)}, on the same victims ({seeds_text(scores['seed'])}): "
             f"settled lower on {some(lower)}, settled higher on {some(higher)}, open on the others."
         )
-    costs = {
-        d: [x.mean for a in attacks if (x := difference(victims(a, NONE, CA), victims(a, d, CA)))]
+    changes = {
+        d: [x.mean for a in attacks if (x := difference(victims(a, d, CA), victims(a, NONE, CA)))]
         for d in (tested, *others)
     }
-    mean = {look.defense_label(d): f"{sum(c) / len(c):.1f}" for d, c in costs.items() if c}
+    mean = {look.defense_label(d): f"{sum(c) / len(c):+.1f}" for d, c in changes.items() if c}
     if name in mean:
-        beside = ", ".join(f"{label} {cost}" for label, cost in mean.items() if label != name)
+        beside = ", ".join(f"{label} {m}" for label, m in mean.items() if label != name)
         sentences.append(
-            f"It costs {mean[name]} points of clean accuracy, on average over the attacks"
+            f"Clean accuracy changes by {mean[name]} points, on average over the attacks"
             + (f" ({beside})." if beside else ".")
         )
     rows = [
