@@ -1,9 +1,10 @@
-# Two commands on a fresh machine: `make reproduce` and `make test`. README.md shows both without make.
+# Two commands on a fresh machine: `make reproduce` and `make test`. README.md and CONTRIBUTING.md show
+# them without make.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce quick seeds test test-slurm check format bench clean
+.PHONY: reproduce quick seeds test test-slurm check format bench docs clean
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all
@@ -11,7 +12,7 @@ reproduce: .venv/run.stamp ## the whole chain on the embedded data
 quick: .venv/run.stamp ## one attack and a smaller model in three minutes, in the folder quick
 	snakemake --cores all --directory quick --configfile config/quick.yaml
 
-seeds: .venv/run.stamp ## the README's table: seeds 1, 2 and 3, after `make reproduce`
+seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
@@ -35,6 +36,9 @@ format: .venv/test.stamp
 bench: .venv/test.stamp ## speed against plain references, to benchmarks/results.csv; on a quiet machine
 	python -m benchmarks
 
+docs: .venv/run.stamp ## the numbers of README.md and docs/, from docs/data and benchmarks/results.csv
+	python -m docs.build
+
 .venv/run.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable .
@@ -51,4 +55,4 @@ bench: .venv/test.stamp ## speed against plain references, to benchmarks/results
 	touch $@
 
 clean: ## results and caches, not .venv
-	rm -rf data results checkpoints logs .snakemake quick
+	rm -rf data results checkpoints logs .snakemake

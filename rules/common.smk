@@ -325,6 +325,12 @@ def example_text(text):
     return [text_of(text, defense, SEEDS[0]) for defense in users_of(text)[:1]]
 
 
+def has_first():
+    """Whether the defence under test draws sub-captions, and test pictures have captions too."""
+    drawn = SHOWN_DEFENSE in users_of("subcaptions")
+    return bool(ATTACKS[1:]) and drawn and DATASET["form"] == "scenes"
+
+
 def labels_of(defenses):
     """Defences as printed."""
     return ", ".join(look()["defenses"][name]["label"] for name in defenses)
@@ -351,7 +357,7 @@ def figure(name):
 
 def all_figures():
     """Every figure that the selected attacks, defences and splits can fill."""
-    names = ["asr_ca", "tradeoff", "triggers", "embeddings"]
+    names = ["asr_ca", "tradeoff", "triggers", "embeddings"] + ["first"] * has_first()
     names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
     names += ["curves", "recovered"] * bool(DEFENSES[1:])
     names += ["subcaptions"] * bool(users_of("subcaptions"))

@@ -191,6 +191,28 @@ rule plot_recovered:
         "../workflow_scripts/plot_recovered.py"
 
 
+rule plot_first:
+    input:
+        samples=files_of(first_runs([DEFENSES[0], SHOWN_DEFENSE]), "samples.npz"),
+        subcaptions=text_of("subcaptions", SHOWN_DEFENSE, SEEDS[0]) if has_first() else [],
+        captions=f"{DATA}/{SCORED[0]}/captions.txt",
+        code=code_of("plot_first"),
+    output:
+        f"{FIGURES}/first.pdf",
+        report(f"{FIGURES}/first.png", caption="report/first.rst", category="Figures"),
+    log:
+        "logs/plot_first.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+        cleaned=SHOWN_DEFENSE,
+        runs=first_runs([DEFENSES[0], SHOWN_DEFENSE]),
+    script:
+        "../workflow_scripts/plot_first.py"
+
+
 rule plot_subcaptions:
     input:
         subcaptions=example_text("subcaptions"),

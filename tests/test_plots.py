@@ -23,6 +23,7 @@ from taclean.plots import style
 from taclean.plots.asr_ca import asr_ca
 from taclean.plots.curves import curves, read_history
 from taclean.plots.embeddings import embeddings, pca
+from taclean.plots.first import first
 from taclean.plots.further_splits import further_splits
 from taclean.plots.recovered import _turns, recovered
 from taclean.plots.retrieval import retrieval
@@ -30,8 +31,8 @@ from taclean.plots.samples import Samples, read_samples
 from taclean.plots.style import flow, legend_below, legend_height, save, text_width, wrap
 from taclean.plots.subcaptions import (
     _chosen,
-    _highlighted,
     account_text,
+    highlighted,
     read_subcaptions,
     subcaptions,
 )
@@ -407,6 +408,7 @@ SUBCAPTIONS = pd.DataFrame(
     columns=["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"],
 )
 PICTURES = np.zeros((4, 8, 8, 3), np.uint8)
+TOLD = ["late", *["A red cat and a dog."] * 5, "It costs $5, $6.", *["no such caption"] * 5]
 QUAD = [
     sample(attack, defense, fooled, pictures=defense == "none")
     for attack in ("badnet", "badclip")
@@ -484,6 +486,10 @@ FIGURES = {
     "asr_ca, one": lambda t: asr_ca(t[(t["attack"] == "sig") & (t["defense"] == "none")]),
     "asr_ca, clean": lambda t: asr_ca(t[t["attack"] == "clean"]),
     "asr_ca, many": lambda _: asr_ca(many_scores(), MANY),
+    "first": lambda _: first(QUAD, TOLD, SUBCAPTIONS, LOOK, "taclean"),
+    "first, none": lambda _: first(QUAD, [""] * 12, SUBCAPTIONS, LOOK, "taclean"),
+    "first, no such runs": lambda _: first(QUAD[:3], TOLD, SUBCAPTIONS, None, "taclean"),
+    "first, many": lambda _: first(many_samples(), TOLD, SUBCAPTIONS, MANY, MANY_DEFENSES[0]),
     "further_splits": lambda t: further_splits(t, LOOK),
     "further_splits, many": lambda _: further_splits(many_scores(), MANY),
     "retrieval": lambda t: retrieval(t.replace({"metric": {"CA@1": "I2T@1", "ASR@1": "T2I@1"}})),
@@ -556,6 +562,17 @@ def test_unknown_format(tmp_path: Path) -> None:
     plt.close("all")
 
 
+def test_the_first_picture_is_of_the_last_attack_and_has_sub_captions() -> None:
+    """The undefended model falls for pictures 0 to 9 and the last one for 0 and 1."""
+    words = [text.get_text() for text in first(QUAD, TOLD, SUBCAPTIONS, LOOK, "taclean").texts]
+    assert "A red cat and a dog." in " ".join(words)
+    assert "A blue cat." in " ".join(words)
+    assert "banana ✗" in words
+    assert "10 triggered pictures called 'banana', 8 are called" in " ".join(words)
+    assert words[-1].startswith("BadCLIP, test split")
+    plt.close("all")
+
+
 def test_read_samples(tmp_path: Path) -> None:
     saved = dataclasses.asdict(sample("sig", "none", 3))
     arrays = {k: v for k, v in saved.items() if k not in ("attack", "defense", "seed")}
@@ -610,9 +627,9 @@ def test_choice_of_examples() -> None:
 
 
 def test_highlight_takes_whole_words() -> None:
-    pieces = _highlighted("A catalogue and a Cat, red.", "cat", "red")
+    pieces = highlighted("A catalogue and a Cat, red.", "cat", "red")
     assert [piece.text.strip() for piece in pieces] == ["A catalogue and a", "Cat,", "red."]
-    assert [piece.text for piece in _highlighted("A dog.", "cat", "red")] == ["A dog."]
+    assert [piece.text for piece in highlighted("A dog.", "cat", "red")] == ["A dog."]
 
 
 def test_text_fits() -> None:

@@ -1,4 +1,4 @@
-"""The README's code runs as it stands, and its commands are the project's."""
+"""The pages' code runs as it stands, their commands are the project's, and their links lead on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+PYTHON = (ROOT / "docs/python.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PYTHON, re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("code", BLOCKS)
@@ -28,6 +31,10 @@ def test_python_blocks_run_without_snakemake(code: str, tmp_path: Path) -> None:
     assert result.stdout.strip()
 
 
+def test_the_code_block_count_is_what_the_text_promises() -> None:
+    assert len(BLOCKS) == 2
+
+
 TESTS = "pytest -n auto --dist loadfile"
 
 
@@ -35,16 +42,17 @@ def test_commands_without_make_are_those_of_the_makefile() -> None:
     recipes = [line.strip() for line in (ROOT / "Makefile").read_text("utf-8").splitlines()]
     for command in ("ruff format --check .", "ruff check .", "snakemake --lint", "mypy", TESTS):
         assert command in recipes
-        assert command in README
+        assert command in CONTRIBUTING
     run = "snakemake --cores all"
     assert run in recipes
     assert run in README
 
 
-def test_the_code_block_count_is_what_the_text_promises() -> None:
-    assert len(BLOCKS) == 2
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 120
 
 
-def test_files_that_the_readme_links_to_exist() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_links_to_exist(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target

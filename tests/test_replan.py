@@ -19,7 +19,7 @@ TARGETS = ("all", "results/figures/retrieval.png")
 OF_TABLE = {
     "main_table", "spread", "plot_asr_ca", "plot_further_splits", "plot_retrieval", "plot_tradeoff",
 }  # fmt: skip
-OF_SAMPLES = {"plot_triggers", "plot_embeddings", "plot_recovered"}
+OF_SAMPLES = {"plot_first", "plot_triggers", "plot_embeddings", "plot_recovered"}
 EVERY = {"table", "plot_curves", "plot_subcaptions", "page"} | OF_TABLE | OF_SAMPLES
 EDITED, MADE = time.time() - 9000, time.time() - 5000
 

@@ -201,7 +201,8 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     base = table[(table.attack == "clean") & (table.split == "test+badnet")]
     assert {"ASR@1", "TA@10"} < set(base.metric)
     figures = {path.name for path in (done / "results/figures").iterdir()}
-    names = ("asr_ca", "tradeoff", "curves", "triggers", "subcaptions", "embeddings", "recovered")
+    names = ("first", "asr_ca", "tradeoff", "curves", "triggers", "subcaptions", "embeddings")
+    names += ("recovered",)
     names += ("further_splits",)
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
     assert (done / "results/report.html").stat().st_size > 100_000

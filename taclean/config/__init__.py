@@ -21,7 +21,10 @@ from taclean.errors import UserError
 from taclean.keys import plain
 
 Config = Mapping[str, Any]
+# Beside the workflow; an installed package without it has a copy (setup.py).
 DEFAULT = Path(__file__).parents[2] / "config" / "config.yaml"
+if not DEFAULT.is_file():
+    DEFAULT = Path(__file__).with_name("config.yaml")
 
 
 class _Loader(yaml.SafeLoader):

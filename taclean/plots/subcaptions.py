@@ -29,6 +29,8 @@ from taclean.plots.style import (
 )
 from taclean.tables import read_csv, seeds_text
 
+COLUMNS = ("epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement")
+
 
 def _chosen(table: pd.DataFrame, count: int) -> pd.DataFrame:
     """Rows of the first epoch, the kinds in turn, no picture twice."""
@@ -54,11 +56,10 @@ def read_subcaptions(path: Path | str, images: Path | str) -> tuple[pd.DataFrame
     Raises:
         UserError: one is missing or not such a file.
     """
-    columns = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
-    return read_csv(path, columns), load_array(images, np.uint8, 4)
+    return read_csv(path, COLUMNS), load_array(images, np.uint8, 4)
 
 
-def _highlighted(text: str, word: str, colour: str) -> list[Piece]:
+def highlighted(text: str, word: str, colour: str) -> list[Piece]:
     """The text with the first whole occurrence of `word` in bold."""
     match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else None
     if not match:
@@ -125,7 +126,7 @@ def subcaptions(
             (
                 ("caption", "black", [Piece(words["caption"], {})], 2),
                 ("positive", GOOD, [Piece(words["positive"], {})], 2),
-                ("negative", BAD, _highlighted(words["negative"], words["replacement"], BAD), 2),
+                ("negative", BAD, highlighted(words["negative"], words["replacement"], BAD), 2),
                 ("", GREY, swap, 1),
             )
         )

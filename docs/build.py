@@ -1,0 +1,312 @@
+"""The numbers of README.md and docs/, out of docs/data and benchmarks/results.csv: `make docs`.
+
+A page has blocks, each between two marks, which this command fills:
+
+    <!-- begin: NAME -->
+    <!-- end -->
+
+A run's numbers and pictures come in once, after it has ended, with a record of where and when:
+`python -m docs.build --take results --minutes 21`. Without any, its blocks are empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from taclean import config as configs
+from taclean.errors import UserError
+from taclean.files import read_json, replacing, write_json
+from taclean.look import Look
+from taclean.main_table import header, markdown
+from taclean.reported import reported
+from taclean.tables import main_split, pick, read_table
+from taclean.verdict import difference, verdict
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ("first", "asr_ca")  # of results/figures, for docs/
+MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+class Run:
+    """The default run, as docs/data keeps it."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "docs" / "data" / "default"
+
+    @property
+    def there(self) -> bool:
+        """Whether a run has been taken."""
+        return (self.folder / "run.json").is_file()
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Machine, commit, date, minutes, model, data, how methods are printed, and pictures."""
+        return read_json(self.folder / "run.json")
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """All scores."""
+        return read_table(self.folder / "table.csv")
+
+    @cached_property
+    def look(self) -> Look:
+        """How methods are printed."""
+        return Look.of(self.record["look"])
+
+    @property
+    def tested(self) -> str:
+        """The defence under test: the last of the run."""
+        return list(self.record["look"]["defenses"])[-1]
+
+    @property
+    def where(self) -> str:
+        """'26 November 2026, commit abc, AMD EPYC, 2 cores'."""
+        record = self.record
+        day = datetime.date.fromisoformat(record["date"])
+        return f"{day.day} {day:%B %Y}, commit {record['commit']}, {record['machine']}"
+
+
+# ---- blocks --------------------------------------------------------------------------------------
+
+
+def first(run: Run) -> str:
+    """The picture on top."""
+    label = run.look.defense_label(run.tested)
+    return f"![A picture with a trigger, before and after {label}](docs/first.png)\n"
+
+
+def time(run: Run) -> str:
+    """How long the two commands take."""
+    minutes, machine = run.record["minutes"], run.record["machine"]
+    return f"The first took {minutes} minutes with its install on {machine}.\n"
+
+
+def main_table(run: Run) -> str:
+    """The main split's clean accuracy and attack success, a row for each defence."""
+    section = markdown(run.table, run.look).split("\n## ")[1]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    cells = re.search(r"^Each cell: (.*)\.$", section, re.MULTILINE)
+    what = f"Each cell: {cells[1]}. " if cells else ""
+    told = header(run.table, run.look).partition(" CA@1:")[0]
+    return "\n".join([*rows, "", f"{what}{told} Lowest ASR of the defences bold. {run.where}.", ""])
+
+
+def every_table(run: Run) -> str:
+    """All blocks of the main table, with what the numbers are."""
+    text = markdown(run.table, run.look).partition("\n")[2].strip().replace("\n## ", "\n### ")
+    return f"{run.where}.\n\n{text}\n"
+
+
+def asr_ca(run: Run) -> str:
+    """The main figure."""
+    return "![ASR and CA for each attack and defence](asr_ca.png)\n"
+
+
+def in_words(run: Run) -> str:
+    """The verdict, by the rules of `taclean.verdict`."""
+    found = verdict(run.table, run.look, run.tested)
+    return "".join(f"- {sentence}\n" for sentence in found.sentences) if found else ""
+
+
+def claim(run: Run) -> str:
+    """Published differences of two defences, and the same difference here."""
+    numbers = reported()
+    numbers = numbers[numbers["defense"].str.contains(" minus ")]
+    lines = []
+    for (attack, pair, source, where, backbone), rows in numbers.groupby(
+        ["attack", "defense", "source", "where", "backbone"], sort=False
+    ):
+        names = [run.look.defense_label(name) for name in pair.split(" minus ")]
+        of = f"{run.look.attack_label(attack)}: {names[0]} less {names[1]}"
+        lines += [f"| {of}, points | " + " | ".join(rows["metric"]) + " |"]
+        lines += ["|:--|" + "--:|" * len(rows)]
+        published = [f"{value:+.2f}" for value in rows["percent"]]
+        lines += [f"| {source}, {where}; {backbone} | " + " | ".join(published) + " |"]
+        here = [_measured(run, attack, pair.split(" minus "), metric) for metric in rows["metric"]]
+        setting = f"{run.record['model']} on {run.record['data']}"
+        lines += [f"| this repository; {setting} | " + " | ".join(here) + " |", ""]
+    return "\n".join(lines)
+
+
+def _measured(run: Run, attack: str, defenses: Sequence[str], metric: str) -> str:
+    scores = pick(run.table, attack=attack, split=main_split(run.table, run.look), metric=metric)
+    means = [pick(scores, defense=d).groupby("seed")["percent"].mean() for d in defenses]
+    found = difference(*means)
+    if found is None:
+        return "–"
+    between = (
+        ""
+        if found.reach is None
+        else f" ({found.mean - found.reach:+.1f} to {found.mean + found.reach:+.1f})"
+    )
+    return f"{found.mean:+.1f}{between}"
+
+
+def reported_numbers(root: Path) -> str:
+    """What others report: a table for each source and backbone, in percent."""
+    numbers = reported()
+    numbers = numbers[~numbers["defense"].str.contains(" minus ")]
+    lines = []
+    for (source, where, backbone), rows in numbers.groupby(
+        ["source", "where", "backbone"], sort=False
+    ):
+        seen = " and ".join(dict.fromkeys(rows["seen"]))
+        lines += [f"### {source}, {where}; {backbone} ({seen})", ""]
+        table = rows.pivot_table(
+            index=["attack", "defense"], columns="metric", values="percent", sort=False
+        )
+        lines += ["| attack | defence | " + " | ".join(table.columns) + " |"]
+        lines += ["|:--|:--|" + "--:|" * len(table.columns)]
+        for (attack, defense), values in table.iterrows():  # type: ignore[misc]
+            cells = ["–" if pd.isna(value) else f"{value:g}" for value in values]
+            lines += [f"| {attack} | {defense} | " + " | ".join(cells) + " |"]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def speed(root: Path) -> str:
+    """The rows of the benchmarks, by machine."""
+    with (root / "benchmarks" / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = []
+    for machine in dict.fromkeys(row["machine"] for row in rows):
+        lines += [f"### {machine}", "", "| what | ours | reference | ratio | unit |"]
+        lines += ["|:--|--:|--:|--:|:--|"]
+        own = [row for row in rows if row["machine"] == machine]
+        cells = [
+            [row[key] for key in ("what", "ours", "reference", "ratio", "unit")] for row in own
+        ]
+        lines += ["| " + " | ".join(values) + " |" for values in cells]
+        lines += [""]
+    return "\n".join(lines)
+
+
+OF_THE_RUN: dict[str, Callable[[Run], str]] = {
+    block.__name__: block
+    for block in (first, time, main_table, in_words, claim, every_table, asr_ca)
+}
+OTHERS: dict[str, Callable[[Path], str]] = {
+    block.__name__: block for block in (reported_numbers, speed)
+}
+
+
+def filled(text: str, root: Path, page: str) -> str:
+    """The text of a page with its blocks as they are to be.
+
+    Raises:
+        UserError: a block that is none, or a mark without its other.
+    """
+    run = Run(root)
+
+    def block(match: re.Match[str]) -> str:
+        name = match[2]
+        if name in OTHERS:
+            inner = OTHERS[name](root)
+        elif name in OF_THE_RUN:
+            inner = OF_THE_RUN[name](run) if run.there else ""
+        else:
+            known = ", ".join([*OF_THE_RUN, *OTHERS])
+            raise UserError(f"{page}: {name!r} is no block; known are {known}")
+        return f"{match[1]}{inner}{match[3]}"
+
+    marks = len(re.findall(r"<!-- (?:begin: .*|end) -->", text))
+    if marks != 2 * len(MARKS.findall(text)):
+        raise UserError(f"{page}: a block lacks its begin or its end; write both, a line each")
+    return MARKS.sub(block, text)
+
+
+def pages(root: Path) -> list[Path]:
+    """The pages that may have blocks."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
+# ---- a run comes in ------------------------------------------------------------------------------
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def commit(root: Path) -> str:
+    """The commit that is checked out, with "-dirty" where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
+def take(results: Path, root: Path, minutes: int, overlays: Sequence[str]) -> None:
+    """Keep a run's table, pictures and record.
+
+    Args:
+        results: the run's folder, whole.
+        minutes: what it took, install included.
+        overlays: the run's config files.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    from benchmarks.common import machine  # torch
+
+    config = configs.with_default(list(overlays))
+    table = results / "table.csv"
+    read_table(table)
+    figures = {name: results / "figures" / f"{name}.png" for name in PICTURES}
+    for file in figures.values():
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; end the run first")
+    folder = Run(root).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(table, folder / "table.csv")
+    for name, file in figures.items():
+        shutil.copyfile(file, root / "docs" / f"{name}.png")
+    record = {
+        "date": datetime.date.fromtimestamp(table.stat().st_mtime).isoformat(),
+        "commit": commit(root),
+        "machine": machine(),
+        "minutes": minutes,
+        "model": config["model"]["name"],
+        "data": config["data"]["name"],
+        "look": configs.look(config),
+        "pictures": {f"{name}.png": digest(file) for name, file in figures.items()},
+    }
+    write_json(folder / "run.json", record)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Take a run, if asked to; then fill every page."""
+    parser = argparse.ArgumentParser(prog="python -m docs.build", description=__doc__)
+    parser.add_argument("--take", type=Path, metavar="RESULTS", help="a run's folder")
+    parser.add_argument("--minutes", type=int, help="what that run took, install included")
+    parser.add_argument("--configfile", nargs="+", default=[], help="overlays of that run")
+    options = parser.parse_args(arguments)
+    try:
+        if options.take:
+            if options.minutes is None:
+                raise UserError("--minutes: missing; say what the run took")
+            take(options.take, ROOT, options.minutes, options.configfile)
+        for page in pages(ROOT):
+            text = page.read_text("utf-8")
+            new = filled(text, ROOT, page.name)
+            if new != text:
+                with replacing(page) as temporary:
+                    temporary.write_text(new, "utf-8")
+                print(f"{page.relative_to(ROOT)}: written")
+    except UserError as error:
+        raise SystemExit(f"docs.build: error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

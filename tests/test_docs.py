@@ -1,0 +1,121 @@
+"""README.md and docs/: every number comes out of `make docs`, and a page that differs is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from docs import build
+from taclean import config as configs
+from taclean.errors import UserError
+from taclean.tables import write_table
+
+ROOT = Path(__file__).parent.parent
+PAGES = [path.relative_to(ROOT).as_posix() for path in build.pages(ROOT)]
+README = "A <!-- begin: main_table -->\n<!-- end -->\nB <!-- begin: claim -->\n<!-- end -->\n"
+README += "<!-- begin: in_words -->\n<!-- end --><!-- begin: first -->\n<!-- end -->"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_what_the_command_prints(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert build.filled(text, ROOT, page) == text, f"{page}: run `make docs`"
+
+
+def test_the_pictures_are_those_of_the_run() -> None:
+    run = build.Run(ROOT)
+    if not run.there:
+        pytest.skip("docs/data holds no run")
+    assert set(run.record["pictures"]) == {f"{name}.png" for name in build.PICTURES}
+    for name, wanted in run.record["pictures"].items():
+        assert build.digest(ROOT / "docs" / name) == wanted, name
+
+
+def scores(**lower: float) -> pd.DataFrame:
+    """Two attacks, all defences, three seeds; the ASR of a defence is lower by so many points."""
+    rows = [
+        (attack, defense, seed, 0, split, metric, percent - seed - lower.get(defense, 0), 200)
+        for attack in ("clean", "sig", "badclip")
+        for defense in ("none", "ft", "cleanclip", "taclean")
+        for seed in (0, 1, 2)
+        for split in ("test", "shift")
+        for metric, percent in (("CA@1", 90.0), ("ASR@1", 80.0), ("ASR@10", 95.0))
+        if attack != "clean" or metric == "CA@1"
+    ]
+    never = [("clean", "none", 0, 0, f"test+{a}", "ASR@1", 1.0, 200) for a in ("sig", "badclip")]
+    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
+    return pd.DataFrame(rows + never, columns=columns)
+
+
+@pytest.fixture
+def taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout into which a run was taken."""
+    for name in ("config", "taclean/attacks"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    results = tmp_path / "results"
+    (results / "figures").mkdir(parents=True)
+    write_table(scores(taclean=10), results / "table.csv")
+    for name in build.PICTURES:
+        (results / "figures" / f"{name}.png").write_bytes(name.encode())
+    (tmp_path / "README.md").write_text(README, "utf-8")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "commit", lambda root: "abc1234")
+    build.main(["--take", str(results), "--minutes", "21"])
+    return tmp_path
+
+
+def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None:
+    record = json.loads((taken / "docs/data/default/run.json").read_text("utf-8"))
+    assert (record["commit"], record["minutes"], record["model"]) == ("abc1234", 21, "emoji-rn")
+    assert record["look"] == configs.look(configs.load(ROOT / "config/config.yaml"))
+    assert record["machine"]
+    page = (taken / "README.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| TA-Cleaner | ")]
+    assert len(rows) == 1
+    assert "69.0" in rows[0]  # 80 - 10, less 0, 1 and 2
+    assert "200 clean and 200 triggered images" in page
+    assert "commit abc1234" in page
+    assert "| arXiv 2409.17601, abstract; RN50 (presumed) | -52.02 | -63.88 |" in page
+    assert "| this repository; emoji-rn on emoji | -10.0 (-10.0 to -10.0) |" in page
+    assert "![A picture with a trigger, before and after TA-Cleaner](docs/first.png)" in page
+    assert (taken / "docs/first.png").read_bytes() == b"first"
+    assert record["pictures"]["first.png"] == build.digest(taken / "docs/first.png")
+    assert build.filled(page, taken, "README.md") == page
+
+
+def test_a_number_that_was_changed_by_hand_is_found(taken: Path) -> None:
+    page = (taken / "README.md").read_text("utf-8")
+    other = page.replace("69.0", "6.0")
+    assert other != page
+    assert build.filled(other, taken, "README.md") == page
+
+
+def test_without_a_run_its_blocks_are_empty(tmp_path: Path) -> None:
+    assert build.filled(README, tmp_path, "README.md") == README
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- begin: other -->\n<!-- end -->", "'other' is no block; known are first, "),
+        ("<!-- begin: first -->\n", "lacks its begin or its end"),
+        ("<!-- begin: first -->\n<!-- begin: time -->\n<!-- end -->", "lacks its begin or its"),
+        ("<!-- end -->", "lacks its begin or its end"),
+    ],
+)
+def test_a_page_with_marks_that_are_none(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"README.md: .*{message}"):
+        build.filled(text, tmp_path, "README.md")
+
+
+def test_a_run_that_has_not_ended_is_refused(taken: Path) -> None:
+    (taken / "results/figures/first.png").unlink()
+    with pytest.raises(SystemExit, match=r"first\.png: no such file; end the run first"):
+        build.main(["--take", str(taken / "results"), "--minutes", "21"])
+    with pytest.raises(SystemExit, match="--minutes: missing"):
+        build.main(["--take", str(taken / "results")])
