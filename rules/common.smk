@@ -85,8 +85,10 @@ def stage_json(wildcards):
 
 
 def weights(wildcards):
-    """The user's checkpoint, where model.pretrained is a file and no tag of open_clip."""
+    """The files of the user's checkpoint, where model.pretrained is no tag of open_clip."""
     own = config["model"]["pretrained"]
+    if os.path.isdir(own):  # as of Hugging Face
+        return sorted(glob(f"{own}/*.json") + glob(f"{own}/model.safetensors"))
     return own if os.path.isfile(own) else []
 
 

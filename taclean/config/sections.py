@@ -184,8 +184,9 @@ class Model(Section):
     seed: int = key(..., "Seed of the base model's weights and data order.", **SEED)
     pretrained: str | None = key(
         None,
-        "Weights that take the place of the base model: a tag of open_clip, such as `openai`, or a "
-        "checkpoint file (open_clip's, OpenAI's or CleanCLIP's form).",
+        "Weights that take the place of the base model: a tag of open_clip, such as `openai`, a "
+        "checkpoint file (open_clip's, OpenAI's or CleanCLIP's form), or the folder of a Hugging "
+        "Face `CLIPModel` (config.json, model.safetensors).",
         min_length=1,
     )
 
