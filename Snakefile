@@ -22,6 +22,7 @@ include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/own.smk"
 
 
 onstart:
@@ -46,3 +47,4 @@ rule all:
         all_scores(),
         all_figures(),
         "results/report.html",
+        own_page(),

@@ -98,8 +98,9 @@ def files_of_split(name):
 
 
 def split(role):
-    """The files of the packed split with a role."""
-    return files_of_split(configs.split_of_role(config, role))
+    """The files of the packed split with a role; none where the run needs no such split."""
+    there = role == "val" or configs.has_role(config, role)
+    return files_of_split(configs.split_of_role(config, role)) if there else []
 
 
 def source_of(split):
@@ -169,7 +170,7 @@ def fitted(wildcards):
 def scored_triggers(wildcards):
     """The fitted triggers that scores need: the attack's own, or every one on the clean model."""
     clean = wildcards.attack == "clean"
-    return fitted_of(config["run"]["attacks"] if clean else [wildcards.attack], wildcards.seed)
+    return fitted_of(configs.tried(config) if clean else [wildcards.attack], wildcards.seed)
 
 
 def fitted_option(wildcards, input):
@@ -266,7 +267,8 @@ def retrieval_splits():
     gives = {
         name: READERS[source["reader"]].gives for name, source in DATASET.get("sources", {}).items()
     }
-    return [s for s in SCORED if gives.get(DATASET["splits"][s].get("from")) == "captions"]
+    kinds = ("captions", "pairs")
+    return [s for s in SCORED if gives.get(DATASET["splits"][s].get("from")) in kinds]
 
 
 def has_retrieval():
@@ -312,6 +314,11 @@ def code_of(script):
     return [workflow.source_path(file) for file in files]
 
 
+def own_page():
+    """The page of a run that attacks nothing, which is one about the base model alone."""
+    return [] if ATTACKS[1:] else ["results/own.html"]
+
+
 def figure(name):
     """A figure as PDF and PNG."""
     return multiext(f"{FIGURES}/{name}", ".pdf", ".png")
@@ -319,9 +326,10 @@ def figure(name):
 
 def all_figures():
     """Every figure that the selected attacks, defences and splits can fill."""
-    names = ["asr_ca", "tradeoff", "triggers", "embeddings"]
+    attacked = bool(ATTACKS[1:])
+    names = ["asr_ca", "tradeoff", "triggers", "embeddings"] * attacked
     names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
-    names += ["curves", "recovered"] * bool(DEFENSES[1:])
+    names += ["curves"] * bool(DEFENSES[1:]) + ["recovered"] * bool(attacked and DEFENSES[1:])
     names += ["subcaptions"] * bool(users_of("subcaptions"))
     return [file for name in names for file in figure(name)]
 
