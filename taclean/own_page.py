@@ -199,11 +199,10 @@ def _moves(reports: Sequence[Report], names: Sequence[str]) -> str:
     return (
         "<h2>Triggers that were tried</h2>"
         + _table([*head, "gains most, as it came"], rows)
-        + f"<p class=note>Share in % of the {next(iter(views[0].values()))['n']:,} pictures of other "
-        "classes that go to the target with the trigger; in brackets the points by which it is more "
-        "than without. Own class: those still told right. “For CLASS” are patterns that the scan "
-        "below optimised on the model as it came. A backdoor whose trigger is none of these is not "
-        "seen here.</p>"
+        + "<p class=note>Share in % of the pictures of other classes that go to the target with "
+        "the trigger; in brackets the points by which it is more than without. Own class: those still "
+        "told right. “For CLASS” are patterns that the scan below optimised on the model as it "
+        "came. A backdoor whose trigger is none of these is not seen here.</p>"
     )
 
 
