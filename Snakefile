@@ -42,9 +42,8 @@ rule all:
     default_target: True
     input:
         "results/table.csv",
-        "results/main_table.md",
-        "results/main_table.tex",
         all_scores(),
+        main_tables(),
         all_figures(),
         "results/report.html",
         own_page(),

@@ -314,6 +314,11 @@ def code_of(script):
     return [workflow.source_path(file) for file in files]
 
 
+def main_tables():
+    """The main table, of runs with attacks: of the base model alone there is a page."""
+    return multiext("results/main_table", ".md", ".tex") if ATTACKS[1:] else []
+
+
 def own_page():
     """The page of a run that attacks nothing, which is one about the base model alone."""
     return [] if ATTACKS[1:] else ["results/own.html"]
@@ -326,10 +331,11 @@ def figure(name):
 
 def all_figures():
     """Every figure that the selected attacks, defences and splits can fill."""
-    attacked = bool(ATTACKS[1:])
-    names = ["asr_ca", "tradeoff", "triggers", "embeddings"] * attacked
+    if not ATTACKS[1:]:
+        return []  # a page shows them; no figure may call one's own model "never poisoned"
+    names = ["asr_ca", "tradeoff", "triggers", "embeddings"]
     names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
-    names += ["curves"] * bool(DEFENSES[1:]) + ["recovered"] * bool(attacked and DEFENSES[1:])
+    names += ["curves", "recovered"] * bool(DEFENSES[1:])
     names += ["subcaptions"] * bool(users_of("subcaptions"))
     return [file for name in names for file in figure(name)]
 

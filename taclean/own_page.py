@@ -188,7 +188,8 @@ def _moves(reports: Sequence[Report], names: Sequence[str]) -> str:
         kept = [100 * own[name]["own"] / own[name]["n"] for own in views]
         gains = view["gains"]
         image = _Html(f'<img alt="" src="{pictures[name]}">')
-        rows.append([name, image, view["target"], *cells, *kept, f"{gains[0]} ({gains[1]:+d})"])
+        most = f"{gains[0]} ({gains[1]:+d})" if gains[1] else "–"
+        rows.append([name, image, view["target"], *cells, *kept, most])
     head = [
         "Trigger",
         "",
@@ -200,8 +201,8 @@ def _moves(reports: Sequence[Report], names: Sequence[str]) -> str:
         "<h2>Triggers that were tried</h2>"
         + _table([*head, "gains most, as it came"], rows)
         + "<p class=note>Share in % of the pictures of other classes that go to the target with "
-        "the trigger; in brackets the points by which it is more than without. Own class: those still "
-        "told right. “For CLASS” are patterns that the scan below optimised on the model as it "
+        "the trigger; in brackets the points by which it is more than without. Own class: those "
+        "still told right. “For CLASS” are patterns that the scan below optimised on the model as it "
         "came. A backdoor whose trigger is none of these is not seen here.</p>"
     )
 
