@@ -202,8 +202,8 @@ def _moves(reports: Sequence[Report], names: Sequence[str]) -> str:
         + _table([*head, "gains most, as it came"], rows)
         + "<p class=note>Share in % of the pictures of other classes that go to the target with "
         "the trigger; in brackets the points by which it is more than without. Own class: those "
-        "still told right. “For CLASS” are patterns that the scan below optimised on the model as it "
-        "came. A backdoor whose trigger is none of these is not seen here.</p>"
+        "still told right. “For CLASS” are patterns that the scan below optimised on the model as "
+        "it came. A backdoor whose trigger is none of these is not seen here.</p>"
     )
 
 
