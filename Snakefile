@@ -31,7 +31,7 @@ onstart:
 
 
 onsuccess:
-    watch.succeeded(workflow, "results/report.html")
+    watch.succeeded(workflow, the_page())
 
 
 onerror:
@@ -45,5 +45,4 @@ rule all:
         all_scores(),
         main_tables(),
         all_figures(),
-        "results/report.html",
-        own_page(),
+        the_page(),

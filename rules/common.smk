@@ -319,9 +319,9 @@ def main_tables():
     return multiext("results/main_table", ".md", ".tex") if ATTACKS[1:] else []
 
 
-def own_page():
-    """The page of a run that attacks nothing, which is one about the base model alone."""
-    return [] if ATTACKS[1:] else ["results/own.html"]
+def the_page():
+    """The report, or the page of a run that attacks nothing: it is about the base model alone."""
+    return "results/report.html" if ATTACKS[1:] else "results/own.html"
 
 
 def figure(name):

@@ -54,16 +54,16 @@ def markdown(table: pd.DataFrame, look: Look) -> str:
     poisoned = table[table.attack != CLEAN]
     lines = ["| Model | Seed | Class named | Score | Rank of the target |", "|:--|--:|:--|--:|--:|"]
     for attack in ordered(table.attack, [*look.attacks]):
-        for row in table[table.attack == attack].itertuples():
-            rank = "–" if attack == CLEAN or pd.isna(row.rank) else row.rank
-            label = look.attack_label(attack)
-            lines.append(f"| {label} | {row.seed} | {row.named} | {row.score:.1f} | {rank} |")
+        for row in table[table.attack == attack].to_dict("records"):
+            rank = "–" if attack == CLEAN or pd.isna(row["rank"]) else row["rank"]
+            cells = (look.attack_label(attack), row["seed"], row["named"], f"{row['score']:.1f}")
+            lines.append(f"| {' | '.join(map(str, (*cells, rank)))} |")
     told = []
     if len(clean) and len(poisoned):
         highest = clean.score.max()
         told.append(
             f"AUC of the score, {len(poisoned)} poisoned against {len(clean)} clean models: "
-            f"**{auc(poisoned.score, clean.score):.2f}**."
+            f"**{auc([*poisoned.score], [*clean.score]):.2f}**."
         )
         below = poisoned[poisoned.score <= highest]
         told.append(_misses(f"not above the highest clean score ({highest:.1f})", below, look))
@@ -75,7 +75,8 @@ def markdown(table: pd.DataFrame, look: Look) -> str:
 
 
 def _misses(what: str, rows: pd.DataFrame, look: Look) -> str:
-    names = [f"{look.attack_label(row.attack)} (seed {row.seed})" for row in rows.itertuples()]
+    pairs = zip(rows["attack"], rows["seed"], strict=True)
+    names = [f"{look.attack_label(attack)} (seed {seed})" for attack, seed in pairs]
     return f"Misses, {what}: {', '.join(names) or 'none'}."
 
 
