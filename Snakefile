@@ -22,6 +22,7 @@ include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/own.smk"
 
 
 if "tune" in config:
@@ -35,7 +36,7 @@ onstart:
 
 
 onsuccess:
-    watch.succeeded(workflow, "results/report.html")
+    watch.succeeded(workflow, the_page())
 
 
 onerror:
@@ -46,10 +47,7 @@ rule all:
     default_target: True
     input:
         "results/table.csv",
-        "results/main_table.md",
-        "results/main_table.tex",
-        "results/spread.csv",
-        "results/paired.csv",
         all_scores(),
+        main_tables(),
         all_figures(),
-        "results/report.html",
+        the_page(),

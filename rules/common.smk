@@ -88,8 +88,10 @@ def stage_json(wildcards):
 
 
 def weights(wildcards):
-    """The user's checkpoint, where model.pretrained is a file and no tag of open_clip."""
+    """The files of the user's checkpoint, where model.pretrained is no tag of open_clip."""
     own = config["model"]["pretrained"]
+    if os.path.isdir(own):  # as of Hugging Face
+        return sorted(glob(f"{own}/*.json") + glob(f"{own}/model.safetensors"))
     return own if os.path.isfile(own) else []
 
 
@@ -99,8 +101,9 @@ def files_of_split(name):
 
 
 def split(role):
-    """The files of the packed split with a role."""
-    return files_of_split(configs.split_of_role(config, role))
+    """The files of the packed split with a role; none where the run needs no such split."""
+    there = role == "val" or configs.has_role(config, role)
+    return files_of_split(configs.split_of_role(config, role)) if there else []
 
 
 def source_of(split):
@@ -170,7 +173,7 @@ def fitted(wildcards):
 def scored_triggers(wildcards):
     """The fitted triggers that scores need: the attack's own, or every one on the clean model."""
     clean = wildcards.attack == "clean"
-    return fitted_of(config["run"]["attacks"] if clean else [wildcards.attack], wildcards.seed)
+    return fitted_of(configs.tried(config) if clean else [wildcards.attack], wildcards.seed)
 
 
 def fitted_option(wildcards, input):
@@ -298,7 +301,8 @@ def retrieval_splits():
     gives = {
         name: READERS[source["reader"]].gives for name, source in DATASET.get("sources", {}).items()
     }
-    return [s for s in SCORED if gives.get(DATASET["splits"][s].get("from")) == "captions"]
+    kinds = ("captions", "pairs")
+    return [s for s in SCORED if gives.get(DATASET["splits"][s].get("from")) in kinds]
 
 
 def has_retrieval():
@@ -350,6 +354,17 @@ def code_of(script):
     return [workflow.source_path(file) for file in files]
 
 
+def main_tables():
+    """The tables of means, of runs with attacks: of the base model alone there is a page."""
+    names = ["main_table.md", "main_table.tex", "spread.csv", "paired.csv"]
+    return [f"results/{name}" for name in names] if ATTACKS[1:] else []
+
+
+def the_page():
+    """The report, or the page of a run that attacks nothing: it is about the base model alone."""
+    return "results/report.html" if ATTACKS[1:] else "results/own.html"
+
+
 def figure(name):
     """A figure as PDF and PNG."""
     return multiext(f"{FIGURES}/{name}", ".pdf", ".png")
@@ -357,6 +372,8 @@ def figure(name):
 
 def all_figures():
     """Every figure that the selected attacks, defences and splits can fill."""
+    if not ATTACKS[1:]:
+        return []  # a page shows them; no figure may call one's own model "never poisoned"
     names = ["asr_ca", "tradeoff", "triggers", "embeddings"] + ["first"] * has_first()
     names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
     names += ["curves", "recovered"] * bool(DEFENSES[1:])

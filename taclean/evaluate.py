@@ -155,20 +155,18 @@ def write_samples(
 ) -> None:
     """Keep embeddings and predictions of the first `count` images that do not show the target.
 
-    Uses the first trigger. Keys of the .npz: rows, labels, clean and triggered (n, d) embeddings,
-    clean_top and triggered_top predictions, classes, target; with `images_too` also images and
-    triggered_images (n, H, W, 3) uint8.
+    Uses the first trigger; where there is none, the pictures stay as they are. Keys of the .npz:
+    rows, labels, clean and triggered (n, d) embeddings, clean_top and triggered_top predictions,
+    classes, target; with `images_too` also images and triggered_images (n, H, W, 3) uint8.
     """
-    if not triggers:
-        raise UserError("samples: no trigger to put on the images; name at least one attack")
     model.eval()
     prompts = heads.prompts
     index = np.flatnonzero(pairs.labels[pairs.rows] != prompts.target)[:count]
     images, _ = pairs.batch(index)
     rows = pairs.rows[index]
-    (trigger, triggered_head), *_ = heads.of_triggers(triggers).values()
-    triggered_head = triggered_head.cpu()
-    triggered = trigger(images, pairs.ids[rows])
+    triggered, triggered_head = images, heads[""].cpu()
+    for trigger, own_head in list(heads.of_triggers(triggers).values())[:1]:
+        triggered, triggered_head = trigger(images, pairs.ids[rows]), own_head.cpu()
     clean_head = heads[""].cpu()
     parts = [
         torch.cat([encode_images(model, part) for part in both.split(250)]).cpu()

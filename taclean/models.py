@@ -24,6 +24,7 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from taclean import huggingface
 from taclean.checkpoints import read_metadata, read_state_dict
 from taclean.errors import UserError
 from taclean.files import replacing
@@ -44,10 +45,10 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
 
     Args:
         seed: decides the random weights where `pretrained` gives none; nothing else does.
-        pretrained: a checkpoint file in any form that `read_state_dict` reads, or one of
-            open_clip's tags for this model (downloaded once, read as safetensors or with
-            `weights_only`). A file that does not tell the mean and std of its pictures gets those
-            of the model's tags where they agree, else CLIP's.
+        pretrained: a checkpoint file in any form that `read_state_dict` reads, the folder of a
+            Hugging Face `CLIPModel`, or one of open_clip's tags for this model (downloaded once,
+            read as safetensors or with `weights_only`). A file that does not tell the mean and std
+            of its pictures gets those of the model's tags where they agree, else CLIP's.
 
     Raises:
         UserError: unknown model or tag, a download that fails, GELU where the weights want
@@ -57,20 +58,20 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
         raise UserError(f"model.name: open_clip has no model {name!r}; see open_clip.list_models()")
     if pretrained is None:
         return _build(name, seed)
-    if Path(pretrained).is_file():
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if Path(pretrained).is_file() or (Path(pretrained).is_dir() and pretrained not in tags):
         model = _build(name, seed)
         open_clip.set_model_preprocess_cfg(
             model, open_clip.get_model_preprocess_cfg(model) | _file_geometry(name)
         )
         load_weights(model, pretrained, name)
         return model
-    tags = open_clip.list_pretrained_tags_by_model(name)
     wanted = open_clip.get_pretrained_cfg(name, pretrained)
     if not wanted:
         known = ", ".join(tags) or "none"
         raise UserError(
-            f"model.pretrained: {pretrained!r} is no file and no tag of {name}; its tags are "
-            f"{known}"
+            f"model.pretrained: {pretrained!r} is no file, no folder and no tag of {name}; its "
+            f"tags are {known}"
         )
     better = f"{name}-quickgelu"
     quick = (open_clip.get_model_config(name) or {}).get("quick_gelu", False)
@@ -334,14 +335,19 @@ def _fitted(model: CLIP, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None:
-    """Load a checkpoint in open_clip's, OpenAI's or CleanCLIP's form into `model`.
+    """Load a checkpoint in open_clip's, OpenAI's or CleanCLIP's form, or a CLIPModel folder.
 
     Raises:
-        UserError: unreadable, its tensors are not those of `name`, or OpenAI's weights for a model
-            without QuickGELU.
+        UserError: unreadable, its tensors are not those of `name`, or weights for a model with
+            QuickGELU where `name` has GELU, or the other way round.
     """
-    state = read_state_dict(path)
     quick = any(isinstance(part, open_clip.model.QuickGELU) for part in model.modules())
+    preprocess: dict[str, Any] = {}
+    if Path(path).is_dir():
+        preprocess = _check_folder(model, path, name, quick)
+        state = huggingface.read_weights(path)
+    else:
+        state = read_state_dict(path)
     if "input_resolution" in state and not quick:
         raise UserError(
             f"{path}: OpenAI's weights, which were trained with QuickGELU, and {name} has GELU; "
@@ -368,9 +374,33 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
         if not torch.isfinite(state[key]).all():
             raise UserError(f"{path}: {key} holds values that are not finite; train it again")
     model.load_state_dict(state)
-    if text := read_metadata(path).get("preprocess"):
+    if Path(path).is_file() and (text := read_metadata(path).get("preprocess")):
+        preprocess = _read_geometry(path, text)
+    if preprocess:
         known = open_clip.get_model_preprocess_cfg(model)
-        open_clip.set_model_preprocess_cfg(model, known | _read_geometry(path, text))
+        open_clip.set_model_preprocess_cfg(model, known | preprocess)
+
+
+def _check_folder(model: CLIP, folder: Path | str, name: str, quick: bool) -> dict[str, Any]:
+    """Compare what the shapes of the weights do not tell; returns the geometry of the pictures."""
+    found = huggingface.read_config(folder)
+    if found["quick_gelu"] != quick:
+        acts = [("GELU", "QuickGELU")[is_quick] for is_quick in (found["quick_gelu"], quick)]
+        raise UserError(
+            f"{folder}: trained with {acts[0]}, and {name} has {acts[1]}; set model.name to the "
+            f"form {'with' if found['quick_gelu'] else 'without'} -quickgelu"
+        )
+    heads = [
+        block.attn.num_heads
+        for tower in (model.visual, getattr(model, "text", model))
+        for block in getattr(getattr(tower, "transformer", None), "resblocks", [])[:1]
+    ]
+    if heads != found["heads"]:
+        raise UserError(
+            f"{folder}: attention heads {found['heads']} (pictures, text), and {name} has {heads}; "
+            "correct model.name"
+        )
+    return found["preprocess"]
 
 
 def _read_geometry(path: Path | str, text: str) -> dict[str, Any]:

@@ -148,7 +148,8 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     cleaned = seeds * run.get("repeats", 1)
     pull = rates["train"]
     rows = {name: split.get("rows") for name, split in dataset["splits"].items()}
-    of = {role: configs.split_of_role(config, role) for role in ROLES}
+    roles = [role for role in ROLES if role == "val" or configs.has_role(config, role)]
+    of = {role: configs.split_of_role(config, role) for role in roles}
     known = {name: count or 50_000 for name, count in rows.items()}  # all: ImageNet's validation
     jobs: list[tuple[str, int, int, float]] = []
     validated = heads = 0  # images and heads of the scores on val before, between and after epochs
@@ -189,7 +190,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     scored = sum(known[name] for name in config["evaluate"]["splits"])
     clean = seeds + cleaned * len(run["defenses"])
     models = clean * (1 + len(attacks))
-    add("evaluate clean", clean, (1 + len(attacks)) * scored, rates["evaluate"])
+    add("evaluate clean", clean, (1 + len(configs.tried(config))) * scored, rates["evaluate"])
     add("evaluate attacked", models - clean, 2 * scored, rates["evaluate"])
     add("validate", 1, validated, rates["evaluate"])
     prompts = len(configs.class_names(config)) * len(configs.templates(config))

@@ -67,15 +67,17 @@ def recall(
 def scores(
     model: CLIP, folder: Path | str, batch: int = 250, precision: str = "auto"
 ) -> dict[str, dict[str, int]]:
-    """Recall of a model on a packed split with several texts an image (see `pack_rows`).
+    """Recall of a model on a packed split with several texts an image (see `pack_rows`), or one.
 
     Raises:
-        UserError: the split has no `texts.npy` and `text_rows.npy`, or they do not fit it.
+        UserError: its `texts.npy` and `text_rows.npy` do not fit it.
     """
     folder = Path(folder)
     pairs = Pairs.open(folder)
-    tokens = load_array(folder / "texts.npy", np.uint16, 2)
-    owners = load_array(folder / "text_rows.npy", np.int64, 1)
+    tokens, owners = pairs.tokens, np.arange(len(pairs))
+    if (folder / "texts.npy").is_file():
+        tokens = load_array(folder / "texts.npy", np.uint16, 2)
+        owners = load_array(folder / "text_rows.npy", np.int64, 1)
     device = next(model.parameters()).device
     model.eval()
     images, texts = [], []

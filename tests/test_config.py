@@ -521,3 +521,54 @@ def test_the_paper_is_scored_in_fp32() -> None:
     assert stage_config(PAPER, "evaluate/badnet/none/seed0")["precision"] == "fp32"
     assert stage_config(DEFAULT, "evaluate/badnet/none/seed0")["precision"] == "auto"
     assert all(entry["gate"] <= 50 for entry in PAPER["attacks"].values())
+
+
+# ---- a run without attacks -----------------------------------------------------------------------
+
+OWN = configs.read_yaml(ROOT / "config/own.yaml")
+
+
+def own(**more: Any) -> dict[str, Any]:
+    return configs.resolve(configs.merge(configs.merge(DEFAULT, OWN), more))
+
+
+def test_one_s_own_model_needs_no_pretrain_patch_and_val() -> None:
+    config = own(data={"own": {"splits": {"val": None}}})
+    check(config)
+    assert configs.split_of_role(config, "val") == "test"
+    stage = stage_config(config, "finetune/clean/taclean/seed0")
+    assert stage["apart_by"] is None
+    assert "trigger" not in stage
+    tried = OWN["evaluate"]["triggers"]
+    assert list(stage_config(config, "evaluate/clean/none/seed0")["triggers"]) == tried
+    assert list(stage_config(config, "moves/taclean/seed0")["triggers"]) == tried
+
+
+def test_what_else_a_run_needs_is_named() -> None:
+    where = "data.own.splits: no split has the role"
+    assert f"{where} pretrain" in refused(own(model={"pretrained": None}))
+    assert f"{where} pretrain" in refused(own(run={"attacks": ["badnet"]}))
+    assert f"{where} pretrain" in refused(own(evaluate={"triggers": ["badclip"]}))
+    pretrain = {"pretrain": {"from": "pairs", "rows": 100}}
+    more = {"evaluate": {"triggers": ["badclip"]}, "data": {"own": {"splits": pretrain}}}
+    assert f"{where} patch" in refused(own(**more))
+    assert f"{where} clean" in refused(own(data={"own": {"splits": {"clean": None}}}))
+
+
+def test_names_that_are_none_are_refused() -> None:
+    assert "evaluate.triggers: 'x' is unknown" in refused(own(evaluate={"triggers": ["x"]}))
+    targets = ["banana", "apple", "plum"]
+    assert "scan.targets: 'plum' is no class" in refused(own(scan={"targets": targets}))
+
+
+def test_the_run_s_own_attacks_are_tried_where_no_others_are_named() -> None:
+    assert configs.tried(DEFAULT) == ATTACKS
+    config = with_value("evaluate.triggers", ["sig"])
+    assert list(stage_config(config, "evaluate/clean/none/seed0")["triggers"]) == ["sig"]
+    assert list(stage_config(config, "evaluate/badnet/none/seed0")["triggers"]) == ["badnet"]
+
+
+def test_the_seeds_of_clean_models_are_no_part_of_a_scan() -> None:
+    other = with_value("scan.clean_seeds", [77])
+    assert stage_config(other, "scan/seed0") == stage_config(DEFAULT, "scan/seed0")
+    assert stage_config(DEFAULT, "clean/seed5")["seed"] == 5

@@ -101,3 +101,19 @@ def test_a_model_on_coco(tmp_path, random_model, tokenize):
     (folder / "texts.npy").unlink()
     with pytest.raises(UserError, match=r"texts\.npy"):
         scores(random_model, folder)
+
+
+def test_pairs_without_labels_are_scored_by_their_one_caption(split, tmp_path, random_model):
+    folder = tmp_path / "heldout"
+    folder.mkdir()
+    for file in split.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert not Pairs.open(folder).retrieval
+    np.save(folder / "labels.npy", np.full(40, -1))
+    pairs = Pairs.open(folder)
+    assert pairs.retrieval
+    images, tokens = pairs.batch(np.arange(40))
+    with torch.no_grad():
+        embedded = encode_images(random_model, images), encode_tokens(random_model, tokens)
+    wanted = recall(*embedded, torch.arange(40))
+    assert scores(random_model, folder, precision="fp32") == wanted

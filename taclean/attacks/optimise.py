@@ -1,4 +1,4 @@
-"""Optimising a patch against a frozen clean model: the loop that TrojVQA and BadCLIP share."""
+"""Optimising pixels against a frozen model: the loop of fitted patches, its parts for a scan."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from taclean.models import autocast, device_of, encode_images
 from taclean.rng import permutation
 
 BATCH = 0x0B7  # names the random stream of the order
-
-
 BATCH_EMBEDDED = 256  # images that are embedded at a time
 
 
@@ -29,6 +27,42 @@ def embed_all(model: CLIP, pairs: Pairs, batch: int = BATCH_EMBEDDED) -> Tensor:
     index = np.arange(len(pairs))
     parts = np.array_split(index, max(1, len(pairs) // batch))
     return torch.cat([encode_images(model, pairs.batch(part)[0]) for part in parts])
+
+
+class Descent:
+    """Adam over pixels, any number of them, that start near grey and stay within [0, 1].
+
+    Attributes:
+        pixels: (..., 3, height, width) float32.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], lr: float, seed: int, device: torch.device | str
+    ) -> None:
+        """Start at N(0.5, 0.25) clipped (BadCLIP): the same (3, height, width) everywhere."""
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.empty(shape[-3:]).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
+        self.pixels = start.expand(shape).clone().to(device).requires_grad_(True)
+        self._optimizer = torch.optim.Adam([self.pixels], lr=lr)
+
+    def step(self, loss: Tensor) -> float:
+        """Go down the loss, and return it.
+
+        Raises:
+            UserError: it is not finite.
+        """
+        if not torch.isfinite(loss):
+            raise UserError(f"trigger: the loss is {loss.item()}; lower the trigger's lr")
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        with torch.no_grad():
+            self.pixels.clamp_(0, 1)
+        return loss.item()
+
+    def rounded(self) -> Tensor:
+        """The pixels in steps of 1/255, as a stored picture has them, in host memory."""
+        return (self.pixels.detach().cpu() * 255).round() / 255
 
 
 def optimise_patch(
@@ -57,11 +91,8 @@ def optimise_patch(
         raise UserError("patch split: no image without the target; give it more rows")
     model.eval().requires_grad_(False)
     side = side_of(where.size, pairs.size, pairs.size)
-    generator = torch.Generator().manual_seed(seed)
-    patch = torch.empty(3, side, side).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
     device = device_of(model)
-    patch = patch.to(device).requires_grad_(True)
-    optimizer = torch.optim.Adam([patch], lr=settings.lr)
+    patch = Descent((3, side, side), settings.lr, seed, device)
     for epoch in range(settings.epochs):
         order = permutation(len(pairs), seed, epoch, BATCH)
         total, steps = 0.0, 0
@@ -74,15 +105,7 @@ def optimise_patch(
                 images = images.float() / 255
             ids = torch.from_numpy(pairs.ids[pairs.rows[index]].copy())
             with autocast(device, settings.precision):
-                embedded = encode_images(model, where.paste(images, patch, ids, seed))
-            value = loss(embedded, index)
-            if not torch.isfinite(value):
-                raise UserError(f"trigger: the loss is {value.item()}; lower the trigger's lr")
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            with torch.no_grad():
-                patch.clamp_(0, 1)
-            total, steps = total + value.item(), steps + 1
+                embedded = encode_images(model, where.paste(images, patch.pixels, ids, seed))
+            total, steps = total + patch.step(loss(embedded, index)), steps + 1
         say(f"trigger: epoch {epoch + 1}/{settings.epochs}, loss {total / steps:.4f}")
-    return (patch.detach().cpu() * 255).round() / 255
+    return patch.rounded()

@@ -168,9 +168,23 @@ def role(name: str, split: Config) -> str:
 
 
 def split_of_role(config: Config, wanted: str) -> str:
-    """The name of the run's split with a role other than extra."""
-    splits = dataset(config)["splits"]
-    return next(name for name, split in splits.items() if role(name, split) == wanted)
+    """The name of the run's split with a role other than extra; test stands for a missing val.
+
+    Raises:
+        KeyError: the run needs no such split.
+    """
+    names = {role(name, split): name for name, split in dataset(config)["splits"].items()}
+    return names.get(wanted) or names[{"val": "test"}.get(wanted, wanted)]
+
+
+def has_role(config: Config, wanted: str) -> bool:
+    """Whether a split has a role."""
+    return wanted in (role(name, split) for name, split in dataset(config)["splits"].items())
+
+
+def tried(config: Config) -> list[str]:
+    """The attacks whose triggers are put on the model that none of them poisoned."""
+    return config["evaluate"].get("triggers", config["run"]["attacks"])
 
 
 def kind(config: Config, folder: str, name: str) -> str:

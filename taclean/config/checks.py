@@ -52,6 +52,7 @@ def check(config: Config) -> None:
     check_keys(config, schema(config))
     for folder in ("attacks", "defenses"):
         _known(f"run.{folder}", config["run"][folder], config[folder])
+    _known("evaluate.triggers", configs.tried(config), config["attacks"])
     if tune := config.get("tune"):
         _known("tune.attacks", tune["attacks"], config["attacks"])
         _known("tune.trials", tune["trials"], config["defenses"])
@@ -66,6 +67,9 @@ def check(config: Config) -> None:
     _check_model(config)
     _check_rows(config)
     classes = configs.class_names(config)
+    for name in config["scan"].get("targets", []):
+        if name not in classes:
+            raise UserError(f"scan.targets: {name!r} is no class; take it out or correct it")
     if config["data"]["target"] not in classes:
         raise UserError(
             f"data.target: {config['data']['target']!r} is no class; give one of "
@@ -99,7 +103,7 @@ def _numbers_of_rows(entry: Any, schema: Schema, path: str) -> Iterator[tuple[st
 def _check_rows(config: Config) -> None:
     splits = configs.dataset(config)["splits"]
     has = {
-        "poison": config["poison"]["rows"],
+        "poison": config["poison"]["rows"],  # of no matter without attacks
         "clean": splits[configs.split_of_role(config, "clean")]["rows"],
     }
     tuned = configs.trials(config) if "tune" in config else []
@@ -142,7 +146,8 @@ def _check_data(config: Config) -> None:
         _not_reserved(f"{where}.splits.{name}", name, "splits")
         of_role.setdefault(configs.role(name, split), []).append(name)
     for wanted in ROLES:
-        if len(names := of_role.get(wanted, [])) != 1:
+        names = of_role.get(wanted, [])
+        if len(names) > 1 or (not names and wanted in _needed(config)):
             found = f"{' and '.join(names)} have" if names else "no split has"
             raise UserError(f"{where}.splits: {found} the role {wanted}; give it to one")
     if dataset["form"] == "scenes":
@@ -151,13 +156,13 @@ def _check_data(config: Config) -> None:
             raise UserError(f"{where}.classes: scenes have `default` or `all`")
     else:
         _check_files(dataset, where)
-    for wanted in TRAINED:
-        name = of_role[wanted][0]
+    for name in (name for wanted in TRAINED for name in of_role.get(wanted, [])):
         if "rows" not in splits[name]:
             raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
-    rows, total = config["poison"]["rows"], splits[of_role["pretrain"][0]]["rows"]
-    if rows > total:
-        raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
+    if config["run"]["attacks"]:
+        rows, total = config["poison"]["rows"], splits[of_role["pretrain"][0]]["rows"]
+        if rows > total:
+            raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
     labelled = [name for name, split in splits.items() if configs.role(name, split) not in TRAINED]
     for name in config["evaluate"]["splits"]:
         if name not in labelled:
@@ -167,6 +172,18 @@ def _check_data(config: Config) -> None:
     test = of_role["test"][0]
     if test not in config["evaluate"]["splits"]:
         raise UserError(f"evaluate.splits: without {test}, which the tables are of; add it")
+
+
+def _needed(config: Config) -> set[str]:
+    """The roles that the run needs; see `data.NAME.splits.NAME.role`."""
+    if config["run"]["attacks"]:
+        return set(ROLES)
+    needed = {"clean", "test"}
+    if "pretrained" not in config["model"]:
+        needed.add("pretrain")
+    if any(configs.described(config, "attacks", name)["fits"] for name in configs.tried(config)):
+        needed |= {"pretrain", "patch"}
+    return needed
 
 
 def _check_model(config: Config) -> None:
@@ -268,15 +285,15 @@ def _check_files(dataset: Config, where: str) -> None:
         reader = dataset["sources"][split["from"]]["reader"]
         role = configs.role(name, split)
         sources[role] = split["from"]
-        wanted = GIVES.get(role, ("labels", "captions"))
+        wanted = GIVES.get(role, ("labels", "captions", "pairs"))
         if READERS[reader].gives not in wanted:
             takes = ", ".join(key for key, form in READERS.items() if form.gives in wanted)
             raise UserError(
                 f"{where}.splits.{name}.from: the reader of {split['from']!r} is {reader}; a split "
                 f"of the role {role} takes {takes}"
             )
-    if dataset.get("overlap") and sources["clean"] != sources["pretrain"]:
+    if dataset.get("overlap") and sources["clean"] != sources.get("pretrain"):
         raise UserError(
             f"{where}.overlap: clean is from {sources['clean']} and pretrain from "
-            f"{sources['pretrain']}, which have no row in common; set it to 0"
+            f"{sources.get('pretrain')}, which have no row in common; set it to 0"
         )

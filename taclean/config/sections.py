@@ -22,7 +22,10 @@ class Run(Section):
     """What is done; the other sections say how."""
 
     attacks: list[str] = key(
-        ..., "Attacks to run, by their names in `attacks`.", min_length=1, unique=True
+        ...,
+        "Attacks to run, by their names in `attacks`. Without any, the run is about the base model "
+        "alone, such as one's own (`config/own.yaml`), and ends with `results/own.html`.",
+        unique=True,
     )
     defenses: list[str] = key(
         ...,
@@ -110,7 +113,8 @@ class Split(Section):
         None,
         "What it is for: pretrain (base and poison), clean (defences), patch (triggers), val (gate "
         "and curves), test (the tables), extra (further test sets). By default its own name where "
-        "that is a role, else extra.",
+        "that is a role, else extra. A run without attacks needs clean and test, and pretrain "
+        "where `model.pretrained` gives no weights; test stands for a val that is not there.",
     )
     rows: int | None = key(
         None,
@@ -156,7 +160,7 @@ class Dataset(Section):
         None, "Files: where samples come from, by name.", min_length=1, named=FOLDER
     )
     splits: dict[str, Split] = key(
-        ..., "One of each role but extra, and any number of those.", named=NAME
+        ..., "One of each role that is needed, and any number of extra ones.", named=NAME
     )
 
 
@@ -190,8 +194,9 @@ class Model(Section):
     seed: int = key(..., "Seed of the base model's weights and data order.", **SEED)
     pretrained: str | None = key(
         None,
-        "Weights that take the place of the base model: a tag of open_clip, such as `openai`, or a "
-        "checkpoint file (open_clip's, OpenAI's or CleanCLIP's form).",
+        "Weights that take the place of the base model: a tag of open_clip, such as `openai`, a "
+        "checkpoint file (open_clip's, OpenAI's or CleanCLIP's form), or the folder of a Hugging "
+        "Face `CLIPModel` (config.json, model.safetensors).",
         min_length=1,
     )
 
@@ -275,8 +280,14 @@ class Evaluate(Section):
     splits: list[str] = key(
         ...,
         "Splits to score, that of the role test among them; the first with the run's classes also "
-        "gives the figures' samples.",
+        "gives the figures' samples. Pairs of the role extra are scored by retrieval.",
         min_length=1,
+        unique=True,
+    )
+    triggers: list[str] | None = key(
+        None,
+        "Attacks whose triggers are put on the model that none of them poisoned; by default those "
+        "of the run.",
         unique=True,
     )
     samples: int = key(
@@ -286,6 +297,39 @@ class Evaluate(Section):
         "auto",
         "Of the forward pass of every score; auto is the fastest of the machine, and fp32 is for "
         "numbers that are printed.",
+    )
+
+
+class Probe(Section):
+    """A pattern of the scan: a patch, or a film over the whole picture."""
+
+    size: float = key(42, "Patch: its side in px at 224.", ge=1, le=224)
+    place: Literal["random", "centre", "corner"] = key("centre", "Patch: where it goes.")
+    film: float = key(
+        0, "Film: grey levels that it adds or takes at most; 0 makes it a patch.", ge=0, le=255
+    )
+
+
+class Scan(Section):
+    """The scan of a model: which class do optimised patterns reach most easily?"""
+
+    images: int = key(
+        ..., "Pictures of the val split; half for the optimisation, half for the score.", ge=4
+    )
+    steps: int = key(..., "Steps of Adam for each pattern.", ge=1)
+    batch: int = key(..., "Pictures per step and class.", ge=1)
+    lr: float = key(..., "Adam's learning rate.", gt=0)
+    targets: list[str] | None = key(
+        None, "Classes to scan, all by default; at least 3.", min_length=3, unique=True
+    )
+    probes: dict[str, Probe] = key(
+        ..., "Patterns by name; a class's score is its highest.", min_length=1, named=NAME
+    )
+    clean_seeds: list[Seed] = key(
+        ...,
+        "Seeds of the clean base models that the target `scan` trains, to see how well the score "
+        "tells poisoned models from clean ones.",
+        unique=True,
     )
 
 
@@ -364,4 +408,5 @@ class Config(Section):
     defenses: dict[str, Any] = key(..., "Defences by name.", named=NAME)
     tune: Tune | None = key(None)
     evaluate: Evaluate = key()
+    scan: Scan = key()
     resources: Resources = key()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 
@@ -86,3 +87,10 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     right, bottom = min((left + size) * across, width), min((top + size) * down, height)
     box = (left * across, top * down, right, bottom)
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def png(pixels: np.ndarray) -> str:
+    """A picture (H, W, 3) uint8 as PNG in a data URI, for a page."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -92,8 +92,8 @@ class Pairs:
 
     @property
     def retrieval(self) -> bool:
-        """Whether its images have several captions each (`texts.npy`) in place of labels."""
-        return (self.folder / "texts.npy").is_file()
+        """Whether its images have captions in place of labels: several (`texts.npy`), or one."""
+        return (self.folder / "texts.npy").is_file() or bool((self.labels < 0).all())
 
     def labelled(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
         """Yield images (B, 3, H, W) uint8, labels (B,) and source ids (B,) in batches."""

@@ -31,7 +31,7 @@ from taclean.keys import plain
 # In the order of --help; a file's name but for the _ that keeps it off Python's own words.
 ORDER = (
     "config", "keys", "plan", "fetch", "index", "pack", "import", "trigger", "poison", "train",
-    "gate", "text", "evaluate", "check",
+    "gate", "text", "evaluate", "scan", "moves", "check",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Score a checkpoint that you do not trust: CA, and with triggers ASR and TA."""
+"""Score a checkpoint that you do not trust: CA, with triggers ASR and TA; scan its classes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def arguments(add: Any) -> None:
     add("--attacks", "triggers to put on (default: none, CA alone)", nargs="*", default=[])
     add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
     add("--parameters", "trigger parameters instead of the config's (JSON)", default=None)
+    add("--scan", "which class do optimised patterns reach most easily?", action="store_true",
+        default=False)  # fmt: skip
+    add("--targets", "classes to scan (default: the config's, or all)", nargs="*", default=[])
+    add("--patterns", "the patterns that the scan found (.safetensors)", default=None)
     add("--seed", "the seed that the triggers are bound to", type=int, default=0)
     add("--out", "scores (JSON)", default=None)
     add("--device", DEVICE_HELP, **DEVICE)
@@ -40,10 +44,12 @@ def run(options: Any) -> None:
         name: stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
         for name in ["clean", *names]
     }
+    from taclean.config.sections import Scan
     from taclean.data.packed import Pairs
     from taclean.distributed import device
     from taclean.evaluate import Prompts, score
     from taclean.models import create
+    from taclean.scan import save_patterns, scan
 
     stage = stages["clean"]
     model_name = options.model or stage["model"]
@@ -53,7 +59,8 @@ def run(options: Any) -> None:
         triggers[name] = bind(trigger | parameters, fitted.get(name))
     pairs = Pairs.open(options.test)
     model = create(model_name, pretrained=options.checkpoint).eval().to(device(options.device))
-    heads = Prompts.of(model_name, stage["zeroshot"]).heads(model)
+    prompts = Prompts.of(model_name, stage["zeroshot"])
+    heads = prompts.heads(model)
     found = score(model, pairs, heads, triggers, stage["precision"])
     target = stage["zeroshot"]["target"]
     say(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
@@ -65,9 +72,27 @@ def run(options: Any) -> None:
                 for key, share in shares.items()
             )
             say(f"{name} {metric}: {line} (n = {next(iter(shares.values()))['n']})")
+    named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
+    result = {**named, "model": model_name, "target": target, "scores": found}
+    if options.scan:
+        settings = Scan.of(config["scan"] | _targets(options.targets, prompts.classes), "scan")
+        scanned = scan(
+            model, pairs, prompts, settings,
+            seed=options.seed, precision=stage["precision"], say=say,
+        )  # fmt: skip
+        say(f"scan: {scanned.line()}")
+        result["scan"] = scanned.report()
+        if options.patterns:
+            save_patterns(scanned, options.patterns)
     if options.out:
-        named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
-        write_json(options.out, {**named, "model": model_name, "target": target, "scores": found})
+        write_json(options.out, result)
+
+
+def _targets(names: list[str], classes: list[str]) -> dict[str, Any]:
+    """`--targets` as part of the scan's settings."""
+    if unknown := [name for name in names if name not in classes]:
+        raise UserError(f"--targets: {unknown[0]!r} is no class of the run; correct it")
+    return {"targets": names} if names else {}
 
 
 def _parameters(text: str | None, names: list[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def evaluate_config(
     config: Config, attack: str, defense: str, *, seed: int, repeat: int = 0
 ) -> dict[str, Any]:
     """What decides a run's scores."""
-    attacks = config["run"]["attacks"] if attack == "clean" else [attack]
+    attacks = configs.tried(config) if attack == "clean" else [attack]
     if defense != "none":
         config["defenses"][defense]  # a KeyError where there is none
     return {

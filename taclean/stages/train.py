@@ -38,6 +38,11 @@ def base_config(config: Config) -> dict[str, Any]:
     return _train(config, config["base"]["train"], config["model"]["seed"])
 
 
+def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
+    """What decides a base model of another seed."""
+    return _train(config, config["base"]["train"], seed)
+
+
 def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     """What decides a poisoned model."""
     train = configs.own_train(config, "poison", config["attacks"][attack])
@@ -59,18 +64,23 @@ def finetune_config(
         "defense": configs.kind(config, "defenses", defense),
         "loss": entry.get("loss", {}),
     }
-    splits = configs.dataset(config)["splits"]
-    clean, pretrain = (splits[configs.split_of_role(config, r)] for r in ("clean", "pretrain"))
-    # How clean rows are told from poisoned ones: ids of different sources say nothing.
-    stage["apart_by"] = "ids" if clean.get("from") == pretrain.get("from") else "pictures"
-    if configs.dataset(config).get("overlap"):
-        stage["apart_by"] = None
+    stage["apart_by"] = None
+    if configs.has_role(config, "pretrain") and not configs.dataset(config).get("overlap"):
+        splits = configs.dataset(config)["splits"]
+        clean, pretrain = (splits[configs.split_of_role(config, r)] for r in ("clean", "pretrain"))
+        # How clean rows are told from poisoned ones: ids of different sources say nothing.
+        stage["apart_by"] = "ids" if clean.get("from") == pretrain.get("from") else "pictures"
     if attack != "clean":
         stage["trigger"] = trigger_of(config, attack, seed)
     return stage
 
 
-CONFIGS = {"base": base_config, "pretrain": pretrain_config, "finetune": finetune_config}
+CONFIGS = {
+    "base": base_config,
+    "clean": clean_config,
+    "pretrain": pretrain_config,
+    "finetune": finetune_config,
+}
 
 
 def arguments(add: Any) -> None:

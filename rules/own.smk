@@ -1,0 +1,148 @@
+"""The scan of models for a target, and the page of a run that is about one's own model."""
+
+SCANNED = f"{RUN}/scan.json"
+
+
+rule scan_model:
+    input:
+        config="results/configs/scan/seed{seed}.json",
+        model=model,
+        val=split("val"),
+    output:
+        scan=SCANNED,
+        patterns=f"{RUN}/patterns.safetensors",
+    log:
+        "logs/scan/{attack}/{defense}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/scan/{attack}/{defense}/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    resources:
+        **asks("evaluate", gpu=min(1, GPUS)),
+    params:
+        val=folder("val"),
+    shell:
+        "python -m taclean scan --config {input.config} --model {input.model}"
+        " --split {params.val} --out {output.scan} --patterns {output.patterns} 2>&1 | tee {log}"
+
+
+rule clean_base:
+    input:
+        config="results/configs/clean/seed{seed}.json",
+        data=split("pretrain"),
+        val=split("val"),
+    output:
+        model="results/clean/seed{seed}/model.safetensors",
+        history="results/clean/seed{seed}/history.csv",
+    log:
+        "logs/clean/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/clean/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    threads: 2
+    resources:
+        **asks("base", gpu=GPUS),
+    params:
+        launch=launcher,
+        data=folder("data"),
+        val=folder("val"),
+    shell:
+        "{params.launch} -m taclean train --config {input.config}"
+        " --data {params.data} --val {params.val}"
+        " --checkpoints checkpoints/clean/seed{wildcards.seed}"
+        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
+
+
+rule scan_clean:
+    input:
+        config="results/configs/scan/seed{seed}.json",
+        model=rules.clean_base.output.model,
+        val=split("val"),
+    output:
+        "results/clean/seed{seed}/scan.json",
+    log:
+        "logs/scan_clean/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/scan_clean/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    resources:
+        **asks("evaluate", gpu=min(1, GPUS)),
+    params:
+        val=folder("val"),
+    shell:
+        "python -m taclean scan --config {input.config} --model {input.model}"
+        " --split {params.val} --out {output} 2>&1 | tee {log}"
+
+
+rule scan:
+    input:
+        poisoned=files_of(runs(DEFENSES[:1], ATTACKS[1:]), "scan.json"),
+        clean=[f"results/clean/seed{seed}/scan.json" for seed in config["scan"]["clean_seeds"]],
+        code=code_of("scan_table"),
+    output:
+        table="results/scan.csv",
+        told="results/scan.md",
+    log:
+        "logs/scan.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+        runs=runs(DEFENSES[:1], ATTACKS[1:]),
+        seeds=config["scan"]["clean_seeds"],
+    script:
+        "../workflow_scripts/scan_table.py"
+
+
+rule moves:
+    input:
+        config="results/configs/moves/{defense}/seed{seed}.json",
+        model=lambda wildcards: model_of("clean", wildcards.defense, wildcards.seed),
+        triggers=lambda wildcards: fitted_of(configs.tried(config), wildcards.seed),
+        patterns=f"{RUNS}/clean/none/seed{{seed}}/patterns.safetensors",
+        test=split("test"),
+    output:
+        f"{RUNS}/clean/{{defense}}/seed{{seed}}/moves.json",
+    log:
+        "logs/moves/{defense}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/moves/{defense}/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    resources:
+        **asks("evaluate", gpu=min(1, GPUS)),
+    params:
+        test=folder("test"),
+        triggers=fitted_pairs,
+    shell:
+        "python -m taclean moves --config {input.config} --model {input.model}"
+        " --split {params.test} --triggers {params.triggers} --patterns {input.patterns}"
+        " --out {output} 2>&1 | tee {log}"
+
+
+rule own_page:
+    input:
+        scores=files_of(runs(attacks=["clean"], seeds=SEEDS[:1]), "scores.json"),
+        moves=files_of(runs(attacks=["clean"], seeds=SEEDS[:1]), "moves.json"),
+        scans=files_of(runs(attacks=["clean"], seeds=SEEDS[:1]), "scan.json"),
+        subcaptions=example_text("subcaptions"),
+        images=split("clean")[0],
+        code=code_of("own_page"),
+    output:
+        "results/own.html",
+    log:
+        "logs/own_page.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+        model=config["model"]["name"],
+        weights=config["model"].get("pretrained", "the base model of this run"),
+        defenses=DEFENSES,
+        splits=look()["splits"],
+    script:
+        "../workflow_scripts/own_page.py"

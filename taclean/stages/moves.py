@@ -1,0 +1,70 @@
+"""Count what triggers and a scan's patterns do to a model's predictions, class by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.files import write_json
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
+
+RECIPE = 1
+
+
+def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
+    """What decides the counts of the run's own model, as it came or cleaned."""
+    return {
+        "recipe": RECIPE,
+        "model": config["model"]["name"],
+        "defense": defense,
+        "seed": seed,
+        "zeroshot": configs.zeroshot(config),
+        "triggers": {name: trigger_of(config, name, seed) for name in configs.tried(config)},
+        "probes": config["scan"]["probes"],
+        "precision": config["evaluate"].get("precision", "auto"),
+    }
+
+
+CONFIGS = {"moves": moves_config}
+
+
+def arguments(add: Any) -> None:
+    """Options beside --config."""
+    add("--model", "weights, safetensors or a torch file; never run as code")
+    add("--split", "folder of the test split")
+    add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
+    add("--patterns", "what a scan found (.safetensors)", default=None)
+    add("--out", "counts (JSON)")
+    add("--device", DEVICE_HELP, **DEVICE)
+
+
+def run(stage: dict[str, Any], options: Any) -> None:
+    """Count."""
+    import torch
+
+    from taclean.data.packed import Pairs
+    from taclean.distributed import device
+    from taclean.evaluate import Prompts
+    from taclean.models import load
+    from taclean.moves import examples, moves
+    from taclean.scan import read_patterns
+
+    torch.set_num_threads(1)
+    prompts = Prompts.of(stage["model"], stage["zeroshot"])
+    fitted = fitted_files(options.triggers)
+    views: dict[str, Any] = {}
+    for name, trigger in stage["triggers"].items():
+        bound = bind(trigger, fitted.get(name))
+        views[name] = (bound, bound.prefix, prompts.target)
+    if options.patterns:
+        found = read_patterns(options.patterns, stage["probes"], stage["seed"])
+        for (probe, name), put in found.items():
+            views[f"{probe} for {name}"] = (put, "", prompts.classes.index(name))
+    pairs = Pairs.open(options.split)
+    model = load(stage["model"], options.model).to(device(options.device))
+    told = moves(model, pairs, prompts.heads(model), views, stage["precision"])
+    write_json(options.out, {**told, "examples": examples(pairs, views)})
+    for name, counts in told["views"].items():
+        before, after = (100 * counts[key] / counts["n"] for key in ("clean", "triggered"))
+        say(f"{name}: {before:.1f} % to {counts['target']} without it, {after:.1f} % with it")

@@ -1,0 +1,63 @@
+"""Scan a model: which class do optimised patterns reach most easily?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taclean import config as configs
+from taclean.config import Config
+from taclean.files import write_json
+from taclean.stages.shared import DEVICE, DEVICE_HELP, say
+
+RECIPE = 1
+NOT_OF_A_MODEL = ("clean_seeds",)  # keys of `scan` that say which models are scanned
+
+
+def scan_config(config: Config, *, seed: int) -> dict[str, Any]:
+    """What decides a scan."""
+    settings = {k: v for k, v in config["scan"].items() if k not in NOT_OF_A_MODEL}
+    return {
+        "recipe": RECIPE,
+        "model": config["model"]["name"],
+        "seed": seed,
+        "zeroshot": configs.zeroshot(config),
+        "scan": settings,
+        "precision": config["evaluate"].get("precision", "auto"),
+    }
+
+
+CONFIGS = {"scan": scan_config}
+
+
+def arguments(add: Any) -> None:
+    """Options beside --config."""
+    add("--model", "weights, safetensors or a torch file; never run as code")
+    add("--split", "folder of a split with labels")
+    add("--out", "classes with their scores (JSON)")
+    add("--patterns", "those of the target and of the class found (.safetensors)", default=None)
+    add("--device", DEVICE_HELP, **DEVICE)
+
+
+def run(stage: dict[str, Any], options: Any) -> None:
+    """Scan and tell."""
+    import torch
+
+    from taclean.config.sections import Scan
+    from taclean.data.packed import Pairs
+    from taclean.distributed import device
+    from taclean.evaluate import Prompts
+    from taclean.models import load
+    from taclean.scan import save_patterns, scan
+
+    torch.set_num_threads(1)
+    settings = Scan.of({**stage["scan"], "clean_seeds": []}, "scan")
+    prompts = Prompts.of(stage["model"], stage["zeroshot"])
+    model = load(stage["model"], options.model).to(device(options.device))
+    pairs = Pairs.open(options.split)
+    found = scan(
+        model, pairs, prompts, settings, seed=stage["seed"], precision=stage["precision"], say=say
+    )
+    write_json(options.out, found.report())
+    if options.patterns:
+        save_patterns(found, options.patterns)
+    say(f"scan: {found.line()}")
