@@ -12,9 +12,9 @@ rule scan_model:
         scan=SCANNED,
         patterns=f"{RUN}/patterns.safetensors",
     log:
-        "logs/scan/{attack}/{defense}/seed{seed}.log",
+        "logs/scan/{attack}/{defense}/seed{seed}{repeat}.log",
     benchmark:
-        "results/benchmarks/scan/{attack}/{defense}/seed{seed}.tsv"
+        "results/benchmarks/scan/{attack}/{defense}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
     resources:
@@ -125,9 +125,9 @@ rule moves:
 
 rule own_page:
     input:
-        scores=files_of(runs(attacks=["clean"], seeds=SEEDS[:1]), "scores.json"),
-        moves=files_of(runs(attacks=["clean"], seeds=SEEDS[:1]), "moves.json"),
-        scans=files_of(runs(attacks=["clean"], seeds=SEEDS[:1]), "scan.json"),
+        scores=files_of(runs(attacks=["clean"], seeds=SEEDS[:1], repeats=[0]), "scores.json"),
+        moves=files_of(runs(attacks=["clean"], seeds=SEEDS[:1], repeats=[0]), "moves.json"),
+        scans=files_of(runs(attacks=["clean"], seeds=SEEDS[:1], repeats=[0]), "scan.json"),
         subcaptions=example_text("subcaptions"),
         images=split("clean")[0],
         code=code_of("own_page"),
