@@ -12,6 +12,7 @@ from taclean.text.lexicon import ASSETS, Lexicon
 
 FILE = ASSETS / "wordnet" / "classes.txt"
 NONE: frozenset[str] = frozenset()
+POOR = 0.1
 
 
 class Classes:
@@ -52,6 +53,10 @@ class Classes:
             return NONE  # WordNet does not know which of its senses is the usual one
         above = self.lexicon.above(senses[0][0], 20)
         return frozenset([self.heads[name] for name in above if name in self.heads][:1])
+
+    def worth(self, lemma: str, part: str) -> float:
+        """How readily the lemma gives way, in 0..1: less where all its sets are marked."""
+        return POOR if all(name.endswith("?") for name in self.sets(lemma, part)) else 1.0
 
     def excludes(self, lemma: str, other: str, part: str) -> bool:
         """Whether but one of the two can be true, though either fits the other's place."""

@@ -104,6 +104,8 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
             for negative in sub.negatives if sub else ():
                 gone[negative.original.lower()] += 1
                 came[negative.replacement.lower()] += 1
+        given = Counter(kind for caption in some for kind in offers(caption, lexicon, vocabulary))
+        vocabulary.scarce = {kind: len(some) / (given[kind] + 1) for kind in KINDS}
         vocabulary.balance({word: (gone[word] + 3) / (came[word] + 3) for word in gone | came})
         _offer.cache_clear()
     return vocabulary
@@ -165,6 +167,8 @@ class _Offer:
                         rate = found[slot].rate
                         if slot.needs.startswith("-1") or slot.context == "object":
                             rate *= 0.1  # a reality star, catches a cold
+                        if self.parse.words[slot.place + 1 : slot.place + 2] == ("of",):
+                            rate *= 0.2  # a bowl of rice
                         chance = rate / sum(s.kind == slot.kind for s in here)
                         one = _Open(part, slot, found[slot], fitting[slot], rate, chance)
                         self.kinds.setdefault(slot.kind, []).append(one)
@@ -184,7 +188,8 @@ class _Offer:
 
     def pick(self, kinds: Sequence[str], rng: random.Random) -> tuple[_Open, str]:
         """A word to replace and its replacement; where one kind fits badly, of another."""
-        chances = [max(one.rate for one in self.kinds[kind]) for kind in kinds]
+        scarce = self.vocabulary.scarce
+        chances = [scarce[kind] * max(one.rate for one in self.kinds[kind]) for kind in kinds]
         first = rng.choices(kinds, chances)[0]
         best = self.best(first, rng)
         if best[2] < WELL and self.vocabulary.tables:

@@ -21,7 +21,7 @@ import numpy as np
 
 from taclean.text.classes import Classes
 from taclean.text.lexicon import PART, Lexicon
-from taclean.text.parse import Slot, parse
+from taclean.text.parse import KINDS, Slot, parse
 
 LEAST = 5  # captions that a word must be in to replace another
 LARGE = 1000  # captions from which words that have no equals among them are left alone
@@ -100,6 +100,7 @@ class Vocabulary:
         self.tables: dict[Key, dict[str, Choices]] = {}
         self.acts: dict[str, Choices] = {}  # finite tag -> what is done, in place of `is`
         self.beside: dict[Key, dict[str, float]] = {}  # tag, word -> its neighbours, how surely
+        self.scarce = dict.fromkeys(KINDS, 1.0)  # kind -> how rarely captions offer it
         self.large = counts is not None and counts.captions >= LARGE
         self.classes = Classes(lexicon)
         self._common: dict[str, list[str]] = {}  # tag -> lemmas that many captions have
@@ -166,6 +167,8 @@ class Vocabulary:
                 used = np.array([counts.slots[key][word] for word in words], float)
                 used[used < SURE / 2 * whole] = 0  # smiling has no object, nor is there a water
                 self.tables[key] = _exchange(words, kernel, used)
+                for word, choices in self.tables[key].items():
+                    choices.rate *= self._worth(word, tag)
             self._learn_beside(words, tag, counts)
         for tag in ("VBZ", "VBD", "VBP"):
             acts = {self.lexicon.inflect(verb, tag) for verb in self._acts()}
@@ -212,13 +215,17 @@ class Vocabulary:
         seen = self.seen.get(common, {})
         uses = {other: seen.get(self.lexicon.inflect(other, common), 0) for other in found}
         weights = {self.lexicon.inflect(o, form): float(n) for o, n in uses.items() if n >= LEAST}
-        return Choices([*weights], [*weights.values()], PLAIN) if weights else None
+        rate = PLAIN * (1.0 if tag == "BE" else self._worth(word, tag))
+        return Choices([*weights], [*weights.values()], rate) if weights else None
 
     def _acts(self) -> list[str]:
         """What can be done by moving: were -> run, as in the paper's figure."""
         kinds = self.lexicon.below(self.lexicon.senses("travel", "v")[0][0])
         kinds = [*kinds, *(name for kind in kinds for name in self.lexicon.below(kind))]
         return sorted({verb for verb, _ in self.lexicon.members(kinds, 1)})
+
+    def _worth(self, word: str, tag: str) -> float:
+        return 1.0 if tag == "CD" else self.classes.worth(self.lexicon.lemma(word, tag), PART[tag])
 
     def _peers(self, lemma: str, tag: str) -> list[str]:
         """Common words that the lemma may give way to."""
@@ -230,9 +237,7 @@ class Vocabulary:
         return [one for one in self._common[tag] if self.classes.excludes(lemma, one, part)]
 
 
-def _exchange(
-    words: Sequence[str], kernel: np.ndarray, used: np.ndarray
-) -> dict[str, Choices]:
+def _exchange(words: Sequence[str], kernel: np.ndarray, used: np.ndarray) -> dict[str, Choices]:
     """Each word's choices, so that as often as it gives way it comes in: w to w' as w' to w."""
     here = np.flatnonzero(used)
     kernel, used = kernel[np.ix_(here, here)], used[here]
