@@ -12,7 +12,7 @@ from taclean.text.lexicon import ASSETS, Lexicon
 
 FILE = ASSETS / "wordnet" / "classes.txt"
 NONE: frozenset[str] = frozenset()
-POOR = 0.1
+RELUCTANT = 0.1  # the rate of a word whose sets are all marked
 
 
 class Classes:
@@ -49,14 +49,15 @@ class Classes:
         if (lemma, part) in self.words or part != "n":
             return frozenset(self.words.get((lemma, part), ()))
         senses = self.lexicon.senses(lemma, part)
-        if not senses or (len(senses) > 1 and not senses[0][1]):
-            return NONE  # WordNet does not know which of its senses is the usual one
-        above = self.lexicon.above(senses[0][0], 20)
-        return frozenset([self.heads[name] for name in above if name in self.heads][:1])
+        above = self.lexicon.above(senses[0][0], 20) if senses else ()
+        named = [self.heads[name] for name in above if name in self.heads][:1]
+        # trailer, bunny: persons first, but WordNet has not met them in a text
+        unsure = named == ["role"] and len(senses) > 1 and not senses[0][1]
+        return NONE if unsure else frozenset(named)
 
     def worth(self, lemma: str, part: str) -> float:
         """How readily the lemma gives way, in 0..1: less where all its sets are marked."""
-        return POOR if all(name.endswith("?") for name in self.sets(lemma, part)) else 1.0
+        return RELUCTANT if all(name.endswith("?") for name in self.sets(lemma, part)) else 1.0
 
     def excludes(self, lemma: str, other: str, part: str) -> bool:
         """Whether but one of the two can be true, though either fits the other's place."""

@@ -2,8 +2,8 @@
 
 Within one part of speech, form and context, words exchange by a symmetric matrix: w becomes w' as
 often as w' becomes w. So every word is as frequent among the negatives as among the captions, and
-who reads the text alone learns nothing. WordNet says which pairs may exchange (neither is kin of
-the other) and how near they are, the captions say which stand in the same places.
+who reads the text alone learns nothing. Sets of words (taclean.text.classes) say which pairs may
+exchange, the captions which of these stand in the same places.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from taclean.text.parse import KINDS, Slot, parse
 LEAST = 5  # captions that a word must be in to replace another
 LARGE = 1000  # captions from which words that have no equals among them are left alone
 NEAREST = 24  # words that one may become, but for those that it is the nearest of
-PLAIN = 0.05  # the rate of words that WordNet alone offers
+PLAIN = 0.05  # the rate of a word that has no table of the split
 FEATURES = 2000  # neighbours, most common first, by which words are compared
 ROUNDS = 60
 Key = tuple[str, str]  # tag, context
@@ -88,12 +88,13 @@ class Choices:
         ]
         self.sums = list(accumulate(self.weights))
 
-    def draw(self, rng: random.Random) -> str:
-        return rng.choices(self.words, cum_weights=self.sums)[0]
+    def draw(self, rng: random.Random, tries: int) -> dict[str, None]:
+        """The different ones of some draws, in order."""
+        return dict.fromkeys(rng.choices(self.words, cum_weights=self.sums, k=tries))
 
 
 class Vocabulary:
-    """Replacements for the words of captions; without a split's captions, WordNet's own."""
+    """Replacements for the words of captions; without a split, those that captions know best."""
 
     def __init__(self, lexicon: Lexicon, counts: Tally | None = None) -> None:
         self.lexicon = lexicon
@@ -130,7 +131,7 @@ class Vocabulary:
         return self.tables.get((slot.tag, slot.context), {}).get(slot.word)
 
     def plain(self, slot: Slot) -> Choices | None:
-        """What WordNet's nearest words offer, for captions in which the split's offer nothing."""
+        """What the words of its sets offer, for captions in which the split's tables have nothing."""
         return self._plain(slot.word, slot.tag, slot.context)
 
     def fit(self, word: str, slot: Slot, before: str, after: str, others: set[str]) -> float:
@@ -143,7 +144,8 @@ class Vocabulary:
         beside = self.beside.get((slot.tag, word), {})
         near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
         led, ends = beside.get(f"-1 {before}", 0.0), beside.get(f"+1 {after}", 0.0)
-        strange = self.beside and slot.needs and slot.needs not in beside
+        bare = slot.context == "bare" and before != "<" and f"-1 {before}" not in beside  # on foot
+        strange = self.beside and (bare or (slot.needs and slot.needs not in beside))
         return led + ends + sum(near) / 2 - (STRANGE if strange else 0.0)
 
     # ---- from the captions ---------------------------------------------------------------------
