@@ -285,8 +285,9 @@ def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
     ("word", "other", "part", "apart"),
     [
         ("young", "old", "a", True), ("large", "small", "a", True), ("red", "blue", "a", True),
-        ("large", "huge", "a", False), ("other", "same", "a", False), ("dog", "horse", "n", True),
-        ("couch", "sofa", "n", False), ("rose", "flower", "n", False), ("apple", "fruit", "n", False),
+        ("large", "huge", "a", False), ("other", "same", "a", False),
+        ("dog", "horse", "n", True), ("apple", "fruit", "n", False),
+        ("couch", "sofa", "n", False), ("rose", "flower", "n", False),
         ("salt", "turquoise", "n", False), ("city", "distance", "n", False),
         ("kitchen", "bathroom", "n", True), ("woman", "lady", "n", False),
         ("sit", "stand", "v", True), ("hold", "carry", "v", False), ("say", "perform", "v", False),

@@ -157,9 +157,6 @@ class Lexicon:
         """Whether a verb takes an object ("t"), does without ("i") or both; "" if unknown."""
         return self._rows.get((lemma, "v"), "").partition("\t")[2]
 
-    def uses(self, lemma: str, part: str) -> int:
-        return sum(uses for _, uses in self.senses(lemma, part))
-
     def above(self, name: str, depth: int = 6) -> dict[str, int]:
         """The synset and its hypernyms (of an adjective, those similar) with their distance."""
         found = {name: 0}
@@ -172,7 +169,7 @@ class Lexicon:
     def family(self, lemma: str, part: str) -> tuple[frozenset[str], frozenset[str]]:
         """The lemma's synsets, and those with all that are above them."""
         own = frozenset(name for name, _ in self.senses(lemma, part))
-        return own, own.union(*(self.above(name) for name in own))
+        return own, own.union(*(self.above(name, 20) for name in own))
 
     def kin(self, lemma: str, other: str, part: str) -> bool:
         """Whether one, in any sense, is the same as, or more general than, the other."""

@@ -85,6 +85,8 @@ def subcaption(
         if len(found) == negatives:
             break
     part = offer.pick(offered, rng)[0].part
+    if len(part) == len(offer.parse.words):
+        part = rng.choice(offer.parse.parts)
     return SubCaption(offer.parse.text(part), tuple(found.values()))
 
 
@@ -151,11 +153,12 @@ class _Offer:
         self._kin: dict[str, tuple[set[str], set[str]]] = {}
         # "an hour on a clock": where no part has an open word, the whole caption
         whole = (tuple(range(len(pairs))),) if self.parse.parts else ()
+        common = vocabulary if vocabulary.large else plain(self.lexicon)
         for parts, source in (
             (self.parse.parts, vocabulary.choices),
             (self.parse.parts, vocabulary.plain),
-            (self.parse.parts, plain(self.lexicon).plain),
-            (whole, plain(self.lexicon).plain),
+            (self.parse.parts, common.plain),
+            (whole, common.plain),
         ):
             if not self.kinds:
                 found = {s: c for s in self.parse.slots if (c := source(s))}

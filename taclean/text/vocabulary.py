@@ -131,7 +131,7 @@ class Vocabulary:
         return self.tables.get((slot.tag, slot.context), {}).get(slot.word)
 
     def plain(self, slot: Slot) -> Choices | None:
-        """What the words of its sets offer, for captions in which the split's tables have nothing."""
+        """What a word's sets offer, for captions in which the split's tables have nothing."""
         return self._plain(slot.word, slot.tag, slot.context)
 
     def fit(self, word: str, slot: Slot, before: str, after: str, others: set[str]) -> float:
@@ -145,8 +145,9 @@ class Vocabulary:
         near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
         led, ends = beside.get(f"-1 {before}", 0.0), beside.get(f"+1 {after}", 0.0)
         bare = slot.context == "bare" and before != "<" and f"-1 {before}" not in beside  # on foot
-        strange = self.beside and (bare or (slot.needs and slot.needs not in beside))
-        return led + ends + sum(near) / 2 - (STRANGE if strange else 0.0)
+        strange = bare or (slot.needs and slot.needs not in beside)
+        cost = STRANGE * (2 if slot.needs.startswith("-1") else 1) if strange and self.beside else 0
+        return led + ends + sum(near) / 2 - cost
 
     # ---- from the captions ---------------------------------------------------------------------
 
