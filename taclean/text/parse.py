@@ -206,6 +206,7 @@ def _cuts(
                 last in VERBS
                 and _unfinished(lower[place - 1], last, tags[place], lower[place], lexicon)
             )
+            or (last == "RB" and tags[place] in VERBS)  # rooms were also | housed
             or (lower[place] == "of" and lower[place - 1] in _NEEDS_OF)
             or (tags[place] == "CC" and "between" in lower[:place])
         )
