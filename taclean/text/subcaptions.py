@@ -153,7 +153,7 @@ class _Offer:
         self._kin: dict[str, tuple[set[str], set[str]]] = {}
         # "an hour on a clock": where no part has an open word, the whole caption
         whole = (tuple(range(len(pairs))),) if self.parse.parts else ()
-        common = vocabulary if vocabulary.large else plain(self.lexicon)
+        common = plain(self.lexicon)
         for parts, source in (
             (self.parse.parts, vocabulary.choices),
             (self.parse.parts, vocabulary.plain),
