@@ -66,7 +66,8 @@ AWKWARD = [
     "a red cat and " * 60 + "a dog", '"a red apple" on a "table"', "🍌 a banana 🍌", "a cat and",
     "see www.foo.com for a red car", "red &amp; blue ball", "fish &#39;n&#39; chips", ", a cat,",
     "<PERSON> plays the guitar", "an hour on a clock", "it's a dog's life", "the cat 's tail",
-    "a\tb\nred  car  on\ta road", "naïve café waiter in a red hat", "{NP} <a><b> a cat < 3", "one dog", "$5 red hat",
+    "a\tb\nred  car  on\ta road", "naïve café waiter in a red hat", "{NP} <a><b> a cat < 3",
+    "one dog", "$5 red hat",
 ]  # fmt: skip
 
 
