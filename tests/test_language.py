@@ -15,6 +15,7 @@ import pytest
 from taclean.data import emoji
 from taclean.text import KINDS, Lexicon, SubCaption, Vocabulary, subcaption
 from taclean.text.account import text_only_score
+from taclean.text.classes import Classes
 from taclean.text.parse import TOKEN, parse
 from taclean.text.subcaptions import learn, offers
 from taclean.text.vocabulary import LEAST, Tally, tally
@@ -280,13 +281,30 @@ def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
                 assert negative.original.lower() in whole
 
 
-def test_adjectives_give_way_to_what_excludes_them(lexicon: Lexicon) -> None:
-    vocabulary = Vocabulary(lexicon)
-    assert "old" in vocabulary.opposites("young")
-    assert "small" in vocabulary.opposites("large")
-    assert "blue" in vocabulary.opposites("red")
-    assert not {"big", "large", "huge"} & vocabulary.opposites("large").keys()
-    assert not {"red", "scarlet", "dark"} & vocabulary.opposites("red").keys()
+@pytest.mark.parametrize(
+    ("word", "other", "part", "apart"),
+    [
+        ("young", "old", "a", True), ("large", "small", "a", True), ("red", "blue", "a", True),
+        ("large", "huge", "a", False), ("other", "same", "a", False),
+        ("dog", "horse", "n", True), ("apple", "fruit", "n", False),
+        ("couch", "sofa", "n", False), ("rose", "flower", "n", False),
+        ("salt", "turquoise", "n", False), ("city", "distance", "n", False),
+        ("kitchen", "bathroom", "n", True), ("woman", "lady", "n", False),
+        ("sit", "stand", "v", True), ("hold", "carry", "v", False), ("say", "perform", "v", False),
+    ],
+)  # fmt: skip
+def test_words_that_exclude_one_another(
+    word: str, other: str, part: str, apart: bool, lexicon: Lexicon
+) -> None:
+    classes = Classes(lexicon)
+    assert classes.excludes(word, other, part) == classes.excludes(other, word, part) == apart
+    assert classes.apart([word, other], part).tolist() == [[False, apart], [apart, False]]
+
+
+def test_what_is_denied_gives_no_negative(lexicon: Lexicon) -> None:
+    words = {slot.word for slot in parse("a red room with no dog", lexicon).slots}
+    assert "red" in words
+    assert "dog" not in words
 
 
 def test_a_vocabulary_of_few_captions_falls_back_on_wordnet(lexicon: Lexicon) -> None:
@@ -300,7 +318,7 @@ def test_a_vocabulary_of_few_captions_falls_back_on_wordnet(lexicon: Lexicon) ->
 @natural
 def test_natural_captions(read: Split, lexicon: Lexicon) -> None:
     check(read, lexicon)
-    assert len(read.made) >= 0.65 * len(read.captions)
+    assert len(read.made) >= 0.8 * len(read.captions)
     assert read.score() <= 0.62
     gained = [n.replacement.lower() for sub in read.made for n in sub.negatives]
     assert sum(read.counts.seen[word] < LEAST for word in gained) <= 0.01 * len(gained)

@@ -38,10 +38,8 @@ CAPTIONS = [
     "traditional ornamental floral paisley bandanna .",
     "# of the sports team skates against sports team during their game .",
     "a flight was traveling when the animal got free on tuesday night",
-    "even though conditions are not ideal , vegetables and fruits are grown here .",
     "us state flag waving in the wind",
     "actor in a gorgeous green outfit , i like the metallic belt too",
-    "celebrities start decorating for the christmas season with lights and wreaths",
     "functional silhouettes of animals and people in the forest",
     "a man and his dog walking along the beach at sunset",
     "black and white cat sleeping on a red couch",
@@ -68,7 +66,8 @@ AWKWARD = [
     "a red cat and " * 60 + "a dog", '"a red apple" on a "table"', "🍌 a banana 🍌", "a cat and",
     "see www.foo.com for a red car", "red &amp; blue ball", "fish &#39;n&#39; chips", ", a cat,",
     "<PERSON> plays the guitar", "an hour on a clock", "it's a dog's life", "the cat 's tail",
-    "a\tb\nred  car  on\ta road", "naïve café owner", "{NP} <a><b> a cat < 3", "one dog", "$5 bill",
+    "a\tb\nred  car  on\ta road", "naïve café waiter in a red hat", "{NP} <a><b> a cat < 3",
+    "one dog", "$5 red hat",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 ASSETS = Path(__file__).parents[1] / "assets"
 TABLE = ASSETS / "wordnet" / "lexicon.tsv.gz"
@@ -48,20 +48,11 @@ def inflect_by_rule(lemma: str, tag: str) -> str:
     return lemma
 
 
-class Synset(NamedTuple):
-    """What WordNet says of one sense; ids of other synsets, most telling first."""
-
-    supersense: str
-    parents: tuple[str, ...]  # hypernyms; of an adjective, those similar to it
-    opposites: tuple[str, ...]
-    scales: tuple[str, ...]  # of an adjective: its attributes, the nouns that it pertains to
-
-
 class Lexicon:
     """Tags, lemmas, inflections and relations. Use `Lexicon.load()`."""
 
     def __init__(self, table: Path = TABLE, weights: Path = WEIGHTS) -> None:
-        self._synsets: dict[str, str] = {}
+        self._parents: dict[str, str] = {}  # synset -> ids, most telling first
         self._rows: dict[tuple[str, str], str] = {}
         self._closed: dict[str, str] = {}
         self._lemmas: dict[str, list[tuple[str, str]]] = {}  # irregular form -> tag, lemma
@@ -70,7 +61,7 @@ class Lexicon:
             for line in file:
                 kind, word, rest = line.rstrip("\n").split("\t", 2)
                 if kind == "s":
-                    self._synsets[word] = rest
+                    self._parents[word] = (rest + "\t").split("\t")[1]
                 elif kind in BASE_TAG:
                     self._rows[word, kind] = rest
                 elif kind == "c":
@@ -80,7 +71,7 @@ class Lexicon:
                     self._lemmas.setdefault(word, []).append((tag, lemma))
                     self._forms.setdefault((lemma, tag), word)
         self._weights = weights
-        for name in ("synset", "senses", "readings", "lemma", "family", "synonyms", "tag"):
+        for name in ("parents", "senses", "readings", "lemma", "family", "synonyms", "tag"):
             setattr(self, name, lru_cache(1 << 16)(getattr(self, name)))
 
     @staticmethod
@@ -142,9 +133,9 @@ class Lexicon:
 
     # ---- meanings ----------------------------------------------------------------------------
 
-    def synset(self, name: str) -> Synset:
-        supersense, *lists = (self._synsets[name] + "\t\t\t").split("\t")
-        return Synset(supersense, *(tuple(ids.split()) for ids in lists[:3]))
+    def parents(self, name: str) -> tuple[str, ...]:
+        """A synset's hypernyms; of an adjective, those similar to it."""
+        return tuple(self._parents[name].split())
 
     def senses(self, lemma: str, part: str) -> tuple[tuple[str, int], ...]:
         """Synsets of a lemma with its uses in WordNet's concordances, most common first."""
@@ -157,22 +148,19 @@ class Lexicon:
         """Whether a verb takes an object ("t"), does without ("i") or both; "" if unknown."""
         return self._rows.get((lemma, "v"), "").partition("\t")[2]
 
-    def uses(self, lemma: str, part: str) -> int:
-        return sum(uses for _, uses in self.senses(lemma, part))
-
     def above(self, name: str, depth: int = 6) -> dict[str, int]:
         """The synset and its hypernyms (of an adjective, those similar) with their distance."""
         found = {name: 0}
         ring = [name]
         for far in range(1, (2 if name[0] == "a" else depth) + 1):
-            ring = [p for one in ring for p in self.synset(one).parents if p not in found]
+            ring = [p for one in ring for p in self.parents(one) if p not in found]
             found |= dict.fromkeys(ring, far)
         return found
 
     def family(self, lemma: str, part: str) -> tuple[frozenset[str], frozenset[str]]:
         """The lemma's synsets, and those with all that are above them."""
         own = frozenset(name for name, _ in self.senses(lemma, part))
-        return own, own.union(*(self.above(name) for name in own))
+        return own, own.union(*(self.above(name, 20) for name in own))
 
     def kin(self, lemma: str, other: str, part: str) -> bool:
         """Whether one, in any sense, is the same as, or more general than, the other."""
@@ -197,8 +185,8 @@ class Lexicon:
     def _below(self) -> dict[str, list[str]]:
         """Synset -> its hyponyms."""
         found: dict[str, list[str]] = {}
-        for name in self._synsets:
-            for parent in self.synset(name).parents:
+        for name in self._parents:
+            for parent in self.parents(name):
                 found.setdefault(parent, []).append(name)
         return found
 

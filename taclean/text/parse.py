@@ -32,6 +32,10 @@ _NEEDS_OF = frozenset(
 )
 
 
+_DENIALS = frozenset("no not without never neither nor n't don't isn't aren't wasn't".split())
+_OPENERS = frozenset("that as when while because if which who where what how until since".split())
+
+
 @dataclass(frozen=True)
 class Slot:
     """A word that can be replaced, and what a replacement must be to fit there."""
@@ -89,6 +93,8 @@ def _slot(
     before, after = tags[n - 1] if n else "", tags[n + 1] if n + 1 < len(tags) else ""
     if "HYPH" in (before, after):
         return None  # a part of ice - covered
+    if _DENIALS & {word.lower() for word in words[max(0, n - 4) : n]}:
+        return None  # no dog: nor is there a cat
     last = words[n - 1].lower() if n else ""
     article = last if last in ("a", "an") else ""
     if tag in ("NN", "NNS"):
@@ -196,14 +202,22 @@ def _cuts(
         split = (
             (tags[place] in FINITE and clause)  # ... when the animal | got free
             or lower[place] in (":", "--")  # image may contain : person
-            or (last in VERBS and _unfinished(lower[place - 1], last, tags[place], lexicon))
+            or (
+                last in VERBS
+                and _unfinished(lower[place - 1], last, tags[place], lower[place], lexicon)
+            )
+            or (last == "RB" and tags[place] in VERBS)  # rooms were also | housed
             or (lower[place] == "of" and lower[place - 1] in _NEEDS_OF)
             or (tags[place] == "CC" and "between" in lower[:place])
+        )
+        opened = max((n for n in range(place) if lower[n] in _OPENERS and n), default=0)
+        hanging |= (
+            bool(opened) and not FINITE & set(before[opened:]) and bool(FINITE & {*tags[place:]})
         )
         if (last in _ENDS or described) and not hanging and not split:
             yield tuple(range(place))
 
 
-def _unfinished(verb: str, tag: str, after: str, lexicon: Lexicon) -> bool:
+def _unfinished(verb: str, tag: str, after: str, following: str, lexicon: Lexicon) -> bool:
     """Whether a verb says nothing without what follows: wants | to fly, may contain | ..."""
-    return after == "TO" or lexicon.frames(lexicon.lemma(verb, tag)) == "t"
+    return after == "TO" or following in _OPENERS or lexicon.frames(lexicon.lemma(verb, tag)) == "t"

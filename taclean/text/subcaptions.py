@@ -23,12 +23,11 @@ from taclean.text.lexicon import PART, Lexicon
 from taclean.text.parse import KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
-SLOTS, TRIES = 6, 12  # words of a caption, and replacements of each, that one is chosen from
-LOW = 0.002  # the rate of a caption's readiest word below which it gives no negative of a kind
-POOR = -3.5  # a fit that the better of two tries must reach, or the caption gives none of a kind:
-# no negative is better than one that reads oddly, and the next row takes the place
-WELL = 0.5  # a fit below which other kinds of negatives are tried
-SAMPLE, TURNS = 6000, 3  # captions, and rounds, by which the weights are set
+SLOTS, TRIES = 6, 8  # words of a caption, and replacements of each, that one is chosen from
+LOW = 0.0005  # the rate of a caption's readiest word below which it gives no negative of a kind
+POOR = -10.0  # a fit that a kind's words must reach: none is better than one that reads oddly
+WELL = -4.0  # the same where the caption offers a kind that fits better
+SAMPLE, TURNS = 4000, 2  # captions, and rounds, by which the weights are set
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,13 @@ def subcaption(
 ) -> SubCaption | None:
     """A random true part of the caption and up to `negatives` false ones.
 
-    A negative's kind is drawn from those of `kinds` that the caption offers, evenly unless a kind's
-    words have few equals. The positive's part is drawn as a negative's is, so that neither is
+    A negative's kind is drawn from those of `kinds` that the caption offers, the more often the
+    fewer captions offer it. The positive's part is drawn as a negative's is, so that neither is
     longer or has more verbs than the other. None when the caption offers nothing: no English words,
     say, or only proper names. The result depends on the arguments and the state of `rng` alone.
 
     Args:
-        vocabulary: of the split that the caption is from; default: WordNet's words.
+        vocabulary: of the split that the caption is from; default: common words of captions.
 
     Raises:
         ValueError: negatives < 1 or an unknown kind.
@@ -86,6 +85,8 @@ def subcaption(
         if len(found) == negatives:
             break
     part = offer.pick(offered, rng)[0].part
+    if len(part) == len(offer.parse.words):
+        part = rng.choice(offer.parse.parts)
     return SubCaption(offer.parse.text(part), tuple(found.values()))
 
 
@@ -104,6 +105,8 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
             for negative in sub.negatives if sub else ():
                 gone[negative.original.lower()] += 1
                 came[negative.replacement.lower()] += 1
+        given = Counter(kind for caption in some for kind in offers(caption, lexicon, vocabulary))
+        vocabulary.scarce = {kind: len(some) / (given[kind] + 1) for kind in KINDS}
         vocabulary.balance({word: (gone[word] + 3) / (came[word] + 3) for word in gone | came})
         _offer.cache_clear()
     return vocabulary
@@ -118,7 +121,7 @@ def offers(caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None)
 
 @lru_cache(1)
 def plain(lexicon: Lexicon) -> Vocabulary:
-    """WordNet's words alone, for a caption that stands by itself."""
+    """Common words alone, for a caption that stands by itself."""
     return Vocabulary(lexicon)
 
 
@@ -150,11 +153,12 @@ class _Offer:
         self._kin: dict[str, tuple[set[str], set[str]]] = {}
         # "an hour on a clock": where no part has an open word, the whole caption
         whole = (tuple(range(len(pairs))),) if self.parse.parts else ()
+        common = plain(self.lexicon)
         for parts, source in (
             (self.parse.parts, vocabulary.choices),
             (self.parse.parts, vocabulary.plain),
-            (self.parse.parts, plain(self.lexicon).plain),
-            (whole, plain(self.lexicon).plain),
+            (self.parse.parts, common.plain),
+            (whole, common.plain),
         ):
             if not self.kinds:
                 found = {s: c for s in self.parse.slots if (c := source(s))}
@@ -164,7 +168,9 @@ class _Offer:
                     for slot in here:
                         rate = found[slot].rate
                         if slot.needs.startswith("-1") or slot.context == "object":
-                            rate *= 0.1  # a reality star, catches a cold
+                            rate *= 0.4  # a reality star, catches a cold
+                        if self.parse.words[slot.place + 1 : slot.place + 2] == ("of",):
+                            rate *= 0.2  # a bowl of rice
                         chance = rate / sum(s.kind == slot.kind for s in here)
                         one = _Open(part, slot, found[slot], fitting[slot], rate, chance)
                         self.kinds.setdefault(slot.kind, []).append(one)
@@ -176,34 +182,31 @@ class _Offer:
                 if max(one.rate for one in slots) >= LOW
             }
             rng = random.Random(caption)
+            fits = {kind: self.best(kind, rng)[2] for kind in self.kinds}
+            least = min(WELL, max(fits.values(), default=POOR))
             self.kinds = {
-                kind: slots
-                for kind, slots in self.kinds.items()
-                if max(self.best(kind, rng)[2] for _ in range(2)) >= POOR
+                kind: slots for kind, slots in self.kinds.items() if fits[kind] >= max(least, POOR)
             }
 
     def pick(self, kinds: Sequence[str], rng: random.Random) -> tuple[_Open, str]:
-        """A word to replace and its replacement; where one kind fits badly, of another."""
-        chances = [max(one.rate for one in self.kinds[kind]) for kind in kinds]
-        first = rng.choices(kinds, chances)[0]
-        best = self.best(first, rng)
-        if best[2] < WELL and self.vocabulary.tables:
-            rest = (self.best(kind, rng) for kind in kinds if kind != first)
-            best = max((best, *rest), key=lambda found: found[2])
-        return best[:2]
+        """A word to replace and its replacement."""
+        scarce = self.vocabulary.scarce
+        chances = [scarce[kind] * max(one.rate for one in self.kinds[kind]) for kind in kinds]
+        return self.best(rng.choices(kinds, chances)[0], rng)[:2]
 
     def best(self, kind: str, rng: random.Random) -> tuple[_Open, str, float]:
         """Of a few words of a kind and a few choices of each, what fits best, and how well."""
         words = self.parse.words
         some = rng.choices(self.kinds[kind], [one.chance for one in self.kinds[kind]], k=SLOTS)
         best = (some[0], some[0].first, -math.inf)
+        places = {one.slot.place: one for one in reversed(some)}
         others = {slot.word for slot in self.parse.slots}
-        for one in some:
+        for one in places.values():
             place = one.slot.place
             before = words[place - 1].lower() if place else "<"
             after = words[place + 1].lower() if place + 1 < len(words) else ">"
             beside = others - {one.slot.word}
-            for word in dict.fromkeys(one.choices.draw(rng) for _ in range(TRIES)):
+            for word in one.choices.draw(rng, TRIES):
                 fit = self.vocabulary.fit(word, one.slot, before, after, beside)
                 fit += 1.5 * math.log(one.rate)
                 if fit > best[2] and self._fits(word, one.slot):
