@@ -31,8 +31,9 @@ from taclean.files import read_json, replacing, write_json
 from taclean.look import Look
 from taclean.main_table import header, markdown
 from taclean.reported import reported
+from taclean.spread import difference
 from taclean.tables import main_split, pick, read_table
-from taclean.verdict import difference, verdict
+from taclean.verdict import verdict
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ("first", "asr_ca")  # of results/figures, for docs/
@@ -142,16 +143,14 @@ def claim(run: Run) -> str:
 
 def _measured(run: Run, attack: str, defenses: Sequence[str], metric: str) -> str:
     scores = pick(run.table, attack=attack, split=main_split(run.table, run.look), metric=metric)
-    means = [pick(scores, defense=d).groupby("seed")["percent"].mean() for d in defenses]
-    found = difference(*means)
+    one, other = defenses
+    found = difference(pick(scores, defense=one), pick(scores, defense=other))
     if found is None:
         return "–"
-    between = (
-        ""
-        if found.reach is None
-        else f" ({found.mean - found.reach:+.1f} to {found.mean + found.reach:+.1f})"
-    )
-    return f"{found.mean:+.1f}{between}"
+    if found.half is None:
+        return f"{found.mean:+.1f}"
+    low, high = found.mean - found.half, found.mean + found.half
+    return f"{found.mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def reported_numbers(root: Path) -> str:

@@ -100,16 +100,18 @@ rule scan:
 rule moves:
     input:
         config="results/configs/moves/{defense}/seed{seed}.json",
-        model=lambda wildcards: model_of("clean", wildcards.defense, wildcards.seed),
-        triggers=lambda wildcards: fitted_of(configs.tried(config), wildcards.seed),
-        patterns=f"{RUNS}/clean/none/seed{{seed}}/patterns.safetensors",
+        model=model,
+        triggers=scored_triggers,
+        patterns=f"{RUNS}/{{attack}}/none/seed{{seed}}/patterns.safetensors",
         test=split("test"),
     output:
-        f"{RUNS}/clean/{{defense}}/seed{{seed}}/moves.json",
+        f"{RUN}/moves.json",
     log:
-        "logs/moves/{defense}/seed{seed}.log",
+        "logs/moves/{attack}/{defense}/seed{seed}{repeat}.log",
     benchmark:
-        "results/benchmarks/moves/{defense}/seed{seed}.tsv"
+        "results/benchmarks/moves/{attack}/{defense}/seed{seed}{repeat}.tsv"
+    wildcard_constraints:
+        attack="clean",
     conda:
         "../envs/taclean.yaml"
     resources:

@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from taclean.look import CLEAN, NONE, Look, ordered
+from taclean.spread import Estimate, difference, estimate, interval_text
 from taclean.tables import ASR, CA, main_split, pick, seeds_text
 
 FAR = 5.0  # points of ASR@1 above a model that was never poisoned: a backdoor, where it is more
-CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
-class Difference:
-    """ASR@1 of one defence less that of another, on the same victims, in points.
-
-    Attributes:
-        mean: over the victims.
-        reach: from the mean to either end of its 95 % interval (Student's t); None for one victim.
-    """
-
-    mean: float
-    reach: float | None
-
-    @property
-    def settled(self) -> bool:
-        """Whether the interval leaves out 0; one victim settles nothing."""
-        return self.reach is not None and abs(self.mean) > self.reach
-
-    def text(self) -> str:
-        """'13.1 higher', '11.0 lower (-20.1 to -1.9): settled'."""
-        side = "lower" if self.mean < 0 else "higher"
-        text = f"{abs(self.mean):.1f} {side}"
-        if self.reach is None:
-            return text
-        low, high = self.mean - self.reach, self.mean + self.reach
-        return f"{text} ({low:+.1f} to {high:+.1f}): {'settled' if self.settled else 'open'}"
-
-
-def difference(of: pd.Series, other: pd.Series) -> Difference | None:
-    """The paired difference of two series of percentages by victim; None without a pair."""
-    paired = (of - other).dropna()
-    if paired.empty:
-        return None
-    reach = None
-    if len(paired) > 1:
-        from scipy.stats import t  # half a second, for tables of several victims only
-
-        quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(paired) - 1))
-        reach = quantile * float(paired.std()) / len(paired) ** 0.5
-    return Difference(float(paired.mean()), reach)
+def told(found: Estimate) -> str:
+    """A difference in words: '13.1 higher', '11.0 lower (-20.1 to -1.9): settled'."""
+    text = f"{abs(found.mean):.1f} {'lower' if found.mean < 0 else 'higher'}"
+    if found.half is None:
+        return text
+    low, high = found.mean - found.half, found.mean + found.half
+    return f"{text} ({low:+.1f} to {high:+.1f}): {'settled' if found.settled else 'open'}"
 
 
 @dataclass(frozen=True)
@@ -75,8 +44,8 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
 
     A victim is an attack and a seed; several cleanings of a victim count as their mean. There is a
     backdoor where ASR@1 is more than `FAR` points above that of the model that was never poisoned,
-    shown the same trigger; attacks whose victims have none do not count. A difference is settled
-    where its interval leaves out 0.
+    shown the same trigger; attacks whose victims have none do not count. Differences and when they
+    are settled: `taclean.spread`.
     """
     split = main_split(table, look)
     scores = pick(table[table["attack"] != CLEAN], split=split)
@@ -86,9 +55,13 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     others = [d for d in ordered(scores["defense"], look.defenses) if d not in (NONE, tested)]
     name = look.defense_label(tested)
 
-    def victims(attack: str, defense: str, metric: str = ASR) -> pd.Series:
-        rows = pick(scores, attack=attack, defense=defense, metric=metric)
-        return rows.groupby("seed")["percent"].mean()
+    def mean_of(attack: str, defense: str) -> float:
+        found = estimate(pick(scores, attack=attack, defense=defense, metric=ASR))
+        return found.mean if found else math.nan
+
+    def less(attack: str, defense: str, other: str, metric: str) -> Estimate | None:
+        runs = pick(scores, attack=attack, metric=metric)
+        return difference(pick(runs, defense=defense), pick(runs, defense=other))
 
     def some(of: Sequence[str]) -> str:
         labels = ", ".join(look.attack_label(a) for a in of)
@@ -100,7 +73,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     }
 
     def backdoored(attack: str, defense: str) -> bool:
-        return victims(attack, defense).mean() > bounds[attack].mean() + FAR
+        return mean_of(attack, defense) > bounds[attack].mean() + FAR
 
     attacks = asked
     sentences = []
@@ -121,26 +94,26 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     if not attacks:
         return Verdict(sentences, [], [])
     if others:
-        means = {a: {d: victims(a, d).mean() for d in (tested, *others)} for a in attacks}
+        means = {a: {d: mean_of(a, d) for d in (tested, *others)} for a in attacks}
         lowest = [a for a in attacks if means[a][tested] < min(means[a][d] for d in others)]
         rest = _and(look.defense_label(d) for d in others)
         sentences.append(f"Its ASR@1 is lower than that of {rest} on {some(lowest)}.")
-    found = {(a, d): difference(victims(a, tested), victims(a, d)) for a in attacks for d in others}
-    if scores["seed"].nunique() == 1:
-        sentences.append(
-            f"This is one victim for each attack ({seeds_text(scores['seed'])}), and one run "
-            "decides nothing: another seed, or another kind of processor, can turn the order."
-        )
-    for d in others if scores["seed"].nunique() > 1 else ():
+    found = {(a, d): less(a, tested, d, ASR) for a in attacks for d in others}
+    seeds, over = seeds_text(scores["seed"]), interval_text(scores)
+    for d in others if over else ():
         settled = {a: x for a in attacks if (x := found[a, d]) and x.settled}
         lower, higher = ([a for a, x in settled.items() if x.mean * s > 0] for s in (-1, 1))
         sentences.append(
-            f"Against {look.defense_label(d)}, on the same victims ({seeds_text(scores['seed'])}): "
-            f"settled lower on {some(lower)}, settled higher on {some(higher)}, open on the others."
+            f"Against {look.defense_label(d)}, {over} ({seeds}): settled lower on {some(lower)}, "
+            f"settled higher on {some(higher)}, open on the others."
+        )
+    if scores["seed"].nunique() == 1:
+        sentences.append(
+            f"This is one victim for each attack ({seeds}), and one decides nothing: another seed, "
+            "or another kind of processor, can turn the order."
         )
     changes = {
-        d: [x.mean for a in attacks if (x := difference(victims(a, d, CA), victims(a, NONE, CA)))]
-        for d in (tested, *others)
+        d: [x.mean for a in attacks if (x := less(a, d, NONE, CA))] for d in (tested, *others)
     }
     mean = {look.defense_label(d): f"{sum(c) / len(c):+.1f}" for d, c in changes.items() if c}
     if name in mean:
@@ -150,7 +123,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
             + (f" ({beside})." if beside else ".")
         )
     rows = [
-        (look.attack_label(a), [x.text() if (x := found[a, d]) else "–" for d in others])
+        (look.attack_label(a), [told(x) if (x := found[a, d]) else "–" for d in others])
         for a in attacks
     ]
     return Verdict(sentences, [look.defense_label(d) for d in others], rows)

@@ -89,7 +89,7 @@ class Watch(logging.Handler):
         threading.Thread(target=remind, daemon=True).start()
 
     def succeeded(self, workflow: Any, page: str) -> None:
-        """Say the main table and where the page is, where it is what the run was for.
+        """Say where the page is, where it is what the run was for, and a table of its attacks.
 
         Args:
             workflow: Snakemake's.
@@ -97,13 +97,14 @@ class Watch(logging.Handler):
         """
         made = [job for job in workflow.dag.jobs if page in map(str, job.output)]
         if made:
-            from taclean.look import Look
+            from taclean.look import CLEAN, Look
             from taclean.main_table import plain
             from taclean.tables import read_table
 
+            table = read_table(Path(page).with_name("table.csv"))
             look = Look.of(made[0].params["look"])
-            table = plain(read_table(Path(page).with_name("table.csv")), look)
-            self._say(f"\n{table}\n\nReport: {Path(page).absolute()}\n")
+            told = f"\n{plain(table, look)}\n" if (table["attack"] != CLEAN).any() else ""
+            self._say(f"{told}\nReport: {Path(page).absolute()}\n")
 
     def failed(self) -> None:
         """Say which jobs failed."""

@@ -1,4 +1,8 @@
-"""A Hugging Face CLIPModel folder gives the embeddings that transformers gives."""
+"""A Hugging Face CLIPModel folder gives the embeddings that transformers gives.
+
+transformers is not among the test tools: open_clip imports it where it is installed, which slows
+every start. `pip install transformers` runs these tests.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from taclean.errors import UserError
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
 VISION = {"image_size": 32, "layers": 3, "width": 128, "patch_size": 16}
+RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 PICTURES = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.25]}
 
 
@@ -28,6 +33,7 @@ def _configs(tmp_path_factory) -> None:
         "hf-like": {},
         "hf-like-custom": {"custom_text": True},
         "hf-like-heads": {"quick_gelu": True, "text_cfg": TEXT | {"heads": 4}},
+        "hf-like-resnet": {"quick_gelu": True, "vision_cfg": RESNET},
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(common | more))
     open_clip.add_model_config(folder)
@@ -124,7 +130,7 @@ def test_wrong_folders_are_told_in_one_line(folder: Path, tmp_path: Path) -> Non
         ("layer_norm_eps", {"config": config | {"vision_config": vision}}, "hf-like-quickgelu"),
         ("image_mean is 'x'", {"preprocessor_config": {"image_mean": "x"}}, "hf-like-quickgelu"),
         ("holds more than weights, or is damaged", {"model": "damaged"}, "hf-like-quickgelu"),
-        ("attention heads", {}, "emoji-rn"),
+        ("attention heads", {}, "hf-like-resnet"),
     ]  # fmt: skip
     for i, (message, files, name) in enumerate(wrong):
         place = changed(folder, tmp_path / str(i), **files)

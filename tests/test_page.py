@@ -16,8 +16,9 @@ from taclean.errors import UserError
 from taclean.look import Look
 from taclean.main_table import plain
 from taclean.page import html_of, write_page
+from taclean.spread import Estimate
 from taclean.tables import COLUMNS
-from taclean.verdict import difference, verdict
+from taclean.verdict import told, verdict
 
 ROOT = Path(__file__).parent.parent
 LOOK = {
@@ -61,7 +62,7 @@ def test_one_victim_decides_nothing() -> None:
     text = words(scores())
     assert "New <1> removes the backdoor on 1 of 2 attacks (Alpha & Co)" in text
     assert "lower than that of Old on 1 of 2 attacks (Alpha & Co)" in text
-    assert "one run decides nothing" in text
+    assert "one victim for each attack (seed 0), and one decides nothing" in text
     assert "settled" not in text
     assert "changes by -5.0 points, on average over the attacks (Old -2.0)" in text
 
@@ -76,13 +77,20 @@ def test_a_difference_is_settled_where_its_interval_leaves_out_zero() -> None:
     assert "settled lower on 0 of 2 attacks," in text
 
 
-def test_victims_are_paired_and_the_interval_is_that_of_a_textbook() -> None:
-    found = difference(pd.Series([1.0, 2, 3], [0, 1, 2]), pd.Series([5.0, 4, 9], [1, 2, 3]))
-    assert found
-    assert found.mean == -2
-    assert found.reach == pytest.approx(12.706 / 2**0.5 * 2**0.5, abs=1e-3)
-    assert found.text() == "2.0 lower (-14.7 to +10.7): open"
-    assert difference(pd.Series([1.0], [0]), pd.Series([1.0], [1])) is None
+def test_several_cleanings_of_one_victim_are_told_as_such() -> None:
+    again = scores().assign(repeat=1)
+    again.loc[(again.defense == "new") & (again.metric == "ASR@1"), "percent"] += 1
+    again = again[again.defense != "none"]
+    text = words(pd.concat([scores(), again]))
+    assert "Against Old, over 2 cleanings of one victim (seed 0): settled lower on 1 of 2" in text
+    assert "one victim for each attack (seed 0), and one decides nothing" in text
+    assert "changes by -5.0 points" in text
+
+
+def test_a_difference_in_words() -> None:
+    assert told(Estimate(-2, 12.71, 2, "victims")) == "2.0 lower (-14.7 to +10.7): open"
+    assert told(Estimate(13.1, 2, 3, "victims")) == "13.1 higher (+11.1 to +15.1): settled"
+    assert told(Estimate(13.1, None, 1, "runs")) == "13.1 higher"
 
 
 def test_nothing_is_said_of_a_defence_without_scores() -> None:

@@ -134,7 +134,10 @@ def test_check_scans_and_keeps_the_patterns(tmp_path, random_model, split, capsy
     overlay = tmp_path / "small.yaml"
     probes = {"centre": {"size": 42}, "corner": None, "film": {"film": 9}}
     overlay.write_text(
-        json.dumps({"scan": {"steps": 1, "images": 8, "batch": 2, "probes": probes}})
+        json.dumps(
+            {"model": {"name": "emoji-rn"}, "data": {"image_size": 64}}
+            | {"scan": {"steps": 1, "images": 8, "batch": 2, "probes": probes}}
+        )
     )
     arguments = ["check", "--checkpoint", path, "--test", split, "--configfile", overlay, "--scan"]
     names = ["banana", "lemon", "ice cream"]

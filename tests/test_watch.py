@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from taclean.tables import COLUMNS, write_table
 from taclean.watch import FIRST, Job, Watch, duration, known_seconds
 
 
@@ -102,6 +104,21 @@ def test_the_end_is_told_only_where_the_page_was_asked_for(said: list[str]) -> N
     job = SimpleNamespace(output=["results/other.html"])
     Watch(say=said.append).succeeded(SimpleNamespace(dag=SimpleNamespace(jobs=[job])), "page.html")
     assert said == []
+
+
+@pytest.mark.parametrize("attack", ["badnet", "clean"])
+def test_the_end_has_a_table_where_something_was_attacked(
+    said: list[str], tmp_path: Path, attack: str
+) -> None:
+    rows = [[attack, "none", 0, 0, "test", m, p, 9] for m, p in (("CA@1", 80.0), ("ASR@1", 7.0))]
+    write_table(pd.DataFrame(rows, columns=COLUMNS), tmp_path / "table.csv")
+    page = str(tmp_path / "page.html")
+    job = SimpleNamespace(output=[page], params={"look": {}})
+    Watch(say=said.append).succeeded(SimpleNamespace(dag=SimpleNamespace(jobs=[job])), page)
+    (text,) = said
+    assert f"Report: {page}" in text
+    assert ("80.0 / 7.0" in text) == (attack == "badnet")
+    assert "Never poisoned" not in text
 
 
 def test_what_is_known_before(tmp_path: Path) -> None:
