@@ -33,10 +33,12 @@ from taclean.main_table import header, markdown
 from taclean.reported import reported
 from taclean.spread import difference
 from taclean.tables import main_split, pick, read_table
+from taclean.tune import choose
 from taclean.verdict import verdict
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ("first", "asr_ca")  # of results/figures, for docs/
+WITHIN = 3  # points of clean accuracy that the committed tuning allowed (config/tune.yaml)
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -192,12 +194,27 @@ def speed(root: Path) -> str:
     return "\n".join(lines)
 
 
+def tuning(root: Path) -> str:
+    """The trials of the tuning, means over its attacks and seeds, the chosen ones bold."""
+    table = choose(pd.read_csv(root / "docs" / "data" / "tune" / "grid.csv"), WITHIN)
+    lines = [
+        "| defence | trial | CA@1 | of the victims | ASR@1 | TA@1 |",
+        "|:--|:--|--:|--:|--:|--:|",
+    ]
+    for row in table.to_dict("records"):
+        settings = re.sub(r'[{}"]', "", row["overrides"])
+        numbers = (f"{row[name]:.1f}" for name in ("CA", "victim_CA", "ASR", "TA"))
+        cells = [row["defense"], f"{row['trial']}: {settings}", *numbers]
+        lines += ["| " + " | ".join(f"**{c}**" if row["chosen"] else c for c in cells) + " |"]
+    return "\n".join([*lines, ""])
+
+
 OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (first, time, main_table, in_words, claim, every_table, asr_ca)
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
-    block.__name__: block for block in (reported_numbers, speed)
+    block.__name__: block for block in (reported_numbers, speed, tuning)
 }
 
 
