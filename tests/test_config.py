@@ -25,6 +25,7 @@ from taclean.stages.text import shared_name
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
+MODEL, SIZE = DEFAULT["model"]["name"], DEFAULT["data"]["image_size"]
 ATTACKS, DEFENSES = DEFAULT["run"]["attacks"], DEFAULT["run"]["defenses"]
 
 
@@ -105,7 +106,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("evaluate.splits", ["val"], "evaluate.splits: without test"),
         ("model.name", "emoji-rm", "open_clip has no model 'emoji-rm'; see emoji-rn"),
         ("model.seed", 2**32, "model.seed"),
-        ("data.image_size", 96, "data.image_size: 96, but emoji-rn takes 64 px"),
+        ("data.image_size", 96, f"data.image_size: 96, but {MODEL} takes {SIZE} px"),
         ("data.emoji.overlap", 0.5, "data.emoji.overlap: scenes"),
         ("data.emoji.splits.test.from", "pairs", "data.emoji.splits.test.from: scenes"),
         ("data.my data", {}, "my data"),
