@@ -125,8 +125,11 @@ def fetched(wildcards):
 
 def files_of_source(name):
     """Where a source's files are: the user's folder, or ours, which no rule deletes."""
-    own = DATASET["sources"][name].get("folder")
-    return os.path.expanduser(own) if own else f"{DATA}/sources/{name}"
+    source = DATASET["sources"][name]
+    if own := source.get("folder"):
+        return os.path.expanduser(own)
+    # What is downloaded has all parts of a data set, which are sources of their own.
+    return f"{DATA}/sources/{source['reader'] if source.get('download') else name}"
 
 
 def source_folder(wildcards):

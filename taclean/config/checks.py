@@ -256,10 +256,10 @@ def _check_files(dataset: Config, where: str) -> None:
             "list of names or a file with them"
         )
     for name, source in dataset["sources"].items():
-        places = [key for key in ("folder", "hub", "standin") if key in source]
+        places = [key for key in ("folder", "hub", "download", "standin") if source.get(key)]
         if len(places) != 1:
             raise UserError(
-                f"{where}.sources.{name}: give one of folder, hub and standin, not "
+                f"{where}.sources.{name}: give one of folder, hub, download and standin, not "
                 f"{' and '.join(places) or 'none'}"
             )
         if "hub" in source and "revision" not in source:
@@ -282,15 +282,17 @@ def _check_files(dataset: Config, where: str) -> None:
         for key in ("first", "second", "styles"):
             if key in split:
                 raise UserError(f"{where}.splits.{name}.{key}: only scenes have it; leave it out")
-        reader = dataset["sources"][split["from"]]["reader"]
+        source = dataset["sources"][split["from"]]
+        reader, gives = source["reader"], READERS[source["reader"]].gives
         role = configs.role(name, split)
         sources[role] = split["from"]
         wanted = GIVES.get(role, ("labels", "captions", "pairs"))
-        if READERS[reader].gives not in wanted:
+        if gives not in wanted and not (role in TRAINED and "captions" in source):
             takes = ", ".join(key for key, form in READERS.items() if form.gives in wanted)
+            more = ", or this one with `captions`" * (role in TRAINED and gives == "labels")
             raise UserError(
                 f"{where}.splits.{name}.from: the reader of {split['from']!r} is {reader}; a split "
-                f"of the role {role} takes {takes}"
+                f"of the role {role} takes {takes}{more}"
             )
     if dataset.get("overlap") and sources["clean"] != sources.get("pretrain"):
         raise UserError(

@@ -69,7 +69,7 @@ class Columns(Section):
 
 
 class Source(Section):
-    """Where samples come from: one of `folder`, `hub` and `standin`."""
+    """Where samples come from: one of `folder`, `hub`, `download` and `standin`."""
 
     reader: Literal[
         "webdataset", "img2dataset", "csv",
@@ -86,6 +86,11 @@ class Source(Section):
         None, "Glob or globs of the files to take, such as cc3m-train-*.tar."
     )
     split: Literal["train", "test"] | None = key(None, "cifar10, cifar100: which part.")
+    captions: Annotated[list[Template], Field(min_length=1)] | None = key(
+        None,
+        "Labelled images: templates, `{}` stands for the class, of which each row of a pretrain, "
+        "clean or patch split draws its caption; without them such splits need pairs.",
+    )
     columns: Columns | None = key(None, "Names of a CSV's columns.")
     separator: str | None = key(
         None,
@@ -103,6 +108,9 @@ class Source(Section):
     )
     hub: str | None = key(None, "Dataset of the Hugging Face hub to fetch.", min_length=1)
     revision: str | None = key(None, "The hub's revision, a commit.", min_length=1)
+    download: bool | None = key(
+        None, "cifar10, cifar100: fetch the published files, once for both parts."
+    )
     standin: Standin | None = key(None, "A generated stand-in.")
 
 

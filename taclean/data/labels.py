@@ -1,7 +1,8 @@
-"""Labels of a source as those of the run."""
+"""Labels of a source as those of the run, and captions that are made of them."""
 
 from __future__ import annotations
 
+import random
 import re
 import unicodedata
 from collections import Counter
@@ -56,6 +57,26 @@ class RunLabels:
                 "classes, or correct its name in the source"
             )
         return found
+
+
+@dataclass(frozen=True)
+class LabelCaptions:
+    """Captions for pictures that have only labels.
+
+    Args:
+        templates: `{}` stands for the class.
+        classes: what the labels count.
+        seed: of the draw.
+    """
+
+    templates: Sequence[str]
+    classes: Sequence[str]
+    seed: int
+
+    def caption(self, row: int, label: int) -> str:
+        """A caption, a function of the row's id in its source, its label and the seed alone."""
+        template = random.Random(f"{self.seed}:{row}").choice(self.templates)
+        return one_line(template.replace("{}", self.classes[label]))
 
 
 def _plain_name(name: str) -> str:

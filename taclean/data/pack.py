@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from taclean.data.index import index_rows
-from taclean.data.labels import RunLabels
+from taclean.data.labels import LabelCaptions, RunLabels
 from taclean.data.layout import FILES, Tokenize, load_array
 from taclean.data.npy import NpyRows
 from taclean.data.pack_shard import (
@@ -82,6 +82,7 @@ def pack_rows(
     max_broken: float = 0.05,
     fingerprint: Any = None,
     classes: Sequence[str] | None = None,
+    captions: LabelCaptions | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Pack these rows of a source into a split (see `taclean.data.packed`).
@@ -112,6 +113,7 @@ def pack_rows(
         classes: the run's classes, which the labels then count: a source's own are found by name,
             exactly or else without regard to case, `_`, `-` and blanks. None: labels and
             `classes.txt` are the source's.
+        captions: what makes captions of the labels; None: captions are the source's.
         say: gets a line about the progress now and then.
 
     Returns:
@@ -134,7 +136,7 @@ def pack_rows(
         raise UserError(
             f"{target}: row ids that are double or not in the index of {total}; draw them again"
         )
-    mark = _digest(index, both, len(ids), size, [fingerprint, classes])
+    mark = _digest(index, both, len(ids), size, [fingerprint, classes, captions])
     if (account := _finished(target, mark)) is not None:
         say(f"{target}: already packed, {account['packed']} rows")
         return account
@@ -144,7 +146,7 @@ def pack_rows(
         with locked(partial):
             _prepare(partial, mark, len(ids), size, target)
             labels = None if classes is None else RunLabels(reader.classes(), classes)
-            task = Task(reader, partial, size, tokenize, labels)
+            task = Task(reader, partial, size, tokenize, labels, captions)
             packing = _Packing(
                 task, index, np.sort(ids), spares, everything, workers, max_broken, target, say
             )

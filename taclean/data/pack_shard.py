@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from taclean.data.images import Broken, load_image
-from taclean.data.labels import RunLabels
+from taclean.data.labels import LabelCaptions, RunLabels
 from taclean.data.layout import Tokenize, one_line, picture_hash
 from taclean.data.npy import NpyRows
 from taclean.data.readers.base import STALE, Reader, Sample
@@ -58,6 +58,7 @@ class Task:
     size: int
     tokenize: Tokenize
     labels: RunLabels | None
+    captions: LabelCaptions | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,10 @@ def pack_shard(task: Task, job: Job) -> list[tuple[int, str]]:
                 print(json.dumps(broken[-1]), file=file)
                 continue
             label = sample.label if task.labels is None else task.labels.place(sample.label)
-            caption = one_line(sample.caption or "")
+            if task.captions is None:
+                caption = one_line(sample.caption or "")
+            else:
+                caption = task.captions.caption(row_id, label)
             batch.append((slot, pixels, caption))
             more = [text for text in map(one_line, sample.more) if text]
             print(json.dumps([slot, None, row_id, label, key, caption, more]), file=file)

@@ -1,4 +1,4 @@
-"""Fetch a source from the hub, or generate its stand-in."""
+"""Fetch a source from the hub or its publisher, or generate its stand-in."""
 
 from __future__ import annotations
 
@@ -32,10 +32,14 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Fetch or generate."""
     from taclean.data import standin
     from taclean.data.fetch import fetch
+    from taclean.data.readers import READERS
 
     folder = Path(options.folder)
     if "hub" in stage:
         found: dict[str, Any] = {"files": fetch(stage, folder, say)}
+    elif stage.get("download") and (download := READERS[stage["reader"]].download):
+        download(folder)
+        found = {"download": stage["reader"]}
     elif "standin" not in stage:
         raise UserError(f"{stage['name']}: a folder of yours, {stage['folder']}; nothing to fetch")
     elif stage["reader"] == "webdataset":

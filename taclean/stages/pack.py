@@ -7,6 +7,7 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
+from taclean.config.checks import TRAINED
 from taclean.errors import UserError
 from taclean.files import read_json
 from taclean.stages.shared import say, tokenizer
@@ -31,7 +32,11 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
         stage["scenes"] = dataset["classes"]
     else:
         source = dataset["splits"][split]["from"]
-        stage |= {"source": dataset["sources"][source], "max_broken": dataset["max_broken"]}
+        given = dict(dataset["sources"][source])
+        templates = given.pop("captions", None)  # no matter of the splits that are only scored
+        if templates and configs.role(split, dataset["splits"][split]) in TRAINED:
+            stage |= {"captions": templates, "classes": configs.class_names(config)}
+        stage |= {"source": given, "max_broken": dataset["max_broken"]}
         roles = {}
         stage["draw"] = {}
         for name, entry in dataset["splits"].items():
@@ -67,6 +72,7 @@ def arguments(add: Any) -> None:
 def run(stage: dict[str, Any], options: Any) -> None:
     """Pack."""
     from taclean.data.index import make_index
+    from taclean.data.labels import LabelCaptions
     from taclean.data.pack import pack_rows
     from taclean.data.readers import make_reader
     from taclean.data.readers.scenes import SceneReader
@@ -90,6 +96,9 @@ def run(stage: dict[str, Any], options: Any) -> None:
             raise UserError(f"{options.index}: no index; make it with `taclean index`")
         reader = make_reader(stage["source"], Path(options.folder))
         rows, spare = _drawn(stage, index)
+    captions = None
+    if "captions" in stage:
+        captions = LabelCaptions(stage["captions"], stage["classes"], stage["seed"])
     account = pack_rows(
         Path(options.out),
         reader,
@@ -101,6 +110,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
         workers=options.workers,
         max_broken=stage.get("max_broken", 0),
         classes=stage["classes"],
+        captions=captions,
         fingerprint={key: value for key, value in stage.items() if key not in ROWS},
         say=say,
     )

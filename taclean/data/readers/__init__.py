@@ -14,7 +14,11 @@ from taclean.data.readers.csv_pairs import open_csv_pairs
 from taclean.data.readers.imagenet import open_imagenet
 from taclean.data.readers.img2dataset import open_img2dataset
 from taclean.data.readers.labelled import open_folders, open_labels
-from taclean.data.readers.torchvision_sets import cifar_opener, open_caltech101
+from taclean.data.readers.torchvision_sets import (
+    cifar_download,
+    cifar_opener,
+    open_caltech101,
+)
 from taclean.data.readers.webdataset import open_webdataset
 from taclean.errors import UserError
 
@@ -30,25 +34,28 @@ class ReaderKind:
         gives: what its samples have beside the image: "pairs" (captions to train on), "labels", or
             "captions" (several of each image, for retrieval).
         keys: the spec's keys that are this form's own.
+        download: puts the published files into a folder.
     """
 
     open: Callable[[Mapping[str, Any], Path], Reader]
     gives: Literal["pairs", "labels", "captions"]
     keys: tuple[str, ...] = ()
+    download: Callable[[Path], None] | None = None
 
 
 _CSV = ("files", "columns", "separator", "images")
+_CIFAR = ("split", "download", "captions")
 
 READERS = {
     "webdataset": ReaderKind(open_webdataset, "pairs", ("files",)),
     "img2dataset": ReaderKind(open_img2dataset, "pairs", ("files",)),
     "csv": ReaderKind(open_csv_pairs, "pairs", _CSV),
-    "imagenet": ReaderKind(open_imagenet, "labels", ("files",)),
-    "cifar10": ReaderKind(cifar_opener(10), "labels", ("split",)),
-    "cifar100": ReaderKind(cifar_opener(100), "labels", ("split",)),
-    "caltech101": ReaderKind(open_caltech101, "labels"),
-    "folders": ReaderKind(open_folders, "labels"),
-    "labels": ReaderKind(open_labels, "labels", (*_CSV, "classes")),
+    "imagenet": ReaderKind(open_imagenet, "labels", ("files", "captions")),
+    "cifar10": ReaderKind(cifar_opener(10), "labels", _CIFAR, cifar_download(10)),
+    "cifar100": ReaderKind(cifar_opener(100), "labels", _CIFAR, cifar_download(100)),
+    "caltech101": ReaderKind(open_caltech101, "labels", ("captions",)),
+    "folders": ReaderKind(open_folders, "labels", ("captions",)),
+    "labels": ReaderKind(open_labels, "labels", (*_CSV, "classes", "captions")),
     "coco": ReaderKind(open_coco, "captions"),
 }
 

@@ -10,13 +10,17 @@ from taclean.data.readers.base import ListReader, Reader, Sample
 from taclean.errors import UserError
 
 
+def _cifar(classes: int) -> Any:
+    from torchvision import datasets
+
+    return datasets.CIFAR10 if classes == 10 else datasets.CIFAR100
+
+
 def cifar_opener(classes: int) -> Callable[[Mapping[str, Any], Path], Reader]:
     """What opens CIFAR with this many classes: its `split` test (the default) or train."""
 
     def make(spec: Mapping[str, Any], folder: Path) -> Reader:
-        from torchvision import datasets
-
-        kind = datasets.CIFAR10 if classes == 10 else datasets.CIFAR100
+        kind = _cifar(classes)
         split = spec.get("split", "test")
         if split not in ("train", "test"):
             raise UserError(f"split: {split!r} is neither train nor test; choose one")
@@ -36,6 +40,30 @@ def cifar_opener(classes: int) -> Callable[[Mapping[str, Any], Path], Reader]:
         return ListReader(f"{kind.base_folder}/{split}", samples, names)
 
     return make
+
+
+def cifar_download(classes: int) -> Callable[[Path], None]:
+    """What fetches CIFAR with this many classes; whole files (by their MD5) are kept.
+
+    Its parts come in one archive, so sources of one folder wait for each other.
+    """
+
+    def download(folder: Path) -> None:
+        from filelock import FileLock
+
+        kind = _cifar(classes)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "lock"):
+                kind(folder, download=True)
+        except (OSError, RuntimeError) as error:  # network or disk; not the published files
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{kind.url}: cannot be fetched ({reason}); run it again, or unpack "
+                f"{kind.filename} into a folder and set folder to it"
+            ) from None
+
+    return download
 
 
 def open_caltech101(spec: Mapping[str, Any], folder: Path) -> Reader:
