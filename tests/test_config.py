@@ -167,7 +167,7 @@ PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
     [
         ({"splits": {"clean": {"from": "nosuch"}}}, "data.cc3m.splits.clean.from: 'nosuch'"),
         ({"splits": {"clean": {"from": "pairs"}}, "max_broken": 2}, "data.cc3m.max_broken"),
-        ({"sources": {"pairs": {"folder": "x"}}}, "give one of folder, hub and standin"),
+        ({"sources": {"pairs": {"folder": "x"}}}, "give one of folder, hub, download and standin"),
         ({"sources": {"pairs": {"reader": "tar"}}}, "data.cc3m.sources.pairs.reader"),
         ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
         ({"classes": "all"}, "data.cc3m.classes"),
@@ -208,6 +208,46 @@ def test_rows_of_other_sources_neither_overlap_nor_are_compared() -> None:
     for one, by in ((PAPER, "ids"), (config, None), (apart, "pictures")):
         check(one)
         assert stage_config(one, "finetune/badnet/ft/seed0")["apart_by"] == by
+
+
+PHOTOS = configs.load(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"captions": None}, "splits.pretrain.from: the reader of 'train' is cifar10; a split of "),
+        ({"captions": None}, "webdataset, img2dataset, csv, or this one with `captions`"),
+        ({"captions": ["a photo."]}, "sources.train.captions.0: 'a photo.'"),
+        ({"captions": []}, "sources.train.captions: [] "),
+        ({"folder": "x"}, "sources.train: give one of folder, hub, download and standin, not f"),
+        (
+            {"download": False},
+            "sources.train: give one of folder, hub, download and standin, not n",
+        ),
+        ({"reader": "folders"}, "the reader folders has none"),
+        (
+            {"reader": "csv", "download": None, "split": None, "folder": "x"},
+            "train.captions: the r",
+        ),
+    ],
+)
+def test_a_mistake_in_a_labelled_source_of_pairs_is_named(
+    source: dict[str, Any], message: str
+) -> None:
+    overlay = {"data": {"photos": {"sources": {"train": source}}}}
+    assert message in refused(configs.merge(PHOTOS, overlay))
+
+
+def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
+    sources = {"train": {"captions": ["a {}."]}}
+    other = configs.merge(PHOTOS, {"data": {"photos": {"sources": sources}}})
+    changed = [
+        split
+        for split in PHOTOS["data"]["photos"]["splits"]
+        if stage_config(other, f"pack/{split}") != stage_config(PHOTOS, f"pack/{split}")
+    ]
+    assert changed == ["pretrain", "clean", "patch"]
 
 
 STANDIN = configs.load(ROOT / "config/config.yaml", ROOT / "config/standin.yaml")

@@ -26,18 +26,24 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from taclean import cli
+from taclean import config as configs
 from taclean import progress as progress_module
 from taclean.data import emoji, pack
 from taclean.data.draw import draw
 from taclean.data.images import Broken, load_image
 from taclean.data.index import index_pictures, index_rows, make_index
+from taclean.data.labels import LabelCaptions
 from taclean.data.pack import KINDS, pack_rows
 from taclean.data.packed import Pairs
 from taclean.data.readers import ListReader, Sample, make_reader
 from taclean.data.readers.scenes import SceneReader
 from taclean.data.readers.webdataset import TarReader
 from taclean.errors import UserError
+from taclean.files import write_json
+from taclean.stages import stage_config
 
+ROOT = Path(__file__).parent.parent
 SIZE = 24
 
 
@@ -457,6 +463,73 @@ def test_another_list_of_classes_packs_again(tmp_path):
         run(tmp_path / "split", reader, None, None, classes=classes)
         pairs = Pairs.open(tmp_path / "split")
         assert pairs.classes[pairs.labels[0]] == "zebra"
+
+
+TEMPLATES = ["a photo of a {}.", "a photo of the small {}.", "a blurry photo of a {}."]
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """CLASS/PICTURE: two classes of 40 and 20 plain pictures, whose first grey level counts."""
+    for start, count, name in ((0, 40, "T_Shirt"), (100, 20, "zebra")):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        for i in range(count):
+            image = Image.new("RGB", (9, 9), (start + i,) * 3)
+            image.save(tmp_path / "tree" / name / f"{i:02d}.png")
+    return tmp_path / "tree"
+
+
+def test_captions_are_made_of_labels(tree, tmp_path):
+    reader = make_reader({"reader": "folders"}, tree)
+
+    def packed(name: str, rows: np.ndarray | None, seed: int = 0, workers: int = 1) -> Pairs:
+        captions, nothing = LabelCaptions(TEMPLATES, RUN, seed), np.empty(0, np.int64)
+        options = {"classes": RUN, "captions": captions, "workers": workers}
+        run(tmp_path / name, reader, rows, nothing, **options)
+        return Pairs.open(tmp_path / name)
+
+    every = packed("every", None)
+    captions = every.captions()
+    for row, caption in enumerate(captions):
+        name = "T-shirt" if every.images[row, 0, 0, 0] < 100 else "zebra"
+        assert caption in [template.format(name) for template in TEMPLATES]
+        assert RUN[every.labels[row]] == name
+        assert (every.tokens[row] == hashed(caption)).all()
+    assert len(set(captions)) == 6
+    some = packed("some", np.array([50, 3, 17]), workers=2)
+    assert some.captions() == [captions[row] for row in (3, 17, 50)]
+    assert packed("some", np.array([3, 17, 50]), seed=1).ids.tolist() == [3, 17, 50]
+    assert packed("every", None, seed=1).captions() != captions
+
+
+def test_splits_of_one_labelled_source_are_pairs_and_test_sets(tree, tmp_path):
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text(
+        f"""
+data:
+  photos:
+    classes: [zebra, airplane, t-shirt]
+    sources: {{train: {{reader: folders, folder: {tree}, download: null, split: null}}}}
+    splits: {{pretrain: {{rows: 20}}, clean: {{rows: 18}}, patch: {{rows: 10}}, val: {{rows: 10}}}}
+poison: {{rows: 20}}
+attacks: {{badnet: {{poisoned: 2}}, blended: {{poisoned: 2}}, badclip: {{poisoned: 2}}}}
+defenses: {{taclean: {{subcaptions: {{samples: 4}}}}}}
+""",
+        "utf-8",
+    )
+    config = configs.with_default([str(ROOT / "config/photos.yaml"), str(overlay)])
+    write_json(tmp_path / "index.json", make_index(make_reader({"reader": "folders"}, tree)))
+    seen: list[int] = []
+    for split in ("pretrain", "clean", "patch", "val"):
+        write_json(tmp_path / "stage.json", stage_config(config, f"pack/{split}"))
+        command = ["pack", "--config", tmp_path / "stage.json", "--index", tmp_path / "index.json"]
+        cli.main([*map(str, command), "--folder", str(tree), "--out", str(tmp_path / split)])
+        pairs = Pairs.open(tmp_path / split)
+        seen += pairs.images[:, 0, 0, 0].tolist()
+        for label, caption in zip(pairs.labels, pairs.captions(), strict=True):
+            name = ["zebra", "airplane", "t-shirt"][label]
+            assert caption.endswith(f" {name}.") if split != "val" else caption == ""
+    assert len(set(seen)) == len(seen) == 58
 
 
 def test_pictures_are_found_again_in_a_split_of_another_source(source, tmp_path):

@@ -602,6 +602,36 @@ def test_bad_parquet_files_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_downloaded_once(tmp_path, monkeypatch, name):
+    kind = torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
+    parts = {"batch": {"data": np.zeros((2, 3072), np.uint8), "labels": [1, 0]}}
+    parts[kind.meta["filename"]] = {kind.meta["key"]: ["x", "y"]}
+    sums, archive = {}, tmp_path / kind.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        for part, value in parts.items():
+            data = pickle.dumps(value)
+            sums[part] = hashlib.md5(data).hexdigest()
+            info = tarfile.TarInfo(f"{kind.base_folder}/{part}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    monkeypatch.setattr(kind, "train_list", [["batch", sums["batch"]]])
+    monkeypatch.setattr(kind, "test_list", [["batch", sums["batch"]]])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[kind.meta["filename"]]})
+    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(kind, "url", archive.as_uri())
+    folder = tmp_path / "data" / "sources"
+    READERS[name].download(folder)
+    archive.unlink()
+    READERS[name].download(folder)  # what is there is not fetched again
+    for split in ("train", "test"):
+        found = everything(make_reader({"reader": name, "split": split}, folder))
+        assert [sample.label for sample in found] == [1, 0]
+    (folder / kind.base_folder / "batch").write_bytes(b"cut")
+    (folder / kind.filename).unlink()
+    refused(lambda: READERS[name].download(folder), kind.url, "set folder to it")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_from_a_local_folder(tmp_path, monkeypatch, name):
     kind = torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
     count, names = int(name[5:]), [f"fine_{i}" for i in range(int(name[5:]))]
