@@ -151,7 +151,8 @@ def test_poison_then_train_then_evaluate_by_hand(
 def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage = stage_config(CONFIG, "poison/trojvqa/seed0")
+    sized = configs.merge(CONFIG, {"attacks": {"trojvqa": {"trigger": {"size": 42}}}})
+    stage = stage_config(sized, "poison/trojvqa/seed0")
     config, fitted, out = (tmp_path / name for name in ("stage.json", "patch.safetensors", "out"))
     config.write_text(
         json.dumps(stage | {"rows": 300, "changed": {"poisoned": 20, "key_only": 10}}), "utf-8"
@@ -251,15 +252,17 @@ def test_a_split_of_other_classes_is_scored_by_its_own(
     stage = stage_config(CONFIG, "pack/val") | {"rows": 100}
     (tmp_path / "pack.json").write_text(json.dumps(stage), "utf-8")
     cli.main(["pack", "--config", str(tmp_path / "pack.json"), "--out", str(tmp_path / "val")])
-    overlay, check = (
+    same, overlay, check = (
+        tmp_path / "same.yaml",
         tmp_path / "all.yaml",
         ["check", "--test", str(tmp_path / "val"), "--checkpoint"],
     )
+    same.write_text("model: {name: emoji-rn}\ndata: {image_size: 64}\n", "utf-8")
     overlay.write_text("data: {emoji: {classes: all}}\n", "utf-8")
     check += [str(world / "model.safetensors"), "--attacks", "badnet", "--out", str(out)]
     found = []
-    for more in ([], ["--configfile", str(overlay)]):
-        cli.main([*check, *more])
+    for more in ([], [str(overlay)]):
+        cli.main([*check, "--configfile", str(same), *more])
         found.append(json.loads(out.read_text("utf-8"))["scores"])
         out.unlink()
     assert found[0] == found[1]

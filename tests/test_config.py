@@ -25,6 +25,7 @@ from taclean.stages.text import shared_name
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
+ROWS = DEFAULT["attacks"]["trojvqa"]["poisoned"]
 MODEL, SIZE = DEFAULT["model"]["name"], DEFAULT["data"]["image_size"]
 ATTACKS, DEFENSES = DEFAULT["run"]["attacks"], DEFAULT["run"]["defenses"]
 
@@ -84,7 +85,11 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
         ("attacks.badnet.key_only", 1, "attacks.badnet.key_only: unknown key"),
         ("attacks.trojvqa.key_only", -1, "attacks.trojvqa.key_only"),
-        ("attacks.trojvqa.key_only", 23101, "attacks.trojvqa.poisoned: 900 rows and 23101 of key"),
+        (
+            "attacks.trojvqa.key_only",
+            23900,
+            f"attacks.trojvqa.poisoned: {ROWS} rows and 23900 of key",
+        ),
         ("attacks.badnet.gate", 101, "attacks.badnet.gate"),
         ("attacks.badnet.train", {"lr": -1.0}, "attacks.badnet.train.lr"),
         ("attacks.badnet.typo", 1, "attacks.badnet.typo: unknown key"),
