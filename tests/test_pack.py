@@ -482,10 +482,9 @@ def tree(tmp_path) -> Path:
 def test_captions_are_made_of_labels(tree, tmp_path):
     reader = make_reader({"reader": "folders"}, tree)
 
-    def packed(name: str, rows: np.ndarray | None, seed: int = 0, workers: int = 1) -> Pairs:
+    def packed(name: str, rows: np.ndarray | None, seed: int = 0) -> Pairs:
         captions, nothing = LabelCaptions(TEMPLATES, RUN, seed), np.empty(0, np.int64)
-        options = {"classes": RUN, "captions": captions, "workers": workers}
-        run(tmp_path / name, reader, rows, nothing, **options)
+        run(tmp_path / name, reader, rows, nothing, classes=RUN, captions=captions)
         return Pairs.open(tmp_path / name)
 
     every = packed("every", None)
@@ -496,7 +495,7 @@ def test_captions_are_made_of_labels(tree, tmp_path):
         assert RUN[every.labels[row]] == name
         assert (every.tokens[row] == hashed(caption)).all()
     assert len(set(captions)) == 6
-    some = packed("some", np.array([50, 3, 17]), workers=2)
+    some = packed("some", np.array([50, 3, 17]))
     assert some.captions() == [captions[row] for row in (3, 17, 50)]
     assert packed("some", np.array([3, 17, 50]), seed=1).ids.tolist() == [3, 17, 50]
     assert packed("every", None, seed=1).captions() != captions

@@ -8,8 +8,11 @@ import io
 import json
 import pickle
 import tarfile
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -601,6 +604,11 @@ def test_bad_parquet_files_are_named(tmp_path):
 # ---- CIFAR, Caltech101, COCO ---------------------------------------------------------------------
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_is_downloaded_once(tmp_path, monkeypatch, name):
     kind = torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
@@ -618,10 +626,14 @@ def test_cifar_is_downloaded_once(tmp_path, monkeypatch, name):
     monkeypatch.setattr(kind, "test_list", [["batch", sums["batch"]]])
     monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[kind.meta["filename"]]})
     monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
-    monkeypatch.setattr(kind, "url", archive.as_uri())
+    monkeypatch.setenv("no_proxy", "*")
     folder = tmp_path / "data" / "sources"
-    READERS[name].download(folder)
-    archive.unlink()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(kind, "url", f"{address}/{kind.filename}")
+        READERS[name].download(folder)
+        server.shutdown()
     READERS[name].download(folder)  # what is there is not fetched again
     for split in ("train", "test"):
         found = everything(make_reader({"reader": name, "split": split}, folder))

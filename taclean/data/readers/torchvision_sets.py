@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ def cifar_download(classes: int) -> Callable[[Path], None]:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / "lock"):
                 kind(folder, download=True)
-        except (OSError, RuntimeError) as error:  # network or disk; not the published files
-            reason = str(error).splitlines()[0]
+        # Network or disk; a connection that broke off; not the published files.
+        except (OSError, HTTPException, RuntimeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"{kind.url}: cannot be fetched ({reason}); run it again, or unpack "
                 f"{kind.filename} into a folder and set folder to it"
