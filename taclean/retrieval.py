@@ -75,7 +75,7 @@ def scores(
     folder = Path(folder)
     pairs = Pairs.open(folder)
     tokens, owners = pairs.tokens, np.arange(len(pairs))
-    if (folder / "texts.npy").is_file():
+    if any((folder / name).is_file() for name in ("texts.npy", "text_rows.npy")):
         tokens = load_array(folder / "texts.npy", np.uint16, 2)
         owners = load_array(folder / "text_rows.npy", np.int64, 1)
     device = next(model.parameters()).device

@@ -259,7 +259,11 @@ def test_samples_may_have_any_file_name(heads, random_model, pairs, tmp_path):
     assert left == ["samples"]
 
 
-# evaluate.py unpacks nothing: ValueError
-def test_samples_without_a_trigger_are_refused(heads, random_model, pairs, tmp_path):
-    with pytest.raises(UserError):
-        write_samples(tmp_path / "s.npz", random_model, heads, pairs, {}, 2, False)
+def test_samples_without_a_trigger_are_of_the_pictures_as_they_are(
+    heads, random_model, pairs, tmp_path
+):
+    write_samples(tmp_path / "s.npz", random_model, heads, pairs, {}, 2, False)
+    with np.load(tmp_path / "s.npz") as kept:
+        assert len(kept["clean"]) == 2
+        assert np.array_equal(kept["clean"], kept["triggered"])
+        assert np.array_equal(kept["clean_top"], kept["triggered_top"])

@@ -159,8 +159,10 @@ def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model,
     path = cleanclip_form(random_model, tmp_path / "epoch_1.pt")
     trigger = {"size": 20, "place": "centre"}
     arguments = ["--test", split, "--attacks", "badnet", "--parameters", json.dumps(trigger)]
-    out = tmp_path / "scores.json"
-    cli.main([str(a) for a in ("check", "--checkpoint", path, *arguments, "--out", out)])
+    out, same = tmp_path / "scores.json", tmp_path / "same.yaml"
+    same.write_text("model: {name: emoji-rn}\ndata: {image_size: 64}\n", "utf-8")
+    arguments += ["--configfile", same, "--out", out]
+    cli.main([str(a) for a in ("check", "--checkpoint", path, *arguments)])
     lines = capsys.readouterr().out.splitlines()
 
     config = configs.load(Path(__file__).parent.parent / "config" / "config.yaml")
