@@ -273,8 +273,11 @@ def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
     for caption in CC3M:
         for seed in range(5):
             sub = subcaption(caption, random.Random(seed), lexicon, negatives=2)
-            if caption == "our 10 best photos of the week":  # nothing that a picture settles
-                assert sub is None
+            if caption in (
+                "our 10 best photos of the week",
+                "don't miss this chocolate cake recipe !",
+            ):
+                assert sub is None  # nothing that a picture settles; all after a denial
                 continue
             assert sub is not None, caption
             whole = tokens(caption)
