@@ -276,7 +276,7 @@ def take(results: Path, root: Path, minutes: int, overlays: Sequence[str]) -> No
     """
     from benchmarks.common import machine  # torch
 
-    config = configs.with_default(list(overlays))
+    config, taken_at = configs.with_default(list(overlays)), commit(root)  # before a page changes
     table = results / "table.csv"
     read_table(table)
     figures = {name: results / "figures" / f"{name}.png" for name in PICTURES}
@@ -290,7 +290,7 @@ def take(results: Path, root: Path, minutes: int, overlays: Sequence[str]) -> No
         shutil.copyfile(file, root / "docs" / f"{name}.png")
     record = {
         "date": datetime.date.fromtimestamp(table.stat().st_mtime).isoformat(),
-        "commit": commit(root),
+        "commit": taken_at,
         "machine": machine(),
         "minutes": minutes,
         "model": config["model"]["name"],
