@@ -102,7 +102,7 @@ def files_of_split(name):
 
 def split(role):
     """The files of the packed split with a role; none where the run needs no such split."""
-    there = role == "val" or configs.has_role(config, role)
+    there = configs.has_role(config, role)
     return files_of_split(configs.split_of_role(config, role)) if there else []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from taclean.data.images import png
 from taclean.data.layout import load_array
@@ -80,21 +81,17 @@ def _percent(count: Mapping[str, int]) -> float:
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Cells are escaped, but for those that are `_Html`."""
+    """Cells are escaped, but for those that are `Markup`."""
 
     def cell(value: Any, tag: str) -> str:
         if isinstance(value, float):
             value = f"{value:.1f}"
-        inner = value if isinstance(value, _Html) else escape(str(value))
+        inner = value if isinstance(value, Markup) else escape(str(value))
         return f"<{tag}>{inner}</{tag}>"
 
     lines = ["".join(cell(value, "th") for value in head)]
     lines += ["".join(cell(value, "td") for value in row) for row in rows]
     return "<div class=wide><table>" + "".join(f"<tr>{x}</tr>\n" for x in lines) + "</table></div>"
-
-
-class _Html(str):
-    """Text that is HTML already."""
 
 
 def page(
@@ -187,7 +184,7 @@ def _moves(reports: Sequence[Report], names: Sequence[str]) -> str:
             cells.append(f"{share:.1f} ({_moved(own[name]):+.1f})")
         kept = [100 * own[name]["own"] / own[name]["n"] for own in views]
         gains = view["gains"]
-        image = _Html(f'<img alt="" src="{pictures[name]}">')
+        image = Markup(f'<img alt="" src="{pictures[name]}">')
         most = f"{gains[0]} ({gains[1]:+d})" if gains[1] else "–"
         rows.append([name, image, view["target"], *cells, *kept, most])
     head = [
@@ -271,7 +268,7 @@ def _retrieval(reports: Sequence[Report], names: Sequence[str], splits: Sequence
 
 def _subcaptions(examples: Examples) -> str:
     rows = [
-        [_Html(f'<img alt="" src="{picture}">'), row.caption, row.positive, row.negative, row.kind]
+        [Markup(f'<img alt="" src="{picture}">'), row.caption, row.positive, row.negative, row.kind]
         for picture, row in zip(examples.pictures, examples.rows.itertuples(), strict=True)
     ]
     return "<h2>Sub-captions that were used</h2>" + _table(

@@ -148,7 +148,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     cleaned = seeds * run.get("repeats", 1)
     pull = rates["train"]
     rows = {name: split.get("rows") for name, split in dataset["splits"].items()}
-    roles = [role for role in ROLES if role == "val" or configs.has_role(config, role)]
+    roles = [role for role in ROLES if configs.has_role(config, role)]
     of = {role: configs.split_of_role(config, role) for role in roles}
     known = {name: count or 50_000 for name, count in rows.items()}  # all: ImageNet's validation
     jobs: list[tuple[str, int, int, float]] = []

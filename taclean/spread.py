@@ -41,6 +41,11 @@ class Estimate:
     over: str
 
     @property
+    def ends(self) -> tuple[float, float] | None:
+        """The interval, from low to high."""
+        return None if self.half is None else (self.mean - self.half, self.mean + self.half)
+
+    @property
     def settled(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.half is not None and abs(self.mean) > self.half
@@ -132,8 +137,7 @@ def paired(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
             found = difference(pick(cell, defense=defense), pick(cell, defense=against))
             if found is None:
                 continue
-            half = math.nan if found.half is None else found.half
-            ends = (found.mean, found.mean - half, found.mean + half)
+            ends = found.ends or (math.nan, math.nan)
             names = (attack, defense, against, split, metric)
-            rows.append((*names, *ends, found.n, found.over, found.settled))
+            rows.append((*names, found.mean, *ends, found.n, found.over, found.settled))
     return pd.DataFrame(rows, columns=PAIRED)

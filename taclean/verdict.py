@@ -18,9 +18,9 @@ FAR = 5.0  # points of ASR@1 above a model that was never poisoned: a backdoor, 
 def told(found: Estimate) -> str:
     """A difference in words: '13.1 higher', '11.0 lower (-20.1 to -1.9): settled'."""
     text = f"{abs(found.mean):.1f} {'lower' if found.mean < 0 else 'higher'}"
-    if found.half is None:
+    if found.ends is None:
         return text
-    low, high = found.mean - found.half, found.mean + found.half
+    low, high = found.ends
     return f"{text} ({low:+.1f} to {high:+.1f}): {'settled' if found.settled else 'open'}"
 
 

@@ -173,13 +173,17 @@ def split_of_role(config: Config, wanted: str) -> str:
     Raises:
         KeyError: the run needs no such split.
     """
-    names = {role(name, split): name for name, split in dataset(config)["splits"].items()}
-    return names.get(wanted) or names[{"val": "test"}.get(wanted, wanted)]
+    return _split_of(config)[wanted]
 
 
 def has_role(config: Config, wanted: str) -> bool:
-    """Whether a split has a role."""
-    return wanted in (role(name, split) for name, split in dataset(config)["splits"].items())
+    """Whether there is a `split_of_role`."""
+    return wanted in _split_of(config)
+
+
+def _split_of(config: Config) -> dict[str, str]:
+    names = {role(name, split): name for name, split in dataset(config)["splits"].items()}
+    return {"val": names["test"], **names} if "test" in names else names
 
 
 def tried(config: Config) -> list[str]:

@@ -82,8 +82,8 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
                     continue
                 x, mean, top = j + (i - (len(colours) - 1) / 2) * step, found.mean, found.mean
                 ax.bar(x, mean, step * 0.94, color=colour)
-                if found.half is not None:
-                    low, top = max(0.0, mean - found.half), min(100.0, mean + found.half)
+                if found.ends is not None:
+                    low, top = max(0.0, found.ends[0]), min(100.0, found.ends[1])
                     ax.vlines(x, low, top, color="black", lw=0.9)
                     at = np.full(len(runs), x)
                     ax.plot(at, runs["percent"], "o", ms=2.2, mfc="white", mec="black", mew=0.5)

@@ -8,9 +8,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from taclean.errors import UserError
 from taclean.look import NONE, Look
-from taclean.plots.samples import Samples, by_attack, split_text
+from taclean.plots.samples import Samples, by_attack, recovered, split_text, stored
 from taclean.plots.style import (
     BAD,
     GOOD,
@@ -55,8 +54,7 @@ def first(
         if not {NONE, cleaned} <= set(models):
             continue
         before, after = models[NONE], models[cleaned]
-        fooled = before.triggered_top == before.target
-        back = fooled & (after.triggered_top == after.labels)
+        fooled, back = recovered(before, after)
         told = [captions[row] for row in before.rows]
         hits = [i for i in range(len(before)) if back[i] and told[i] in drawn.index]
         if hits:
@@ -64,8 +62,7 @@ def first(
     else:
         return _none(title, f"{split_text(look)}, {seeds_text([seed])}")
     shown = max(hits, key=lambda i: len(told[i].split()))
-    if before.images is None or before.triggered_images is None:
-        raise UserError(f"samples.npz of {attack}/{NONE}: holds no pictures; evaluate it again")
+    clean, triggered = (stored(before, x)[shown] for x in (before.images, before.triggered_images))
     sub = drawn.loc[told[shown]]
     right, target = (drawable(before.classes[i]) for i in (before.labels[shown], before.target))
     subtitle = (
@@ -90,9 +87,7 @@ def first(
     top = head_height(title, subtitle, width) + 0.1
     left = 0.1 + 2 * (side + 0.1) + 0.1
     figure = plt.figure(figsize=(width, top + side + 0.35))
-    for n, (image, text) in enumerate(
-        ((before.images[shown], "as it is"), (before.triggered_images[shown], "with the trigger"))
-    ):
+    for n, (image, text) in enumerate(((clean, "as it is"), (triggered, "with the trigger"))):
         x = 0.1 + n * (side + 0.1)
         picture(figure, image, x, top, side)
         write(figure, x, top + side + 0.04, [Piece(text, grey)], side, size, 1)

@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from taclean.errors import UserError
 from taclean.look import NONE, Look
-from taclean.plots.samples import Samples, by_attack, split_text
+from taclean.plots.samples import Samples, by_attack, split_text, stored
+from taclean.plots.samples import recovered as of_samples
 from taclean.plots.style import (
     BAD,
     GOOD,
@@ -56,10 +56,9 @@ def recovered(
     hits: dict[str, np.ndarray] = {}
     counts = []
     for attack, models in usable.items():
-        before, after = models[NONE], models[cleaned]
-        fooled = before.triggered_top == before.target
-        hits[attack] = np.flatnonzero(fooled & (after.triggered_top == after.labels))
-        counts.append(f"{attack_name(look, attack)} {len(hits[attack])} of {int(fooled.sum())}")
+        taken, back = of_samples(models[NONE], models[cleaned])
+        hits[attack] = np.flatnonzero(back)
+        counts.append(f"{attack_name(look, attack)} {len(hits[attack])} of {int(taken.sum())}")
     turns = _turns({a: [(int(i), usable[a][NONE].labels[i]) for i in hits[a]] for a in hits})
     turns = sorted(turns[:examples], key=lambda turn: list(hits).index(turn[0]))
     colours = look.colours(d for models in usable.values() for d in models)
@@ -107,10 +106,8 @@ def recovered(
     for number, (attack, i) in enumerate(turns):
         models = usable[attack]
         before = models[NONE]
-        if before.triggered_images is None:
-            raise UserError(f"samples.npz of {attack}/{NONE}: holds no pictures; evaluate it again")
         y = top + number * step
-        picture(figure, before.triggered_images[i], 0.1, y, side)
+        picture(figure, stored(before, before.triggered_images)[i], 0.1, y, side)
         label = int(before.labels[i])
         own_class = [Piece(drawable(before.classes[label]), {"weight": "bold"})]
         by = [Piece(attack_name(look, attack), {"color": GREY})]

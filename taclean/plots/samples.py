@@ -80,6 +80,25 @@ def by_attack(samples: Sequence[Samples], look: Look) -> tuple[int, dict[str, di
     return seed, found
 
 
+def recovered(before: Samples, after: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) bool: triggered images that `before` takes for the target, and which of them `after`
+    calls what they are."""
+    fooled = before.triggered_top == before.target
+    return fooled, fooled & (after.triggered_top == after.labels)
+
+
+def stored(sample: Samples, pictures: np.ndarray | None) -> np.ndarray:
+    """The `images` or `triggered_images` of a sample.
+
+    Raises:
+        UserError: the run stores none.
+    """
+    if pictures is None:
+        of = f"{sample.attack}/{sample.defense}"
+        raise UserError(f"samples.npz of {of}: holds no pictures; evaluate it again")
+    return pictures
+
+
 def split_text(look: Look) -> str:
     """'test split', which all samples are of."""
     return f"{look.splits[0] if look.splits else 'test'} split"
