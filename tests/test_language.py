@@ -262,7 +262,7 @@ def test_replacements_are_of_the_words_kind(scenes: Split) -> None:
     assert len(sizes) > 50
     assert {n.replacement for n in sizes} <= {"small", "medium", "large"}
     rare = [n for n in changes if scenes.counts.seen[n.replacement.lower()] < LEAST]
-    assert len(rare) <= 0.02 * len(changes)  # of captions in which the split's words have no equal
+    assert not rare
 
 
 def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
@@ -307,6 +307,34 @@ def test_words_that_exclude_one_another(
     assert classes.apart([word, other], part).tolist() == [[False, apart], [apart, False]]
 
 
+@pytest.mark.parametrize(
+    ("word", "other", "head", "choosy"),
+    [
+        ("old", "young", "building", True), ("sunny", "rainy", "day", True),
+        ("red", "blue", "car", False), ("large", "small", "island", False),
+        ("white", "orange", "girl", True),
+    ],
+)  # fmt: skip
+def test_adjectives_that_go_with_some_nouns_alone(
+    word: str, other: str, head: str, choosy: bool, lexicon: Lexicon
+) -> None:
+    assert Classes(lexicon).choosy(word, other, head) == choosy
+
+
+def test_a_compound_gives_way_to_what_captions_have_with_its_first_noun(lexicon: Lexicon) -> None:
+    captions = [f"a {animal} on a {place}" for animal in ("dog", "cat", "horse", "cow")
+                for place in ("beach", "street", "lawn")] * 100  # fmt: skip
+    captions += ["a rocking horse on a beach", "a guard dog on a street", "a guard cat"] * 40
+    vocabulary = learn(captions, tally(captions, lexicon), lexicon)
+    found = Counter(
+        negative.replacement
+        for n in range(60)
+        if (sub := subcaption("a guard dog", random.Random(n), lexicon, vocabulary=vocabulary))
+        for negative in sub.negatives
+    )
+    assert set(found) == {"cat"}
+
+
 def test_what_is_denied_gives_no_negative(lexicon: Lexicon) -> None:
     words = {slot.word for slot in parse("a red room with no dog", lexicon).slots}
     assert "red" in words
@@ -324,8 +352,8 @@ def test_a_vocabulary_of_few_captions_falls_back_on_wordnet(lexicon: Lexicon) ->
 @natural
 def test_natural_captions(read: Split, lexicon: Lexicon) -> None:
     check(read, lexicon)
-    assert len(read.made) >= 0.78 * len(read.captions)
-    assert read.score() <= 0.62
+    assert len(read.made) >= 0.64 * len(read.captions)
+    assert read.score() <= 0.65
     gained = [n.replacement.lower() for sub in read.made for n in sub.negatives]
     assert sum(read.counts.seen[word] < LEAST for word in gained) <= 0.01 * len(gained)
     assert len(set(gained)) > 500

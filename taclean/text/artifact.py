@@ -92,6 +92,11 @@ class SubCaptionTexts(TextArtifact):
         min_length=1,
         unique=True,
     )
+    words: Literal["fitting", "any"] = key(
+        "fitting",
+        "What a word gives way to: a word that fits its place and makes it false, or, as a "
+        "control, any word of the captions.",
+    )
 
     def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **more: Any) -> None:
         """Write the arrays of SubCaptions, subcaptions.csv and account.json."""

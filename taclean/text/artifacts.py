@@ -25,7 +25,7 @@ from taclean.text import work
 from taclean.text.account import text_only_score
 from taclean.text.lexicon import Lexicon
 from taclean.text.parse import KINDS
-from taclean.text.subcaptions import SubCaption, learn
+from taclean.text.subcaptions import SubCaption, Words, learn
 from taclean.text.vocabulary import LEAST, Tally
 
 COLUMNS = ("epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement")
@@ -115,6 +115,7 @@ def write_subcaptions(
     seed: int,
     negatives: int = 1,
     kinds: Sequence[str] = KINDS,
+    words: Words = "fitting",
     workers: int = 1,
     say: Say = print,
 ) -> dict[str, Any]:
@@ -169,7 +170,9 @@ def write_subcaptions(
             places_of[int(rows[epoch, place])].append((epoch, place))
         drawn = sorted(places_of)
         parts = [[drawn[i] for i in chunk] for chunk in work.chunks(len(drawn))]
-        job = partial(work.subcaptions, seed=seed, negatives=negatives, kinds=tuple(kinds))
+        job = partial(
+            work.subcaptions, seed=seed, negatives=negatives, kinds=tuple(kinds), words=words
+        )
 
         def array(name: str, *shape: int) -> np.memmap:
             return np.lib.format.open_memmap(temporary / name, "w+", np.uint16, shape)

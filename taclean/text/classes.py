@@ -12,6 +12,7 @@ from taclean.text.lexicon import ASSETS, Lexicon
 
 FILE = ASSETS / "wordnet" / "classes.txt"
 NONE: frozenset[str] = frozenset()
+PERSONS = frozenset({"sex", "infant?", "relative", "role", "couple"})
 RELUCTANT = 0.1  # the rate of a word whose sets are all marked
 
 
@@ -54,6 +55,12 @@ class Classes:
         # trailer, bunny: persons first, but WordNet has not met them in a text
         unsure = named == ["role"] and len(senses) > 1 and not senses[0][1]
         return NONE if unsure else frozenset(named)
+
+    def choosy(self, lemma: str, other: str, head: str) -> bool:
+        """Whether an adjective in place of another goes with some nouns alone, not with any."""
+        shared = self.sets(lemma, "a") & self.sets(other, "a")
+        person = not PERSONS.isdisjoint(self.sets(head, "n"))
+        return person or not any(name.endswith("*") for name in shared)
 
     def worth(self, lemma: str, part: str) -> float:
         """How readily the lemma gives way, in 0..1: less where all its sets are marked."""

@@ -13,6 +13,7 @@ KINDS = ("adjective", "noun", "verb")
 Chunk = tuple[int, int]  # start and end of a noun phrase
 Part = tuple[int, ...]  # the places of the words that a sub-caption keeps, in order
 
+COMPOUND, LED = 2.0, 0.5  # prices of what a noun needs: noun + noun; adjective + noun
 TOKEN = re.compile(
     r"<[^<>\s]+>|https?://\S+|www\.\S+|&#?\w+;"  # <PERSON>, addresses, entities
     r"|\d+(?:[.,:/]\d+)*%?|['’]s\b|[^\W\d_]+(?:-[^\W_]+)*(?:['’](?!s\b)[^\W_]+)*"
@@ -46,6 +47,8 @@ class Slot:
     tag: str
     context: str  # article, object and the like; words are exchanged within one (tag, context)
     needs: str = ""  # a word that a replacement should be known to go with: a verb's object
+    price: float = 1.0  # how much it tells against one that is not
+    after: str = ""  # the preposition before a noun's phrase
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,10 @@ def _slot(
         lead = words[start].lower()
         context = article or ("count" if lead in ("a", "an") else "bare" if start == n else "")
         led = before in NOUNS or (before == "JJ" and last.endswith(("ing", "al", "ic")))
-        needs = f"-1 {last}" if led else ""  # a christmas tree, a digital camera
-        return Slot(n, "noun", word, tag, context if tag == "NN" else "", needs)
+        needs = f"-1 {last}" if led or before == "JJ" else ""  # a christmas tree, a full moon
+        after = words[start - 1].lower() if start and tags[start - 1] == "IN" else ""
+        context = context if tag == "NN" else ""
+        return Slot(n, "noun", word, tag, context, needs, COMPOUND if led else LED, after)
     if tag == "CD":
         counts = word.isalpha() and after in ("NNS", "JJ")
         return Slot(n, "adjective", word, tag, "") if counts else None
@@ -114,15 +119,16 @@ def _slot(
         head = f"+1 {head}" if after in NOUNS and words[n + 1].lower() == head else head
         ahead = "" if after in NOUNS or after in ("JJ", "CC", "COMMA") else "last"
         return Slot(n, "adjective", word, tag, article + ahead, head)
-    if tag == "BE":  # on the table were kiwis; there is a cat
-        turned = {"DT", "PRP$", "CD", "NNS", "JJ"} & {after} and (n and tags[0] in ("IN", "EX"))
+    if tag == "BE":  # on the table were kiwis
+        turned = {"DT", "PRP$", "CD", "NNS", "JJ"} & {after} and (n and tags[0] == "IN")
         clause = FINITE & {*tags[:n], *tags[n + 1 :]}
         return Slot(n, "verb", word, tag, "") if turned and not clause else None
     if tag not in VERBS or after in ("RP", "TO", "WP") or before == "TO" or after in VERBS:
         return None
     thing = next((words[end - 1].lower() for start, end in chunks if start == n + 1), "")
     context = "object" if thing or after == "PRP" else "in" if after == "IN" else "alone"
-    return Slot(n, "verb", word, tag, context, thing)
+    doer = next((words[end - 1].lower() for _, end in reversed(chunks) if end <= n), "")
+    return Slot(n, "verb", word, tag, context, thing or doer, 1.0 if thing else LED)
 
 
 # ---- parts -----------------------------------------------------------------------------------

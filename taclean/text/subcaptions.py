@@ -18,15 +18,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from taclean.text.lexicon import PART, Lexicon
-from taclean.text.parse import KINDS, Parse, Part, Slot, parse
+from taclean.text.parse import COMPOUND, KINDS, Parse, Part, Slot, parse
 from taclean.text.vocabulary import Choices, Tally, Vocabulary
 
-SLOTS, TRIES = 6, 8  # words of a caption, and replacements of each, that one is chosen from
+SLOTS, TRIES = 6, 16  # words of a caption, and replacements of each, that one is chosen from
 LOW = 0.0005  # the rate of a caption's readiest word below which it gives no negative of a kind
-POOR = -10.0  # a fit that a kind's words must reach: none is better than one that reads oddly
-WELL = -4.0  # the same where the caption offers a kind that fits better
+POOR = -2.0  # a fit that a kind's words must reach: none is better than one that reads oddly
+WELL = -1.0  # the same where the caption offers a kind that fits better
+Words = Literal["fitting", "any"]
+CHANCE = 0.8  # of a fit that decides; more, and words come in as often as they go
 SAMPLE, TURNS = 4000, 2  # captions, and rounds, by which the weights are set
 
 
@@ -55,6 +58,7 @@ def subcaption(
     negatives: int = 1,
     kinds: Sequence[str] = KINDS,
     vocabulary: Vocabulary | None = None,
+    words: Words = "fitting",
 ) -> SubCaption | None:
     """A random true part of the caption and up to `negatives` false ones.
 
@@ -65,6 +69,7 @@ def subcaption(
 
     Args:
         vocabulary: of the split that the caption is from; default: common words of captions.
+        words: "fitting", or "any" of the vocabulary, a control: false, but seldom sense.
 
     Raises:
         ValueError: negatives < 1 or an unknown kind.
@@ -79,6 +84,8 @@ def subcaption(
     for _ in range(8 * negatives):  # repeats are redrawn: a short caption may have too few
         one, word = offer.pick(offered, rng)
         original = offer.parse.words[one.slot.place]
+        if words == "any":
+            word = offer.any_word(rng)
         replacement = _cased(word, original)
         text = offer.parse.text(one.part, {one.slot.place: replacement})
         found.setdefault(text, Negative(text, one.slot.kind, original, replacement))
@@ -86,7 +93,7 @@ def subcaption(
             break
     part = offer.pick(offered, rng)[0].part
     if len(part) == len(offer.parse.words):
-        part = rng.choice(offer.parse.parts)
+        part = max(offer.parse.parts, key=len)
     return SubCaption(offer.parse.text(part), tuple(found.values()))
 
 
@@ -153,12 +160,12 @@ class _Offer:
         self._kin: dict[str, tuple[set[str], set[str]]] = {}
         # "an hour on a clock": where no part has an open word, the whole caption
         whole = (tuple(range(len(pairs))),) if self.parse.parts else ()
-        common = plain(self.lexicon)
+        known = vocabulary if vocabulary.large else plain(self.lexicon)
         for parts, source in (
             (self.parse.parts, vocabulary.choices),
             (self.parse.parts, vocabulary.plain),
-            (self.parse.parts, common.plain),
-            (whole, common.plain),
+            (self.parse.parts, known.plain),
+            (whole, known.plain),
         ):
             if not self.kinds:
                 found = {s: c for s in self.parse.slots if (c := source(s))}
@@ -167,8 +174,10 @@ class _Offer:
                     here = [slot for slot in fitting if slot.place in part]
                     for slot in here:
                         rate = found[slot].rate
-                        if slot.needs.startswith("-1") or slot.context == "object":
-                            rate *= 0.4  # a reality star, catches a cold
+                        if slot.price == COMPOUND and slot.needs:
+                            rate *= 0.05  # a reality star
+                        if slot.context == "object":
+                            rate *= 0.4  # catches a cold
                         if self.parse.words[slot.place + 1 : slot.place + 2] == ("of",):
                             rate *= 0.2  # a bowl of rice
                         chance = rate / sum(s.kind == slot.kind for s in here)
@@ -194,11 +203,16 @@ class _Offer:
         chances = [scarce[kind] * max(one.rate for one in self.kinds[kind]) for kind in kinds]
         return self.best(rng.choices(kinds, chances)[0], rng)[:2]
 
+    def any_word(self, rng: random.Random) -> str:
+        """A word of the captions that is not in this one."""
+        drawn = (self.vocabulary.any_word(rng) for _ in range(100))
+        return next(word for word in drawn if word not in self._used)
+
     def best(self, kind: str, rng: random.Random) -> tuple[_Open, str, float]:
         """Of a few words of a kind and a few choices of each, what fits best, and how well."""
         words = self.parse.words
         some = rng.choices(self.kinds[kind], [one.chance for one in self.kinds[kind]], k=SLOTS)
-        best = (some[0], some[0].first, -math.inf)
+        best, most = (some[0], some[0].first, -math.inf), -math.inf
         places = {one.slot.place: one for one in reversed(some)}
         others = {slot.word for slot in self.parse.slots}
         for one in places.values():
@@ -206,11 +220,12 @@ class _Offer:
             before = words[place - 1].lower() if place else "<"
             after = words[place + 1].lower() if place + 1 < len(words) else ">"
             beside = others - {one.slot.word}
-            for word in one.choices.draw(rng, TRIES):
+            for word, times in one.choices.draw(rng, TRIES).items():
                 fit = self.vocabulary.fit(word, one.slot, before, after, beside)
-                fit += 1.5 * math.log(one.rate)
-                if fit > best[2] and self._fits(word, one.slot):
-                    best = (one, word, fit)
+                chance = CHANCE * math.log(times / -math.log(rng.random() or 0.5))
+                worth = fit + chance + 1.5 * math.log(one.rate)
+                if worth > most and self._fits(word, one.slot):
+                    best, most = (one, word, fit), worth
         return best
 
     def _first(self, slot: Slot, choices: Choices) -> str | None:

@@ -31,6 +31,7 @@ FEATURES = 2000  # neighbours, most common first, by which words are compared
 ROUNDS = 60
 Key = tuple[str, str]  # tag, context
 STRANGE = 3.0  # what it costs a word that it was never seen with what it needs
+ODD = 1.5  # the same for a preposition before its phrase
 SURE = 0.2  # share of a word's captions that must use it so
 COPULA = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}  # were -> run: the figure's
 NUMBERS = "two three four five six seven eight nine ten".split()
@@ -66,6 +67,8 @@ def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
             n = slot.place + 2
             beside = (f"-1 {lower[n - 1]}", f"+1 {lower[n + 1]}", lower[n - 2], lower[n + 2])
             out.near[slot.tag, slot.word].update(beside)
+            if slot.after:
+                out.near[slot.tag, slot.word][f"< {slot.after}"] += 1
             out.near[slot.tag, slot.word].update(
                 other.word for other in parsed.slots if 0 < abs(other.place - slot.place) < 6
             )
@@ -83,14 +86,14 @@ class Choices:
 
     def balance(self, ratios: Mapping[str, float]) -> None:
         self.weights = [
-            weight * ratios.get(word, 1.0) ** 0.6
+            weight * ratios.get(word, 1.0) ** 0.8
             for word, weight in zip(self.words, self.weights, strict=True)
         ]
         self.sums = list(accumulate(self.weights))
 
-    def draw(self, rng: random.Random, tries: int) -> dict[str, None]:
-        """The different ones of some draws, in order."""
-        return dict.fromkeys(rng.choices(self.words, cum_weights=self.sums, k=tries))
+    def draw(self, rng: random.Random, tries: int) -> Counter[str]:
+        """How often each came in some draws, in their order."""
+        return Counter(rng.choices(self.words, cum_weights=self.sums, k=tries))
 
 
 class Vocabulary:
@@ -104,6 +107,7 @@ class Vocabulary:
         self.scarce = dict.fromkeys(KINDS, 1.0)  # kind -> how rarely captions offer it
         self.large = counts is not None and counts.captions >= LARGE
         self.classes = Classes(lexicon)
+        self._any: Choices | None = None
         self._common: dict[str, list[str]] = {}  # tag -> lemmas that many captions have
         self.seen = _by_tag(counts) if counts else lexicon.seen
         self._plain = lru_cache(1 << 14)(self._plain_choices)
@@ -122,7 +126,7 @@ class Vocabulary:
         for table in self.tables.values():
             for word, choices in table.items():
                 choices.balance(ratios)
-                choices.rate *= min(1.0, ratios.get(word, 1.0) ** -0.3)
+                choices.rate *= min(1.0, ratios.get(word, 1.0) ** -0.6)
 
     def choices(self, slot: Slot) -> Choices | None:
         """What the split's words offer for a slot."""
@@ -133,6 +137,16 @@ class Vocabulary:
     def plain(self, slot: Slot) -> Choices | None:
         """What a word's sets offer, for captions in which the split's tables have nothing."""
         return self._plain(slot.word, slot.tag, slot.context)
+
+    def any_word(self, rng: random.Random) -> str:
+        """A word of any meaning, as often as captions replace it."""
+        if self._any is None:
+            seen = Counter[str]()
+            for words in self.seen.values():
+                seen.update(words)
+            known = sorted(word for word, n in seen.items() if n >= LEAST)
+            self._any = Choices(known, [float(seen[word]) for word in known])
+        return next(iter(self._any.draw(rng, 1)))
 
     def fit(self, word: str, slot: Slot, before: str, after: str, others: set[str]) -> float:
         """How well a word fits a caption, by the other captions that have it.
@@ -145,9 +159,24 @@ class Vocabulary:
         near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
         led, ends = beside.get(f"-1 {before}", 0.0), beside.get(f"+1 {after}", 0.0)
         bare = slot.context == "bare" and before != "<" and f"-1 {before}" not in beside  # on foot
-        strange = bare or (slot.needs and slot.needs not in beside)
-        cost = STRANGE * (2 if slot.needs.startswith("-1") else 1) if strange and self.beside else 0
+        cost = 0.0
+        if self.beside and slot.needs and slot.needs not in beside:
+            cost = self._cost(word, slot)
+        elif self.beside and bare:
+            cost = STRANGE
+        if slot.after:  # on the grass, in the forest
+            led += beside.get(f"< {slot.after}", -ODD if self.beside else 0)
         return led + ends + sum(near) / 2 - cost
+
+    def _cost(self, word: str, slot: Slot) -> float:
+        """What it costs a word that it was never seen with what it needs."""
+        if slot.tag != "JJ":
+            return STRANGE * slot.price
+        head = slot.needs.removeprefix("+1 ")
+        lemmas = (self.lexicon.lemma(slot.word, "JJ"), self.lexicon.lemma(word, "JJ"))
+        tag = "NNS" if "NNS" in self.lexicon.readings(head) else "NN"
+        choosy = self.classes.choosy(*lemmas, self.lexicon.lemma(head, tag))
+        return STRANGE * 2 if choosy else STRANGE * 0.6
 
     # ---- from the captions ---------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from taclean.text.eda import eda
 from taclean.text.lexicon import Lexicon
-from taclean.text.subcaptions import SubCaption, offers, subcaption
+from taclean.text.subcaptions import SubCaption, Words, offers, subcaption
 from taclean.text.vocabulary import Tally, Vocabulary, tally
 from taclean.workers import worker_pool
 
@@ -80,13 +80,14 @@ def subcaptions(
     seed: int,
     negatives: int,
     kinds: Sequence[str],
+    words: Words,
 ) -> list[SubCaption]:
     """Sub-captions of rows that offer some, each in its own epochs, one after the other."""
     lexicon, made = Lexicon.load(), []
     for row, caption, wanted in zip(rows, captions, epochs, strict=True):
         for epoch in wanted:
             rng = text_rng(seed, epoch, row, DRAW)
-            sub = subcaption(caption, rng, lexicon, negatives, kinds, _vocabulary)
+            sub = subcaption(caption, rng, lexicon, negatives, kinds, _vocabulary, words)
             assert sub is not None  # it offers one of the kinds
             made.append(sub)
     return made
