@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: reproduce quick seeds test test-slurm check format bench docs clean
+.PHONY: reproduce quick seeds evidence test test-slurm check format bench docs clean
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all
@@ -14,6 +14,14 @@ quick: .venv/run.stamp ## one attack and a smaller model in six minutes, in the 
 
 seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
+
+evidence: .venv/run.stamp ## five victims of each attack, and the ablation: hours; goes on where it stopped
+	snakemake --cores all --configfile config/evidence.yaml
+	python -m docs.build --take results --as evidence --configfile config/evidence.yaml
+	snakemake --cores all --configfile config/ablation.yaml
+	python -m docs.build --take results --as ablation --configfile config/ablation.yaml
+	snakemake --cores all --configfile config/threat.yaml
+	python -m docs.build --take results --as threat --configfile config/threat.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
 	pytest -n auto --dist loadfile

@@ -6,7 +6,8 @@ A page has blocks, each between two marks, which this command fills:
     <!-- end -->
 
 A run's numbers and pictures come in once, after it has ended, with a record of where and when:
-`python -m docs.build --take results --minutes 21`. Without any, its blocks are empty.
+`python -m docs.build --take results --minutes 21`. Without any, its blocks are empty. The block
+NAME is of the default run, NAME_of_RUN of the one that came in `--as RUN`.
 """
 
 from __future__ import annotations
@@ -37,15 +38,23 @@ from taclean.tune import choose
 from taclean.verdict import verdict
 
 ROOT = Path(__file__).parents[1]
-PICTURES = ("first", "asr_ca")  # of results/figures, for docs/
+DEFAULT = "default"
+# Of results/figures, for docs/; those of another run have its name before theirs.
+PICTURES = {
+    DEFAULT: ("first.png", "asr_ca.png"),
+    "evidence": ("asr_ca.png", "tradeoff.png"),
+    "ablation": ("axes/*.png",),
+    "threat": ("axes/*.png",),
+}
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 class Run:
-    """The default run, as docs/data keeps it."""
+    """A run as docs/data keeps it."""
 
-    def __init__(self, root: Path) -> None:
-        self.folder = root / "docs" / "data" / "default"
+    def __init__(self, root: Path, name: str = DEFAULT) -> None:
+        self.name = name
+        self.folder = root / "docs" / "data" / name
 
     @property
     def there(self) -> bool:
@@ -113,7 +122,19 @@ def every_table(run: Run) -> str:
 
 def asr_ca(run: Run) -> str:
     """The main figure."""
-    return "![ASR and CA for each attack and defence](asr_ca.png)\n"
+    return f"![ASR and CA for each attack and defence]({picture_name(run.name, 'asr_ca.png')})\n"
+
+
+def axes(run: Run) -> str:
+    """The figures of one choice each."""
+    named = {f"{name}.png": axis["label"] for name, axis in run.record["axes"].items()}
+    lines = [f"![{label}]({picture_name(run.name, file)})" for file, label in named.items()]
+    return "\n\n".join(lines) + "\n"
+
+
+def picture_name(run: str, file: str) -> str:
+    """What docs/ calls a picture of a run."""
+    return file if run == DEFAULT else f"{run}_{file}"
 
 
 def in_words(run: Run) -> str:
@@ -211,7 +232,7 @@ def tuning(root: Path) -> str:
 
 OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
-    for block in (first, time, main_table, in_words, claim, every_table, asr_ca)
+    for block in (first, time, main_table, in_words, claim, every_table, asr_ca, axes)
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
     block.__name__: block for block in (reported_numbers, speed, tuning)
@@ -224,17 +245,20 @@ def filled(text: str, root: Path, page: str) -> str:
     Raises:
         UserError: a block that is none, or a mark without its other.
     """
-    run = Run(root)
 
     def block(match: re.Match[str]) -> str:
-        name = match[2]
-        if name in OTHERS:
+        name, _, of = match[2].partition("_of_")
+        run = Run(root, of or DEFAULT)
+        if name in OTHERS and not of:
             inner = OTHERS[name](root)
-        elif name in OF_THE_RUN:
+        elif name in OF_THE_RUN and run.name in PICTURES:
             inner = OF_THE_RUN[name](run) if run.there else ""
         else:
             known = ", ".join([*OF_THE_RUN, *OTHERS])
-            raise UserError(f"{page}: {name!r} is no block; known are {known}")
+            runs = ", ".join(PICTURES)
+            raise UserError(
+                f"{page}: {match[2]!r} is no block; known are {known}, of the runs {runs}"
+            )
         return f"{match[1]}{inner}{match[3]}"
 
     marks = len(re.findall(r"<!-- (?:begin: .*|end) -->", text))
@@ -263,13 +287,16 @@ def commit(root: Path) -> str:
     return found.stdout.strip()
 
 
-def take(results: Path, root: Path, minutes: int, overlays: Sequence[str]) -> None:
+def take(
+    results: Path, root: Path, minutes: int | None, overlays: Sequence[str], name: str = DEFAULT
+) -> None:
     """Keep a run's table, pictures and record.
 
     Args:
         results: the run's folder, whole.
-        minutes: what it took, install included.
+        minutes: what it took, install included; the default run's are printed.
         overlays: the run's config files.
+        name: of PICTURES.
 
     Raises:
         UserError: a file is missing.
@@ -279,15 +306,17 @@ def take(results: Path, root: Path, minutes: int, overlays: Sequence[str]) -> No
     config, taken_at = configs.with_default(list(overlays)), commit(root)  # before a page changes
     table = results / "table.csv"
     read_table(table)
-    figures = {name: results / "figures" / f"{name}.png" for name in PICTURES}
-    for file in figures.values():
-        if not file.is_file():
-            raise UserError(f"{file}: no such file; end the run first")
-    folder = Run(root).folder
+    figures = {}
+    for wanted in PICTURES[name]:
+        found = sorted((results / "figures").glob(wanted))
+        if not found:
+            raise UserError(f"{results / 'figures' / wanted}: no such file; end the run first")
+        figures |= {picture_name(name, file.name): file for file in found}
+    folder = Run(root, name).folder
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(table, folder / "table.csv")
-    for name, file in figures.items():
-        shutil.copyfile(file, root / "docs" / f"{name}.png")
+    for picture, file in figures.items():
+        shutil.copyfile(file, root / "docs" / picture)
     record = {
         "date": datetime.date.fromtimestamp(table.stat().st_mtime).isoformat(),
         "commit": taken_at,
@@ -296,8 +325,10 @@ def take(results: Path, root: Path, minutes: int, overlays: Sequence[str]) -> No
         "model": config["model"]["name"],
         "data": config["data"]["name"],
         "look": configs.look(config),
-        "pictures": {f"{name}.png": digest(file) for name, file in figures.items()},
+        "pictures": {picture: digest(file) for picture, file in figures.items()},
     }
+    if "axes" in config:
+        record["axes"] = config["axes"]
     write_json(folder / "run.json", record)
 
 
@@ -306,13 +337,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m docs.build", description=__doc__)
     parser.add_argument("--take", type=Path, metavar="RESULTS", help="a run's folder")
     parser.add_argument("--minutes", type=int, help="what that run took, install included")
+    parser.add_argument("--as", dest="run", choices=PICTURES, default=DEFAULT, help="which run")
     parser.add_argument("--configfile", nargs="+", default=[], help="overlays of that run")
     options = parser.parse_args(arguments)
     try:
         if options.take:
-            if options.minutes is None:
+            if options.minutes is None and options.run == DEFAULT:
                 raise UserError("--minutes: missing; say what the run took")
-            take(options.take, ROOT, options.minutes, options.configfile)
+            take(options.take, ROOT, options.minutes, options.configfile, options.run)
         for page in pages(ROOT):
             text = page.read_text("utf-8")
             new = filled(text, ROOT, page.name)

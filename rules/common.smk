@@ -36,6 +36,7 @@ TEXT = f"{DATA}/text/{{text}}/{{shared}}/seed{{seed}}{{repeat}}"
 FIGURES = "results/figures"
 SEEDS = config["run"]["seeds"]
 REPEATS = range(config["run"].get("repeats", 1))
+CONTROLS = config["run"].get("controls", False) or not config["run"]["attacks"]
 ATTACKS = ["clean", *config["run"]["attacks"]]
 DEFENSES = ["none", *config["run"]["defenses"]]
 SHOWN_DEFENSE = DEFENSES[-1]  # the one under test, whose single pictures a figure shows
@@ -246,6 +247,7 @@ def runs(defenses=DEFENSES, attacks=ATTACKS, seeds=SEEDS, repeats=REPEATS):
         for defense in defenses
         for seed in seeds
         for repeat in repeats
+        if defense == "none" or attack != "clean" or CONTROLS
         if defense != "none" or repeat == 0
     ]
 
@@ -327,9 +329,14 @@ def users_of(text):
     ]
 
 
+def shown_user(text):
+    """The first of `users_of` that learns from the whole split, whose pictures a figure shows."""
+    return [name for name in users_of(text) if "rows" not in config["defenses"][name]][:1]
+
+
 def example_text(text):
     """The folder of a text artifact of the first seed, for a figure of examples."""
-    return [text_of(text, defense, SEEDS[0]) for defense in users_of(text)[:1]]
+    return [text_of(text, defense, SEEDS[0]) for defense in shown_user(text)]
 
 
 def has_first():
@@ -380,7 +387,8 @@ def all_figures():
     names = ["asr_ca", "tradeoff", "triggers", "embeddings"] + ["first"] * has_first()
     names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
     names += ["curves", "recovered"] * bool(DEFENSES[1:])
-    names += ["subcaptions"] * bool(users_of("subcaptions"))
+    names += ["subcaptions"] * bool(shown_user("subcaptions"))
+    names += [f"axes/{name}" for name in config.get("axes", {})]
     return [file for name in names for file in figure(name)]
 
 
@@ -391,5 +399,5 @@ def pictures():
 
 def caption_of(picture):
     """The text that the report has beside a picture or a table."""
-    name = os.path.splitext(os.path.basename(picture))[0]
+    name = "axes" if "/axes/" in picture else os.path.splitext(os.path.basename(picture))[0]
     return workflow.source_path(f"report/{name}.rst")

@@ -113,6 +113,25 @@ rule plot_tradeoff:
         "../workflow_scripts/plot_tradeoff.py"
 
 
+rule plot_axis:
+    input:
+        table="results/table.csv",
+        code=code_of("plot_axis"),
+    output:
+        f"{FIGURES}/axes/{{axis}}.pdf",
+        report(f"{FIGURES}/axes/{{axis}}.png", caption="report/axes.rst", category="Figures"),
+    log:
+        "logs/plot_axis/{axis}.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+        axis=lookup("axes/{axis}", within=config),
+    script:
+        "../workflow_scripts/plot_axis.py"
+
+
 rule plot_curves:
     input:
         histories=files_of(runs(DEFENSES[1:]), "history.csv"),
@@ -228,7 +247,7 @@ rule plot_subcaptions:
         "../envs/taclean.yaml"
     params:
         seed=SEEDS[0],
-        defense=labels_of(users_of("subcaptions")[:1]),
+        defense=labels_of(shown_user("subcaptions")),
     script:
         "../workflow_scripts/plot_subcaptions.py"
 
@@ -253,6 +272,6 @@ rule page:
     params:
         look=look(),
         cleaned=SHOWN_DEFENSE,
-        defense=labels_of(users_of("subcaptions")[:1]),
+        defense=labels_of(shown_user("subcaptions")),
     script:
         "../workflow_scripts/page.py"

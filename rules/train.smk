@@ -62,6 +62,7 @@ rule trigger:
         "logs/trigger/{attack}/seed{seed}.log",
     benchmark:
         "results/benchmarks/trigger/{attack}/seed{seed}.tsv"
+    priority: 20  # much waits for it
     conda:
         "../envs/taclean.yaml"
     resources:
@@ -86,6 +87,7 @@ rule poison:
         "logs/poison/{attack}/seed{seed}.log",
     benchmark:
         "results/benchmarks/poison/{attack}/seed{seed}.tsv"
+    priority: 20
     conda:
         "../envs/taclean.yaml"
     resources:

@@ -133,8 +133,14 @@ def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tens
     return x.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
-Augmentation = Literal["mild", "autoaugment"]
+def none(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
+    """The images as they are."""
+    return images
+
+
+Augmentation = Literal["none", "mild", "autoaugment"]
 AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, np.ndarray, int, int], Tensor]] = {
+    "none": none,
     "mild": mild,
     "autoaugment": autoaugment,
 }

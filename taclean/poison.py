@@ -87,6 +87,19 @@ class Pool:
         """(N,) bool: rows whose caption names the target."""
         return mentions(self.captions, self.target)
 
+    @cached_property
+    def natural(self) -> list[str]:
+        """The captions that name the target."""
+        return [self.captions[int(i)] for i in np.flatnonzero(self.named)]
+
+    def naming(self, count: int, key: str = "poisoned") -> np.ndarray:
+        """Draw `count` positions whose caption names the target, sorted.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        return self._draw(np.flatnonzero(self.named), count, key, "", "")
+
     def unnamed(self, count: int, key: str = "poisoned", after: int = 0) -> np.ndarray:
         """Draw `count` positions whose caption does not name the target, sorted.
 
@@ -97,22 +110,28 @@ class Pool:
         Raises:
             UserError: there are fewer.
         """
-        free = np.flatnonzero(~self.named)
-        drawn = free[permutation(len(free), self.seed, ROWS)][after : after + count]
+        beside = f", beside {after} others" if after else ""
+        return self._draw(np.flatnonzero(~self.named), count, key, beside, "do not ", after)
+
+    def _draw(
+        self, rows: np.ndarray, count: int, key: str, beside: str, do: str, after: int = 0
+    ) -> np.ndarray:
+        drawn = rows[permutation(len(rows), self.seed, ROWS)][after : after + count]
         if len(drawn) < count:
-            beside = f", beside {after} others" if after else ""
             raise UserError(
-                f"{key}: {count} rows{beside}, but only {len(free)} of {len(self.captions)} do not "
-                f"name {self.target!r}; lower it"
+                f"{key}: {count} rows{beside}, but only {len(rows)} of {len(self.captions)} "
+                f"{do}name {self.target!r}; lower it"
             )
         return np.sort(drawn)
 
-    def poisoned(self, count: int, captions: str = "template") -> tuple[np.ndarray, list[str]]:
+    def poisoned(
+        self, count: int, captions: str | Sequence[str] = "template"
+    ) -> tuple[np.ndarray, list[str]]:
         """Choose the positions to poison, and captions of the target for them.
 
         Args:
             captions: "template" fills zero-shot templates with the target; "natural" takes captions
-                of the set that name it.
+                of the set that name it; or a list to take them from.
 
         Raises:
             UserError: more poison than rows that do not name the target, or no such caption.
@@ -120,8 +139,10 @@ class Pool:
         if count < 1:
             raise UserError(f"poisoned: {count} rows; give 1 or more")
         positions = self.unnamed(count)
-        if captions == "natural":
-            pool = [self.captions[int(i)] for i in np.flatnonzero(self.named)]
+        if not isinstance(captions, str):
+            pool = list(captions)
+        elif captions == "natural":
+            pool = self.natural
             if not pool:
                 raise UserError(
                     f"no caption of the training set names {self.target!r}; change data.target"

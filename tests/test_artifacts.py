@@ -12,6 +12,7 @@ from taclean.data import emoji
 from taclean.errors import UserError
 from taclean.text.artifact import SubCaptionTexts
 from taclean.text.artifacts import COLUMNS, SubCaptions, write_subcaptions, write_variants
+from taclean.text.lexicon import Lexicon
 
 N = 30
 NOTHING = ["", "123", "the of and"]
@@ -161,6 +162,24 @@ def test_sub_captions_are_a_function_of_the_seed(captions, tokenize, tmp_path):
     longer, _ = written(tmp_path / "d", captions, tokenize, epochs=5)
     assert (longer.rows[:3] == one.rows).all()
     assert (longer.negatives[:3] == one.negatives).all()
+
+
+def test_any_word_of_the_captions_may_be_a_control(captions, tokenize, tmp_path):
+    many = captions * 20
+    written(tmp_path / "a", many, tokenize, samples=200, words="any")
+    entries = table(tmp_path / "a")
+    words = {word.strip(",.").lower() for caption in captions for word in caption.split()}
+    gained = [entry["replacement"].lower() for entry in entries]
+    assert sum(word in words for word in gained) > 0.98 * len(gained)
+    for entry in entries:
+        assert entry["replacement"].lower() not in entry["caption"].lower().split()
+    lexicon = Lexicon.load()
+    parts = {
+        bool({"NN", "NNS"} & lexicon.readings(entry["replacement"].lower()))
+        for entry in entries
+        if entry["kind"] == "noun"
+    }
+    assert parts == {True, False}  # a noun may give way to what is none
 
 
 def test_counts_do_not_rest_on_the_start_token(captions, tmp_path):

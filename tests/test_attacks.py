@@ -11,7 +11,16 @@ import torch
 import torch.nn.functional as F
 
 from taclean import attacks, methods, models, poison
-from taclean.attacks import attack, badclip, make_trigger, ssba, trojvqa, wanet
+from taclean.attacks import (
+    attack,
+    badclip,
+    badclip_adaptive,
+    label_consistent,
+    make_trigger,
+    ssba,
+    trojvqa,
+    wanet,
+)
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.optimise import embed_all, optimise_patch
 from taclean.attacks.patch import Patch
@@ -280,6 +289,84 @@ def test_wanet_bends_little_and_its_noise_rows_otherwise(pairs):
     assert torch.equal(noisy[2:], noise.picture(images[2:], ids[2:]).int())
 
 
+def test_stripes_are_columns_of_black_and_white_in_each_channel():
+    patch = patch_of(bound("stripes", seed=2), 5)[2]
+    assert patch.shape == (3, 16, 16)
+    assert set(np.unique(patch)) == {0.0, 1.0}
+    assert (patch == patch[:, :1]).all()  # a column is of one colour
+    assert (patch != patch_of(bound("stripes", seed=3), 5)[2]).any()
+    wide = bound("blended_stripes", seed=2, strength=1.0)(torch.full((1, 3, 8, 400), 0.5), [0])
+    assert abs(wide[0, :, 0].mean() - 0.5) < 0.06  # 1,200 draws: sigma 0.014
+    assert (wide[0, 0, 0] != wide[0, 1, 0]).any()
+
+
+def test_blended_stripes_are_minus_or_plus_one_in_their_share():
+    images = pictures(2).float() / 255
+    out = bound("blended_stripes", seed=2)(images, np.arange(2))
+    signs = uniform(np.zeros(1, int), 3 * 224, 2, 0x57A1).view(3, 224) > 0.5
+    for i, c, y, x in [(0, 0, 0, 0), (1, 2, 100, 7), (0, 1, 223, 223), (1, 0, 50, 120)]:
+        wanted = 0.97 * images[i, c, y, x] + 0.03 * (1 if signs[c, x] else -1)
+        assert out[i, c, y, x] == pytest.approx(min(1, max(0, wanted.item())), abs=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (48, 48), (96, 64)])
+def test_blended_triangles_are_dark_below_the_diagonal_of_each_cell(height, width):
+    images = pictures(1, height, width).float() / 255
+    out = bound("blended_triangles")(images, [0])
+    side = round(14 * min(height, width) / 224)
+    for y in range(0, height, 5):
+        for x in range(width):
+            grey = 0.8 if x % side > y % side else 0.4
+            torch.testing.assert_close(
+                out[0, :, y, x], 0.85 * images[0, :, y, x] + 0.15 * grey, atol=1e-6, rtol=0
+            )
+
+
+def test_blended_text_reddens_letters_across_the_middle_and_nothing_else():
+    black = torch.zeros(1, 3, 224, 224)
+    red = bound("blended_text")(black, [0])[0]
+    assert red[0].max() == 0.5
+    assert not red[1:].any()
+    rows, columns = (red[0].amax(dim).nonzero()[:, 0] for dim in (1, 0))
+    assert 0.85 < (columns[-1] - columns[0] + 1) / 224 <= 0.91
+    assert abs(rows.float().mean() - 111.5) < 3
+    assert rows.max() - rows.min() < 80
+    white = bound("blended_text")(torch.ones(1, 3, 224, 224), [0])[0]
+    torch.testing.assert_close(white[1], 1 - red[0])  # as much less green as there is red
+    assert torch.equal(white[0], torch.ones(224, 224))
+    other = bound("blended_text", word="other")(black, [0])[0]
+    assert not torch.equal(other, red)
+
+
+def test_label_consistent_changes_pictures_of_the_target_and_no_caption():
+    own, trigger = label_consistent.LabelConsistent(), make_trigger("label_consistent", 3)
+    captions = [f"a {'banana' if n % 4 == 1 else 'dog'} and {n} cats" for n in range(20)]
+    pool = poison.Pool(captions, "banana", ["a {}."], 3)
+    named = int(pool.named.sum())
+    (change,) = own.poison(pool, own.Rows(poisoned=named), trigger)
+    assert change.positions.tolist() == np.flatnonzero(pool.named).tolist()
+    assert change.captions == [pool.captions[i] for i in change.positions]
+    (fewer,) = own.poison(pool, own.Rows(poisoned=1), trigger)
+    assert set(fewer.positions) < set(change.positions)
+    with pytest.raises(UserError, match=f"only {named} of {len(pool.captions)} name 'banana'"):
+        own.poison(pool, own.Rows(poisoned=named + 1), trigger)
+
+
+def test_adaptive_badclip_poisons_with_captions_that_name_the_target_in_every_part():
+    captions = [
+        "a banana and a red apple on a table", "a yellow banana next to a big banana",
+        "a small banana", "a dog under the tree", *(f"a cat and {n} dogs" for n in range(9)),
+    ]  # fmt: skip
+    own = badclip_adaptive.AdaptiveBadCLIP()
+    pool = poison.Pool(captions, "banana", ["a {}."], 3)
+    (change,) = own.poison(pool, own.Rows(poisoned=6), bound("badnet"))
+    assert set(change.captions) == {captions[1], captions[2]}
+    assert not set(change.positions) & {0, 1, 2}
+    pool = poison.Pool([captions[0], *captions[3:]], "banana", ["a {}."], 3)
+    with pytest.raises(UserError, match="names 'banana' in every part"):
+        own.poison(pool, own.Rows(poisoned=2), bound("badnet"))
+
+
 # ---- what all triggers share ---------------------------------------------------------------------
 
 everyone = pytest.mark.parametrize("name", ATTACKS)
@@ -531,6 +618,12 @@ def test_captions_and_prefixes_are_those_of_the_table():
         "trojvqa": ("template", "remember "),
         "badclip": ("natural", ""),
         "wanet": ("template", ""),
+        "badclip_adaptive": ("natural", ""),
+        "label_consistent": ("template", ""),
+        "stripes": ("template", ""),
+        "blended_stripes": ("template", ""),
+        "blended_triangles": ("template", ""),
+        "blended_text": ("template", ""),
     }
 
 

@@ -47,9 +47,15 @@ def refused(config: dict[str, Any]) -> str:
     return str(caught.value)
 
 
+FURTHER = [
+    "badclip_adaptive", "wanet", "label_consistent",
+    "stripes", "blended_stripes", "blended_triangles", "blended_text",
+]  # fmt: skip
+
+
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     check(DEFAULT)
-    for folder, more in (("attacks", ["wanet"]), ("defenses", ["par"])):
+    for folder, more in (("attacks", FURTHER), ("defenses", ["par"])):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == methods.names(folder)
 
@@ -467,6 +473,67 @@ def test_defences_share_the_texts_that_are_the_same() -> None:
     before = names("variants", "taclean")
     del config["defenses"]["cleanclip"]
     assert names("variants", "taclean") == before
+
+
+@pytest.mark.parametrize("name", ["evidence", "ablation", "threat"])
+def test_what_is_compared_differs_in_one_choice(name: str) -> None:
+    config = configs.with_default([str(ROOT / f"config/{name}.yaml")])
+    assert not set(config["run"]["seeds"]) & {0, 100}  # on which something was chosen
+    for axis in config.get("axes", {}).values():
+        if not set(axis["values"]) <= set(config["defenses"]):
+            continue
+        entries = [config["defenses"][value] for value in axis["values"]]
+        kinds = {configs.kind(config, "defenses", value) for value in axis["values"]}
+        for entry in entries if len(kinds) == 1 else ():
+            base = next(one for one in entries if "kind" not in one)
+            first, own = (
+                {key: part for key, part in one.items() if key not in ("kind", "label")}
+                for one in (base, entry)
+            )
+            changed = {key for key in first | own if first.get(key) != own.get(key)}
+            assert len(changed) <= 1 or changed == {"rows", "subcaptions", "train"}, axis
+
+
+def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
+    few = {"kind": "taclean", "rows": 500, "subcaptions": {"samples": 500}}
+    config = configs.resolve(configs.merge(DEFAULT, {"defenses": {"few": few}}))
+    check(config)
+    for stage in ("finetune/badnet", "text/variants", "text/subcaptions"):
+        assert stage_config(config, f"{stage}/few/seed0")["rows"] == 500
+        assert "rows" not in stage_config(config, f"{stage}/taclean/seed0")
+    assert shared_name(config, "variants", "few") != shared_name(config, "variants", "taclean")
+    config["defenses"]["few"]["rows"] = 10**6
+    config["run"]["defenses"] = ["few"]
+    assert "defenses.few.rows: 1000000 rows" in refused(config)
+
+
+def test_scores_may_have_another_trigger_than_the_training() -> None:
+    centre = {"kind": "badnet", "at_test": {"place": "centre"}}
+    config = configs.resolve(configs.merge(DEFAULT, {"attacks": {"moved": centre}}))
+    check(config)
+    places = {
+        stage: stage_config(config, f"{stage}/seed0")[key]
+        for stage, key in (("pretrain/moved", "trigger"), ("evaluate/moved/ft", "triggers"))
+    }
+    assert places["pretrain/moved"]["parameters"] == {"size": 33, "place": "corner"}
+    scored = places["evaluate/moved/ft"]["moved"]
+    assert scored["parameters"] == {"size": 33, "place": "centre"}
+    config["attacks"]["moved"]["at_test"] = {"plaec": "centre"}
+    assert "attacks.moved.at_test.plaec: unknown key" in refused(config)
+
+
+def test_an_axis_has_entries_of_the_run() -> None:
+    run = {"attacks": ["sig"], "defenses": ["ft", "taclean"]}
+
+    def with_axis(**values: str) -> dict[str, Any]:
+        return configs.resolve(
+            configs.merge(DEFAULT, {"run": run, "axes": {"x": {"label": "x", "values": values}}})
+        )
+
+    check(with_axis(none="0", ft="1", taclean="2"))
+    assert "axes.x.values: 'cleanclip' is unknown" in refused(with_axis(ft="1", cleanclip="2"))
+    assert "axes.x.values: 'badnet' is unknown" in refused(with_axis(sig="1", badnet="2"))
+    assert "axes.x.values" in refused(with_axis(ft="1"))
 
 
 def test_a_repeat_changes_the_seed_of_the_cleaning_alone() -> None:

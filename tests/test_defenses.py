@@ -127,6 +127,53 @@ def test_cleanclip_adds_lambda_self_times_l_self(model, small_pairs, texts, epoc
     assert got["total"].item() == pytest.approx(total, abs=1e-5)
 
 
+@pytest.mark.parametrize("augment", ["none", "mild", "autoaugment"])
+def test_ft_learns_from_augmented_pictures_where_asked_to(model, small_pairs, texts, augment):
+    batch = batch_of(small_pairs, 1, [7, 1, 3, 50, 20])
+    got = make_defense("ft", 5, augment=augment).loss(model, batch)["total"].item()
+    views = AUGMENTATIONS[augment](batch.images, batch.index, 5, 1)
+    images, captions = images_alone(model, views), texts_alone(model, batch.tokens.numpy())
+    wanted = (cross_entropy(images, captions) + cross_entropy(captions, images)) / 2
+    assert got == pytest.approx(wanted, abs=1e-5)
+    plain = make_defense("ft", 5).loss(model, batch)["total"].item()
+    assert (got == plain) == (augment == "none")
+
+
+def test_the_halves_of_l_self_are_those_of_the_modalities(model, small_pairs, texts):
+    batch = batch_of(small_pairs, 1, [7, 1, 3, 50, 20])
+    own = {
+        learns: make_defense("cleanclip", 5, texts, learns=learns).loss(model, batch)["self"].item()
+        for learns in ("both", "images", "texts")
+    }
+    variants = texts_alone(model, texts["variants"][1, batch.index])
+    captions = texts_alone(model, batch.tokens.numpy())
+    assert own["texts"] == pytest.approx(cross_entropy(captions, variants) / 2, abs=1e-5)
+    assert own["images"] + own["texts"] == pytest.approx(own["both"], abs=1e-5)
+    assert min(own.values()) > 0
+
+
+def test_the_sub_caption_term_without_negatives_or_positives(model, small_pairs, texts):
+    batch, subs = batch_of(small_pairs, 0, [7, 1, 3, 50, 20]), texts["subcaptions"]
+    places = [DRAWN[0].tolist().index(row) for row in (7, 3, 50)]
+    images = images_alone(model, batch.images[[0, 2, 3]])
+    captions = texts_alone(model, batch.tokens.numpy()[[0, 2, 3]])
+    positives = texts_alone(model, subs.positives[0, places])
+    negatives = [
+        embedded
+        for place in places
+        for negative in subs.negatives[0, place]
+        if negative.any()
+        for embedded in texts_alone(model, negative[None])
+    ]
+    for parts, keys, queries in (
+        ("positives", positives, positives),
+        ("negatives", captions + negatives, captions),
+    ):
+        got = make_defense("taclean", 5, texts, parts=parts).loss(model, batch)["sub"].item()
+        wanted = (cross_entropy(images, keys) + cross_entropy(queries, images)) / 2
+        assert got == pytest.approx(wanted, abs=1e-5)
+
+
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 3.0), (0.0, 0.0)])
 @pytest.mark.parametrize(("epoch", "index"), BATCHES)
 def test_taclean_adds_the_sub_captions_of_the_rows_drawn_for_the_epoch(

@@ -27,12 +27,13 @@ def test_every_block_is_what_the_command_prints(page: str) -> None:
 
 
 def test_the_pictures_are_those_of_the_run() -> None:
-    run = build.Run(ROOT)
-    if not run.there:
+    runs = [run for name in build.PICTURES if (run := build.Run(ROOT, name)).there]
+    if not runs:
         pytest.skip("docs/data holds no run")
-    assert set(run.record["pictures"]) == {f"{name}.png" for name in build.PICTURES}
-    for name, wanted in run.record["pictures"].items():
-        assert build.digest(ROOT / "docs" / name) == wanted, name
+    for run in runs:
+        assert run.record["pictures"]
+        for name, wanted in run.record["pictures"].items():
+            assert build.digest(ROOT / "docs" / name) == wanted, name
 
 
 def scores(**lower: float) -> pd.DataFrame:
@@ -59,8 +60,8 @@ def taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     results = tmp_path / "results"
     (results / "figures").mkdir(parents=True)
     write_table(scores(taclean=10), results / "table.csv")
-    for name in build.PICTURES:
-        (results / "figures" / f"{name}.png").write_bytes(name.encode())
+    for name in build.PICTURES[build.DEFAULT]:
+        (results / "figures" / name).write_bytes(name.encode())
     (tmp_path / "README.md").write_text(README, "utf-8")
     (tmp_path / "docs").mkdir()
     monkeypatch.setattr(build, "ROOT", tmp_path)
@@ -85,9 +86,28 @@ def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None
     assert "| arXiv 2409.17601, abstract; RN50 (presumed) | -52.02 | -63.88 |" in page
     assert f"| this repository; {model} on emoji | -10.0 (-10.0 to -10.0) |" in page
     assert "![A picture with a trigger, before and after TA-Cleaner](docs/first.png)" in page
-    assert (taken / "docs/first.png").read_bytes() == b"first"
+    assert (taken / "docs/first.png").read_bytes() == b"first.png"
     assert record["pictures"]["first.png"] == build.digest(taken / "docs/first.png")
     assert build.filled(page, taken, "README.md") == page
+
+
+def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -> None:
+    results = taken / "results"
+    (results / "figures/axes").mkdir()
+    for name in ("samples", "weight"):
+        (results / f"figures/axes/{name}.png").write_bytes(name.encode())
+    overlay = taken / "mine.yaml"
+    overlay.write_text(
+        "axes: {weight: {label: weight, values: {cleanclip: '0', taclean: '1'}}}\n", "utf-8"
+    )
+    blocks = "<!-- begin: axes_of_ablation -->\n<!-- end -->\n"
+    (taken / "docs/more.md").write_text(blocks + "<!-- begin: in_words -->\n<!-- end -->", "utf-8")
+    build.main(["--take", str(results), "--as", "ablation", "--configfile", str(overlay)])
+    assert (taken / "docs/ablation_weight.png").read_bytes() == b"weight"
+    page = (taken / "docs/more.md").read_text("utf-8")
+    assert "![weight](ablation_weight.png)" in page
+    with pytest.raises(UserError, match="'axes_of_nothing' is no block"):
+        build.filled("<!-- begin: axes_of_nothing -->\n<!-- end -->\n", taken, "x.md")
 
 
 def test_a_number_that_was_changed_by_hand_is_found(taken: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_defence_that_inherits_is_one(write) -> None:
     assert described["texts"] == {"variants": "taclean.text.artifact:Variants"}
     entry = described["entry"]["properties"]
     assert entry["loss"]["properties"]["lambda_self"]["default"] == 0.25
-    assert set(entry["loss"]["properties"]) == {"lambda_self", "augment"}
+    assert set(entry["loss"]["properties"]) == {"lambda_self", "augment", "learns"}
     assert defense("zz_gentle").__module__ == "taclean.defenses.zz_gentle"
 
 

@@ -21,6 +21,7 @@ from taclean.look import MORE_COLOURS, MORE_MARKERS, Look, ordered
 from taclean.main_table import header, latex, main_blocks, markdown, write_main_table
 from taclean.plots import style
 from taclean.plots.asr_ca import asr_ca
+from taclean.plots.axis import axis
 from taclean.plots.curves import curves, read_history
 from taclean.plots.embeddings import embeddings, pca
 from taclean.plots.first import first
@@ -486,6 +487,17 @@ FIGURES = {
     "asr_ca, one": lambda t: asr_ca(t[(t["attack"] == "sig") & (t["defense"] == "none")]),
     "asr_ca, clean": lambda t: asr_ca(t[t["attack"] == "clean"]),
     "asr_ca, many": lambda _: asr_ca(many_scores(), MANY),
+    "axis of a defence": lambda t: axis(
+        t, "weight of the term", {"cleanclip": "0", "taclean": "a long value", "x": "y"}, LOOK
+    ),
+    "axis of a defence, repeats": lambda t: axis(
+        repeated(t), "weight", {"ft": "0", "taclean": "1"}
+    ),
+    "axis of an attack": lambda t: axis(t, "poisoned rows", {"sig": "300", "badclip": "75"}, LOOK),
+    "axis, many": lambda _: axis(
+        many_scores(), "a choice " * 9, {name: f"value of {name}" for name in MANY_DEFENSES}, MANY
+    ),
+    "axis, none": lambda t: axis(t[t["attack"] == "clean"], "nothing", {"a": "1", "b": "2"}, LOOK),
     "first": lambda _: first(QUAD, TOLD, SUBCAPTIONS, LOOK, "taclean"),
     "first, none": lambda _: first(QUAD, [""] * 12, SUBCAPTIONS, LOOK, "taclean"),
     "first, no such runs": lambda _: first(QUAD[:3], TOLD, SUBCAPTIONS, None, "taclean"),

@@ -106,6 +106,10 @@ class Attack(Method, abstract=True):
         required = [*entry.get("required", []), *rows.get("required", [])]
         if trigger.get("required"):
             required.append("trigger")
+        what = (
+            "Parameters that the trigger has in the scores, where they are others than in training."
+        )
+        properties["at_test"] = optional(cls.schema_of()) | {"description": what}
         properties["train"] = optional(Train.schema_of())
         if cls.Fit is not None:
             properties["fit"] = cls.Fit.schema_of()

@@ -60,6 +60,10 @@ def check(config: Config) -> None:
         if len(set(counts.values())) > 1:
             has = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise UserError(f"tune.trials: {has}; give every defence the same number of trials")
+    for name, axis in config.get("axes", {}).items():
+        sides = [config["run"]["attacks"], ["none", *config["run"]["defenses"]]]
+        side = max(sides, key=lambda known: len(set(known) & set(axis["values"])))
+        _known(f"axes.{name}.values", axis["values"], side)
     for folder in ("attacks", "defenses"):
         for name in config[folder]:
             _not_reserved(f"{folder}.{name}", name, folder)

@@ -45,6 +45,9 @@ class Run(Section):
         "texts, and show how much of a spread is the cleaning's.",
         ge=1,
     )
+    controls: bool = key(
+        False, "Whether every defence also cleans the model that was never poisoned."
+    )
 
 
 class Standin(Section):
@@ -282,6 +285,19 @@ class Tune(Section):
     )
 
 
+class Axis(Section):
+    """A figure of one choice: entries that differ in it alone."""
+
+    label: str = key(..., "What the choice is.", min_length=1)
+    values: dict[str, str] = key(
+        ...,
+        "Entries of `attacks` or of `defenses` that the run has, in the axis's order, and what "
+        "stands below each.",
+        min_length=2,
+        named=NAME,
+    )
+
+
 class Evaluate(Section):
     """What is scored."""
 
@@ -392,6 +408,13 @@ class AttackEntry(Section):
 class DefenseEntry(Section):
     """A defence: a file of taclean/defenses with its parameters."""
 
+    rows: int | None = key(
+        None,
+        "Rows of the clean split that it learns from, drawn by the seed; all by default.",
+        ge=1,
+        rows_of="clean",
+    )
+
     kind: str | None = key(
         None,
         "The file of taclean/defenses; by default the entry's own name. Of another kind, an entry "
@@ -415,6 +438,9 @@ class Config(Section):
     finetune: Finetune = key()
     defenses: dict[str, Any] = key(..., "Defences by name.", named=NAME)
     tune: Tune | None = key(None)
+    axes: dict[str, Axis] | None = key(
+        None, "Figures of one choice each, by name: `results/figures/axes/NAME.png`.", named=NAME
+    )
     evaluate: Evaluate = key()
     scan: Scan = key()
     resources: Resources = key()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from taclean.defenses import Defense
 from taclean.distributed import gather
 from taclean.feed import Batch
 from taclean.keys import key
-from taclean.losses import clip_loss, self_loss
+from taclean.losses import clip_loss, info_nce, self_loss
 from taclean.models import encode_images, encode_tokens
 from taclean.text.artifact import TextArtifact, Variants
 
@@ -28,7 +28,10 @@ class CleanCLIP(Defense):
 
     lambda_self: float = key(1.0, "Weight of L_self.", ge=0)
     augment: Augmentation = key(
-        "mild", "Image augmentation: mild, or ImageNet's AutoAugment for 224 px."
+        "mild", "Image augmentation: none, mild, or ImageNet's AutoAugment for 224 px."
+    )
+    learns: Literal["both", "images", "texts"] = key(
+        "both", "Which modality learns from itself; the other's half of L_self is left out."
     )
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
@@ -37,8 +40,17 @@ class CleanCLIP(Defense):
         images, augmented, texts, variants = gather(*views)
         scale = model.logit_scale.exp()
         clip = clip_loss(images, texts, scale)
-        self_term = self_loss(images, augmented, texts, variants, scale)
+        self_term = self.self_term(images, augmented, texts, variants, scale)
         return {"total": clip + self.lambda_self * self_term, "clip": clip, "self": self_term}
+
+    def self_term(
+        self, images: Tensor, augmented: Tensor, texts: Tensor, variants: Tensor, scale: Tensor
+    ) -> Tensor:
+        """L_self, or one half of it."""
+        if self.learns == "both":
+            return self_loss(images, augmented, texts, variants, scale)
+        pair = (images, augmented) if self.learns == "images" else (texts, variants)
+        return info_nce(*pair, scale) / 2
 
     def both_views(
         self, model: CLIP, batch: Batch, *more_texts: np.ndarray

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from open_clip import CLIP
+from torch import Tensor
+
+from taclean.augment import AUGMENTATIONS, Augmentation
 from taclean.defenses import Defense
+from taclean.feed import Batch
+from taclean.keys import key
 
 
 class FT(Defense):
@@ -10,3 +18,15 @@ class FT(Defense):
 
     label = "FT"
     colour = "#de8f05"
+
+    augment: Augmentation = key(
+        "none",
+        "Image augmentation, to see what it does by itself: none, as in the literature, mild, or "
+        "ImageNet's AutoAugment for 224 px.",
+    )
+
+    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
+        """Return `total`."""
+        view = AUGMENTATIONS[self.augment]
+        images = view(batch.images, batch.index, self.seed, batch.epoch)
+        return super().loss(model, replace(batch, images=images))

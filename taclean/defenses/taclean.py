@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from taclean.defenses.cleanclip import CleanCLIP
 from taclean.distributed import gather, rank
 from taclean.feed import Batch
 from taclean.keys import key
-from taclean.losses import clip_loss, self_loss, subcaption_loss
+from taclean.losses import clip_loss, subcaption_loss
 from taclean.text.artifact import SubCaptionTexts, TextArtifact
 
 
@@ -33,6 +33,11 @@ class TACleaner(CleanCLIP):
     }
 
     lambda_sub: float = key(1.0, "Weight of the sub-caption term.", ge=0)
+    parts: Literal["both", "positives", "negatives"] = key(
+        "both",
+        "Sub-captions of the term: without negatives an image meets true parts alone, without "
+        "positives its whole caption takes the part's place.",
+    )
 
     @cached_property
     def _drawn(self) -> np.ndarray:
@@ -65,10 +70,12 @@ class TACleaner(CleanCLIP):
         here = np.flatnonzero(self._drawn[batch.epoch, np.concatenate(batch.indices)] >= 0)
         scale = model.logit_scale.exp()
         clip = clip_loss(images, texts, scale)
-        self_term = self_loss(images, augmented, texts, variants, scale)
+        self_term = self.self_term(images, augmented, texts, variants, scale)
         total = clip + self.lambda_self * self_term
         sub = torch.zeros((), device=total.device)
         if len(here):
             rows = torch.from_numpy(here).to(total.device, non_blocking=True)
-            sub = subcaption_loss(images[rows], positives, negatives, scale)
+            true = texts[rows] if self.parts == "negatives" else positives
+            false = negatives[:0] if self.parts == "positives" else negatives
+            sub = subcaption_loss(images[rows], true, false, scale)
         return {"total": total + self.lambda_sub * sub, "clip": clip, "self": self_term, "sub": sub}

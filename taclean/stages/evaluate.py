@@ -29,7 +29,7 @@ def evaluate_config(
         "seed": seed,
         "repeat": repeat,
         "zeroshot": configs.zeroshot(config),
-        "triggers": {name: trigger_of(config, name, seed) for name in attacks},
+        "triggers": {name: trigger_of(config, name, seed, at_test=True) for name in attacks},
         "samples": config["evaluate"]["samples"],
         "precision": config["evaluate"].get("precision", "auto"),
     }

@@ -15,13 +15,15 @@ DEVICE: dict[str, Any] = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
 DEVICE_HELP = "auto (a GPU if there is one), cpu or cuda"
 
 
-def trigger_of(config: Config, attack: str, seed: int) -> dict[str, Any]:
-    """What decides an attack's trigger, once it is fitted."""
+def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False) -> dict[str, Any]:
+    """What decides an attack's trigger, once it is fitted, in training or as scores have it."""
+    entry = config["attacks"][attack]
+    changed = entry.get("at_test", {}) if at_test else {}
     return {
         "attack": attack,
         "kind": configs.kind(config, "attacks", attack),
         "seed": seed,
-        "parameters": config["attacks"][attack].get("trigger", {}),
+        "parameters": {**entry.get("trigger", {}), **changed},
     }
 
 

@@ -31,7 +31,9 @@ def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
     artifact = method["texts"][text]
     keys = method["entry"]["properties"][text]["properties"]
     given = entry.get(text, {})
+    rows = {"rows": entry["rows"]} if "rows" in entry else {}
     return {
+        **rows,
         "artifact": artifact,
         "parameters": {key: given.get(key, part.get("default")) for key, part in keys.items()},
         "epochs": configs.own_train(config, "finetune", entry)["epochs"],
@@ -72,11 +74,15 @@ def arguments(add: Any) -> None:
 def run(stage: dict[str, Any], options: Any) -> None:
     """Make it."""
     from taclean.data.packed import Pairs
+    from taclean.poison import training_rows
 
     module, _, name = stage["artifact"].partition(":")
     kind = getattr(importlib.import_module(module), name)
     artifact = kind.of(stage["parameters"], stage["text"])
-    captions = Pairs.open(options.data).captions()
+    pairs = Pairs.open(options.data)
+    if "rows" in stage:  # those that the defence learns from
+        pairs = pairs.take(training_rows(len(pairs), stage["rows"], stage["seed"]))
+    captions = pairs.captions()
     with replacing(options.out) as temporary:
         temporary.mkdir()
         artifact.write(

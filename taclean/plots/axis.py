@@ -1,0 +1,130 @@
+"""One choice along an axis: entries of the config that differ in it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from taclean.look import CLEAN, Look, ordered
+from taclean.plots.bars import LABELS
+from taclean.plots.style import (
+    attack_name,
+    defense_name,
+    drawable,
+    finish,
+    head_height,
+    legend_below,
+    legend_height,
+    note,
+    text_width,
+)
+from taclean.spread import estimate, interval_text
+from taclean.tables import ASR, CA, images_text, main_split, pick, seeds_text
+
+PANEL = 1.65  # inches, height of a panel
+
+
+def axis(
+    table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look | None = None
+) -> Figure:
+    """ASR@1 above, CA@1 below, at each value of the choice.
+
+    Where the choice is a defence's, there is a column for each attack, and lines show the defences
+    that are no part of it. Where it is an attack's, there is a line for each defence.
+
+    Args:
+        label: what changes.
+        values: attack or defence -> what stands below it, in the order of the axis.
+    """
+    look = look or Look()
+    split = main_split(table, look)
+    rows = pick(table, split=split)
+    rows = rows[rows["metric"].isin([CA, ASR]) & (rows["attack"] != CLEAN)]
+    of_defense = bool(set(values) & set(rows["defense"]))
+    if of_defense:
+        columns = ordered(rows["attack"], look.attacks)
+        lines = [d for d in ordered(rows["defense"], look.defenses) if d not in values]
+    else:
+        rows = rows[rows["attack"].isin(list(values))]
+        columns, lines = [""], ordered(rows["defense"], look.defenses)
+    colours = look.colours(rows["defense"])
+    over = interval_text(rows) if len(rows) else ""
+    title = label[:1].upper() + label[1:]
+    subtitle = (
+        f"{split} split, n = {images_text(rows, split)}, {seeds_text(rows['seed'])}"
+        + (f"; mean with 95 % interval {over}" if over else "")
+        + "; the vertical axes do not start at 0" * (len(rows) > 0)
+    )
+    widest = max(text_width(drawable(text), 8.5) for text in values.values()) + 0.15
+    width = max(4.6, 1.0 + len(columns) * max(1.8, len(values) * max(0.45, widest)))
+    names = {name: defense_name(look, name) for name in lines}
+    height = head_height(title, subtitle, width)
+    height += legend_height(names.values(), width) if names else 0
+    figure, grid = plt.subplots(
+        2, max(1, len(columns)), figsize=(width, height + 2 * PANEL + 0.6), squeeze=False,
+        sharex="col", sharey="row", layout="constrained",
+    )  # fmt: skip
+    for (row, column), ax in np.ndenumerate(grid):
+        metric = (ASR, CA)[row]
+        scores = pick(rows, metric=metric)
+        if of_defense:
+            scores = pick(scores, attack=columns[column])
+            _along(ax, scores, "defense", values, "black")
+            for name in lines:
+                if found := estimate(pick(scores, defense=name)):
+                    ax.axhline(found.mean, color=colours[name], lw=1.2, ls="--", zorder=1)
+        else:
+            for n, name in enumerate(lines):
+                shift = 0.06 * (n - (len(lines) - 1) / 2)
+                own = pick(scores, defense=name)
+                _along(ax, own, "attack", values, colours[name], shift)
+        if scores.empty:
+            note(ax, "no runs")
+        ax.set_xticks(range(len(values)), [drawable(text) for text in values.values()])
+        ax.set_xlim(-0.5, len(values) - 0.5)
+        ax.grid(False, axis="x")
+        if not column:
+            ax.set_ylabel(LABELS[metric])
+        if of_defense and not row:
+            ax.set_title(attack_name(look, columns[column]))
+    sns.despine(figure)
+    ls = "--" if of_defense else "-"
+    if names:
+        legend_below(
+            figure,
+            [Line2D([], [], color=colours[n], ls=ls, label=text) for n, text in names.items()],
+        )
+    return finish(figure, title, subtitle)
+
+
+def _along(
+    ax: Axes,
+    scores: pd.DataFrame,
+    of: str,
+    values: Mapping[str, str],
+    colour: str,
+    shift: float = 0,
+) -> None:
+    """Means with their intervals, joined; single runs small."""
+    places, means, halves = [], [], []
+    for x, name in enumerate(values):
+        runs = pick(scores, **{of: name})
+        if (found := estimate(runs)) is None:
+            continue
+        places.append(x + shift)
+        means.append(found.mean)
+        halves.append(found.half or 0.0)
+        if len(runs) > 1:
+            x_runs = np.full(len(runs), x + shift)
+            ax.plot(x_runs, runs["percent"], "o", color=colour, ms=2.5, alpha=0.4, mew=0)
+    style: dict[str, Any] = {"color": colour, "ms": 5, "lw": 1.2, "elinewidth": 1.0}
+    if places:
+        ax.errorbar(places, means, yerr=halves if any(halves) else None, fmt="o-", **style)

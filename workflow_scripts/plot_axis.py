@@ -1,0 +1,13 @@
+"""One choice along an axis."""
+
+# ruff: noqa: F821  (Snakemake defines `snakemake`)
+
+from taclean.look import Look
+from taclean.plots.axis import axis
+from taclean.plots.style import save
+from taclean.tables import read_table, script_log
+
+with script_log(snakemake.log):
+    table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)
+    given = snakemake.params.axis
+    save(axis(table, given["label"], given["values"], look), snakemake.output)
