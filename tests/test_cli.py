@@ -21,6 +21,7 @@ from taclean.data.pack import pack_rows
 from taclean.data.packed import Pairs
 from taclean.data.readers.scenes import SceneReader
 from taclean.models import create, save_weights, tokenize
+from taclean.poison import training_rows
 from taclean.stages import stage_config
 
 ROOT = Path(__file__).parent.parent
@@ -95,6 +96,34 @@ def train_arguments(world: Path, out: Path, config: Path, **other: object) -> li
         "history": world / "history.csv",
     } | other
     return ["train", *(part for key, value in options.items() for part in (f"--{key}", value))]
+
+
+def test_a_defence_may_learn_from_some_rows_and_their_texts(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = {"kind": "taclean", "rows": 64, "subcaptions": {"samples": 20}, "train": {"warmup": 0}}
+    config = configs.resolve(configs.merge(CONFIG, {"defenses": {"few": few}}))
+    for name in ("variants", "subcaptions"):
+        place = tmp_path / f"{name}.json"
+        place.write_text(json.dumps(stage_config(config, f"text/{name}/few/seed0")), "utf-8")
+        text = ["text", "--config", place, "--data", world / "clean", "--out", tmp_path / name]
+        assert run(capsys, *text)[0] == 0
+    assert np.load(tmp_path / "variants/variants.npy").shape[1] == 64
+    captions, chosen = Pairs.open(world / "clean").captions(), training_rows(128, 64, 0)
+    table = pd.read_csv(tmp_path / "subcaptions/subcaptions.csv")
+    assert table["caption"].tolist() == [captions[chosen[row]] for row in table["row"]]
+    stage = tmp_path / "finetune.json"
+    stage.write_text(json.dumps(stage_config(config, "finetune/clean/few/seed0")), "utf-8")
+    arguments = train_arguments(
+        world, tmp_path / "model", stage, checkpoints=tmp_path / "c", history=tmp_path / "h.csv"
+    )
+    texts = [f"{name}={tmp_path / name}" for name in ("variants", "subcaptions")]
+    assert run(capsys, *arguments, "--texts", *texts)[0] == 0
+    whole = json.loads(stage.read_text("utf-8"))
+    del whole["rows"]
+    stage.write_text(json.dumps(whole), "utf-8")
+    line = refused(capsys, tmp_path / "no", *arguments, "--texts", *texts)
+    assert "variants: made for 64 rows, the split has 128" in line
 
 
 def test_every_stage_has_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,7 +109,7 @@ def test_repeats_are_planned_for_defences_alone(copy: Path, tmp_path: Path) -> N
     result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
     assert result.returncode == 0, result.stdout + result.stderr
     counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
-    wanted = {"pretrain": 1, "text": 2 * 3, "finetune": 2 * 2 * 3, "evaluate": 2 * (1 + 2 * 3)}
+    wanted = {"pretrain": 1, "text": 2 * 3, "finetune": 2 * 3, "evaluate": 2 + 2 * 3}
     assert {rule: int(counts[rule]) for rule in wanted} == wanted
     assert "none/seed0-repeat" not in result.stdout
 
