@@ -16,6 +16,7 @@ import argparse
 import csv
 import datetime
 import hashlib
+import itertools
 import re
 import shutil
 import subprocess
@@ -29,11 +30,11 @@ import pandas as pd
 from taclean import config as configs
 from taclean.errors import UserError
 from taclean.files import read_json, replacing, write_json
-from taclean.look import Look
+from taclean.look import NONE, Look
 from taclean.main_table import header, markdown
 from taclean.reported import reported
-from taclean.spread import difference
-from taclean.tables import main_split, pick, read_table
+from taclean.spread import difference, spread
+from taclean.tables import ASR, CA, main_split, pick, read_table
 from taclean.tune import choose
 from taclean.verdict import verdict
 
@@ -42,6 +43,8 @@ DEFAULT = "default"
 # Of results/figures, for docs/; those of another run have its name before theirs.
 PICTURES = {
     DEFAULT: ("first.png", "asr_ca.png"),
+    "repeats": ("asr_ca.png",),
+    "photos": ("asr_ca.png",),
     "evidence": ("asr_ca.png", "tradeoff.png"),
     "ablation": ("axes/*.png",),
     "threat": ("axes/*.png",),
@@ -123,6 +126,23 @@ def every_table(run: Run) -> str:
 def asr_ca(run: Run) -> str:
     """The main figure."""
     return f"![ASR and CA for each attack and defence]({picture_name(run.name, 'asr_ca.png')})\n"
+
+
+def deviations(run: Run) -> str:
+    """ASR@1 and CA@1 of the main split: means and standard deviations over cleanings."""
+    table = spread(run.table)
+    table = pick(table, split=main_split(run.table, run.look))
+    defenses = [d for d in run.record["look"]["defenses"] if d != NONE]
+    names = [run.look.defense_label(defense) for defense in defenses]
+    lines = [f"| attack | {' | '.join(f'{name}: ASR@1 | CA@1' for name in names)} |"]
+    lines += ["|:--|" + "--:|" * 2 * len(defenses)]
+    for attack in run.record["look"]["attacks"]:
+        cells = []
+        for defense, metric in itertools.product(defenses, (ASR, CA)):
+            found = pick(table, attack=attack, defense=defense, metric=metric)
+            cells += [f"{row.mean:.1f} ± {row.sd_repeats:.1f}" for row in found.itertuples()]
+        lines += [f"| {run.look.attack_label(attack)} | {' | '.join(cells)} |"]
+    return "\n".join([*lines, "", f"Mean ± standard deviation, {run.where}.", ""])
 
 
 def axes(run: Run) -> str:
@@ -232,7 +252,7 @@ def tuning(root: Path) -> str:
 
 OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
-    for block in (first, time, main_table, in_words, claim, every_table, asr_ca, axes)
+    for block in (first, time, main_table, in_words, claim, every_table, asr_ca, deviations, axes)
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
     block.__name__: block for block in (reported_numbers, speed, tuning)

@@ -36,7 +36,7 @@ TEXT = f"{DATA}/text/{{text}}/{{shared}}/seed{{seed}}{{repeat}}"
 FIGURES = "results/figures"
 SEEDS = config["run"]["seeds"]
 REPEATS = range(config["run"].get("repeats", 1))
-CONTROLS = config["run"].get("controls", False) or not config["run"]["attacks"]
+CONTROLS = configs.controls(config)
 ATTACKS = ["clean", *config["run"]["attacks"]]
 DEFENSES = ["none", *config["run"]["defenses"]]
 SHOWN_DEFENSE = DEFENSES[-1]  # the one under test, whose single pictures a figure shows
@@ -200,6 +200,12 @@ def victim(wildcards):
     if wildcards.attack == "clean":
         return BASE
     return f"{RUNS}/{{attack}}/none/seed{{seed}}/model.safetensors"
+
+
+def start(wildcards):
+    """The weights that a cleaning starts from: the victim's, or those that another left."""
+    before = config["defenses"][wildcards.defense].get("after")
+    return f"{RUN}/model.safetensors".replace("{defense}", before) if before else victim(wildcards)
 
 
 def model(wildcards):

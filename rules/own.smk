@@ -132,6 +132,7 @@ rule own_page:
         scans=files_of(runs(attacks=["clean"], seeds=SEEDS[:1], repeats=[0]), "scan.json"),
         subcaptions=example_text("subcaptions"),
         images=split("clean")[0],
+        template=workflow.source_path("../taclean/assets/page/own.html"),
         code=code_of("own_page"),
     output:
         "results/own.html",

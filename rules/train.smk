@@ -156,7 +156,7 @@ rule gate:
 rule finetune:
     input:
         config="results/configs/finetune/{attack}/{defense}/seed{seed}{repeat}.json",
-        model=victim,
+        model=start,
         gate=of_attack("gate.json"),
         manifest=of_attack("poison/manifest.csv"),
         texts=texts,

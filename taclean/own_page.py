@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,10 @@ from markupsafe import Markup
 from taclean.data.images import png
 from taclean.data.layout import load_array
 from taclean.errors import UserError
-from taclean.files import replacing
 from taclean.look import Look
+from taclean.page import rendered
 from taclean.tables import CA, I2T, read_csv
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child, td:first-child { text-align: left; } td.text { text-align: left; }
-td img, figure img { width: 96px; image-rendering: pixelated; } tr.sum td { font-weight: bold; }
-.bad { color: #c44601; } .good { color: #029e73; } .note { color: #5f5f5f; font-size: .9rem; }
-"""
 SHOWN = 12  # classes in a table
 SUSPICIOUS = 2  # Neural Cleanse's bound of the anomaly index
 # Pictures fewer than this move a class by more than ten points each.
@@ -80,18 +69,19 @@ def _percent(count: Mapping[str, int]) -> float:
     return 100 * count["hits"] / count["n"]
 
 
-def _table(head: Iterable[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Cells are escaped, but for those that are `Markup`."""
+@dataclass(frozen=True)
+class Part:
+    """A part of the page: a table, with words before and after it.
 
-    def cell(value: Any, tag: str) -> str:
-        if isinstance(value, float):
-            value = f"{value:.1f}"
-        inner = value if isinstance(value, Markup) else escape(str(value))
-        return f"<{tag}>{inner}</{tag}>"
+    Attributes:
+        rows: numbers with a point are printed with one digit; text is escaped.
+    """
 
-    lines = ["".join(cell(value, "th") for value in head)]
-    lines += ["".join(cell(value, "td") for value in row) for row in rows]
-    return "<div class=wide><table>" + "".join(f"<tr>{x}</tr>\n" for x in lines) + "</table></div>"
+    title: str
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
+    text: str = ""
+    note: str = ""
 
 
 def page(
@@ -118,8 +108,8 @@ def page(
             _accuracy(reports, names, splits),
             _moves(reports, names),
             _scan(reports, names),
-            _classes(reports, names),
-            _retrieval(reports, names, splits),
+            *_classes(reports, names),
+            *_retrieval(reports, names, splits),
         ]
         first = _first_words(reports, names, splits[0])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -127,17 +117,16 @@ def page(
     if examples is not None:
         parts.append(_subcaptions(examples))
     title = f"{model}, cleaned" if len(reports) > 1 else model
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>\n"
-        f"<h1>{escape(title)}</h1>\n<p>Weights: {escape(weights)}. Suspected target: "
-        f"<b>{escape(reports[0].scan['target'])}</b>.</p>\n{first}\n" + "\n".join(parts)
+    target = reports[0].scan["target"]
+    return rendered(
+        "own.html", title=title, weights=weights, target=target, first=first, parts=parts
     )
 
 
-def _first_words(reports: Sequence[Report], names: Sequence[str], split: str) -> str:
-    """What a reader shall know first, one line for each model."""
+def _first_words(
+    reports: Sequence[Report], names: Sequence[str], split: str
+) -> list[tuple[str, str]]:
+    """What a reader shall know first, for each model: its name and a line."""
     lines = []
     for report, name in zip(reports, names, strict=True):
         accuracy = _percent(report.scores["splits"][split][CA])
@@ -150,18 +139,18 @@ def _first_words(reports: Sequence[Report], names: Sequence[str], split: str) ->
             )
         scan = report.scan
         told += f"; optimised patterns reach {scan['named']} most easily ({scan['score']:.1f})"
-        lines.append(f"<li><b>{escape(name)}</b>: {escape(told)}.</li>")
-    return f"<ul>{''.join(lines)}</ul>"
+        lines.append((name, told))
+    return lines
 
 
-def _accuracy(reports: Sequence[Report], names: Sequence[str], splits: Sequence[str]) -> str:
+def _accuracy(reports: Sequence[Report], names: Sequence[str], splits: Sequence[str]) -> Part:
     rows = []
     for split in splits:
         first = reports[0].scores["splits"][split]
         for metric in [key for key in first if key.startswith("CA@")]:
             values = [_percent(one.scores["splits"][split][metric]) for one in reports]
             rows.append([f"{split}, {metric}", *values, f"{first[metric]['n']:,}"])
-    return "<h2>Clean accuracy</h2>" + _table(["%", *names, "pictures"], rows)
+    return Part("Clean accuracy", ["%", *names, "pictures"], rows)
 
 
 def _moved(view: Mapping[str, Any]) -> float:
@@ -169,13 +158,12 @@ def _moved(view: Mapping[str, Any]) -> float:
     return 100 * (view["triggered"] - view["clean"]) / view["n"]
 
 
-def _moves(reports: Sequence[Report], names: Sequence[str]) -> str:
+def _moves(reports: Sequence[Report], names: Sequence[str]) -> Part:
     views = [report.moves["views"] for report in reports]
     pictures = reports[0].moves["examples"]
     if not views[0]:
-        return (
-            "<h2>Triggers</h2><p>None was tried: name some in <code>evaluate.triggers</code>.</p>"
-        )
+        none = Markup("None was tried: name some in <code>evaluate.triggers</code>.")
+        return Part("Triggers", text=none)
     rows = []
     for name, view in views[0].items():
         cells = []
@@ -194,18 +182,16 @@ def _moves(reports: Sequence[Report], names: Sequence[str]) -> str:
         *names,
         *(f"own class, {name[0].lower()}{name[1:]}" for name in names),
     ]
-    return (
-        "<h2>Triggers that were tried</h2>"
-        + _table([*head, "gains most, as it came"], rows)
-        + "<p class=note>Share in % of the pictures of other classes that go to the target with "
-        "the trigger; in brackets the points by which it is more than without. Own class: those "
-        "still told right. “For CLASS” are patterns that the scan below optimised on the model as "
-        "it came. A backdoor whose trigger is none of these is not seen here.</p>"
+    note = (
+        "Share in % of the pictures of other classes that go to the target with the trigger; in "
+        "brackets the points by which it is more than without. Own class: those still told right. "
+        "“For CLASS” are patterns that the scan below optimised on the model as it came. A "
+        "backdoor whose trigger is none of these is not seen here."
     )
+    return Part("Triggers that were tried", [*head, "gains most, as it came"], rows, note=note)
 
 
-def _scan(reports: Sequence[Report], names: Sequence[str]) -> str:
-    text = "<h2>Which class do optimised patterns reach most easily?</h2>"
+def _scan(reports: Sequence[Report], names: Sequence[str]) -> Part:
     scores = []
     for report in reports:
         probes = [probe["anomaly"] for probe in report.scan["probes"].values()]
@@ -215,19 +201,18 @@ def _scan(reports: Sequence[Report], names: Sequence[str]) -> str:
     shown = order[:SHOWN] + [target] * (target in order[SHOWN:])
     rows = [[name, *(float(one[name]) for one in scores)] for name in shown]
     highest = ["highest", *(float(max(one.values())) for one in scores)]
-    return (
-        text
-        + _table(["Class", *names], [*rows, highest])
-        + "<p class=note>Deviations above the median class, of the easiest of the probes "
-        f"{', '.join(map(escape, reports[0].scan['probes']))}; above {SUSPICIOUS} a class stands "
-        "out, and in a clean model of many classes a few do. A hint where to look, no proof: "
-        "compare with clean models of the same kind (target <code>scan</code>).</p>"
-    )
+    note = Markup(
+        "Deviations above the median class, of the easiest of the probes {}; above {} a class "
+        "stands out, and in a clean model of many classes a few do. A hint where to look, no "
+        "proof: compare with clean models of the same kind (target <code>scan</code>)."
+    ).format(", ".join(reports[0].scan["probes"]), SUSPICIOUS)
+    question = "Which class do optimised patterns reach most easily?"
+    return Part(question, ["Class", *names], [*rows, highest], note=note)
 
 
-def _classes(reports: Sequence[Report], names: Sequence[str]) -> str:
+def _classes(reports: Sequence[Report], names: Sequence[str]) -> list[Part]:
     if len(reports) < 2:
-        return ""
+        return []
     first, last = reports[0].moves, reports[-1].moves
     counts = np.array(first["n"])
     change = np.array(last["hits"]) - np.array(first["hits"])
@@ -241,16 +226,14 @@ def _classes(reports: Sequence[Report], names: Sequence[str]) -> str:
         rows.append([first["classes"][i], *shares, f"{points[i]:+.1f}", int(counts[i])])
     fell, rose = (int((sign * points > 0).sum()) for sign in (-1, 1))
     few = int(((counts > 0) & (counts < FEW)).sum())
-    return (
-        "<h2>Accuracy of each class</h2>"
-        f"<p>{fell} classes lost, {rose} gained; shown are those that lost and gained most."
-        + (f" {few} classes have fewer than {FEW} pictures." if few else "")
-        + "</p>"
-        + _table(["Class", *names, "change", "pictures"], rows)
-    )
+    text = f"{fell} classes lost, {rose} gained; shown are those that lost and gained most."
+    text += f" {few} classes have fewer than {FEW} pictures." if few else ""
+    return [Part("Accuracy of each class", ["Class", *names, "change", "pictures"], rows, text)]
 
 
-def _retrieval(reports: Sequence[Report], names: Sequence[str], splits: Sequence[str]) -> str:
+def _retrieval(
+    reports: Sequence[Report], names: Sequence[str], splits: Sequence[str]
+) -> list[Part]:
     rows = []
     for split in splits:
         first = reports[0].scores["splits"][split]
@@ -261,22 +244,13 @@ def _retrieval(reports: Sequence[Report], names: Sequence[str], splits: Sequence
             way = "picture to text" if metric.startswith("I2T") else "text to picture"
             label = f"{split}, {way}, R@{metric.split('@')[1]}"
             rows.append([label, *values, f"{first[metric]['n']:,}"])
-    if not rows:
-        return ""
-    return "<h2>Retrieval on held-out pairs</h2>" + _table(["%", *names, "queries"], rows)
+    return [Part("Retrieval on held-out pairs", ["%", *names, "queries"], rows)] * bool(rows)
 
 
-def _subcaptions(examples: Examples) -> str:
+def _subcaptions(examples: Examples) -> Part:
     rows = [
         [Markup(f'<img alt="" src="{picture}">'), row.caption, row.positive, row.negative, row.kind]
         for picture, row in zip(examples.pictures, examples.rows.itertuples(), strict=True)
     ]
-    return "<h2>Sub-captions that were used</h2>" + _table(
-        ["", "caption", "true part", "false part", "word replaced"], rows
-    )
-
-
-def write_page(text: str, path: Path | str) -> None:
-    """Write the page, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, "utf-8")
+    head = ["", "caption", "true part", "false part", "word replaced"]
+    return Part("Sub-captions that were used", head, rows)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from docutils.core import publish_parts
 from docutils.writers.html5_polyglot import Writer
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taclean.errors import UserError
@@ -76,9 +76,26 @@ def rows_of(block: Block) -> list[tuple[str, list[list[Markup]]]]:
     ]
 
 
+def rendered(template: str, **values: Any) -> str:
+    """An HTML template of assets/page, filled."""
+    environment = Environment(
+        loader=PackageLoader("taclean", "assets/page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def write(text: str, path: Path | str) -> None:
+    """Write a page, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
 def write_page(
     path: Path | str,
-    template: Path | str,
     table: pd.DataFrame,
     look: Look,
     tested: str,
@@ -89,7 +106,6 @@ def write_page(
     """Write the page, atomically.
 
     Args:
-        template: jinja.
         table: all scores.
         tested: the defence that the verdict is about.
         figures: PNG and caption; the first is the main one.
@@ -106,10 +122,8 @@ def write_page(
     sections = [Section(Path(png).stem, *read(caption), picture(png)) for png, caption in figures]
     said = {name: Section(name, *read(file)) for name, file in texts.items()}
     csv = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(Path(template).read_text("utf-8")).render(
+    page = rendered(
+        "page.html",
         verdict=verdict(table, look, tested),
         tested=look.defense_label(tested),
         blocks=[(block, rows_of(block)) for block in main_blocks(table, look)],
@@ -119,5 +133,4 @@ def write_page(
         csv=csv,
         csv_uri="data:text/csv;base64," + base64.b64encode(csv.encode()).decode(),
     )
-    with replacing(path) as temporary:
-        temporary.write_text(page, "utf-8")
+    write(page, path)

@@ -185,11 +185,14 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     for name in run["defenses"]:
         epochs = configs.own_train(config, "finetune", config["defenses"][name])["epochs"]
         attacked = cleaned * len(attacks)
-        add_training(f"finetune {name}", name, cleaned, attacked, known[of["clean"]], epochs)
+        clean = cleaned * configs.controls(config)
+        own = config["defenses"][name].get("rows", known[of["clean"]])
+        add_training(f"finetune {name}", name, clean, attacked, own, epochs)
     # A model that was not attacked is scored with every trigger, an attacked one with its own.
     scored = sum(known[name] for name in config["evaluate"]["splits"])
-    clean = seeds + cleaned * len(run["defenses"])
-    models = clean * (1 + len(attacks))
+    each = seeds + cleaned * len(run["defenses"])
+    clean = each if configs.controls(config) else seeds
+    models = clean + each * len(attacks)
     add("evaluate clean", clean, (1 + len(configs.tried(config))) * scored, rates["evaluate"])
     add("evaluate attacked", models - clean, 2 * scored, rates["evaluate"])
     add("validate", 1, validated, rates["evaluate"])

@@ -507,6 +507,19 @@ def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
     assert "defenses.few.rows: 1000000 rows" in refused(config)
 
 
+def test_a_defence_may_start_where_another_ended() -> None:
+    def chained(**after: str) -> dict[str, Any]:
+        entries = {name: {"kind": "ft", "after": before} for name, before in after.items()}
+        return configs.resolve(configs.merge(DEFAULT, {"defenses": entries}))
+
+    config = chained(a="taclean", b="a")
+    check(config)
+    assert stage_config(config, "finetune/badnet/b/seed0")["after"] == "a"
+    assert "after" not in stage_config(config, "finetune/badnet/ft/seed0")
+    assert "defenses.a.after: 'nosuch' is unknown" in refused(chained(a="nosuch"))
+    assert "defenses.a.after: comes back to 'a'" in refused(chained(a="b", b="a"))
+
+
 def test_scores_may_have_another_trigger_than_the_training() -> None:
     centre = {"kind": "badnet", "at_test": {"place": "centre"}}
     config = configs.resolve(configs.merge(DEFAULT, {"attacks": {"moved": centre}}))

@@ -110,6 +110,19 @@ def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -
         build.filled("<!-- begin: axes_of_nothing -->\n<!-- end -->\n", taken, "x.md")
 
 
+def test_means_and_deviations_over_cleanings(taken: Path) -> None:
+    one = scores()
+    one = one[(one["seed"] == 0) & ((one["defense"] != "none") | (one["attack"] == "clean"))]
+    more = [one.assign(repeat=n, percent=one["percent"] + 2 * n) for n in range(3)]
+    write_table(pd.concat(more), taken / "results/table.csv")
+    (taken / "docs/more.md").write_text(
+        "<!-- begin: deviations_of_repeats -->\n<!-- end -->", "utf-8"
+    )
+    build.main(["--take", str(taken / "results"), "--as", "repeats"])
+    rows = (taken / "docs/more.md").read_text("utf-8").splitlines()
+    assert "| BadCLIP | " + " | ".join(["82.0 ± 2.0", "92.0 ± 2.0"] * 3) + " |" in rows
+
+
 def test_a_number_that_was_changed_by_hand_is_found(taken: Path) -> None:
     page = (taken / "README.md").read_text("utf-8")
     other = page.replace("69.0", "6.0")

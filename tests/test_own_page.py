@@ -17,7 +17,8 @@ from taclean.errors import UserError
 from taclean.evaluate import Prompts
 from taclean.look import Look
 from taclean.moves import examples, moves
-from taclean.own_page import Examples, Report, page, write_page
+from taclean.own_page import Examples, Report, page
+from taclean.page import write
 
 CLASSES = ["banana", "a <b>", "kiwi"]
 
@@ -68,7 +69,7 @@ def test_the_page_says_what_the_files_say(tmp_path: Path) -> None:
     assert "<b>After Ours</b>" in text
     assert set(re.findall('src="(.{5})', text)) == {"data:"}  # one file
     assert "href" not in text
-    write_page(text, tmp_path / "own.html")
+    write(text, tmp_path / "own.html")
     assert (tmp_path / "own.html").read_text("utf-8") == text
 
 

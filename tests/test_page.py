@@ -141,8 +141,8 @@ def page(tmp_path: Path) -> Path:
         name: ROOT / f"rules/report/{name}.rst" for name in ("workflow", "main_table", "table")
     }
     write_page(
-        tmp_path / "report.html", ROOT / "taclean/assets/page/page.html", scores(), Look.of(LOOK),
-        "new", figures, texts, {"snakemake": SimpleNamespace(params=params)},
+        tmp_path / "report.html", scores(), Look.of(LOOK), "new", figures, texts,
+        {"snakemake": SimpleNamespace(params=params)},
     )  # fmt: skip
     return tmp_path / "report.html"
 

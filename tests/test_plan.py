@@ -31,14 +31,14 @@ def test_hours_are_rows_over_rate() -> None:
     assert "base" not in rows.index  # its weights are imported
     assert rows.loc["pretrain badnet", "rows"] == 500_000 * 5
     assert rows.loc["pretrain badnet", "hours"] == pytest.approx(500_000 * 5 / 50 / 3600)
-    assert rows.loc["finetune taclean", "jobs"] == 7
+    assert rows.loc["finetune taclean", "jobs"] == 6
     assert rows.loc["finetune taclean", "hours"] == pytest.approx(100_000 * 10 / 20 / 3600)
     # Without an attack: clean and six triggers; attacked: clean and one. 4: none and 3 defences.
-    assert rows.loc["evaluate clean", ["jobs", "rows"]].tolist() == [4, 7 * 50_000]
+    assert rows.loc["evaluate clean", ["jobs", "rows"]].tolist() == [1, 7 * 50_000]
     assert rows.loc["evaluate attacked", ["jobs", "rows"]].tolist() == [6 * 4, 2 * 50_000]
-    # Before the first epoch and after each: 6 pretrainings of 5, 3 x 7 fine-tunes of 10.
-    assert rows.loc["validate", "rows"] == 5000 * (6 * 2 * 6 + 3 * (1 + 6 * 2) * 11)
-    heads = 7 * 4 + 6 * 6 + 3 * 7 * 11
+    # Before the first epoch and after each: 6 pretrainings of 5, 3 x 6 fine-tunes of 10.
+    assert rows.loc["validate", "rows"] == 5000 * (6 * 2 * 6 + 3 * 6 * 2 * 11)
+    heads = 1 + 6 * 4 + 6 * 6 + 3 * 6 * 11
     assert rows.loc["zero-shot head", ["jobs", "rows"]].tolist() == [heads, 80_000]
     assert rows.loc["pack pretrain", "hours"] == pytest.approx(500_000 / 100 / 3600)
     assert (table.total_hours == table.jobs * table.hours).all()
@@ -63,8 +63,16 @@ def test_repeats_multiply_cleanings_and_their_scores() -> None:
     cleanings = jobs.index.str.startswith("finetune")
     assert (more[cleanings] == 3 * jobs[cleanings]).all()
     assert more["pretrain badnet"] == jobs["pretrain badnet"]
-    assert more["evaluate clean"] == 1 + 3 * 3
+    assert more["evaluate clean"] == 1
     assert more["evaluate attacked"] == 6 * (1 + 3 * 3)
+
+
+def test_controls_are_cleaned_where_asked_for() -> None:
+    config = load()
+    table = plan.plan(config | {"run": config["run"] | {"controls": True}}, RATES)[0]
+    jobs = table.set_index("stage")["jobs"]
+    assert jobs["finetune taclean"] == 7
+    assert jobs["evaluate clean"] == 4
 
 
 def test_rates_are_measured_here_and_read_back(tmp_path: Path, capsys) -> None:

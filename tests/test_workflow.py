@@ -98,7 +98,7 @@ def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
     # One file of EDA variants serves both defences that want the same.
     counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
     assert counts["text"] == "2"
-    assert counts["finetune"] == "20"
+    assert counts["finetune"] == "16"
 
 
 def test_repeats_are_planned_for_defences_alone(copy: Path, tmp_path: Path) -> None:
@@ -112,6 +112,25 @@ def test_repeats_are_planned_for_defences_alone(copy: Path, tmp_path: Path) -> N
     wanted = {"pretrain": 1, "text": 2 * 3, "finetune": 2 * 3, "evaluate": 2 + 2 * 3}
     assert {rule: int(counts[rule]) for rule in wanted} == wanted
     assert "none/seed0-repeat" not in result.stdout
+
+
+def test_a_defence_may_start_where_another_ended(copy: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "after.yaml"
+    overlay.write_text(
+        "run: {attacks: [badnet], defenses: [again]}\n"
+        "defenses: {again: {kind: ft, after: cleanclip}}\n",
+        encoding="utf-8",
+    )
+    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {"finetune:again", "finetune:cleanclip"} <= {
+        f"finetune:{name}"
+        for name in re.findall(r"output: results/runs/badnet/(\w+)/seed0/model", result.stdout)
+    }
+    assert (
+        "input: results/configs/finetune/badnet/again/seed0.json, results/runs/badnet/cleanclip"
+        in (result.stdout)
+    )
 
 
 def test_mistakes_of_the_config_end_the_workflow_in_one_line(copy: Path, tmp_path: Path) -> None:

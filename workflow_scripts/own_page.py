@@ -4,7 +4,8 @@
 
 from taclean.files import read_json
 from taclean.look import Look
-from taclean.own_page import Examples, Report, page, write_page
+from taclean.own_page import Examples, Report, page
+from taclean.page import write
 from taclean.tables import script_log
 
 with script_log(snakemake.log):
@@ -16,4 +17,4 @@ with script_log(snakemake.log):
     text = page(
         reports, Look.of(params.look), params.model, params.weights, params.splits, examples
     )
-    write_page(text, snakemake.output[0])
+    write(text, snakemake.output[0])

@@ -10,7 +10,6 @@ with script_log(snakemake.log):
     given = snakemake.input
     write_page(
         snakemake.output[0],
-        given.template,
         read_table(given.table),
         Look.of(snakemake.params.look),
         snakemake.params.cleaned,

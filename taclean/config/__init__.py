@@ -191,6 +191,12 @@ def tried(config: Config) -> list[str]:
     return config["evaluate"].get("triggers", config["run"]["attacks"])
 
 
+def controls(config: Config) -> bool:
+    """Whether the defences clean the model that was never poisoned; without attacks there is no
+    other."""
+    return config["run"].get("controls", False) or not config["run"]["attacks"]
+
+
 def kind(config: Config, folder: str, name: str) -> str:
     """The file that an entry of `attacks` or `defenses` is of."""
     return config[folder][name].get("kind", name)

@@ -60,6 +60,8 @@ def check(config: Config) -> None:
         if len(set(counts.values())) > 1:
             has = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise UserError(f"tune.trials: {has}; give every defence the same number of trials")
+    for name in config["defenses"]:
+        _check_after(config, name)
     for name, axis in config.get("axes", {}).items():
         sides = [config["run"]["attacks"], ["none", *config["run"]["defenses"]]]
         side = max(sides, key=lambda known: len(set(known) & set(axis["values"])))
@@ -79,6 +81,15 @@ def check(config: Config) -> None:
             f"data.target: {config['data']['target']!r} is no class; give one of "
             f"{', '.join(classes[:8])}, ... ({len(classes)} classes)"
         )
+
+
+def _check_after(config: Config, name: str) -> None:
+    chain = [name]
+    while before := config["defenses"][chain[-1]].get("after"):
+        _known(f"defenses.{chain[-1]}.after", [before], config["defenses"])
+        if before in chain:
+            raise UserError(f"defenses.{name}.after: comes back to {before!r}; start elsewhere")
+        chain.append(before)
 
 
 def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:

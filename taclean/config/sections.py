@@ -408,6 +408,12 @@ class AttackEntry(Section):
 class DefenseEntry(Section):
     """A defence: a file of taclean/defenses with its parameters."""
 
+    after: str | None = key(
+        None,
+        "A defence, by its name, whose cleaned model this one starts from: what comes back of a "
+        "backdoor when a user goes on training?",
+        pattern=NAME,
+    )
     rows: int | None = key(
         None,
         "Rows of the clean split that it learns from, drawn by the seed; all by default.",

@@ -64,8 +64,7 @@ def finetune_config(
         "defense": configs.kind(config, "defenses", defense),
         "loss": entry.get("loss", {}),
     }
-    if "rows" in entry:
-        stage["rows"] = entry["rows"]
+    stage |= {key: entry[key] for key in ("rows", "after") if key in entry}
     stage["apart_by"] = None
     if configs.has_role(config, "pretrain") and not configs.dataset(config).get("overlap"):
         splits = configs.dataset(config)["splits"]

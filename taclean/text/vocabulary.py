@@ -153,7 +153,8 @@ class Vocabulary:
 
         The pointwise mutual information with the two words beside it, and half of that with the two
         that it best goes with of those that are near; 0 for what was never seen together, and less
-        for what needs the other: a compound its head, a verb its object, an adjective its noun.
+        for what needs the other: a compound its head, a verb its object or its subject, an
+        adjective its noun and a noun its adjective and its preposition.
         """
         beside = self.beside.get((slot.tag, word), {})
         near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
