@@ -118,7 +118,13 @@ def test_the_two_draws_of_a_row_are_independent():
     assert abs((~drawn).all(1).mean() - ((1 - chance[:, 0]) * (1 - chance[:, 1])).mean()) < 0.008
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_none_leaves_the_images_as_they_are():
+    given = photos(4)
+    out = AUGMENTATIONS["none"](given, ROWS[:4], 0, 0)
+    assert torch.equal((out * 255).round().byte(), given)
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS.keys() - {"none"}))
 def test_a_row_depends_on_seed_epoch_and_row_alone(name):
     augment, images, rows = AUGMENTATIONS[name], photos(40), ROWS[:40] * 17
     out = augment(images, rows, 5, 2)

@@ -119,7 +119,7 @@ def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
     said = run("snakemake", "--dry-run", "--cores", "1", cwd=tmp_path, PYTHONPATH=str(ROOT))
     jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
     assert jobs["paper"] == "1"
-    assert jobs["backdoors_finetune"] == "9"  # three defences; the clean model and two attacks
+    assert jobs["backdoors_finetune"] == "6"  # three defences, two attacks
     outputs = [line.split(": ")[1] for line in said.splitlines() if "    output: " in line]
     assert all(text.startswith("backdoors/") for text in outputs if text != "paper.txt")
 

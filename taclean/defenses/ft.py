@@ -27,6 +27,8 @@ class FT(Defense):
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return `total`."""
+        if self.augment == "none":
+            return super().loss(model, batch)
         view = AUGMENTATIONS[self.augment]
         images = view(batch.images, batch.index, self.seed, batch.epoch)
         return super().loss(model, replace(batch, images=images))
