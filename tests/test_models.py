@@ -66,8 +66,10 @@ def _configs(tmp_path_factory) -> None:
 # ---- text ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:3], TEXTS[:1], TEXTS[3:]])
-def test_cut_rows_embed_as_77_tokens_do(random_model, texts):
+@pytest.mark.parametrize("together", [1, 2, 96])
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:3], TEXTS[:1], TEXTS[3:], TEXTS[::-1] * 3])
+def test_cut_rows_embed_as_77_tokens_do(random_model, monkeypatch, texts, together):
+    monkeypatch.setattr(models, "LIKE", together)
     tokens = tokens_of(texts)
     with torch.no_grad():
         got = models.encode_tokens(random_model, tokens)
@@ -75,11 +77,14 @@ def test_cut_rows_embed_as_77_tokens_do(random_model, texts):
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
 
 
-def test_cut_rows_have_the_gradients_of_77_tokens():
+@pytest.mark.parametrize("together", [1, 2, 96])
+def test_cut_rows_have_the_gradients_of_77_tokens(monkeypatch, together):
+    monkeypatch.setattr(models, "LIKE", together)
     grads = []
     for encode in (models.encode_tokens, lambda m, t: F.normalize(m.encode_text(t), dim=-1)):
         model = models.create(NAME, 0)
-        encode(model, tokens_of(TEXTS[:3]))[:, 0].sum().backward()
+        embedded = encode(model, tokens_of(TEXTS[:3]))
+        (embedded[:, 0] * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
         grads.append({k: p.grad for k, p in model.named_parameters() if p.grad is not None})
     assert grads[0].keys() == grads[1].keys()
     for key, grad in grads[0].items():

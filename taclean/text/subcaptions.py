@@ -161,12 +161,13 @@ class _Offer:
         # "an hour on a clock": where no part has an open word, the whole caption
         whole = (tuple(range(len(pairs))),) if self.parse.parts else ()
         known = vocabulary if vocabulary.large else plain(self.lexicon)
-        for parts, source in (
+        sources = (
             (self.parse.parts, vocabulary.choices),
             (self.parse.parts, vocabulary.plain),
-            (self.parse.parts, known.plain),
+            (self.parse.parts, known.plain),  # of a large split's vocabulary the same again
             (whole, known.plain),
-        ):
+        )
+        for parts, source in dict.fromkeys(sources):
             if not self.kinds:
                 found = {s: c for s in self.parse.slots if (c := source(s))}
                 fitting = {s: w for s, c in found.items() if (w := self._first(s, c))}
