@@ -38,6 +38,7 @@ class Look:
         attacks: name -> (label, marker of matplotlib), in the order of tables and figures.
         defenses: name -> (label, colour as #rrggbb), in that order.
         splits: the test splits, the main one first.
+        variants: defences that are another's file with other settings.
     """
 
     attacks: Mapping[str, tuple[str, str]] = field(
@@ -47,6 +48,7 @@ class Look:
         default_factory=lambda: {NONE: ("No defence", "#7f7f7f")}
     )
     splits: tuple[str, ...] = ()
+    variants: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Look:
@@ -54,7 +56,8 @@ class Look:
 
         Args:
             mapping: {"attacks": {NAME: {"label": str, "marker": str}}, "defenses": {NAME:
-                {"label": str, "colour": str}}, "splits": [NAME, ...]}; every key may be missing.
+                {"label": str, "colour": str}}, "splits": [NAME, ...], "variants": [NAME, ...]};
+                every key may be missing.
 
         Raises:
             UserError: a marker or a colour is none.
@@ -64,7 +67,13 @@ class Look:
             _known(first.attacks, mapping.get("attacks", {}), "marker", _more_markers()),
             _known(first.defenses, mapping.get("defenses", {}), "colour", _more_colours()),
             tuple(mapping.get("splits", ())),
+            frozenset(mapping.get("variants", ())),
         )
+
+    def methods(self, defenses: Iterable[str]) -> list[str]:
+        """The defences that have a file of their own, in order; all where there is none."""
+        names = ordered(defenses, self.defenses)
+        return [name for name in names if name not in self.variants] or names
 
     def attack_label(self, attack: str) -> str:
         """An attack as printed."""

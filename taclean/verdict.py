@@ -52,7 +52,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     asked = ordered(pick(scores, metric=ASR, defense=tested)["attack"], look.attacks)
     if not asked:
         return None
-    others = [d for d in ordered(scores["defense"], look.defenses) if d not in (NONE, tested)]
+    others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
     name = look.defense_label(tested)
 
     def mean_of(attack: str, defense: str) -> float:

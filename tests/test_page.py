@@ -87,6 +87,21 @@ def test_several_cleanings_of_one_victim_are_told_as_such() -> None:
     assert "changes by -5.0 points" in text
 
 
+def test_variants_of_a_method_are_not_what_it_is_compared_with() -> None:
+    variant = scores().query("defense == 'old'").assign(defense="old_k2", percent=0.0)
+    table, names = pd.concat([scores(), variant]), {"old_k2": {"label": "Old k2"}}
+    look = LOOK | {"defenses": LOOK["defenses"] | names}
+    for variants, others in (
+        ([], ["Old", "Old k2"]),
+        (["old_k2"], ["Old"]),
+        (["old", "old_k2"], ["Old", "Old k2"]),  # there is nothing else
+    ):
+        found = verdict(table, Look.of(look | {"variants": variants}), "new")
+        assert found
+        assert found.others == others
+        assert ("Old k2" in " ".join(found.sentences)) == ("Old k2" in others)
+
+
 def test_a_difference_in_words() -> None:
     assert told(Estimate(-2, 12.71, 2, "victims")) == "2.0 lower (-14.7 to +10.7): open"
     assert told(Estimate(13.1, 2, 3, "victims")) == "13.1 higher (+11.1 to +15.1): settled"

@@ -585,6 +585,16 @@ def test_the_first_picture_is_of_the_last_attack_and_has_sub_captions() -> None:
     plt.close("all")
 
 
+def test_an_axis_shows_the_methods_beside_it_without_their_variants(table: pd.DataFrame) -> None:
+    values = {"taclean": "1", "taclean_k2": "2"}
+    extra = table[table["defense"] == "taclean"].assign(defense="ft_mild")
+    look = dataclasses.replace(LOOK, variants=frozenset(["ft_mild", "taclean_k2"]))
+    figure = axis(pd.concat([table, extra]), "K", values, look)
+    told = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert told == {look.defense_label(d) for d in {*table["defense"]} - {"taclean"}}
+    plt.close(figure)
+
+
 def test_read_samples(tmp_path: Path) -> None:
     saved = dataclasses.asdict(sample("sig", "none", 3))
     arrays = {k: v for k, v in saved.items() if k not in ("attack", "defense", "seed")}

@@ -228,6 +228,8 @@ def look(config: Config) -> dict[str, Any]:
             out[folder][name] = found
     test = split_of_role(config, "test")
     out["splits"] = [test, *(name for name in config["evaluate"]["splits"] if name != test)]
+    if variants := [d for d in config["run"]["defenses"] if kind(config, "defenses", d) != d]:
+        out["variants"] = variants
     return out
 
 

@@ -37,8 +37,9 @@ def axis(
 ) -> Figure:
     """ASR@1 above, CA@1 below, at each value of the choice.
 
-    Where the choice is a defence's, there is a column for each attack, and lines show the defences
-    that are no part of it. Where it is an attack's, there is a line for each defence.
+    Where the choice is a defence's, there is a column for each attack, and lines show the methods
+    that are no part of it, without their variants. Where it is an attack's, there is a line for
+    each defence.
 
     Args:
         label: what changes.
@@ -51,7 +52,7 @@ def axis(
     of_defense = bool(set(values) & set(rows["defense"]))
     if of_defense:
         columns = ordered(rows["attack"], look.attacks)
-        lines = [d for d in ordered(rows["defense"], look.defenses) if d not in values]
+        lines = [d for d in look.methods(rows["defense"]) if d not in values]
     else:
         rows = rows[rows["attack"].isin(list(values))]
         columns, lines = [""], ordered(rows["defense"], look.defenses)
