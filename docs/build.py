@@ -28,13 +28,14 @@ from typing import Any
 import pandas as pd
 
 from taclean import config as configs
+from taclean.cost import COLUMNS as COST
 from taclean.errors import UserError
 from taclean.files import read_json, replacing, write_json
 from taclean.look import NONE, Look
 from taclean.main_table import header, markdown
 from taclean.reported import reported
 from taclean.spread import difference, spread
-from taclean.tables import ASR, CA, main_split, pick, read_table
+from taclean.tables import ASR, CA, main_split, pick, read_csv, read_table
 from taclean.tune import choose
 from taclean.verdict import verdict
 
@@ -145,6 +146,20 @@ def deviations(run: Run) -> str:
     return "\n".join([*lines, "", f"Mean ± standard deviation, {run.where}.", ""])
 
 
+def cost(run: Run) -> str:
+    """What a cleaning takes, a row for each defence."""
+    lines = [
+        "| Defence | cleanings | seconds of a cleaning | peak memory, MB | seconds of its texts |",
+        "|:--|--:|--:|--:|--:|",
+    ]
+    for row in read_csv(run.folder / "cost.csv", COST).itertuples():
+        spread = "" if pd.isna(row.sd) else f" ± {row.sd:.0f}"
+        cells = (f"{row.seconds:.0f}{spread}", f"{row.peak_mb:.0f}", f"{row.text_seconds:.0f}")
+        name = run.look.defense_label(row.defense)
+        lines += [f"| {name} | {row.cleanings} | {' | '.join(cells)} |"]
+    return "\n".join([*lines, "", f"{run.where}.", ""])
+
+
 def axes(run: Run) -> str:
     """The figures of one choice each."""
     named = {f"{name}.png": axis["label"] for name, axis in run.record["axes"].items()}
@@ -252,7 +267,10 @@ def tuning(root: Path) -> str:
 
 OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
-    for block in (first, time, main_table, in_words, claim, every_table, asr_ca, deviations, axes)
+    for block in (
+        *(first, time, main_table, in_words, claim, every_table),
+        *(asr_ca, deviations, cost, axes),
+    )
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
     block.__name__: block for block in (reported_numbers, speed, tuning)
@@ -326,6 +344,7 @@ def take(
     config, taken_at = configs.with_default(list(overlays)), commit(root)  # before a page changes
     table = results / "table.csv"
     read_table(table)
+    read_csv(results / "cost.csv", COST)
     figures = {}
     for wanted in PICTURES[name]:
         found = sorted((results / "figures").glob(wanted))
@@ -334,7 +353,8 @@ def take(
         figures |= {picture_name(name, file.name): file for file in found}
     folder = Run(root, name).folder
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(table, folder / "table.csv")
+    for file in ("table.csv", "cost.csv"):
+        shutil.copyfile(results / file, folder / file)
     for picture, file in figures.items():
         shutil.copyfile(file, root / "docs" / picture)
     record = {

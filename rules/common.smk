@@ -271,6 +271,20 @@ def files_of(some_runs, file):
     ]
 
 
+def measured_runs():
+    """The benchmark files of every cleaning of a poisoned model, and those of its texts."""
+    found = []
+    for run in runs(DEFENSES[1:], ATTACKS[1:]):
+        repeat = f"-repeat{run['repeat']}" * (run["repeat"] > 0)
+        wanted = configs.described(config, "defenses", run["defense"])["texts"]
+        texts = [text_of(text, run["defense"], run["seed"], repeat) for text in wanted]
+        training = f"finetune/{run['attack']}/{run['defense']}/seed{run['seed']}{repeat}"
+        files = [training, *(text.removeprefix(f"{DATA}/") for text in texts)]
+        training, *texts = [f"results/benchmarks/{file}.tsv" for file in files]
+        found.append({"defense": run["defense"], "training": training, "texts": texts})
+    return found
+
+
 def all_scores():
     """The scores of every run."""
     return files_of(runs(), "scores.json")
@@ -373,6 +387,7 @@ def code_of(script):
 def main_tables():
     """The tables of means, of runs with attacks: of the base model alone there is a page."""
     names = ["main_table.md", "main_table.tex", "spread.csv", "paired.csv"]
+    names += ["cost.csv"] * bool(DEFENSES[1:])
     return [f"results/{name}" for name in names] if ATTACKS[1:] else []
 
 

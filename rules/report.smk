@@ -37,6 +37,24 @@ rule spread:
         "../workflow_scripts/spread.py"
 
 
+rule cost:
+    input:
+        table="results/table.csv",  # all jobs have ended
+        code=code_of("cost"),
+    output:
+        report("results/cost.csv", caption="report/cost.rst", category="Tables"),
+    log:
+        "logs/cost.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+        runs=measured_runs(),
+    script:
+        "../workflow_scripts/cost.py"
+
+
 rule plot_asr_ca:
     input:
         table="results/table.csv",

@@ -131,7 +131,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
     return table
 
 
-def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
+def read_csv(path: Path | str, columns: Sequence[str], separator: str = ",") -> pd.DataFrame:
     """Read a CSV file that has at least `columns`.
 
     Raises:
@@ -139,7 +139,7 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """
     try:
         # "none" is a defence and "null" may be a word of a caption, never a missing value.
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; make it again") from None
     except (ValueError, pd.errors.ParserError) as error:

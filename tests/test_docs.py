@@ -11,6 +11,7 @@ import pytest
 
 from docs import build
 from taclean import config as configs
+from taclean.cost import COLUMNS as COST
 from taclean.errors import UserError
 from taclean.tables import write_table
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [path.relative_to(ROOT).as_posix() for path in build.pages(ROOT)]
 README = "A <!-- begin: main_table -->\n<!-- end -->\nB <!-- begin: claim -->\n<!-- end -->\n"
 README += "<!-- begin: in_words -->\n<!-- end --><!-- begin: first -->\n<!-- end -->"
+README += "<!-- begin: cost -->\n<!-- end -->"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -60,6 +62,8 @@ def taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     results = tmp_path / "results"
     (results / "figures").mkdir(parents=True)
     write_table(scores(taclean=10), results / "table.csv")
+    times = [("ft", 6, 41.6, 2.2, 950, 0), ("taclean", 1, 80, None, 999.5, 12)]
+    write_table(pd.DataFrame(times, columns=COST), results / "cost.csv")
     for name in build.PICTURES[build.DEFAULT]:
         (results / "figures" / name).write_bytes(name.encode())
     (tmp_path / "README.md").write_text(README, "utf-8")
@@ -78,7 +82,8 @@ def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None
     assert record["look"] == configs.look(config)
     assert record["machine"]
     page = (taken / "README.md").read_text("utf-8")
-    rows = [line for line in page.splitlines() if line.startswith("| TA-Cleaner | ")]
+    assert "| FT | 6 | 42 ± 2 | 950 | 0 |\n| TA-Cleaner | 1 | 80 | 1000 | 12 |" in page
+    rows = [line for line in page.splitlines() if line.startswith("| TA-Cleaner | ") and "/" in line]
     assert len(rows) == 1
     assert "69.0" in rows[0]  # 80 - 10, less 0, 1 and 2
     assert "200 clean and 200 triggered images" in page

@@ -20,7 +20,7 @@ OF_TABLE = {
     "main_table", "spread", "plot_asr_ca", "plot_further_splits", "plot_retrieval", "plot_tradeoff",
 }  # fmt: skip
 OF_SAMPLES = {"plot_first", "plot_triggers", "plot_embeddings", "plot_recovered"}
-EVERY = {"table", "plot_curves", "plot_subcaptions", "page"} | OF_TABLE | OF_SAMPLES
+EVERY = {"table", "cost", "plot_curves", "plot_subcaptions", "page"} | OF_TABLE | OF_SAMPLES
 EDITED, MADE = time.time() - 9000, time.time() - 5000
 
 
@@ -78,10 +78,11 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("taclean/verdict.py", {"page"}),
         ("taclean/assets/page/page.html", {"page"}),
         ("rules/report/asr_ca.rst", {"page"}),
-        ("workflow_scripts/table.py", {"table", "page"} | OF_TABLE),
+        ("workflow_scripts/table.py", {"table", "cost", "page"} | OF_TABLE),
+        ("taclean/cost.py", {"cost"}),
         ("taclean/spread.py", OF_TABLE | {"page"}),
         ("taclean/tables.py", EVERY),
-        ("taclean/plots/style.py", EVERY - {"table", "main_table", "spread"}),
+        ("taclean/plots/style.py", EVERY - {"table", "cost", "main_table", "spread"}),
         ("taclean/evaluate.py", set()),
     ],
 )
