@@ -41,6 +41,7 @@ ATTACKS = ["clean", *config["run"]["attacks"]]
 DEFENSES = ["none", *config["run"]["defenses"]]
 SHOWN_DEFENSE = DEFENSES[-1]  # the one under test, whose single pictures a figure shows
 SCORED = config["evaluate"]["splits"]
+PROBE = config["evaluate"].get("probe")  # the split that linear probes learn from
 GPUS = config["resources"]["gpus"]
 
 
@@ -188,6 +189,11 @@ def fitted_option(wildcards, input):
 def fitted_pairs(wildcards, input):
     """ATTACK=FILE for `taclean evaluate --triggers`."""
     return [f"{path.split('/')[2]}={path}" for path in input.triggers]
+
+
+def probe_option(wildcards, input):
+    """--probe FOLDER, if a linear probe is scored."""
+    return f"--probe {os.path.dirname(input.probe[0])}" if input.probe else ""
 
 
 def val_rows():

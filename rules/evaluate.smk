@@ -7,6 +7,7 @@ rule evaluate:
         model=model,
         triggers=scored_triggers,
         splits=[files_of_split(name) for name in config["evaluate"]["splits"]],
+        probe=files_of_split(PROBE) if PROBE else [],
     output:
         scores=f"{RUN}/scores.json",
         samples=f"{RUN}/samples.npz",
@@ -21,9 +22,10 @@ rule evaluate:
     params:
         splits=split_folders,
         triggers=fitted_pairs,
+        probe=probe_option,
     shell:
         "python -m taclean evaluate --config {input.config} --model {input.model}"
-        " --splits {params.splits} --triggers {params.triggers}"
+        " --splits {params.splits} {params.probe} --triggers {params.triggers}"
         " --out {output.scores} --samples {output.samples} 2>&1 | tee {log}"
 
 

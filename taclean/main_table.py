@@ -20,11 +20,14 @@ from taclean.tables import (
     T2I,
     images_text,
     main_split,
+    of_the_attacker,
     pick,
     scored_splits,
     seeds_text,
     split_title,
 )
+
+FURTHER = (("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Block:
     reference: int  # how many of the last rows are references, not defences
 
     def best(self, group: int, column: int) -> str | None:
-        """The lowest ASR as printed, None where there is nothing to choose from."""
-        if not self.groups[group][1][column].startswith("ASR"):
+        """The lowest as printed of a score that is to be low; None if there is no choice."""
+        if not of_the_attacker(self.groups[group][1][column]):
             return None
         rows = self.rows[: len(self.rows) - self.reference]
         values = [v for _, cells in rows if (v := cells[group][column]) is not None]
@@ -119,7 +122,7 @@ def _attacks(table: pd.DataFrame, look: Look, split: str, metrics: Sequence[str]
         return block
     values = [
         [
-            _value(never, split=f"{split}+{a}" if m.startswith("ASR") else split, metric=m)
+            _value(never, split=f"{split}+{a}" if of_the_attacker(m) else split, metric=m)
             for m in metrics
         ]
         for a in attacks
@@ -162,7 +165,7 @@ def main_blocks(table: pd.DataFrame, look: Look | None = None) -> list[Block]:
     blocks = [
         _attacks(table, look, split, metrics)
         for split in [main, *(s for s in splits if s != main)]
-        for metrics in ((CA, ASR), ("ASR@10",) * (split == main), (I2T, T2I))
+        for metrics in ((CA, ASR), ("ASR@10",) * (split == main), (I2T, T2I), *FURTHER)
     ]
     blocks.append(_differences(table, look, main))
     never = pick(table, attack=CLEAN)
@@ -188,6 +191,17 @@ def header(table: pd.DataFrame, look: Look | None = None) -> str:
     spread = f"; mean ± half of its 95 % interval (Student's t) {over}" if over else ""
     if over and (table["attack"] == CLEAN).any():
         spread += f", of '{look.attack_label(CLEAN)}' over its runs"
+    further = (
+        " LCA@1 and LASR@1: CA@1 and ASR@1 of a linear probe on the model's image features."
+        if (table["metric"] == "LCA@1").any()
+        else ""
+    )
+    further += (
+        " TCR@k: share of triggered images of other classes with a caption that names the target "
+        "among the k best of the split's own, lower is better."
+        if table["metric"].str.startswith("TCR").any()
+        else ""
+    )
     settled = (
         " Δ: difference on the same victims; bold where its interval leaves out 0."
         if _differences(table, look, main_split(table, look))
@@ -203,8 +217,9 @@ def header(table: pd.DataFrame, look: Look | None = None) -> str:
         f"All numbers in %. n = {'; '.join(parts)} per model; {seeds_text(table['seed'])}{spread}. "
         "CA@1: zero-shot accuracy on clean images, higher is better. ASR@k: share of triggered "
         "images of other classes with the target class in the top k, lower is better; the lowest "
-        f"of the defences is bold.{recall}{settled} '{look.attack_label(CLEAN)}': the same model "
-        "trained without poison, shown the same triggers: what ASR is without a backdoor."
+        f"of the defences is bold.{recall}{further}{settled} '{look.attack_label(CLEAN)}': the "
+        "same model trained without poison, shown the same triggers: what ASR is without a "
+        "backdoor."
     )
 
 

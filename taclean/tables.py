@@ -16,7 +16,8 @@ from taclean.files import read_json, replacing
 from taclean.look import Look, ordered
 
 CA, ASR, I2T, T2I = "CA@1", "ASR@1", "I2T@1", "T2I@1"
-METRICS = ("CA", "ASR", "TA", "I2T", "T2I")  # the last two: recall of retrieval sets
+# Classification; recall; a linear probe; captions of the target that a trigger brings up.
+METRICS = ("CA", "ASR", "TA", "I2T", "T2I", "LCA", "LASR", "TCR")
 RUN = ["attack", "defense", "seed", "repeat"]
 COLUMNS = [*RUN, "split", "metric", "percent", "n"]
 
@@ -53,6 +54,11 @@ def counts_text(counts: Iterable[int]) -> str:
 
 
 # ---- the long table --------------------------------------------------------------------------
+
+
+def of_the_attacker(metric: str) -> bool:
+    """Whether a score counts triggered images that do what the attacker wants: lower is better."""
+    return metric.split("@")[0] in ("ASR", "LASR", "TCR")
 
 
 def _metric_key(metric: str) -> tuple[int, int]:

@@ -18,6 +18,8 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 SMOKE = "config/test/smoke.yaml"
 TABLE = "results/table.csv"
+SCORES = "results/runs/badnet/ft/seed0/scores.json"
+FURTHER = ["LCA@1", "LASR@1", *(f"{m}@{k}" for m in ("I2T", "T2I", "TCR") for k in (1, 5, 10))]
 KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
 
 
@@ -264,6 +266,29 @@ def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path)
     rules = {job.split(":")[0] for job in planned(snakemake(copy, done, "-n", overlays=(overlay,)))}
     assert {"finetune", "evaluate", "table"} <= rules
     assert not rules & {"pack", "base", "trigger", "poison", "pretrain", "gate"}
+
+
+@pytest.mark.slow
+def test_probes_and_captions_score_a_model_again_and_train_nothing(
+    copy: Path, done: Path, tmp_path: Path
+) -> None:
+    overlay = copy / "further.yaml"
+    overlay.write_text("evaluate: {probe: val, captions: true}\n", "utf-8")
+    folder = tmp_path / "run"
+    shutil.copytree(done, folder)
+    assert {job.split(":")[0] for job in planned(snakemake(copy, folder, "-n", overlays=(overlay,)))
+            } & {"pack", "base", "trigger", "pretrain", "finetune", "text"} == set()  # fmt: skip
+    before = json.loads((folder / SCORES).read_text("utf-8"))["splits"]
+    clean = SCORES.replace("badnet/ft", "clean/none")
+    result = snakemake(copy, folder, SCORES, clean, overlays=(overlay,))
+    assert result.returncode == 0, result.stdout + result.stderr
+    after = json.loads((folder / SCORES).read_text("utf-8"))["splits"]
+    more = {name: after["test"].pop(name)["n"] for name in FURTHER}
+    assert after == before
+    assert more == {n: 198 if n.startswith(("LASR", "TCR")) else 200 for n in FURTHER}
+    never = json.loads((folder / clean).read_text("utf-8"))["splits"]
+    assert {"LASR@1", "TCR@10"} <= set(never["test+badnet"])
+    assert "LCA@1" in never["test"]
 
 
 @pytest.mark.slow

@@ -187,6 +187,13 @@ def _check_data(config: Config) -> None:
     test = of_role["test"][0]
     if test not in config["evaluate"]["splits"]:
         raise UserError(f"evaluate.splits: without {test}, which the tables are of; add it")
+    probe = config["evaluate"].get("probe")
+    free = [name for name in splits if name not in config["evaluate"]["splits"]]
+    if probe is not None and probe not in free:
+        raise UserError(
+            f"evaluate.probe: {probe!r} is no split, or one that is scored; known are "
+            f"{', '.join(free)}"
+        )
 
 
 def _needed(config: Config) -> set[str]:

@@ -317,6 +317,16 @@ class Evaluate(Section):
     samples: int = key(
         ..., "Images whose embeddings and predictions are kept for the figures.", ge=2
     )
+    probe: str | None = key(
+        None,
+        "A labelled split that is not scored, such as val: a linear probe learns from it on each "
+        "model's image features and is scored on the split of the role test (LCA, LASR).",
+    )
+    captions: bool = key(
+        False,
+        "Whether to score that split's own captions, too: recall both ways (I2T, T2I), and the "
+        "share of triggered images that bring up captions of the target (TCR).",
+    )
     precision: Precision = key(
         "auto",
         "Of the forward pass of every score; auto is the fastest of the machine, and fp32 is for "

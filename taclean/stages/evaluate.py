@@ -21,7 +21,7 @@ def evaluate_config(
     attacks = configs.tried(config) if attack == "clean" else [attack]
     if defense != "none":
         config["defenses"][defense]  # a KeyError where there is none
-    return {
+    stage = {
         "recipe": RECIPE,
         "model": config["model"]["name"],
         "attack": attack,
@@ -33,6 +33,9 @@ def evaluate_config(
         "samples": config["evaluate"]["samples"],
         "precision": config["evaluate"].get("precision", "auto"),
     }
+    if further := [key for key in ("probe", "captions") if config["evaluate"].get(key)]:
+        stage["further"] = {"of": configs.split_of_role(config, "test"), "scores": further}
+    return stage
 
 
 CONFIGS = {"evaluate": evaluate_config}
@@ -42,6 +45,7 @@ def arguments(add: Any) -> None:
     """Options beside --config."""
     add("--model", "weights, safetensors or a torch file; never run as code")
     add("--splits", "folders of splits with labels; the first gives the samples", nargs="+")
+    add("--probe", "folder of the split that a linear probe learns from", default=None)
     add("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
     add("--out", "scores (JSON)")
     add("--samples", "embeddings and predictions for the figures (.npz)", default=None)
@@ -81,6 +85,16 @@ def run(stage: dict[str, Any], options: Any) -> None:
         name: score(model, pairs, heads, triggers, stage["precision"])
         for name, pairs in splits.items()
     }
+    if further := stage.get("further"):
+        from taclean import further as more  # scikit-learn
+
+        split, wanted = further["of"], further["scores"]
+        learned = Pairs.open(options.probe) if "probe" in wanted else None
+        found = more.score(
+            model, splits[split], prompts, triggers, learned, "captions" in wanted,
+            stage["precision"],
+        )  # fmt: skip
+        counts[split] = more.merged(counts[split], found)
     if options.samples:
         undefended = stage["defense"] == "none"
         write_samples(
