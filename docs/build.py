@@ -7,7 +7,8 @@ A page has blocks, each between two marks, which this command fills:
 
 A run's numbers and pictures come in once, after it has ended, with a record of where and when:
 `python -m docs.build --take results --minutes 21`. Without any, its blocks are empty. The block
-NAME is of the default run, NAME_of_RUN of the one that came in `--as RUN`.
+NAME is of the default run, NAME_of_RUN of the one that came in `--as RUN`, which may be made in
+parts: `--add` keeps the seeds that came in before.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import itertools
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from taclean import config as configs
 from taclean.cost import COLUMNS as COST
@@ -35,7 +37,7 @@ from taclean.look import NONE, Look
 from taclean.main_table import header, markdown
 from taclean.reported import reported
 from taclean.spread import difference, spread
-from taclean.tables import ASR, CA, main_split, pick, read_csv, read_table
+from taclean.tables import ASR, CA, main_split, pick, read_csv, read_table, seeds_text, write_table
 from taclean.tune import choose
 from taclean.verdict import verdict
 
@@ -87,10 +89,16 @@ class Run:
 
     @property
     def where(self) -> str:
-        """'26 November 2026, commit abc, AMD EPYC, 2 cores'."""
-        record = self.record
-        day = datetime.date.fromisoformat(record["date"])
-        return f"{day.day} {day:%B %Y}, commit {record['commit']}, {record['machine']}"
+        """'26 November 2026, commit abc, AMD EPYC, 2 cores'; with several parts, each's."""
+        parts = self.record["parts"]
+        return "; ".join(
+            f"{seeds_text(part['seeds'])}: " * (len(parts) > 1) + _where(part) for part in parts
+        )
+
+
+def _where(part: dict[str, Any]) -> str:
+    day = datetime.date.fromisoformat(part["date"])
+    return f"{day.day} {day:%B %Y}, commit {part['commit']}, {part['machine']}"
 
 
 # ---- blocks --------------------------------------------------------------------------------------
@@ -104,7 +112,7 @@ def first(run: Run) -> str:
 
 def time(run: Run) -> str:
     """How long the two commands take."""
-    minutes, machine = run.record["minutes"], run.record["machine"]
+    minutes, machine = run.record["minutes"], run.record["parts"][-1]["machine"]
     return f"The first took {minutes} minutes with its install on {machine}.\n"
 
 
@@ -325,51 +333,92 @@ def commit(root: Path) -> str:
     return found.stdout.strip()
 
 
+def drawn(name: str, table: pd.DataFrame, look: Look, axes: Mapping[str, Any]) -> Figure:
+    """One of PICTURES that shows nothing but the table, of several runs together.
+
+    Raises:
+        UserError: another picture.
+    """
+    from taclean.plots import asr_ca, axis, tradeoff
+
+    of_table = {"asr_ca.png": asr_ca.asr_ca, "tradeoff.png": tradeoff.tradeoff}
+    if name in of_table:
+        return of_table[name](table, look)
+    if (of := name.removesuffix(".png")) in axes:
+        return axis.axis(table, axes[of]["label"], axes[of]["values"], look)
+    raise UserError(f"--add: {name} is not of the table alone; take that run by itself")
+
+
 def take(
-    results: Path, root: Path, minutes: int | None, overlays: Sequence[str], name: str = DEFAULT
+    results: Path,
+    root: Path,
+    minutes: int | None,
+    overlays: Sequence[str],
+    name: str = DEFAULT,
+    add: bool = False,
 ) -> None:
-    """Keep a run's table, pictures and record.
+    """Keep a run's table, cost, pictures and record.
 
     Args:
         results: the run's folder, whole.
         minutes: what it took, install included; the default run's are printed.
         overlays: the run's config files.
         name: of PICTURES.
+        add: keep what other seeds gave before, and draw the pictures of all together. The cost is
+            the new run's.
 
     Raises:
-        UserError: a file is missing.
+        UserError: a file is missing, or cannot be added to.
     """
     from benchmarks.common import machine  # torch
+    from taclean.plots.style import save
 
     config, taken_at = configs.with_default(list(overlays)), commit(root)  # before a page changes
-    table = results / "table.csv"
-    read_table(table)
+    look, run = configs.look(config), Run(root, name)
+    table = read_table(results / "table.csv")
     read_csv(results / "cost.csv", COST)
-    figures = {}
+    written = datetime.date.fromtimestamp((results / "table.csv").stat().st_mtime)
+    part = {
+        "seeds": sorted({int(seed) for seed in table["seed"]}),
+        "date": written.isoformat(),
+        "commit": taken_at,
+        "machine": machine(),
+    }
+    parts, figures = [part], {}
     for wanted in PICTURES[name]:
         found = sorted((results / "figures").glob(wanted))
         if not found:
             raise UserError(f"{results / 'figures' / wanted}: no such file; end the run first")
         figures |= {picture_name(name, file.name): file for file in found}
-    folder = Run(root, name).folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in ("table.csv", "cost.csv"):
-        shutil.copyfile(results / file, folder / file)
+    if add and run.there:
+        before = run.table[~run.table["seed"].isin(part["seeds"])]
+        kept = {int(seed) for seed in before["seed"]}
+        older = [{**p, "seeds": sorted({*p["seeds"]} & kept)} for p in run.record["parts"]]
+        parts = [*(p for p in older if p["seeds"]), part]
+        table = pd.concat([before, table]).sort_values("seed", kind="stable")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(results / "cost.csv", run.folder / "cost.csv")
     for picture, file in figures.items():
-        shutil.copyfile(file, root / "docs" / picture)
+        if len(parts) > 1:
+            figure = drawn(file.name, table, Look.of(look), config.get("axes", {}))
+            save(figure, [root / "docs" / picture])
+        else:
+            shutil.copyfile(file, root / "docs" / picture)
+    if len(parts) > 1:
+        write_table(table, run.folder / "table.csv")
+    else:
+        shutil.copyfile(results / "table.csv", run.folder / "table.csv")
     record = {
-        "date": datetime.date.fromtimestamp(table.stat().st_mtime).isoformat(),
-        "commit": taken_at,
-        "machine": machine(),
+        "parts": parts,
         "minutes": minutes,
         "model": config["model"]["name"],
         "data": config["data"]["name"],
-        "look": configs.look(config),
-        "pictures": {picture: digest(file) for picture, file in figures.items()},
+        "look": look,
+        "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
     }
     if "axes" in config:
         record["axes"] = config["axes"]
-    write_json(folder / "run.json", record)
+    write_json(run.folder / "run.json", record)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -378,13 +427,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--take", type=Path, metavar="RESULTS", help="a run's folder")
     parser.add_argument("--minutes", type=int, help="what that run took, install included")
     parser.add_argument("--as", dest="run", choices=PICTURES, default=DEFAULT, help="which run")
+    parser.add_argument("--add", action="store_true", help="to the seeds that it has")
     parser.add_argument("--configfile", nargs="+", default=[], help="overlays of that run")
     options = parser.parse_args(arguments)
     try:
         if options.take:
             if options.minutes is None and options.run == DEFAULT:
                 raise UserError("--minutes: missing; say what the run took")
-            take(options.take, ROOT, options.minutes, options.configfile, options.run)
+            given = (options.minutes, options.configfile, options.run, options.add)
+            take(options.take, ROOT, *given)
         for page in pages(ROOT):
             text = page.read_text("utf-8")
             new = filled(text, ROOT, page.name)

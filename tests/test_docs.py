@@ -78,9 +78,11 @@ def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None
     record = json.loads((taken / "docs/data/default/run.json").read_text("utf-8"))
     config = configs.load(ROOT / "config/config.yaml")
     model = config["model"]["name"]
-    assert (record["commit"], record["minutes"], record["model"]) == ("abc1234", 21, model)
+    (part,) = record["parts"]
+    assert (part["commit"], record["minutes"], record["model"]) == ("abc1234", 21, model)
+    assert part["seeds"] == [0, 1, 2]
     assert record["look"] == configs.look(config)
-    assert record["machine"]
+    assert part["machine"]
     page = (taken / "README.md").read_text("utf-8")
     assert "| FT | 6 | 42 ± 2 | 950 | 0 |\n| TA-Cleaner | 1 | 80 | 1000 | 12 |" in page
     rows = [line for line in page.splitlines() if line.startswith("| TA-Cleaner | 79.0")]
@@ -126,6 +128,39 @@ def test_means_and_deviations_over_cleanings(taken: Path) -> None:
     build.main(["--take", str(taken / "results"), "--as", "repeats"])
     rows = (taken / "docs/more.md").read_text("utf-8").splitlines()
     assert "| BadCLIP | " + " | ".join(["82.0 ± 2.0", "92.0 ± 2.0"] * 3) + " |" in rows
+
+
+def test_a_run_may_come_in_by_its_seeds(taken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a comparison that takes longer than a machine is there."""
+    results, page = taken / "results", taken / "docs/results.md"
+    for name in build.PICTURES["evidence"]:
+        (results / "figures" / name).write_bytes(name.encode())
+    page.write_text("<!-- begin: main_table_of_evidence -->\n<!-- end -->\n", "utf-8")
+    options = ["--take", str(results), "--as", "evidence"]
+
+    def part(commit: str, *seeds: int, lower: float = 10) -> dict:
+        table = scores(taclean=lower)
+        write_table(table[table["seed"].isin(seeds)], results / "table.csv")
+        monkeypatch.setattr(build, "commit", lambda root: commit)
+        build.main([*options, *["--add"] * (commit != "one")])
+        return json.loads((taken / "docs/data/evidence/run.json").read_text("utf-8"))
+
+    assert [p["seeds"] for p in part("one", 0, 1)["parts"]] == [[0, 1]]
+    assert (taken / "docs/evidence_asr_ca.png").read_bytes() == b"asr_ca.png"
+    both = part("two", 1, 2, lower=20)
+    assert [(p["seeds"], p["commit"]) for p in both["parts"]] == [([0], "one"), ([1, 2], "two")]
+    assert (taken / "docs/evidence_asr_ca.png").read_bytes().startswith(b"\x89PNG")
+    table = build.Run(taken, "evidence").table
+    asr = table.query("attack == 'sig' and defense == 'taclean' and metric == 'ASR@1'")
+    found = asr[asr["split"] == "test"].set_index("seed")["percent"].to_dict()
+    assert found == {0: 70, 1: 59, 2: 58}
+    text = page.read_text("utf-8")
+    assert "seeds 0, 1, 2" in text
+    assert "seed 0: " in text
+    assert "commit one, " in text
+    assert "; seeds 1, 2: " in text
+    again = part("three", 0, 1, 2)
+    assert [p["commit"] for p in again["parts"]] == ["three"]
 
 
 def test_a_number_that_was_changed_by_hand_is_found(taken: Path) -> None:
