@@ -15,13 +15,13 @@ quick: .venv/run.stamp ## one attack and a smaller model in six minutes, in the 
 seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
 
-evidence: .venv/run.stamp ## five victims of each attack, and the ablation: hours; goes on where it stopped
-	snakemake --cores all --configfile config/evidence.yaml
-	python -m docs.build --take results --as evidence --configfile config/evidence.yaml
-	snakemake --cores all --configfile config/ablation.yaml
-	python -m docs.build --take results --as ablation --configfile config/ablation.yaml
-	snakemake --cores all --configfile config/threat.yaml
-	python -m docs.build --take results --as threat --configfile config/threat.yaml
+evidence: .venv/run.stamp ## five victims of each attack, the ablation and an attacker's choices: hours; goes on where it stopped
+	for run in evidence ablation threat rebound; do \
+		snakemake --cores all --configfile config/$$run.yaml && \
+		python -m docs.build --take results --as $$run --configfile config/$$run.yaml || exit 1; \
+	done
+	snakemake --cores all --directory target --configfile config/target.yaml
+	python -m docs.build --take target/results --as target --configfile config/target.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
 	pytest -n auto --dist loadfile

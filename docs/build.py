@@ -51,6 +51,8 @@ PICTURES = {
     "evidence": ("asr_ca.png", "tradeoff.png"),
     "ablation": ("axes/*.png",),
     "threat": ("axes/*.png",),
+    "rebound": ("axes/*.png",),
+    "target": ("asr_ca.png",),
 }
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
