@@ -328,11 +328,20 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+MADE_BY = ("Snakefile", "rules", "workflow_scripts", "taclean", "config")
+
+
 def commit(root: Path) -> str:
-    """The commit that is checked out, with "-dirty" where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    return found.stdout.strip()
+    """The commit that is checked out, with "-dirty" where what makes a run differs from it."""
+
+    def git(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *command], cwd=root, capture_output=True, text=True)
+
+    found = git("rev-parse", "--short", "HEAD")
+    if found.returncode:
+        raise UserError(f"{root}: no git checkout ({found.stderr.strip()}); take a run in one")
+    changed = git("status", "--porcelain", "--", *MADE_BY).stdout.strip()
+    return found.stdout.strip() + "-dirty" * bool(changed)
 
 
 def drawn(name: str, table: pd.DataFrame, look: Look, axes: Mapping[str, Any]) -> Figure:

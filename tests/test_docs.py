@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -161,6 +162,28 @@ def test_a_run_may_come_in_by_its_seeds(taken: Path, monkeypatch: pytest.MonkeyP
     assert "; seeds 1, 2: " in text
     again = part("three", 0, 1, 2)
     assert [p["commit"] for p in again["parts"]] == ["three"]
+
+
+def test_the_commit_of_a_run_says_whether_its_code_differs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no git checkout"):
+        build.commit(tmp_path)
+
+    def git(*command: str) -> None:
+        name = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *name, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    (tmp_path / "taclean").mkdir()
+    for file in ("taclean/a.py", "README.md"):
+        (tmp_path / file).write_text("1\n")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "one")
+    found = build.commit(tmp_path)
+    assert len(found) >= 7
+    (tmp_path / "README.md").write_text("2\n")
+    assert build.commit(tmp_path) == found
+    (tmp_path / "taclean/b.py").write_text("2\n")
+    assert build.commit(tmp_path) == f"{found}-dirty"
 
 
 def test_a_number_that_was_changed_by_hand_is_found(taken: Path) -> None:
