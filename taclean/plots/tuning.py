@@ -24,6 +24,7 @@ from taclean.tables import seeds_text
 from taclean.tune import choose
 
 WIDTH = 6.0
+TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
 
 
 def front(trials: pd.DataFrame) -> pd.DataFrame:
@@ -76,9 +77,14 @@ def tuning(grid: pd.DataFrame, within: float, look: Look | None = None) -> Figur
             )  # fmt: skip
     low, high = (f([*trials["CA"], victims["victim_CA"], limit]) for f in (min, max))
     margin = max(1.0, 0.08 * (high - low))
+    # What is worth choosing lies within a few points of 0, the victims at 90 and more.
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_xticks(TICKS, [str(tick) for tick in TICKS])
+    ax.minorticks_off()
     ax.set(
-        xlim=(-4, 104), ylim=(low - margin, high + margin),
-        xlabel="attack success rate ASR@1 (%)", ylabel="clean accuracy CA@1 (%)",
+        xlim=(-0.15, 140), ylim=(low - margin, high + margin),
+        xlabel="attack success rate ASR@1 (%), logarithmic above 1",
+        ylabel="clean accuracy CA@1 (%)",
     )  # fmt: skip
     sns.despine(ax=ax)
     handles: list[Any] = [
