@@ -20,8 +20,10 @@ evidence: .venv/run.stamp ## five victims of each attack, the ablation and an at
 		snakemake --cores all --configfile config/$$run.yaml && \
 		python -m docs.build --take results --as $$run --configfile config/$$run.yaml || exit 1; \
 	done
-	snakemake --cores all --directory target --configfile config/target.yaml
-	python -m docs.build --take target/results --as target --configfile config/target.yaml
+	for run in target overlap; do \
+		snakemake --cores all --directory $$run --configfile config/$$run.yaml && \
+		python -m docs.build --take $$run/results --as $$run --configfile config/$$run.yaml || exit 1; \
+	done
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
 	pytest -n auto --dist loadfile

@@ -33,10 +33,10 @@ from taclean import config as configs
 from taclean.cost import COLUMNS as COST
 from taclean.errors import UserError
 from taclean.files import read_json, replacing, write_json
-from taclean.look import NONE, Look
+from taclean.look import CLEAN, NONE, Look
 from taclean.main_table import header, markdown
 from taclean.reported import reported
-from taclean.spread import difference, spread
+from taclean.spread import difference, paired, spread
 from taclean.tables import ASR, CA, main_split, pick, read_csv, read_table, seeds_text, write_table
 from taclean.tune import choose
 from taclean.verdict import verdict
@@ -48,11 +48,13 @@ PICTURES = {
     DEFAULT: ("first.png", "asr_ca.png"),
     "repeats": ("asr_ca.png",),
     "photos": ("asr_ca.png",),
+    "fp32": ("asr_ca.png",),
     "evidence": ("asr_ca.png", "tradeoff.png"),
     "ablation": ("axes/*.png",),
     "threat": ("axes/*.png",),
     "rebound": ("axes/*.png",),
     "target": ("asr_ca.png",),
+    "overlap": ("asr_ca.png",),
 }
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -170,6 +172,38 @@ def cost(run: Run) -> str:
     return "\n".join([*lines, "", f"{run.where}.", ""])
 
 
+def agreement(run: Run) -> str:
+    """The differences in ASR@1 that the cleanings of the run `repeats` settle, as they are here.
+
+    A variant stands for the method that it is of.
+    """
+    base = Run(run.folder.parents[2], "repeats")
+    if not base.there:
+        return ""
+    table = run.table.replace({"defense": run.record["kinds"]})
+    split = main_split(base.table, base.look)
+    found = pick(paired(base.table, base.look), split=split, metric=ASR)
+    settled = found[found["settled"] & (found["attack"] != CLEAN) & (found["against"] != NONE)]
+    lines = ["| attack | ASR@1 of | in `repeats` | here |", "|:--|:--|--:|--:|"]
+    same = 0
+    for row in settled.itertuples():
+        scores = pick(table, attack=row.attack, split=split, metric=ASR)
+        here = difference(pick(scores, defense=row.defense), pick(scores, defense=row.against))
+        if here is None:
+            continue
+        same += here.mean * row.mean > 0
+        pair = " less ".join(map(base.look.defense_label, (row.defense, row.against)))
+        ends = f"{row.mean:+.1f} ({row.low:+.1f} to {row.high:+.1f})"
+        lines += [
+            f"| {base.look.attack_label(row.attack)} | {pair} | {ends} | {here.mean:+.1f} |"
+        ]
+    number = len(lines) - 2
+    if not number:
+        return "The cleanings of `repeats` settle no difference between two defences.\n"
+    told = f"The sign is the same for {same} of {number} settled differences. {run.where}."
+    return "\n".join([*lines, "", told, ""])
+
+
 def axes(run: Run) -> str:
     """The figures of one choice each."""
     named = {f"{name}.png": axis["label"] for name, axis in run.record["axes"].items()}
@@ -279,7 +313,7 @@ OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
         *(first, time, main_table, in_words, claim, every_table),
-        *(asr_ca, deviations, cost, axes),
+        *(asr_ca, deviations, cost, agreement, axes),
     )
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
@@ -425,6 +459,7 @@ def take(
         "model": config["model"]["name"],
         "data": config["data"]["name"],
         "look": look,
+        "kinds": {d: configs.kind(config, "defenses", d) for d in config["run"]["defenses"]},
         "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
     }
     if "axes" in config:

@@ -118,7 +118,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("model.name", "emoji-rm", "open_clip has no model 'emoji-rm'; see emoji-rn"),
         ("model.seed", 2**32, "model.seed"),
         ("data.image_size", 96, f"data.image_size: 96, but {MODEL} takes {SIZE} px"),
-        ("data.emoji.overlap", 0.5, "data.emoji.overlap: scenes"),
+        ("data.emoji.overlap", 0.5, "data.emoji.overlap: 0.5, but 0 of the 20000 clean"),
         ("data.emoji.splits.test.from", "pairs", "data.emoji.splits.test.from: scenes"),
         ("data.my data", {}, "my data"),
         ("attacks.trojvqa.fit.size", 30, "attacks.trojvqa.fit.size: unknown key; known are lr"),
@@ -203,6 +203,23 @@ PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
 )
 def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str) -> None:
     assert message in refused(configs.merge(PAPER, {"data": {"cc3m": overlay}}))
+
+
+def test_clean_scenes_may_be_of_the_poisoned_set_if_the_config_says_so() -> None:
+    def overlapping(first: int, share: float, split: str = "clean") -> dict[str, Any]:
+        emoji = {"overlap": share, "splits": {split: {"first": first}}}
+        config = configs.resolve(configs.merge(DEFAULT, {"data": {"emoji": emoji}}))
+        check(config)
+        return config
+
+    for first, share in ((90_000, 0.5), (0, 1.0), (80_000, 1.0)):
+        config = overlapping(first, share)
+        clean = stage_config(config, "finetune/badnet/ft/seed0")
+        assert clean["apart_by"] is None
+    with pytest.raises(UserError, match="0.5, but 5000 of the 20000 clean .* set it to 0.25"):
+        overlapping(95_000, 0.5)
+    with pytest.raises(UserError, match=r"patch\.first: 99000 lies within split pretrain"):
+        overlapping(99_000, 0.5, "patch")
 
 
 def test_rows_of_other_sources_neither_overlap_nor_are_compared() -> None:

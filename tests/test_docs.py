@@ -164,6 +164,27 @@ def test_a_run_may_come_in_by_its_seeds(taken: Path, monkeypatch: pytest.MonkeyP
     assert [p["commit"] for p in again["parts"]] == ["three"]
 
 
+def test_what_the_cleanings_settle_is_looked_for_in_another_run(taken: Path) -> None:
+    results, page = taken / "results", taken / "docs/results.md"
+    page.write_text("<!-- begin: agreement_of_fp32 -->\n<!-- end -->\n", "utf-8")
+    one = scores(taclean=10).query("seed == 0")
+    one = one[(one["defense"] != "none") | (one["attack"] == "clean")]
+    table = pd.concat([one.assign(repeat=n, percent=one["percent"] - n) for n in range(3)])
+    write_table(table, results / "table.csv")
+    build.main(["--take", str(results), "--as", "repeats"])
+    other = scores(taclean=-4).query("seed == 0")
+    other.loc[other["attack"] == "sig", "percent"] -= 8 * (other["defense"] == "taclean")
+    names = {name: f"{name}_fp32" for name in ("ft", "cleanclip", "taclean")}
+    write_table(other.replace({"defense": names}), results / "table.csv")
+    overlay = str(ROOT / "config/fp32.yaml")
+    build.main(["--take", str(results), "--as", "fp32", "--configfile", overlay])
+    text = page.read_text("utf-8")
+    assert "| SIG | TA-Cleaner less FT | -10.0 (-10.0 to -10.0) | -4.0 |" in text
+    assert "| BadCLIP | TA-Cleaner less CleanCLIP | -10.0 (-10.0 to -10.0) | +4.0 |" in text
+    assert "CleanCLIP less FT" not in text
+    assert "The sign is the same for 2 of 4 settled differences." in text
+
+
 def test_the_commit_of_a_run_says_whether_its_code_differs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no git checkout"):
         build.commit(tmp_path)

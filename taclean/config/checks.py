@@ -224,7 +224,7 @@ def _check_model(config: Config) -> None:
 
 
 def _check_scenes(dataset: Config, where: str) -> None:
-    for key in ("max_broken", "overlap", "sources"):
+    for key in ("max_broken", "sources"):
         if key in dataset:
             raise UserError(f"{where}.{key}: scenes are composed and have none; leave it out")
     splits = dataset["splits"]
@@ -234,12 +234,26 @@ def _check_scenes(dataset: Config, where: str) -> None:
         for key in ("first", "rows", "second"):
             if key not in split:
                 raise UserError(f"{where}.splits.{name}.{key}: missing; see config/config.yaml")
-    ranges = sorted((v["first"], v["first"] + v["rows"], name) for name, v in splits.items())
-    for (_, end, one), (first, _, other) in itertools.pairwise(ranges):
-        if first < end:
+    shared = 0
+    ordered = sorted(splits.items(), key=lambda item: item[1]["first"])
+    for (one, before), (other, after) in itertools.combinations(ordered, 2):
+        end = before["first"] + before["rows"]
+        common = min(end, after["first"] + after["rows"]) - after["first"]
+        if common <= 0:
+            continue
+        roles = {configs.role(one, before), configs.role(other, after)}
+        if roles != {"clean", "pretrain"} or not dataset.get("overlap"):
             raise UserError(
-                f"{where}.splits.{other}.first: {first} lies within split {one}, which ends before "
-                f"{end}; splits must not overlap"
+                f"{where}.splits.{other}.first: {after['first']} lies within split {one}, which "
+                f"ends before {end}; splits must not overlap"
+            )
+        shared = common
+    if overlap := dataset.get("overlap"):
+        rows = next(v["rows"] for n, v in splits.items() if configs.role(n, v) == "clean")
+        if round(overlap * rows) != shared:
+            raise UserError(
+                f"{where}.overlap: {overlap:g}, but {shared} of the {rows} clean scenes are among "
+                f"those of pretrain; move splits.clean.first, or set it to {shared / rows:g}"
             )
 
 

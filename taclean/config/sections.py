@@ -162,8 +162,8 @@ class Dataset(Section):
     )
     overlap: float | None = key(
         None,
-        "Files: share of the clean split's rows that are taken from the pretrain split, as parts "
-        "of the literature do.",
+        "Share of the clean split's rows that are taken from the pretrain split, as parts of the "
+        "literature do. Of scenes it says that `first` and `rows` mean it so.",
         ge=0,
         le=1,
     )

@@ -139,6 +139,15 @@ def note(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", size=8, color=GREY, transform=ax.transAxes)
 
 
+def asr_axis(ax: Axes) -> None:
+    """ASR@1 along x: what tells defences apart lies within a few points of 0, victims at 90."""
+    ax.set_xscale("symlog", linthresh=1)
+    ticks = (0, 1, 2, 5, 10, 20, 50, 100)
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
+    ax.set(xlim=(-0.15, 140), xlabel="attack success rate ASR@1 (%), logarithmic above 1")
+
+
 def picture(figure: Figure, image: np.ndarray, x: float, y: float, side: float) -> None:
     """Show an image with its upper left corner at (x, y) inches."""
     wide, high = figure.get_size_inches()

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from taclean.look import CLEAN, Look
 from taclean.plots.style import (
     GREY,
+    asr_axis,
     attack_name,
     bare,
     defense_name,
@@ -80,10 +81,8 @@ def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
         ax.errorbar(asr.mean, ca.mean, **style, ms=size, mew=0.7, mec="white", zorder=3)
     low, high = wide[CA].min(), wide[CA].max()
     margin = max(1.5, 0.12 * (high - low))
-    ax.set(
-        xlim=(-4, 104), ylim=(low - margin, high + 1.7 * margin),
-        xlabel="attack success rate ASR@1 (%)", ylabel="clean accuracy CA@1 (%)",
-    )  # fmt: skip
+    asr_axis(ax)
+    ax.set(ylim=(low - margin, high + 1.7 * margin), ylabel="clean accuracy CA@1 (%)")
     ax.annotate(
         "upper left is best", (0.012, 0.988), (0.1, 0.93), xycoords="axes fraction", color=GREY,
         size=8.5, weight="bold", ha="left", va="center",

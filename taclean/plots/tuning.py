@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from taclean.look import NONE, Look
 from taclean.plots.style import (
     GREY,
+    asr_axis,
     attack_name,
     defense_name,
     finish,
@@ -24,7 +25,6 @@ from taclean.tables import seeds_text
 from taclean.tune import choose
 
 WIDTH = 6.0
-TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
 
 
 def front(trials: pd.DataFrame) -> pd.DataFrame:
@@ -77,15 +77,8 @@ def tuning(grid: pd.DataFrame, within: float, look: Look | None = None) -> Figur
             )  # fmt: skip
     low, high = (f([*trials["CA"], victims["victim_CA"], limit]) for f in (min, max))
     margin = max(1.0, 0.08 * (high - low))
-    # What is worth choosing lies within a few points of 0, the victims at 90 and more.
-    ax.set_xscale("symlog", linthresh=1)
-    ax.set_xticks(TICKS, [str(tick) for tick in TICKS])
-    ax.minorticks_off()
-    ax.set(
-        xlim=(-0.15, 140), ylim=(low - margin, high + margin),
-        xlabel="attack success rate ASR@1 (%), logarithmic above 1",
-        ylabel="clean accuracy CA@1 (%)",
-    )  # fmt: skip
+    asr_axis(ax)
+    ax.set(ylim=(low - margin, high + margin), ylabel="clean accuracy CA@1 (%)")
     sns.despine(ax=ax)
     handles: list[Any] = [
         *(Line2D([], [], color=colours[d], marker="o", ms=4, label=names[d]) for d in colours),
