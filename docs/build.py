@@ -191,12 +191,10 @@ def agreement(run: Run) -> str:
         here = difference(pick(scores, defense=row.defense), pick(scores, defense=row.against))
         if here is None:
             continue
-        same += here.mean * row.mean > 0
+        same += here.mean * row.difference > 0
         pair = " less ".join(map(base.look.defense_label, (row.defense, row.against)))
-        ends = f"{row.mean:+.1f} ({row.low:+.1f} to {row.high:+.1f})"
-        lines += [
-            f"| {base.look.attack_label(row.attack)} | {pair} | {ends} | {here.mean:+.1f} |"
-        ]
+        ends = f"{row.difference:+.1f} ({row.low:+.1f} to {row.high:+.1f})"
+        lines += [f"| {base.look.attack_label(row.attack)} | {pair} | {ends} | {here.mean:+.1f} |"]
     number = len(lines) - 2
     if not number:
         return "The cleanings of `repeats` settle no difference between two defences.\n"
