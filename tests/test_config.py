@@ -216,7 +216,7 @@ def test_clean_scenes_may_be_of_the_poisoned_set_if_the_config_says_so() -> None
         config = overlapping(first, share)
         clean = stage_config(config, "finetune/badnet/ft/seed0")
         assert clean["apart_by"] is None
-    with pytest.raises(UserError, match="0.5, but 5000 of the 20000 clean .* set it to 0.25"):
+    with pytest.raises(UserError, match=r"0\.5, but 5000 of the 20000 clean .* set it to 0\.25"):
         overlapping(95_000, 0.5)
     with pytest.raises(UserError, match=r"patch\.first: 99000 lies within split pretrain"):
         overlapping(99_000, 0.5, "patch")
