@@ -141,7 +141,7 @@ def note(ax: Axes, text: str) -> None:
 
 def asr_axis(ax: Axes) -> None:
     """ASR@1 along x: what tells defences apart lies within a few points of 0, victims at 90."""
-    ax.set_xscale("symlog", linthresh=1)
+    ax.set_xscale("symlog", linthresh=1, linscale=0.5)
     ticks = (0, 1, 2, 5, 10, 20, 50, 100)
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
