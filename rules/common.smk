@@ -269,19 +269,21 @@ def first_runs(defenses):
     return runs(defenses, ATTACKS[1:], SEEDS[:1], [0])
 
 
+def repeat_of(run):
+    """What names a run's cleaning in paths, the wildcard `repeat`: nothing for the first."""
+    return f"-repeat{run['repeat']}" if run["repeat"] else ""
+
+
 def files_of(some_runs, file):
     """One file of each run."""
-    return [
-        f"{RUN}/{file}".format(**{**run, "repeat": f"-repeat{run['repeat']}" * (run["repeat"] > 0)})
-        for run in some_runs
-    ]
+    return [f"{RUN}/{file}".format(**{**run, "repeat": repeat_of(run)}) for run in some_runs]
 
 
 def measured_runs():
     """The benchmark files of every cleaning of a poisoned model, and those of its texts."""
     found = []
     for run in runs(DEFENSES[1:], ATTACKS[1:]):
-        repeat = f"-repeat{run['repeat']}" * (run["repeat"] > 0)
+        repeat = repeat_of(run)
         wanted = configs.described(config, "defenses", run["defense"])["texts"]
         texts = [text_of(text, run["defense"], run["seed"], repeat) for text in wanted]
         training = f"finetune/{run['attack']}/{run['defense']}/seed{run['seed']}{repeat}"

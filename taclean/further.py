@@ -19,9 +19,9 @@ from taclean.attacks import Trigger
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
 from taclean.evaluate import Counts, Prompts
-from taclean.models import autocast, device_of, encode_images, encode_tokens
+from taclean.models import autocast, device_of, encode_images
 from taclean.poison import mentions
-from taclean.retrieval import KS, recall
+from taclean.retrieval import KS, embed_texts, recall
 
 ByName = dict[str, Counts]  # "clean" or a trigger -> its scores
 # CLIP's example of a linear probe has C = 0.316 on features of a length of about 10.
@@ -121,13 +121,7 @@ def captions(
     named = torch.from_numpy(mentions(pairs.captions(), target))
     if not named.any():
         raise UserError(f"evaluate.captions: no caption of {pairs.folder} names {target!r}")
-    model.eval()
-    texts = []
-    with autocast(device_of(model), precision):
-        for start in range(0, len(pairs), batch):
-            rows = pairs.tokens[pairs.rows[start : start + batch]].astype(np.int64)
-            texts.append(encode_tokens(model, torch.from_numpy(rows)).float().cpu())
-    embedded = torch.cat(texts)
+    embedded = embed_texts(model, pairs.tokens[pairs.rows], batch, precision).cpu()
     out: ByName = {"clean": recall(scored.images, embedded, torch.arange(len(pairs)), ks)}
     for name, images in scored.triggered.items():
         found = dict.fromkeys(ks, 0)

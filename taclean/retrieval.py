@@ -80,12 +80,24 @@ def scores(
         owners = load_array(folder / "text_rows.npy", np.int64, 1)
     device = next(model.parameters()).device
     model.eval()
-    images, texts = [], []
+    images = []
     with autocast(device, precision):
         for part, _, _ in pairs.labelled(batch):
             images.append(encode_images(model, part.to(device)))
+    own = torch.from_numpy(np.array(owners)).to(device)
+    return recall(torch.cat(images).float(), embed_texts(model, tokens, batch, precision), own)
+
+
+@torch.no_grad()
+def embed_texts(
+    model: CLIP, tokens: np.ndarray, batch: int = 250, precision: str = "auto"
+) -> Tensor:
+    """Tokens (T, 77) -> (T, d) float32 of unit norm, on the model's device."""
+    device = next(model.parameters()).device
+    model.eval()
+    texts = []
+    with autocast(device, precision):
         for start in range(0, len(tokens), batch):
             part = torch.from_numpy(tokens[start : start + batch].astype(np.int64))
             texts.append(encode_tokens(model, part.to(device)))
-    own = torch.from_numpy(np.array(owners)).to(device)
-    return recall(torch.cat(images).float(), torch.cat(texts).float(), own)
+    return torch.cat(texts).float()
