@@ -441,16 +441,15 @@ def take(
         table = pd.concat([before, table]).sort_values("seed", kind="stable")
     run.folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results / "cost.csv", run.folder / "cost.csv")
-    for picture, file in figures.items():
-        if len(parts) > 1:
-            figure = drawn(file.name, table, Look.of(look), config.get("axes", {}))
-            save(figure, [root / "docs" / picture])
-        else:
-            shutil.copyfile(file, root / "docs" / picture)
     if len(parts) > 1:
         write_table(table, run.folder / "table.csv")
+        for picture, file in figures.items():
+            figure = drawn(file.name, table, Look.of(look), config.get("axes", {}))
+            save(figure, [root / "docs" / picture])
     else:
         shutil.copyfile(results / "table.csv", run.folder / "table.csv")
+        for picture, file in figures.items():
+            shutil.copyfile(file, root / "docs" / picture)
     record = {
         "parts": parts,
         "minutes": minutes,

@@ -19,9 +19,9 @@ from taclean.attacks import Trigger
 from taclean.data.packed import Pairs
 from taclean.errors import UserError
 from taclean.evaluate import Counts, Prompts
-from taclean.models import autocast, device_of, encode_images
 from taclean.poison import mentions
 from taclean.retrieval import KS, embed_texts, recall
+from taclean.zeroshot import embedded
 
 ByName = dict[str, Counts]  # "clean" or a trigger -> its scores
 # CLIP's example of a linear probe has C = 0.316 on features of a length of about 10.
@@ -54,17 +54,11 @@ def features(
     precision: str = "auto",
 ) -> Features:
     """Embed a split's images, and those that do not show the target with each trigger on."""
-    model.eval()
-    device = device_of(model)
     parts: dict[str, list[Tensor]] = {"": [], **{name: [] for name in triggers}}
     labels = []
-    for images, label, ids in pairs.labelled(batch):
-        other = label != target
-        inputs = [images, *(trigger(images[other], ids[other]) for trigger in triggers.values())]
-        with autocast(device, precision):
-            embedded = encode_images(model, torch.cat(inputs).to(device)).float().cpu()
-        for found, part in zip(parts.values(), embedded.split([*map(len, inputs)]), strict=True):
-            found.append(part)
+    for batches, label, _ in embedded(model, pairs, target, triggers, batch, precision):
+        for found, part in zip(parts.values(), batches, strict=True):
+            found.append(part.float().cpu())
         labels.append(label)
     images, *triggered = (torch.cat(part) for part in parts.values())
     every = torch.cat(labels)
@@ -121,12 +115,12 @@ def captions(
     named = torch.from_numpy(mentions(pairs.captions(), target))
     if not named.any():
         raise UserError(f"evaluate.captions: no caption of {pairs.folder} names {target!r}")
-    embedded = embed_texts(model, pairs.tokens[pairs.rows], batch, precision).cpu()
-    out: ByName = {"clean": recall(scored.images, embedded, torch.arange(len(pairs)), ks)}
+    texts = embed_texts(model, pairs.tokens[pairs.rows], batch, precision).cpu()
+    out: ByName = {"clean": recall(scored.images, texts, torch.arange(len(pairs)), ks)}
     for name, images in scored.triggered.items():
         found = dict.fromkeys(ks, 0)
         for part in images.split(batch):
-            similar = part @ embedded.T
+            similar = part @ texts.T
             best = similar[:, named].amax(1, keepdim=True)
             others = similar[:, ~named]
             better = others.shape[1] - (others < best).sum(1)

@@ -82,6 +82,38 @@ class Labelled:
 
 
 @torch.no_grad()
+def embedded(
+    model: CLIP,
+    pairs: Pairs | Labelled,
+    target: int,
+    triggers: Mapping[str, Callable[[Tensor, np.ndarray], Tensor]],
+    batch: int = 250,
+    precision: str = "auto",
+) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
+    """Embed a split's images, and those that do not show the target with each trigger on.
+
+    Clean and triggered images go through the model in one pass.
+
+    Yields:
+        For a batch of B images, M of which do not show the target: unit-norm embeddings on the
+        model's device, (B, d) and, of each trigger, (M, d); labels (B,) and the mask (B,) of the M.
+
+    Raises:
+        UserError: images that are neither uint8 nor floats in [0, 1].
+    """
+    model.eval()
+    device = device_of(model)
+    for images, labels, ids in pairs.labelled(batch):
+        check_images(images)
+        images, other = images.to(device, non_blocking=True), labels.cpu() != target
+        keep = other.numpy()
+        inputs = [images, *(trigger(images[other], ids[keep]) for trigger in triggers.values())]
+        with autocast(device, precision):
+            found = encode_images(model, torch.cat(inputs))
+        yield list(found.split([len(part) for part in inputs])), labels, other
+
+
+@torch.no_grad()
 def scores(
     model: CLIP,
     pairs: Pairs | Labelled,
@@ -92,7 +124,7 @@ def scores(
     batch: int = 250,
     precision: str = "auto",
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Count CA, ASR and TA; clean and triggered images go through the model in one pass.
+    """Count CA, ASR and TA, in one pass over the images.
 
     Args:
         pairs: a packed split with labels, or labelled images in memory.
@@ -107,27 +139,17 @@ def scores(
         UserError: there are triggers, and every image shows the target; images that are neither
             uint8 nor floats in [0, 1].
     """
-    model.eval()
     ks = [k for k in ks if k < len(clean_head)]
-    device = device_of(model)
     hits: dict[str, dict[str, int]] = {}
     total = others = 0
-    for images, labels, ids in pairs.labelled(batch):
-        check_images(images)
-        images, other = images.to(device, non_blocking=True), (labels != target).cpu()
+    on = {name: trigger for name, (trigger, _) in triggers.items()}
+    for (clean, *triggered), labels, other in embedded(model, pairs, target, on, batch, precision):
         total, others = total + len(labels), others + int(other.sum())
-        keep = other.numpy()
-        inputs = [images]
-        for trigger, _ in triggers.values():
-            inputs.append(trigger(images[other], ids[keep]))
-        with autocast(device, precision):
-            embedded = encode_images(model, torch.cat(inputs))
-        labels, others_labels = labels.to(device), labels[other].to(device)
-        parts = embedded.split([len(part) for part in inputs])
-        ranks = {("clean", "CA"): rank_of(parts[0] @ clean_head.T, labels)}
-        for (name, (_, own_head)), part in zip(triggers.items(), parts[1:], strict=True):
+        others_labels = labels[other].to(clean.device)
+        ranks = {("clean", "CA"): rank_of(clean @ clean_head.T, labels.to(clean.device))}
+        for (name, (_, own_head)), part in zip(triggers.items(), triggered, strict=True):
             logits = part @ own_head.T
-            ranks[name, "ASR"] = rank_of(logits, torch.full((len(part),), target, device=device))
+            ranks[name, "ASR"] = rank_of(logits, torch.full_like(others_labels, target))
             ranks[name, "TA"] = rank_of(logits, others_labels)
         for (name, metric), rank in ranks.items():
             for k in ks:
