@@ -48,7 +48,7 @@ PICTURES = {
     DEFAULT: ("first.png", "asr_ca.png"),
     "repeats": ("asr_ca.png",),
     "photos": ("asr_ca.png",),
-    "fp32": ("asr_ca.png",),
+    "fp32": (),
     "evidence": ("asr_ca.png", "tradeoff.png"),
     "ablation": ("axes/*.png",),
     "threat": ("axes/*.png",),

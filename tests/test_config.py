@@ -119,6 +119,8 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("model.seed", 2**32, "model.seed"),
         ("data.image_size", 96, f"data.image_size: 96, but {MODEL} takes {SIZE} px"),
         ("data.emoji.overlap", 0.5, "data.emoji.overlap: 0.5, but 0 of the 20000 clean"),
+        ("data.emoji.classes", "imagenet", "data.emoji.classes: there is no drawing of 'tench'"),
+        ("data.emoji.classes", ["banana", "unicycle"], "there is no drawing of 'unicycle'"),
         ("data.emoji.splits.test.from", "pairs", "data.emoji.splits.test.from: scenes"),
         ("data.my data", {}, "my data"),
         ("attacks.trojvqa.fit.size", 30, "attacks.trojvqa.fit.size: unknown key; known are lr"),

@@ -34,9 +34,10 @@ def test_the_pictures_are_those_of_the_run() -> None:
     if not runs:
         pytest.skip("docs/data holds no run")
     for run in runs:
-        assert run.record["pictures"]
+        assert bool(run.record["pictures"]) == bool(build.PICTURES[run.name])
         for name, wanted in run.record["pictures"].items():
             assert build.digest(ROOT / "docs" / name) == wanted, name
+            assert any(name in (ROOT / page).read_text("utf-8") for page in PAGES), name
 
 
 def scores(**lower: float) -> pd.DataFrame:

@@ -283,12 +283,29 @@ def test_the_scene_is_the_same_at_every_size(size):
     assert isinstance(hash(emoji.scene(9, 0)), int)
 
 
-@pytest.mark.parametrize(("classes", "count"), [("default", 100), ("all", 281)])
+@pytest.mark.parametrize(
+    ("classes", "count"), [("default", 100), ("all", 281), (("pear", "banana", "grapes"), 3)]
+)
 def test_labels_are_balanced(classes, count):
     labels = [emoji.scene(i, 4, classes=classes).drawings[0].label for i in range(3 * count)]
     assert set(Counter(labels).values()) == {3}
     assert sorted(set(labels)) == list(range(count))
     assert len(emoji.nouns(classes)) == count
+
+
+def test_classes_may_be_named_in_an_order_of_ones_own():
+    names = ("pear", "banana", "grapes")
+    _, captions, labels = emoji.compose(range(30), 0, size=8, classes=names, second=1.0)
+    for caption, label in zip(captions, labels, strict=True):
+        assert names[label] in caption
+        assert sum(name in caption for name in names) == 2
+
+
+def test_every_class_has_drawings_in_both_kinds_of_style():
+    for held_out in (False, True):
+        styles = {"noto", "fluent-3d"}
+        of = {r["class"] for r in rows("sprites.tsv") if (r["style"] in styles) == held_out}
+        assert of == CLASSES
 
 
 def test_second_is_the_share_of_two_drawings():

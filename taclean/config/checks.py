@@ -167,8 +167,12 @@ def _check_data(config: Config) -> None:
             raise UserError(f"{where}.splits: {found} the role {wanted}; give it to one")
     if dataset["form"] == "scenes":
         _check_scenes(dataset, where)
-        if dataset["classes"] not in ("default", "all"):
-            raise UserError(f"{where}.classes: scenes have `default` or `all`")
+        drawn = configs.classes_of("all")
+        if unknown := [name for name in configs.class_names(config) if name not in drawn]:
+            raise UserError(
+                f"{where}.classes: there is no drawing of {unknown[0]!r}; scenes have `default`, "
+                "`all`, or names of the latter"
+            )
     else:
         _check_files(dataset, where)
     for name in (name for wanted in TRAINED for name in of_role.get(wanted, [])):

@@ -150,8 +150,9 @@ class Dataset(Section):
     seed: int = key(..., "Seed of the scenes or of the draw of rows.", **SEED)
     classes: str | list[str] = key(
         ...,
-        "Zero-shot classes in label order: `default` (100) or `all` (281) of the scenes, "
-        "`imagenet` (open_clip's 1000 names), a list of names, or a text file with a name a line.",
+        "Zero-shot classes in label order: `default` (100), `all` (281) or a list of the scenes' "
+        "drawings; of files `imagenet` (open_clip's 1000 names), a list of names, or a text file "
+        "with a name a line.",
     )
     max_broken: float | None = key(
         None,

@@ -29,7 +29,8 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
         **dataset["splits"][split],
     }
     if dataset["form"] == "scenes":
-        stage["scenes"] = dataset["classes"]
+        by_name = dataset["classes"] in ("default", "all")
+        stage["scenes"] = dataset["classes"] if by_name else configs.class_names(config)
     else:
         source = dataset["splits"][split]["from"]
         given = dict(dataset["sources"][source])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ class SceneReader(Reader):
         ids: scene ids, a range with step 1.
         seed: the scenes' seed.
         size: side of the images in px.
-        classes: `default` or `all`.
+        classes: `default`, `all`, or names of drawings.
         shift: drawn in the styles that are held out.
         second: chance of a second drawing, 0 to 1.
     """
@@ -31,14 +31,14 @@ class SceneReader(Reader):
         seed: int,
         size: int,
         *,
-        classes: str = "default",
+        classes: str | Sequence[str] = "default",
         shift: bool = False,
         second: float = 0.0,
     ):
         self.ids, self.seed, self.first_id = ids, seed, ids.start
         self.options: dict[str, Any] = {
             "size": size,
-            "classes": classes,
+            "classes": classes if isinstance(classes, str) else tuple(classes),
             "shift": shift,
             "second": second,
         }
