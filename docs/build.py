@@ -30,6 +30,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from taclean import config as configs
+from taclean import scan_table
 from taclean.cost import COLUMNS as COST
 from taclean.errors import UserError
 from taclean.files import read_json, replacing, write_json
@@ -46,6 +47,7 @@ DEFAULT = "default"
 # Of results/figures, for docs/; those of another run have its name before theirs.
 PICTURES = {
     DEFAULT: ("first.png", "asr_ca.png"),
+    "second_cpu": (),
     "repeats": ("asr_ca.png",),
     "photos": ("asr_ca.png",),
     "fp32": (),
@@ -202,6 +204,15 @@ def agreement(run: Run) -> str:
     return "\n".join([*lines, "", told, ""])
 
 
+def scan(run: Run) -> str:
+    """How well the scan of `taclean check` tells poisoned models from clean ones."""
+    path = run.folder / "scan.csv"
+    if not path.is_file():
+        return ""
+    table = read_csv(path, scan_table.COLUMNS).astype({"rank": "Int64"})
+    return f"{scan_table.markdown(table, run.look)}\n{run.where}.\n"
+
+
 def axes(run: Run) -> str:
     """The figures of one choice each."""
     named = {f"{name}.png": axis["label"] for name, axis in run.record["axes"].items()}
@@ -311,7 +322,7 @@ OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
         *(first, time, main_table, in_words, claim, every_table),
-        *(asr_ca, deviations, cost, agreement, axes),
+        *(asr_ca, deviations, cost, agreement, scan, axes),
     )
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
@@ -400,7 +411,7 @@ def take(
     name: str = DEFAULT,
     add: bool = False,
 ) -> None:
-    """Keep a run's table, cost, pictures and record.
+    """Keep a run's table, cost, pictures and record, and its scan, if it has one.
 
     Args:
         results: the run's folder, whole.
@@ -441,6 +452,8 @@ def take(
         table = pd.concat([before, table]).sort_values("seed", kind="stable")
     run.folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results / "cost.csv", run.folder / "cost.csv")
+    if (results / "scan.csv").is_file():
+        shutil.copyfile(results / "scan.csv", run.folder / "scan.csv")
     if len(parts) > 1:
         write_table(table, run.folder / "table.csv")
         for picture, file in figures.items():

@@ -114,6 +114,12 @@ def source_of(split):
     return f"{DATA}/index/{source}.json" if source else []
 
 
+def pack_threads(wildcards):
+    """Of a small split, a second process takes longer to start than it saves."""
+    rows = DATASET["splits"][wildcards.split].get("rows")
+    return 1 if rows and rows <= 5000 else 2
+
+
 def fetched(wildcards):
     """What a source is indexed after: its fetch, or a user's CSV files; a folder needs nothing."""
     source = DATASET["sources"][wildcards.source]

@@ -64,9 +64,10 @@ rule pack:
         "logs/pack/{split}.log",
     benchmark:
         "results/benchmarks/pack/{split}.tsv"
+    priority: 30  # before the base model takes both cores
     conda:
         "../envs/taclean.yaml"
-    threads: 2
+    threads: pack_threads
     params:
         source=index_options,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
@@ -87,7 +88,7 @@ rule text:
         "results/benchmarks/text/{text}/{shared}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
-    threads: 2
+    threads: 1  # runs beside a training; on a cluster the profile gives it more
     params:
         data=folder("data"),
     shell:

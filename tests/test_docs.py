@@ -186,6 +186,24 @@ def test_what_the_cleanings_settle_is_looked_for_in_another_run(taken: Path) -> 
     assert "The sign is the same for 2 of 4 settled differences." in text
 
 
+def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
+    results, page = taken / "results", taken / "docs/results.md"
+    page.write_text("<!-- begin: scan_of_second_cpu -->\n<!-- end -->\n", "utf-8")
+    row = {"defense": "none", "target": "banana"}
+    rows = [
+        {"attack": "clean", "seed": 1, "named": "cat", "score": 2.0, "rank": 9} | row,
+        {"attack": "sig", "seed": 0, "named": "banana", "score": 8.0, "rank": 1} | row,
+        {"attack": "badclip", "seed": 0, "named": "dog", "score": 1.0, "rank": 3} | row,
+    ]
+    pd.DataFrame(rows).assign(target_score=1.0).to_csv(results / "scan.csv", index=False)
+    write_table(scores(), results / "table.csv")
+    build.main(["--take", str(results), "--as", "second_cpu"])
+    text = page.read_text("utf-8")
+    assert "| SIG | 0 | banana | 8.0 | 1 |" in text
+    assert "2 poisoned against 1 clean models: **0.50**" in text
+    assert "Misses, another class is named: BadCLIP (seed 0)." in text
+
+
 def test_the_commit_of_a_run_says_whether_its_code_differs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no git checkout"):
         build.commit(tmp_path)
