@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all
 
-quick: .venv/run.stamp ## one attack and a smaller model in six minutes, in the folder quick
+quick: .venv/run.stamp ## one attack and twenty classes in minutes, in the folder quick
 	snakemake --cores all --directory quick --configfile config/quick.yaml
 
 seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`

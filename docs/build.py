@@ -47,6 +47,7 @@ DEFAULT = "default"
 # Of results/figures, for docs/; those of another run have its name before theirs.
 PICTURES = {
     DEFAULT: ("first.png", "asr_ca.png"),
+    "quick": (),
     "second_cpu": (),
     "repeats": ("asr_ca.png",),
     "photos": ("asr_ca.png",),
@@ -117,9 +118,17 @@ def first(run: Run) -> str:
 
 
 def time(run: Run) -> str:
-    """How long the two commands take."""
-    minutes, machine = run.record["minutes"], run.record["parts"][-1]["machine"]
-    return f"The first took {minutes} minutes with its install on {machine}.\n"
+    """How long the first command takes, and the quick one."""
+
+    def took(run: Run) -> str:
+        return f"{run.record['minutes']} minutes{{}} on {run.record['parts'][-1]['machine']}"
+
+    told = f"The first took {took(run).format(' with its install')}."
+    quick = Run(run.folder.parents[2], "quick")
+    if quick.there:
+        told += "\nIn a hurry, `make quick` does one attack and twenty classes in the folder "
+        told += f"`quick`; it took {took(quick).format(' after the install')}."
+    return f"{told}\n"
 
 
 def main_table(run: Run) -> str:

@@ -189,7 +189,7 @@ def test_what_the_cleanings_settle_is_looked_for_in_another_run(taken: Path) -> 
 def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
     results, page = taken / "results", taken / "docs/results.md"
     page.write_text("<!-- begin: scan_of_second_cpu -->\n<!-- end -->\n", "utf-8")
-    row = {"defense": "none", "target": "banana"}
+    row = {"defense": "none", "target": "banana", "margin": 0.1}
     rows = [
         {"attack": "clean", "seed": 1, "named": "cat", "score": 2.0, "rank": 9} | row,
         {"attack": "sig", "seed": 0, "named": "banana", "score": 8.0, "rank": 1} | row,
@@ -199,7 +199,7 @@ def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
     write_table(scores(), results / "table.csv")
     build.main(["--take", str(results), "--as", "second_cpu"])
     text = page.read_text("utf-8")
-    assert "| SIG | 0 | banana | 8.0 | 1 |" in text
+    assert "| SIG | 0 | banana | 8.0 | +0.10 | 1 |" in text
     assert "2 poisoned against 1 clean models: **0.50**" in text
     assert "Misses, another class is named: BadCLIP (seed 0)." in text
 

@@ -166,7 +166,9 @@ def test_check_scans_and_keeps_the_patterns(tmp_path, random_model, split, capsy
 
 def write_scan(path, target, named, scores):
     classes = ["banana", "lemon", "kiwi"]
-    probes = {"patch": {"anomaly": scores}, "film": {"anomaly": [0.0, 0.1, 0.2]}}
+    film = {"anomaly": [0.0, 0.1, 0.2], "margin": [-1.0, -1.0, -1.0]}
+    patch = {"anomaly": scores, "margin": [score / 10 - 0.3 for score in scores]}
+    probes = {"patch": patch, "film": film}
     told = {"target": target, "named": named, "score": max(scores), "classes": classes}
     path.write_text(json.dumps({**told, "probes": probes}))
     return path
@@ -188,11 +190,12 @@ def test_the_table_counts_auc_and_misses_as_they_are(tmp_path) -> None:
     look = Look.of({"attacks": {"badnet": {"label": "BadNet"}, "blended": {"label": "Blended"}}})
     scan_table.write_scans(table, look, tmp_path / "scan.csv", tmp_path / "scan.md")
     text = (tmp_path / "scan.md").read_text()
-    assert "2 poisoned against 2 clean models: **0.75**" in text
+    assert table["margin"].tolist() == pytest.approx([0.6, 0.0, 0.1, -0.1])
+    assert "2 poisoned against 2 clean models: **0.75**. Of the margin: 0.75." in text
     assert "not above the highest clean score (4.0): Blended (seed 0)." in text
     assert "named in 1 of 2 poisoned models" in text
     assert "another class is named: Blended (seed 0)." in text
-    assert "| Never poisoned | 1 | kiwi | 4.0 | – |" in text
+    assert "| Never poisoned | 1 | kiwi | 4.0 | +0.10 | – |" in text
     assert len(pd.read_csv(tmp_path / "scan.csv")) == 4
     (tmp_path / "0.json").write_text("{}")
     with pytest.raises(UserError, match="not a scan"):
