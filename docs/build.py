@@ -59,6 +59,7 @@ PICTURES = {
     "target": ("asr_ca.png",),
     "overlap": ("asr_ca.png",),
 }
+TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -120,14 +121,15 @@ def first(run: Run) -> str:
 def time(run: Run) -> str:
     """How long the first command takes, and the quick one."""
 
-    def took(run: Run) -> str:
-        return f"{run.record['minutes']} minutes{{}} on {run.record['parts'][-1]['machine']}"
+    def took(run: Run, what: str = "") -> str:
+        return f"{run.record['minutes']} minutes{what} on {run.record['parts'][-1]['machine']}"
 
-    told = f"The first took {took(run).format(' with its install')}."
-    quick = Run(run.folder.parents[2], "quick")
+    second, quick = (Run(run.folder.parents[2], name) for name in ("second_cpu", "quick"))
+    told = f"The first took {took(run, ' with its install')}"
+    told += f", and {took(second)}." if second.there else "."
     if quick.there:
         told += "\nIn a hurry, `make quick` does one attack and twenty classes in the folder "
-        told += f"`quick`; it took {took(quick).format(' after the install')}."
+        told += f"`quick`; it took {took(quick, ' after the install')}."
     return f"{told}\n"
 
 
@@ -424,7 +426,7 @@ def take(
 
     Args:
         results: the run's folder, whole.
-        minutes: what it took, install included; the default run's are printed.
+        minutes: what it took, install included but for the quick one; printed where known.
         overlays: the run's config files.
         name: of PICTURES.
         add: keep what other seeds gave before, and draw the pictures of all together. The cost is
@@ -497,7 +499,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         if options.take:
-            if options.minutes is None and options.run == DEFAULT:
+            if options.minutes is None and options.run in TIMED:
                 raise UserError("--minutes: missing; say what the run took")
             given = (options.minutes, options.configfile, options.run, options.add)
             take(options.take, ROOT, *given)

@@ -197,7 +197,7 @@ def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
     ]
     pd.DataFrame(rows).assign(target_score=1.0).to_csv(results / "scan.csv", index=False)
     write_table(scores(), results / "table.csv")
-    build.main(["--take", str(results), "--as", "second_cpu"])
+    build.main(["--take", str(results), "--as", "second_cpu", "--minutes", "32"])
     text = page.read_text("utf-8")
     assert "| SIG | 0 | banana | 8.0 | +0.10 | 1 |" in text
     assert "2 poisoned against 1 clean models: **0.50**" in text
