@@ -426,7 +426,7 @@ def take(
 
     Args:
         results: the run's folder, whole.
-        minutes: what it took, install included but for the quick one; printed where known.
+        minutes: what it took, which pages say of the runs TIMED; with its install, but for `quick`.
         overlays: the run's config files.
         name: of PICTURES.
         add: keep what other seeds gave before, and draw the pictures of all together. The cost is
@@ -463,6 +463,7 @@ def take(
         table = pd.concat([before, table]).sort_values("seed", kind="stable")
     run.folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results / "cost.csv", run.folder / "cost.csv")
+    (run.folder / "scan.csv").unlink(missing_ok=True)  # of a run that came in before
     if (results / "scan.csv").is_file():
         shutil.copyfile(results / "scan.csv", run.folder / "scan.csv")
     if len(parts) > 1:
@@ -492,7 +493,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Take a run, if asked to; then fill every page."""
     parser = argparse.ArgumentParser(prog="python -m docs.build", description=__doc__)
     parser.add_argument("--take", type=Path, metavar="RESULTS", help="a run's folder")
-    parser.add_argument("--minutes", type=int, help="what that run took, install included")
+    parser.add_argument("--minutes", type=int, help="what that run took")
     parser.add_argument("--as", dest="run", choices=PICTURES, default=DEFAULT, help="which run")
     parser.add_argument("--add", action="store_true", help="to the seeds that it has")
     parser.add_argument("--configfile", nargs="+", default=[], help="overlays of that run")

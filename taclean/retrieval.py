@@ -12,7 +12,7 @@ from torch import Tensor
 
 from taclean.data.packed import Pairs, load_array
 from taclean.errors import UserError
-from taclean.models import autocast, encode_images, encode_tokens
+from taclean.models import autocast, device_of, encode_images, encode_tokens
 
 KS = (1, 5, 10)
 
@@ -78,7 +78,7 @@ def scores(
     if any((folder / name).is_file() for name in ("texts.npy", "text_rows.npy")):
         tokens = load_array(folder / "texts.npy", np.uint16, 2)
         owners = load_array(folder / "text_rows.npy", np.int64, 1)
-    device = next(model.parameters()).device
+    device = device_of(model)
     model.eval()
     images = []
     with autocast(device, precision):
@@ -93,7 +93,7 @@ def embed_texts(
     model: CLIP, tokens: np.ndarray, batch: int = 250, precision: str = "auto"
 ) -> Tensor:
     """Tokens (T, 77) -> (T, d) float32 of unit norm, on the model's device."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     model.eval()
     texts = []
     with autocast(device, precision):

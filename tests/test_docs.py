@@ -202,6 +202,9 @@ def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
     assert "| SIG | 0 | banana | 8.0 | +0.10 | 1 |" in text
     assert "2 poisoned against 1 clean models: **0.50**" in text
     assert "Misses, another class is named: BadCLIP (seed 0)." in text
+    (results / "scan.csv").unlink()
+    build.main(["--take", str(results), "--as", "second_cpu", "--minutes", "32"])
+    assert "Misses" not in page.read_text("utf-8")
 
 
 def test_the_commit_of_a_run_says_whether_its_code_differs(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.config.sections import ROLES
+from taclean.config.sections import DRAWN, ROLES
 from taclean.config.sections import Config as Top
 from taclean.data.readers import READERS
 from taclean.errors import UserError
@@ -290,7 +290,7 @@ def _check_files(dataset: Config, where: str) -> None:
     for key in ("max_broken", "sources"):
         if key not in dataset:
             raise UserError(f"{where}.{key}: missing; see config/paper.yaml")
-    if dataset["classes"] in ("default", "all"):
+    if dataset["classes"] in DRAWN:
         raise UserError(
             f"{where}.classes: {dataset['classes']!r} are the scenes'; files have `imagenet`, a "
             "list of names or a file with them"

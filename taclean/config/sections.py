@@ -11,7 +11,8 @@ from taclean.keys import NAME, Section, key
 FOLDER = "^[A-Za-z0-9_-]+$"  # names of data sets and sources: parts of paths
 SEED = {"ge": 0, "le": 2**32 - 1}
 ROLES = ("pretrain", "clean", "patch", "val", "test")
-CLASSES = ("default", "all", "imagenet")
+DRAWN = ("default", "all")  # sets of the embedded drawings
+CLASSES = (*DRAWN, "imagenet")
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

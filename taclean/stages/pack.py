@@ -8,6 +8,7 @@ from typing import Any
 from taclean import config as configs
 from taclean.config import Config
 from taclean.config.checks import TRAINED
+from taclean.config.sections import DRAWN
 from taclean.errors import UserError
 from taclean.files import read_json
 from taclean.stages.shared import say, tokenizer
@@ -29,8 +30,8 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
         **dataset["splits"][split],
     }
     if dataset["form"] == "scenes":
-        by_name = dataset["classes"] in ("default", "all")
-        stage["scenes"] = dataset["classes"] if by_name else configs.class_names(config)
+        own = dataset["classes"] not in DRAWN
+        stage["scenes"] = configs.class_names(config) if own else dataset["classes"]
     else:
         source = dataset["splits"][split]["from"]
         given = dict(dataset["sources"][source])
