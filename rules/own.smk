@@ -26,38 +26,10 @@ rule scan_model:
         " --split {params.val} --out {output.scan} --patterns {output.patterns} 2>&1 | tee {log}"
 
 
-rule clean_base:
-    input:
-        config="results/configs/clean/seed{seed}.json",
-        data=split("pretrain"),
-        val=split("val"),
-    output:
-        model="results/clean/seed{seed}/model.safetensors",
-        history="results/clean/seed{seed}/history.csv",
-    log:
-        "logs/clean/seed{seed}.log",
-    benchmark:
-        "results/benchmarks/clean/seed{seed}.tsv"
-    conda:
-        "../envs/taclean.yaml"
-    threads: 2
-    resources:
-        **asks("base", gpu=GPUS),
-    params:
-        launch=launcher,
-        data=folder("data"),
-        val=folder("val"),
-    shell:
-        "{params.launch} -m taclean train --config {input.config}"
-        " --data {params.data} --val {params.val}"
-        " --checkpoints checkpoints/clean/seed{wildcards.seed}"
-        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
-
-
 rule scan_clean:
     input:
         config="results/configs/scan/seed{seed}.json",
-        model=rules.clean_base.output.model,
+        model=CLEAN_BASE,
         val=split("val"),
     output:
         "results/clean/seed{seed}/scan.json",

@@ -32,6 +32,34 @@ rule base:
         " 2>&1 | tee {log}"
 
 
+rule clean_base:
+    input:
+        config="results/configs/clean/seed{seed}.json",
+        data=split("pretrain"),
+        val=split("val"),
+    output:
+        model=CLEAN_BASE,
+        history="results/clean/seed{seed}/history.csv",
+    log:
+        "logs/clean/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/clean/seed{seed}.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    threads: 2
+    resources:
+        **asks("base", gpu=GPUS),
+    params:
+        launch=launcher,
+        data=folder("data"),
+        val=folder("val"),
+    shell:
+        "{params.launch} -m taclean train --config {input.config}"
+        " --data {params.data} --val {params.val}"
+        " --checkpoints checkpoints/clean/seed{wildcards.seed}"
+        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
+
+
 rule imported:
     input:
         config="results/configs/imported.json",

@@ -145,6 +145,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     dataset, run = configs.dataset(config), config["run"]
     size = config["data"]["image_size"]
     attacks, seeds = run["attacks"], len(run["seeds"])
+    bases = seeds if config["base"].get("per_seed") else 1
     cleaned = seeds * run.get("repeats", 1)
     pull = rates["train"]
     rows = {name: split.get("rows") for name, split in dataset["splits"].items()}
@@ -170,7 +171,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         add(f"pack {name}", 1, count, rates["pack"])
     if "pretrained" not in config["model"]:
         epochs = config["base"]["train"]["epochs"]
-        add_training("base", "pretrain", 1, 0, known[of["pretrain"]], epochs)
+        add_training("base", "pretrain", bases, 0, known[of["pretrain"]], epochs)
     for attack in attacks:
         entry = config["attacks"][attack]
         if "fit" in entry:
@@ -202,7 +203,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     table["total_hours"] = table["jobs"] * table["hours"]
 
     weights = sum(p.numel() for p in create(config["model"]["name"]).parameters()) * 4 / 1e9
-    trained = models - seeds + 1
+    trained = models - seeds + bases
     disk = {
         "packed": sum(known.values()) * (3 * size * size + ROW_BYTES) / 1e9,
         "results": trained * weights,

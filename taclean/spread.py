@@ -1,7 +1,8 @@
 """How sure a score is: means with intervals, spread by victim and by cleaning, paired differences.
 
 A victim is a poisoned model, one for each seed; it may be cleaned several times. The model that was
-never poisoned is one victim, whatever the seed.
+never poisoned is one victim, whatever the seed, unless each seed has a base model of its own
+(`base.per_seed`): then its clean accuracy differs, which else is the same to the image.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.special import stdtrit
 
-from taclean.look import CLEAN, Look, ordered
-from taclean.tables import pick
+from taclean.look import CLEAN, NONE, Look, ordered
+from taclean.tables import CA, pick
 
 LEVEL = 0.95
 CELL = ["attack", "defense", "split", "metric"]
@@ -59,8 +60,14 @@ def half_width(values: Sequence[float] | pd.Series) -> float | None:
     return float(stdtrit(n - 1, (1 + LEVEL) / 2) * pd.Series(values).std() / math.sqrt(n))
 
 
-def _victims(runs: pd.DataFrame) -> pd.Series:
-    return runs["seed"].where(runs["attack"] != CLEAN, 0)
+def _victims(runs: pd.DataFrame, bases: bool = False) -> pd.Series:
+    return runs["seed"].where((runs["attack"] != CLEAN) | bases, 0)
+
+
+def _bases(table: pd.DataFrame) -> bool:
+    """Whether each seed has a base model of its own."""
+    own = pick(table, attack=CLEAN, defense=NONE, metric=CA)
+    return bool((own.groupby("split")["percent"].nunique() > 1).any())
 
 
 def estimate(runs: pd.DataFrame) -> Estimate | None:
@@ -110,9 +117,9 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     effects, 0 where they explain it all); with one cleaning of each it cannot be told from them.
     `repeats` are the cleanings of each victim. Empty where there are not two.
     """
-    rows = []
+    rows, bases = [], _bases(table)
     for cell, runs in _first(table).groupby(CELL, sort=False):
-        of_victim = runs["percent"].groupby(_victims(runs))
+        of_victim = runs["percent"].groupby(_victims(runs, bases))
         means, free = of_victim.mean(), of_victim.count() - 1
         within = float((of_victim.var() * free).sum() / free.sum()) if free.sum() else math.nan
         by_chance = 0.0 if math.isnan(within) else (within / (free + 1)).mean()

@@ -717,3 +717,9 @@ def test_the_seeds_of_clean_models_are_no_part_of_a_scan() -> None:
     other = with_value("scan.clean_seeds", [77])
     assert stage_config(other, "scan/seed0") == stage_config(DEFAULT, "scan/seed0")
     assert stage_config(DEFAULT, "clean/seed5")["seed"] == 5
+
+
+def test_base_models_of_each_seed_are_not_for_a_checkpoint() -> None:
+    config = with_value("base.per_seed", True)
+    config["model"]["pretrained"] = "openai"
+    assert "base.per_seed: true, but model.pretrained" in refused(config)

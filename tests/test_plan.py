@@ -54,6 +54,14 @@ def test_seeds_multiply_what_depends_on_them() -> None:
     assert (three.jobs[seeded] == 3 * one.jobs[seeded]).all()
 
 
+def test_seeds_with_base_models_of_their_own_train_as_many() -> None:
+    config = load("seeds.yaml")
+    own = config | {"base": config["base"] | {"per_seed": True}}
+    table, disk = plan.plan(own, RATES)
+    assert (table.jobs[table.stage == "base"] == 3).all()
+    assert disk["results"] > plan.plan(config, RATES)[1]["results"]
+
+
 def test_repeats_multiply_cleanings_and_their_scores() -> None:
     config = load()
     one, three = (

@@ -91,6 +91,15 @@ def test_the_spread_is_that_of_a_one_way_layout() -> None:
     assert math.isnan(alone["sd_victims"])
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_the_clean_model_is_one_victim_unless_each_seed_has_its_own(own: bool) -> None:
+    asr = runs(DRAWN[0][:, :1], "none", "clean")
+    ca = asr.assign(metric="CA@1", percent=[80.0, 81.0, 80.5] if own else 80.0)
+    table = spread(pd.concat([ca, asr])).set_index("metric").loc["ASR@1"]
+    assert (table["victims"], table["repeats"]) == ((3, 1) if own else (1, 3))
+    assert table[["sd_repeats", "sd_victims"]].isna().tolist() == [own, not own]
+
+
 def test_spread_by_cleaning_and_by_victim_are_told_apart() -> None:
     rng = np.random.default_rng(2)
     values = rng.normal(0, 12, (3, 1)) + rng.normal(50, 2, (3, 2000))

@@ -116,6 +116,17 @@ def test_repeats_are_planned_for_defences_alone(copy: Path, tmp_path: Path) -> N
     assert "none/seed0-repeat" not in result.stdout
 
 
+def test_each_seed_may_have_a_base_model_of_its_own(copy: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "own.yaml"
+    overlay.write_text("run: {seeds: [3, 7]}\nbase: {per_seed: true}\n")
+    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "base" not in planned(result)
+    starts = r"input: results/configs/pretrain/badnet/seed(\d).json, (results/\S+),"
+    found = dict(re.findall(starts, result.stdout))
+    assert found == {n: f"results/clean/seed{n}/model.safetensors" for n in "37"}
+
+
 def test_a_defence_may_start_where_another_ended(copy: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "after.yaml"
     overlay.write_text(

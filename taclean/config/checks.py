@@ -213,6 +213,8 @@ def _needed(config: Config) -> set[str]:
 
 
 def _check_model(config: Config) -> None:
+    if config["base"].get("per_seed") and "pretrained" in config["model"]:
+        raise UserError("base.per_seed: true, but model.pretrained takes the base model's place")
     name, size = config["model"]["name"], config["data"]["image_size"]
     ours = Path(configs.__file__).parents[1] / "model_configs"
     places = (configs.open_clip_file("model_configs"), ours)

@@ -250,6 +250,11 @@ class Train(Section):
 class Base(Section):
     """Clean pre-training of the base model, from which every attack starts."""
 
+    per_seed: bool = key(
+        False,
+        "Train a base model for each seed of the run, by that seed, so that seeds repeat the whole "
+        "chain; else all attacks start from one, of model.seed.",
+    )
     train: Train = key(..., "How it trains.")
 
 
