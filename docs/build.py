@@ -31,16 +31,27 @@ from matplotlib.figure import Figure
 
 from taclean import config as configs
 from taclean import scan_table
+from taclean.axes import along
 from taclean.cost import COLUMNS as COST
 from taclean.errors import UserError
 from taclean.files import read_json, replacing, write_json
-from taclean.look import CLEAN, NONE, Look
+from taclean.look import CLEAN, NONE, Look, ordered
 from taclean.main_table import header, markdown
 from taclean.reported import reported
-from taclean.spread import difference, paired, spread
-from taclean.tables import ASR, CA, main_split, pick, read_csv, read_table, seeds_text, write_table
+from taclean.spread import Estimate, difference, estimate, interval_text, paired, spread
+from taclean.tables import (
+    ASR,
+    CA,
+    main_split,
+    pick,
+    read_csv,
+    read_table,
+    seeds_text,
+    split_title,
+    write_table,
+)
 from taclean.tune import choose
-from taclean.verdict import verdict
+from taclean.verdict import judged, verdict
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = "default"
@@ -135,12 +146,31 @@ def time(run: Run) -> str:
 
 def main_table(run: Run) -> str:
     """The main split's clean accuracy and attack success, a row for each defence."""
-    section = markdown(run.table, run.look).split("\n## ")[1]
-    rows = [line for line in section.splitlines() if line.startswith("|")]
-    cells = re.search(r"^Each cell: (.*)\.$", section, re.MULTILINE)
-    what = f"Each cell: {cells[1]}. " if cells else ""
     told = header(run.table, run.look).partition(" CA@1:")[0]
-    return "\n".join([*rows, "", f"{what}{told} Lowest ASR of the defences bold. {run.where}.", ""])
+    return _block(run, f"{CA} and {ASR}", f"{told} Lowest ASR of the defences bold. ")
+
+
+def probe(run: Run) -> str:
+    """The same of a linear probe."""
+    return _block(run, "LCA@1 and LASR@1", "LCA@1, LASR@1: CA@1 and ASR@1 of a linear probe. ")
+
+
+def captions(run: Run) -> str:
+    """Captions that a trigger brings up."""
+    told = "TCR@k: triggered pictures with a caption of the target among the k best, in %. "
+    return _block(run, "TCR@1 and TCR@10", told)
+
+
+def _block(run: Run, metrics: str, told: str) -> str:
+    """A block of the main table, of the main split."""
+    title = f"{split_title(main_split(run.table, run.look))}: {metrics}"
+    for section in markdown(run.table, run.look).split("\n## ")[1:]:
+        name, *lines = section.splitlines()
+        if name == title:
+            rows = [line for line in lines if line.startswith("|")]
+            (cells,) = [line for line in lines if line.startswith("Each cell")]
+            return "\n".join([*rows, "", f"{cells} {told}{run.where}.", ""])
+    return ""
 
 
 def every_table(run: Run) -> str:
@@ -224,11 +254,85 @@ def scan(run: Run) -> str:
     return f"{scan_table.markdown(table, run.look)}\n{run.where}.\n"
 
 
+def further_victim(run: Run) -> str:
+    """Where CA@1 and ASR@1 of one more victim are expected: a row for each defence."""
+    scores = pick(run.table[run.table["attack"] != CLEAN], split=main_split(run.table, run.look))
+    attacks = ordered(scores["attack"], run.look.attacks)
+    lines = ["| Defence | " + " | ".join(map(run.look.attack_label, attacks)) + " |"]
+    lines += ["|:--|" + "--:|" * len(attacks)]
+    for defense in ordered(scores["defense"], run.look.defenses):
+        cells = [
+            " / ".join(
+                _within(estimate(pick(scores, attack=attack, defense=defense, metric=metric)))
+                for metric in (CA, ASR)
+            )
+            for attack in attacks
+        ]
+        lines += [f"| {run.look.defense_label(defense)} | {' | '.join(cells)} |"]
+    return "\n".join([*lines, "", f"Each cell: CA@1 / ASR@1, in %. {run.where}.", ""])
+
+
+def _within(found: Estimate | None) -> str:
+    if found is None or found.further is None:
+        return "–"
+    low, high = (min(100.0, max(0.0, end)) for end in found.further)
+    return f"{low:.1f} to {high:.1f}"
+
+
+def _signed(found: Estimate) -> str:
+    ends = "" if found.ends is None else " ({:+.1f} to {:+.1f})".format(*found.ends)
+    return f"{found.mean:+.1f}{ends}"
+
+
+def versus(run: Run) -> str:
+    """The defence under test less each other one, on the same victims, and what follows from it."""
+    look = run.look
+    scores = pick(run.table[run.table["attack"] != CLEAN], split=main_split(run.table, look))
+    others = look.methods(d for d in scores["defense"] if d not in (NONE, run.tested))
+    lines = ["| attack | less | ASR@1 | CA@1 | verdict |", "|:--|:--|--:|--:|:--|"]
+    for attack, other in itertools.product(ordered(scores["attack"], look.attacks), others):
+        cell = pick(scores, attack=attack)
+        asr, ca = (
+            difference(
+                pick(cell, metric=metric, defense=run.tested),
+                pick(cell, metric=metric, defense=other),
+            )
+            for metric in (ASR, CA)
+        )
+        if asr and ca:
+            names = (look.attack_label(attack), look.defense_label(other))
+            lines += [f"| {' | '.join((*names, _signed(asr), _signed(ca), judged(asr, ca)))} |"]
+    told = f"{look.defense_label(run.tested)} less the other, in points, with 95 % intervals"
+    return "\n".join([*lines, "", f"{told} {interval_text(scores)}. {run.where}.", ""])
+
+
 def axes(run: Run) -> str:
-    """The figures of one choice each."""
-    named = {f"{name}.png": axis["label"] for name, axis in run.record["axes"].items()}
-    lines = [f"![{label}]({picture_name(run.name, file)})" for file, label in named.items()]
-    return "\n\n".join(lines) + "\n"
+    """The figure and the table of each axis."""
+    return "\n".join(_axis(run, name, axis) for name, axis in run.record["axes"].items())
+
+
+def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
+    picture = f"![{axis['label']}]({picture_name(run.name, f'{name}.png')})"
+    found = along(run.table, {k: " ".join(v.split()) for k, v in axis["values"].items()}, run.look)
+    less = [f"CA@1 / ASR@1 less {found.reference}"] if found.differences else []
+    lines = [f"| {axis['label']} | {' | '.join([*found.columns, *less])} |"]
+    lines += ["|:--|" + "--:|" * (len(found.columns) + len(less))]
+    for value, pairs in found.rows.items():
+        cells = [f"{_plus_minus(ca)} / {_plus_minus(asr)}" for ca, asr in pairs]
+        if less:
+            pair = found.differences.get(value, ())
+            texts = [f"**{_signed(x)}**" if x.settled else _signed(x) for x in pair]
+            cells += [" / ".join(texts) or "–"]
+        lines += [f"| {value} | {' | '.join(cells)} |"]
+    n = {asr.n for _, asr in found.differences.values()}
+    over = f"; differences on the same {max(n)} poisoned models, bold where settled" if n else ""
+    return "\n".join([picture, "", *lines, "", f"CA@1 / ASR@1 in %{over}. {run.where}.", ""])
+
+
+def _plus_minus(found: Estimate | None) -> str:
+    if found is None:
+        return "–"
+    return f"{found.mean:.1f}" + (f" ± {found.half:.1f}" if found.half is not None else "")
 
 
 def picture_name(run: str, file: str) -> str:
@@ -332,8 +436,8 @@ def tuning(root: Path) -> str:
 OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
-        *(first, time, main_table, in_words, claim, every_table),
-        *(asr_ca, deviations, cost, agreement, scan, axes),
+        *(first, time, main_table, probe, captions, in_words, claim, every_table),
+        *(asr_ca, deviations, cost, agreement, scan, axes, further_victim, versus),
     )
 }
 OTHERS: dict[str, Callable[[Path], str]] = {

@@ -51,6 +51,14 @@ class Estimate:
         """Whether the interval leaves out 0."""
         return self.half is not None and abs(self.mean) > self.half
 
+    @property
+    def further(self) -> tuple[float, float] | None:
+        """Where one more value is expected with 95 %: values spread, and the mean errs, too."""
+        if self.half is None:
+            return None
+        half = self.half * math.sqrt(self.n + 1)
+        return (self.mean - half, self.mean + half)
+
 
 def half_width(values: Sequence[float] | pd.Series) -> float | None:
     """Half of the 95 % interval of the mean of at least two values: Student's t, n - 1 degrees."""
@@ -71,10 +79,13 @@ def _bases(table: pd.DataFrame) -> bool:
 
 
 def estimate(runs: pd.DataFrame) -> Estimate | None:
-    """The mean of one cell's runs (attack, seed, percent); None where there are none."""
+    """The mean of some runs (attack, seed, percent) of one score; None where there are none.
+
+    Each victim has the same weight, those of several attacks, too.
+    """
     if runs.empty:
         return None
-    of_victims = runs["percent"].groupby(_victims(runs)).mean()
+    of_victims = runs["percent"].groupby([runs["attack"], _victims(runs)]).mean()
     many = len(of_victims) > 1
     values = of_victims if many else runs["percent"]
     over = "victims" if many else "runs"
@@ -88,7 +99,7 @@ def difference(runs: pd.DataFrame, against: pd.DataFrame) -> Estimate | None:
     its only run.
     """
     repeated = all(part["repeat"].nunique() > 1 for part in (runs, against))
-    keys = ["seed", "repeat"] if repeated else ["seed"]
+    keys = ["attack", "seed", "repeat"] if repeated else ["attack", "seed"]
     both = runs.merge(against[[*keys, "percent"]], on=keys, suffixes=("", "_against"))
     return estimate(both.assign(percent=both["percent"] - both["percent_against"]))
 

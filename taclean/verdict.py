@@ -24,6 +24,19 @@ def told(found: Estimate) -> str:
     return f"{text} ({low:+.1f} to {high:+.1f}): {'settled' if found.settled else 'open'}"
 
 
+def judged(asr: Estimate, ca: Estimate) -> str:
+    """What two differences on the same victims say of a defence against another one.
+
+    "better": ASR@1 is settled lower and CA@1 is not; "worse": ASR@1 is settled higher and CA@1 is
+    not; "a trade": both are settled and have the same sign; "open": ASR@1 is not settled.
+    """
+    if not asr.settled:
+        return "open"
+    if ca.settled and (ca.mean > 0) == (asr.mean > 0):
+        return "a trade"
+    return "better" if asr.mean < 0 else "worse"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What can be said of the defence under test.

@@ -115,6 +115,11 @@ def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -
     assert (taken / "docs/ablation_weight.png").read_bytes() == b"weight"
     page = (taken / "docs/more.md").read_text("utf-8")
     assert "![weight](ablation_weight.png)" in page
+    assert "| weight | SIG | BadCLIP | CA@1 / ASR@1 less 1 |" in page
+    less = "**+10.0 (+10.0 to +10.0)** / **+10.0 (+10.0 to +10.0)**"
+    assert f"| 0 | 89.0 ± 2.5 / 79.0 ± 2.5 | 89.0 ± 2.5 / 79.0 ± 2.5 | {less} |" in page
+    assert "| 1 | 79.0 ± 2.5 / 69.0 ± 2.5 | 79.0 ± 2.5 / 69.0 ± 2.5 | – |" in page
+    assert "differences on the same 6 poisoned models" in page
     with pytest.raises(UserError, match="'axes_of_nothing' is no block"):
         build.filled("<!-- begin: axes_of_nothing -->\n<!-- end -->\n", taken, "x.md")
 
@@ -184,6 +189,30 @@ def test_what_the_cleanings_settle_is_looked_for_in_another_run(taken: Path) -> 
     assert "| BadCLIP | TA-Cleaner less CleanCLIP | -10.0 (-10.0 to -10.0) | +4.0 |" in text
     assert "CleanCLIP less FT" not in text
     assert "The sign is the same for 2 of 4 settled differences." in text
+
+
+def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) -> None:
+    results, page = taken / "results", taken / "docs/results.md"
+    for name in build.PICTURES["evidence"]:
+        (results / "figures" / name).write_bytes(name.encode())
+    blocks = ("versus", "further_victim", "probe", "captions")
+    text = "".join(f"<!-- begin: {name}_of_evidence -->\n<!-- end -->\n" for name in blocks)
+    page.write_text(text, "utf-8")
+    table = scores(taclean=10)
+    at_ca = (table["metric"] == "CA@1") & (table["defense"] == "taclean")
+    table.loc[at_ca & (table["attack"] == "badclip"), "percent"] += 12  # 2 more than the others
+    asr = table[table["metric"] == "ASR@1"]
+    table = pd.concat([table, asr.assign(metric="TCR@1"), asr.assign(metric="TCR@10")])
+    write_table(table, results / "table.csv")
+    build.main(["--take", str(results), "--as", "evidence"])
+    text = page.read_text("utf-8")
+    lower = "-10.0 (-10.0 to -10.0)"
+    assert f"| SIG | CleanCLIP | {lower} | {lower} | a trade |" in text
+    assert f"| BadCLIP | FT | {lower} | +2.0 (+2.0 to +2.0) | better |" in text
+    assert "with 95 % intervals over 3 victims." in text
+    assert "| CleanCLIP | 84.0 to 94.0 / 74.0 to 84.0 |" in text  # 89 and 79 of 3, sd 1
+    assert "| TA-Cleaner | 69.0 ± 2.5 / 69.0 ± 2.5 |" in text.replace("**", "")  # TCR
+    assert "LASR" not in text
 
 
 def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:

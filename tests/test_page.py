@@ -18,7 +18,7 @@ from taclean.main_table import plain
 from taclean.page import html_of, write_page
 from taclean.spread import Estimate
 from taclean.tables import COLUMNS
-from taclean.verdict import told, verdict
+from taclean.verdict import judged, told, verdict
 
 ROOT = Path(__file__).parent.parent
 LOOK = {
@@ -50,6 +50,25 @@ def scores(seeds: int = 1, spread: float = 0) -> pd.DataFrame:
                 add(attack, defense, seed, "test", "ASR@1", percent)
         add("clean", "none", seed, "test", "CA@1", 91)
     return pd.DataFrame(rows)[COLUMNS]
+
+
+@pytest.mark.parametrize(
+    ("asr", "ca", "said"),
+    [
+        ((-3, 1), (0.5, 1), "better"),
+        ((-3, 1), (2, 1), "better"),
+        ((-3, 1), (-2, 1), "a trade"),
+        ((3, 1), (2, 1), "a trade"),
+        ((3, 1), (0.5, 1), "worse"),
+        ((3, 1), (-2, 1), "worse"),
+        ((-3, 4), (2, 1), "open"),
+        ((-3, None), (2, None), "open"),
+    ],
+)
+def test_a_lower_asr_that_clean_accuracy_pays_for_is_a_trade(
+    asr: tuple[float, float | None], ca: tuple[float, float | None], said: str
+) -> None:
+    assert judged(Estimate(*asr, 5, "victims"), Estimate(*ca, 5, "victims")) == said
 
 
 def words(table: pd.DataFrame, tested: str = "new") -> str:

@@ -43,6 +43,27 @@ def test_the_interval_is_students() -> None:
     assert half_width([3.0]) is None
 
 
+def test_one_more_value_is_expected_where_it_falls() -> None:
+    found = estimate(runs(DRAWN[1], "ft"))
+    means = DRAWN[1].mean(1)
+    scale = means.std(ddof=1) * math.sqrt(1 + 1 / 3)
+    assert found.further == pytest.approx(stats.t.interval(0.95, 2, means.mean(), scale))
+    assert estimate(runs(DRAWN[1, :1, :1], "ft")).further is None
+    rng, inside = np.random.default_rng(0), 0
+    for values in rng.normal(0, 1, (2000, 5)):
+        low, high = estimate(runs(values[:4, None][:3], "ft")).further
+        inside += low < values[4] < high
+    assert inside / 2000 == pytest.approx(0.95, abs=0.02)
+
+
+def test_victims_of_several_attacks_have_the_same_weight() -> None:
+    two = pd.concat([runs(DRAWN[1], "ft"), runs(DRAWN[2][:1], "ft", "badnet")])
+    means = [*DRAWN[1].mean(1), DRAWN[2][0].mean()]
+    assert (estimate(two).mean, estimate(two).n) == (pytest.approx(np.mean(means)), 4)
+    less = difference(two, two.assign(percent=two["percent"] - 1))
+    assert (less.mean, less.n) == (pytest.approx(1), 4)
+
+
 def test_repeats_are_averaged_within_a_victim_first() -> None:
     found = estimate(runs(DRAWN[1], "ft"))
     means = DRAWN[1].mean(1)
