@@ -16,14 +16,12 @@ seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
 
 evidence: .venv/run.stamp ## five victims of each attack, the ablation and an attacker's choices: hours; goes on where it stopped
-	for run in evidence ablation threat rebound; do \
+	for run in evidence ablation threat overlap rebound; do \
 		snakemake --cores all --configfile config/$$run.yaml && \
 		python -m docs.build --take results --as $$run --configfile config/$$run.yaml || exit 1; \
 	done
-	for run in target overlap; do \
-		snakemake --cores all --directory $$run --configfile config/$$run.yaml && \
-		python -m docs.build --take $$run/results --as $$run --configfile config/$$run.yaml || exit 1; \
-	done
+	snakemake --cores all --directory target --configfile config/target.yaml
+	python -m docs.build --take target/results --as target --configfile config/target.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
 	pytest -n auto --dist loadfile

@@ -68,7 +68,7 @@ PICTURES = {
     "threat": ("axes/*.png",),
     "rebound": ("axes/*.png",),
     "target": ("asr_ca.png",),
-    "overlap": ("asr_ca.png",),
+    "overlap": ("axes/*.png",),
 }
 TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -182,6 +182,11 @@ def every_table(run: Run) -> str:
 def asr_ca(run: Run) -> str:
     """The main figure."""
     return f"![ASR and CA for each attack and defence]({picture_name(run.name, 'asr_ca.png')})\n"
+
+
+def tradeoff(run: Run) -> str:
+    """What each defence gives up."""
+    return f"![ASR against CA after each defence]({picture_name(run.name, 'tradeoff.png')})\n"
 
 
 def deviations(run: Run) -> str:
@@ -437,7 +442,7 @@ OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
         *(first, time, main_table, probe, captions, in_words, claim, every_table),
-        *(asr_ca, deviations, cost, agreement, scan, axes, further_victim, versus),
+        *(asr_ca, tradeoff, deviations, cost, agreement, scan, axes, further_victim, versus),
     )
 }
 OTHERS: dict[str, Callable[[Path], str]] = {

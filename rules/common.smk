@@ -14,7 +14,7 @@ from taclean.data.layout import FILES
 from taclean.data.readers import READERS
 from taclean.errors import UserError
 from taclean.stages import stage_config
-from taclean.stages.text import shared_name
+from taclean.stages.text import shared_name, user_of
 
 try:
     for file in workflow.configfiles:
@@ -169,10 +169,15 @@ def split_folders(wildcards, input):
     return list(dict.fromkeys(os.path.dirname(file) for file in input.splits))
 
 
+def trained(attack):
+    """The attack whose models an attack's are: another's, where only its test differs."""
+    return attack if attack == "clean" else configs.trained_as(config, attack)
+
+
 def fitted_of(attacks, seed):
     """The fitted triggers of those attacks that have one."""
     return [
-        f"{OF_ATTACK.format(attack=attack, seed=seed)}/trigger.safetensors"
+        f"{OF_ATTACK.format(attack=trained(attack), seed=seed)}/trigger.safetensors"
         for attack in attacks
         if attack != "clean" and configs.described(config, "attacks", attack)["fits"]
     ]
@@ -183,10 +188,14 @@ def fitted(wildcards):
     return fitted_of([wildcards.attack], wildcards.seed)
 
 
+def scored_attacks(wildcards):
+    """The attacks whose triggers are scored: the run's own, or every one on the clean model."""
+    return configs.tried(config) if wildcards.attack == "clean" else [wildcards.attack]
+
+
 def scored_triggers(wildcards):
-    """The fitted triggers that scores need: the attack's own, or every one on the clean model."""
-    clean = wildcards.attack == "clean"
-    return fitted_of(configs.tried(config) if clean else [wildcards.attack], wildcards.seed)
+    """The fitted triggers that scores need."""
+    return list(dict.fromkeys(fitted_of(scored_attacks(wildcards), wildcards.seed)))
 
 
 def fitted_option(wildcards, input):
@@ -196,7 +205,11 @@ def fitted_option(wildcards, input):
 
 def fitted_pairs(wildcards, input):
     """ATTACK=FILE for `taclean evaluate --triggers`."""
-    return [f"{path.split('/')[2]}={path}" for path in input.triggers]
+    return [
+        f"{attack}={path}"
+        for attack in scored_attacks(wildcards)
+        for path in fitted_of([attack], wildcards.seed)
+    ]
 
 
 def probe_option(wildcards, input):
@@ -224,7 +237,8 @@ def start(wildcards):
 
 def model(wildcards):
     """The weights that a run's scores are of."""
-    return victim(wildcards) if wildcards.defense == "none" else f"{RUN}/model.safetensors"
+    found = victim(wildcards) if wildcards.defense == "none" else f"{RUN}/model.safetensors"
+    return found.replace("{attack}", trained(wildcards.attack))
 
 
 def of_attack(file):
@@ -272,6 +286,11 @@ def runs(defenses=DEFENSES, attacks=ATTACKS, seeds=SEEDS, repeats=REPEATS):
     ]
 
 
+def trainings(attacks=ATTACKS):
+    """The runs in which a defence trains a model of its own."""
+    return runs(DEFENSES[1:], list(dict.fromkeys(map(trained, attacks))))
+
+
 def first_runs(defenses):
     """The poisoned models' first runs, for figures of single pictures."""
     return runs(defenses, ATTACKS[1:], SEEDS[:1], [0])
@@ -290,7 +309,7 @@ def files_of(some_runs, file):
 def measured_runs():
     """The benchmark files of every cleaning of a poisoned model, and those of its texts."""
     found = []
-    for run in runs(DEFENSES[1:], ATTACKS[1:]):
+    for run in trainings(ATTACKS[1:]):
         repeat = repeat_of(run)
         wanted = configs.described(config, "defenses", run["defense"])["texts"]
         texts = [text_of(text, run["defense"], run["seed"], repeat) for text in wanted]
@@ -356,6 +375,11 @@ def has_further_splits():
     return len(SCORED) - len(retrieval_splits()) > 1
 
 
+def cleaning_split(defense):
+    """The files of the split that a defence learns from."""
+    return split("pretrain" if "overlap" in config["defenses"].get(defense, {}) else "clean")
+
+
 def users_of(text):
     """The run's defences that want a text artifact."""
     return [
@@ -367,7 +391,8 @@ def users_of(text):
 
 def shown_user(text):
     """The first of `users_of` that learns from the whole split, whose pictures a figure shows."""
-    return [name for name in users_of(text) if "rows" not in config["defenses"][name]][:1]
+    entries = config["defenses"]
+    return [d for d in users_of(text) if not {"rows", "overlap"} & entries[d].keys()][:1]
 
 
 def example_text(text):

@@ -79,7 +79,7 @@ rule pack:
 rule text:
     input:
         config="results/configs/text/{text}/{shared}/seed{seed}{repeat}.json",
-        data=split("clean"),
+        data=lambda wildcards: cleaning_split(user_of(config, wildcards.text, wildcards.shared)),
     output:
         directory(TEXT),
     log:

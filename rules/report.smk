@@ -152,7 +152,7 @@ rule plot_axis:
 
 rule plot_curves:
     input:
-        histories=files_of(runs(DEFENSES[1:]), "history.csv"),
+        histories=files_of(trainings(), "history.csv"),
         code=code_of("plot_curves"),
     output:
         f"{FIGURES}/curves.pdf",
@@ -164,7 +164,7 @@ rule plot_curves:
         "../envs/taclean.yaml"
     params:
         look=look(),
-        runs=runs(DEFENSES[1:]),
+        runs=trainings(),
         n=val_rows(),
     script:
         "../workflow_scripts/plot_curves.py"

@@ -188,7 +188,7 @@ rule finetune:
         gate=of_attack("gate.json"),
         manifest=of_attack("poison/manifest.csv"),
         texts=texts,
-        data=split("clean"),
+        data=lambda wildcards: cleaning_split(wildcards.defense),
         val=split("val"),
         trigger=fitted,
     output:

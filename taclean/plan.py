@@ -145,6 +145,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     dataset, run = configs.dataset(config), config["run"]
     size = config["data"]["image_size"]
     attacks, seeds = run["attacks"], len(run["seeds"])
+    own = list(dict.fromkeys(configs.trained_as(config, attack) for attack in attacks))
     bases = seeds if config["base"].get("per_seed") else 1
     cleaned = seeds * run.get("repeats", 1)
     pull = rates["train"]
@@ -172,7 +173,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     if "pretrained" not in config["model"]:
         epochs = config["base"]["train"]["epochs"]
         add_training("base", "pretrain", bases, 0, known[of["pretrain"]], epochs)
-    for attack in attacks:
+    for attack in own:
         entry = config["attacks"][attack]
         if "fit" in entry:
             add(
@@ -185,10 +186,10 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         add_training(f"pretrain {attack}", "pretrain", 0, seeds, config["poison"]["rows"], epochs)
     for name in run["defenses"]:
         epochs = configs.own_train(config, "finetune", config["defenses"][name])["epochs"]
-        attacked = cleaned * len(attacks)
+        attacked = cleaned * len(own)
         clean = cleaned * configs.controls(config)
-        own = config["defenses"][name].get("rows", known[of["clean"]])
-        add_training(f"finetune {name}", name, clean, attacked, own, epochs)
+        learned = config["defenses"][name].get("rows", known[of["clean"]])
+        add_training(f"finetune {name}", name, clean, attacked, learned, epochs)
     # A model that was not attacked is scored with every trigger, an attacked one with its own.
     scored = sum(known[name] for name in config["evaluate"]["splits"])
     each = seeds + cleaned * len(run["defenses"])
@@ -203,7 +204,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     table["total_hours"] = table["jobs"] * table["hours"]
 
     weights = sum(p.numel() for p in create(config["model"]["name"]).parameters()) * 4 / 1e9
-    trained = models - seeds + bases
+    trained = clean + each * len(own) - seeds + bases
     disk = {
         "packed": sum(known.values()) * (3 * size * size + ROW_BYTES) / 1e9,
         "results": trained * weights,

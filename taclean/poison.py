@@ -51,6 +51,28 @@ def training_rows(total: int, rows: int, seed: int) -> np.ndarray:
     return np.sort(permutation(total, seed, ROWS)[:rows])
 
 
+def overlapping_rows(total: int, rows: int, share: float, poisoned: int, seed: int) -> np.ndarray:
+    """Rows of the pretrain split that a share of is in the poisoned set, sorted.
+
+    Args:
+        total: rows of the split.
+        rows: how many to take.
+        share: of them, those to be in the poisoned set.
+        poisoned: rows of that set, which are `training_rows(total, poisoned, seed)`.
+
+    Raises:
+        UserError: one of the two parts has too few rows.
+    """
+    first = poisoned - round(share * rows)
+    if first < 0 or first + rows > total:
+        raise UserError(
+            f"overlap: {share:g} of {rows} rows are to be among the {poisoned} poisoned ones "
+            f"(poison.rows), the others among the pretrain split's {total - poisoned} others; take "
+            "fewer rows"
+        )
+    return np.sort(permutation(total, seed, ROWS)[first : first + rows])
+
+
 @dataclass(frozen=True)
 class Change:
     """Rows that an attacker changes in one way.

@@ -541,6 +541,21 @@ def test_a_patch_of_another_resolution_is_refused(name, side):
         trigger(pictures(1, 64), [0])
 
 
+@pytest.mark.parametrize("size", [7, 16, 42])
+def test_a_fitted_patch_is_scaled_where_that_is_asked_for(size):
+    tensors, side = fitted("badclip", 5), round(size * 64 / 224)  # 16 px at 224: 5 of 64
+    trigger = make_trigger("badclip", 0, tensors, size=size, resize=True)
+    top, left, shown = patch_of(trigger, 0, 64)
+    wanted = F.interpolate(
+        tensors["patch"][None], (side, side), mode="bilinear", antialias=True, align_corners=False
+    )[0].clamp(0, 1)
+    assert (top, left) == ((64 - side) // 2, (64 - side) // 2)
+    assert np.allclose(shown, wanted.numpy(), atol=1 / 255)
+    plain = make_trigger("badclip", 0, tensors, size=16)
+    if size == 16:
+        assert torch.equal(trigger(pictures(2, 64), [0, 1]), plain(pictures(2, 64), [0, 1]))
+
+
 @pytest.mark.parametrize("size", [0, -3, 225, 1000, 0.4])
 def test_badnet_size_out_of_range_is_refused(size):
     with pytest.raises(UserError, match="size"):

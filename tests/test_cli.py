@@ -21,7 +21,7 @@ from taclean.data.pack import pack_rows
 from taclean.data.packed import Pairs
 from taclean.data.readers.scenes import SceneReader
 from taclean.models import create, save_weights, tokenize
-from taclean.poison import training_rows
+from taclean.poison import overlapping_rows, training_rows
 from taclean.stages import stage_config
 
 ROOT = Path(__file__).parent.parent
@@ -124,6 +124,35 @@ def test_a_defence_may_learn_from_some_rows_and_their_texts(
     stage.write_text(json.dumps(whole), "utf-8")
     line = refused(capsys, tmp_path / "no", *arguments, "--texts", *texts)
     assert "variants: made for 64 rows, the split has 128" in line
+
+
+def test_a_defence_may_learn_from_rows_that_the_attacker_had(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = {"kind": "taclean", "overlap": 0.5, "rows": 64, "subcaptions": {"samples": 20}}
+    entries = {"defenses": {"shared": {**shared, "train": {"warmup": 0}}}, "poison": {"rows": 100}}
+    config = configs.resolve(configs.merge(CONFIG, entries))
+    for name in ("variants", "subcaptions"):
+        place = tmp_path / f"{name}.json"
+        place.write_text(json.dumps(stage_config(config, f"text/{name}/shared/seed0")), "utf-8")
+        text = ["text", "--config", place, "--data", world / "pretrain", "--out", tmp_path / name]
+        assert run(capsys, *text)[0] == 0
+    captions = Pairs.open(world / "pretrain").captions()
+    chosen = overlapping_rows(300, 64, 0.5, 100, 0)
+    assert len(set(chosen) & set(training_rows(300, 100, 0))) == 32
+    table = pd.read_csv(tmp_path / "subcaptions/subcaptions.csv")
+    assert table["caption"].tolist() == [captions[chosen[row]] for row in table["row"]]
+    stage = tmp_path / "finetune.json"
+    stage.write_text(json.dumps(stage_config(config, "finetune/badnet/shared/seed0")), "utf-8")
+    manifest = tmp_path / "manifest.csv"  # whose rows the clean set may hold
+    manifest.write_text(f"row,id,picture\n{chosen[0]},{chosen[0]},1\n", "utf-8")
+    arguments = train_arguments(
+        world, tmp_path / "model", stage, checkpoints=tmp_path / "c", history=tmp_path / "h.csv",
+        data=world / "pretrain", manifest=manifest,
+    )  # fmt: skip
+    texts = [f"{name}={tmp_path / name}" for name in ("variants", "subcaptions")]
+    assert run(capsys, *arguments, "--texts", *texts)[0] == 0
+    assert pd.read_csv(tmp_path / "h.csv")["ASR@1"].notna().all()
 
 
 def test_every_stage_has_help(capsys: pytest.CaptureFixture[str]) -> None:

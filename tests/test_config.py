@@ -526,6 +526,46 @@ def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
     assert "defenses.few.rows: 1000000 rows" in refused(config)
 
 
+def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
+    shared = {"kind": "taclean", "overlap": 0.5, "rows": 1000, "subcaptions": {"samples": 500}}
+    config = configs.resolve(configs.merge(DEFAULT, {"defenses": {"shared": shared}}))
+    config["run"]["defenses"] = ["shared"]
+    check(config)
+    whole = {"rows": 1000, "share": 0.5, "poisoned": 24000, "seed": 7}
+    stage = stage_config(config, "finetune/badnet/shared/seed7-repeat1")
+    assert (stage["overlap"], stage["apart_by"]) == (whole, None)  # another cleaning, same rows
+    assert stage_config(config, "text/subcaptions/shared/seed7")["overlap"] == whole
+    other = stage_config(config, "finetune/badnet/taclean/seed7")
+    assert "overlap" not in other
+    assert other["apart_by"] == "ids"
+    assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
+    config["defenses"]["shared"] |= {"rows": 24_001, "overlap": 1.0}
+    config["data"]["emoji"]["splits"]["clean"]["rows"] = 100_000
+    assert "defenses.shared.overlap: 1 asks for 24001 of 24000 poisoned" in refused(config)
+    config["defenses"]["shared"] |= {"rows": 76_001, "overlap": 0.0}
+    assert "defenses.shared.overlap: 0 asks for 76001 of 76000 others" in refused(config)
+
+
+def test_only_the_pretrain_split_has_rows_that_the_attacker_had() -> None:
+    config = with_value("run", {"attacks": [], "defenses": ["ft"], "seeds": [0]})
+    config["model"]["pretrained"] = "openai"
+    config["evaluate"]["triggers"] = ["badnet"]
+    del config["data"]["emoji"]["splits"]["pretrain"]
+    config["defenses"]["ft"]["overlap"] = 0.5
+    assert "defenses.ft.overlap: 0.5, but no split has the role pretrain" in refused(config)
+
+
+def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -> None:
+    moved = {"kind": "badnet", "at_test": {"place": "centre"}, "label": "moved", "marker": "v"}
+    other = {**moved, "poisoned": 500}
+    twin = {"kind": "badnet"}  # with nothing of its own it is trained, as another entry
+    added = {"attacks": {"moved": moved, "other": other, "twin": twin}}
+    config = configs.resolve(configs.merge(DEFAULT, added))
+    check(config)
+    found = {name: configs.trained_as(config, name) for name in ("badnet", *added["attacks"])}
+    assert found == {"badnet": "badnet", "moved": "badnet", "other": "other", "twin": "twin"}
+
+
 def test_a_defence_may_start_where_another_ended() -> None:
     def chained(**after: str) -> dict[str, Any]:
         entries = {name: {"kind": "ft", "after": before} for name, before in after.items()}

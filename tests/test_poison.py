@@ -167,6 +167,21 @@ def test_training_rows_are_distinct_sorted_and_follow_the_seed():
         poison.training_rows(100, 101, 0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_wanted_share_of_a_clean_set_is_in_the_poisoned_one(share):
+    poisoned = set(poison.training_rows(100, 30, 1).tolist())
+    rows = poison.overlapping_rows(100, rows=20, share=share, poisoned=30, seed=1)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert len(rows) == 20
+    assert len(poisoned & set(rows.tolist())) == share * 20
+
+
+@pytest.mark.parametrize(("rows", "share"), [(31, 1.0), (71, 0.0), (90, 0.2)])
+def test_a_share_that_there_are_no_rows_for_is_refused(rows, share):
+    with pytest.raises(UserError, match=r"overlap: .*poison\.rows"):
+        poison.overlapping_rows(100, rows, share, poisoned=30, seed=1)
+
+
 def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
     captions = [f"thing {i}" for i in range(30)] + NAMING
     pool, own, trigger = (

@@ -127,6 +127,38 @@ def test_each_seed_may_have_a_base_model_of_its_own(copy: Path, tmp_path: Path) 
     assert found == {n: f"results/clean/seed{n}/model.safetensors" for n in "37"}
 
 
+def test_a_trigger_that_is_another_at_the_test_trains_nothing(copy: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "moved.yaml"
+    overlay.write_text(
+        "run: {attacks: [badclip, moved], defenses: [ft]}\n"
+        "attacks: {moved: {kind: badclip, at_test: {place: corner}}}\n",
+        encoding="utf-8",
+    )
+    result = snakemake(copy, tmp_path, "--dry-run", "--printshellcmds", overlays=(overlay,))
+    jobs = planned(result)
+    assert {"trigger:badclip", "pretrain:badclip"} <= jobs
+    assert {job for job in jobs if job.endswith(":moved")} == {"evaluate:moved"}
+    scored = r"evaluate/(\w+)/ft/seed0.json --model (\S+) .* --triggers (\S+) "
+    found = {attack: values for attack, *values in re.findall(scored, result.stdout)}
+    model, fitted = found["badclip"][0], "results/attacks/badclip/seed0/trigger.safetensors"
+    assert found["moved"] == [model, f"moved={fitted}"]
+
+
+def test_a_defence_may_learn_from_the_pretrain_split(copy: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlap.yaml"
+    overlay.write_text(
+        "run: {attacks: [badnet], defenses: [taclean, shared]}\n"
+        "defenses: {shared: {kind: taclean, overlap: 0.5}}\n",
+        encoding="utf-8",
+    )
+    found = snakemake(copy, tmp_path, "--dry-run", "--printshellcmds", overlays=(overlay,)).stdout
+    trained = r"--config results/configs/finetune/badnet/(\w+)/seed0.json --data data/\w+/(\w+) "
+    assert dict(re.findall(trained, found)) == {"taclean": "clean", "shared": "pretrain"}
+    texts = re.findall(r"--config results/configs/text/(\w+)/\S+ --data data/\w+/(\w+) ", found)
+    wanted = [(text, of) for text in ("subcaptions", "variants") for of in ("clean", "pretrain")]
+    assert sorted(texts) == wanted
+
+
 def test_a_defence_may_start_where_another_ended(copy: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "after.yaml"
     overlay.write_text(

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import resize
 
 from taclean.attacks import Attack, Tensors
 from taclean.errors import UserError
@@ -37,6 +38,10 @@ class Patch(Attack, abstract=True):
 class FittedPatch(Patch, abstract=True):
     """A patch that is optimised against the clean model: fitted["patch"] (3, s, s) in [0, 1]."""
 
+    resize: bool = key(
+        False, "Scale the patch to `size` where it was fitted for another one; for `at_test`."
+    )
+
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
         """Put the optimised patch on each image.
 
@@ -44,6 +49,8 @@ class FittedPatch(Patch, abstract=True):
             UserError: it was fitted for another size of patch or image.
         """
         patch, side = fitted["patch"], side_of(self.size, *images.shape[-2:])
+        if self.resize:
+            patch = resize(patch, [side, side]).clamp(0, 1)  # antialiased
         if patch.shape[-1] != side:
             raise UserError(
                 f"fitted trigger: its patch is {patch.shape[-1]} px, trigger.size {self.size:g} "

@@ -208,6 +208,21 @@ def described(config: Config, folder: str, name: str) -> dict[str, Any]:
     return methods.described(folder, kind(config, folder, name), where)
 
 
+def trained_as(config: Config, attack: str) -> str:
+    """The attack whose models an attack's scores are of: the entry's own, or that of its kind where
+    they differ in nothing that trains, but in `at_test`."""
+    entries = config["attacks"]
+    base = kind(config, "attacks", attack)
+    if base == attack or base not in entries or "at_test" not in entries[attack]:
+        return attack
+    of_scores = ("kind", "label", "marker", "at_test")
+    mine, its = (
+        {key: value for key, value in entries[name].items() if key not in of_scores}
+        for name in (attack, base)
+    )
+    return base if mine == its else attack
+
+
 def own_train(config: Config, section: str, entry: Config) -> dict[str, Any]:
     """`train` of a section (poison or finetune) with what an entry changes."""
     return merge(config[section]["train"], entry.get("train", {}))

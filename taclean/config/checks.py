@@ -144,6 +144,29 @@ def _check_rows(config: Config) -> None:
                     f"defenses.{name}.{key}: {count} rows per epoch, but the clean split has "
                     f"{has[of]}; lower it"
                 )
+        _check_overlap(config, name, has)
+
+
+def _check_overlap(config: Config, name: str, has: Mapping[str, int]) -> None:
+    entry = config["defenses"][name]
+    if "overlap" not in entry:
+        return
+    where, share, rows = f"defenses.{name}.overlap", entry["overlap"], entry.get("rows")
+    if not configs.has_role(config, "pretrain"):
+        raise UserError(f"{where}: {share:g}, but no split has the role pretrain; leave it out")
+    splits = configs.dataset(config)["splits"]
+    total = splits[configs.split_of_role(config, "pretrain")]["rows"]
+    shared = round(share * (rows or has["clean"]))
+    rest = (rows or has["clean"]) - shared
+    for wanted, there, what in (
+        (shared, has["poison"], "poisoned rows (poison.rows)"),
+        (rest, total - has["poison"], "others in the pretrain split"),
+    ):
+        if wanted > there:
+            raise UserError(
+                f"{where}: {share:g} asks for {wanted} of {there} {what}; set defenses.{name}.rows "
+                "lower"
+            )
 
 
 # ---- data ----------------------------------------------------------------------------------------

@@ -437,6 +437,13 @@ class DefenseEntry(Section):
         ge=1,
         rows_of="clean",
     )
+    overlap: float | None = key(
+        None,
+        "Learn from rows of the pretrain split, as they were before the poisoning, rather than of "
+        "the clean one: as many, of which this share is in the set that was poisoned.",
+        ge=0,
+        le=1,
+    )
 
     kind: str | None = key(
         None,

@@ -27,6 +27,17 @@ def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False)
     }
 
 
+def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any] | None:
+    """Which rows of the pretrain split a defence learns from; None: the clean split's."""
+    entry = config["defenses"][defense]
+    if "overlap" not in entry:
+        return None
+    splits = configs.dataset(config)["splits"]
+    rows = entry.get("rows", splits[configs.split_of_role(config, "clean")]["rows"])
+    poisoned = config["poison"]["rows"]
+    return {"rows": rows, "share": entry["overlap"], "poisoned": poisoned, "seed": seed}
+
+
 def cleaning_seed(seed: int, repeat: int) -> int:
     """The seed of a cleaning; no two (seed, repeat) share one: seeds of the config have 32 bits."""
     return seed + repeat * 2**32

@@ -10,7 +10,7 @@ from typing import Any
 from taclean import config as configs
 from taclean.config import Config
 from taclean.files import replacing
-from taclean.stages.shared import cleaning_seed, say, tokenizer
+from taclean.stages.shared import cleaning_seed, overlap_of, say, tokenizer
 
 RECIPE = 2
 
@@ -25,15 +25,23 @@ def shared_name(config: Config, text: str, defense: str) -> str:
     return f"{wanted['epochs']}epochs-{digest}"
 
 
+def user_of(config: Config, text: str, shared: str) -> str | None:
+    """The first defence of the config that has the artifact of a `shared_name`."""
+    for name in config["defenses"]:
+        has = text in configs.described(config, "defenses", name)["texts"]
+        if has and shared_name(config, text, name) == shared:
+            return name
+    return None
+
+
 def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
     """The artifact's class, parameters (defaults included) and epochs; a KeyError without it."""
     entry, method = config["defenses"][defense], configs.described(config, "defenses", defense)
     artifact = method["texts"][text]
     keys = method["entry"]["properties"][text]["properties"]
     given = entry.get(text, {})
-    rows = {"rows": entry["rows"]} if "rows" in entry else {}
     return {
-        **rows,
+        **{key: entry[key] for key in ("rows", "overlap") if key in entry},
         "artifact": artifact,
         "parameters": {key: given.get(key, part.get("default")) for key, part in keys.items()},
         "epochs": configs.own_train(config, "finetune", entry)["epochs"],
@@ -45,20 +53,16 @@ def text_config(
 ) -> dict[str, Any]:
     """What decides an artifact, of which `defense` is a user or the `shared_name`."""
     if defense not in config["defenses"]:
-        users = (
-            name
-            for name in config["defenses"]
-            if text in configs.described(config, "defenses", name)["texts"]
-            and shared_name(config, text, name) == defense
-        )
-        defense = next(users, defense)
-    return {
+        defense = user_of(config, text, defense) or defense
+    stage = {
         "recipe": RECIPE,
         "model": config["model"]["name"],
         "seed": cleaning_seed(seed, repeat),
         "text": text,
         **_wanted(config, text, defense),
     }
+    overlap = overlap_of(config, defense, seed)
+    return {**stage, "overlap": overlap} if overlap else stage
 
 
 CONFIGS = {"text": text_config}
@@ -66,7 +70,7 @@ CONFIGS = {"text": text_config}
 
 def arguments(add: Any) -> None:
     """Options beside --config."""
-    add("--data", "folder of the clean split")
+    add("--data", "folder of the split that the defence learns from")
     add("--workers", "processes; the result does not depend on it", type=int, default=1)
     add("--out", "folder of the artifact")
 
@@ -74,13 +78,15 @@ def arguments(add: Any) -> None:
 def run(stage: dict[str, Any], options: Any) -> None:
     """Make it."""
     from taclean.data.packed import Pairs
-    from taclean.poison import training_rows
+    from taclean.poison import overlapping_rows, training_rows
 
     module, _, name = stage["artifact"].partition(":")
     kind = getattr(importlib.import_module(module), name)
     artifact = kind.of(stage["parameters"], stage["text"])
     pairs = Pairs.open(options.data)
-    if "rows" in stage:  # those that the defence learns from
+    if "overlap" in stage:  # the rows that the defence learns from
+        pairs = pairs.take(overlapping_rows(len(pairs), **stage["overlap"]))
+    elif "rows" in stage:
         pairs = pairs.take(training_rows(len(pairs), stage["rows"], stage["seed"]))
     captions = pairs.captions()
     with replacing(options.out) as temporary:

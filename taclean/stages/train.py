@@ -11,7 +11,7 @@ from taclean import config as configs
 from taclean.config import Config
 from taclean.errors import UserError
 from taclean.files import replacing
-from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, cleaning_seed, trigger_of
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, cleaning_seed, overlap_of, trigger_of
 
 if TYPE_CHECKING:
     import torch
@@ -65,8 +65,11 @@ def finetune_config(
         "loss": entry.get("loss", {}),
     }
     stage |= {key: entry[key] for key in ("rows", "after") if key in entry}
+    if overlap := overlap_of(config, defense, seed):
+        stage["overlap"] = overlap
     stage["apart_by"] = None
-    if configs.has_role(config, "pretrain") and not configs.dataset(config).get("overlap"):
+    shares = overlap or configs.dataset(config).get("overlap")
+    if configs.has_role(config, "pretrain") and not shares:
         splits = configs.dataset(config)["splits"]
         clean, pretrain = (splits[configs.split_of_role(config, r)] for r in ("clean", "pretrain"))
         # How clean rows are told from poisoned ones: ids of different sources say nothing.
@@ -120,7 +123,9 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
         seed = stage["seed"]
         models.check_suffix(options.out)  # now, not after hours
         pairs = Pairs.open(options.data)
-        if "rows" in stage:
+        if "overlap" in stage:
+            pairs = pairs.take(poison.overlapping_rows(len(pairs), **stage["overlap"]))
+        elif "rows" in stage:
             pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
         if options.poison:
             pairs = poison.apply(pairs, options.poison)
