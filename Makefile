@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where `make evidence` runs, and a config of the site on top: docs/cluster.md.
+ON ?= --cores all
+SITE ?=
 
 .PHONY: reproduce quick seeds evidence test test-slurm check format bench docs clean
 
@@ -17,10 +20,10 @@ seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 
 evidence: .venv/run.stamp ## five victims of each attack, the ablation and an attacker's choices: hours; goes on where it stopped
 	for run in evidence ablation threat overlap rebound; do \
-		snakemake --cores all --configfile config/$$run.yaml && \
+		snakemake $(ON) --configfile config/$$run.yaml $(SITE) && \
 		python -m docs.build --take results --as $$run --configfile config/$$run.yaml || exit 1; \
 	done
-	snakemake --cores all --directory target --configfile config/target.yaml
+	snakemake $(ON) --directory target --configfile config/target.yaml $(SITE)
 	python -m docs.build --take target/results --as target --configfile config/target.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
