@@ -28,9 +28,11 @@ except UserError as error:
 
 DATA = f"data/{config['data']['name']}"
 DATASET = configs.dataset(config)
-CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model of its own for each seed
-BASE = f"results/{'imported' if 'pretrained' in config['model'] else 'base'}/model.safetensors"
-BASE = CLEAN_BASE if config["base"].get("per_seed") else BASE
+CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
+if config["base"].get("per_seed"):
+    BASE = CLEAN_BASE
+else:
+    BASE = f"results/{'imported' if 'pretrained' in config['model'] else 'base'}/model.safetensors"
 OF_ATTACK = "results/attacks/{attack}/seed{seed}"  # trigger, poison and gate
 RUNS = "results/runs"
 RUN = f"{RUNS}/{{attack}}/{{defense}}/seed{{seed}}{{repeat}}"
