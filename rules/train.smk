@@ -185,7 +185,7 @@ rule finetune:
     input:
         config="results/configs/finetune/{attack}/{defense}/seed{seed}{repeat}.json",
         model=start,
-        gate=of_attack("gate.json"),
+        gate=ancient(of_attack("gate.json")),  # whether the attack took; no part of the cleaning
         manifest=of_attack("poison/manifest.csv"),
         texts=texts,
         data=lambda wildcards: cleaning_split(wildcards.defense),

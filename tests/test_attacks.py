@@ -892,6 +892,41 @@ def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
     assert any(not torch.equal(one[key], other[key]) for key in one if key != "secret")
 
 
+@pytest.mark.parametrize("dead", [1, 2, 9])
+def test_ssba_first_weights_that_no_bit_comes_through_are_drawn_anew(
+    small_pairs, monkeypatch, dead
+):
+    plain, numbers, told = ssba.SSBA._start, [], []
+
+    def start(self, seed, number=0):
+        encoder, decoder, generator = plain(self, seed, number)
+        numbers.append(number)
+        if number < dead:  # what it draws changes nothing, and never will
+            for weight in encoder.body[-1].parameters():
+                weight.data.zero_()
+            encoder.body[-1].requires_grad_(False)
+        return encoder, decoder, generator
+
+    monkeypatch.setattr(ssba.SSBA, "_start", start)
+    material = Material(small_pairs, None, None, None)
+    settings = settings_of(3e-3, 20, 16, fidelity=0)
+
+    def fit():
+        return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=told.append)
+
+    if dead > ssba.STARTS:  # the last start runs to its end
+        with pytest.raises(UserError, match="the residual vanished"):
+            fit()
+        wanted = ssba.STARTS
+    else:
+        tensors, _ = fit()
+        assert torch.equal(tensors["secret"], ssba.SSBA(bits=8).untrained(0)["secret"])
+        wanted = dead + 1
+    again = told.count("ssba: no bit comes through; other first weights")
+    assert numbers[:wanted] == list(range(wanted))
+    assert again == wanted - 1
+
+
 # ssba.py reports inf dB, which is no JSON, for an encoder that changes nothing
 def test_ssba_fit_that_hides_nothing_is_an_error_or_a_finite_score(small_pairs):
     material = Material(small_pairs, None, None, None)

@@ -107,8 +107,8 @@ class Attack(Method, abstract=True):
         if trigger.get("required"):
             required.append("trigger")
         what = (
-            "Parameters that the trigger has in the scores, where they are others than in training. "
-            "Of another kind, an entry that differs in nothing else has that kind's models."
+            "Parameters that the trigger has in the scores, where they differ from training's. Of "
+            "another kind, an entry that differs in nothing else has that kind's models."
         )
         properties["at_test"] = optional(cls.schema_of()) | {"description": what}
         properties["train"] = optional(Train.schema_of())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from taclean.attacks import Attack, Say, Tensors
 from taclean.attacks.material import FitSettings, Material
+from taclean.data.packed import Pairs
 from taclean.errors import UserError
 from taclean.keys import key
 from taclean.models import device_of
@@ -27,6 +28,8 @@ GRID = 8  # the string is spread over a GRID x GRID map, then to the image's siz
 BOOST = 4  # how much stronger than `limit` the residual may be at the start of the fit
 BOOSTED = 0.4  # share of the fit's steps over which that falls to 1
 READABLE = 0.9  # bit accuracy below which an encoder is no trigger that a model could learn
+STARTS = 5  # first weights that are tried, one after the other, until bits come through
+GUESSED = 0.99 * math.log(2)  # bit loss above which none does
 
 
 class Encoder(nn.Module):
@@ -125,11 +128,12 @@ class SSBA(Attack):
         encoder, _, generator = self._start(seed)
         return encoder.state_dict() | {"secret": _bits((self.bits,), generator)}
 
-    def _start(self, seed: int) -> tuple[Encoder, Decoder, torch.Generator]:
+    def _start(self, seed: int, number: int = 0) -> tuple[Encoder, Decoder, torch.Generator]:
+        of_start = seed + number * 2**32  # seeds of the config have 32 bits
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(of_start)
             encoder, decoder = Encoder(self.bits), Decoder(self.bits)
-        return encoder, decoder, torch.Generator().manual_seed(seed ^ SECRET)
+        return encoder, decoder, torch.Generator().manual_seed(of_start ^ SECRET)
 
     def fit(
         self, model: CLIP | None, material: Material, settings: Any, *, seed: int, say: Say = print
@@ -139,6 +143,9 @@ class SSBA(Attack):
         The weight of the change grows from 0 in the first epoch to `fidelity` in the last, and the
         residual's limit falls from BOOST times `limit` to it: a first residual that is too faint to
         read never gets stronger.
+
+        From some first weights no bit comes through as long as the limit is higher; others are
+        drawn then, `STARTS` in all.
 
         Every image hides a fresh random string, so the residual must carry any of them; the fixed
         string of the trigger is drawn from the seed. Of the CLIP model only the device is used.
@@ -152,37 +159,15 @@ class SSBA(Attack):
         if learn < 1:
             raise UserError("patch split: too few rows to train the encoder of ssba; give it more")
         device = torch.device("cpu") if model is None else device_of(model)
-        encoder, decoder, generator = self._start(seed)
-        encoder.to(device), decoder.to(device)
-        secret = _bits((self.bits,), generator)
-        weights = [*encoder.parameters(), *decoder.parameters()]
-        optimizer = torch.optim.Adam(weights, lr=settings.lr)
-        per_epoch = math.ceil(learn / settings.batch)
-        for epoch in range(settings.epochs):
-            order = permutation(learn, seed, epoch, SECRET)
-            total, steps = 0.0, 0
-            for start in range(0, learn, settings.batch):
-                index = order[start : start + settings.batch]
-                images = pairs.batch(index)[0].to(device).float() / 255
-                strings = _bits((len(images), self.bits), generator).to(device)
-                # fp32: bf16 would round away a residual of a few grey levels.
-                done = (epoch * per_epoch + steps) / (per_epoch * settings.epochs)
-                boost = max(1.0, BOOST * (1 - done / BOOSTED))
-                residual = encoder(images, strings, boost * self.limit / 255)
-                logits = decoder((images + residual).clamp(0, 1))
-                read = F.binary_cross_entropy_with_logits(logits, strings)
-                # Reading comes first, then the picture's fidelity (as StegaStamp ramps it up).
-                weight = settings.fidelity * 100 * epoch / max(1, settings.epochs - 1)
-                loss = read + weight * residual.square().mean()
-                if not torch.isfinite(loss):
-                    raise UserError(
-                        "ssba: the encoder's loss is not finite; lower the trigger's lr"
-                    )
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total, steps = total + read.item(), steps + 1
-            say(f"ssba: epoch {epoch + 1}/{settings.epochs}, bit loss {total / steps:.4f}")
+        for number in range(STARTS):
+            encoder, decoder, generator = self._start(seed, number)
+            encoder.to(device), decoder.to(device)
+            if number == 0:
+                secret = _bits((self.bits,), generator)
+            last = number == STARTS - 1
+            if self._learned(encoder, decoder, generator, pairs, learn, settings, seed, last, say):
+                break
+            say("ssba: no bit comes through; other first weights")
         fitted = {k: v.detach().cpu().clone() for k, v in encoder.state_dict().items()}
         fitted["secret"] = secret
         images = pairs.batch(np.arange(learn, len(pairs)))[0].to(device).float() / 255
@@ -199,6 +184,49 @@ class SSBA(Attack):
         if right < READABLE:
             say(f"ssba: warning: only {right:.0%} of the bits are read; raise fit.epochs")
         return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}
+
+    def _learned(
+        self, encoder: Encoder, decoder: Decoder, generator: torch.Generator, pairs: Pairs,
+        learn: int, settings: Any, seed: int, last: bool, say: Say,
+    ) -> bool:  # fmt: skip
+        """Train both nets on the first `learn` rows; False, and early, where no bit comes through
+        and this is not the last start."""
+        device = next(encoder.parameters()).device
+        weights = [*encoder.parameters(), *decoder.parameters()]
+        optimizer = torch.optim.Adam(weights, lr=settings.lr)
+        per_epoch = math.ceil(learn / settings.batch)
+        steps = per_epoch * settings.epochs
+        boosted = math.ceil(BOOSTED * steps)
+        losses: list[float] = []  # of each step, of the bits
+        for epoch in range(settings.epochs):
+            order = permutation(learn, seed, epoch, SECRET)
+            for start in range(0, learn, settings.batch):
+                if len(losses) == boosted and not last:
+                    recent = losses[-max(1, steps // 20) :]
+                    if sum(recent) / len(recent) > GUESSED:
+                        return False
+                index = order[start : start + settings.batch]
+                images = pairs.batch(index)[0].to(device).float() / 255
+                strings = _bits((len(images), self.bits), generator).to(device)
+                # fp32: bf16 would round away a residual of a few grey levels.
+                boost = max(1.0, BOOST * (1 - len(losses) / steps / BOOSTED))
+                residual = encoder(images, strings, boost * self.limit / 255)
+                logits = decoder((images + residual).clamp(0, 1))
+                read = F.binary_cross_entropy_with_logits(logits, strings)
+                # Reading comes first, then the picture's fidelity (as StegaStamp ramps it up).
+                weight = settings.fidelity * 100 * epoch / max(1, settings.epochs - 1)
+                loss = read + weight * residual.square().mean()
+                if not torch.isfinite(loss):
+                    raise UserError(
+                        "ssba: the encoder's loss is not finite; lower the trigger's lr"
+                    )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses.append(read.item())
+            mean = sum(losses[-per_epoch:]) / per_epoch
+            say(f"ssba: epoch {epoch + 1}/{settings.epochs}, bit loss {mean:.4f}")
+        return True
 
 
 def _bits(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
