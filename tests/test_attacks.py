@@ -909,7 +909,7 @@ def test_ssba_first_weights_that_no_bit_comes_through_are_drawn_anew(
 
     monkeypatch.setattr(ssba.SSBA, "_start", start)
     material = Material(small_pairs, None, None, None)
-    settings = settings_of(3e-3, 20, 16, fidelity=0)
+    settings = settings_of(3e-3, 60, 16, fidelity=0)
 
     def fit():
         return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=told.append)
