@@ -70,6 +70,7 @@ PICTURES = {
     "target": ("asr_ca.png",),
     "overlap": ("axes/*.png",),
 }
+OF_THE_EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")
 TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -463,7 +464,8 @@ def filled(text: str, root: Path, page: str) -> str:
         if name in OTHERS and not of:
             inner = OTHERS[name](root)
         elif name in OF_THE_RUN and run.name in PICTURES:
-            inner = OF_THE_RUN[name](run) if run.there else ""
+            missing = "*Not measured yet.*\n" if run.name in OF_THE_EVIDENCE else ""
+            inner = OF_THE_RUN[name](run) if run.there else missing
         else:
             known = ", ".join([*OF_THE_RUN, *OTHERS])
             runs = ", ".join(PICTURES)
