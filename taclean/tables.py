@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -179,12 +179,20 @@ def main_split(table: pd.DataFrame, look: Look) -> str:
 
 
 def images_text(table: pd.DataFrame, split: str) -> str:
-    """'3,000 clean and 2,970 triggered images' of a split, '' where it has no scores."""
+    """'3,000 clean and 2,970 triggered images' of a split, '' where it has no scores.
+
+    Of one with captions '3,000 images and 3,000 captions', or ', 3,000 captions' after the first.
+    """
     counts = {m: pick(table, split=split, metric=m)["n"] for m in (CA, ASR, I2T, T2I)}
     said = {m: counts_text(n) for m, n in counts.items() if len(n)}
     shown = [f"{said[m]} {of}" for m, of in ((CA, "clean"), (ASR, "triggered")) if m in said]
-    recall = [f"{said[m]} {of}" for m, of in ((I2T, "images"), (T2I, "captions")) if m in said]
-    return " and ".join([" and ".join(shown) + " images"] * bool(shown) + recall)
+    if shown:
+        return ", ".join([f"{' and '.join(shown)} images", *_of(said, T2I, "captions")])
+    return " and ".join([*_of(said, I2T, "images"), *_of(said, T2I, "captions")])
+
+
+def _of(said: Mapping[str, str], metric: str, what: str) -> list[str]:
+    return [f"{said[metric]} {what}"] if metric in said else []
 
 
 def split_title(split: str) -> str:
