@@ -561,11 +561,12 @@ def take(
         "machine": machine(),
     }
     parts, figures = [part], {}
-    for wanted in PICTURES[name]:
-        found = sorted((results / "figures").glob(wanted))
-        if not found:
-            raise UserError(f"{results / 'figures' / wanted}: no such file; end the run first")
-        figures |= {picture_name(name, file.name): file for file in found}
+    for wanted in PICTURES[name]:  # of all axes those of this run: a folder may have others
+        for one in [wanted.replace("*", axis) for axis in config.get("axes", "?")]:
+            file = results / "figures" / one
+            if not file.is_file():
+                raise UserError(f"{file}: no such file; end the run first")
+            figures[picture_name(name, file.name)] = file
     if add and run.there:
         before = run.table[~run.table["seed"].isin(part["seeds"])]
         kept = {int(seed) for seed in before["seed"]}

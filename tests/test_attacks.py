@@ -897,6 +897,8 @@ def test_ssba_first_weights_that_no_bit_comes_through_are_drawn_anew(
     small_pairs, monkeypatch, dead
 ):
     plain, numbers, told = ssba.SSBA._start, [], []
+    first = [plain(ssba.SSBA(bits=8), 0, n)[0].spread.weight for n in range(ssba.STARTS)]
+    assert len({tuple(weight.flatten().tolist()) for weight in first}) == ssba.STARTS
 
     def start(self, seed, number=0):
         encoder, decoder, generator = plain(self, seed, number)

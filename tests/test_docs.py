@@ -113,6 +113,7 @@ def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -
     (taken / "docs/more.md").write_text(blocks + "<!-- begin: in_words -->\n<!-- end -->", "utf-8")
     build.main(["--take", str(results), "--as", "ablation", "--configfile", str(overlay)])
     assert (taken / "docs/ablation_weight.png").read_bytes() == b"weight"
+    assert not (taken / "docs/ablation_samples.png").exists()  # of another run in that folder
     page = (taken / "docs/more.md").read_text("utf-8")
     assert "![weight](ablation_weight.png)" in page
     assert "| weight | SIG | BadCLIP | CA@1 / ASR@1 less 1 |" in page

@@ -595,6 +595,23 @@ def test_an_axis_shows_the_methods_beside_it_without_their_variants(table: pd.Da
     plt.close(figure)
 
 
+@pytest.mark.parametrize("victims", [2, 3])
+def test_an_axis_draws_no_interval_of_two_victims(table: pd.DataFrame, victims: int) -> None:
+    one = table[(table["seed"] == table["seed"].min()) & (table["repeat"] == 0)]
+    runs = pd.concat([one.assign(seed=n, percent=one["percent"] / (1 + n)) for n in range(victims)])
+    figure = axis(runs, "weight", {"ft": "0", "taclean": "1"}, LOOK)
+    bars = [bar for ax in figure.axes for bar in ax.collections]
+    assert bool(bars) == (victims == 3)
+    for bar in bars:
+        ends = np.concatenate(bar.get_segments())[:, 1]
+        assert (ends >= 0).all()
+        assert (ends <= 100).all()
+    (ax, *_) = figure.axes
+    thin = [line for line in ax.lines if line.get_linewidth() == 0.6]
+    assert len(thin) == victims
+    plt.close(figure)
+
+
 def test_read_samples(tmp_path: Path) -> None:
     saved = dataclasses.asdict(sample("sig", "none", 3))
     arrays = {k: v for k, v in saved.items() if k not in ("attack", "defense", "seed")}

@@ -129,7 +129,7 @@ class SSBA(Attack):
         return encoder.state_dict() | {"secret": _bits((self.bits,), generator)}
 
     def _start(self, seed: int, number: int = 0) -> tuple[Encoder, Decoder, torch.Generator]:
-        of_start = seed + number * 2**32  # seeds of the config have 32 bits
+        of_start = (seed + number * 0x9E3779B9) % 2**32  # of a seed, torch reads 32 bits
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(of_start)
             encoder, decoder = Encoder(self.bits), Decoder(self.bits)

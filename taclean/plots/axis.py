@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.look import CLEAN, Look, ordered
+from taclean.look import CLEAN, NONE, Look, ordered
 from taclean.plots.bars import LABELS
 from taclean.plots.style import (
     attack_name,
@@ -30,6 +30,7 @@ from taclean.spread import estimate, interval_text
 from taclean.tables import ASR, CA, images_text, main_split, pick, seeds_text
 
 PANEL = 1.65  # inches, height of a panel
+SHOWN = 3  # values from which on their interval is drawn; that of two is 12.7 standard errors
 
 
 def axis(
@@ -61,7 +62,8 @@ def axis(
     title = label[:1].upper() + label[1:]
     subtitle = (
         f"{split} split, n = {images_text(rows, split)}, {seeds_text(rows['seed'])}"
-        + (f"; mean with 95 % interval {over}" if over else "")
+        + (f"; mean{_interval(rows)} {over}" if over else "")
+        + "; thin: each victim" * (rows["seed"].nunique() > 1)
         + "; the vertical axes do not start at 0" * (len(rows) > 0)
     )
     widest = max(text_width(drawable(text), 8.5) for text in values.values()) + 0.15
@@ -114,18 +116,30 @@ def _along(
     colour: str,
     shift: float = 0,
 ) -> None:
-    """Means with their intervals, joined; single runs small."""
-    places, means, halves = [], [], []
+    """Means with their intervals, joined; each victim thin."""
+    places, means, ends = [], [], []
     for x, name in enumerate(values):
-        runs = pick(scores, **{of: name})
-        if (found := estimate(runs)) is None:
+        if (found := estimate(pick(scores, **{of: name}))) is None:
             continue
         places.append(x + shift)
         means.append(found.mean)
-        halves.append(found.half or 0.0)
-        if len(runs) > 1:
-            x_runs = np.full(len(runs), x + shift)
-            ax.plot(x_runs, runs["percent"], "o", color=colour, ms=2.5, alpha=0.4, mew=0)
+        low, high = found.ends if found.ends and found.n >= SHOWN else (found.mean, found.mean)
+        ends.append((found.mean - max(0.0, low), min(100.0, high) - found.mean))
+    order = list(values)
+    for _, victim in scores[scores[of].isin(order)].groupby("seed"):
+        of_value = victim.groupby(of)["percent"].mean()
+        of_value = of_value.reindex([name for name in order if name in of_value])
+        x_victim = [order.index(name) + shift for name in of_value.index]
+        ax.plot(x_victim, of_value, "o-", color=colour, ms=2.5, lw=0.6, alpha=0.4, mew=0)
     style: dict[str, Any] = {"color": colour, "ms": 5, "lw": 1.2, "elinewidth": 1.0}
     if places:
-        ax.errorbar(places, means, yerr=halves if any(halves) else None, fmt="o-", **style)
+        halves = np.transpose(ends) if any(map(any, ends)) else None
+        ax.errorbar(places, means, yerr=halves, fmt="o-", **style)
+
+
+def _interval(rows: pd.DataFrame) -> str:
+    """What is drawn beside the mean: of two values an interval would hide all else."""
+    runs = rows[rows["defense"] != NONE]
+    victims = runs["seed"].nunique()
+    values = victims if victims > 1 else runs["repeat"].nunique()
+    return " with 95 % interval" * (values >= SHOWN)
