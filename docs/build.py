@@ -36,7 +36,7 @@ from taclean.cost import COLUMNS as COST
 from taclean.errors import UserError
 from taclean.files import read_json, replacing, write_json
 from taclean.look import CLEAN, NONE, Look, ordered
-from taclean.main_table import header, markdown
+from taclean.main_table import Value, header, markdown
 from taclean.reported import reported
 from taclean.spread import Estimate, difference, estimate, interval_text, paired, spread
 from taclean.tables import (
@@ -297,14 +297,7 @@ def versus(run: Run) -> str:
     others = look.methods(d for d in scores["defense"] if d not in (NONE, run.tested))
     lines = ["| attack | less | ASR@1 | CA@1 | verdict |", "|:--|:--|--:|--:|:--|"]
     for attack, other in itertools.product(ordered(scores["attack"], look.attacks), others):
-        cell = pick(scores, attack=attack)
-        asr, ca = (
-            difference(
-                pick(cell, metric=metric, defense=run.tested),
-                pick(cell, metric=metric, defense=other),
-            )
-            for metric in (ASR, CA)
-        )
+        asr, ca = (_less(run, attack, run.tested, other, metric) for metric in (ASR, CA))
         if asr and ca:
             names = (look.attack_label(attack), look.defense_label(other))
             lines += [f"| {' | '.join((*names, _signed(asr), _signed(ca), judged(asr, ca)))} |"]
@@ -336,9 +329,7 @@ def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
 
 
 def _plus_minus(found: Estimate | None) -> str:
-    if found is None:
-        return "–"
-    return f"{found.mean:.1f}" + (f" ± {found.half:.1f}" if found.half is not None else "")
+    return Value(found.mean, found.half).text(" ± ") if found else "–"
 
 
 def picture_name(run: str, file: str) -> str:
@@ -373,15 +364,14 @@ def claim(run: Run) -> str:
 
 
 def _measured(run: Run, attack: str, defenses: Sequence[str], metric: str) -> str:
+    found = _less(run, attack, *defenses, metric)
+    return _signed(found) if found else "–"
+
+
+def _less(run: Run, attack: str, defense: str, other: str, metric: str) -> Estimate | None:
+    """A defence less another one, on the main split."""
     scores = pick(run.table, attack=attack, split=main_split(run.table, run.look), metric=metric)
-    one, other = defenses
-    found = difference(pick(scores, defense=one), pick(scores, defense=other))
-    if found is None:
-        return "–"
-    if found.ends is None:
-        return f"{found.mean:+.1f}"
-    low, high = found.ends
-    return f"{found.mean:+.1f} ({low:+.1f} to {high:+.1f})"
+    return difference(pick(scores, defense=defense), pick(scores, defense=other))
 
 
 def reported_numbers(root: Path) -> str:
@@ -562,8 +552,9 @@ def take(
     }
     parts, figures = [part], {}
     for wanted in PICTURES[name]:  # of all axes those of this run: a folder may have others
-        for one in [wanted.replace("*", axis) for axis in config.get("axes", "?")]:
-            file = results / "figures" / one
+        axes_of_run = config["axes"] if "*" in wanted else [""]
+        for axis in axes_of_run:
+            file = results / "figures" / wanted.replace("*", axis)
             if not file.is_file():
                 raise UserError(f"{file}: no such file; end the run first")
             figures[picture_name(name, file.name)] = file

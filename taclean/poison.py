@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -71,6 +72,15 @@ def overlapping_rows(total: int, rows: int, share: float, poisoned: int, seed: i
             "fewer rows"
         )
     return np.sort(permutation(total, seed, ROWS)[first : first + rows])
+
+
+def taken(pairs: Pairs, stage: Mapping[str, Any]) -> Pairs:
+    """The rows of a split that a stage's config asks for: `overlap`, else `rows`, else all."""
+    if "overlap" in stage:
+        return pairs.take(overlapping_rows(len(pairs), **stage["overlap"]))
+    if "rows" in stage:
+        return pairs.take(training_rows(len(pairs), stage["rows"], stage["seed"]))
+    return pairs
 
 
 @dataclass(frozen=True)

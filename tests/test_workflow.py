@@ -59,6 +59,15 @@ def planned(result: subprocess.CompletedProcess[str]) -> set[str]:
     return jobs - {"all"}
 
 
+def dry_run(copy: Path, folder: Path, text: str, *options: str) -> str:
+    """What a dry run with `text` on top of the small config prints."""
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(text, "utf-8")
+    result = snakemake(copy, folder, "--dry-run", *options, overlays=(overlay,))
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources that a test may edit."""
@@ -104,27 +113,22 @@ def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
 
 
 def test_repeats_are_planned_for_defences_alone(copy: Path, tmp_path: Path) -> None:
-    overlay = tmp_path / "repeats.yaml"
-    overlay.write_text(
-        "run: {attacks: [badnet], defenses: [ft, taclean], repeats: 3}\n", encoding="utf-8"
+    found = dry_run(
+        copy, tmp_path, "run: {attacks: [badnet], defenses: [ft, taclean], repeats: 3}\n"
     )
-    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
-    assert result.returncode == 0, result.stdout + result.stderr
-    counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
+    counts = dict(line.split() for line in found.splitlines() if len(line.split()) == 2)
     wanted = {"pretrain": 1, "text": 2 * 3, "finetune": 2 * 3, "evaluate": 2 + 2 * 3}
     assert {rule: int(counts[rule]) for rule in wanted} == wanted
-    assert "none/seed0-repeat" not in result.stdout
+    assert "none/seed0-repeat" not in found
 
 
 def test_each_seed_may_have_a_base_model_of_its_own(copy: Path, tmp_path: Path) -> None:
-    overlay = tmp_path / "own.yaml"
-    overlay.write_text("run: {seeds: [3, 7]}\nbase: {per_seed: true}\n")
-    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "base" not in planned(result)
+    found = dry_run(copy, tmp_path, "run: {seeds: [3, 7]}\nbase: {per_seed: true}\n")
+    assert not re.search("^rule base:", found, re.MULTILINE)
     starts = r"input: results/configs/pretrain/badnet/seed(\d).json, (results/\S+),"
-    found = dict(re.findall(starts, result.stdout))
-    assert found == {n: f"results/clean/seed{n}/model.safetensors" for n in "37"}
+    assert dict(re.findall(starts, found)) == {
+        n: f"results/clean/seed{n}/model.safetensors" for n in "37"
+    }
 
 
 def test_a_trigger_that_is_another_at_the_test_trains_nothing(copy: Path, tmp_path: Path) -> None:
@@ -145,13 +149,11 @@ def test_a_trigger_that_is_another_at_the_test_trains_nothing(copy: Path, tmp_pa
 
 
 def test_a_defence_may_learn_from_the_pretrain_split(copy: Path, tmp_path: Path) -> None:
-    overlay = tmp_path / "overlap.yaml"
-    overlay.write_text(
+    text = (
         "run: {attacks: [badnet], defenses: [taclean, shared]}\n"
-        "defenses: {shared: {kind: taclean, overlap: 0.5}}\n",
-        encoding="utf-8",
+        "defenses: {shared: {kind: taclean, overlap: 0.5}}\n"
     )
-    found = snakemake(copy, tmp_path, "--dry-run", "--printshellcmds", overlays=(overlay,)).stdout
+    found = dry_run(copy, tmp_path, text, "--printshellcmds")
     trained = r"--config results/configs/finetune/badnet/(\w+)/seed0.json --data data/\w+/(\w+) "
     assert dict(re.findall(trained, found)) == {"taclean": "clean", "shared": "pretrain"}
     texts = re.findall(r"--config results/configs/text/(\w+)/\S+ --data data/\w+/(\w+) ", found)
@@ -160,21 +162,18 @@ def test_a_defence_may_learn_from_the_pretrain_split(copy: Path, tmp_path: Path)
 
 
 def test_a_defence_may_start_where_another_ended(copy: Path, tmp_path: Path) -> None:
-    overlay = tmp_path / "after.yaml"
-    overlay.write_text(
+    text = (
         "run: {attacks: [badnet], defenses: [again]}\n"
-        "defenses: {again: {kind: ft, after: cleanclip}}\n",
-        encoding="utf-8",
+        "defenses: {again: {kind: ft, after: cleanclip}}\n"
     )
-    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
-    assert result.returncode == 0, result.stdout + result.stderr
+    found = dry_run(copy, tmp_path, text)
     assert {"finetune:again", "finetune:cleanclip"} <= {
         f"finetune:{name}"
-        for name in re.findall(r"output: results/runs/badnet/(\w+)/seed0/model", result.stdout)
+        for name in re.findall(r"output: results/runs/badnet/(\w+)/seed0/model", found)
     }
     assert (
         "input: results/configs/finetune/badnet/again/seed0.json, results/runs/badnet/cleanclip"
-        in (result.stdout)
+        in found
     )
 
 

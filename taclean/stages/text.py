@@ -78,17 +78,12 @@ def arguments(add: Any) -> None:
 def run(stage: dict[str, Any], options: Any) -> None:
     """Make it."""
     from taclean.data.packed import Pairs
-    from taclean.poison import overlapping_rows, training_rows
+    from taclean.poison import taken
 
     module, _, name = stage["artifact"].partition(":")
     kind = getattr(importlib.import_module(module), name)
     artifact = kind.of(stage["parameters"], stage["text"])
-    pairs = Pairs.open(options.data)
-    if "overlap" in stage:  # the rows that the defence learns from
-        pairs = pairs.take(overlapping_rows(len(pairs), **stage["overlap"]))
-    elif "rows" in stage:
-        pairs = pairs.take(training_rows(len(pairs), stage["rows"], stage["seed"]))
-    captions = pairs.captions()
+    captions = taken(Pairs.open(options.data), stage).captions()  # as the defence takes them
     with replacing(options.out) as temporary:
         temporary.mkdir()
         artifact.write(

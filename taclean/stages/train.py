@@ -122,11 +122,7 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
         settings = Train.of(stage["train"], "train")
         seed = stage["seed"]
         models.check_suffix(options.out)  # now, not after hours
-        pairs = Pairs.open(options.data)
-        if "overlap" in stage:
-            pairs = pairs.take(poison.overlapping_rows(len(pairs), **stage["overlap"]))
-        elif "rows" in stage:
-            pairs = pairs.take(poison.training_rows(len(pairs), stage["rows"], seed))
+        pairs = poison.taken(Pairs.open(options.data), stage)
         if options.poison:
             pairs = poison.apply(pairs, options.poison)
         if options.manifest and stage["apart_by"]:
