@@ -162,9 +162,14 @@ def captions(run: Run) -> str:
     return _block(run, "TCR@1 and TCR@10", told)
 
 
-def _block(run: Run, metrics: str, told: str) -> str:
-    """A block of the main table, of the main split."""
-    title = f"{split_title(main_split(run.table, run.look))}: {metrics}"
+def shift(run: Run) -> str:
+    """Clean accuracy and attack success on styles that no other split has."""
+    return _block(run, f"{CA} and {ASR}", "", "shift")
+
+
+def _block(run: Run, metrics: str, told: str, split: str | None = None) -> str:
+    """A block of the main table, of the main split if none is named."""
+    title = f"{split_title(split or main_split(run.table, run.look))}: {metrics}"
     for section in markdown(run.table, run.look).split("\n## ")[1:]:
         name, *lines = section.splitlines()
         if name == title:
@@ -172,6 +177,30 @@ def _block(run: Run, metrics: str, told: str) -> str:
             (cells,) = [line for line in lines if line.startswith("Each cell")]
             return "\n".join([*rows, "", f"{cells} {told}{run.where}.", ""])
     return ""
+
+
+def retrieval(run: Run) -> str:
+    """Recall on clean pairs, both ways: means over the attacks, and what differs on a seed."""
+    look = run.look
+    scores = pick(run.table[run.table["attack"] != CLEAN], split=main_split(run.table, look))
+    metrics = [f"{way}@{k}" for way in ("I2T", "T2I") for k in (1, 5, 10)]
+    # A seed's victims may share a base model, so that they count as one.
+    of_seed = scores.groupby(["defense", "metric", "seed", "repeat"], as_index=False)["percent"]
+    means = of_seed.mean().assign(attack="all")
+    lines = [f"| Defence | {' | '.join(metrics)} |", "|:--|" + "--:|" * len(metrics)]
+    defenses = ordered(means["defense"], look.defenses)
+    for defense in defenses:
+        cells = [_plus_minus(estimate(pick(means, defense=defense, metric=m))) for m in metrics]
+        lines += [f"| {look.defense_label(defense)} | {' | '.join(cells)} |"]
+    for other in defenses if run.tested in defenses else ():
+        own, its = (pick(means, defense=d) for d in (run.tested, other))
+        found = [difference(pick(own, metric=m), pick(its, metric=m)) for m in metrics]
+        if other != run.tested:
+            name = f"{look.defense_label(run.tested)} less {look.defense_label(other)}"
+            lines += [f"| *{name}* | {' | '.join(_bold_where_settled(x) for x in found)} |"]
+    told = "I2T@k: images with their own caption among the k best; T2I@k: the other way. In %, mean"
+    told += f" over {scores['attack'].nunique()} attacks, ± half of the 95 % interval"
+    return "\n".join([*lines, "", f"{told} {interval_text(scores)}. {run.where}.", ""])
 
 
 def every_table(run: Run) -> str:
@@ -275,7 +304,29 @@ def further_victim(run: Run) -> str:
             for attack in attacks
         ]
         lines += [f"| {run.look.defense_label(defense)} | {' | '.join(cells)} |"]
-    return "\n".join([*lines, "", f"Each cell: CA@1 / ASR@1, in %. {run.where}.", ""])
+    told = f"Each cell: CA@1 / ASR@1, in %.{_held_back(scores)} {run.where}."
+    return "\n".join([*lines, "", told, ""])
+
+
+def _held_back(scores: pd.DataFrame) -> str:
+    """How often the ranges of the other victims hold one that was left out."""
+    hits = []
+    for _, cell in scores[scores["metric"].isin([CA, ASR])].groupby(
+        ["attack", "defense", "metric"]
+    ):
+        for seed in cell["seed"].unique():
+            rest, left_out = (
+                estimate(cell[own]) for own in (cell["seed"] != seed, cell["seed"] == seed)
+            )
+            if rest and left_out and rest.over == "victims" and rest.further:
+                low, high = rest.further
+                hits.append(low <= left_out.mean <= high)
+    if not hits:
+        return ""
+    return (
+        f" Checked on the victims themselves: one left out at a time, {sum(hits)} of its "
+        f"{len(hits)} scores ({sum(hits) / len(hits):.1%}) are in the ranges that the others give."
+    )
 
 
 def _within(found: Estimate | None) -> str:
@@ -288,6 +339,12 @@ def _within(found: Estimate | None) -> str:
 def _signed(found: Estimate) -> str:
     ends = "" if found.ends is None else " ({:+.1f} to {:+.1f})".format(*found.ends)
     return f"{found.mean:+.1f}{ends}"
+
+
+def _bold_where_settled(found: Estimate | None) -> str:
+    if found is None:
+        return "–"
+    return f"**{_signed(found)}**" if found.settled else _signed(found)
 
 
 def versus(run: Run) -> str:
@@ -320,8 +377,7 @@ def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
         cells = [f"{_plus_minus(ca)} / {_plus_minus(asr)}" for ca, asr in pairs]
         if less:
             pair = found.differences.get(value, ())
-            texts = [f"**{_signed(x)}**" if x.settled else _signed(x) for x in pair]
-            cells += [" / ".join(texts) or "–"]
+            cells += [" / ".join(map(_bold_where_settled, pair)) or "–"]
         lines += [f"| {value} | {' | '.join(cells)} |"]
     n = {asr.n for _, asr in found.differences.values()}
     over = f"; differences on the same {max(n)} poisoned models, bold where settled" if n else ""
@@ -432,7 +488,7 @@ def tuning(root: Path) -> str:
 OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
-        *(first, time, main_table, probe, captions, in_words, claim, every_table),
+        *(first, time, main_table, shift, probe, captions, retrieval, in_words, claim, every_table),
         *(asr_ca, tradeoff, deviations, cost, agreement, scan, axes, further_victim, versus),
     )
 }

@@ -196,14 +196,17 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     results, page = taken / "results", taken / "docs/results.md"
     for name in build.PICTURES["evidence"]:
         (results / "figures" / name).write_bytes(name.encode())
-    blocks = ("versus", "further_victim", "probe", "captions")
+    blocks = ("versus", "further_victim", "probe", "captions", "shift", "retrieval")
     text = "".join(f"<!-- begin: {name}_of_evidence -->\n<!-- end -->\n" for name in blocks)
     page.write_text(text, "utf-8")
     table = scores(taclean=10)
     at_ca = (table["metric"] == "CA@1") & (table["defense"] == "taclean")
     table.loc[at_ca & (table["attack"] == "badclip"), "percent"] += 12  # 2 more than the others
-    asr = table[table["metric"] == "ASR@1"]
+    of_ft = (table["metric"] == "ASR@1") & (table["defense"] == "ft") & (table["seed"] == 2)
+    table.loc[of_ft & (table["attack"] == "sig") & (table["split"] == "test"), "percent"] = 10
+    asr, ca = table[table["metric"] == "ASR@1"], table[table["metric"] == "CA@1"]
     table = pd.concat([table, asr.assign(metric="TCR@1"), asr.assign(metric="TCR@10")])
+    table = pd.concat([table, ca.assign(metric="I2T@5")])
     write_table(table, results / "table.csv")
     build.main(["--take", str(results), "--as", "evidence"])
     text = page.read_text("utf-8")
@@ -214,6 +217,14 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     assert "| CleanCLIP | 84.0 to 94.0 / 74.0 to 84.0 |" in text  # 89 and 79 of 3, sd 1
     assert "| TA-Cleaner | 69.0 ± 2.5 / 69.0 ± 2.5 |" in text.replace("**", "")  # TCR
     assert "LASR" not in text
+    assert "one left out at a time, 47 of its 48 scores (97.9%)" in text  # all but FT's 10
+    shift = text.partition("begin: shift")[2].partition("end")[0]
+    assert "| FT | 89.0 ± 2.5 / 79.0 ± 2.5 | 89.0 ± 2.5 / 79.0 ± 2.5 |" in shift  # the other split
+    recall = text.partition("begin: retrieval")[2]
+    assert "| FT | – | 89.0 ± 2.5 | – |" in recall
+    assert "| TA-Cleaner | – | 85.0 ± 2.5 | – |" in recall  # of 79 and 91
+    assert "| *TA-Cleaner less FT* | – | **-4.0 (-4.0 to -4.0)** | – |" in recall
+    assert "mean over 2 attacks, ± half of the 95 % interval over 3 victims." in recall
 
 
 def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
