@@ -63,7 +63,7 @@ PICTURES = {
     "repeats": ("asr_ca.png",),
     "photos": ("asr_ca.png",),
     "fp32": (),
-    "evidence": ("asr_ca.png", "tradeoff.png"),
+    "evidence": ("asr_ca.png", "tradeoff.png", "versus.png"),
     "ablation": ("axes/*.png",),
     "threat": ("axes/*.png",),
     "rebound": ("axes/*.png",),
@@ -219,6 +219,12 @@ def tradeoff(run: Run) -> str:
     return f"![ASR against CA after each defence]({picture_name(run.name, 'tradeoff.png')})\n"
 
 
+def versus(run: Run) -> str:
+    """The defence under test less each other one."""
+    name = picture_name(run.name, "versus.png")
+    return f"![{run.look.defense_label(run.tested)} less each other defence]({name})\n"
+
+
 def deviations(run: Run) -> str:
     """ASR@1 and CA@1 of the main split: means and standard deviations over cleanings."""
     table = spread(run.table)
@@ -347,7 +353,7 @@ def _bold_where_settled(found: Estimate | None) -> str:
     return f"**{_signed(found)}**" if found.settled else _signed(found)
 
 
-def versus(run: Run) -> str:
+def at_equal_ca(run: Run) -> str:
     """The defence under test less each other one, on the same victims, and what follows from it."""
     look = run.look
     scores = pick(run.table[run.table["attack"] != CLEAN], split=main_split(run.table, look))
@@ -489,7 +495,18 @@ OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
         *(first, time, main_table, shift, probe, captions, retrieval, in_words, claim, every_table),
-        *(asr_ca, tradeoff, deviations, cost, agreement, scan, axes, further_victim, versus),
+        *(
+            asr_ca,
+            tradeoff,
+            versus,
+            deviations,
+            cost,
+            agreement,
+            scan,
+            axes,
+            further_victim,
+            at_equal_ca,
+        ),
     )
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
@@ -561,9 +578,13 @@ def drawn(name: str, table: pd.DataFrame, look: Look, axes: Mapping[str, Any]) -
     Raises:
         UserError: another picture.
     """
-    from taclean.plots import asr_ca, axis, tradeoff
+    from taclean.plots import asr_ca, axis, tradeoff, versus
 
-    of_table = {"asr_ca.png": asr_ca.asr_ca, "tradeoff.png": tradeoff.tradeoff}
+    of_table = {
+        "asr_ca.png": asr_ca.asr_ca,
+        "tradeoff.png": tradeoff.tradeoff,
+        "versus.png": versus.versus,
+    }
     if name in of_table:
         return of_table[name](table, look)
     if (of := name.removesuffix(".png")) in axes:

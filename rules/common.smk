@@ -13,6 +13,7 @@ from taclean.config.checks import check
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
 from taclean.errors import UserError
+from taclean.look import Look
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name, user_of
 
@@ -377,6 +378,12 @@ def has_further_splits():
     return len(SCORED) - len(retrieval_splits()) > 1
 
 
+def has_intervals():
+    """Whether defences are compared on several victims or cleanings."""
+    several = len(SEEDS) > 1 or len(REPEATS) > 1
+    return several and len(Look.of(look()).methods(DEFENSES[1:])) > 1
+
+
 def cleaning_split(defense):
     """The files of the split that a defence learns from."""
     return split("pretrain" if "overlap" in config["defenses"].get(defense, {}) else "clean")
@@ -450,7 +457,7 @@ def all_figures():
         return []  # a page shows them; no figure may call one's own model "never poisoned"
     names = ["asr_ca", "tradeoff", "triggers", "embeddings"] + ["first"] * has_first()
     names += ["further_splits"] * has_further_splits() + ["retrieval"] * has_retrieval()
-    names += ["curves", "recovered"] * bool(DEFENSES[1:])
+    names += ["versus"] * has_intervals() + ["curves", "recovered"] * bool(DEFENSES[1:])
     names += ["subcaptions"] * bool(shown_user("subcaptions"))
     names += [f"axes/{name}" for name in config.get("axes", {})]
     return [file for name in names for file in figure(name)]

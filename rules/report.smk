@@ -131,6 +131,24 @@ rule plot_tradeoff:
         "../workflow_scripts/plot_tradeoff.py"
 
 
+rule plot_versus:
+    input:
+        table="results/table.csv",
+        code=code_of("plot_versus"),
+    output:
+        f"{FIGURES}/versus.pdf",
+        report(f"{FIGURES}/versus.png", caption="report/versus.rst", category="Figures"),
+    log:
+        "logs/plot_versus.log",
+    localrule: True
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        look=look(),
+    script:
+        "../workflow_scripts/plot_versus.py"
+
+
 rule plot_axis:
     input:
         table="results/table.csv",

@@ -196,7 +196,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     results, page = taken / "results", taken / "docs/results.md"
     for name in build.PICTURES["evidence"]:
         (results / "figures" / name).write_bytes(name.encode())
-    blocks = ("versus", "further_victim", "probe", "captions", "shift", "retrieval")
+    blocks = ("at_equal_ca", "versus", "further_victim", "probe", "captions", "shift", "retrieval")
     text = "".join(f"<!-- begin: {name}_of_evidence -->\n<!-- end -->\n" for name in blocks)
     page.write_text(text, "utf-8")
     table = scores(taclean=10)

@@ -39,6 +39,7 @@ from taclean.plots.subcaptions import (
 )
 from taclean.plots.tradeoff import tradeoff
 from taclean.plots.triggers import triggers
+from taclean.plots.versus import versus
 from taclean.tables import (
     images_text,
     long_table,
@@ -452,6 +453,23 @@ def repeated(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([one, *more], ignore_index=True)
 
 
+def compared() -> pd.DataFrame:
+    """TA-Cleaner less FT on two victims: ASR@1 -4 and -4.1 on BadCLIP, -4 and +4 on SIG."""
+    less = {"badclip": (-4, -4.1), "sig": (-4, 4)}
+    rows = [
+        (attack, defense, seed, 0, "test", metric, percent + (defense == "taclean") * more, N)
+        for attack, of_seed in less.items()
+        for defense in ("ft", "taclean")
+        for seed in (0, 1)
+        for metric, percent, more in (
+            ("CA@1", 80.0, 1.0 + seed / 10),
+            ("ASR@1", 50.0, of_seed[seed]),
+        )
+    ]
+    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def many_samples(fooled: int = 3) -> list[Samples]:
     return [
         sample(attack, defense, 10 if defense == "none" else fooled)
@@ -513,6 +531,11 @@ FIGURES = {
     "triggers": lambda _: triggers(QUAD, LOOK),
     "triggers, one image": lambda _: triggers([sample("sig", "none", 1, n=1)]),
     "triggers, many": lambda _: triggers(many_samples(), MANY),
+    "versus, seeds": lambda _: versus(compared(), LOOK),
+    "versus, one run": lambda _: versus(compared().query("seed == 0"), LOOK),
+    "versus, one defence": lambda t: versus(t[t["defense"] != "none"], LOOK),
+    "versus, clean": lambda t: versus(t[t["attack"] == "clean"]),
+    "versus, many": lambda _: versus(many_scores(), MANY),
     "embeddings": lambda _: embeddings(QUAD, LOOK),
     "embeddings, subset": lambda _: embeddings(QUAD[:1] + QUAD[7:]),
     "embeddings, one image": lambda _: embeddings([sample("sig", "none", 1, n=1)]),
@@ -609,6 +632,24 @@ def test_an_axis_draws_no_interval_of_two_victims(table: pd.DataFrame, victims: 
     (ax, *_) = figure.axes
     thin = [line for line in ax.lines if line.get_linewidth() == 0.6]
     assert len(thin) == victims
+    plt.close(figure)
+
+
+def test_a_settled_difference_is_filled() -> None:
+    figure = versus(compared(), LOOK)
+    marks = {
+        ax.get_xlabel(): [
+            (line.get_xdata()[0], line.get_markerfacecolor())
+            for line in ax.lines
+            if line.get_marker() == "o"
+        ]
+        for ax in figure.axes
+    }
+    fill = LOOK.defenses["ft"][1]
+    assert marks == {
+        "ASR@1, points": [(0.0, "white"), (pytest.approx(-4.05), fill)],
+        "CA@1, points": [(pytest.approx(1.05), fill)] * 2,
+    }
     plt.close(figure)
 
 

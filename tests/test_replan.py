@@ -15,9 +15,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
-TARGETS = ("all", "results/figures/retrieval.png")
+TARGETS = ("all", "results/figures/retrieval.png", "results/figures/versus.png")
 OF_TABLE = {
     "main_table", "spread", "plot_asr_ca", "plot_further_splits", "plot_retrieval", "plot_tradeoff",
+    "plot_versus",
 }  # fmt: skip
 OF_SAMPLES = {"plot_first", "plot_triggers", "plot_embeddings", "plot_recovered"}
 EVERY = {"table", "cost", "plot_curves", "plot_subcaptions", "page"} | OF_TABLE | OF_SAMPLES
