@@ -163,8 +163,7 @@ class Page(HTMLParser):
         self.targets += [v for k in ("href", "src") if (v := given.get(k))]
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
+def written(tmp_path: Path, table: pd.DataFrame) -> Path:
     figures = []
     for name in ("asr_ca", "recovered"):
         plt.figure(figsize=(1, 1)).savefig(tmp_path / f"{name}.png")
@@ -175,10 +174,22 @@ def page(tmp_path: Path) -> Path:
         name: ROOT / f"rules/report/{name}.rst" for name in ("workflow", "main_table", "table")
     }
     write_page(
-        tmp_path / "report.html", scores(), Look.of(LOOK), "new", figures, texts,
+        tmp_path / "report.html", table, Look.of(LOOK), "new", figures, texts,
         {"snakemake": SimpleNamespace(params=params)},
     )  # fmt: skip
     return tmp_path / "report.html"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    return written(tmp_path, scores())
+
+
+def test_a_table_of_many_columns_stands_below_the_figure(page: Path, tmp_path: Path) -> None:
+    assert '<div class="first beside">' in page.read_text("utf-8")
+    more = [scores().query("defense == 'old'").assign(defense=name) for name in ("x", "y")]
+    text = written(tmp_path, pd.concat([scores(), *more])).read_text("utf-8")
+    assert '<div class="first">' in text
 
 
 def test_the_page_opens_on_the_result_and_needs_no_other_file(page: Path) -> None:
