@@ -41,8 +41,10 @@ def script_log(log: Sequence[str]) -> Iterator[None]:
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
-    """'seed 0', 'seeds 0, 1, 2'."""
+    """'seed 0', 'seeds 0, 1, 2'; from four in a row on 'seeds 201 to 205'."""
     found = sorted({int(seed) for seed in seeds})
+    if len(found) > 3 and found[-1] - found[0] == len(found) - 1:
+        return f"seeds {found[0]} to {found[-1]}"
     return f"seed{'s' if len(found) != 1 else ''} {', '.join(map(str, found))}"
 
 

@@ -47,6 +47,7 @@ from taclean.tables import (
     read_table,
     scored_splits,
     script_log,
+    seeds_text,
     write_table,
 )
 
@@ -108,6 +109,19 @@ def table(scores: list[Path]) -> pd.DataFrame:
 
 
 # ---- tables ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        ([4], "seed 4"),
+        ([2, 0, 1, 1], "seeds 0, 1, 2"),
+        ([203, 201, 202, 204], "seeds 201 to 204"),
+        ([1, 2, 3, 5], "seeds 1, 2, 3, 5"),
+    ],
+)
+def test_seeds_in_a_row_are_told_by_their_ends(seeds: list[int], text: str) -> None:
+    assert seeds_text(seeds) == text
 
 
 def test_look_says_labels_order_and_signs() -> None:
