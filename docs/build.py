@@ -43,9 +43,11 @@ from taclean.tables import (
     ASR,
     CA,
     main_split,
+    of_the_attacker,
     pick,
     read_csv,
     read_table,
+    scored_splits,
     seeds_text,
     split_title,
     write_table,
@@ -368,6 +370,40 @@ def at_equal_ca(run: Run) -> str:
     return "\n".join([*lines, "", f"{told} {interval_text(scores)}. {run.where}.", ""])
 
 
+def settled(run: Run) -> str:
+    """Where the defence under test is settled better or worse than each other one, by score."""
+    look = run.look
+    poisoned = run.table[run.table["attack"] != CLEAN]
+    main, *further = scored_splits(poisoned, look)
+    wanted = [(main, m) for m in (ASR, "ASR@10", "TA@1", CA, "LASR@1", "TCR@10", "I2T@5", "T2I@5")]
+    wanted += [(split, metric) for split in further for metric in (ASR, CA)]
+    others = look.methods(d for d in poisoned["defense"] if d not in (NONE, run.tested))
+    lines = ["| score | " + " | ".join(f"less {look.defense_label(d)}" for d in others) + " |"]
+    lines += ["|:--|" + ":--|" * len(others)]
+    asked = 0
+    for split, metric in wanted:
+        scores = pick(poisoned, split=split, metric=metric)
+        attacks = ordered(scores["attack"], look.attacks)
+        cells = []
+        for other in others if attacks else ():
+            found = {a: _less(run, a, run.tested, other, metric, split) for a in attacks}
+            known = {look.attack_label(a): x for a, x in found.items() if x}
+            asked += len(known)
+            sign = -1 if of_the_attacker(metric) else 1
+            told = [
+                f"{word} on {len(on)}: {', '.join(on)}"
+                for word, way in (("better", sign), ("**worse**", -sign))
+                if (on := [a for a, x in known.items() if x.settled and x.mean * way > 0])
+            ]
+            cells += ["; ".join(told) or "open"]
+        if cells:
+            name = metric if split == main else f"{metric}, {split} split"
+            lines += [f"| {name} | {' | '.join(cells)} |"]
+    told = f"{look.defense_label(run.tested)} less each other one, {interval_text(poisoned)}, where"
+    told += f" the 95 % interval leaves out 0. Of {asked} such comparisons {asked / 20:.0f} would"
+    return "\n".join([*lines, "", f"{told} without any difference. {run.where}.", ""])
+
+
 def axes(run: Run) -> str:
     """The figure and the table of each axis."""
     return "\n".join(_axis(run, name, axis) for name, axis in run.record["axes"].items())
@@ -430,9 +466,12 @@ def _measured(run: Run, attack: str, defenses: Sequence[str], metric: str) -> st
     return _signed(found) if found else "–"
 
 
-def _less(run: Run, attack: str, defense: str, other: str, metric: str) -> Estimate | None:
-    """A defence less another one, on the main split."""
-    scores = pick(run.table, attack=attack, split=main_split(run.table, run.look), metric=metric)
+def _less(
+    run: Run, attack: str, defense: str, other: str, metric: str, split: str | None = None
+) -> Estimate | None:
+    """A defence less another one, on the main split if none is named."""
+    split = split or main_split(run.table, run.look)
+    scores = pick(run.table, attack=attack, split=split, metric=metric)
     return difference(pick(scores, defense=defense), pick(scores, defense=other))
 
 
@@ -494,19 +533,9 @@ def tuning(root: Path) -> str:
 OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
-        *(first, time, main_table, shift, probe, captions, retrieval, in_words, claim, every_table),
-        *(
-            asr_ca,
-            tradeoff,
-            versus,
-            deviations,
-            cost,
-            agreement,
-            scan,
-            axes,
-            further_victim,
-            at_equal_ca,
-        ),
+        *(first, time, main_table, in_words, claim, every_table),
+        *(shift, probe, captions, retrieval, further_victim, at_equal_ca, settled),
+        *(asr_ca, tradeoff, versus, deviations, cost, agreement, scan, axes),
     )
 }
 OTHERS: dict[str, Callable[[Path], str]] = {

@@ -196,7 +196,16 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     results, page = taken / "results", taken / "docs/results.md"
     for name in build.PICTURES["evidence"]:
         (results / "figures" / name).write_bytes(name.encode())
-    blocks = ("at_equal_ca", "versus", "further_victim", "probe", "captions", "shift", "retrieval")
+    blocks = (
+        "settled",
+        "at_equal_ca",
+        "versus",
+        "further_victim",
+        "probe",
+        "captions",
+        "shift",
+        "retrieval",
+    )
     text = "".join(f"<!-- begin: {name}_of_evidence -->\n<!-- end -->\n" for name in blocks)
     page.write_text(text, "utf-8")
     table = scores(taclean=10)
@@ -218,6 +227,11 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     assert "| TA-Cleaner | 69.0 ± 2.5 / 69.0 ± 2.5 |" in text.replace("**", "")  # TCR
     assert "LASR" not in text
     assert "one left out at a time, 47 of its 48 scores (97.9%)" in text  # all but FT's 10
+    settled = text.partition("begin: settled")[2].partition("end")[0]
+    assert "| ASR@1 | better on 1: BadCLIP | better on 2: SIG, BadCLIP |" in settled
+    assert "| CA@1 | " + " | ".join(["better on 1: BadCLIP; **worse** on 1: SIG"] * 2) in settled
+    assert "| ASR@1, shift split | better on 2: SIG, BadCLIP | better" in settled
+    assert "Of 28 such comparisons 1 would" in settled  # 7 scores, 2 attacks, 2 defences
     shift = text.partition("begin: shift")[2].partition("end")[0]
     assert "| FT | 89.0 ± 2.5 / 79.0 ± 2.5 | 89.0 ± 2.5 / 79.0 ± 2.5 |" in shift  # the other split
     recall = text.partition("begin: retrieval")[2]
