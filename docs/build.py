@@ -388,10 +388,11 @@ def settled(run: Run) -> str:
         for other in others if attacks else ():
             found = {a: _less(run, a, run.tested, other, metric, split) for a in attacks}
             known = {look.attack_label(a): x for a, x in found.items() if x}
-            asked += len(known)
+            n = len(known)
+            asked += n
             sign = -1 if of_the_attacker(metric) else 1
             told = [
-                f"{word} on {len(on)}: {', '.join(on)}"
+                f"{word} on " + (f"{len(on)}: {', '.join(on)}" if len(on) < n else f"all {n}")
                 for word, way in (("better", sign), ("**worse**", -sign))
                 if (on := [a for a, x in known.items() if x.settled and x.mean * way > 0])
             ]

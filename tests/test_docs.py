@@ -228,9 +228,9 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     assert "LASR" not in text
     assert "one left out at a time, 47 of its 48 scores (97.9%)" in text  # all but FT's 10
     settled = text.partition("begin: settled")[2].partition("end")[0]
-    assert "| ASR@1 | better on 1: BadCLIP | better on 2: SIG, BadCLIP |" in settled
+    assert "| ASR@1 | better on 1: BadCLIP | better on all 2 |" in settled
     assert "| CA@1 | " + " | ".join(["better on 1: BadCLIP; **worse** on 1: SIG"] * 2) in settled
-    assert "| ASR@1, shift split | better on 2: SIG, BadCLIP | better" in settled
+    assert "| ASR@1, shift split | better on all 2 | better" in settled
     assert "Of 28 such comparisons 1 would" in settled  # 7 scores, 2 attacks, 2 defences
     shift = text.partition("begin: shift")[2].partition("end")[0]
     assert "| FT | 89.0 ± 2.5 / 79.0 ± 2.5 | 89.0 ± 2.5 / 79.0 ± 2.5 |" in shift  # the other split
