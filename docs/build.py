@@ -424,6 +424,7 @@ def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
         lines += [f"| {value} | {' | '.join(cells)} |"]
     n = {asr.n for _, asr in found.differences.values()}
     over = f"; differences on the same {max(n)} poisoned models, bold where settled" if n else ""
+    over = "; differences on the same poisoned model" if n == {1} else over
     return "\n".join([picture, "", *lines, "", f"CA@1 / ASR@1 in %{over}. {run.where}.", ""])
 
 
