@@ -632,6 +632,19 @@ def test_an_axis_shows_the_methods_beside_it_without_their_variants(table: pd.Da
     plt.close(figure)
 
 
+@pytest.mark.parametrize("asr", [90.0, 6.0])
+def test_an_undefended_model_does_not_flatten_an_axis(table: pd.DataFrame, asr: float) -> None:
+    undefended = (table["defense"] == "none") & (table["metric"] == "ASR@1")
+    table.loc[undefended, "percent"] = asr
+    figure = axis(table, "weight", {"taclean": "1"}, LOOK)  # its ASR@1 is 5 to 8 %
+    panel = figure.axes[0]
+    assert [text.get_text() for text in panel.texts] == ["No defence: 90 ↑"] * (asr == 90)
+    assert panel.get_ylim()[1] < 20
+    dashed = [line for line in panel.lines if line.get_linestyle() == "--"]
+    assert len(dashed) == (asr == 6)
+    plt.close(figure)
+
+
 @pytest.mark.parametrize("victims", [2, 3])
 def test_an_axis_draws_no_interval_of_two_victims(table: pd.DataFrame, victims: int) -> None:
     one = table[(table["seed"] == table["seed"].min()) & (table["repeat"] == 0)]

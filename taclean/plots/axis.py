@@ -30,6 +30,7 @@ from taclean.spread import estimate, interval_text
 from taclean.tables import ASR, CA, images_text, main_split, pick, seeds_text
 
 PANEL = 1.65  # inches, height of a panel
+FAR = 2.5  # times the height of a panel: an undefended model that would flatten all else
 SHOWN = 3  # values from which on their interval is drawn; that of two is 12.7 standard errors
 
 
@@ -81,9 +82,11 @@ def axis(
         if of_defense:
             scores = pick(scores, attack=columns[column])
             _along(ax, scores, "defense", values, "black")
-            for name in lines:
-                if found := estimate(pick(scores, defense=name)):
-                    ax.axhline(found.mean, color=colours[name], lw=1.2, ls="--", zorder=1)
+            means = {n: found.mean for n in lines if (found := estimate(pick(scores, defense=n)))}
+            if metric == ASR and means.get(NONE, 0) > FAR * ax.get_ylim()[1]:
+                _above(ax, f"{names[NONE]}: {means.pop(NONE):.0f} ↑", colours[NONE])
+            for name, mean in means.items():
+                ax.axhline(mean, color=colours[name], lw=1.2, ls="--", zorder=1)
         else:
             for n, name in enumerate(lines):
                 shift = 0.06 * (n - (len(lines) - 1) / 2)
@@ -106,6 +109,12 @@ def axis(
             [Line2D([], [], color=colours[n], ls=ls, label=text) for n, text in names.items()],
         )
     return finish(figure, title, subtitle)
+
+
+def _above(ax: Axes, text: str, colour: str) -> None:
+    """Say what lies above a panel."""
+    ax.margins(y=0.25)
+    ax.text(0.98, 0.97, text, size=8, color=colour, ha="right", va="top", transform=ax.transAxes)
 
 
 def _along(
