@@ -194,12 +194,11 @@ def retrieval(run: Run) -> str:
     for defense in defenses:
         cells = [_plus_minus(estimate(pick(means, defense=defense, metric=m))) for m in metrics]
         lines += [f"| {look.defense_label(defense)} | {' | '.join(cells)} |"]
-    for other in defenses if run.tested in defenses else ():
+    for other in (d for d in defenses if d != run.tested):
         own, its = (pick(means, defense=d) for d in (run.tested, other))
         found = [difference(pick(own, metric=m), pick(its, metric=m)) for m in metrics]
-        if other != run.tested:
-            name = f"{look.defense_label(run.tested)} less {look.defense_label(other)}"
-            lines += [f"| *{name}* | {' | '.join(_bold_where_settled(x) for x in found)} |"]
+        name = f"{look.defense_label(run.tested)} less {look.defense_label(other)}"
+        lines += [f"| *{name}* | {' | '.join(map(_bold_where_settled, found))} |"]
     told = "I2T@k: images with their own caption among the k best; T2I@k: the other way. In %, mean"
     told += f" over {scores['attack'].nunique()} attacks, ± half of the 95 % interval"
     return "\n".join([*lines, "", f"{told} {interval_text(scores)}. {run.where}.", ""])

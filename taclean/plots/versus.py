@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -67,9 +68,7 @@ def versus(table: pd.DataFrame, look: Look | None = None) -> Figure:
     group = len(others) * ROW + GAP
     for ax, metric in zip(axes, (ASR, CA), strict=True):
         ends = [0.0]
-        for (j, attack), (i, other) in (
-            (a, o) for a in enumerate(attacks) for o in enumerate(others)
-        ):
+        for (j, attack), (i, other) in itertools.product(enumerate(attacks), enumerate(others)):
             scores = pick(rows, attack=attack, metric=metric)
             found = difference(pick(scores, defense=tested), pick(scores, defense=other))
             if found is None:
