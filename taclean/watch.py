@@ -160,9 +160,10 @@ class Watch(logging.Handler):
         """Seconds that the rest will take at the pace so far; None where nothing was done yet.
 
         What is left of a rule is what was known of it before, times how much longer its ended jobs
-        took than was known; a rule of which none has ended goes by all that have.
+        took than was known; a rule of which none has ended goes by those of `FIRST` that have, since
+        what is over at once tells nothing of a training.
         """
-        ratio, slower = self._ratio(self._took), {}
+        ratio, slower = self._ratio(job for job in self._took if self._jobs[job].rule in FIRST), {}
         for rule in {job.rule for job in self._jobs.values()}:
             ended = [job for job in self._took if self._jobs[job].rule == rule]
             slower[rule] = self._ratio(ended) if ended else ratio

@@ -58,6 +58,19 @@ def test_time_left_follows_what_was_measured(watch: Watch, clock: Clock) -> None
     assert watch.left(clock.now) == 20  # these were not
 
 
+def test_what_is_over_at_once_tells_nothing_of_a_training(clock: Clock) -> None:
+    jobs = {n: Job("stage_config", 1, 1) for n in range(8)}
+    jobs |= {n: Job("finetune", 1, 30) for n in (8, 9)}
+    watch = Watch(jobs, clock=clock)
+    for job in range(8):
+        watch.handle(event("job_started", jobs=[job]))
+        clock.now += 0.01
+        watch.handle(event("job_finished", job_id=job))
+    watch.handle(event("job_started", jobs=[8, 9]))
+    clock.now += 10
+    assert watch.left(clock.now) == pytest.approx(20, rel=0.05)
+
+
 def test_lines_say_which_jobs_of_which_rule(watch: Watch, clock: Clock, said: list[str]) -> None:
     watch.handle(event("job_started", jobs=[1]))
     clock.now += 60
