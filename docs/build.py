@@ -73,7 +73,7 @@ PICTURES = {
     "overlap": ("axes/*.png",),
 }
 OF_THE_EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")
-TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took
+TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took, always
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -531,6 +531,18 @@ def tuning(root: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def evidence_time(root: Path) -> str:
+    """How long the runs of `make evidence` took."""
+    runs = [run for name in OF_THE_EVIDENCE if (run := Run(root, name)).there]
+    took = {run.name: run.record["minutes"] for run in runs}
+    if None in took.values() or len(took) < len(OF_THE_EVIDENCE):
+        return "*Not measured yet.*\n"
+    told = ", ".join(f"{name} {minutes:,}" for name, minutes in took.items())
+    machines = {part["machine"]: None for run in runs for part in run.record["parts"]}
+    on = "; ".join(machines)
+    return f"Minutes: {told}; together {sum(took.values()) / 60:.1f} hours on {on}.\n"
+
+
 OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
@@ -540,7 +552,7 @@ OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     )
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
-    block.__name__: block for block in (reported_numbers, speed, tuning)
+    block.__name__: block for block in (reported_numbers, speed, tuning, evidence_time)
 }
 
 
@@ -634,7 +646,8 @@ def take(
 
     Args:
         results: the run's folder, whole.
-        minutes: what it took, which pages say of the runs TIMED; with its install, but for `quick`.
+        minutes: what it took, of the runs TIMED with the install, but for `quick`; of a run made
+            in pieces the seconds of its rules' benchmarks, times their cores, over all cores.
         overlays: the run's config files.
         name: of PICTURES.
         add: keep what other seeds gave before, and draw the pictures of all together. The cost is

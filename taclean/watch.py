@@ -160,8 +160,8 @@ class Watch(logging.Handler):
         """Seconds that the rest will take at the pace so far; None where nothing was done yet.
 
         What is left of a rule is what was known of it before, times how much longer its ended jobs
-        took than was known; a rule of which none has ended goes by those of `FIRST` that have, since
-        what is over at once tells nothing of a training.
+        took than was known; a rule of which none has ended goes by those of `FIRST` that have,
+        since what is over at once tells nothing of a training.
         """
         ratio, slower = self._ratio(job for job in self._took if self._jobs[job].rule in FIRST), {}
         for rule in {job.rule for job in self._jobs.values()}:

@@ -192,6 +192,24 @@ def test_what_the_cleanings_settle_is_looked_for_in_another_run(taken: Path) -> 
     assert "The sign is the same for 2 of 4 settled differences." in text
 
 
+def test_the_time_of_the_evidence_is_told_when_all_of_it_is_known(tmp_path: Path) -> None:
+    def add(name: str, minutes: int | None) -> None:
+        folder = tmp_path / "docs" / "data" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"minutes": minutes, "parts": [{"machine": "a desk"}]}
+        (folder / "run.json").write_text(json.dumps(record), "utf-8")
+
+    for name in build.OF_THE_EVIDENCE[:-1]:
+        add(name, 30)
+    assert build.evidence_time(tmp_path) == "*Not measured yet.*\n"
+    add(build.OF_THE_EVIDENCE[-1], None)
+    assert build.evidence_time(tmp_path) == "*Not measured yet.*\n"
+    add(build.OF_THE_EVIDENCE[-1], 45)
+    text = build.evidence_time(tmp_path)
+    assert text.startswith("Minutes: evidence 30, ablation 30, ")
+    assert text.endswith("target 45; together 3.2 hours on a desk.\n")
+
+
 def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) -> None:
     results, page = taken / "results", taken / "docs/results.md"
     for name in build.PICTURES["evidence"]:
