@@ -38,7 +38,15 @@ from taclean.files import read_json, replacing, write_json
 from taclean.look import CLEAN, NONE, Look, ordered
 from taclean.main_table import Value, header, markdown
 from taclean.reported import reported
-from taclean.spread import Estimate, difference, estimate, interval_text, paired, spread
+from taclean.spread import (
+    Estimate,
+    difference,
+    estimate,
+    interval_text,
+    landed,
+    paired,
+    spread,
+)
 from taclean.tables import (
     ASR,
     CA,
@@ -317,22 +325,17 @@ def further_victim(run: Run) -> str:
 
 def _held_back(scores: pd.DataFrame) -> str:
     """How often the ranges of the other victims hold one that was left out."""
-    hits = []
-    for _, cell in scores[scores["metric"].isin([CA, ASR])].groupby(
-        ["attack", "defense", "metric"]
-    ):
-        for seed in cell["seed"].unique():
-            rest, left_out = (
-                estimate(cell[own]) for own in (cell["seed"] != seed, cell["seed"] == seed)
-            )
-            if rest and left_out and rest.over == "victims" and rest.further:
-                low, high = rest.further
-                hits.append(low <= left_out.mean <= high)
-    if not hits:
+    scores = scores[scores["metric"].isin([CA, ASR])]
+    found = [
+        landed(scores[scores["seed"] != seed], scores[scores["seed"] == seed])["inside"]
+        for seed in scores["seed"].unique()
+    ]
+    inside = pd.concat(found).astype(bool)
+    if inside.empty:
         return ""
     return (
-        f" Checked on the victims themselves: one left out at a time, {sum(hits)} of its "
-        f"{len(hits)} scores ({sum(hits) / len(hits):.1%}) are in the ranges that the others give."
+        f" Checked on the victims themselves: one left out at a time, {inside.sum()} of its "
+        f"{len(inside)} scores ({inside.mean():.1%}) are in the ranges that the others give."
     )
 
 

@@ -140,6 +140,27 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SPREAD)
 
 
+LANDED = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
+
+
+def landed(known: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
+    """Whether further victims fall where the known ones let expect them: columns LANDED.
+
+    Args:
+        known: runs of one split, of at least two victims in each cell that is to count.
+        further: runs of other victims on the same split.
+    """
+    rows, cell = [], ["attack", "defense", "metric"]
+    of_cell = dict(iter(known.groupby(cell)))
+    for (*names, seed), runs in further.groupby([*cell, "seed"], sort=False):
+        expected = estimate(of_cell.get(tuple(names), known[:0]))
+        if expected is None or expected.further is None or expected.over != "victims":
+            continue
+        mean, (low, high) = float(runs["percent"].mean()), expected.further
+        rows.append((names[0], names[1], seed, names[2], mean, low, high, low <= mean <= high))
+    return pd.DataFrame(rows, columns=LANDED)
+
+
 def paired(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
     """The difference of each defence from each before it, in points of a score @1: columns PAIRED.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from docs import build
+from docs import build, held_back
 from taclean import config as configs
 from taclean.cost import COLUMNS as COST
 from taclean.errors import UserError
@@ -190,6 +190,20 @@ def test_what_the_cleanings_settle_is_looked_for_in_another_run(taken: Path) -> 
     assert "| BadCLIP | TA-Cleaner less CleanCLIP | -10.0 (-10.0 to -10.0) | +4.0 |" in text
     assert "CleanCLIP less FT" not in text
     assert "The sign is the same for 2 of 4 settled differences." in text
+
+
+def test_victims_of_other_seeds_are_held_against_the_evidence() -> None:
+    known = scores()
+    mine = scores(ft=40).assign(seed=lambda table: table["seed"] + 10)
+    look = build.Run(ROOT, "evidence").look
+    with pytest.raises(UserError, match=r"seed 0 is one of the evidence .*; take others"):
+        held_back.held_back(known, scores(), look)
+    with pytest.raises(UserError, match="no CA@1 or ASR@1 on 'test'"):
+        held_back.held_back(known, mine.assign(split="val"), look)
+    text = held_back.told(held_back.held_back(known, mine, look))
+    assert text.startswith("seed 10: 12 of 16 scores in the ranges\n")
+    assert "36 of 48 (75.0%); 95% are expected" in text
+    assert text.count(" ft ") == 12
 
 
 def test_the_time_of_the_evidence_is_told_when_all_of_it_is_known(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from taclean.spread import difference, estimate, half_width, interval_text, paired, spread
+from taclean.spread import difference, estimate, half_width, interval_text, landed, paired, spread
 
 SEEDS, REPEATS = (1, 2, 5), 4
 DRAWN = np.random.default_rng(0).normal(50, 5, (3, len(SEEDS), REPEATS))  # defence, seed, repeat
@@ -54,6 +54,19 @@ def test_one_more_value_is_expected_where_it_falls() -> None:
         low, high = estimate(runs(values[:4, None][:3], "ft")).further
         inside += low < values[4] < high
     assert inside / 2000 == pytest.approx(0.95, abs=0.02)
+
+
+def test_further_victims_land_where_the_known_ones_let_expect_them() -> None:
+    values = np.array([[10.0], [12.0], [14.0]])  # mean 12, sd 2
+    half = stats.t.ppf(0.975, 2) * 2 * np.sqrt(1 + 1 / 3)
+    known, mine = runs(values, "ft"), runs(np.array([[1.0, 5.0], [30.0, 31.0]]), "ft")
+    found = landed(known, mine.assign(seed=mine["seed"] + 10))
+    assert found["percent"].tolist() == [3.0, 30.5]  # each the mean of its cleanings
+    assert found["low"].tolist() == pytest.approx([12 - half] * 2)
+    assert found["high"].tolist() == pytest.approx([12 + half] * 2)
+    assert found["inside"].tolist() == [True, False]
+    assert landed(known[:1], mine).empty  # one victim lets expect nothing
+    assert landed(known, mine.assign(defense="par")).empty
 
 
 def test_victims_of_several_attacks_have_the_same_weight() -> None:

@@ -1,0 +1,75 @@
+"""Do victims of other seeds land where docs/results.md says? python -m docs.held_back TABLE
+
+TABLE is results/table.csv of a run of config/evidence.yaml with seeds of your own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from docs.build import ROOT, Run
+from taclean.errors import UserError
+from taclean.look import CLEAN, Look
+from taclean.spread import LANDED, landed
+from taclean.tables import ASR, CA, main_split, pick, read_table, seeds_text
+
+
+def held_back(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:
+    """CA@1 and ASR@1 of the main split of each victim of `table`: columns LANDED.
+
+    Args:
+        known: scores of the evidence.
+        table: scores of victims of other seeds.
+        look: of the evidence.
+
+    Raises:
+        UserError: a seed is one of the evidence, or there is no score to compare.
+    """
+    if shared := sorted(set(known["seed"]) & set(table["seed"])):
+        raise UserError(
+            f"seed {shared[0]} is one of the evidence ({seeds_text(known['seed'])}); take others"
+        )
+    split = main_split(known, look)
+    both = [
+        of[of["metric"].isin([CA, ASR]) & (of["attack"] != CLEAN)]
+        for of in (pick(known, split=split), pick(table, split=split))
+    ]
+    found = landed(*both)
+    if found.empty:
+        raise UserError(f"no CA@1 or ASR@1 on {split!r} of an attack and a defence of the evidence")
+    return found
+
+
+def told(found: pd.DataFrame) -> str:
+    """How many are inside, of each seed and together; then those outside, one a line."""
+    found = found.astype({"inside": bool})
+    lines = [
+        f"seed {seed}: {rows['inside'].sum()} of {len(rows)} scores in the ranges"
+        for seed, rows in found.groupby("seed")
+    ]
+    inside = found["inside"]
+    lines += [f"{inside.sum()} of {len(inside)} ({inside.mean():.1%}); 95% are expected"]
+    if not inside.all():
+        lines += ["outside:", found.loc[~inside, LANDED[:-1]].round(1).to_string(index=False)]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print it."""
+    parser = argparse.ArgumentParser(prog="python -m docs.held_back", description=__doc__)
+    parser.add_argument("table", type=Path, help="table.csv of a run with seeds of your own")
+    options = parser.parse_args(arguments)
+    evidence = Run(ROOT, "evidence")
+    try:
+        print(told(held_back(evidence.table, read_table(options.table), evidence.look)))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
