@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -38,6 +39,13 @@ def test_the_pictures_are_those_of_the_run() -> None:
         for name, wanted in run.record["pictures"].items():
             assert build.digest(ROOT / "docs" / name) == wanted, name
             assert any(name in (ROOT / page).read_text("utf-8") for page in PAGES), name
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.png")), ids=lambda p: p.stem)
+def test_no_picture_is_cut_off(picture: Path) -> None:
+    """As a label was where ticks of 2 and of 2.5 took turns while the layout was solved."""
+    pixels = plt.imread(picture)
+    assert all((edge == 1).all() for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
 def scores(**lower: float) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
+from matplotlib.ticker import AutoLocator, FixedLocator
 
 from taclean.errors import UserError
 from taclean.files import replacing
@@ -63,8 +64,13 @@ def defense_name(look: Look, defense: str) -> str:
 
 def save(figure: Figure, paths: Iterable[Path | str]) -> None:
     """Write a figure to each path, as its suffix says (.pdf, .png), the same bytes every time."""
-    # The layout is solved once: solved anew for each file, it would depend on their order.
+    # The layout is solved before: solved anew for each file, it would depend on their order.
     figure.set_dpi(DPI)
+    figure.draw_without_rendering()
+    # Other ticks, other margins, other panels, other ticks: it would go round in circles.
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        if isinstance(axis.get_major_locator(), AutoLocator):
+            axis.set_major_locator(FixedLocator(axis.get_majorticklocs()))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for path in map(Path, paths):
