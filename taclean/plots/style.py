@@ -70,7 +70,7 @@ def save(figure: Figure, paths: Iterable[Path | str]) -> None:
     # Other ticks, other margins, other panels, other ticks: it would go round in circles.
     for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
         if isinstance(axis.get_major_locator(), AutoLocator):
-            axis.set_major_locator(FixedLocator(axis.get_majorticklocs()))
+            axis.set_major_locator(FixedLocator(axis.get_majorticklocs().tolist()))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for path in map(Path, paths):
