@@ -74,6 +74,7 @@ PICTURES = {
     "photos": ("asr_ca.png",),
     "fp32": (),
     "evidence": ("asr_ca.png", "tradeoff.png", "versus.png"),
+    "held_back": (),
     "ablation": ("axes/*.png",),
     "threat": ("axes/*.png",),
     "rebound": ("axes/*.png",),
@@ -323,6 +324,15 @@ def further_victim(run: Run) -> str:
     return "\n".join([*lines, "", told, ""])
 
 
+def held_back(run: Run) -> str:
+    """How many scores of a run of other seeds land where the evidence lets expect them."""
+    from docs import held_back as other  # which imports this module
+
+    evidence = Run(run.folder.parents[2], "evidence")
+    found = other.held_back(evidence.table, run.table, evidence.look)
+    return f"{seeds_text(run.table['seed'])}, {run.where}:\n\n```\n{other.told(found)}\n```\n"
+
+
 def _held_back(scores: pd.DataFrame) -> str:
     """How often the ranges of the other victims hold one that was left out."""
     scores = scores[scores["metric"].isin([CA, ASR])]
@@ -539,7 +549,7 @@ def evidence_time(root: Path) -> str:
     runs = [run for name in OF_THE_EVIDENCE if (run := Run(root, name)).there]
     took = {run.name: run.record["minutes"] for run in runs}
     if None in took.values() or len(took) < len(OF_THE_EVIDENCE):
-        return "*Not measured yet.*\n"
+        return "*Not noted of every run: `--minutes` of `python -m docs.build --take` does.*\n"
     told = ", ".join(f"{name} {minutes:,}" for name, minutes in took.items())
     machines = {part["machine"]: None for run in runs for part in run.record["parts"]}
     on = "; ".join(machines)
@@ -550,7 +560,7 @@ OF_THE_RUN: dict[str, Callable[[Run], str]] = {
     block.__name__: block
     for block in (
         *(first, time, main_table, in_words, claim, every_table),
-        *(shift, probe, captions, retrieval, further_victim, at_equal_ca, settled),
+        *(shift, probe, captions, retrieval, further_victim, held_back, at_equal_ca, settled),
         *(asr_ca, tradeoff, versus, deviations, cost, agreement, scan, axes),
     )
 }
