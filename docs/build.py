@@ -22,19 +22,20 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from docs.held_back import against, summary
+from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
 from taclean import scan_table
 from taclean.axes import along
 from taclean.cost import COLUMNS as COST
 from taclean.errors import UserError
-from taclean.files import read_json, replacing, write_json
+from taclean.files import replacing, write_json
 from taclean.look import CLEAN, NONE, Look, ordered
 from taclean.main_table import Value, header, markdown
 from taclean.reported import reported
@@ -63,8 +64,6 @@ from taclean.tables import (
 from taclean.tune import choose
 from taclean.verdict import judged, verdict
 
-ROOT = Path(__file__).parents[1]
-DEFAULT = "default"
 # Of results/figures, for docs/; those of another run have its name before theirs.
 PICTURES = {
     DEFAULT: ("first.png", "asr_ca.png"),
@@ -84,52 +83,6 @@ PICTURES = {
 OF_THE_EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")
 TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took, always
 MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-class Run:
-    """A run as docs/data keeps it."""
-
-    def __init__(self, root: Path, name: str = DEFAULT) -> None:
-        self.name = name
-        self.folder = root / "docs" / "data" / name
-
-    @property
-    def there(self) -> bool:
-        """Whether a run has been taken."""
-        return (self.folder / "run.json").is_file()
-
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """Machine, commit, date, minutes, model, data, how methods are printed, and pictures."""
-        return read_json(self.folder / "run.json")
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """All scores."""
-        return read_table(self.folder / "table.csv")
-
-    @cached_property
-    def look(self) -> Look:
-        """How methods are printed."""
-        return Look.of(self.record["look"])
-
-    @property
-    def tested(self) -> str:
-        """The defence under test: the last of the run."""
-        return list(self.record["look"]["defenses"])[-1]
-
-    @property
-    def where(self) -> str:
-        """'26 November 2026, commit abc, AMD EPYC, 2 cores'; with several parts, each's."""
-        parts = self.record["parts"]
-        return "; ".join(
-            f"{seeds_text(part['seeds'])}: " * (len(parts) > 1) + _where(part) for part in parts
-        )
-
-
-def _where(part: dict[str, Any]) -> str:
-    day = datetime.date.fromisoformat(part["date"])
-    return f"{day.day} {day:%B %Y}, commit {part['commit']}, {part['machine']}"
 
 
 # ---- blocks --------------------------------------------------------------------------------------
@@ -326,11 +279,9 @@ def further_victim(run: Run) -> str:
 
 def held_back(run: Run) -> str:
     """How many scores of a run of other seeds land where the evidence lets expect them."""
-    from docs import held_back as other  # which imports this module
-
     evidence = Run(run.folder.parents[2], "evidence")
-    found = other.held_back(evidence.table, run.table, evidence.look)
-    return f"{seeds_text(run.table['seed'])}, {run.where}:\n\n```\n{other.told(found)}\n```\n"
+    found = against(evidence.table, run.table, evidence.look)
+    return f"{seeds_text(run.table['seed'])}, {run.where}:\n\n```\n{summary(found)}\n```\n"
 
 
 def _held_back(scores: pd.DataFrame) -> str:
@@ -340,7 +291,7 @@ def _held_back(scores: pd.DataFrame) -> str:
         landed(scores[scores["seed"] != seed], scores[scores["seed"] == seed])["inside"]
         for seed in scores["seed"].unique()
     ]
-    inside = pd.concat(found).astype(bool)
+    inside = pd.concat(found)
     if inside.empty:
         return ""
     return (

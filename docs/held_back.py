@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from docs.build import ROOT, Run
+from docs.runs import ROOT, Run
 from taclean.errors import UserError
 from taclean.look import CLEAN, Look
 from taclean.spread import LANDED, landed
 from taclean.tables import ASR, CA, main_split, pick, read_table, seeds_text
 
 
-def held_back(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:
+def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:
     """CA@1 and ASR@1 of the main split of each victim of `table`: columns LANDED.
 
     Args:
@@ -45,9 +45,8 @@ def held_back(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFr
     return found
 
 
-def told(found: pd.DataFrame) -> str:
+def summary(found: pd.DataFrame) -> str:
     """How many are inside, of each seed and together; then those outside, one a line."""
-    found = found.astype({"inside": bool})
     lines = [
         f"seed {seed}: {rows['inside'].sum()} of {len(rows)} scores in the ranges"
         for seed, rows in found.groupby("seed")
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     evidence = Run(ROOT, "evidence")
     try:
-        print(told(held_back(evidence.table, read_table(options.table), evidence.look)))
+        print(summary(against(evidence.table, read_table(options.table), evidence.look)))
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -158,7 +158,7 @@ def landed(known: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
             continue
         mean, (low, high) = float(runs["percent"].mean()), expected.further
         rows.append((names[0], names[1], seed, names[2], mean, low, high, low <= mean <= high))
-    return pd.DataFrame(rows, columns=LANDED)
+    return pd.DataFrame(rows, columns=LANDED).astype({"inside": bool})
 
 
 def paired(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:

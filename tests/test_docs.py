@@ -205,10 +205,10 @@ def test_victims_of_other_seeds_are_held_against_the_evidence() -> None:
     mine = scores(ft=40).assign(seed=lambda table: table["seed"] + 10)
     look = build.Run(ROOT, "evidence").look
     with pytest.raises(UserError, match=r"seed 0 is one of the evidence .*; take others"):
-        held_back.held_back(known, scores(), look)
+        held_back.against(known, scores(), look)
     with pytest.raises(UserError, match="no CA@1 or ASR@1 on 'test'"):
-        held_back.held_back(known, mine.assign(split="val"), look)
-    text = held_back.told(held_back.held_back(known, mine, look))
+        held_back.against(known, mine.assign(split="val"), look)
+    text = held_back.summary(held_back.against(known, mine, look))
     assert text.startswith("seed 10: 12 of 16 scores in the ranges\n")
     assert "36 of 48 (75.0%); 95% are expected" in text
     assert text.count(" ft ") == 12
