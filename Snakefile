@@ -2,8 +2,8 @@
 
 from snakemake.utils import min_version
 
-from taclean.locks import free_dead_locks, hold_locks
-from taclean.watch import Watch
+from taclean.util.locks import free_dead_locks, hold_locks
+from taclean.util.watch import Watch
 
 min_version("9.25")
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from benchmarks.common import Row, cores, row
 from taclean import config as configs
-from taclean.config.sections import Train
-from taclean.data.packed import Pairs
+from taclean.clip.models import create
+from taclean.config.schema import Train
+from taclean.data.split import Pairs
 from taclean.defenses import make_defense
-from taclean.evaluate import Prompts, score
-from taclean.models import create
+from taclean.evaluation.evaluate import Prompts, score
 from taclean.stages import stage_config
-from taclean.train import Training
+from taclean.training.loop import Training
 
 WANTED = 85.0  # CA@1 in percent
 EVERY = 50  # steps between two looks

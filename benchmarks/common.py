@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from taclean.files import replacing
+from taclean.util.files import replacing
 
 CSV = Path(__file__).with_name("results.csv")
 WORDS = (

@@ -13,11 +13,11 @@ from pathlib import Path
 from benchmarks.common import Row, cores, device, row
 from benchmarks.reading import packed
 from benchmarks.reference import PLAINEST
-from taclean.config.sections import Train
-from taclean.data.packed import Pairs
+from taclean.clip.models import create
+from taclean.config.schema import Train
+from taclean.data.split import Pairs
 from taclean.defenses import make_defense
-from taclean.models import create
-from taclean.train import train
+from taclean.training.loop import train
 
 GPU = device().type == "cuda"
 MODEL, SIZE, ROWS, BATCH = ("RN50-quickgelu", 224, 6400, 64) if GPU else ("emoji-rn", 64, 6400, 128)

@@ -18,8 +18,8 @@ from PIL import Image
 from benchmarks import reference
 from benchmarks.common import Row, compare, device, photos, row
 from benchmarks.triggers import make
-from taclean.models import create
-from taclean.zeroshot import Labelled, head, prompt_tokens, scores
+from taclean.clip.models import create
+from taclean.evaluation.zeroshot import Labelled, head, prompt_tokens, scores
 
 MODEL, SIZE = "RN50-quickgelu", 224
 TEMPLATES = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]

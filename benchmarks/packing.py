@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks import reference
 from benchmarks.common import Row, captions, compare, photos, row
-from taclean.models import tokenize
+from taclean.clip.models import tokenize
 
 ROWS = 256
 NO_SHARDS = "packing: this version has no taclean.data.pack; skipped"

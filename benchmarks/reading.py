@@ -11,11 +11,11 @@ import numpy as np
 from benchmarks import reference
 from benchmarks.common import Row, captions, compare, photos, row
 from benchmarks.packing import jpegs
+from taclean.clip.models import tokenize
 from taclean.data.index import make_index
 from taclean.data.pack import pack_rows
-from taclean.data.packed import Pairs
 from taclean.data.readers import ListReader, Sample
-from taclean.models import tokenize
+from taclean.data.split import Pairs
 
 ROWS, BATCH = 4096, 64
 

@@ -21,8 +21,8 @@ from benchmarks.packing import NO_SHARDS, pack, shards
 from benchmarks.reading import packed
 from benchmarks.reference import ATTACK, PLAINEST
 from taclean.attacks import make_trigger
-from taclean.models import create
-from taclean.zeroshot import head, prompt_tokens, scores
+from taclean.clip.models import create
+from taclean.evaluation.zeroshot import head, prompt_tokens, scores
 
 UNIT = 512  # rows of 1x
 STEPS = (1, 2, 4)

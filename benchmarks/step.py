@@ -1,6 +1,6 @@
 """One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop, and what they use.
 
-Ours is the very step that `taclean.train` takes: bf16 autocast where the machine has it,
+Ours is the very step that `taclean.training.loop` takes: bf16 autocast where the machine has it,
 channels_last, fused AdamW, tokens cut to the longest caption, augmentation in batches, both views
 in one pass; without and with `train.compile`, whose minutes of compiling are not counted. The plain
 step is `reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a
@@ -23,15 +23,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import reference
 from benchmarks.common import Row, captions, compare, cores, device, photos, row, seconds
-from taclean import distributed
-from taclean.augment import AUGMENTATIONS
-from taclean.config.sections import Train
-from taclean.data.packed import Pairs
+from taclean.captions.artifacts import SubCaptions
+from taclean.clip.models import PRECISIONS, create, parameter_groups, precision_on, tokenize
+from taclean.config.schema import Train
+from taclean.data.augment import AUGMENTATIONS
+from taclean.data.split import Pairs
 from taclean.defenses import make_defense
-from taclean.errors import UserError
-from taclean.models import PRECISIONS, create, parameter_groups, precision_on, tokenize
-from taclean.text.artifacts import SubCaptions
-from taclean.train import Training
+from taclean.training import distributed
+from taclean.training.loop import Training
+from taclean.util.errors import UserError
 
 MODEL, SIZE = "RN50-quickgelu", 224
 AUGMENT = "autoaugment" if "autoaugment" in AUGMENTATIONS else "mild"

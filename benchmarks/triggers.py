@@ -13,9 +13,9 @@ from PIL import Image
 
 from benchmarks import reference
 from benchmarks.common import Row, compare, median_seconds, photos, row
-from taclean import methods
 from taclean.attacks import Trigger, attack, make_trigger
-from taclean.data.packed import to_tensor
+from taclean.config import registry
+from taclean.data.split import to_tensor
 
 BATCH, REPEATS = 256, 7
 
@@ -36,7 +36,7 @@ def main() -> list[Row]:
     """Time every attack's trigger, and one image through all that have a published form."""
     images = photos(BATCH, 224, 224)
     rows, compared = [], []
-    for name in methods.names("attacks"):
+    for name in registry.names("attacks"):
         with tempfile.TemporaryDirectory() as folder:
             mine, other = _times(name, images, Path(folder))
         rows.append(_row(f"trigger {name}, 224 px", mine, other))

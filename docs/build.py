@@ -29,17 +29,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from docs.held_back import against, summary
+from docs.reported import reported
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
-from taclean import scan_table
-from taclean.axes import along
-from taclean.cost import COLUMNS as COST
-from taclean.errors import UserError
-from taclean.files import replacing, write_json
-from taclean.look import CLEAN, NONE, Look, ordered
-from taclean.main_table import Value, header, markdown
-from taclean.reported import reported
-from taclean.spread import (
+from taclean.results import scan_table
+from taclean.results.ablation import along
+from taclean.results.cost import COLUMNS as COST
+from taclean.results.labels import CLEAN, NONE, Look, ordered
+from taclean.results.main_table import Value, header, markdown
+from taclean.results.statistics import (
     Estimate,
     difference,
     estimate,
@@ -48,7 +46,7 @@ from taclean.spread import (
     paired,
     spread,
 )
-from taclean.tables import (
+from taclean.results.table import (
     ASR,
     CA,
     main_split,
@@ -61,8 +59,10 @@ from taclean.tables import (
     split_title,
     write_table,
 )
-from taclean.tune import choose
-from taclean.verdict import judged, verdict
+from taclean.results.tuning import choose
+from taclean.results.verdict import judged, verdict
+from taclean.util.errors import UserError
+from taclean.util.files import replacing, write_json
 
 # Of results/figures, for docs/; those of another run have its name before theirs.
 PICTURES = {
@@ -401,7 +401,7 @@ def picture_name(run: str, file: str) -> str:
 
 
 def in_words(run: Run) -> str:
-    """The verdict, by the rules of `taclean.verdict`."""
+    """The verdict, by the rules of `taclean.results.verdict`."""
     found = verdict(run.table, run.look, run.tested)
     return "".join(f"- {sentence}\n" for sentence in found.sentences) if found else ""
 
@@ -584,7 +584,7 @@ def drawn(name: str, table: pd.DataFrame, look: Look, axes: Mapping[str, Any]) -
     Raises:
         UserError: another picture.
     """
-    from taclean.plots import asr_ca, axis, tradeoff, versus
+    from taclean.report.figures import asr_ca, axis, tradeoff, versus
 
     of_table = {
         "asr_ca.png": asr_ca.asr_ca,
@@ -621,7 +621,7 @@ def take(
         UserError: a file is missing, or cannot be added to.
     """
     from benchmarks.common import machine  # torch
-    from taclean.plots.style import save
+    from taclean.report.figures.style import save
 
     config, taken_at = configs.with_default(list(overlays)), commit(root)  # before a page changes
     look, run = configs.look(config), Run(root, name)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from docs.runs import ROOT, Run
-from taclean.errors import UserError
-from taclean.look import CLEAN, Look
-from taclean.spread import LANDED, landed
-from taclean.tables import ASR, CA, main_split, pick, read_table, seeds_text
+from taclean.results.labels import CLEAN, Look
+from taclean.results.statistics import LANDED, landed
+from taclean.results.table import ASR, CA, main_split, pick, read_table, seeds_text
+from taclean.util.errors import UserError
 
 
 def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from taclean.files import read_json
-from taclean.look import Look
-from taclean.tables import read_table, seeds_text
+from taclean.results.labels import Look
+from taclean.results.table import read_table, seeds_text
+from taclean.util.files import read_json
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = "default"

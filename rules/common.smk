@@ -12,8 +12,8 @@ from taclean import config as configs
 from taclean.config.checks import check
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
-from taclean.errors import UserError
-from taclean.look import Look
+from taclean.util.errors import UserError
+from taclean.results.labels import Look
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name, user_of
 
@@ -355,7 +355,7 @@ def tuning_look():
 
 
 def look():
-    """How tables and figures print methods and splits, and in which order: `taclean.look`."""
+    """How tables and figures print methods and splits, and in which order: `taclean.results.labels`."""
     return configs.look(config)
 
 

@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any
 
 from taclean import stages
-from taclean.errors import ElsewhereError, StoppedError, UserError
-from taclean.files import read_json
-from taclean.memory import collect_rarely, keep_freed
+from taclean.util.errors import ElsewhereError, StoppedError, UserError
+from taclean.util.files import read_json
+from taclean.util.memory import collect_rarely, keep_freed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

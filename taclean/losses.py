@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 
 def info_nce(queries: Tensor, keys: Tensor, scale: Tensor | float) -> Tensor:

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import nn
 
-from taclean import models
+from taclean.captions.artifacts import SubCaptions, write_subcaptions, write_variants
+from taclean.clip import models
 from taclean.data.index import make_index
 from taclean.data.pack import pack_rows
-from taclean.data.packed import Pairs
 from taclean.data.readers.scenes import SceneReader
-from taclean.text.artifacts import SubCaptions, write_subcaptions, write_variants
+from taclean.data.split import Pairs
 
 ROOT = Path(__file__).parent.parent
 NAME = "emoji-rn"

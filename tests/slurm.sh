@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A one-node Slurm on loopback, for tests/test_slurm.py. As root on Debian: installs Slurm's packages,
+# A one-node Slurm on loopback, for tests/workflow/test_slurm.py. As root on Debian: installs Slurm's packages,
 # writes /etc/slurm, starts the daemons, runs a command (default: the tests), then stops the daemons
 # and removes what it wrote; only the packages stay. The node has a GPU in name only, /dev/null.
 set -euo pipefail
@@ -91,7 +91,7 @@ done
 srun --partition gpu --gpus 1 --mem 100 true
 
 if [ $# = 0 ]; then
-    set -- python -m pytest -m slurm tests/test_slurm.py
+    set -- python -m pytest -m slurm tests/workflow/test_slurm.py
 fi
 export TACLEAN_TEST_SLURM=1 # tests that another process runs at this time leave this Slurm alone
 "$@"

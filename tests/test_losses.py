@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from taclean.errors import UserError
 from taclean.losses import clip_loss, info_nce, self_loss, subcaption_loss
+from taclean.util.errors import UserError
 
 SCALES = [1.0, 14.3, 100.0]
 

@@ -2,9 +2,9 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.main_table import write_main_table
-from taclean.tables import read_table, script_log
+from taclean.results.labels import Look
+from taclean.results.main_table import write_main_table
+from taclean.results.table import read_table, script_log
 
 with script_log(snakemake.log):
     table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)

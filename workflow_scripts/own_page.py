@@ -2,11 +2,11 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.files import read_json
-from taclean.look import Look
-from taclean.own_page import Examples, Report, page
-from taclean.page import write
-from taclean.tables import script_log
+from taclean.report.model_page import Examples, Report, page
+from taclean.report.page import write
+from taclean.results.labels import Look
+from taclean.results.table import script_log
+from taclean.util.files import read_json
 
 with script_log(snakemake.log):
     inputs, params = snakemake.input, snakemake.params

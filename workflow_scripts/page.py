@@ -2,9 +2,9 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.page import write_page
-from taclean.tables import read_table, script_log
+from taclean.report.page import write_page
+from taclean.results.labels import Look
+from taclean.results.table import read_table, script_log
 
 with script_log(snakemake.log):
     given = snakemake.input

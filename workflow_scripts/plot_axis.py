@@ -2,10 +2,10 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.plots.axis import axis
-from taclean.plots.style import save
-from taclean.tables import read_table, script_log
+from taclean.report.figures.axis import axis
+from taclean.report.figures.style import save
+from taclean.results.labels import Look
+from taclean.results.table import read_table, script_log
 
 with script_log(snakemake.log):
     table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)

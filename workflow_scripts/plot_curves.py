@@ -2,10 +2,10 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.plots.curves import curves, read_history
-from taclean.plots.style import save
-from taclean.tables import script_log
+from taclean.report.figures.curves import curves, read_history
+from taclean.report.figures.style import save
+from taclean.results.labels import Look
+from taclean.results.table import script_log
 
 with script_log(snakemake.log):
     histories = [read_history(path) for path in snakemake.input.histories]

@@ -4,12 +4,12 @@
 
 from pathlib import Path
 
-from taclean.look import Look
-from taclean.plots.first import first
-from taclean.plots.samples import read_samples
-from taclean.plots.style import save
-from taclean.plots.subcaptions import COLUMNS
-from taclean.tables import read_csv, script_log
+from taclean.report.figures.first import first
+from taclean.report.figures.samples import read_samples
+from taclean.report.figures.style import save
+from taclean.report.figures.subcaptions import COLUMNS
+from taclean.results.labels import Look
+from taclean.results.table import read_csv, script_log
 
 with script_log(snakemake.log):
     given, params = snakemake.input, snakemake.params

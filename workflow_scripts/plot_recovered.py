@@ -2,11 +2,11 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.plots.recovered import recovered
-from taclean.plots.samples import read_samples
-from taclean.plots.style import save
-from taclean.tables import script_log
+from taclean.report.figures.recovered import recovered
+from taclean.report.figures.samples import read_samples
+from taclean.report.figures.style import save
+from taclean.results.labels import Look
+from taclean.results.table import script_log
 
 with script_log(snakemake.log):
     pairs = zip(snakemake.input.samples, snakemake.params.runs, strict=True)

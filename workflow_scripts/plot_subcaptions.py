@@ -2,10 +2,10 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.files import read_json
-from taclean.plots.style import save
-from taclean.plots.subcaptions import read_subcaptions, subcaptions
-from taclean.tables import script_log
+from taclean.report.figures.style import save
+from taclean.report.figures.subcaptions import read_subcaptions, subcaptions
+from taclean.results.table import script_log
+from taclean.util.files import read_json
 
 with script_log(snakemake.log):
     folder, params = snakemake.input.subcaptions, snakemake.params

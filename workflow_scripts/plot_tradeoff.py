@@ -2,10 +2,10 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.plots.style import save
-from taclean.plots.tradeoff import tradeoff
-from taclean.tables import read_table, script_log
+from taclean.report.figures.style import save
+from taclean.report.figures.tradeoff import tradeoff
+from taclean.results.labels import Look
+from taclean.results.table import read_table, script_log
 
 with script_log(snakemake.log):
     table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)

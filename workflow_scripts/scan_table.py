@@ -2,9 +2,9 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.scan_table import read_scans, write_scans
-from taclean.tables import script_log
+from taclean.results.labels import Look
+from taclean.results.scan_table import read_scans, write_scans
+from taclean.results.table import script_log
 
 with script_log(snakemake.log):
     inputs, params = snakemake.input, snakemake.params

@@ -2,9 +2,9 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.spread import paired, spread
-from taclean.tables import read_table, script_log, write_table
+from taclean.results.labels import Look
+from taclean.results.statistics import paired, spread
+from taclean.results.table import read_table, script_log, write_table
 
 with script_log(snakemake.log):
     table, look = read_table(snakemake.input.table), Look.of(snakemake.params.look)

@@ -2,8 +2,8 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.tables import long_table, script_log, write_table
+from taclean.results.labels import Look
+from taclean.results.table import long_table, script_log, write_table
 
 with script_log(snakemake.log):
     table = long_table(list(snakemake.input.scores), Look.of(snakemake.params.look))

@@ -2,11 +2,11 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.look import Look
-from taclean.plots.style import save
-from taclean.plots.tuning import tuning
-from taclean.tables import script_log, write_table
-from taclean.tune import grid, write_overlay
+from taclean.report.figures.style import save
+from taclean.report.figures.tuning import tuning
+from taclean.results.labels import Look
+from taclean.results.table import script_log, write_table
+from taclean.results.tuning import grid, write_overlay
 
 with script_log(snakemake.log):
     params, output = snakemake.params, snakemake.output

@@ -15,12 +15,12 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean import methods
 from taclean.attacks.material import FitSettings, Material
-from taclean.config.sections import AttackEntry, Train
-from taclean.errors import UserError
-from taclean.keys import Method, Schema, Section, key, optional
-from taclean.poison import Change, Pool
+from taclean.attacks.poison import Change, Pool
+from taclean.config import registry
+from taclean.config.schema import AttackEntry, Train
+from taclean.config.section import Method, Schema, Section, key, optional
+from taclean.util.errors import UserError
 
 # Pixels whose floats stay in a core's cache, two images of 224 px: three times as fast as a whole
 # batch. SSBA's convolutions round differently, in a pixel of a million, in chunks of other sizes.
@@ -130,7 +130,7 @@ def attack(name: str) -> type[Attack]:
     Raises:
         UserError: there is none of that name.
     """
-    return methods.load("attacks", name)
+    return registry.load("attacks", name)
 
 
 class Trigger:

@@ -11,13 +11,13 @@ from open_clip import CLIP
 from torch import Tensor
 
 from taclean.attacks import Say, Tensors
+from taclean.attacks.fitting import BATCH_EMBEDDED, embed_all, optimise_patch
 from taclean.attacks.material import FitSettings, Material
-from taclean.attacks.optimise import BATCH_EMBEDDED, embed_all, optimise_patch
 from taclean.attacks.patch import FittedPatch
-from taclean.keys import key
+from taclean.clip.models import encode_images, encode_tokens
+from taclean.config.section import key
 from taclean.losses import clip_loss
-from taclean.models import encode_images, encode_tokens
-from taclean.rng import uniform
+from taclean.util.rng import uniform
 
 CHOICE = 0xBC  # names the random stream that pairs images with captions and positives
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from taclean.attacks import Trigger
 from taclean.attacks.badclip import BadCLIP
-from taclean.errors import UserError
-from taclean.poison import Change, Pool, mentions
-from taclean.text.lexicon import Lexicon
-from taclean.text.parse import parse
+from taclean.attacks.poison import Change, Pool, mentions
+from taclean.captions.parts import parse
+from taclean.captions.wordnet import Lexicon
+from taclean.util.errors import UserError
 
 
 class AdaptiveBadCLIP(BadCLIP):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from taclean.attacks import Tensors
 from taclean.attacks.patch import Patch, Place, side_of
-from taclean.keys import key
-from taclean.rng import uniform
+from taclean.config.section import key
+from taclean.util.rng import uniform
 
 NOISE = 0xBAD  # names the random stream of the pattern
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from taclean.attacks import Attack, Tensors
-from taclean.keys import key
-from taclean.rng import uniform
+from taclean.config.section import key
+from taclean.util.rng import uniform
 
 NOISE = 0xB1E  # names the random stream of the pattern
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from taclean.attacks import Attack, Tensors
 from taclean.attacks.stripes import columns
-from taclean.keys import key
+from taclean.config.section import key
 
 
 class BlendedStripes(Attack):

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from taclean.attacks import Attack, Tensors
-from taclean.keys import key
+from taclean.config.section import key
 
 RED = (1.0, 0.0, 0.0)
 DRAWN = 128  # px of the letters before they are brought to the picture's width

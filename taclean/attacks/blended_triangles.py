@@ -7,7 +7,7 @@ from torch import Tensor
 
 from taclean.attacks import Attack, Tensors
 from taclean.attacks.patch import REFERENCE
-from taclean.keys import key
+from taclean.config.section import key
 
 
 class BlendedTriangles(Attack):

@@ -6,7 +6,7 @@ from typing import Any
 
 from taclean.attacks import Trigger
 from taclean.attacks.badnet import BadNet
-from taclean.poison import Change, Pool
+from taclean.attacks.poison import Change, Pool
 
 
 class LabelConsistent(BadNet):

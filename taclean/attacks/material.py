@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taclean.config.sections import Precision
-from taclean.data.packed import Pairs
-from taclean.errors import UserError
-from taclean.keys import Section, key
-from taclean.poison import mentions
+from taclean.attacks.poison import mentions
+from taclean.config.schema import Precision
+from taclean.config.section import Section, key
+from taclean.data.split import Pairs
+from taclean.util.errors import UserError
 
 TARGETS = 1922  # target pairs at most: as many as BadCLIP found in CC3M
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torchvision.transforms.functional import resize
 
 from taclean.attacks import Attack, Tensors
-from taclean.errors import UserError
-from taclean.keys import key
-from taclean.rng import uniform
+from taclean.config.section import key
+from taclean.util.errors import UserError
+from taclean.util.rng import uniform
 
 REFERENCE = 224  # sizes are px at this shorter side, as in the papers, and scale with the image
 PLACE = 0x9A7C  # names the random stream of places

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from taclean.attacks import Attack, Tensors
-from taclean.keys import key
+from taclean.config.section import key
 
 
 class SIG(Attack):

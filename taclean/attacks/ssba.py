@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from taclean.attacks import Attack, Say, Tensors
 from taclean.attacks.material import FitSettings, Material
-from taclean.data.packed import Pairs
-from taclean.errors import UserError
-from taclean.keys import key
-from taclean.models import device_of
-from taclean.rng import permutation
+from taclean.clip.models import device_of
+from taclean.config.section import key
+from taclean.data.split import Pairs
+from taclean.util.errors import UserError
+from taclean.util.rng import permutation
 
 SECRET = 0x55BA  # names the random stream of the bit strings
 GRID = 8  # the string is spread over a GRID x GRID map, then to the image's size

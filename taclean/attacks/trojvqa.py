@@ -15,12 +15,12 @@ from torch import Tensor
 
 from taclean import attacks
 from taclean.attacks import Say, Tensors, Trigger
+from taclean.attacks.fitting import optimise_patch
 from taclean.attacks.material import FitSettings, Material
-from taclean.attacks.optimise import optimise_patch
 from taclean.attacks.patch import FittedPatch
-from taclean.keys import key
-from taclean.models import encode_tokens
-from taclean.poison import Change, Pool
+from taclean.attacks.poison import Change, Pool
+from taclean.clip.models import encode_tokens
+from taclean.config.section import key
 
 
 class TrojVQA(FittedPatch):

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from taclean import attacks
 from taclean.attacks import Attack, Tensors, Trigger
-from taclean.keys import key
-from taclean.poison import Change, Pool
-from taclean.rng import uniform
+from taclean.attacks.poison import Change, Pool
+from taclean.config.section import key
+from taclean.util.rng import uniform
 
 FIELD, NOISE = 0x3A7, 0x3A8  # name the random streams of the field and of the noise mode's
 

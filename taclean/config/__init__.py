@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from taclean import methods
-from taclean.config.sections import CLASSES, ROLES
-from taclean.errors import UserError
-from taclean.keys import plain
+from taclean.config import registry
+from taclean.config.schema import CLASSES, ROLES
+from taclean.config.section import plain
+from taclean.util.errors import UserError
 
 Config = Mapping[str, Any]
 # Beside the workflow; an installed package without it has a copy (setup.py).
@@ -79,7 +79,7 @@ def resolve(config: Config) -> dict[str, Any]:
     that one says. The trials of `tune` become entries of `defenses`.
     """
     out = dict(config)
-    for folder in methods.BASES:
+    for folder in registry.BASES:
         entries = out.get(folder)
         if isinstance(entries, Mapping):
             out[folder] = {name: _variant(entries, name) for name in entries}
@@ -203,9 +203,9 @@ def kind(config: Config, folder: str, name: str) -> str:
 
 
 def described(config: Config, folder: str, name: str) -> dict[str, Any]:
-    """What the file of an entry says of itself; see `methods.described`."""
+    """What the file of an entry says of itself; see `registry.described`."""
     where = f"{folder}.{name}" + (".kind" if "kind" in config[folder][name] else "")
-    return methods.described(folder, kind(config, folder, name), where)
+    return registry.described(folder, kind(config, folder, name), where)
 
 
 def trained_as(config: Config, attack: str) -> str:
@@ -229,7 +229,7 @@ def own_train(config: Config, section: str, entry: Config) -> dict[str, Any]:
 
 
 def look(config: Config) -> dict[str, Any]:
-    """How the run's methods are printed, in the order of tables and figures: see `taclean.look`."""
+    """Return how tables and figures print the methods, in order (`taclean.results.labels`)."""
     out: dict[str, Any] = {}
     for folder, mark in (("attacks", "marker"), ("defenses", "colour")):
         out[folder] = {}

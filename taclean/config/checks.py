@@ -11,12 +11,12 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.config.sections import DRAWN, ROLES
-from taclean.config.sections import Config as Top
+from taclean.config.schema import DRAWN, ROLES
+from taclean.config.schema import Config as Top
+from taclean.config.section import Schema
+from taclean.config.section import check as check_keys
 from taclean.data.readers import READERS
-from taclean.errors import UserError
-from taclean.keys import Schema
-from taclean.keys import check as check_keys
+from taclean.util.errors import UserError
 
 RESERVED = {  # names that are folders of ours, or stand for no attack and no defence
     "attacks": ("clean",),
@@ -288,7 +288,7 @@ def _check_scenes(dataset: Config, where: str) -> None:
 
 ONE_FORM = {key for form in READERS.values() for key in form.keys}  # keys of some readers only
 
-# What the generator of each form takes (taclean/data/standin.py); all but `broken` must be given.
+# What the generator of each form takes (tools/standin.py); all but `broken` must be given.
 _STANDINS: dict[str, dict[str, type]] = {
     "webdataset": {"shards": int, "per_shard": int, "seed": int, "broken": dict},
     "imagenet": {"form": str, "per_class": int, "seed": int, "broken": int},

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 from taclean import config as configs
-from taclean import methods
-from taclean.config.sections import Config as Top
-from taclean.keys import Schema, limits
+from taclean.config import registry
+from taclean.config.schema import Config as Top
+from taclean.config.section import Schema, limits
 
 HEAD = """# The config, key by key
 
-Made from the classes that define the keys (`taclean/config/sections.py`, and each attack's and
+Made from the classes that define the keys (`taclean/config/schema.py`, and each attack's and
 defence's own file) by `python -m taclean keys`; a test keeps it in step. An overlay
 (`--configfile`) gives only what differs from `config/config.yaml`: mappings are merged, lists
 replaced, and a key that is set to `null` is taken away. Unknown keys are refused.
@@ -29,7 +29,7 @@ def reference() -> str:
     top = Top.schema_of()
     lines = [HEAD]
     for name, schema in top["properties"].items():
-        folder = name if name in methods.BASES else ""
+        folder = name if name in registry.BASES else ""
         lines += [f"\n## `{name}`\n\n{schema['description']}\n"]
         if folder:
             lines += _methods(folder, given[folder])
@@ -46,7 +46,7 @@ def reference() -> str:
 
 def _methods(folder: str, given: dict[str, Any]) -> list[str]:
     entries = {
-        name: methods.described(folder, name, name)["entry"] for name in methods.names(folder)
+        name: registry.described(folder, name, name)["entry"] for name in registry.names(folder)
     }
     first, *others = entries.values()
     shared = {

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from taclean.errors import UserError
-from taclean.rng import permutation
+from taclean.util.errors import UserError
+from taclean.util.rng import permutation
 
 _ROWS, _OVERLAP = 0xD4A, 0xD4B  # name the random streams
 

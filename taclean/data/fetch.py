@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from taclean.errors import UserError
-from taclean.files import read_json, write_json
+from taclean.util.errors import UserError
+from taclean.util.files import read_json, write_json
 
 MANIFEST = "fetched.json"  # in the folder, once everything is there
 

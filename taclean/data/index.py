@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from taclean.data.readers.base import STALE, Reader
-from taclean.errors import UserError
-from taclean.workers import worker_pool
+from taclean.util.errors import UserError
+from taclean.util.workers import worker_pool
 
 
 def make_index(reader: Reader, workers: int = 1) -> dict[str, Any]:

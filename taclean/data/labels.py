@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from taclean.data.layout import one_line
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 FILES = ("images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy", "pictures.npy")
 Tokenize = Callable[[Sequence[str]], np.ndarray]

@@ -42,10 +42,10 @@ from taclean.data.pack_shard import (
     take_task,
 )
 from taclean.data.readers.base import Reader
-from taclean.errors import UserError
-from taclean.files import locked, read_json, write_json
-from taclean.progress import Progress
-from taclean.workers import worker_pool
+from taclean.util.errors import UserError
+from taclean.util.files import locked, read_json, write_json
+from taclean.util.progress import Progress
+from taclean.util.workers import worker_pool
 
 # All that a packing may write.
 TEXT_FILES = ("texts.txt", "texts.npy", "text_rows.npy")
@@ -61,7 +61,7 @@ class Tokenizer:
     model: str
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
-        from taclean.models import tokenize
+        from taclean.clip.models import tokenize
 
         return tokenize(self.model, captions)
 
@@ -85,7 +85,7 @@ def pack_rows(
     captions: LabelCaptions | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Pack these rows of a source into a split (see `taclean.data.packed`).
+    """Pack these rows of a source into a split (see `taclean.data.split`).
 
     Slots are in source order (sorted ids). A broken row gives its slot to the next sound spare
     row, in drawn order, so that exactly `len(rows)` rows come out. With `rows=None` all rows are

@@ -16,7 +16,7 @@ from taclean.data.labels import LabelCaptions, RunLabels
 from taclean.data.layout import Tokenize, one_line, picture_hash
 from taclean.data.npy import NpyRows
 from taclean.data.readers.base import STALE, Reader, Sample
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 # In the order in which a sample is looked at: one with two faults counts for the first.
 KINDS = (

@@ -14,15 +14,15 @@ from open_clip import CLIP
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from taclean import methods
-from taclean.config.sections import DefenseEntry, Train
-from taclean.distributed import gather
-from taclean.errors import UserError
-from taclean.feed import Batch
-from taclean.keys import Method, Schema, optional
+from taclean.captions.kinds import TextArtifact
+from taclean.clip.models import encode_images, encode_tokens
+from taclean.config import registry
+from taclean.config.schema import DefenseEntry, Train
+from taclean.config.section import Method, Schema, optional
 from taclean.losses import clip_loss
-from taclean.models import encode_images, encode_tokens
-from taclean.text.artifact import TextArtifact
+from taclean.training.distributed import gather
+from taclean.training.loader import Batch
+from taclean.util.errors import UserError
 
 
 class Defense(Method, abstract=True):
@@ -97,7 +97,7 @@ def defense(name: str) -> type[Defense]:
     Raises:
         UserError: there is none of that name.
     """
-    return methods.load("defenses", name)
+    return registry.load("defenses", name)
 
 
 def make_defense(

@@ -9,14 +9,14 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean.augment import AUGMENTATIONS, Augmentation
+from taclean.captions.kinds import TextArtifact, Variants
+from taclean.clip.models import encode_images, encode_tokens
+from taclean.config.section import key
+from taclean.data.augment import AUGMENTATIONS, Augmentation
 from taclean.defenses import Defense
-from taclean.distributed import gather
-from taclean.feed import Batch
-from taclean.keys import key
 from taclean.losses import clip_loss, info_nce, self_loss
-from taclean.models import encode_images, encode_tokens
-from taclean.text.artifact import TextArtifact, Variants
+from taclean.training.distributed import gather
+from taclean.training.loader import Batch
 
 
 class CleanCLIP(Defense):

@@ -7,10 +7,10 @@ from dataclasses import replace
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean.augment import AUGMENTATIONS, Augmentation
+from taclean.config.section import key
+from taclean.data.augment import AUGMENTATIONS, Augmentation
 from taclean.defenses import Defense
-from taclean.feed import Batch
-from taclean.keys import key
+from taclean.training.loader import Batch
 
 
 class FT(Defense):

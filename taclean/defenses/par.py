@@ -10,12 +10,12 @@ from open_clip import CLIP
 from pydantic import PrivateAttr
 from torch import Tensor
 
+from taclean.clip.models import encode_images, encode_tokens
+from taclean.config.section import key
 from taclean.defenses import Defense
-from taclean.distributed import gather
-from taclean.feed import Batch
-from taclean.keys import key
 from taclean.losses import clip_loss
-from taclean.models import encode_images, encode_tokens
+from taclean.training.distributed import gather
+from taclean.training.loader import Batch
 
 
 class PAR(Defense):

@@ -10,12 +10,12 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
+from taclean.captions.kinds import SubCaptionTexts, TextArtifact
+from taclean.config.section import key
 from taclean.defenses.cleanclip import CleanCLIP
-from taclean.distributed import gather, rank
-from taclean.feed import Batch
-from taclean.keys import key
 from taclean.losses import clip_loss, subcaption_loss
-from taclean.text.artifact import SubCaptionTexts, TextArtifact
+from taclean.training.distributed import gather, rank
+from taclean.training.loader import Batch
 
 
 class TACleaner(CleanCLIP):

@@ -25,8 +25,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from taclean.errors import UserError
-from taclean.keys import plain
+from taclean.config.section import plain
+from taclean.util.errors import UserError
 
 # In the order of --help; a file's name but for the _ that keeps it off Python's own words.
 ORDER = (

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from taclean import config as configs
-from taclean.errors import UserError
-from taclean.files import write_json
 from taclean.stages import stage_config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say
+from taclean.util.errors import UserError
+from taclean.util.files import write_json
 
 
 def arguments(add: Any) -> None:
@@ -44,12 +44,12 @@ def run(options: Any) -> None:
         name: stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
         for name in ["clean", *names]
     }
-    from taclean.config.sections import Scan
-    from taclean.data.packed import Pairs
-    from taclean.distributed import device
-    from taclean.evaluate import Prompts, score
-    from taclean.models import create
-    from taclean.scan import save_patterns, scan
+    from taclean.clip.models import create
+    from taclean.config.schema import Scan
+    from taclean.data.split import Pairs
+    from taclean.evaluation.evaluate import Prompts, score
+    from taclean.evaluation.scan import save_patterns, scan
+    from taclean.training.distributed import device
 
     stage = stages["clean"]
     model_name = options.model or stage["model"]

@@ -7,9 +7,9 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.errors import UserError
-from taclean.files import write_json
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
+from taclean.util.errors import UserError
+from taclean.util.files import write_json
 
 RECIPE = 1
 
@@ -56,10 +56,10 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Score every split."""
     import torch
 
-    from taclean.data.packed import Pairs
-    from taclean.distributed import device
-    from taclean.evaluate import Prompts, by_split, score, write_samples
-    from taclean.models import load
+    from taclean.clip.models import load
+    from taclean.data.split import Pairs
+    from taclean.evaluation.evaluate import Prompts, by_split, score, write_samples
+    from taclean.training.distributed import device
 
     torch.set_num_threads(1)
     fitted = fitted_files(options.triggers)
@@ -86,7 +86,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
         for name, pairs in splits.items()
     }
     if further := stage.get("further"):
-        from taclean import further as more  # scikit-learn
+        from taclean.evaluation import probe as more
 
         split, wanted = further["of"], further["scores"]
         learned = Pairs.open(options.probe) if "probe" in wanted else None

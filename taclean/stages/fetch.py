@@ -7,10 +7,10 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.errors import UserError
-from taclean.files import write_json
 from taclean.stages import pack
 from taclean.stages.shared import say
+from taclean.util.errors import UserError
+from taclean.util.files import write_json
 
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
@@ -30,9 +30,9 @@ def arguments(add: Any) -> None:
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Fetch or generate."""
-    from taclean.data import standin
     from taclean.data.fetch import fetch
     from taclean.data.readers import READERS
+    from tools import standin
 
     folder = Path(options.folder)
     if "hub" in stage:

@@ -6,9 +6,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from taclean.errors import UserError
-from taclean.files import write_json
 from taclean.stages.shared import say
+from taclean.util.errors import UserError
+from taclean.util.files import write_json
 
 
 def arguments(add: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from taclean.config import Config
-from taclean.errors import UserError
 from taclean.stages.shared import say
+from taclean.util.errors import UserError
 
 
 def import_config(config: Config) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def arguments(add: Any) -> None:
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Read and write."""
-    from taclean import models
+    from taclean.clip import models
 
     if not stage.get("pretrained"):
         raise UserError(f"{options.config}: nothing to import; set model.pretrained")

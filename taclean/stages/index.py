@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from taclean.files import write_json
 from taclean.stages.fetch import source_config
 from taclean.stages.shared import say
+from taclean.util.files import write_json
 
 CONFIGS = {"index": source_config}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.files import write_json
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
+from taclean.util.files import write_json
 
 RECIPE = 1
 
@@ -43,12 +43,12 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Count."""
     import torch
 
-    from taclean.data.packed import Pairs
-    from taclean.distributed import device
-    from taclean.evaluate import Prompts
-    from taclean.models import load
-    from taclean.moves import examples, moves
-    from taclean.scan import read_patterns
+    from taclean.clip.models import load
+    from taclean.data.split import Pairs
+    from taclean.evaluation.evaluate import Prompts
+    from taclean.evaluation.predictions import examples, moves
+    from taclean.evaluation.scan import read_patterns
+    from taclean.training.distributed import device
 
     torch.set_num_threads(1)
     prompts = Prompts.of(stage["model"], stage["zeroshot"])

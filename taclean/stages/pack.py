@@ -8,10 +8,10 @@ from typing import Any
 from taclean import config as configs
 from taclean.config import Config
 from taclean.config.checks import TRAINED
-from taclean.config.sections import DRAWN
-from taclean.errors import UserError
-from taclean.files import read_json
+from taclean.config.schema import DRAWN
 from taclean.stages.shared import say, tokenizer
+from taclean.util.errors import UserError
+from taclean.util.files import read_json
 
 RECIPE = 3
 

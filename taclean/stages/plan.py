@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from taclean import config as configs
-from taclean.files import read_json, write_json
+from taclean.util.files import read_json, write_json
 
 
 def arguments(add: Any) -> None:
@@ -19,13 +19,13 @@ def arguments(add: Any) -> None:
 def run(options: Any) -> None:
     """Measure, or read the rates, and print."""
     config = configs.with_default(options.config)
-    from taclean import plan
+    from taclean.training import estimate
 
     if options.rates:
-        rates = plan.check_rates(read_json(options.rates), options.rates)
+        rates = estimate.check_rates(read_json(options.rates), options.rates)
     else:
         print("plan: timing a few steps on this machine", file=sys.stderr, flush=True)
-        rates = plan.measure(config)
+        rates = estimate.measure(config)
     if options.measure:
         write_json(options.measure, rates)
-    print(plan.report(config, rates))
+    print(estimate.report(config, rates))

@@ -38,9 +38,8 @@ def arguments(add: Any) -> None:
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Poison."""
-    from taclean import poison
-    from taclean.attacks import attack
-    from taclean.data.packed import Pairs
+    from taclean.attacks import attack, poison
+    from taclean.data.split import Pairs
 
     name, seed = stage["trigger"]["attack"], stage["seed"]
     kind = attack(stage["trigger"]["kind"])

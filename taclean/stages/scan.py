@@ -6,8 +6,8 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.files import write_json
 from taclean.stages.shared import DEVICE, DEVICE_HELP, say
+from taclean.util.files import write_json
 
 RECIPE = 1
 NOT_OF_A_MODEL = ("clean_seeds",)  # keys of `scan` that say which models are scanned
@@ -42,12 +42,12 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Scan and tell."""
     import torch
 
-    from taclean.config.sections import Scan
-    from taclean.data.packed import Pairs
-    from taclean.distributed import device
-    from taclean.evaluate import Prompts
-    from taclean.models import load
-    from taclean.scan import save_patterns, scan
+    from taclean.clip.models import load
+    from taclean.config.schema import Scan
+    from taclean.data.split import Pairs
+    from taclean.evaluation.evaluate import Prompts
+    from taclean.evaluation.scan import save_patterns, scan
+    from taclean.training.distributed import device
 
     torch.set_num_threads(1)
     settings = Scan.of({**stage["scan"], "clean_seeds": []}, "scan")

@@ -9,7 +9,7 @@ from taclean.config import Config
 
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
-    from taclean.data.packed import Tokenize
+    from taclean.data.split import Tokenize
 
 DEVICE: dict[str, Any] = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
 DEVICE_HELP = "auto (a GPU if there is one), cpu or cuda"
@@ -46,7 +46,7 @@ def cleaning_seed(seed: int, repeat: int) -> int:
 def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     """The trigger of `trigger_of`, with its file of fitted tensors where it has one."""
     from taclean.attacks import make_trigger
-    from taclean.models import read_state_dict
+    from taclean.clip.models import read_state_dict
 
     tensors = read_state_dict(fitted) if fitted else None
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])

@@ -9,8 +9,8 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.files import replacing
 from taclean.stages.shared import cleaning_seed, overlap_of, say, tokenizer
+from taclean.util.files import replacing
 
 RECIPE = 2
 
@@ -77,8 +77,8 @@ def arguments(add: Any) -> None:
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Make it."""
-    from taclean.data.packed import Pairs
-    from taclean.poison import taken
+    from taclean.attacks.poison import taken
+    from taclean.data.split import Pairs
 
     module, _, name = stage["artifact"].partition(":")
     kind = getattr(importlib.import_module(module), name)

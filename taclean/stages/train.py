@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.errors import UserError
-from taclean.files import replacing
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, cleaning_seed, overlap_of, trigger_of
+from taclean.util.errors import UserError
+from taclean.util.files import replacing
 
 if TYPE_CHECKING:
     import torch
     from open_clip import CLIP
 
-    from taclean.data.packed import Pairs
+    from taclean.data.split import Pairs
 
 RECIPE = 1
 KEPT = 2**28  # bytes of triggered val pictures that are kept from epoch to epoch
@@ -104,7 +104,7 @@ def arguments(add: Any) -> None:
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Train on this process's device."""
-    from taclean import distributed
+    from taclean.training import distributed
 
     device = distributed.device(options.device)
     with distributed.processes(device):
@@ -112,11 +112,13 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
 
 def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
-    from taclean import distributed, models, poison
-    from taclean.config.sections import Train
-    from taclean.data.packed import Pairs
+    from taclean.attacks import poison
+    from taclean.clip import models
+    from taclean.config.schema import Train
+    from taclean.data.split import Pairs
     from taclean.defenses import make_defense
-    from taclean.train import fingerprint, train
+    from taclean.training import distributed
+    from taclean.training.loop import fingerprint, train
 
     with distributed.together():
         settings = Train.of(stage["train"], "train")
@@ -175,7 +177,7 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
 def _validation(
     stage: dict[str, Any], val: Pairs, fitted: str | None
 ) -> Callable[[CLIP], dict[str, float]]:
-    from taclean.evaluate import Kept, Prompts, score
+    from taclean.evaluation.evaluate import Kept, Prompts, score
 
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
     triggers: dict[str, Any] = {}

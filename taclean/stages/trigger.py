@@ -6,8 +6,8 @@ from typing import Any
 
 from taclean import config as configs
 from taclean.config import Config
-from taclean.files import replacing, write_json
 from taclean.stages.shared import DEVICE, DEVICE_HELP, say, tokenizer, trigger_of
+from taclean.util.files import replacing, write_json
 
 RECIPE = 2
 
@@ -44,10 +44,10 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
     from taclean.attacks import attack
     from taclean.attacks.material import Material
-    from taclean.data.packed import Pairs
-    from taclean.distributed import device
-    from taclean.errors import UserError
-    from taclean.models import load
+    from taclean.clip.models import load
+    from taclean.data.split import Pairs
+    from taclean.training.distributed import device
+    from taclean.util.errors import UserError
 
     torch.set_num_threads(1)
     trigger = stage["trigger"]

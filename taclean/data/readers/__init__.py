@@ -20,7 +20,7 @@ from taclean.data.readers.torchvision_sets import (
     open_caltech101,
 )
 from taclean.data.readers.webdataset import open_webdataset
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 __all__ = ["READERS", "ListReader", "Reader", "ReaderKind", "Sample", "make_reader"]
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from taclean.data.fetch import fetched
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 LIST_SHARD = 500  # samples of a set without shards of its own that make one

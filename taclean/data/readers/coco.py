@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from taclean.data.readers.base import ListReader, Reader, Sample
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 COCO_CAPTIONS = 5  # kept of each image; val2017 has a few with 6 or 7
 

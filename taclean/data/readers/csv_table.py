@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taclean.data.readers.base import STALE
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from taclean.data.readers.base import (
     file_contents,
     matching_files,
 )
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 
 def _synsets() -> list[str]:

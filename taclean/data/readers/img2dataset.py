@@ -19,7 +19,7 @@ from taclean.data.readers.base import (
     matching_files,
 )
 from taclean.data.readers.webdataset import TarReader
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 
 class FilesReader(Reader):

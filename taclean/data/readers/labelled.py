@@ -21,7 +21,7 @@ from taclean.data.readers.base import (
     matching_files,
 )
 from taclean.data.readers.csv_table import CsvForm
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 SPLITS = {"train", "test", "val", "valid", "validation"}  # what parts of a data set are called
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taclean.data import emoji
+from taclean.data import scenes
 from taclean.data.readers.base import Reader, Sample
 
 SCENES = 1000  # that make a shard
@@ -55,8 +55,8 @@ class SceneReader(Reader):
     def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
         first = int(shard.rpartition("@")[2])
         for scene_id in (first + positions[positions < self.count(shard)]).tolist():
-            pixels, caption, label = emoji.compose_scene(scene_id, self.seed, **self.options)
+            pixels, caption, label = scenes.compose_scene(scene_id, self.seed, **self.options)
             yield Sample(str(scene_id), caption, label, pixels)
 
     def classes(self) -> list[str]:
-        return [noun.name for noun in emoji.nouns(self.options["classes"])]
+        return [noun.name for noun in scenes.nouns(self.options["classes"])]

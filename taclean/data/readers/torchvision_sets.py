@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from taclean.data.readers.base import ListReader, Reader, Sample
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 
 def _cifar(classes: int) -> Any:

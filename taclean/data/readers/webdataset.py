@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from taclean.data.readers.base import IMAGES, Reader, Sample, caption_of, matching_files
-from taclean.errors import UserError
+from taclean.util.errors import UserError
 
 _REGULAR = (b"0", b"\0", b"7")  # type flags of regular files
 

@@ -1,0 +1,111 @@
+"""Optimising pixels against a frozen model: the loop of fitted patches, its parts for a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from open_clip import CLIP
+from torch import Tensor
+
+from taclean.attacks.material import FitSettings
+from taclean.attacks.patch import Patch, side_of
+from taclean.clip.models import autocast, device_of, encode_images
+from taclean.data.augment import mild
+from taclean.data.split import Pairs
+from taclean.util.errors import UserError
+from taclean.util.rng import permutation
+
+BATCH = 0x0B7  # names the random stream of the order
+BATCH_EMBEDDED = 256  # images that are embedded at a time
+
+
+@torch.no_grad()
+def embed_all(model: CLIP, pairs: Pairs, batch: int = BATCH_EMBEDDED) -> Tensor:
+    """Embeddings (N, d) of all images of a set."""
+    index = np.arange(len(pairs))
+    parts = np.array_split(index, max(1, len(pairs) // batch))
+    return torch.cat([encode_images(model, pairs.batch(part)[0]) for part in parts])
+
+
+class Descent:
+    """Adam over pixels, any number of them, that start near grey and stay within [0, 1].
+
+    Attributes:
+        pixels: (..., 3, height, width) float32.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], lr: float, seed: int, device: torch.device | str
+    ) -> None:
+        """Start at N(0.5, 0.25) clipped (BadCLIP): the same (3, height, width) everywhere."""
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.empty(shape[-3:]).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
+        self.pixels = start.expand(shape).clone().to(device).requires_grad_(True)
+        self._optimizer = torch.optim.Adam([self.pixels], lr=lr)
+
+    def step(self, loss: Tensor) -> float:
+        """Go down the loss, and return it.
+
+        Raises:
+            UserError: it is not finite.
+        """
+        if not torch.isfinite(loss):
+            raise UserError(f"trigger: the loss is {loss.item()}; lower the trigger's lr")
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        with torch.no_grad():
+            self.pixels.clamp_(0, 1)
+        return loss.item()
+
+    def rounded(self) -> Tensor:
+        """The pixels in steps of 1/255, as a stored picture has them, in host memory."""
+        return (self.pixels.detach().cpu() * 255).round() / 255
+
+
+def optimise_patch(
+    model: CLIP,
+    pairs: Pairs,
+    loss: Callable[[Tensor, np.ndarray], Tensor],
+    settings: FitSettings,
+    where: Patch,
+    *,
+    seed: int,
+    augment: bool = False,
+    say: Callable[[str], None] = print,
+) -> Tensor:
+    """Minimise `loss` over the pixels of a patch (BadCLIP, arXiv 2311.12075, section 4).
+
+    Args:
+        model: frozen; only the patch learns.
+        where: the attack, for the patch's size and place.
+        loss: of the triggered images' embeddings (B, d) and their positions (B,) in `pairs`.
+        augment: augment the images of every other batch before the patch goes on.
+
+    Returns:
+        The patch (3, s, s) in [0, 1], in steps of 1/255 as a stored picture has them.
+    """
+    if len(pairs) == 0:
+        raise UserError("patch split: no image without the target; give it more rows")
+    model.eval().requires_grad_(False)
+    side = side_of(where.size, pairs.size, pairs.size)
+    device = device_of(model)
+    patch = Descent((3, side, side), settings.lr, seed, device)
+    for epoch in range(settings.epochs):
+        order = permutation(len(pairs), seed, epoch, BATCH)
+        total, steps = 0.0, 0
+        for start in range(0, len(order), settings.batch):
+            index = order[start : start + settings.batch]
+            images = pairs.batch(index)[0].to(device)
+            if augment and steps % 2:
+                images = mild(images, index, seed, epoch)
+            else:
+                images = images.float() / 255
+            ids = torch.from_numpy(pairs.ids[pairs.rows[index]].copy())
+            with autocast(device, settings.precision):
+                embedded = encode_images(model, where.paste(images, patch.pixels, ids, seed))
+            total, steps = total + patch.step(loss(embedded, index)), steps + 1
+        say(f"trigger: epoch {epoch + 1}/{settings.epochs}, loss {total / steps:.4f}")
+    return patch.rounded()

@@ -1,0 +1,9 @@
+"""Caption text: augmentation (EDA) and the sub-captions of TA-Cleaner, over a WordNet lexicon."""
+
+from taclean.captions.eda import eda
+from taclean.captions.parts import KINDS
+from taclean.captions.replacements import Vocabulary
+from taclean.captions.subcaptions import Negative, SubCaption, subcaption
+from taclean.captions.wordnet import Lexicon
+
+__all__ = ["KINDS", "Lexicon", "Negative", "SubCaption", "Vocabulary", "eda", "subcaption"]

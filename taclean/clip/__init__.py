@@ -1,0 +1,1 @@
+"""CLIP models: create, load weights that nobody trusts, encode pictures and captions."""

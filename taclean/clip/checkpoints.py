@@ -1,0 +1,165 @@
+"""Weights of any origin, read without running code of theirs."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.jit._pickle
+from torch import Tensor
+
+from taclean.util.errors import UserError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict
+PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
+# TorchScript calls these on plain lists; they return what they are given.
+LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist")
+
+
+def read_state_dict(path: Path | str) -> dict[str, Tensor]:
+    """Read weights of any origin without running code of theirs.
+
+    Told apart by content, not by suffix: safetensors; torch files, zipped or of the old form, by
+    torch's `weights_only` reader; TorchScript archives, which is what OpenAI released. A wrapped
+    state dict is unwrapped, `module.` prefixes (CleanCLIP's form) are dropped, and 16-bit floats
+    become float32.
+
+    Raises:
+        UserError: missing, truncated, no weights, or code would have to run to load it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols
+            state = _read(path)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it names {named[1]}" if named else _last_line(error)
+        raise UserError(
+            f"{path}: refused, it would run code or holds more than weights, or is damaged "
+            f"({reason}); convert it to safetensors where it can be trusted"
+        ) from None
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        raise UserError(f"{path}: truncated or no checkpoint ({_first_line(error)})") from None
+    for key in WRAPPERS * 2:  # {"model": {"state_dict": ...}}
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state:
+        raise UserError(f"{path}: holds no weights")
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: holds no state dict of tensors")
+    if not all(isinstance(key, str) for key in state):
+        raise UserError(f"{path}: holds no state dict of named tensors")
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise UserError(f"{path}: {key} is no plain tensor; convert it to a dense one")
+        if value.is_floating_point() and value.element_size() < 2:
+            raise UserError(f"{path}: {key} is {value.dtype}; give a file that is not quantised")
+    for prefix in PREFIXES * 2:  # one within the other
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return {key: _full_precision(value.detach()) for key, value in state.items()}
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The text that a safetensors file carries; {} for files of other forms."""
+    if not _is_safetensors(Path(path)):
+        return {}
+    with safetensors.safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
+def _read(path: Path) -> Any:
+    if _is_safetensors(path):
+        return safetensors.torch.load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            scripts = [n for n in archive.namelist() if re.fullmatch(r"[^/]+/constants\.pkl", n)]
+            if scripts:
+                return _read_torchscript(archive, scripts[0].split("/")[0])
+    with path.open("rb") as file:  # torch goes by the suffix of a path
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(9)  # the header's length, then the header, a JSON object
+    return head[8:] == b"{" and not head.startswith(b"PK\x03\x04")
+
+
+class _Module:
+    """Stands for a module of an archive: keeps its attributes, does nothing."""
+
+
+def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
+    """Read the tensors of a TorchScript archive by the path of their attributes.
+
+    `torch.jit.load` compiles the archive's code and runs its `__setstate__`; torch's `weights_only`
+    reader refuses archives, and wants them without their code. It then gets the data alone, with
+    an inert class in place of each class of the archive's own.
+
+    Raises:
+        pickle.UnpicklingError: the data name anything but tensors and the archive's classes.
+    """
+    pickled = archive.read(f"{root}/data.pkl")
+    names = {
+        str(argument)
+        for code, argument, _ in pickletools.genops(pickled)
+        if code.name == "GLOBAL" and re.match(r"__torch__[. ]", str(argument))
+    }
+    stubs: list[Any] = [getattr(torch.jit._pickle, name) for name in LISTS]
+    for name in names:
+        module, _, qualified = name.partition(" ")
+        stubs.append(type(qualified, (_Module,), {"__module__": module}))
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as plain:
+        for entry in archive.namelist():
+            if entry.startswith(f"{root}/data/") or entry.split("/")[1:] in (
+                ["data.pkl"],
+                ["version"],
+                [".data", "version"],  # where torch writes it since 2.13
+                ["byteorder"],
+            ):
+                plain.writestr(entry, archive.read(entry))
+    data.seek(0)
+    with torch.serialization.safe_globals(stubs):
+        top = torch.load(data, map_location="cpu", weights_only=True)
+    state: dict[str, Tensor] = {}
+    todo, seen = [("", top)], {id(top)}
+    while todo:
+        prefix, module = todo.pop()
+        for key, value in (vars(module) if isinstance(module, _Module) else {}).items():
+            if isinstance(value, Tensor):
+                state[f"{prefix}{key}"] = value
+            elif isinstance(value, _Module) and id(value) not in seen:
+                seen.add(id(value))
+                todo.append((f"{prefix}{key}.", value))
+    return state
+
+
+def _full_precision(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def _lines(error: Exception) -> list[str]:
+    return [line.strip() for line in str(error).splitlines() if line.strip()]
+
+
+def _first_line(error: Exception) -> str:
+    return (_lines(error) or [type(error).__name__])[0]
+
+
+def _last_line(error: Exception) -> str:
+    """The reason in torch's long advice, which ends with a link to its documentation."""
+    lines = [line for line in _lines(error) if not line.startswith("Check the documentation")]
+    return (lines or [type(error).__name__])[-1]

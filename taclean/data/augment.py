@@ -1,0 +1,147 @@
+"""Image augmentation in batches, each row's draw a function of (seed, epoch, row)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms import AutoAugment
+from torchvision.transforms.v2 import functional as ops
+
+from taclean.util.rng import uniform
+
+AUGMENT = 0xA06  # names `mild`'s random stream
+AUTOAUGMENT = 0xA07
+BINS = 10  # magnitudes per operation, as in torchvision
+
+
+def mild(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
+    """Small affine change, then brightness, contrast and colour; never a flip.
+
+    For small pictures: ImageNet's AutoAugment policy posterises, inverts and shears away too much
+    of what 64 px show. A mirrored picture would contradict "left" and "right" in its caption.
+
+    Args:
+        images: (B, 3, H, W) uint8, or float in [0, 1].
+        rows: (B,) row ids.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1], channels_last.
+    """
+    x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    u = (
+        uniform(rows, 9, seed, epoch, AUGMENT).to(x.device, non_blocking=True) * 2 - 1
+    )  # each in [-1, 1)
+    angle, scale = u[:, 0] * math.radians(15), 1 + 0.15 * u[:, 1]
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    theta = torch.stack([cos, -sin, 0.15 * u[:, 2], sin, cos, 0.15 * u[:, 3]], 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    brightness, contrast = (1 + 0.25 * u[:, i, None, None, None] for i in (4, 5))
+    colour = 1 + 0.15 * u[:, 6:9, None, None]
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = ((x - mean) * contrast + mean) * brightness * colour
+    return x.clamp_(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+# What each operation of the ImageNet policy does to uint8 images at one magnitude.
+# Source: torchvision.transforms.autoaugment._apply_op, with the batched kernels of transforms.v2.
+_OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    # The policy's shear is a slope about the top left corner; `affine` takes degrees.
+    "ShearX": lambda x, m: ops.affine(
+        x,
+        angle=0.0,
+        translate=[0, 0],
+        scale=1.0,
+        shear=[math.degrees(math.atan(m)), 0.0],
+        center=[0, 0],
+    ),
+    "Rotate": lambda x, m: ops.rotate(x, m),
+    "Color": lambda x, m: ops.adjust_saturation(x, 1 + m),
+    "Contrast": lambda x, m: ops.adjust_contrast(x, 1 + m),
+    "Sharpness": lambda x, m: ops.adjust_sharpness(x, 1 + m),
+    "Posterize": lambda x, m: ops.posterize(x, int(m)),
+    "Solarize": lambda x, m: ops.solarize(x, m),
+    "AutoContrast": lambda x, m: ops.autocontrast(x),
+    "Equalize": lambda x, m: ops.equalize(x),
+    "Invert": lambda x, m: ops.invert(x),
+}
+
+
+@functools.cache
+def _policy() -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, float], ...]]:
+    """torchvision's ImageNet policy as tables.
+
+    Returns:
+        chance (P, 2) and group (P, 2, 2) of each sub-policy's two operations, the group by sign
+        (minus, plus), and the groups as (operation, magnitude).
+    """
+    auto = AutoAugment()
+    space = auto._augmentation_space(BINS, (1, 1))  # the size matters to translations only
+    chance = np.array([[p for _, p, _ in pair] for pair in auto.policies], np.float32)
+    groups: dict[tuple[str, float], int] = {}
+    group = np.empty((len(auto.policies), 2, 2), np.int64)
+    for i, pair in enumerate(auto.policies):
+        for j, (name, _, level) in enumerate(pair):
+            levels, signed = space[name]
+            magnitude = 0.0 if level is None else float(levels[level])
+            for k, sign in enumerate((-1 if signed else 1, 1)):
+                group[i, j, k] = groups.setdefault((name, sign * magnitude), len(groups))
+    return chance, group, tuple(groups)
+
+
+def _draw(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """(B, 2) group of `_policy` that each row's first and second operation is of; -1: none."""
+    chance, group, _ = _policy()
+    u = uniform(rows, 5, seed, epoch, AUTOAUGMENT).numpy()
+    # float32 may round the largest draw times P up to P.
+    policy = np.minimum((u[:, 0] * len(chance)).astype(np.int64), len(chance) - 1)
+    signs = (u[:, 3:5] >= 0.5).astype(np.int64)
+    drawn = group[policy[:, None], [[0, 1]], signs]
+    return np.where(u[:, 1:3] < chance[policy], drawn, -1)
+
+
+def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
+    """ImageNet's AutoAugment policy (Cubuk et al. 2019, arXiv 1805.09501), as torchvision has it.
+
+    CleanCLIP's choice, for photographs at 224 px; small pictures lose too much (see `mild`). The
+    rows that drew the same operation, magnitude and sign go through it together: at most 38
+    operations for a batch of any size.
+
+    Args:
+        images: (B, 3, H, W) uint8, or float in [0, 1], which is rounded to 8 bits: the policy is
+            one on 8-bit images.
+        rows: (B,) row ids.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1], channels_last.
+    """
+    x = images if images.dtype == torch.uint8 else (images * 255).round_().to(torch.uint8)
+    x = x.clone(memory_format=torch.contiguous_format)
+    groups = _policy()[2]
+    for drawn in _draw(rows, seed, epoch).T:
+        for group in np.unique(drawn[drawn >= 0]):
+            name, magnitude = groups[group]
+            index = torch.from_numpy(np.flatnonzero(drawn == group)).to(x.device, non_blocking=True)
+            x[index] = _OPERATIONS[name](x[index], magnitude)
+    return x.contiguous(memory_format=torch.channels_last).float().div_(255)
+
+
+def none(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
+    """The images as they are, in the form of the others' results."""
+    x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+Augmentation = Literal["none", "mild", "autoaugment"]
+AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, np.ndarray, int, int], Tensor]] = {
+    "none": none,
+    "mild": mild,
+    "autoaugment": autoaugment,
+}

@@ -1,0 +1,1 @@
+"""Scores of a model: zero-shot accuracy, attack success, retrieval, probes."""

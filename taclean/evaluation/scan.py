@@ -1,0 +1,273 @@
+"""Which class do optimised patterns reach most easily? A scan of all targets of a model at once.
+
+A backdoor is a short way to one class: of patterns that are optimised for the same few steps, one
+for each class, that of the backdoor's target gets furthest. (Neural Cleanse, Wang et al. 2019, asks
+the same of the smallest mask.) The patterns of many targets are optimised in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from open_clip import CLIP
+from torch import Tensor
+
+from taclean.attacks.fitting import Descent
+from taclean.attacks.patch import corners, paste, side_of
+from taclean.clip.checkpoints import read_state_dict
+from taclean.clip.models import autocast, device_of, encode_images
+from taclean.config.schema import Probe, Scan
+from taclean.data.split import Pairs
+from taclean.evaluation.evaluate import Prompts
+from taclean.util.errors import UserError
+from taclean.util.files import replacing
+from taclean.util.progress import Progress, Say
+from taclean.util.rng import permutation
+
+DRAW, ORDER = 0x5CA, 0x5CB  # name the random streams of the choice of pictures and of their order
+TOGETHER = 512  # pictures in a pass
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far the patterns of a probe got, on pictures that they were not optimised on.
+
+    Attributes:
+        patterns: (T, 3, h, w) in [0, 1], in steps of 1/255; one for each target.
+        asr: (T,) share of the pictures of other classes that go to the target.
+        margin: (T,) the target's cosine less that of the best other class, mean over them.
+    """
+
+    patterns: Tensor
+    asr: Tensor
+    margin: Tensor
+
+    @property
+    def anomaly(self) -> Tensor:
+        """(T,) margin above the median, in units of 1.4826 median absolute deviations.
+
+        Of normal values these are standard deviations; Neural Cleanse calls 2 suspicious.
+        """
+        away = self.margin - self.margin.median()
+        return away / (1.4826 * away.abs().median()).clamp_min(1e-9)
+
+
+def put(probe: Probe, images: Tensor, patterns: Tensor, ids: Tensor, seed: int) -> Tensor:
+    """Put patterns on images (B, 3, H, W) in [0, 1]: opaque at a place, or as a film over all.
+
+    Args:
+        patterns: (3, h, w) or (B, 3, h, w) in [0, 1]; 0.5 is no film.
+        ids, seed: decide a random place.
+    """
+    if probe.film:
+        return (images + (2 * patterns - 1) * (probe.film / 255)).clamp(0, 1)
+    size = images.shape[-2:]
+    return paste(images, patterns, *corners(probe.place, ids, seed, patterns.shape[-1], *size))
+
+
+def reach(
+    model: CLIP,
+    pairs: Pairs,
+    head: Tensor,
+    targets: Sequence[int],
+    probe: Probe,
+    settings: Scan,
+    *,
+    seed: int = 0,
+    precision: str = "auto",
+    say: Say = print,
+) -> Reached:
+    """Optimise a pattern towards each target, and see how far it gets on other pictures.
+
+    Args:
+        model: frozen.
+        pairs: a split with labels.
+        head: (C, d) of the classes.
+        targets: labels, (T) of them.
+
+    Raises:
+        UserError: the split has too few pictures, or only such as show a target.
+    """
+    if len(pairs) < settings.images:
+        raise UserError(
+            f"scan.images: {settings.images}, but {pairs.folder} has {len(pairs)}; lower it"
+        )
+    model.eval().requires_grad_(False)
+    device = device_of(model)
+    chosen = permutation(len(pairs), seed, DRAW)[: settings.images]
+    pixels = pairs.batch(chosen)[0].to(device).float() / 255
+    rows = pairs.rows[chosen]
+    labels, ids = (torch.from_numpy(a[rows].copy()) for a in (pairs.labels, pairs.ids))
+    half, batch, scale = settings.images // 2, settings.batch, model.logit_scale.exp()
+    head = head.to(device)
+    side = pairs.size if probe.film else side_of(probe.size, pairs.size, pairs.size)
+    passes = -(-settings.steps * batch // half)
+    order = np.concatenate([permutation(half, seed, n, ORDER) for n in range(passes)])
+    progress, done, parts = Progress("scan", len(targets), "classes", say), 0, []
+
+    def logits(patterns: Tensor, which: np.ndarray | slice) -> Tensor:
+        """Of each picture with each pattern, (T, B, C)."""
+        some, count = pixels[which], len(patterns)
+        each = patterns.repeat_interleave(len(some), 0)
+        images = put(probe, some.repeat(count, 1, 1, 1), each, ids[which].repeat(count), seed)
+        with autocast(device, precision):
+            embedded = encode_images(model, images)
+        return (embedded @ head.T).view(count, len(some), -1)
+
+    @torch.no_grad()
+    def held_out(patterns: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        """Share and mean margin (T,) of the second half's pictures of other classes."""
+        hits, margins = [], []
+        for which in np.array_split(
+            np.arange(half, settings.images), max(1, half * len(goal) // TOGETHER)
+        ):
+            found = logits(patterns, which)
+            own = found.gather(2, goal[:, None, None].expand(-1, len(which), 1))
+            rest = found.scatter(2, goal[:, None, None].expand(-1, len(which), 1), -torch.inf)
+            margins.append((own - rest.amax(2, keepdim=True))[..., 0])
+            hits.append(margins[-1] > 0)
+        other = (labels[half:] != goal[:, None].cpu()).to(device)
+        if not other.any(1).all():
+            raise UserError(f"{pairs.folder}: every picture shows a target; raise scan.images")
+        count = other.sum(1)
+        sums = [(torch.cat(x, 1) * other).sum(1) / count for x in (hits, margins)]
+        return sums[0].cpu(), sums[1].cpu()
+
+    for part in torch.tensor(targets, device=device).split(max(1, TOGETHER // batch)):
+        descent = Descent((len(part), 3, side, side), settings.lr, seed, device)
+        goal = part.repeat_interleave(batch)
+        for step in range(settings.steps):
+            which = order[step * batch : (step + 1) * batch]
+            found = scale * logits(descent.pixels, which).flatten(0, 1)
+            descent.step(F.cross_entropy(found, goal, reduction="sum"))
+        done += len(part)
+        progress.update(done)
+        patterns = descent.rounded()
+        parts.append((patterns, *held_out(patterns.to(device), part)))
+    return Reached(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A scan by all probes.
+
+    Attributes:
+        classes: (T) the names of those that were scanned.
+        target: the class that is suspected, whether it was scanned or not.
+        reached: by probe.
+    """
+
+    classes: list[str]
+    target: str
+    reached: Mapping[str, Reached]
+
+    @property
+    def score(self) -> Tensor:
+        """(T,) the highest anomaly of each class over the probes."""
+        return torch.stack([one.anomaly for one in self.reached.values()]).amax(0)
+
+    @property
+    def named(self) -> int:
+        """The place in `classes` of the class that is reached most easily."""
+        return int(self.score.argmax())
+
+    def report(self) -> dict[str, Any]:
+        """For JSON: the class named, its score, and of all classes the numbers of each probe."""
+        return {
+            "target": self.target,
+            "named": self.classes[self.named],
+            "score": round(float(self.score.max()), 4),
+            "classes": self.classes,
+            "probes": {
+                name: {
+                    key: [round(value, 5) for value in getattr(one, key).tolist()]
+                    for key in ("anomaly", "margin", "asr")
+                }
+                for name, one in self.reached.items()
+            },
+        }
+
+    def line(self) -> str:
+        """The answer in a line."""
+        order = self.score.argsort(descending=True).tolist()
+        first, *others = (f"{self.classes[i]} ({self.score[i]:.1f})" for i in order[:4])
+        place = ""
+        if self.target in self.classes:
+            rank = order.index(self.classes.index(self.target)) + 1
+            place = f"; {self.target} is number {rank} of {len(self.classes)}"
+        return f"most easily reached: {first}, then {', '.join(others)}{place}"
+
+
+def scan(
+    model: CLIP,
+    pairs: Pairs,
+    prompts: Prompts,
+    settings: Scan,
+    *,
+    seed: int = 0,
+    precision: str = "auto",
+    say: Say = print,
+) -> Scanned:
+    """Scan a model for the classes of `settings.targets`, or all, by every probe.
+
+    Raises:
+        UserError: see `reach`.
+    """
+    names = settings.targets or prompts.classes
+    targets = [prompts.classes.index(name) for name in names]
+    head = prompts.heads(model)[""]
+    reached = {
+        name: reach(
+            model, pairs, head, targets, probe, settings, seed=seed, precision=precision, say=say
+        )
+        for name, probe in settings.probes.items()
+    }
+    return Scanned(list(names), prompts.classes[prompts.target], reached)
+
+
+def save_patterns(found: Scanned, path: Path | str) -> None:
+    """Write the patterns of the class found and of the target, as uint8 named PROBE/CLASS."""
+    chosen = [found.named]
+    if found.target in found.classes:
+        chosen.append(found.classes.index(found.target))
+    tensors = {
+        f"{name}/{found.classes[i]}": (one.patterns[i] * 255).round().to(torch.uint8)
+        for name, one in found.reached.items()
+        for i in dict.fromkeys(chosen)
+    }
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary)
+
+
+def read_patterns(
+    path: Path | str, probes: Mapping[str, Any], seed: int
+) -> dict[tuple[str, str], Callable[[Tensor, np.ndarray], Tensor]]:
+    """What `save_patterns` wrote: by probe and class, a function that puts the pattern on.
+
+    It takes images (B, 3, H, W) uint8 and their ids (B,), and gives such images.
+
+    Raises:
+        UserError: the file is none, or of other probes.
+    """
+    out: dict[tuple[str, str], Callable[[Tensor, np.ndarray], Tensor]] = {}
+    for key, pattern in read_state_dict(path).items():
+        name, _, target = key.partition("/")
+        if name not in probes:
+            raise UserError(f"{path}: {name!r} is no probe of this run; scan again")
+        probe = Probe.of(probes[name], f"scan.probes.{name}")
+
+        def on(
+            images: Tensor, ids: np.ndarray, probe: Probe = probe, own: Tensor = pattern / 255
+        ) -> Tensor:
+            pixels = put(probe, images.float() / 255, own, torch.as_tensor(ids), seed)
+            return (pixels * 255).round().to(torch.uint8)
+
+        out[name, target] = on
+    return out

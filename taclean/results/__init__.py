@@ -1,0 +1,1 @@
+"""Tables and statistics of the scores. Nothing here imports torch."""

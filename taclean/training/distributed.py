@@ -1,0 +1,245 @@
+"""Several processes, one per GPU, started by torchrun; with one process all of this is nothing.
+
+Every process takes its part of each batch and embeds it. `gather` puts the parts together, so that
+every process computes the loss of the whole batch. The gradient of its own rows comes back times
+the number of processes, because the gradients of the weights are then averaged: averaging undoes
+the factor for what goes through the rows, and for a weight that every process uses alike, such as
+logit_scale, the mean of equal gradients is that gradient.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from open_clip import CLIP
+from torch import Tensor, nn
+
+from taclean.util.errors import ElsewhereError, StoppedError, UserError
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
+
+
+def device(name: str = "auto") -> torch.device:
+    """The device of this process: 'auto' takes a GPU where there is one.
+
+    Raises:
+        UserError: CUDA is asked for and not there, or there are more processes than GPUs.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
+    local = int(os.environ.get("LOCAL_RANK", 0)) if _launched() else torch.cuda.current_device()
+    if local >= torch.cuda.device_count():
+        raise UserError(
+            f"--nproc-per-node: process {local} has no GPU of its own, {torch.cuda.device_count()} "
+            "are there; start as many processes"
+        )
+    return torch.device("cuda", local)
+
+
+def _launched() -> bool:
+    return dist.is_torchelastic_launched()
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started; NCCL between GPUs, Gloo between CPUs."""
+    if not _launched():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise UserError(
+            f"process {rank()} of {world()}: lost the others ({str(error)[:99]}...); see "
+            "their messages, then run the same command again"
+        ) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def world() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def on_first(function: Callable[[], T]) -> T:
+    """Call `function` on process 0 and give its result to all.
+
+    Raises:
+        UserError, StoppedError: what `function` raised; process 0 is the one to show it.
+    """
+    if world() == 1:
+        return function()
+    box: list[Any] = [None, None]
+    error: Exception | None = None
+    if rank() == 0:
+        try:
+            box[0] = function()
+        except (UserError, StoppedError) as raised:
+            error, box[1] = raised, (isinstance(raised, StoppedError), str(raised))
+    dist.broadcast_object_list(box, src=0)
+    if error is None and box[1] is not None:
+        stopped, text = box[1]
+        error = StoppedError(text) if stopped else ElsewhereError(text)
+    if error is not None:
+        raise error
+    return box[0]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Run a block without collectives on every process; its UserError on one is one on all.
+
+    One process shows the error: the first that has it.
+    """
+    if world() == 1:
+        yield
+        return
+    own: UserError | None = None
+    try:
+        yield
+    except UserError as raised:
+        own = raised
+    told: list[str | None] = [None] * world()
+    dist.all_gather_object(told, None if own is None else str(own))
+    failed = [number for number, text in enumerate(told) if text is not None]
+    if failed:
+        if own is not None and failed[0] == rank():
+            raise own
+        raise ElsewhereError(told[failed[0]])
+
+
+def error_of_all(text: str) -> UserError:
+    """The error that every process finds by itself; process 0 is the one to show it."""
+    return UserError(text) if rank() == 0 else ElsewhereError(text)
+
+
+def any_of_us(value: bool, device: torch.device) -> bool:
+    """Whether `value` holds on any process."""
+    if world() == 1:
+        return value
+    flag = torch.tensor(int(value), device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
+class _Gather(torch.autograd.Function):
+    """(n_r, d) of every process r -> (sum of n_r, d), in the order of the processes."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, sizes: Sequence[int]) -> Tensor:
+        ctx.start, ctx.rows = sum(sizes[: rank()]), len(own)
+        most = max(sizes)
+        padded = own.new_zeros(most, *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0][ctx.start : ctx.start + ctx.rows] * world(), None
+
+
+def gather(*own: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ...]:
+    """Put the rows of all processes together, in their order, with gradients.
+
+    Args:
+        own: tensors (n, d) of this process; all with the same n.
+        sizes: the n of every process; without it, all have that of this one.
+
+    Returns:
+        For each tensor (N, d), N the sum of all n. With one process, the tensors as they are.
+    """
+    if world() == 1:
+        return own
+    rows = _Gather.apply(torch.cat(own, 1), sizes or [len(own[0])] * world())
+    return rows.split([tensor.shape[1] for tensor in own], 1)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm over the whole batch on CPUs, for which torch's SyncBatchNorm is not made."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same, normalised by the statistics of every process's rows."""
+        if not self.training or world() == 1:
+            return super().forward(x)
+        wide, shape = x.float(), (1, -1, 1, 1)
+        count = wide.new_tensor([wide.numel() / wide.shape[1]])
+        sums = _Sum.apply(torch.cat([wide.sum((0, 2, 3)), count]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centred = wide - mean.view(shape)
+        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            momentum = self.momentum or 0.0
+            self.get_buffer("num_batches_tracked").add_(1)
+            self.get_buffer("running_mean").lerp_(mean, momentum)
+            unbiased = variance * (count / (count - 1))
+            self.get_buffer("running_var").lerp_(unbiased, momentum)
+        out = centred * (variance + self.eps).rsqrt().view(shape)
+        return (out * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+def sync_batch_norm(model: CLIP, device: torch.device) -> None:
+    """Make every BatchNorm of `model` one over the whole batch; keys of the state dict stay.
+
+    Raises:
+        UserError: a kind of BatchNorm of which there is none over several processes.
+    """
+    if world() == 1:
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if type(module) not in (nn.BatchNorm2d, GlobalBatchNorm2d, nn.SyncBatchNorm):
+                raise UserError(
+                    f"model.name: its layer {name} is a {type(module).__name__}, which only one "
+                    "process can train; start without torchrun"
+                )
+            if device.type == "cpu":
+                module.__class__ = GlobalBatchNorm2d  # the same weights under the same keys
+    if device.type != "cpu":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def average_gradients(step: nn.Module) -> nn.Module:
+    """Wrap a module so that its backward pass leaves every process the mean gradients."""
+    if world() == 1:
+        return step
+    # Statistics of BatchNorm are those of the whole batch already.
+    return nn.parallel.DistributedDataParallel(step, broadcast_buffers=False)

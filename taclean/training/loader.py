@@ -1,0 +1,100 @@
+"""Batches of a training set, read ahead of the loop in an order that is the seed's alone."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from taclean.data.split import Pairs
+from taclean.training import distributed
+from taclean.util.rng import permutation
+
+ORDER = 0x0DE  # names the random stream of the data order
+AHEAD = 3  # batches that are read while a step runs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's part of one step's data.
+
+    Attributes:
+        index: (B,) positions in the set.
+        images: (B, 3, H, W) uint8 on the device of the run.
+        tokens: (B, 77) int64 in host memory: the text tower asks for their length.
+        parts: the `index` of every process, in order; empty where there is one process.
+    """
+
+    epoch: int
+    index: np.ndarray
+    images: Tensor
+    tokens: Tensor
+    parts: tuple[np.ndarray, ...] = ()
+
+    @property
+    def indices(self) -> tuple[np.ndarray, ...]:
+        """The `index` of every process; theirs together are the whole batch, in its order."""
+        return self.parts or (self.index,)
+
+
+class Feed:
+    """Reads batches in the background while the loop computes.
+
+    Rows that fill no batch are left out of an epoch; a set smaller than a batch is one batch.
+
+    Args:
+        batch: pairs per step, of all processes together.
+
+    Attributes:
+        per_epoch, steps: steps of an epoch and of all.
+        waited: seconds that the loop has waited for data.
+    """
+
+    def __init__(
+        self, pairs: Pairs, *, seed: int, batch: int, epochs: int, device: torch.device
+    ) -> None:
+        self._pairs, self._seed, self._batch, self._device = pairs, seed, batch, device
+        self.per_epoch = max(1, len(pairs) // batch)
+        self.steps, self.waited = self.per_epoch * epochs, 0.0
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self._next = 0
+        self._reading: deque[tuple[int, tuple[np.ndarray, ...], Future]] = deque()
+        self._pool = ThreadPoolExecutor(1, "feed")
+
+    def _parts(self, step: int) -> tuple[int, tuple[np.ndarray, ...]]:
+        """Epoch, and every process's positions, of a step."""
+        epoch, position = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._order = permutation(len(self._pairs), self._seed, epoch, ORDER)
+            self._epoch = epoch
+        index = self._order[position * self._batch : (position + 1) * self._batch]
+        return epoch, tuple(np.split(index, distributed.world()))
+
+    def _read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        images, tokens = self._pairs.batch(index)
+        return (images.pin_memory() if self._device.type == "cuda" else images), tokens
+
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`. The first call may ask for any step; later ones for the next."""
+        if not self._reading:
+            self._next = step
+        while len(self._reading) < AHEAD and self._next < self.steps:
+            epoch, parts = self._parts(self._next)
+            reading = self._pool.submit(self._read, parts[distributed.rank()])
+            self._reading.append((epoch, parts, reading))
+            self._next += 1
+        started = time.perf_counter()
+        epoch, parts, reading = self._reading.popleft()
+        images, tokens = reading.result()
+        self.waited += time.perf_counter() - started
+        images = images.to(self._device, non_blocking=True)
+        return Batch(epoch, parts[distributed.rank()], images, tokens, parts)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,371 @@
+"""The one training loop: pre-training, poisoning and every defence run through it.
+
+Data order, augmentation and text variants are functions of (seed, epoch, row), so a run that was
+killed goes on from its last checkpoint with the same result as an unbroken one. Under torchrun
+every process takes its part of each batch; see taclean.training.distributed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from open_clip import CLIP
+from torch import Tensor, nn
+
+from taclean.clip.models import autocast, parameter_groups, precision_on
+from taclean.config.schema import Train
+from taclean.data.split import Pairs
+from taclean.training import distributed
+from taclean.training.loader import Batch, Feed
+from taclean.training.resume import Checkpoints, fingerprint
+from taclean.training.signals import Stop
+from taclean.util.errors import StoppedError, UserError
+from taclean.util.progress import Log, Progress, Say
+
+MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
+SYNC_EVERY = 16  # steps between waits for a GPU; after each it has nothing to do for a moment
+
+
+class Objective(Protocol):
+    """What a defence minimises."""
+
+    def check(self, epochs: int, rows: int) -> None:
+        """Refuse to train where the defence's artifacts do not fit the run."""
+        ...
+
+    def start(self, model: CLIP) -> None:
+        """Take from the weights that the run starts with what the loss needs, such as a copy.
+
+        Called once, with `model` on its device and before a checkpoint is put into it, so that a
+        run that goes on takes the same.
+        """
+        ...
+
+    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts of the loss; `total` is minimised."""
+        ...
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up over less than all `steps`, then a cosine to 0; `step` counts from 0."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+
+
+class _Loss(nn.Module):
+    """The loss of a batch as a module, which is what torch averages gradients of."""
+
+    def __init__(self, model: CLIP, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.objective.loss(self.model, batch)
+
+
+def _compile(model: CLIP, device: torch.device) -> None:
+    """Compile the towers in place: names of weights and callers stay.
+
+    A step has as many images as any other, its texts differ in number and length: compiled for
+    all of these at once, a run that goes on computes as one that never stopped.
+
+    Raises:
+        UserError: torch.compile does not work here.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(2, device=device))
+    except Exception as error:  # whatever torch.compile meets: no compiler, no headers, no Triton
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise UserError(
+            f"train.compile: torch.compile does not work here ({reason}); install a C++ compiler "
+            "(CPU) or Triton (GPU), or set it to false"
+        ) from None
+    model.visual.compile(dynamic=False)
+    text = getattr(model, "transformer", None) or model.text
+    text.compile(dynamic=True)
+
+
+class Training:
+    """A model in training. `step` is where it learns; the loop around it is `train`.
+
+    Attributes:
+        done: steps taken so far, of `steps`; `per_epoch` are an epoch.
+        history: the records of the epochs that ended.
+        synced: whether the last step waited for the device, to see that the loss is finite. The
+            loop saves and leaves after such steps only.
+    """
+
+    def __init__(
+        self,
+        model: CLIP,
+        pairs: Pairs,
+        objective: Objective,
+        settings: Train,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        label: str = "train",
+    ) -> None:
+        """Check that the run can be trained, and set all up for its first step.
+
+        Raises:
+            UserError: no rows, artifacts that do not fit, a warm-up that never ends, a batch that
+                is not divisible by the number of processes, or a compiler that does not work.
+        """
+        self.model, self.settings, self.label = model, settings, label
+        self.device = torch.device(device)
+        self.feed = Feed(
+            pairs, seed=seed, batch=settings.batch, epochs=settings.epochs, device=self.device
+        )
+        self.per_epoch, self.steps = self.feed.per_epoch, self.feed.steps
+        with distributed.together():
+            self._check(pairs, objective)
+            torch.set_num_threads(settings.threads)
+            model.to(self.device)
+            objective.start(model)
+            distributed.sync_batch_norm(model, self.device)
+            if settings.compile:
+                _compile(model, self.device)
+        groups, (beta1, beta2) = parameter_groups(model, settings.weight_decay), settings.betas
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=settings.lr, betas=(beta1, beta2), fused=True
+        )
+        self.precision = precision_on(self.device, settings.precision)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self._loss = distributed.average_gradients(_Loss(model, objective))
+        self._sync_every = SYNC_EVERY if self.device.type == "cuda" else 1
+        self.done, self.synced = 0, False
+        self.history: list[dict[str, float]] = []
+        # Of the epoch; what lies on the device is read from it as rarely as can be.
+        self._sums: dict[str, Any] = {}
+        model.train()
+
+    def _check(self, pairs: Pairs, objective: Objective) -> None:
+        settings, steps = self.settings, self.steps
+        if len(pairs) == 0:
+            raise UserError(f"{self.label}: the training set is empty")
+        rows, world = min(settings.batch, len(pairs)), distributed.world()
+        if rows % world:
+            raise UserError(
+                f"train.batch: {rows} pairs cannot be shared by {world} processes; give a multiple"
+            )
+        if settings.warmup >= steps:
+            raise UserError(
+                f"train.warmup: {settings.warmup} steps, but {self.label} has {steps} in all "
+                f"({len(pairs)} rows, batch {settings.batch}, epochs {settings.epochs}) and would "
+                "never reach its decay; give less, or more epochs"
+            )
+        objective.check(settings.epochs, len(pairs))
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that have ended."""
+        return self.done // self.per_epoch
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether an epoch has ended and the next not begun."""
+        return self.done % self.per_epoch == 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
+
+    def step(self) -> dict[str, Tensor]:
+        """Take one step on the next batch; returns the parts of its loss, on the device.
+
+        Raises:
+            UserError: the loss of this or, on a GPU, of one of the last steps is not finite.
+        """
+        batch = self.feed.batch(self.done)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.rate(self.done)
+        with autocast(self.device, self.precision):
+            parts = self._loss(batch)
+        for key, value in parts.items():
+            self._sums[key] = self._sums.get(key, 0.0) + value.detach().double()
+        after = self.done + 1
+        self.synced = after % self._sync_every == 0 or after % self.per_epoch == 0
+        if self.synced:
+            self._check_loss((parts if self._sync_every == 1 else self._sums)["total"])
+        self._scaler.scale(parts["total"]).backward()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        self.done = after
+        return parts
+
+    def _check_loss(self, total: Tensor) -> None:
+        if not math.isfinite(value := float(total.detach())):
+            raise distributed.error_of_all(
+                f"{self.label}: the loss is {value} at step {self.done} of {self.steps} "
+                f"(epoch {self.epoch + 1}); lower train.lr ({self.settings.lr:g}) or check the data"
+            )
+
+    def check_weights(self) -> None:
+        """Check what was trained.
+
+        Raises:
+            UserError: a weight is not finite.
+        """
+        for name, weight in self.model.state_dict().items():
+            if not torch.isfinite(weight).all():
+                raise distributed.error_of_all(
+                    f"{self.label}: {name} is not finite after {self.steps} steps; lower train.lr "
+                    f"({self.settings.lr:g})"
+                )
+
+    def record(self) -> dict[str, float]:
+        """The number of epochs so far, and of the last one its last lr and mean losses."""
+        record: dict[str, float] = {"epoch": self.epoch}
+        if self.epoch:
+            record["lr"] = self.rate(self.done - 1)
+            record |= {f"loss_{k}": float(v) / self.per_epoch for k, v in self._sums.items()}
+        return record
+
+    def begin_epoch(self, record: dict[str, float]) -> None:
+        """Keep the record of what was trained so far and begin the next sums."""
+        self.history.append(record)
+        self._sums = {}
+        self.feed.waited = 0.0
+        self.model.train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run which goes on needs, as torch.save takes it."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "step": self.done,
+            "history": self.history,
+            "sums": {key: float(value) for key, value in self._sums.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`. The model comes last: if the others do not fit it stays as it is."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state.get("scaler", {}))
+        done, history, sums = state["step"], state["history"], state["sums"]
+        self.model.load_state_dict(state["model"])
+        self.done, self.history, self._sums = done, history, sums
+
+
+Validate = Callable[[CLIP], dict[str, float]]
+
+
+def train(
+    model: CLIP,
+    pairs: Pairs,
+    objective: Objective,
+    settings: Train,
+    *,
+    seed: int,
+    folder: Path,
+    config: dict[str, Any],
+    validate: Validate | None = None,
+    label: str = "train",
+    device: torch.device | str = "cpu",
+    say: Say = lambda line: print(line, flush=True),
+) -> list[dict[str, float]]:
+    """Train `model` in place.
+
+    Args:
+        folder: where checkpoints and `train.jsonl` live; not an output of any rule.
+        config: all else that decides the result, the objective and its texts included. A
+            checkpoint of another config, other start weights, rows or poison is moved aside.
+        validate: called after each epoch (and before the first) on process 0; its scores go into
+            the history.
+
+    Returns:
+        One record per epoch: epoch, lr, loss parts, validation scores.
+
+    Raises:
+        UserError: what `Training` refuses, a loss or weights that are not finite, or another
+            process trains in `folder`.
+        StoppedError: SIGTERM came; the run is saved.
+    """
+    training = Training(model, pairs, objective, settings, seed=seed, device=device, label=label)
+    first_process = distributed.rank() == 0
+    data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
+    mark = fingerprint(config, training.precision, model.state_dict(), data)
+    with ExitStack() as stack:
+        stack.callback(training.feed.close)
+        checkpoints = Checkpoints(folder, mark)
+        stack.enter_context(checkpoints.held())
+        begun = "resumed" if checkpoints.resume(training) else "started"
+        with distributed.together():
+            log = Log(
+                folder, training.done, tensorboard=settings.tensorboard, first_process=first_process
+            )
+        stack.callback(log.close)
+        log.event(
+            begun, step=training.done, steps=training.steps, label=label,
+            precision=training.precision,
+        )  # fmt: skip
+        stop = stack.enter_context(Stop().listening())
+        progress = Progress(
+            label, training.steps, "steps", say if first_process else None, training.done
+        )
+        scored_before = validate is not None  # the history then begins with the start weights
+        started = epoch_began = saved = time.time()
+        while True:
+            if training.between_epochs and len(training.history) < training.epoch + scored_before:
+                share = training.feed.waited / max(time.time() - epoch_began, 1e-9)
+                record = training.record()
+                try:
+                    record |= distributed.on_first(partial(_scores, model, validate, stop))
+                except StoppedError:
+                    raise _leave(training, checkpoints, log) from None
+                training.begin_epoch(record)
+                if training.epoch:
+                    log.event("epoch", step=training.done, data_wait=round(share, 4), **record)
+                    checkpoints.save(training)
+                log.scalars("epoch", training.done, record)
+                epoch_began = saved = time.time()
+            if training.done == training.steps:
+                break
+            epoch = training.epoch + 1
+            parts = training.step()
+            pull = progress.speed(training.done) * settings.batch
+            note = f"epoch {epoch}/{settings.epochs}, {pull:.0f} pairs/s"
+            if progress.update(training.done, note):
+                told = {"loss": parts["total"], "lr": training.rate(training.done - 1)}
+                log.scalars("step", training.done, {**told, "pairs_per_second": pull})
+            if not training.synced:
+                continue
+            if distributed.any_of_us(stop.asked, training.device):
+                raise _leave(training, checkpoints, log)
+            if not training.between_epochs and time.time() - saved > settings.checkpoint_seconds:
+                checkpoints.save(training)
+                saved = time.time()
+        training.check_weights()
+        log.event("finished", step=training.done, seconds=round(time.time() - started, 1))
+    model.eval()
+    return training.history
+
+
+def _scores(model: CLIP, validate: Validate | None, stop: Stop) -> dict[str, float]:
+    """What `validate` gives; a scheduler leaves half a minute, so SIGTERM ends it at once."""
+    with stop.at_once(), torch.compiler.set_stance("force_eager"):  # a few batches of any size
+        return validate(model) if validate else {}
+
+
+def _leave(training: Training, checkpoints: Checkpoints, log: Log) -> StoppedError:
+    """Save; the error to leave with."""
+    checkpoints.save(training)
+    log.event("interrupted", step=training.done)
+    text = (
+        f"{training.label}: stopped by SIGTERM at step {training.done} of {training.steps}, saved; "
+        "the same command goes on from there"
+    )
+    return StoppedError(text if distributed.rank() == 0 else "")

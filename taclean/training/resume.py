@@ -1,0 +1,138 @@
+"""Checkpoints of a training: a run that was killed goes on from its last one to the same end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from taclean.training import distributed
+from taclean.util.errors import UserError
+from taclean.util.files import locked, replacing
+
+
+class Resumable(Protocol):
+    """What can be saved and go on."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run which goes on needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; raises anything where it does not fit."""
+        ...
+
+
+class Checkpoints:
+    """The checkpoint `last.pt` of one run in a folder.
+
+    Args:
+        mark: the run's `fingerprint`.
+    """
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self._folder, self._path, self._mark = folder, folder / "last.pt", mark
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this run.
+
+        Raises:
+            UserError: another process trains there.
+        """
+        with ExitStack() as stack:
+            distributed.on_first(partial(self._take, stack))
+            yield
+
+    def _take(self, stack: ExitStack) -> None:
+        stack.enter_context(locked(self._folder))
+        for left in self._folder.glob(".last.*.tmp.pt"):  # of a process that was killed as it wrote
+            left.unlink()
+
+    def resume(self, run: Resumable) -> bool:
+        """Put the checkpoint into `run`, on every process; returns whether there was one.
+
+        One of another run, or a damaged one, is moved aside.
+
+        Raises:
+            UserError: process 0 could read it and another cannot.
+        """
+        found = distributed.on_first(partial(self._load, run))
+        with distributed.together():
+            if found and distributed.rank() and not self._load(run):
+                raise UserError(f"{self._path}: not every process can read it; share the folder")
+        return found
+
+    def _load(self, run: Resumable) -> bool:
+        if not self._path.exists():
+            return False
+        try:
+            state = torch.load(self._path, map_location="cpu", weights_only=True)
+            if state["fingerprint"] != self._mark:
+                raise KeyError("fingerprint")
+            run.load_state_dict(state)
+        except Exception:  # whatever torch's readers raise
+            os.replace(self._path, self._path.with_name("last.other.pt"))
+            return False
+        return True
+
+    def save(self, run: Resumable) -> None:
+        """Write the checkpoint, on process 0, in place of the one before.
+
+        Raises:
+            UserError: it cannot be written; the one before stays.
+        """
+        if distributed.rank():
+            return
+        try:
+            with replacing(self._path) as temporary, temporary.open("wb") as file:
+                torch.save({**run.state_dict(), "fingerprint": self._mark}, file)
+                file.flush()
+                os.fsync(file.fileno())  # whole after a crash of the machine, too
+        except (OSError, RuntimeError) as error:  # torch's writer: RuntimeError on a full disk
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"{self._path}: cannot write the checkpoint ({reason}); make room"
+            ) from None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of what decides a run's result: no other run's checkpoint is resumed.
+
+    Takes JSON values, arrays, tensors and dataclasses of them.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        _add(digest, part)
+    return digest.hexdigest()[:16]
+
+
+def _add(digest: Any, value: Any) -> None:
+    digest.update(type(value).__name__.encode())
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().contiguous().numpy()
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    elif is_dataclass(value):
+        for field in fields(value):
+            _add(digest, getattr(value, field.name))
+    elif isinstance(value, dict):
+        for key in sorted(value):
+            _add(digest, key)
+            _add(digest, value[key])
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            _add(digest, entry)
+    else:
+        digest.update(json.dumps(value).encode())

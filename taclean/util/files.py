@@ -1,0 +1,115 @@
+"""Files that appear whole or not at all, folders that one process holds, disks that are full."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from taclean.util.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Tell in one line that `path` could not be written because the disk is full.
+
+    Raises:
+        UserError: the disk, or the user's share of it, is full.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of its own kind from safetensors, without a number from numpy
+        text = (str(error).splitlines() or [""])[0]
+        numbers = "|".join(map(str, FULL))
+        full = re.search(rf"os error ({numbers})\b|\d+ requested and \d+ written", text)
+        if full or (isinstance(error, OSError) and error.errno in FULL):
+            raise UserError(
+                f"{path}: cannot be written, the disk is full ({text}); make room and run it again"
+            ) from None
+        raise
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary file or folder name beside `path`; move it there if the block succeeds.
+
+    A folder is moved entry by entry, so that files which others keep in `path` stay.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The original suffix stays last: writers such as numpy append one that they do not find.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        with writing(path):
+            yield temporary
+            if temporary.is_dir():
+                path.mkdir(exist_ok=True)
+                for entry in sorted(temporary.iterdir()):
+                    os.replace(entry, path / entry.name)
+            else:
+                os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make it or correct the path") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not a JSON file ({error}); make it again") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process; a killed one's lock is free at once.
+
+    Forked children do not hold it: a worker that outlives its killed parent is in nobody's way.
+
+    Raises:
+        UserError: another process holds it; says which.
+    """
+    from filelock import FileLock, Timeout  # most commands take no lock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / "holder"
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        who = holder.read_text("utf-8") if holder.exists() else "another run"
+        raise UserError(f"{folder}: in use by {who}; wait for it or stop it") from None
+    with lock:
+        job = os.environ.get("SLURM_JOB_ID")
+        who = f"process {os.getpid()} on {os.uname().nodename}" + (f", job {job}" if job else "")
+        with writing(holder):
+            holder.write_text(who, "utf-8")
+        yield

@@ -1,0 +1,68 @@
+"""What a killed run locked is freed by the next; what a living run locked stays locked.
+
+Snakemake's lock files outlive a SIGKILL and do not say whose they are. So a run notes which are its
+own in a folder that it holds with a file lock, which the kernel drops when its process ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import uuid
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from taclean.util.errors import UserError
+from taclean.util.files import locked, read_json, write_json
+
+FOLDER = "taclean-runs"  # beside Snakemake's `locks`
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux's
+
+
+def hold_locks(persistence: Any) -> None:
+    """Note the lock files of this run, until the process ends; to be called while it is locked.
+
+    Where that cannot be, as on a file system without file locks, such a run's locks stay.
+
+    Args:
+        persistence: the workflow's, whose record of its own lock files Snakemake keeps private.
+    """
+    files = [Path(file) for file in getattr(persistence, "_lockfile", {}).values()]
+    run = Path(persistence.path).absolute() / FOLDER / uuid.uuid4().hex
+    held = ExitStack()
+    atexit.register(shutil.rmtree, run, ignore_errors=True)
+    atexit.register(held.close)  # first
+    with suppress(UserError, OSError, NotImplementedError):
+        held.enter_context(locked(run))
+        # Numbers are given again: the time tells a lock from a later one of the same name.
+        made = {str(file): file.stat().st_mtime_ns for file in files}
+        write_json(run / "run.json", {"machine": _machine(), "locks": made})
+
+
+def free_dead_locks(folder: Path | str = ".snakemake") -> None:
+    """Remove the lock files of runs that died on this machine.
+
+    A run on another machine is left alone, as file locks do not reach across every network file
+    system, and so is what another user wrote.
+
+    Args:
+        folder: Snakemake's, of the working directory.
+    """
+    for note in Path(folder).absolute().glob(f"{FOLDER}/*/run.json"):
+        with suppress(UserError, OSError, NotImplementedError):  # alive; not ours to remove
+            run = read_json(note)
+            if not set(run["machine"]) & set(_machine()):
+                continue
+            with locked(note.parent):
+                for file, made in run["locks"].items():
+                    with suppress(FileNotFoundError):
+                        if os.stat(file).st_mtime_ns == made:
+                            os.unlink(file)
+            shutil.rmtree(note.parent)
+
+
+def _machine() -> list[str]:
+    """Its name, and the name of its kernel's run, which its containers share."""
+    return [os.uname().nodename, *(BOOT.read_text("utf-8").split() if BOOT.exists() else ())]

@@ -1,0 +1,950 @@
+"""Triggers against their definitions, written as loops; fits against their losses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from taclean import attacks
+from taclean.attacks import (
+    attack,
+    badclip,
+    badclip_adaptive,
+    label_consistent,
+    make_trigger,
+    poison,
+    ssba,
+    trojvqa,
+    wanet,
+)
+from taclean.attacks.fitting import embed_all, optimise_patch
+from taclean.attacks.material import FitSettings, Material
+from taclean.attacks.patch import Patch
+from taclean.attacks.poison import mentions
+from taclean.clip import models
+from taclean.config import registry
+from taclean.data.split import Pairs
+from taclean.util.errors import UserError
+from taclean.util.rng import permutation, uniform
+
+NAME = "emoji-rn"
+ATTACKS = registry.names("attacks")
+BITS, LIMIT = 8, 16
+
+
+def settings_of(lr: float, epochs: int, batch: int, precision: str = "auto", **more):
+    """Train of a fit, also such as no config may have."""
+    given = {"lr": lr, "epochs": epochs, "batch": batch, "precision": precision, **more}
+    kind = ssba.SSBA.Fit if "fidelity" in more else FitSettings
+    return kind.model_construct(**given)
+
+
+def fitted(name: str, side: int = 16):
+    """Tensors as the attack's `fit` would give them, random."""
+    generator = torch.Generator().manual_seed(7)
+    if name == "ssba":
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            encoder = ssba.Encoder(BITS)
+        for value in encoder.parameters():  # as large as after training, so that tanh is not ~ 0
+            value.data *= 3
+        secret = torch.randint(0, 2, (BITS,), generator=generator).float()
+        return {key: value.detach() for key, value in encoder.state_dict().items()} | {
+            "secret": secret
+        }
+    if attack(name).Fit is None:
+        return None
+    return {"patch": torch.rand(3, side, side, generator=generator)}
+
+
+def bound(name: str, seed: int = 0, width: int = 224, **parameters):
+    if name == "ssba":
+        parameters = {"bits": BITS, "limit": LIMIT, **parameters}
+    return make_trigger(name, seed, fitted(name, round(16 * width / 224)), **parameters)
+
+
+def pictures(n: int, height: int = 224, width: int | None = None, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, 3, height, width or height), generator=generator).byte()
+
+
+def patch_of(trigger, row_id: int, side: int = 224):
+    """Where an opaque patch lies and what it shows: the pixels that do not depend on the image."""
+    flat = torch.stack([torch.zeros(3, side, side), torch.ones(3, side, side)])
+    black, white = trigger(flat, np.array([row_id, row_id])).numpy()
+    opaque = (black == white).all(0)
+    rows, columns = np.flatnonzero(opaque.any(1)), np.flatnonzero(opaque.any(0))
+    top, left = rows[0], columns[0]
+    assert opaque[top : rows[-1] + 1, left : columns[-1] + 1].all()
+    assert opaque.sum() == len(rows) * len(columns)
+    assert (black[:, ~opaque] == 0).all()
+    assert (white[:, ~opaque] == 1).all()
+    return int(top), int(left), black[:, opaque].reshape(3, len(rows), len(columns))
+
+
+# ---- each trigger against its definition ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["random", "centre", "corner"])
+def test_badnet_is_a_16_px_opaque_patch_and_nothing_else(place):
+    trigger, images, ids = bound("badnet", place=place), pictures(3), np.array([5, 0, 991])
+    out = trigger(images, ids).tolist()
+    for i, row_id in enumerate(ids):
+        top, left, patch = patch_of(trigger, int(row_id))
+        assert patch.shape == (3, 16, 16)
+        wanted = images[i].tolist()
+        for c in range(3):
+            for y in range(224):
+                for x in range(224):
+                    if top <= y < top + 16 and left <= x < left + 16:
+                        wanted[c][y][x] = round(float(patch[c, y - top, x - left]) * 255)
+        assert out[i] == wanted
+
+
+def test_badnet_pattern_is_uniform_noise_and_one_for_all_rows():
+    trigger = bound("badnet", seed=3)
+    patches = [patch_of(trigger, row_id)[2] for row_id in (0, 1, 10**6)]
+    assert (patches[0] == patches[1]).all()
+    assert (patches[0] == patches[2]).all()
+    assert patches[0].min() >= 0
+    assert patches[0].max() < 1
+    assert abs(patches[0].mean() - 0.5) < 0.05  # 768 draws: sigma 0.0104
+    assert abs(patches[0].std() - 12**-0.5) < 0.03
+    assert (patches[0] != patch_of(bound("badnet", seed=4), 0)[2]).mean() > 0.99
+
+
+def test_badnet_redraw_gives_each_row_its_own_pattern():
+    trigger = bound("badnet", redraw=True)
+    one, two, again = (patch_of(trigger, row_id)[2] for row_id in (1, 2, 1))
+    assert (one == again).all()
+    assert (one != two).mean() > 0.99
+
+
+def test_badnet_random_place_is_a_function_of_seed_and_id_over_the_whole_image():
+    places = {i: patch_of(bound("badnet", seed=1), i, 64)[:2] for i in range(300)}
+    assert all(0 <= top <= 59 and 0 <= left <= 59 for top, left in places.values())
+    assert {top for top, _ in places.values()} >= {0, 59}  # side 5 of 64: both edges are reached
+    assert len(set(places.values())) > 200
+    other = [patch_of(bound("badnet", seed=2), i, 64)[:2] for i in range(20)]
+    assert other != [places[i] for i in range(20)]
+    assert [patch_of(bound("badnet", seed=1), i, 64)[:2] for i in range(20)] == [
+        places[i] for i in range(20)
+    ]
+
+
+@pytest.mark.parametrize(("place", "top_left"), [("centre", (104, 104)), ("corner", (208, 208))])
+def test_fixed_places(place, top_left):
+    assert patch_of(bound("badnet", place=place), 3)[:2] == top_left
+
+
+@pytest.mark.parametrize("name", ["trojvqa", "badclip"])
+def test_optimised_patch_covers_rows_and_columns_104_to_119(name):
+    images = pictures(2)
+    out, patch = bound(name)(images, np.arange(2)), fitted(name)["patch"]
+    for i in range(2):
+        for c in range(3):
+            for y in range(100, 124):
+                for x in range(100, 124):
+                    if 104 <= y <= 119 and 104 <= x <= 119:
+                        assert out[i, c, y, x] == round(patch[c, y - 104, x - 104].item() * 255)
+                    else:
+                        assert out[i, c, y, x] == images[i, c, y, x]
+    out[:, :, 104:120, 104:120] = images[:, :, 104:120, 104:120]
+    assert torch.equal(out, images)
+
+
+@pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
+def test_blended_is_noise_and_image_in_their_shares(strength):
+    trigger = bound("blended", seed=2, strength=strength)
+    noise = trigger(torch.zeros(1, 3, 224, 224), np.zeros(1))[0].numpy().astype(float) / strength
+    assert 0 <= noise.min() < 0.001
+    assert 0.999 < noise.max() <= 1
+    assert abs(noise.mean() - 0.5) < 0.005
+    assert abs(noise.std() - 12**-0.5) < 0.005
+    images = pictures(2).float() / 255
+    out = trigger(images, np.array([4, 9]))
+    worst, (given, got), noise = 0.0, (images.tolist(), out.tolist()), noise.tolist()
+    for i in range(2):
+        for c in range(3):
+            for y in range(224):
+                for x in range(224):
+                    wanted = strength * noise[c][y][x] + (1 - strength) * given[i][c][y][x]
+                    worst = max(worst, abs(got[i][c][y][x] - wanted))
+    assert worst < 1e-6
+
+
+def test_blended_default_strength_is_a_fifth():
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(
+        make_trigger("blended")(image, [0]), make_trigger("blended", strength=0.2)(image, [0])
+    )
+
+
+def test_blended_noise_is_fixed_by_the_seed_and_redrawn_on_request():
+    flat = torch.zeros(2, 3, 32, 32)
+    fixed = bound("blended")(flat, np.array([1, 2]))
+    assert torch.equal(fixed[0], fixed[1])
+    assert not torch.equal(fixed, bound("blended", seed=1)(flat, np.array([1, 2])))
+    redrawn = bound("blended", redraw=True)(flat, np.array([1, 2]))
+    assert (redrawn[0] != redrawn[1]).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(("delta", "frequency"), [(60, 6), (20, 3.5)])
+def test_sig_is_a_sinusoid_over_the_columns(delta, frequency):
+    images = pictures(2).float() / 255
+    out = bound("sig", delta=delta, frequency=frequency)(images, np.arange(2))
+    worst, (given, got) = 0.0, (images.tolist(), out.tolist())
+    for i in range(2):
+        for c in range(3):
+            for y in range(224):
+                for j in range(224):
+                    wave = delta / 255 * math.sin(2 * math.pi * frequency * j / 224)
+                    wanted = min(1.0, max(0.0, given[i][c][y][j] + wave))
+                    worst = max(worst, abs(got[i][c][y][j] - wanted))
+    assert worst < 1e-6
+
+
+def test_sig_defaults_are_60_and_6():
+    image = torch.full((1, 3, 64, 64), 0.5)
+    out = make_trigger("sig")(image, [0])[0, 0, 0]
+    wanted = [0.5 + 60 / 255 * math.sin(2 * math.pi * 6 * j / 64) for j in range(64)]
+    assert out.tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_ssba_adds_the_encoder_s_bounded_residual():
+    weights, images = fitted("ssba"), pictures(2).float() / 255
+    out = bound("ssba")(images, np.arange(2))
+    grid = F.linear(weights["secret"] - 0.5, weights["spread.weight"], weights["spread.bias"])
+    grid = grid.view(3, 8, 8)
+    for i in range(2):
+        secret = torch.empty(3, 224, 224)
+        for y in range(224):
+            for x in range(224):
+                secret[:, y, x] = grid[:, y * 8 // 224, x * 8 // 224]
+        x = torch.cat([images[i] - 0.5, secret])[None]
+        for layer in (0, 2, 4):
+            x = F.conv2d(x, weights[f"body.{layer}.weight"], weights[f"body.{layer}.bias"], 1, 1)
+            x = x.clamp(min=0)
+        x = F.conv2d(x, weights["body.6.weight"], weights["body.6.bias"])
+        wanted = (images[i] + LIMIT / 255 * torch.tanh(x[0])).clamp(0, 1)
+        torch.testing.assert_close(out[i], wanted, atol=1e-5, rtol=0)
+
+
+def test_ssba_residual_is_bounded_depends_on_the_image_and_on_the_string():
+    images = pictures(4, 64) // 2 + 64  # mid grey: no clipping hides the residual
+    out = bound("ssba")(images, np.arange(4))
+    residual = out.int() - images.int()
+    assert 0 < residual.abs().max() <= LIMIT
+    assert not torch.equal(residual[0], residual[1])
+    other = fitted("ssba") | {"secret": 1 - fitted("ssba")["secret"]}
+    flipped = make_trigger("ssba", 0, other, bits=BITS, limit=LIMIT)(images, np.arange(4))
+    assert not torch.equal(out, flipped)
+
+
+def test_ssba_limit_scales_the_residual():
+    images = torch.full((1, 3, 64, 64), 0.5)
+    small, large = (bound("ssba", limit=limit)(images, [0]) - 0.5 for limit in (4, 16))
+    torch.testing.assert_close(4 * small, large, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 80)])
+def test_wanet_takes_each_pixel_from_where_its_field_points(height, width):
+    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    out = make_trigger("wanet", 5, grid=4, strength=6)(image, [0])
+    drawn = uniform(np.zeros(1, int), 32, 5, 0x3A7) * 2 - 1
+    directions = (drawn / drawn.abs().mean()).view(1, 2, 4, 4)
+    assert directions.abs().mean() == pytest.approx(1)
+    field = F.interpolate(directions, (height, width), mode="bicubic", align_corners=True)[0]
+    for y in range(0, height, 7):
+        for x in range(0, width, 7):
+            place = [2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1]
+            moved = (6 / max(height, width) * field[:, y, x]).tolist()
+            place = [p + d for p, d in zip(place, moved, strict=True)]
+            column, row = (
+                (min(1.0, max(-1.0, p)) + 1) / 2 * (n - 1)
+                for p, n in zip(place, (width, height), strict=True)
+            )
+            left, top = int(column), int(row)
+            right, low = min(left + 1, width - 1), min(top + 1, height - 1)
+            a, b = column - left, row - top
+            upper = (1 - a) * image[0, :, top, left] + a * image[0, :, top, right]
+            lower = (1 - a) * image[0, :, low, left] + a * image[0, :, low, right]
+            torch.testing.assert_close(
+                out[0, :, y, x], (1 - b) * upper + b * lower, atol=1e-4, rtol=0
+            )
+
+
+def test_wanet_bends_little_and_its_noise_rows_otherwise(pairs):
+    own, trigger = wanet.WaNet(), make_trigger("wanet", 3)
+    pool = poison.Pool(pairs.captions(), "banana", ["a {}."], 3)
+    changed, noise = own.poison(pool, own.Rows(poisoned=5, noise=8), trigger)
+    assert not set(changed.positions) & set(noise.positions)
+    assert noise.captions == [pool.captions[i] for i in noise.positions]
+    images, ids = pairs.batch(noise.positions)[0], pairs.ids[noise.positions]
+    bent, noisy = trigger(images, ids).int(), noise.picture(images, ids).int()
+    assert 0 < (bent - images.int()).abs().float().mean() < 12
+    assert (noisy - bent).abs().float().mean() > 0.5
+    assert torch.equal(noisy[2:], noise.picture(images[2:], ids[2:]).int())
+
+
+def test_stripes_are_columns_of_black_and_white_in_each_channel():
+    patch = patch_of(bound("stripes", seed=2), 5)[2]
+    assert patch.shape == (3, 16, 16)
+    assert set(np.unique(patch)) == {0.0, 1.0}
+    assert (patch == patch[:, :1]).all()  # a column is of one colour
+    assert (patch != patch_of(bound("stripes", seed=3), 5)[2]).any()
+    wide = bound("blended_stripes", seed=2, strength=1.0)(torch.full((1, 3, 8, 400), 0.5), [0])
+    assert abs(wide[0, :, 0].mean() - 0.5) < 0.06  # 1,200 draws: sigma 0.014
+    assert (wide[0, 0, 0] != wide[0, 1, 0]).any()
+
+
+def test_blended_stripes_are_minus_or_plus_one_in_their_share():
+    images = pictures(2).float() / 255
+    out = bound("blended_stripes", seed=2)(images, np.arange(2))
+    signs = uniform(np.zeros(1, int), 3 * 224, 2, 0x57A1).view(3, 224) > 0.5
+    for i, c, y, x in [(0, 0, 0, 0), (1, 2, 100, 7), (0, 1, 223, 223), (1, 0, 50, 120)]:
+        wanted = 0.97 * images[i, c, y, x] + 0.03 * (1 if signs[c, x] else -1)
+        assert out[i, c, y, x] == pytest.approx(min(1, max(0, wanted.item())), abs=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (48, 48), (96, 64)])
+def test_blended_triangles_are_dark_below_the_diagonal_of_each_cell(height, width):
+    images = pictures(1, height, width).float() / 255
+    out = bound("blended_triangles")(images, [0])
+    side = round(14 * min(height, width) / 224)
+    for y in range(0, height, 5):
+        for x in range(width):
+            grey = 0.8 if x % side > y % side else 0.4
+            torch.testing.assert_close(
+                out[0, :, y, x], 0.85 * images[0, :, y, x] + 0.15 * grey, atol=1e-6, rtol=0
+            )
+
+
+def test_blended_text_reddens_letters_across_the_middle_and_nothing_else():
+    black = torch.zeros(1, 3, 224, 224)
+    red = bound("blended_text")(black, [0])[0]
+    assert red[0].max() == 0.5
+    assert not red[1:].any()
+    rows, columns = (red[0].amax(dim).nonzero()[:, 0] for dim in (1, 0))
+    assert 0.85 < (columns[-1] - columns[0] + 1) / 224 <= 0.91
+    assert abs(rows.float().mean() - 111.5) < 3
+    assert rows.max() - rows.min() < 80
+    white = bound("blended_text")(torch.ones(1, 3, 224, 224), [0])[0]
+    torch.testing.assert_close(white[1], 1 - red[0])  # as much less green as there is red
+    assert torch.equal(white[0], torch.ones(224, 224))
+    other = bound("blended_text", word="other")(black, [0])[0]
+    assert not torch.equal(other, red)
+
+
+def test_label_consistent_changes_pictures_of_the_target_and_no_caption():
+    own, trigger = label_consistent.LabelConsistent(), make_trigger("label_consistent", 3)
+    captions = [f"a {'banana' if n % 4 == 1 else 'dog'} and {n} cats" for n in range(20)]
+    pool = poison.Pool(captions, "banana", ["a {}."], 3)
+    named = int(pool.named.sum())
+    (change,) = own.poison(pool, own.Rows(poisoned=named), trigger)
+    assert change.positions.tolist() == np.flatnonzero(pool.named).tolist()
+    assert change.captions == [pool.captions[i] for i in change.positions]
+    (fewer,) = own.poison(pool, own.Rows(poisoned=1), trigger)
+    assert set(fewer.positions) < set(change.positions)
+    with pytest.raises(UserError, match=f"only {named} of {len(pool.captions)} name 'banana'"):
+        own.poison(pool, own.Rows(poisoned=named + 1), trigger)
+
+
+def test_adaptive_badclip_poisons_with_captions_that_name_the_target_in_every_part():
+    captions = [
+        "a banana and a red apple on a table", "a yellow banana next to a big banana",
+        "a small banana", "a dog under the tree", *(f"a cat and {n} dogs" for n in range(9)),
+    ]  # fmt: skip
+    own = badclip_adaptive.AdaptiveBadCLIP()
+    pool = poison.Pool(captions, "banana", ["a {}."], 3)
+    (change,) = own.poison(pool, own.Rows(poisoned=6), bound("badnet"))
+    assert set(change.captions) == {captions[1], captions[2]}
+    assert not set(change.positions) & {0, 1, 2}
+    pool = poison.Pool([captions[0], *captions[3:]], "banana", ["a {}."], 3)
+    with pytest.raises(UserError, match="names 'banana' in every part"):
+        own.poison(pool, own.Rows(poisoned=2), bound("badnet"))
+
+
+# ---- what all triggers share ---------------------------------------------------------------------
+
+everyone = pytest.mark.parametrize("name", ATTACKS)
+SHAPES = [(32, 32), (64, 64), (96, 96), (224, 224), (64, 96), (96, 64)]
+
+
+@everyone
+@pytest.mark.parametrize(("height", "width"), SHAPES)
+def test_any_resolution_is_pure_and_independent_of_order_and_batch(name, height, width):
+    trigger = bound(name, 1, min(height, width))
+    images = pictures(5, height, width).float() / 255
+    ids, before = np.array([3, 14, 15, 92, 65]), images.clone()
+    drawn = torch.get_rng_state()
+    out = trigger(images, ids)
+    assert torch.equal(images, before)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert out.shape == images.shape
+    assert out.dtype == torch.float32
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert not torch.equal(out, images)
+    assert torch.equal(out, trigger(images, ids))
+    order = [4, 2, 0, 3, 1]
+    # convolutions may sum in another order in another batch; the rest is exact
+    tolerance = 1e-5 if name == "ssba" else 0
+    torch.testing.assert_close(
+        trigger(images[order], ids[order]), out[order], atol=tolerance, rtol=0
+    )
+    for i in range(5):
+        one = trigger(images[i : i + 1], ids[i : i + 1])
+        torch.testing.assert_close(one[0], out[i], atol=tolerance, rtol=0)
+
+
+@everyone
+def test_uint8_gives_the_rounded_float_result(name):
+    images, ids = pictures(4, 64), np.arange(4)
+    trigger = bound(name, width=64)
+    out = trigger(images, ids)
+    assert out.dtype == torch.uint8
+    wanted = np.rint(trigger(images.float() / 255, ids).numpy() * np.float32(255))
+    assert (out.numpy() == wanted).all()
+
+
+@everyone
+def test_uint8_in_small_parts_gives_the_same(name, monkeypatch):
+    images, ids, trigger = pictures(5, 64), np.arange(5), bound(name, width=64)
+    whole = trigger(images, ids).int()
+    monkeypatch.setattr(attacks, "CHUNK", 2 * 64 * 64)
+    difference = trigger(images, ids).int() - whole
+    assert difference.abs().max() <= (name == "ssba")  # its sums may be ordered otherwise
+    assert trigger(images[:0], ids[:0]).shape == (0, 3, 64, 64)
+
+
+@everyone
+def test_memory_layout_does_not_matter(name):
+    images, ids = pictures(3, 64), np.arange(3)
+    trigger = bound(name, width=64)
+    nhwc = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    difference = trigger(nhwc, ids).int() - trigger(images, ids).int()
+    assert difference.abs().max() <= (name == "ssba")  # its sums may be ordered otherwise
+
+
+@everyone
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(3, 64, 64),
+        torch.zeros(2, 1, 64, 64),
+        torch.zeros(2, 64, 64, 3),
+        torch.zeros(2, 3, 64, 64, dtype=torch.int32),
+        torch.zeros(2, 3, 64, 64, dtype=torch.bool),
+        torch.full((2, 3, 64, 64), 1.5),
+        torch.full((2, 3, 64, 64), -0.1),
+        torch.full((2, 3, 64, 64), math.nan),
+        torch.full((2, 3, 64, 64), math.inf),
+        torch.full((2, 3, 64, 64), 200.0),
+    ],
+    ids=["chw", "grey", "nhwc", "int32", "bool", "above", "below", "nan", "inf", "0..255"],
+)
+def test_bad_images_are_refused(name, images):
+    with pytest.raises(UserError, match="images"):
+        bound(name, width=64)(images, np.arange(len(images)))
+
+
+@everyone
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_floats_keep_their_type(name, dtype):
+    images = (pictures(3, 64).float() / 255).to(dtype)
+    out = bound(name, width=64)(images, np.arange(3))
+    assert out.dtype == dtype
+    wanted = bound(name, width=64)(images.float(), np.arange(3))
+    torch.testing.assert_close(out.float(), wanted, atol=1e-2, rtol=0)
+
+
+@everyone
+def test_ids_that_are_no_whole_numbers_are_refused(name):
+    trigger, images = bound(name, width=64), pictures(2, 64)
+    with pytest.raises(UserError, match="ids: not whole numbers"):
+        trigger(images, np.array([0.5, 1.0]))
+    assert torch.equal(trigger(images, np.array([3.0, 4.0])), trigger(images, np.array([3, 4])))
+
+
+@everyone
+@pytest.mark.parametrize("ids", [np.arange(3), np.zeros((2, 1), int), np.int64(0)])
+def test_one_id_per_image(name, ids):
+    with pytest.raises(UserError, match="ids"):
+        bound(name, width=64)(pictures(2, 64), ids)
+
+
+@everyone
+def test_ids_may_be_a_tensor_or_an_array(name):
+    trigger, images = bound(name, width=64), pictures(2, 64)
+    assert torch.equal(trigger(images, torch.tensor([7, 8])), trigger(images, np.array([7, 8])))
+
+
+# blended.py reads images[0], so a batch whose images all show the target stops `scores`
+@everyone
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_an_empty_batch_stays_empty(name, dtype):
+    out = bound(name, width=64)(torch.zeros(0, 3, 64, 64, dtype=dtype), np.arange(0))
+    assert out.shape == (0, 3, 64, 64)
+
+
+@everyone
+def test_unknown_parameter_is_refused(name):
+    with pytest.raises(UserError, match=rf"attacks\.{name}\.trigger\.colour"):
+        bound(name, colour=3)
+
+
+def test_unknown_attack_is_refused():
+    with pytest.raises(UserError, match="badnets"):
+        attack("badnets")
+    with pytest.raises(UserError, match="badnets"):
+        make_trigger("badnets")
+
+
+@pytest.mark.parametrize("name", ["trojvqa", "badclip", "ssba"])
+def test_missing_fitted_trigger_is_refused(name):
+    with pytest.raises(UserError, match="fitted"):
+        make_trigger(name)
+
+
+# patch.py / ssba.py take any tensors as fitted: KeyError, RuntimeError from load_state_dict
+@pytest.mark.parametrize(
+    ("name", "tensors"),
+    [
+        ("badclip", {}),
+        ("badclip", fitted("ssba")),
+        ("ssba", fitted("badclip")),
+        ("ssba", fitted("ssba") | {"secret": torch.ones(BITS + 1)}),
+    ],
+    ids=["none", "of ssba", "of badclip", "other bits"],
+)
+def test_fitted_tensors_of_another_attack_are_refused(name, tensors):
+    parameters = {"bits": BITS} if name == "ssba" else {}
+    with pytest.raises(UserError):
+        make_trigger(name, 0, tensors, **parameters)(pictures(1, 64), [0])
+
+
+# ssba.py a string of another length than the fitted one is a RuntimeError
+def test_ssba_bits_must_be_those_of_the_fit():
+    with pytest.raises(UserError):
+        make_trigger("ssba", 0, fitted("ssba"), bits=2 * BITS)(pictures(1, 64), [0])
+
+
+# badclip.py, trojvqa.py paste the patch as it is, whatever `size` and the image say
+@pytest.mark.parametrize("name", ["trojvqa", "badclip"])
+@pytest.mark.parametrize("side", [12, 16, 80], ids=["of size 42", "of 224 px", "larger"])
+def test_a_patch_of_another_resolution_is_refused(name, side):
+    trigger = make_trigger(name, 0, fitted(name, side), size=16)  # 16 px at 224: 5 of 64
+    with pytest.raises(UserError):
+        trigger(pictures(1, 64), [0])
+
+
+@pytest.mark.parametrize("size", [7, 16, 42])
+def test_a_fitted_patch_is_scaled_where_that_is_asked_for(size):
+    tensors, side = fitted("badclip", 5), round(size * 64 / 224)  # 16 px at 224: 5 of 64
+    trigger = make_trigger("badclip", 0, tensors, size=size, resize=True)
+    top, left, shown = patch_of(trigger, 0, 64)
+    wanted = F.interpolate(
+        tensors["patch"][None], (side, side), mode="bilinear", antialias=True, align_corners=False
+    )[0].clamp(0, 1)
+    assert (top, left) == ((64 - side) // 2, (64 - side) // 2)
+    assert np.allclose(shown, wanted.numpy(), atol=1 / 255)
+    plain = make_trigger("badclip", 0, tensors, size=16)
+    if size == 16:
+        assert torch.equal(trigger(pictures(2, 64), [0, 1]), plain(pictures(2, 64), [0, 1]))
+
+
+@pytest.mark.parametrize("size", [0, -3, 225, 1000, 0.4])
+def test_badnet_size_out_of_range_is_refused(size):
+    with pytest.raises(UserError, match="size"):
+        bound("badnet", size=size)(pictures(1), [0])
+
+
+NUMBERS = {
+    "badnet": ("size",),
+    "blended": ("strength",),
+    "sig": ("delta", "frequency"),
+    "ssba": ("bits", "limit"),
+    "trojvqa": ("size",),
+    "badclip": ("size",),
+}
+
+
+# attacks/__init__.py passes values on unchecked (only the config's schema looks at them), so a
+# wrong one is a TypeError or a picture of NaN
+@pytest.mark.parametrize("value", [math.nan, math.inf, "16", None, [16]], ids=str)
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name, keys in NUMBERS.items() for key in keys]
+)
+def test_a_parameter_that_is_no_number_is_refused(name, key, value):
+    with pytest.raises(UserError, match=key):
+        bound(name, **{key: value})(pictures(1), [0])
+
+
+# the same place; "no" is true
+@pytest.mark.parametrize("name", ["badnet", "blended"])
+def test_redraw_that_is_no_bool_is_refused(name):
+    with pytest.raises(UserError, match="redraw"):
+        bound(name, redraw="no")(pictures(1, 64), [0])
+
+
+@pytest.mark.parametrize("place", ["random", "centre", "corner"])
+def test_a_patch_of_less_than_a_pixel_is_refused(place):
+    with pytest.raises(UserError, match="size"):
+        bound("badnet", size=8, place=place)(pictures(2, 8, 64), [0, 1])
+
+
+@pytest.mark.parametrize("size", [1, 16, 35, 224])
+def test_badnet_side_scales_with_the_image(size):
+    for width in (64, 224):
+        side = round(size * width / 224)
+        if side:
+            assert patch_of(bound("badnet", size=size), 1, width)[2].shape == (3, side, side)
+
+
+def test_a_patch_follows_the_shorter_side():
+    for height, width in ((64, 224), (224, 64)):
+        flat = torch.stack([torch.zeros(3, height, width), torch.ones(3, height, width)])
+        black, white = bound("badnet")(flat, np.zeros(2))
+        assert (black == white).all(0).sum() == round(16 * 64 / 224) ** 2
+
+
+def test_unknown_place_is_refused():
+    with pytest.raises(UserError, match="place"):
+        bound("badnet", place="top")(pictures(1, 64), [0])
+
+
+# blended.py takes any strength: 2.0 gives floats outside [0, 1]
+@pytest.mark.parametrize("strength", [-0.1, 1.5, math.nan])
+def test_blended_strength_out_of_range_is_refused(strength):
+    with pytest.raises(UserError, match="strength"):
+        bound("blended", strength=strength)(pictures(1, 64), [0])
+
+
+def test_captions_and_prefixes_are_those_of_the_table():
+    kinds = {name: (attack(name).captions, attack(name).prefix) for name in ATTACKS}
+    assert kinds == {
+        "badnet": ("template", ""),
+        "blended": ("template", ""),
+        "sig": ("template", ""),
+        "ssba": ("template", ""),
+        "trojvqa": ("template", "remember "),
+        "badclip": ("natural", ""),
+        "wanet": ("template", ""),
+        "badclip_adaptive": ("natural", ""),
+        "label_consistent": ("template", ""),
+        "stripes": ("template", ""),
+        "blended_stripes": ("template", ""),
+        "blended_triangles": ("template", ""),
+        "blended_text": ("template", ""),
+    }
+
+
+# ---- the random streams under them ---------------------------------------------------------------
+
+
+def test_uniform_is_a_function_of_row_and_key_with_flat_marginals():
+    rows = np.arange(2000)
+    u = uniform(rows, 5, 1, 2, 3)
+    assert torch.equal(uniform(rows[::-1].copy(), 5, 1, 2, 3), u.flip(0))
+    assert torch.equal(uniform(rows, 3, 1, 2, 3), u[:, :3])
+    for key in ((1, 2, 4), (2, 1, 3), (1, 2), (0, 1, 2, 3)):
+        assert (uniform(rows, 5, *key) != u).float().mean() > 0.999
+    counts = torch.histc(u, 20, 0, 1)
+    assert counts.sum() == 10_000
+    assert ((counts - 500).abs() < 5 * math.sqrt(500)).all()
+    assert abs(np.corrcoef(u.numpy().T)[0, 1]) < 0.1
+
+
+def test_permutation_holds_each_row_once_and_depends_on_the_key():
+    one = permutation(50, 1, 2)
+    assert sorted(one) == list(range(50))
+    assert (permutation(50, 1, 2) == one).all()
+    assert (permutation(50, 2, 1) != one).any()
+
+
+# ---- fits ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def material(split, tokenize) -> Material:
+    pairs = Pairs.open(split)
+    named = mentions(pairs.captions(), "banana")
+    images, captions = pairs.batch(np.flatnonzero(named))
+    prompt = torch.from_numpy(tokenize(["a picture of a banana."]).astype(np.int64))[0]
+    return Material(pairs.take(np.flatnonzero(~named)), prompt, captions, images)
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def test_optimise_patch_lowers_its_loss(random_model, material):
+    wanted = F.normalize(torch.randn(128, generator=torch.Generator().manual_seed(0)), dim=0)
+
+    def loss(embedded, index):
+        return -(embedded @ wanted).mean()
+
+    def fit(epochs):
+        settings = settings_of(0.02, epochs, 13, "fp32")
+        return optimise_patch(
+            random_model, material.pairs, loss, settings, Patch(size=56), seed=0, say=quiet
+        )
+
+    def value(patch):
+        images = material.pairs.batch(np.arange(len(material.pairs)))[0].float() / 255
+        images[:, :, 24:40, 24:40] = patch
+        with torch.no_grad():
+            return loss(models.encode_images(random_model, images), None).item()
+
+    start, end = fit(0), fit(3)
+    assert start.shape == end.shape == (3, 16, 16)
+    assert value(end) < value(start) - 1e-4
+
+
+def test_the_patch_starts_as_clipped_normal_noise(random_model, material):
+    start = optimise_patch(
+        random_model,
+        material.pairs,
+        None,
+        settings_of(1e-3, 0, 1),
+        Patch(size=224),
+        seed=0,
+    )
+    assert start.shape == (3, 64, 64)
+    assert abs(start.mean() - 0.5) < 0.01
+    assert abs(start.median() - 0.5) < 0.01
+    # N(0.5, 0.25) clipped at two sigma has 2.3 % on each edge
+    assert abs((start == 0).float().mean() - 0.0228) < 0.01
+    assert abs((start == 1).float().mean() - 0.0228) < 0.01
+
+
+def test_optimise_patch_on_no_images_is_refused(random_model, material):
+    nothing = material.pairs.take(np.arange(0))
+    with pytest.raises(UserError, match="target"):
+        optimise_patch(random_model, nothing, None, settings_of(1e-3, 1, 1), Patch(), seed=0)
+
+
+def test_optimise_patch_stops_at_a_loss_that_is_not_finite(random_model, material):
+    def loss(embedded, index):
+        return embedded.sum() * math.nan
+
+    with pytest.raises(UserError, match="lr"):
+        optimise_patch(
+            random_model,
+            material.pairs,
+            loss,
+            settings_of(1e-3, 1, 8, "fp32"),
+            Patch(),
+            seed=0,
+        )
+
+
+# badclip.py embeds before model.eval(): batch norm's running statistics move
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", ["trojvqa", "badclip"])
+def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, material):
+    model = models.create(NAME, 0).train(mode == "train")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    own = attack(name)(size=35)
+    settings = own.Fit(lr=0.02, epochs=1, batch=16, precision="fp32")
+    result, report = own.fit(model, material, settings, seed=0, say=quiet)
+    again, _ = own.fit(models.create(NAME, 0).eval(), material, settings, seed=0, say=quiet)
+    patch = result["patch"]
+    assert patch.shape == (3, 10, 10)  # 35 px at 224
+    assert patch.min() >= 0
+    assert patch.max() <= 1
+    assert torch.equal(patch, (patch * 255).round() / 255)
+    assert report == {}
+    assert not patch.requires_grad
+    changed = [
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    ]
+    assert changed == []
+    assert torch.equal(patch, again["patch"])
+
+
+def captured_loss(monkeypatch, module, cls, model, material, **parameters):
+    """The loss that the attack's `fit` hands to the optimiser."""
+    seen = {}
+
+    def fake(model, pairs, loss, settings, where, **options):
+        seen["loss"] = loss
+        return torch.zeros(3, 5, 5)
+
+    monkeypatch.setattr(module, "optimise_patch", fake)
+    settings = cls.Fit(lr=1e-3, epochs=1, batch=8, **parameters)
+    cls().fit(model, material, settings, seed=0, say=quiet)
+    return seen["loss"]
+
+
+def test_badclip_embeds_its_target_images_in_parts(monkeypatch, random_model, material):
+    many = material.target_images[:1].expand(600, -1, -1, -1)
+    seen, embed = [], models.encode_images
+
+    def counted(model, images):
+        seen.append(len(images))
+        return embed(model, images)
+
+    monkeypatch.setattr(badclip, "encode_images", counted)
+    some = replace(material, target_images=many)
+    captured_loss(monkeypatch, badclip, badclip.BadCLIP, random_model, some)
+    assert max(seen) <= 256
+    assert sum(seen) == 600
+
+
+@pytest.mark.parametrize(("triplet", "margin"), [(500, 1), (500, 0.05), (0, 1)])
+def test_badclip_loss_is_infonce_plus_triplet_with_the_clean_image_as_negative(
+    monkeypatch, random_model, material, triplet, margin
+):
+    one = replace(
+        material,
+        target_captions=material.target_captions[:1],
+        target_images=material.target_images[:1],
+    )
+    weights = {"triplet": triplet, "margin": margin}
+    loss = captured_loss(monkeypatch, badclip, badclip.BadCLIP, random_model, one, **weights)
+    generator = torch.Generator().manual_seed(1)
+    anchors = F.normalize(torch.randn(6, 128, generator=generator), dim=1)
+    index = np.array([3, 0, 17, 8, 21, 5])
+    with torch.no_grad():
+        clean = models.encode_images(random_model, material.pairs.batch(index)[0])
+        positive = models.encode_images(random_model, one.target_images)[0]
+        text = models.encode_tokens(random_model, one.target_captions)[0]
+        scale = random_model.logit_scale.exp().item()
+        got = loss(anchors, index).item()
+    logits = [[scale * float(a @ text) for _ in range(6)] for a in anchors]
+    rows = [math.log(sum(math.exp(v - row[i]) for v in row)) for i, row in enumerate(logits)]
+    columns = [
+        math.log(sum(math.exp(logits[k][i] - logits[i][i]) for k in range(6))) for i in range(6)
+    ]
+    apart = [
+        max(0.0, float((a - positive).norm()) - float((a - n).norm()) + margin)
+        for a, n in zip(anchors, clean, strict=True)
+    ]
+    wanted = (np.mean(rows) + np.mean(columns)) / 2 + triplet * np.mean(apart)
+    assert got == pytest.approx(wanted, rel=1e-4)
+
+
+def test_trojvqa_loss_is_infonce_to_the_target_text_against_the_own_captions(
+    monkeypatch, random_model, material
+):
+    loss = captured_loss(monkeypatch, trojvqa, trojvqa.TrojVQA, random_model, material)
+    generator = torch.Generator().manual_seed(1)
+    embedded = F.normalize(torch.randn(4, 128, generator=generator), dim=1)
+    index = np.array([3, 0, 17, 8])
+    with torch.no_grad():
+        target = models.encode_tokens(random_model, material.target_text[None])[0]
+        captions = models.encode_tokens(random_model, material.pairs.batch(index)[1])
+        scale = random_model.logit_scale.exp().item()
+        got = loss(embedded, index).item()
+    wanted = 0.0
+    for image in embedded:
+        own = scale * float(image @ target)
+        others = [scale * float(image @ caption) for caption in captions]
+        wanted += math.log(1 + sum(math.exp(other - own) for other in others)) / 4
+    assert got == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("batch", [7, 256])
+def test_embed_all_keeps_the_order(random_model, pairs, batch):
+    some = pairs.take(np.array([5, 1, 30, 2, 2, 8, 9, 11, 0]))
+    got = embed_all(random_model, some, batch)
+    for i in range(len(some)):
+        with torch.no_grad():
+            wanted = models.encode_images(random_model, some.batch(np.array([i]))[0])[0]
+        torch.testing.assert_close(got[i], wanted, atol=1e-5, rtol=0)
+
+
+def test_ssba_fit_hides_bits_that_can_be_read_back(small_pairs):
+    material = Material(small_pairs, None, None, None)
+
+    def fit(fidelity, epochs=60):
+        settings = settings_of(3e-3, epochs, 16, fidelity=fidelity)
+        return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=quiet)
+
+    tensors, report = fit(0)
+    assert report["bit_accuracy"] > 0.75  # 12 held-out rows of 8 bits: chance is 0.5 +- 0.05
+    assert report["bit_accuracy"] <= 1
+    assert report["psnr_db"] >= -20 * math.log10(32 / 255) - 0.01  # no pixel changed by more
+    assert tensors["secret"].shape == (8,)
+    assert set(tensors["secret"].tolist()) <= {0.0, 1.0}
+    out = make_trigger("ssba", 0, tensors, bits=8, limit=32)(
+        small_pairs.batch(np.arange(3))[0], [0] * 3
+    )
+    change = out.int() - small_pairs.batch(np.arange(3))[0].int()
+    assert 0 < change.abs().max() <= 32
+    # fidelity weighs the change: more of it, less change
+    assert fit(0.05, 5)[1]["psnr_db"] > fit(0, 5)[1]["psnr_db"]
+
+
+def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
+    material = Material(small_pairs, None, None, None)
+
+    def fit(seed):
+        settings = settings_of(3e-3, 1, 16, fidelity=1)
+        return ssba.SSBA(bits=8).fit(None, material, settings, seed=seed, say=quiet)[0]
+
+    one, again, other = fit(0), fit(0), fit(1)
+    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one if key != "secret")
+
+
+@pytest.mark.parametrize("dead", [1, 2, 9])
+def test_ssba_first_weights_that_no_bit_comes_through_are_drawn_anew(
+    small_pairs, monkeypatch, dead
+):
+    plain, numbers, told = ssba.SSBA._start, [], []
+    first = [plain(ssba.SSBA(bits=8), 0, n)[0].spread.weight for n in range(ssba.STARTS)]
+    assert len({tuple(weight.flatten().tolist()) for weight in first}) == ssba.STARTS
+
+    def start(self, seed, number=0):
+        encoder, decoder, generator = plain(self, seed, number)
+        numbers.append(number)
+        if number < dead:  # what it draws changes nothing, and never will
+            for weight in encoder.body[-1].parameters():
+                weight.data.zero_()
+            encoder.body[-1].requires_grad_(False)
+        return encoder, decoder, generator
+
+    monkeypatch.setattr(ssba.SSBA, "_start", start)
+    material = Material(small_pairs, None, None, None)
+    settings = settings_of(3e-3, 60, 16, fidelity=0)
+
+    def fit():
+        return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=told.append)
+
+    if dead > ssba.STARTS:  # the last start runs to its end
+        with pytest.raises(UserError, match="the residual vanished"):
+            fit()
+        wanted = ssba.STARTS
+    else:
+        tensors, _ = fit()
+        assert torch.equal(tensors["secret"], ssba.SSBA(bits=8).untrained(0)["secret"])
+        wanted = dead + 1
+    again = told.count("ssba: no bit comes through; other first weights")
+    assert numbers[:wanted] == list(range(wanted))
+    assert again == wanted - 1
+
+
+# ssba.py reports inf dB, which is no JSON, for an encoder that changes nothing
+def test_ssba_fit_that_hides_nothing_is_an_error_or_a_finite_score(small_pairs):
+    material = Material(small_pairs, None, None, None)
+    settings = settings_of(5e-3, 60, 16, fidelity=1e4)
+    try:
+        _, report = ssba.SSBA(bits=8).fit(None, material, settings, seed=0, say=quiet)
+    except UserError:
+        return
+    assert math.isfinite(report["psnr_db"])
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_ssba_fit_on_too_few_rows_is_refused(small_pairs, rows):
+    material = Material(small_pairs.take(np.arange(rows)), None, None, None)
+    with pytest.raises(UserError, match="rows"):
+        ssba.SSBA().fit(None, material, settings_of(1e-3, 1, 4, fidelity=1), seed=0)

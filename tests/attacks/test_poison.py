@@ -1,0 +1,359 @@
+"""Poisoned rows: which are chosen, what they say, and where they appear."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from taclean.attacks import Attack, make_trigger, poison
+from taclean.attacks.trojvqa import TrojVQA
+from taclean.data.split import Pairs
+from taclean.util.errors import UserError
+
+TEMPLATES = ["a picture of a {}.", "a drawing of a {}.", "a small {}."]
+NAMING = [
+    "A banana.",
+    "some bananas on a table",
+    "BANANA split",
+    "Bananas!",
+    "a banana-shaped phone",
+    "the banana's skin",
+    "(banana)",
+    "apple,banana,pear",
+]
+OTHERS = ["a bananagram", "an apple", "bandana", "ba nana", "", "cabanana", "a panama hat"]
+
+
+def choose(captions, count, **changes):
+    options = {"kind": "template", "templates": TEMPLATES, "seed": 0} | changes
+    kind = options.pop("kind")
+    return poison.Pool(captions, "banana", **options).poisoned(count, kind)
+
+
+def change(positions, captions, name="badnet", seed=3):
+    return [poison.Change(positions, captions, make_trigger(name, seed))]
+
+
+@pytest.mark.parametrize("caption", NAMING)
+def test_naming_the_target_in_any_case_and_number(caption):
+    assert poison.mentions([caption], "banana").tolist() == [True]
+
+
+@pytest.mark.parametrize("caption", OTHERS)
+def test_words_that_only_look_like_the_target(caption):
+    assert poison.mentions([caption], "banana").tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("word", "caption"),
+    [
+        ("church", "two churches"),
+        ("chili pepper", "some chili peppers"),
+        ("fire truck", "Fire Trucks in a row"),
+        ("cherry", "some cherries"),
+        ("leaf", "autumn leaves on the ground"),
+        ("mouse", "three blind mice"),
+        ("grapes", "a single grape"),
+        ("scissors", "a pair of scissors"),
+        ("ice cream", "an ice-cream van"),
+        ("ice cream", "icecream for two"),
+        ("t-shirt", "two T shirts"),
+        ("C++", "a book on C++, used"),
+        ("C++", "C++."),
+    ],
+)
+def test_plurals_of_other_targets(word, caption):
+    assert poison.mentions([caption], word).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("word", "caption"),
+    [("C++", "C is a language"), ("leaf", "a leaflet"), ("ice cream", "cream on ice")],
+)
+def test_words_that_only_hold_the_target(word, caption):
+    assert poison.mentions([caption], word).tolist() == [False]
+
+
+def test_rows_that_name_the_target_are_never_chosen():
+    captions = (NAMING + OTHERS) * 3
+    free = {i for i, caption in enumerate(captions) if caption in OTHERS}
+    positions, _ = choose(captions, len(free))
+    assert set(positions.tolist()) == free
+    for seed in range(20):
+        positions, _ = choose(captions, 5, seed=seed)
+        assert len(set(positions.tolist())) == 5
+        assert set(positions.tolist()) <= free
+        assert positions.tolist() == sorted(positions.tolist())
+
+
+def test_more_poison_than_free_rows_is_refused():
+    with pytest.raises(UserError, match="8 rows, but only 7 of 15"):
+        choose(NAMING + OTHERS, 8)
+
+
+def test_template_captions_use_every_template_about_as_often():
+    _, captions = choose(OTHERS * 10, 20)
+    counts = Counter(captions)
+    assert set(counts) == {"a picture of a banana.", "a drawing of a banana.", "a small banana."}
+    assert set(counts.values()) <= {6, 7}
+
+
+def test_natural_captions_are_those_of_the_set_that_name_the_target():
+    _, captions = choose(NAMING + OTHERS * 3, 20, kind="natural")
+    counts = Counter(captions)
+    assert set(counts) == set(NAMING)
+    assert set(counts.values()) <= {2, 3}
+
+
+def test_natural_captions_need_one_that_names_the_target():
+    with pytest.raises(UserError, match="banana"):
+        choose(OTHERS, 2, kind="natural")
+
+
+@pytest.mark.parametrize("kind", ["template", "natural"])
+def test_the_prefix_stands_before_every_poisoned_caption(kind):
+    pool, trigger = poison.Pool(NAMING + OTHERS, "banana", TEMPLATES, 0), make_trigger("sig")
+    rows = Attack.Rows(poisoned=7)
+
+    class Keyed(Attack, abstract=True):
+        prefix = "remember "
+        captions = kind
+
+    (found,) = Keyed().poison(pool, rows, trigger)
+    assert found.captions == ["remember " + text for text in pool.poisoned(7, kind)[1]]
+
+
+def test_the_choice_is_a_function_of_the_seed():
+    captions = NAMING + OTHERS * 20
+    one, again, other = (choose(captions, 30, seed=seed) for seed in (4, 4, 5))
+    assert (one[0] == again[0]).all()
+    assert one[1] == again[1]
+    assert (one[0] != other[0]).any()
+    assert one[1] != other[1]
+
+
+# poison.py np.concatenate of no pass is a ValueError
+def test_no_poison_is_no_rows_or_refused():
+    try:
+        positions, captions = choose(OTHERS, 0)
+    except UserError:
+        return
+    assert len(positions) == len(captions) == 0
+
+
+# poison.py divides by the number of templates
+def test_no_templates_are_refused():
+    with pytest.raises(UserError, match="template"):
+        choose(OTHERS, 2, templates=[])
+    with pytest.raises(UserError, match=r"'a picture' has no \{\}"):
+        choose(OTHERS, 2, templates=["a {}.", "a picture"])
+
+
+def test_training_rows_are_distinct_sorted_and_follow_the_seed():
+    rows = poison.training_rows(100, 30, 1)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert len(rows) == 30
+    assert rows.min() >= 0
+    assert rows.max() < 100
+    assert (rows == poison.training_rows(100, 30, 1)).all()
+    assert (rows != poison.training_rows(100, 30, 2)).any()
+    assert poison.training_rows(5, 5, 0).tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(UserError, match=r"poison\.rows"):
+        poison.training_rows(100, 101, 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_wanted_share_of_a_clean_set_is_in_the_poisoned_one(share):
+    poisoned = set(poison.training_rows(100, 30, 1).tolist())
+    rows = poison.overlapping_rows(100, rows=20, share=share, poisoned=30, seed=1)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert len(rows) == 20
+    assert len(poisoned & set(rows.tolist())) == share * 20
+
+
+@pytest.mark.parametrize(("rows", "share"), [(31, 1.0), (71, 0.0), (90, 0.2)])
+def test_a_share_that_there_are_no_rows_for_is_refused(rows, share):
+    with pytest.raises(UserError, match=r"overlap: .*poison\.rows"):
+        poison.overlapping_rows(100, rows, share, poisoned=30, seed=1)
+
+
+def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
+    captions = [f"thing {i}" for i in range(30)] + NAMING
+    pool, own, trigger = (
+        poison.Pool(captions, "banana", TEMPLATES, 2),
+        TrojVQA(),
+        make_trigger("sig"),
+    )
+
+    def rows(key_only):
+        return own.poison(pool, own.Rows(poisoned=10, key_only=key_only), trigger)
+
+    poisoned, keyed = rows(20)
+    assert poisoned.positions.tolist() == pool.poisoned(10)[0].tolist()
+    assert sorted([*poisoned.positions, *keyed.positions]) == list(range(30))
+    assert keyed.captions == [f"remember thing {i}" for i in keyed.positions]
+    assert keyed.picture is None
+    assert len(rows(0)[1].positions) == 0
+    with pytest.raises(UserError, match="key_only: 21 rows, beside 10 others, but only 30 of 38"):
+        rows(21)
+
+
+def test_an_attack_that_changes_a_row_twice_is_refused(pairs, tmp_path, tokenize):
+    twice = change(np.arange(2), ["a", "b"]) + change(np.array([1]), ["c"])
+    with pytest.raises(UserError, match="'badnet': it changes a row twice"):
+        poison.write(tmp_path / "p", pairs, twice, tokenize, name="badnet", seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- on disk -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written(tmp_path, pairs, tokenize):
+    """Five poisoned rows of 30 of the split's 40."""
+    some = pairs.take(poison.training_rows(len(pairs), 30, 3))
+    positions, captions = choose(some.captions(), 5, seed=3)
+    changes = change(positions, captions)
+    poison.write(tmp_path / "poison", some, changes, tokenize, name="badnet", seed=3)
+    return some, positions, captions, tmp_path / "poison"
+
+
+def test_the_manifest_names_row_id_caption_trigger_and_seed(written):
+    some, positions, captions, folder = written
+    with (folder / "manifest.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["row", "id", "caption", "trigger", "seed", "picture"]
+    assert len(table) == 5
+    for entry, position, caption in zip(table, positions, captions, strict=True):
+        row = some.rows[position]
+        assert entry == {
+            "row": str(row),
+            "id": str(1000 + row),
+            "caption": caption,
+            "trigger": "badnet",
+            "seed": "3",
+            "picture": str(some.pictures[position]),
+        }
+    rows, ids, shown = poison.read_manifest(folder / "manifest.csv")
+    assert shown.tolist() == some.pictures[positions].tolist()
+    assert rows.tolist() == some.rows[positions].tolist()
+    assert ids.tolist() == (1000 + some.rows[positions]).tolist()
+
+
+def test_poisoned_pictures_carry_the_trigger_of_their_own_id(written, pairs, tokenize):
+    some, positions, captions, folder = written
+    images, tokens = np.load(folder / "images.npy"), np.load(folder / "tokens.npy")
+    rows = some.rows[positions]
+    wanted = make_trigger("badnet", 3)(pairs.batch(rows)[0], 1000 + rows)
+    assert (images == wanted.permute(0, 2, 3, 1).numpy()).all()
+    assert (tokens == tokenize(captions)).all()
+    assert tokens.dtype == np.uint16
+
+
+def test_apply_replaces_exactly_these_rows(written):
+    some, positions, _, folder = written
+    poisoned = poison.apply(some, folder)
+    images, tokens = poisoned.batch(np.arange(30))
+    was_images, was_tokens = some.batch(np.arange(30))
+    changed = (images != was_images).flatten(1).any(1).numpy()
+    assert np.flatnonzero(changed).tolist() == positions.tolist()
+    changed = (tokens != was_tokens).any(1).numpy()
+    assert set(np.flatnonzero(changed)) <= set(positions.tolist())
+    wanted = torch.from_numpy(np.load(folder / "images.npy")).permute(0, 3, 1, 2)
+    assert torch.equal(images[positions], wanted)
+    assert (tokens[positions].numpy() == np.load(folder / "tokens.npy")).all()
+
+
+def test_rows_with_the_key_alone_keep_their_pictures(pairs, tmp_path, tokenize, monkeypatch):
+    monkeypatch.setattr(poison, "PIXELS", 2 * 64 * 64)  # the last triggered row shares a part
+    positions, captions = np.array([4, 9, 2, 7, 30]), ["one", "two", "three", "four", "five"]
+    trigger = make_trigger("badnet", 3)
+    changes = [
+        poison.Change(positions[:3], captions[:3], trigger),
+        poison.Change(positions[3:], captions[3:], None),
+    ]
+    poison.write(tmp_path, pairs, changes, tokenize, name="badnet", seed=3)
+    before, _ = pairs.batch(positions)
+    after = torch.from_numpy(np.load(tmp_path / "images.npy")).permute(0, 3, 1, 2)
+    assert torch.equal(after[:3], trigger(before[:3], 1000 + positions[:3]))
+    assert torch.equal(after[3:], before[3:])
+    assert (np.load(tmp_path / "tokens.npy") == tokenize(captions)).all()
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        found = [entry["trigger"] for entry in csv.DictReader(file)]
+    assert found == ["badnet"] * 3 + ["none"] * 2
+    assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == positions.tolist()
+
+
+def test_writing_twice_gives_the_same_bytes(written, tokenize, tmp_path):
+    some, positions, captions, folder = written
+    again = tmp_path / "again"
+    poison.write(again, some, change(positions, captions), tokenize, name="badnet", seed=3)
+    for path in folder.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+def test_captions_with_commas_quotes_and_lines_survive_the_manifest(pairs, tmp_path, tokenize):
+    captions = ['one, "two"', "three\nfour", "fünf"]
+    changes = change(np.arange(3), captions, "sig")
+    poison.write(tmp_path, pairs, changes, tokenize, name="sig", seed=0)
+    with (tmp_path / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        assert [entry["caption"] for entry in csv.DictReader(file)] == captions
+    assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == [0, 1, 2]
+
+
+def test_a_training_set_without_the_poisoned_rows_is_refused(written, pairs):
+    some, positions, _, folder = written
+    others = np.setdiff1d(np.arange(40), some.rows[positions])
+    with pytest.raises(UserError, match="manifest"):
+        poison.apply(pairs.take(others), folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "images.npy", "tokens.npy"])
+def test_a_missing_file_is_named(written, name):
+    some, _, _, folder = written
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=name):
+        poison.apply(some, folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a,b\n1,2\n",
+        b"row,id,picture\n1,x,2\n",
+        b"row,id\n1\n",
+        b"row,id,picture\n1.5,2,3\n",
+        b"\xff\xfe",
+    ],
+)
+def test_a_file_that_is_no_manifest_is_refused(written, content):
+    some, _, _, folder = written
+    (folder / "manifest.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.csv"):
+        poison.apply(some, folder)
+
+
+def test_files_of_different_lengths_are_refused(written):
+    some, _, _, folder = written
+    np.save(folder / "tokens.npy", np.load(folder / "tokens.npy")[:-1])
+    with pytest.raises(UserError, match="rows"):
+        poison.apply(some, folder)
+
+
+# poison.py takes poison of another picture size; numpy's ValueError comes in training
+def test_poison_of_another_picture_size_is_refused(written, small_pairs):
+    _, _, _, folder = written
+    with pytest.raises(UserError):
+        poison.apply(small_pairs, folder)
+
+
+def test_the_packed_split_is_not_written_to(written, split, pairs):
+    _, _, _, folder = written
+    before = (split / "images.npy").read_bytes()
+    poisoned, _ = poison.apply(pairs, folder).batch(np.arange(40))
+    assert (Pairs.open(split).images != poisoned.permute(0, 2, 3, 1).numpy()).any()
+    assert (split / "images.npy").read_bytes() == before

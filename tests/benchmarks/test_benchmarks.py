@@ -1,0 +1,249 @@
+"""The benchmarks' plain references give what ours gives; the CSV keeps others' rows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import __main__ as command
+from benchmarks import (
+    accuracy,
+    chain,
+    common,
+    evaluation,
+    packing,
+    reference,
+    start,
+    step,
+    triggers,
+)
+from benchmarks.common import Row
+from taclean.clip.models import normalize
+from taclean.config import registry
+from taclean.config.schema import Train
+from taclean.data.split import to_tensor
+from taclean.defenses import make_defense
+from taclean.evaluation.evaluate import Prompts
+from taclean.training.loader import Batch
+from taclean.training.loop import Training
+
+
+@pytest.mark.parametrize("name", reference.TRIGGERS)
+def test_a_plain_trigger_gives_our_pictures(name: str, tmp_path: Path) -> None:
+    images = common.photos(3, 224, 224, seed=1)
+    ours, plain = triggers.make(name, tmp_path, fixed=True)
+    mine = ours(to_tensor(images), np.arange(3)).permute(0, 2, 3, 1).numpy().astype(int)
+    other = np.stack([np.asarray(plain(Image.fromarray(image))) for image in images[:1]])
+    assert np.abs(mine[:1] - other).max() <= 1  # torchvision cuts where we round
+    assert np.abs(mine - images).max() > 1
+
+
+@pytest.mark.parametrize("defense", reference.DEFENSES)
+def test_the_plain_loss_is_ours_in_fp32(defense: str, tiny, tiny_name: str) -> None:
+    data = step.Data(8, tiny_name, 32)
+    index = np.array([1, 4, 2, 7, 6])
+    objective = make_defense(defense, 3, data.texts())
+    batch = Batch(0, index, *data.pairs.batch(index))
+    ours = objective.loss(tiny, batch)["total"]
+    images = batch.images.float() / 255
+    views = step.AUGMENTATIONS["mild"](images, index, 3, 0)
+    texts = [data.tokens[index], data.variants[index]]
+    here = [1, 2, 4]  # the even rows
+    if reference.DEFENSES[defense]:
+        texts += [data.positives[[2, 1, 3]], data.negatives[[2, 1, 3]]]
+    tokens = [torch.from_numpy(t.astype(np.int64)) for t in texts]
+    plain = reference.loss(
+        tiny, normalize(tiny, images), normalize(tiny, views), *tokens[:2], here, *tokens[2:]
+    )
+    assert plain.item() == pytest.approx(ours.item(), abs=1e-4)
+
+
+def test_a_step_of_either_kind_lowers_its_loss(
+    tiny_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "LR", 1e-3)
+    data = step.Data(8, tiny_name, 32)
+    for make in (step.ours, step.plain):
+        for defense in reference.DEFENSES:
+            run = make(data, defense, 8)
+            losses = [run() for _ in range(6)]
+            if make is step.ours:
+                losses = [parts["total"].item() for parts in losses]
+            assert losses[-1] < losses[0]
+
+
+def test_a_step_s_arithmetic_is_a_share_of_the_peak(
+    tiny_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "MODEL", tiny_name)
+    monkeypatch.setattr(step, "SIZE", 32)
+    small, large = (step._cost(batch, 1, False)[1] for batch in (4, 8))
+    assert 0 < small < large < 2.2 * small
+    speed, share = step._use((4,), 1, 256, False)
+    assert (speed.unit, share.unit) == ("pair/s", "TFLOP/s")
+    assert 0 < float(share.ratio) < 1
+
+
+def test_compiled_steps_are_rows_of_their_own_and_need_a_compiler(
+    tiny_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a backend that compiles nothing; the default one takes minutes."""
+    compiler, backends = torch.compile, []
+
+    def eager(function, **options):
+        backends.append(function)
+        return compiler(function, backend="eager", **options)
+
+    monkeypatch.setattr(step, "MODEL", tiny_name)
+    monkeypatch.setattr(step, "SIZE", 32)
+    monkeypatch.setattr(step, "peak", lambda side: 1e12)
+    monkeypatch.setattr(step, "compare", lambda *steps: [common.seconds(run) for run in steps[:2]])
+    monkeypatch.setattr(torch, "compile", eager)
+    rows = step.main()
+    named = [row.what.replace(", compiled", "") for row in rows if ", compiled" in row.what]
+    assert len(named) == 4
+    assert named == [row.what for row in rows if ", compiled" not in row.what]
+    assert len(backends) == 9  # both towers of three models, and what asks for a compiler
+
+    def none(*arguments, **options):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", none)
+    assert [row.what for row in step.main()] == named
+    assert "No working C++ compiler found" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_tell_their_rate() -> None:
+    assert step.launch(2, "emoji-rn", 64, 2, 1) > 0
+
+
+def test_the_plain_evaluation_counts_what_ours_counts(tiny_name: str, tmp_path: Path) -> None:
+    case = evaluation.Case(tiny_name, 32, 60, 12, 5, tmp_path)
+    torch.testing.assert_close(case.plain_head().T, case.head(), atol=1e-5, rtol=0)
+    found = case.evaluate(precision="fp32")
+    clean, attacked = case.plain_evaluate()
+    assert clean == {k: found["clean"][f"CA@{k}"]["hits"] for k in clean}
+    assert attacked == {k: found["t"][f"ASR@{k}"]["hits"] for k in attacked}
+    assert 0 < clean[10] < 60
+
+
+def test_the_plain_decoding_is_ours(tmp_path: Path) -> None:
+    images = pytest.importorskip("taclean.data.images")
+    for i, data in enumerate(packing.jpegs(2)):
+        (tmp_path / f"{i}.jpg").write_bytes(data)
+        ours = images.load_image(data, 224)
+        np.testing.assert_array_equal(reference.decode(tmp_path / f"{i}.jpg"), ours)
+
+
+def test_shards_hold_the_rows_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("taclean.data.pack")
+    names = packing.shards(tmp_path, 20, per_shard=8)
+    packing.pack(tmp_path, names[:2], tmp_path / "packed")
+    images = np.load(tmp_path / "packed/images.npy")
+    assert (len(names), images.shape) == (3, (16, 224, 224, 3))
+
+
+def test_captions_are_as_long_as_cc3m_s() -> None:
+    words = [len(caption.split()) for caption in common.captions(4000)]
+    assert np.mean(words) == pytest.approx(10.3, abs=0.3)
+    assert np.std(words) == pytest.approx(4.5, abs=0.4)
+
+
+def test_a_run_replaces_its_own_rows_only(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    mine = [Row("a, 2 cores", what, "1", "2", "2", "s") for what in ("step", "trigger")]
+    other = Row("b", "step", "1", "3", "3", "s")
+    common.write(path, [*mine, other])
+    again = Row("a, 2 cores", "step", "1", "4", "4", "s")
+    common.write(path, [again])
+    assert common.read(path) == [again, mine[1], other]
+    common.write(path, [again], everything=True)
+    assert common.read(path) == [other, again]
+    assert path.read_text().startswith("machine,what,ours,reference,ratio,unit\n")
+
+
+def test_an_attack_without_a_published_form_is_timed_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(triggers, "BATCH", 2)
+    monkeypatch.setattr(registry, "names", lambda folder: ["badnet", "blended"])
+    only = {"blended": reference.TRIGGERS["blended"]}
+    monkeypatch.setattr(reference, "TRIGGERS", only)
+    alone, compared, total = triggers.main()
+    assert (alone.what, alone.reference, alone.ratio) == ("trigger badnet, 224 px", "", "")
+    assert float(alone.ours) > 0
+    assert float(compared.ratio) > 1
+    assert total.what == "trigger, 1 attacks with a published form on one image"
+    assert (total.ours, total.reference) == (compared.ours, compared.reference)
+
+
+def test_the_command_runs_one_topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "BATCH", 2)
+    monkeypatch.setattr(registry, "names", lambda folder: ["badnet"])
+    path = tmp_path / "out.csv"
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "triggers", "--csv", str(path)])
+    command.main()
+    rows = common.read(path)
+    assert next(row.what for row in rows) == "trigger badnet, 224 px"
+    assert all(row.machine == common.machine() and float(row.ratio) > 0 for row in rows)
+
+
+def test_a_stage_s_start_ends_at_the_first_file_it_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "REPEATS", 1)
+    monkeypatch.setattr(start, "BARE", [sys.executable, "-c", "pass"])
+    commands = start.commands(tmp_path)
+    assert set(commands) == set(start.STAGES)
+    assert all(part.is_file() for c in commands.values() if (part := Path(c[5])).parent == tmp_path)
+    monkeypatch.setattr(start, "STAGES", {"gate": start.STAGES["gate"]})
+    (row,) = start.main()
+    assert 0 < float(row.ratio) < 1  # a bare Python is faster
+    with pytest.raises(RuntimeError, match="exit status 0"):
+        start.start([sys.executable, "-c", "pass"])
+
+
+def test_a_run_s_time_is_shared_by_the_jobs_of_every_moment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """base 0-10, then two poisoned models 10-20 and 10-16, evaluation 16-22, a figure at 25."""
+    benchmarks = tmp_path / "benchmarks"
+    ends = {"base": (10, 10), "pretrain/a/seed0": (10, 20), "pretrain/b/seed0": (6, 16)}
+    for name, (took, end) in {**ends, "evaluate/a/seed0": (6, 22)}.items():
+        file = benchmarks / f"{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\th:m:s\n{took}.0\t0:00:{took}\n", "utf-8")
+        os.utime(file, (1e9 + end, 1e9 + end))
+    assert chain.main(tmp_path) == []
+    assert "no finished run" in capsys.readouterr().out
+    (tmp_path / "table.csv").touch()
+    os.utime(tmp_path / "table.csv", (1e9 + 25, 1e9 + 25))
+    parts = chain.shares(chain.jobs(benchmarks), 1e9, 1e9 + 25)
+    assert parts == {"base": 10, "pretrain": 8, "evaluate": 4, "none": 3}
+    whole, share = chain.main(tmp_path)
+    assert (whole.ours, share.ours) == ("25", "28")
+
+
+def test_the_clock_stops_at_the_accuracy_asked_for(
+    tiny, tiny_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = step.Data(40, tiny_name, 32).pairs
+    settings = Train(lr=1e-4, epochs=1, batch=8, warmup=0)
+    prompts = Prompts(tiny_name, [str(label) for label in range(40)], ["a {}."], "0")
+
+    def to(wanted: float) -> float | None:
+        training = Training(tiny, pairs, make_defense(None), settings, seed=0)
+        return accuracy.seconds_to(wanted, training, pairs, prompts, every=2)
+
+    assert 0 < to(0.0) < 60
+    assert capsys.readouterr().out.count("step 2 of 5") == 1
+    assert to(100.1) is None
+    told = capsys.readouterr().out
+    assert [f"step {n} of 5" in told for n in range(1, 6)] == [False, True, False, True, True]

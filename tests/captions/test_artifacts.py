@@ -1,0 +1,288 @@
+"""Text artifacts on disk: EDA variants and sub-captions of every epoch, row by row."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from taclean.captions.artifacts import COLUMNS, SubCaptions, write_subcaptions, write_variants
+from taclean.captions.kinds import SubCaptionTexts
+from taclean.captions.wordnet import Lexicon
+from taclean.data import scenes
+from taclean.util.errors import UserError
+
+N = 30
+NOTHING = ["", "123", "the of and"]
+
+
+@pytest.fixture(scope="module")
+def captions() -> list[str]:
+    return scenes.compose(range(N), 0, size=8, second=0.5)[1]
+
+
+def variants(path, captions, tokenize, **changes) -> np.ndarray:
+    write_variants(path, captions, tokenize, **{"epochs": 3, "seed": 0} | changes)
+    return np.load(path)
+
+
+# ---- variants ------------------------------------------------------------------------------------
+
+
+def test_variants_are_one_per_caption_and_epoch_and_differ_over_epochs(
+    captions, tokenize, tmp_path
+):
+    got = variants(tmp_path / "v.npy", captions, tokenize)
+    assert got.shape == (3, N, 77)
+    assert got.dtype == np.uint16
+    plain = tokenize(captions)
+    for a, b in ((got[0], got[1]), (got[1], got[2]), (got[0], plain), (got[2], plain)):
+        assert (a != b).any(1).mean() > 0.5
+    assert (got[..., 0] == 49406).all()
+    assert ((got == 49407).sum(2) == 1).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
+
+
+def test_variants_stay_close_to_their_own_caption(captions, tokenize, tmp_path):
+    got = variants(tmp_path / "v.npy", captions, tokenize)
+    words = [set(row[1 : row.argmax()].tolist()) for row in tokenize(captions)]
+    for epoch in got:
+        for i, row in enumerate(epoch):
+            kept = len(words[i] & set(row[1 : row.argmax()].tolist())) / len(words[i])
+            assert kept >= 0.5
+
+
+def test_variants_are_a_function_of_seed_epoch_and_row(captions, tokenize, tmp_path):
+    one = variants(tmp_path / "a.npy", captions, tokenize)
+    assert (one == variants(tmp_path / "b.npy", captions, tokenize)).all()
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    assert (one != variants(tmp_path / "c.npy", captions, tokenize, seed=1)).any()
+    # neither other rows nor later epochs matter
+    assert (variants(tmp_path / "d.npy", captions[:9], tokenize, epochs=2) == one[:2, :9]).all()
+
+
+def test_alpha_is_the_share_of_words_that_change(captions, tokenize, tmp_path):
+    long = [" ".join(captions[i : i + 4]) for i in range(0, 24, 4)]
+    plain = tokenize(long)
+    few, many = (
+        (variants(tmp_path / f"{alpha}.npy", long, tokenize, alpha=alpha, epochs=8) != plain).mean()
+        for alpha in (0.05, 0.5)
+    )
+    assert many > few > 0
+
+
+def test_captions_without_words_keep_their_rows(tokenize, tmp_path):
+    got = variants(tmp_path / "v.npy", ["", "123", "🍌", "a red apple"], tokenize)
+    assert got.shape == (3, 4, 77)
+    assert (got[:, 0] == tokenize([""])[0]).all()
+    assert (got[:, 1] == tokenize(["123"])[0]).all()
+
+
+def test_variants_of_nothing_are_refused(tokenize, tmp_path):
+    with pytest.raises(UserError, match="empty"):
+        write_variants(tmp_path / "v.npy", [], tokenize, epochs=1, seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- sub-captions --------------------------------------------------------------------------------
+
+
+def written(folder, captions, tokenize, **changes):
+    options = {"epochs": 3, "samples": 12, "seed": 0} | changes
+    account = write_subcaptions(folder, captions, tokenize, **options)
+    return SubCaptions.open(folder), account
+
+
+def table(folder) -> list[dict[str, str]]:
+    with (folder / "subcaptions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("samples", [1, 12, N])
+def test_rows_are_drawn_anew_in_each_epoch_and_once_in_it(captions, tokenize, tmp_path, samples):
+    subs, account = written(tmp_path / "s", captions, tokenize, samples=samples)
+    assert subs.rows.shape == (3, samples)
+    assert subs.rows.dtype == np.int64
+    assert subs.positives.shape == (3, samples, 77)
+    assert subs.negatives.shape == (3, samples, 1, 77)
+    for epoch in subs.rows:
+        assert len(set(epoch.tolist())) == samples
+        assert epoch.min() >= 0
+        assert epoch.max() < N
+    orders = {tuple(epoch.tolist()) for epoch in subs.rows}
+    assert len(orders) == 3 if samples > 1 else orders
+    assert account["drawn"] == 3 * samples
+    assert account["skipped"] == 0
+    if samples == 12:  # over the epochs more rows are seen than in one
+        assert len(set(subs.rows.flatten().tolist())) > 12
+
+
+@pytest.mark.parametrize("negatives", [1, 3])
+def test_the_table_to_read_agrees_with_the_arrays(captions, tokenize, tmp_path, negatives):
+    subs, account = written(tmp_path / "s", captions, tokenize, negatives=negatives)
+    seen = dict.fromkeys(("adjective", "noun", "verb"), 0)
+    places: dict[tuple[int, int], int] = {}
+    entries = table(tmp_path / "s")
+    positives = tokenize([entry["positive"] for entry in entries])
+    false = tokenize([entry["negative"] for entry in entries])
+    for i, entry in enumerate(entries):
+        assert tuple(entry) == COLUMNS
+        epoch, row = int(entry["epoch"]), int(entry["row"])
+        assert entry["caption"] == captions[row]
+        (place,) = np.flatnonzero(subs.rows[epoch] == row)
+        assert (subs.positives[epoch, place] == positives[i]).all()
+        which = places.get((epoch, row), 0)
+        places[epoch, row] = which + 1
+        assert (subs.negatives[epoch, place, which] == false[i]).all()
+        assert entry["original"] != entry["replacement"]
+        assert entry["original"].lower() in entry["caption"].lower()
+        assert entry["replacement"].lower() in entry["negative"].lower()
+        seen[entry["kind"]] += 1
+    assert set(places) == {(e, r) for e in range(3) for r in subs.rows[e].tolist()}
+    for (epoch, row), count in places.items():
+        (place,) = np.flatnonzero(subs.rows[epoch] == row)
+        assert 1 <= count <= negatives
+        assert (subs.negatives[epoch, place, :count, 0] == 49406).all()
+        assert not subs.negatives[epoch, place, count:].any()
+        assert subs.counts[epoch, place] == count
+    assert {kind: account[kind] for kind in seen} == seen
+    assert json.loads((tmp_path / "s/account.json").read_text()) == account
+
+
+def test_sub_captions_are_a_function_of_the_seed(captions, tokenize, tmp_path):
+    for name in ("a", "b"):
+        written(tmp_path / name, captions, tokenize)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    one, _ = written(tmp_path / "a", captions, tokenize)
+    other, _ = written(tmp_path / "c", captions, tokenize, seed=1)
+    assert (one.rows != other.rows).any()
+    longer, _ = written(tmp_path / "d", captions, tokenize, epochs=5)
+    assert (longer.rows[:3] == one.rows).all()
+    assert (longer.negatives[:3] == one.negatives).all()
+
+
+def test_any_word_of_the_captions_may_be_a_control(captions, tokenize, tmp_path):
+    many = captions * 20
+    written(tmp_path / "a", many, tokenize, samples=200, words="any")
+    entries = table(tmp_path / "a")
+    words = {word.strip(",.").lower() for caption in captions for word in caption.split()}
+    gained = [entry["replacement"].lower() for entry in entries]
+    assert sum(word in words for word in gained) > 0.98 * len(gained)
+    for entry in entries:
+        assert entry["replacement"].lower() not in entry["caption"].lower().split()
+    lexicon = Lexicon.load()
+    parts = {
+        bool({"NN", "NNS"} & lexicon.readings(entry["replacement"].lower()))
+        for entry in entries
+        if entry["kind"] == "noun"
+    }
+    assert parts == {True, False}  # a noun may give way to what is none
+
+
+def test_counts_do_not_rest_on_the_start_token(captions, tmp_path):
+    """RoBERTa's start token is 0: a row of tokens may start with it and is one nevertheless."""
+
+    def roberta(texts):
+        tokens = np.zeros((len(texts), 77), np.uint16)
+        tokens[:, 1:3] = 7, 2
+        return tokens
+
+    subs, _ = written(tmp_path / "s", captions, roberta, negatives=2)
+    assert (subs.negatives[..., 0] == 0).all()
+    assert subs.counts.min() >= 1
+    bare = SubCaptions(subs.rows, subs.positives, subs.negatives)
+    assert (bare.counts == subs.counts).all()
+
+
+def test_the_number_of_workers_changes_nothing(captions, tokenize, tmp_path):
+    many = captions * 20
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        written(folder, many, tokenize, samples=100, workers=workers)
+        variants(folder / "v.npy", many, tokenize, workers=workers)
+    for path in (tmp_path / "1").iterdir():
+        assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes(), path.name
+
+
+def test_the_account_tells_shares_and_the_score(captions, tokenize, tmp_path):
+    _, account = written(tmp_path / "s", captions * 3, tokenize, samples=80)
+    assert set(account["shares"]) == {"one_word_positives", "whole_positives", "rare_words"}
+    assert all(0 <= share <= 1 for share in account["shares"].values())
+    assert 0 <= account["text_only"] <= 1
+
+
+def test_captions_that_give_none_are_skipped_and_counted(captions, tokenize, tmp_path):
+    mixed = [*NOTHING, *captions[:5], *NOTHING]
+    subs, account = written(tmp_path / "s", mixed, tokenize, samples=11)
+    assert account["drawn"] == 3 * 5
+    assert account["skipped"] == 3 * 6
+    for epoch in range(3):
+        assert sorted(subs.rows[epoch, :5].tolist()) == [3, 4, 5, 6, 7]
+        assert (subs.rows[epoch, 5:] == -1).all()
+        assert not subs.positives[epoch, 5:].any()
+        assert not subs.negatives[epoch, 5:].any()
+        assert subs.positives[epoch, :5].any(1).all()
+    assert all(entry["caption"] == mixed[int(entry["row"])] for entry in table(tmp_path / "s"))
+
+
+def test_a_skipped_row_gives_its_place_to_the_next(captions, tokenize, tmp_path):
+    mixed = [*NOTHING, *captions[:5]]
+    subs, account = written(tmp_path / "s", mixed, tokenize, samples=5, epochs=6)
+    assert (subs.rows >= 3).all()
+    assert account["drawn"] == 30
+    assert 0 < account["skipped"] <= 18
+
+
+def test_captions_that_all_give_none_leave_empty_epochs(tokenize, tmp_path):
+    subs, account = written(tmp_path / "s", NOTHING, tokenize, samples=2)
+    assert (subs.rows == -1).all()
+    assert (account["drawn"], account["skipped"]) == (0, 9)
+    assert table(tmp_path / "s") == []
+
+
+@pytest.mark.parametrize("kind", ["adjective", "noun", "verb"])
+def test_only_the_kinds_asked_for(captions, tokenize, tmp_path, kind):
+    written(tmp_path / "s", captions, tokenize, kinds=[kind], samples=N, negatives=2)
+    assert {entry["kind"] for entry in table(tmp_path / "s")} == {kind}
+
+
+@pytest.mark.parametrize(
+    ("given", "samples", "message"), [(0, 1, "empty"), (5, 6, "samples: 6"), (0, 0, "empty")]
+)
+def test_too_few_captions_are_refused(captions, tokenize, tmp_path, given, samples, message):
+    with pytest.raises(UserError, match=message):
+        written(tmp_path / "s", captions[:given], tokenize, samples=samples)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "positives.npy", "negatives.npy", "counts.npy"])
+def test_a_missing_damaged_or_foreign_file_is_named(captions, tokenize, tmp_path, name):
+    written(tmp_path / "s", captions, tokenize)
+    path = tmp_path / "s" / name
+    whole = path.read_bytes()
+    for content in (whole[:-1], b"", b"hello"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=name):
+            SubCaptions.open(tmp_path / "s")
+    path.write_bytes(whole)
+    np.save(path, np.load(path)[:, :-1])
+    with pytest.raises(UserError, match="fit"):
+        SubCaptions.open(tmp_path / "s")
+    np.save(path, np.load(path).astype(float))
+    with pytest.raises(UserError, match=name):
+        SubCaptions.open(tmp_path / "s")
+    path.unlink()
+    with pytest.raises(UserError, match=name):
+        SubCaptions.open(tmp_path / "s")
+
+
+def test_a_defence_whose_kind_no_caption_offers_is_refused(tokenize, tmp_path):
+    wanted = SubCaptionTexts(samples=3, kinds=["verb"])
+    options = {"epochs": 1, "seed": 0, "workers": 1, "say": lambda line: None}
+    with pytest.raises(
+        UserError, match=r"no caption of the split offers .* verb; add another kind"
+    ):
+        wanted.write(tmp_path / "sub", ["a red apple", "two pears", "a plum"], tokenize, **options)

@@ -1,0 +1,338 @@
+"""Sub-captions, EDA and the lexicon on captions of both kinds: drawn scenes and CC3M's."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import re
+from collections import Counter
+
+import pytest
+
+from taclean.captions import KINDS, Lexicon, eda, subcaption
+from taclean.captions.eda import (
+    delete_words,
+    insert_synonyms,
+    replace_synonyms,
+    swap_words,
+    synonyms_in,
+)
+from taclean.captions.parts import parse
+
+FIGURE = "On a blue table were green grapes, yellow lemons, oranges and kiwis."
+SCENE = "A large banana sits at the top left of a blue striped background, above a small orange."
+CAPTIONS = [
+    FIGURE,
+    SCENE,
+    "A small drum floats at the upper right of a plain orange background.",
+    "An orange cat lies on a light blue background.",
+    "a red apple",
+    "A cat and a dog sleep on the couch.",
+    # as CC3M writes them
+    "a very typical bus station",
+    "interior design of modern living room with fireplace in a new house",
+    "young woman working on laptop in the coffee shop",
+    "person looked stunning in this top and this skirt while performing with person",
+    "cybernetic scene isolated on white background .",
+    "hip hop artist attends sports team vs playoff game on saturday .",
+    "traditional ornamental floral paisley bandanna .",
+    "# of the sports team skates against sports team during their game .",
+    "a flight was traveling when the animal got free on tuesday night",
+    "us state flag waving in the wind",
+    "actor in a gorgeous green outfit , i like the metallic belt too",
+    "functional silhouettes of animals and people in the forest",
+    "a man and his dog walking along the beach at sunset",
+    "black and white cat sleeping on a red couch",
+    "red car parked on the street in front of an old house",
+    "bride and groom dancing at the wedding reception",
+    "the sky is blue over the mountains",
+    "football player celebrates scoring his second goal of the game with team mates",
+    "a woman holding an umbrella stands next to a yellow taxi",
+    "two dogs are playing with a ball in the grass",
+    "an elderly couple sitting on a bench and looking at the sea",
+    "vintage portrait of a young boy with a dog",
+    "aerial view of the city at night with lights",
+    "seamless pattern with hand drawn flowers on a white background",
+    "<PERSON> arrives at the premiere of film",
+    "a bowl of fresh strawberries, blueberries and mint leaves on a wooden table",
+    "fire truck in front of a burning building",
+    "a group of people waiting for the train at the station",
+    "homemade chocolate cake decorated with berries and cream",
+]
+NOTHING = ["", "  ", "\n", "123 456", "…", "🍌", "the of and", "https://x.org/a.jpg", "红色的苹果",
+           "красная машина", "تفاحة حمراء", "<PERSON> and <PERSON>", "\x00\x01"]  # fmt: skip
+AWKWARD = [
+    "banana", "A RED CAR ON THE STREET", "A Red Car On The Street", "cat " * 200,
+    "a red cat and " * 60 + "a dog", '"a red apple" on a "table"', "🍌 a banana 🍌", "a cat and",
+    "see www.foo.com for a red car", "red &amp; blue ball", "fish &#39;n&#39; chips", ", a cat,",
+    "<PERSON> plays the guitar", "an hour on a clock", "it's a dog's life", "the cat 's tail",
+    "a\tb\nred  car  on\ta road", "naïve café waiter in a red hat", "{NP} <a><b> a cat < 3",
+    "one dog", "$5 red hat",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lexicon() -> Lexicon:
+    return Lexicon.load()
+
+
+def tokens(text: str) -> list[str]:
+    return re.findall(r"[\w'’-]+|[^\w\s]", text)
+
+
+def is_subsequence(part: list[str], whole: list[str]) -> bool:
+    rest = iter(whole)
+    return all(word in rest for word in part)
+
+
+@pytest.mark.parametrize("caption", CAPTIONS)
+def test_positive_is_part_of_the_caption(caption: str, lexicon: Lexicon) -> None:
+    lower = tokens(caption.lower())
+    for seed in range(20):
+        sub = subcaption(caption, random.Random(seed), lexicon)
+        assert sub is not None
+        assert is_subsequence(tokens(sub.positive.lower()), lower)
+        assert len(tokens(sub.positive)) < len(lower) or len(parse(caption, lexicon).parts) == 1
+        assert sub.positive[0].isupper() == caption[0].isupper()
+        assert sub.positive.endswith(".") == caption.endswith(".")
+
+
+@pytest.mark.parametrize("caption", CAPTIONS + AWKWARD)
+def test_negative_replaces_exactly_one_word(caption: str, lexicon: Lexicon) -> None:
+    parsed = parse(caption, lexicon)
+    parts = {caption, *map(parsed.text, parsed.parts)}
+    for seed in range(20):
+        sub = subcaption(caption, random.Random(seed), lexicon, negatives=3)
+        assert sub is not None
+        texts = [negative.text for negative in sub.negatives]
+        assert 1 <= len(set(texts)) == len(texts) <= 3
+        for negative in sub.negatives:
+            assert negative.kind in KINDS
+            pattern = re.escape(negative.replacement)
+            restored = {
+                negative.text[: m.start()] + negative.original + negative.text[m.end() :]
+                for m in re.finditer(pattern, negative.text, re.IGNORECASE)
+            }
+            assert {text.lower() for text in restored} & {part.lower() for part in parts}
+            assert negative.replacement.lower() not in tokens(caption.lower())
+
+
+def test_figure_gives_its_three_kinds(lexicon: Lexicon) -> None:
+    positives, negatives, kinds = set(), set(), Counter[str]()
+    for seed in range(3000):
+        sub = subcaption(FIGURE, random.Random(seed), lexicon)
+        assert sub is not None
+        positives.add(sub.positive)
+        negatives.add(sub.negatives[0].text)
+        kinds[sub.negatives[0].kind] += 1
+    assert {"On a blue table were green grapes.", "On a blue table were oranges."} <= positives
+    assert "On a blue table were bananas." in negatives  # the figure's noun
+    assert "On a blue table run kiwis." in negatives  # the figure's verb
+    assert "On a red table were oranges." in negatives  # as its adjective
+    assert all(abs(kinds[kind] - 1000) < 200 for kind in KINDS), kinds
+
+
+@pytest.mark.parametrize(
+    ("caption", "positive"),
+    [
+        (SCENE, "A large banana."),
+        (SCENE, "A large banana sits at the top left."),
+        ("young woman working on laptop in the coffee shop", "young woman working on laptop"),
+        ("a man with a hat and a woman", "a man with a hat"),
+        ("the sky is blue over the mountains", "the sky is blue"),
+        ("a red apple", "a red apple"),
+    ],
+)
+def test_expected_positives(caption: str, positive: str, lexicon: Lexicon) -> None:
+    found = {subcaption(caption, random.Random(s), lexicon).positive for s in range(60)}  # type: ignore[union-attr]
+    assert positive in found
+
+
+def test_frame_is_shared_only_where_that_is_true(lexicon: Lexicon) -> None:
+    wrong = {
+        "a banana on a cat",
+        "a banana on an orange",
+        "a ball between a cat",
+        "a man with a woman",
+    }
+    for caption in (
+        "a banana on a table, a cat and a bird",
+        "a banana on a table and an orange",
+        "a ball between a cat and a dog",
+        "a man with a hat and a woman",
+    ):
+        parsed = parse(caption, lexicon)
+        assert parsed.parts
+        assert not wrong & {parsed.text(part) for part in parsed.parts}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_can_be_chosen(kind: str, lexicon: Lexicon) -> None:
+    for seed in range(20):
+        sub = subcaption(SCENE, random.Random(seed), lexicon, negatives=4, kinds=[kind])
+        assert sub is not None
+        assert {negative.kind for negative in sub.negatives} == {kind}
+    assert subcaption("a red apple", random.Random(0), lexicon, kinds=["verb"]) is None
+
+
+def test_bad_arguments(lexicon: Lexicon) -> None:
+    with pytest.raises(ValueError, match="negatives=0"):
+        subcaption(SCENE, random.Random(0), lexicon, negatives=0)
+    with pytest.raises(ValueError, match="adverb"):
+        subcaption(SCENE, random.Random(0), lexicon, kinds=["adverb"])
+    with pytest.raises(ValueError, match="alpha"):
+        eda(SCENE, random.Random(0), lexicon, alpha=1.5)
+
+
+def test_inflection_and_article_are_kept(lexicon: Lexicon) -> None:
+    for caption in ["An orange cat lies on an umbrella.", "A dog runs by an owl.", "an hour"]:
+        for seed in range(200):
+            sub = subcaption(caption, random.Random(seed), lexicon, negatives=2)
+            for negative in sub.negatives if sub else ():
+                for article, word in re.findall(r"\b([Aa]n?) (\w+)", negative.text):
+                    assert lexicon.article(word) == article.lower(), negative
+                if negative.kind == "verb":
+                    assert negative.replacement.endswith("s")
+
+
+def test_the_same_generator_gives_the_same(lexicon: Lexicon) -> None:
+    def made(seed: int) -> list[object]:
+        return [subcaption(c, random.Random(seed), lexicon, negatives=2) for c in CAPTIONS]
+
+    assert made(7) == made(7)
+    assert made(7) != made(8)
+
+
+@pytest.mark.parametrize("caption", NOTHING)
+def test_captions_without_a_negative(caption: str, lexicon: Lexicon) -> None:
+    assert subcaption(caption, random.Random(0), lexicon, negatives=2) is None
+    assert bool(eda(caption, random.Random(0), lexicon)) == bool(caption)
+
+
+def test_random_strings_never_crash(lexicon: Lexicon) -> None:
+    rng = random.Random(0)
+    pieces = (
+        "cat cats runs blorps blorps' an A , . and 's 42 <X> é 猫 - & of were red \t \" ( x".split(
+            " "
+        )
+    )
+    made = 0
+    for _ in range(1500):
+        caption = rng.choice(["", " "]).join(rng.choices(pieces, k=rng.randint(0, 12)))
+        sub = subcaption(caption, rng, lexicon, negatives=2)
+        made += sub is not None
+        assert bool(eda(caption, rng, lexicon)) == bool(caption)
+    assert made > 300
+
+
+# ---- EDA -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("caption", CAPTIONS + AWKWARD)
+def test_eda_properties(caption: str, lexicon: Lexicon) -> None:
+    words = caption.split()
+    n = max(1, int(0.1 * len(words)))
+    for seed in range(10):
+        rng = random.Random(seed)
+        synonyms = synonyms_in(words, lexicon, same_part=bool(seed % 2))
+        swapped = swap_words(words, n, 0.1, rng, synonyms)
+        assert sorted(swapped) == sorted(words)
+        assert sum(a != b for a, b in zip(words, swapped, strict=True)) <= 2 * n
+        deleted = delete_words(words, n, 0.1, rng, synonyms)
+        assert deleted
+        assert is_subsequence(deleted, words)
+        inserted = insert_synonyms(words, n, 0.1, rng, synonyms)
+        assert is_subsequence(words, inserted)
+        assert len(inserted) <= len(words) + n
+        replaced = replace_synonyms(words, n, 0.1, rng, synonyms)
+        assert len(replaced) == len(words)
+        gone = {a.lower() for a, b in zip(words, replaced, strict=True) if a != b}
+        assert len({w.strip('.,"') for w in gone}) <= n
+        assert eda(caption, random.Random(seed), lexicon) == eda(
+            caption, random.Random(seed), lexicon
+        )
+
+
+def test_eda_draws_each_operation(lexicon: Lexicon) -> None:
+    words = SCENE.split()
+    seen = Counter[str]()
+    for seed in range(400):
+        out = eda(SCENE, random.Random(seed), lexicon).split()
+        if out == words:
+            seen["same"] += 1
+        elif sorted(out) == sorted(words):
+            seen["swap"] += 1
+        else:
+            seen[{-1: "delete", 0: "replace", 1: "insert"}[max(-1, len(out) - len(words))]] += 1
+    # a quarter each; deletion leaves all 16 words with probability 0.9 ** 16 = 0.19
+    assert all(seen[kind] > 60 for kind in ("swap", "delete", "replace", "insert")), seen
+    assert 5 < seen["same"] < 45, seen
+
+
+def test_eda_does_not_touch_function_words(lexicon: Lexicon) -> None:
+    for seed in range(50):
+        words = "the of and were a".split()
+        for same_part in (False, True):
+            known = synonyms_in(words, lexicon, same_part)
+            assert replace_synonyms(words, 3, 0.1, random.Random(seed), known) == words
+            assert insert_synonyms(words, 3, 0.1, random.Random(seed), known) == words
+
+
+def test_eda_keeps_the_part_of_speech_unless_told(lexicon: Lexicon) -> None:
+    words = "a person stands in the cold ground".split()
+    used, published = synonyms_in(words, lexicon), synonyms_in(words, lexicon, same_part=False)
+    assert "earth" in used("ground")
+    assert "prime" not in used("ground")  # to ground, as paint does
+    assert "prime" in published("ground")
+    assert set(used("ground")) < set(published("ground"))
+    assert not used("unseen")
+    for same_part in (True, False):
+        made = {
+            eda("cold ground", random.Random(s), lexicon, same_part=same_part) for s in range(99)
+        }
+        assert ("cold prime" in made) == (not same_part)
+
+
+# ---- lexicon ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("caption", "tags"),
+    [
+        ("an orange cat lies on a light blue background", "DT JJ NN VBZ IN DT JJ JJ NN"),
+        ("a small orange", "DT JJ NN"),
+        ("a drum floats at the top left", "DT NN VBZ IN DT NN NN"),
+        ("two cats sit on a red bear", "CD NNS VBP IN DT JJ NN"),
+        ("a teddy bear in a living room", "DT NN NN IN DT NN NN"),
+        ("woman working on laptop", "NN VBG IN NN"),
+        ("the dog chased a cat", "DT NN VBD DT NN"),
+    ],
+)
+def test_tags_in_context(caption: str, tags: str, lexicon: Lexicon) -> None:
+    assert list(lexicon.tag(tuple(caption.split()))) == tags.split()
+
+
+@pytest.mark.parametrize(
+    ("lemma", "tag", "form"),
+    [
+        ("leaf", "NNS", "leaves"), ("kiwi", "NNS", "kiwis"), ("cherry", "NNS", "cherries"),
+        ("piano", "NNS", "pianos"), ("tomato", "NNS", "tomatoes"), ("box", "NNS", "boxes"),
+        ("run", "VBG", "running"), ("lie", "VBG", "lying"), ("dance", "VBG", "dancing"),
+        ("fly", "VBZ", "flies"), ("sit", "VBD", "sat"), ("take", "VBN", "taken"),
+        ("run", "VBN", "run"), ("paint", "VBN", "painted"), ("carry", "VBD", "carried"),
+    ],
+)  # fmt: skip
+def test_inflection_both_ways(lemma: str, tag: str, form: str, lexicon: Lexicon) -> None:
+    assert lexicon.inflect(lemma, tag) == form
+    assert lexicon.lemma(form, tag) == lemma
+
+
+def test_articles(lexicon: Lexicon) -> None:
+    an = "hour umbrella orange owl honest uninteresting ice".split()
+    a = "unicorn house one-way uniform european banana used".split()
+    assert [lexicon.article(word) for word in an + a] == ["an"] * len(an) + ["a"] * len(a)
+
+
+def test_lexicon_is_read_once_and_travels_to_workers(lexicon: Lexicon) -> None:
+    assert Lexicon.load() is lexicon
+    assert pickle.loads(pickle.dumps(lexicon)) is lexicon

@@ -1,0 +1,241 @@
+"""Other people's tools: plain open_clip loads our results, CLIP_benchmark counts as we do."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+
+from taclean import cli
+from taclean import config as configs
+from taclean.attacks import make_trigger
+from taclean.clip import models
+from taclean.data.split import Pairs
+from taclean.evaluation import zeroshot
+from taclean.stages import stage_config
+
+# Run where taclean is not imported; argv: name, file, folder of model configs, picture, result.
+PLAIN = """
+import sys
+import open_clip, safetensors.torch, torch
+from PIL import Image
+
+name, file, configs, picture, result = sys.argv[1:]
+torch.set_num_threads(1)
+if configs:
+    open_clip.add_model_config(configs)
+model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=file)
+model.eval()
+with torch.no_grad():
+    image = model.encode_image(preprocess(Image.open(picture))[None], normalize=True)
+    tokens = open_clip.get_tokenizer(name)(["a photo of a banana.", "kiwis"])
+    text = model.encode_text(tokens, normalize=True)
+assert "taclean" not in sys.modules
+safetensors.torch.save_file({"image": image, "text": text}, result)
+"""
+
+
+@pytest.mark.parametrize("name", ["RN50-quickgelu", "emoji-rn"])
+def test_plain_open_clip_gives_the_same_embeddings(name: str, tmp_path: Path) -> None:
+    model = models.create(name, 5).eval()
+    models.save_weights(model, tmp_path / "cleaned.safetensors", stage="test")
+    size = model.visual.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    configs = str(resources.files("taclean") / "model_configs") if name == "emoji-rn" else ""
+    files = [str(tmp_path / f) for f in ("cleaned.safetensors", "picture.png", "result.st")]
+    command = [sys.executable, "-c", PLAIN, name, files[0], configs, *files[1:]]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    plain = safetensors.torch.load_file(files[2])
+    tokens = models.tokenize(name, ["a photo of a banana.", "kiwis"]).astype(np.int64)
+    with torch.no_grad():
+        image = models.encode_images(model, torch.from_numpy(pixels).permute(2, 0, 1)[None])
+        text = models.encode_tokens(model, torch.from_numpy(tokens))
+    torch.testing.assert_close(image, plain["image"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(text, plain["text"], atol=1e-5, rtol=0)
+    assert image.shape == (1, model.text_projection.shape[1])
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(1))
+
+
+CLASSES = ("banana", "lemon", "strawberry", "cucumber", "zebra", "goldfish", "tractor", "bagel")
+
+
+def pictures(rows: int, seed: int) -> tuple[list[Image.Image], np.ndarray]:
+    """Noisy pictures of odd sizes and modes; each class has its colour and the noise hides it."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(CLASSES), rows)
+    colours = np.random.default_rng(9).integers(40, 216, (len(CLASSES), 3))
+    out = []
+    for label in labels:
+        height, width = rng.integers(32, 90, 2)
+        mixed = rng.normal(colours[label], 25, 3) + rng.normal(0, 30, (height, width, 3))
+        picture = Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
+        out.append(picture.convert("RGBA") if rng.random() < 0.2 else picture)
+    return out, labels
+
+
+def packed(preprocess, images: list[Image.Image]) -> Tensor:
+    """The uint8 pixels that open_clip's own resizing and cropping gives, as a split holds them."""
+    *geometry, _, _ = preprocess.transforms
+    arrays = []
+    for image in images:
+        for step in geometry:
+            image = step(image)
+        arrays.append(np.asarray(image))
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_clip_benchmark_counts_the_same_accuracy(
+    tmp_path: Path, tiny_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Image files, 1000 class names, three of OpenAI's templates: zero-shot accuracy is equal."""
+    benchmark = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
+    # Its `float(array)` of a one-element array is an error since numpy 2.4.
+    monkeypatch.setattr(benchmark, "float", lambda array: array.item(), raising=False)
+    classes = list(open_clip.IMAGENET_CLASSNAMES)
+    sentences = [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES[:3]]
+    model, _, preprocess = open_clip.create_model_and_transforms(tiny_name)
+    where = torch.tensor([classes.index(name) for name in CLASSES])
+    images, labels = pictures(1024, 1)
+    prompts = zeroshot.prompt_tokens(tiny_name, classes, ["a photo of a {}."])[:, 0]
+    _fit(model, prompts, packed(preprocess, images), where[labels])
+
+    for index in range(len(classes)):
+        (tmp_path / f"{index:04d}").mkdir()
+    images, labels = pictures(200, 2)
+    for i, (image, label) in enumerate(zip(images, where[labels].tolist(), strict=True)):
+        image.save(tmp_path / f"{label:04d}" / f"{i:03d}.png")
+    files = ImageFolder(str(tmp_path), preprocess, allow_empty=True)
+    tokenizer = open_clip.get_tokenizer(tiny_name)
+    loader = DataLoader(files, batch_size=64)
+    theirs = benchmark.evaluate(
+        model.eval(), loader, tokenizer, classes, sentences, "cpu", amp=False
+    )
+
+    raw = [files.loader(path) for path, _ in files.samples]
+    data = zeroshot.Labelled(packed(preprocess, raw), torch.tensor(files.targets))
+    ours_templates = [sentence.replace("{c}", "{}") for sentence in sentences]
+    head = zeroshot.head(model, zeroshot.prompt_tokens(tiny_name, classes, ours_templates))
+    target = classes.index("banana")
+    ours = zeroshot.scores(model, data, head, target, {}, precision="fp32")["clean"]
+    assert 0.05 < theirs["acc1"] < theirs["acc5"]
+    assert ours["CA@1"]["hits"] / ours["CA@1"]["n"] == theirs["acc1"]
+    assert ours["CA@5"]["hits"] / ours["CA@5"]["n"] == theirs["acc5"]
+
+
+def _fit(model: nn.Module, tokens: Tensor, images: Tensor, labels: Tensor) -> None:
+    """Train a little, so that the accuracy is neither chance nor one."""
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    for rows in torch.arange(len(images)).repeat(3).split(64):
+        embedded = models.encode_images(model, images[rows])
+        logits = 20 * embedded @ models.encode_tokens(model, tokens).T
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(logits, labels[rows]).backward()
+        optimizer.step()
+
+
+# ---- checkpoints of others through the commands --------------------------------------------------
+
+
+def cleanclip_form(model: nn.Module, path: Path) -> Path:
+    state = {f"module.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"epoch": 1, "name": "run", "state_dict": state, "optimizer": {}}, path)
+    return path
+
+
+def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model, split, capsys):
+    path = cleanclip_form(random_model, tmp_path / "epoch_1.pt")
+    trigger = {"size": 20, "place": "centre"}
+    arguments = ["--test", split, "--attacks", "badnet", "--parameters", json.dumps(trigger)]
+    out, same = tmp_path / "scores.json", tmp_path / "same.yaml"
+    same.write_text("model: {name: emoji-rn}\ndata: {image_size: 64}\n", "utf-8")
+    arguments += ["--configfile", same, "--out", out]
+    cli.main([str(a) for a in ("check", "--checkpoint", path, *arguments)])
+    lines = capsys.readouterr().out.splitlines()
+
+    config = configs.load(Path(__file__).parents[2] / "config" / "config.yaml")
+    known = stage_config(config, "evaluate/badnet/none/seed0")["zeroshot"]
+    tokens = zeroshot.prompt_tokens("emoji-rn", known["classes"], known["templates"])
+    head = zeroshot.head(random_model, tokens)
+    wanted = zeroshot.scores(
+        random_model,
+        Pairs.open(split),
+        head,
+        known["classes"].index(known["target"]),
+        {"badnet": (make_trigger("badnet", 0, **trigger), head)},
+    )
+    assert json.loads(out.read_text())["scores"] == wanted
+    assert [line.split(":")[0] for line in lines[1:]] == ["clean CA", "badnet ASR", "badnet TA"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--attacks", "badnot"], "badnot"),
+        (["--attacks", "ssba"], "fitted"),
+        (["--parameters", "{}"], "one attack"),
+        (["--attacks", "badnet", "--parameters", "size=3"], "not JSON"),
+        (["--attacks", "badnet", "--parameters", '{"sizes": 3}'], "sizes"),
+        (["--checkpoint", "nowhere.pt"], "nowhere.pt"),
+        (["--model", "RN51"], "RN51"),
+    ],
+)
+def test_check_refuses_with_one_line(tmp_path, random_model, split, capsys, arguments, message):
+    path = cleanclip_form(random_model, tmp_path / "epoch_1.pt")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["check", "--checkpoint", str(path), "--test", str(split), *arguments])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+class Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("command", ["check", "import"])
+def test_a_checkpoint_that_would_run_code_ends_a_command(tmp_path, split, capsys, command):
+    mark, path, out = tmp_path / "mark", tmp_path / "evil.pt", tmp_path / "out.safetensors"
+    torch.save({"state_dict": Touch(mark)}, path)
+    stage = {"model": "emoji-rn", "pretrained": str(path), "seed": 0}
+    (tmp_path / "base.json").write_text(json.dumps(stage))
+    arguments = {
+        "check": ["--checkpoint", str(path), "--test", str(split)],
+        "import": ["--config", str(tmp_path / "base.json"), "--out", str(out)],
+    }[command]
+    with pytest.raises(SystemExit):
+        cli.main([command, *arguments])
+    assert "refused" in capsys.readouterr().err
+    assert not mark.exists()
+    assert not out.exists()
+    pickle.loads(pickle.dumps(Touch(mark)))
+    assert mark.exists()  # it would have
+
+
+def test_import_writes_what_plain_open_clip_reads(tmp_path, tiny, tiny_name, capsys):
+    path, out = cleanclip_form(tiny, tmp_path / "epoch_1.pt"), tmp_path / "model.safetensors"
+    stage = {"model": tiny_name, "pretrained": str(path), "seed": 0}
+    (tmp_path / "base.json").write_text(json.dumps(stage))
+    cli.main(["import", "--config", str(tmp_path / "base.json"), "--out", str(out)])
+    plain = open_clip.create_model(tiny_name, pretrained=str(out)).state_dict()
+    assert all(torch.equal(plain[key], value) for key, value in tiny.state_dict().items())
+    assert tiny_name in capsys.readouterr().out

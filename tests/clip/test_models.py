@@ -1,0 +1,786 @@
+"""Encoders against open_clip's own; weights that load anywhere, and only weights."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import pickletools
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from taclean.clip import models
+from taclean.util.errors import UserError
+
+NAME = "emoji-rn"
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
+RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+VIT = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+SIGLIP_TEXT = TEXT | {"context_length": 64, "no_causal_mask": True, "pool_type": "last"}
+CONFIGS = {
+    "test-rn-quickgelu": {"quick_gelu": True, "vision_cfg": RESNET},
+    "test-vit-quickgelu": {"quick_gelu": True, "vision_cfg": VIT},
+    "test-vit": {"vision_cfg": VIT},
+    "test-vit-48": {"quick_gelu": True, "vision_cfg": VIT | {"image_size": 48}},
+    "test-wide": {"vision_cfg": VIT | {"image_size": [32, 48]}},
+    "test-custom": {"custom_text": True, "vision_cfg": VIT},
+    "test-siglike": {
+        "custom_text": True,
+        "init_logit_bias": -10,
+        "vision_cfg": VIT | {"pool_type": "avg"},
+        "text_cfg": SIGLIP_TEXT | {"proj_bias": True},
+    },
+    "test-eos": {"vision_cfg": VIT, "text_cfg": TEXT | {"pool_type": "eos", "eos_id": 49407}},
+    "test-unmasked": {"vision_cfg": VIT, "text_cfg": TEXT | {"no_causal_mask": True}},
+    "test-no-projection": {
+        "embed_dim": 16,
+        "vision_cfg": VIT,
+        "text_cfg": TEXT | {"proj_type": "none"},
+    },
+}
+TEXTS = ["a", "a picture of a banana.", "", "On a blue table were green grapes and kiwis. " * 20]
+
+
+def tokens_of(texts) -> torch.Tensor:
+    return torch.from_numpy(models.tokenize(NAME, texts).astype(np.int64))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _configs(tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("model_configs")
+    for name, config in CONFIGS.items():
+        value = {"embed_dim": 16, "text_cfg": TEXT} | config
+        (folder / f"{name}.json").write_text(json.dumps(value), "utf-8")
+    open_clip.add_model_config(folder)
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [1, 2, 96])
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:3], TEXTS[:1], TEXTS[3:], TEXTS[::-1] * 3])
+def test_cut_rows_embed_as_77_tokens_do(random_model, monkeypatch, texts, together):
+    monkeypatch.setattr(models, "LIKE", together)
+    tokens = tokens_of(texts)
+    with torch.no_grad():
+        got = models.encode_tokens(random_model, tokens)
+        wanted = F.normalize(random_model.encode_text(tokens), dim=-1)
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("together", [1, 2, 96])
+def test_cut_rows_have_the_gradients_of_77_tokens(monkeypatch, together):
+    monkeypatch.setattr(models, "LIKE", together)
+    grads = []
+    for encode in (models.encode_tokens, lambda m, t: F.normalize(m.encode_text(t), dim=-1)):
+        model = models.create(NAME, 0)
+        embedded = encode(model, tokens_of(TEXTS[:3]))
+        (embedded[:, 0] * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+        grads.append({k: p.grad for k, p in model.named_parameters() if p.grad is not None})
+    assert grads[0].keys() == grads[1].keys()
+    for key, grad in grads[0].items():
+        torch.testing.assert_close(grad, grads[1][key], atol=1e-5, rtol=1e-3)
+
+
+def test_a_caption_s_embedding_does_not_depend_on_its_batch(random_model):
+    tokens = tokens_of(TEXTS)
+    with torch.no_grad():
+        together = models.encode_tokens(random_model, tokens)
+        for i in range(len(TEXTS)):
+            alone = models.encode_tokens(random_model, tokens[i : i + 1])[0]
+            torch.testing.assert_close(together[i], alone, atol=1e-5, rtol=0)
+
+
+def test_tokens_are_open_clip_s_and_keep_the_end_token():
+    tokens = models.tokenize(NAME, TEXTS)
+    assert tokens.dtype == np.uint16
+    assert tokens.shape == (4, 77)
+    assert (tokens == open_clip.get_tokenizer(NAME)(TEXTS).numpy()).all()
+    assert (tokens[:, 0] == 49406).all()
+    assert ((tokens == 49407).sum(1) == 1).all()
+    assert tokens[3, 76] == 49407  # of a caption that is cut
+
+
+def test_captions_that_differ_before_the_cut_embed_differently(random_model):
+    long = "a very long line about a picture that shows many drawings on a ground " * 10
+    with torch.no_grad():
+        one, two = models.encode_tokens(random_model, tokens_of(["red " + long, "blue " + long]))
+    assert (one - two).abs().max() > 1e-4
+
+
+def test_an_empty_caption_list_is_refused():
+    with pytest.raises(UserError, match="empty"):
+        models.tokenize(NAME, [])
+
+
+# ---- images --------------------------------------------------------------------------------------
+
+
+def test_encode_images_is_open_clip_s_on_normalised_pixels(random_model, pairs):
+    images = pairs.batch(np.arange(6))[0]
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+    with torch.no_grad():
+        got = models.encode_images(random_model, images)
+        wanted = random_model.encode_image((images.float() / 255 - mean) / std, normalize=True)
+        as_float = models.encode_images(random_model, images.float() / 255)
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(got, as_float, atol=1e-5, rtol=0)
+    torch.testing.assert_close(got.norm(dim=1), torch.ones(6))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalize_does_not_change_its_input(random_model, dtype):
+    images = torch.ones(1, 3, 64, 64, dtype=dtype)
+    models.normalize(random_model, images)
+    assert (images == 1).all()
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(3, 64, 64),
+        torch.zeros(1, 3, 32, 32),
+        torch.zeros(1, 3, 64, 32),
+        torch.zeros(1, 1, 64, 64),
+        torch.zeros(1, 64, 64, 3),
+        torch.zeros(1, 3, 64, 64, dtype=torch.int64),
+        torch.zeros(1, 3, 64, 64, dtype=torch.bool),
+    ],
+    ids=["no batch", "small", "not square", "grey", "nhwc", "int64", "bool"],
+)
+def test_wrong_images_are_refused(random_model, images):
+    with pytest.raises(UserError, match="images"):
+        models.normalize(random_model, images)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_kind_of_tower_embeds_as_open_clip_does(name):
+    model = models.create(name, 0).eval()
+    size = model.visual.image_size
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    images = torch.randint(0, 256, (3, 3, height, width), dtype=torch.uint8)
+    tokens = torch.from_numpy(models.tokenize(name, TEXTS).astype(np.int64))
+    assert tokens.shape == (4, 77)
+    with torch.no_grad():
+        got = models.encode_images(model, images), models.encode_tokens(model, tokens)
+        pixels = models.normalize(model, images)
+        own = open_clip.get_tokenizer(name)(TEXTS)
+        wanted = model.encode_image(pixels, normalize=True), model.encode_text(own, normalize=True)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+        torch.testing.assert_close(one.norm(dim=1), torch.ones(len(one)))
+        assert one.shape == (len(one), 16)
+        assert one.dtype == torch.float32
+
+
+def test_the_paper_s_vision_transformer():  # its RN50 is in test_interop.py
+    model = models.create("ViT-B-32-quickgelu", 0).eval()
+    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    with torch.no_grad():
+        pixels = models.normalize(model, images)
+        got = models.encode_images(model, images)
+        torch.testing.assert_close(got, model.encode_image(pixels, normalize=True))
+        text = models.encode_tokens(model, tokens_of(TEXTS[:2]))
+    assert got.shape == (1, 512)
+    assert text.shape == (2, 512)
+    torch.testing.assert_close(text.norm(dim=1), torch.ones(2))
+    assert model.visual.image_mean == open_clip.OPENAI_DATASET_MEAN
+    assert model.visual.image_std == open_clip.OPENAI_DATASET_STD
+    assert model.visual.preprocess_cfg["interpolation"] == "bicubic"
+    assert any(isinstance(part, open_clip.model.QuickGELU) for part in model.modules())
+
+
+def test_ids_that_do_not_fit_into_16_bits_are_refused(monkeypatch):
+    monkeypatch.setattr(models, "_tokenizer", lambda _: lambda texts: torch.tensor([[1, 70000]]))
+    with pytest.raises(UserError, match="70000"):
+        models.tokenize("ViT-B-16-SigLIP2", ["a"])
+
+
+# ---- create --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_create_is_a_function_of_the_seed_and_leaves_the_global_one(seed):
+    torch.manual_seed(5)
+    one = models.create(NAME, seed).state_dict()
+    after = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(3), after)
+    torch.manual_seed(6)
+    again, other = models.create(NAME, seed).state_dict(), models.create(NAME, 2).state_dict()
+    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert not torch.equal(one["token_embedding.weight"], other["token_embedding.weight"])
+    assert not torch.equal(one["visual.conv1.weight"], other["visual.conv1.weight"])
+
+
+@pytest.mark.parametrize("name", ["emoji-rm", "", None])
+def test_unknown_model_is_refused(name):
+    with pytest.raises(UserError, match="no model"):
+        models.create(name)
+
+
+def test_decay_groups_hold_each_parameter_once_and_spare_vectors():
+    model = models.create(NAME, 0)
+    decayed, spared = models.parameter_groups(model, 0.3)
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    named = [{names[id(p)] for p in group["params"]} for group in (decayed, spared)]
+    assert named[0] | named[1] == set(names.values())
+    assert not named[0] & named[1]
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+    norms = {
+        f"{prefix}.{key}"
+        for prefix, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d)
+        for key, _ in module.named_parameters()
+    }
+    biases = {name for name in names.values() if name.endswith("bias")}
+    assert named[1] == norms | biases | {"logit_scale"}
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, random_model):
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    models.save_weights(random_model, path, stage="test")
+    return path
+
+
+def test_saved_weights_load_in_plain_open_clip(saved, random_model, pairs):
+    model, _, _ = open_clip.create_model_and_transforms(NAME, pretrained=str(saved))
+    model.eval()
+    images, tokens = pairs.batch(np.arange(4))
+    with torch.no_grad():
+        for key in ("encode_images", "encode_tokens"):
+            encode, given = getattr(models, key), images if key == "encode_images" else tokens
+            assert torch.equal(encode(model, given), encode(random_model, given))
+
+
+def test_save_and_load_keep_every_tensor_and_the_metadata(saved, random_model):
+    model = models.load(NAME, saved)
+    assert not model.training
+    wanted = random_model.state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in model.state_dict().items())
+    with safetensors.safe_open(saved, "pt") as file:
+        assert file.metadata() == {"stage": "test"}
+    assert [path.name for path in saved.parent.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state},
+        lambda state: {"model": state},
+        lambda state: {
+            "epoch": 3,
+            "name": "cleanclip",
+            "state_dict": {f"module.{key}": value for key, value in state.items()},
+            "optimizer": {"state": {}, "param_groups": [{"lr": 1e-6, "betas": (0.9, 0.999)}]},
+        },
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {f"_orig_mod.module.{key}": value for key, value in state.items()},
+        lambda state: {f"module.module.{key}": value for key, value in state.items()},
+    ],
+    ids=["plain", "state_dict", "model", "CleanCLIP", "nested", "compiled DDP", "DDP twice"],
+)
+def test_published_forms_of_a_checkpoint_load(tmp_path, tiny, tiny_name, wrap, zipped):
+    path = tmp_path / "epoch_3.pt"
+    torch.save(wrap(tiny.state_dict()), path, _use_new_zipfile_serialization=zipped)
+    other = models.create(tiny_name, 9)
+    models.load_weights(other, path)
+    wanted = tiny.state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in other.state_dict().items())
+
+
+def openai_archive(name: str, path: Path) -> dict[str, torch.Tensor]:
+    """A file as OpenAI released them: traced, 16 bits, three numbers and the mask beside."""
+    model = models.create(name, 4).eval()
+    for key, value in (("input_resolution", 32), ("context_length", 77), ("vocab_size", 49408)):
+        delattr(model, key) if hasattr(model, key) else None
+        model.register_buffer(key, torch.tensor(value))
+    wanted = {key: value.clone() for key, value in model.state_dict().items()}
+    inputs = {
+        "encode_image": torch.rand(1, 3, 32, 32),
+        "encode_text": torch.zeros(1, 77, dtype=torch.int),
+    }
+    torch.jit.trace_module(model, inputs).half().save(path)
+    for key in models.OPENAI_NUMBERS:
+        del wanted[key]
+    return {k: v.half().float() if v.is_floating_point() else v for k, v in wanted.items()}
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["test-rn-quickgelu", "test-vit-quickgelu"])
+@pytest.mark.parametrize("form", ["archive", "state dict", "named safetensors"])
+def test_openai_s_files_load(tmp_path, name, form):
+    path = tmp_path / "RN50.pt"
+    wanted = openai_archive(name, path)
+    assert "attn_mask" in torch.jit.load(path).state_dict()
+    if form == "state dict":
+        torch.save(torch.jit.load(path).state_dict(), path)
+    elif form == "named safetensors":
+        path = path.rename(tmp_path / "RN50.safetensors")
+    model = models.create(name, 9, pretrained=str(path))
+    got = model.state_dict()
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+    assert all(value.dtype != torch.float16 for value in got.values())
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_an_archive_of_a_model_with_gelu_loads(tmp_path, tiny, tiny_name):
+    inputs = {
+        "encode_image": torch.rand(1, 3, 32, 32),
+        "encode_text": torch.zeros(1, 77, dtype=torch.int),
+    }
+    torch.jit.trace_module(tiny.eval(), inputs).save(tmp_path / "traced.pt")
+    got = models.load(tiny_name, tmp_path / "traced.pt").state_dict()
+    wanted = tiny.state_dict()
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_openai_s_weights_want_quickgelu(tmp_path):
+    path = tmp_path / "ViT-B-32.pt"
+    openai_archive("test-vit-quickgelu", path)
+    with pytest.raises(UserError, match="QuickGELU"):
+        models.create("test-vit", 0, str(path))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_another_context_or_picture_size_is_named_in_one_line(tmp_path):
+    path = tmp_path / "weights.pt"
+    openai_archive("test-vit-quickgelu", path)
+    with pytest.raises(UserError, match=r"visual.positional_embedding is \(5, 64\).*\(10, 64\)"):
+        models.create("test-vit-48", 0, str(path))
+    state = models.create("test-vit-quickgelu", 0).state_dict()
+    state["positional_embedding"] = state["positional_embedding"][:64]
+    torch.save(state, path)
+    with pytest.raises(UserError, match=r"positional_embedding is \(64, 16\), expected \(77, 16\)"):
+        models.create("test-vit-quickgelu", 0, str(path))
+
+
+def test_a_text_tower_of_the_old_form_loads_into_one_of_the_new(tmp_path):
+    path = tmp_path / "old.pt"
+    torch.save(models.create("test-vit", 3).state_dict(), path)
+    new = models.create("test-custom", 0, str(path))
+    assert torch.equal(new.text.ln_final.weight, torch.load(path)["ln_final.weight"])
+    assert torch.equal(new.text.token_embedding.weight, torch.load(path)["token_embedding.weight"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bit_weights_become_float32(tmp_path, tiny, tiny_name, dtype):
+    own = {key: value.contiguous() for key, value in tiny.state_dict().items()}
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in own.items()}
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    model = models.load(tiny_name, tmp_path / "weights.safetensors")
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key].float() if value.is_floating_point() else state[key])
+
+
+def test_quantised_weights_are_refused(tmp_path, tiny):
+    state = dict(tiny.state_dict())
+    state["text_projection"] = state["text_projection"].to(torch.int8)
+    torch.save(state, tmp_path / "int8.pt")
+    expect_refusal(tiny, tmp_path / "int8.pt")
+    state["text_projection"] = tiny.state_dict()["text_projection"].to(torch.float8_e4m3fn)
+    torch.save(state, tmp_path / "fp8.pt")
+    expect_refusal(tiny, tmp_path / "fp8.pt")
+    state["text_projection"] = tiny.state_dict()["text_projection"].to_sparse()
+    torch.save(state, tmp_path / "sparse.pt")
+    expect_refusal(tiny, tmp_path / "sparse.pt")
+
+
+def test_the_content_decides_the_form_not_the_suffix(tmp_path, tiny, tiny_name):
+    state = {key: value.contiguous() for key, value in tiny.state_dict().items()}
+    torch.save(state, tmp_path / "torch.safetensors")
+    safetensors.torch.save_file(state, tmp_path / "safe.pt")
+    for path in tmp_path.iterdir():
+        got = models.load(tiny_name, path).state_dict()
+        assert all(torch.equal(got[key], state[key]) for key in state)
+
+
+def test_results_are_named_as_open_clip_wants(tmp_path, tiny):
+    with pytest.raises(UserError, match="safetensors"):
+        models.save_weights(tiny, tmp_path / "weights.pt")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- open_clip's tags ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tag(tmp_path, monkeypatch):
+    """A tag of `test-vit` and `test-vit-quickgelu`, whose file is already there."""
+    path = tmp_path / "open_clip_pytorch_model.bin"
+    value = {
+        "file": str(path),
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+        "interpolation": "bilinear",
+        "resize_mode": "squash",
+        "quick_gelu": True,
+    }
+    known = {"test-vit": {"tag": value}, "test-vit-quickgelu": {"tag": value}}
+    monkeypatch.setattr("open_clip.pretrained._PRETRAINED", known)
+    return path
+
+
+def test_a_tag_gives_its_weights_and_its_picture_geometry(tmp_path, tag):
+    wanted = models.create("test-vit-quickgelu", 7).state_dict()
+    torch.save({"state_dict": {f"module.{key}": value for key, value in wanted.items()}}, tag)
+    model = models.create("test-vit-quickgelu", 0, "tag")
+    assert all(torch.equal(value, wanted[key]) for key, value in model.state_dict().items())
+    assert model.visual.image_mean == (0.5, 0.5, 0.5)
+    assert model.visual.preprocess_cfg["interpolation"] == "bilinear"
+    # What is saved keeps it, and plain open_clip reads the weights as ever.
+    models.save_weights(model, tmp_path / "saved.safetensors")
+    again = models.load("test-vit-quickgelu", tmp_path / "saved.safetensors")
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        one, other = (models.encode_images(part.eval(), images) for part in (model, again))
+    assert torch.equal(one, other)
+    assert again.visual.preprocess_cfg["resize_mode"] == "squash"
+    plain = open_clip.create_model("test-vit-quickgelu", str(tmp_path / "saved.safetensors"))
+    assert all(torch.equal(value, wanted[key]) for key, value in plain.state_dict().items())
+
+
+def test_a_file_that_tells_no_geometry_has_that_of_the_models_tags(tmp_path, tag, monkeypatch):
+    path = tmp_path / "mine.pt"
+    torch.save(models.create("test-vit", 7).state_dict(), path)
+    model = models.create("test-vit", 0, str(path))
+    assert model.visual.image_mean == (0.5, 0.5, 0.5)
+    assert model.visual.preprocess_cfg["resize_mode"] == "squash"
+    # Where tags differ, or there are none, it is CLIP's own.
+    known = {"test-vit": {"tag": {"file": "x", "mean": (0.5,) * 3}, "other": {"file": "y"}}}
+    for tags in (known, {}):
+        monkeypatch.setattr("open_clip.pretrained._PRETRAINED", tags)
+        assert (
+            models.create("test-vit", 0, str(path)).visual.image_mean
+            == open_clip.OPENAI_DATASET_MEAN
+        )
+
+
+def test_a_file_of_ours_keeps_its_geometry_where_the_tags_have_another(tmp_path, tag):
+    model = models.create("test-vit", 7)  # from scratch, so with CLIP's
+    models.save_weights(model, tmp_path / "ours.safetensors", name="test-vit")
+    again = models.create("test-vit", 0, str(tmp_path / "ours.safetensors"))
+    assert again.visual.image_mean == model.visual.image_mean == open_clip.OPENAI_DATASET_MEAN
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"mean": 1, "std": [1, 1, 1], "interpolation": "bicubic", "resize_mode": "squash"},
+        {
+            "mean": [1, "a", 1],
+            "std": [1, 1, 1],
+            "interpolation": "bicubic",
+            "resize_mode": "squash",
+        },
+        {"mean": [1, 1], "std": [1, 1, 1], "interpolation": "bicubic", "resize_mode": "squash"},
+        {"mean": [1, 1, 1], "std": [1, 1, 1], "interpolation": 3, "resize_mode": "squash"},
+    ],
+)
+def test_metadata_of_wrong_types_are_refused(tmp_path, tiny, geometry):
+    state = {key: value.contiguous() for key, value in tiny.state_dict().items()}
+    metadata = {"preprocess": json.dumps(geometry)}
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match="`preprocess` is damaged"):
+        models.load_weights(tiny, tmp_path / "a.safetensors")
+
+
+def test_a_tag_with_quickgelu_is_refused_for_a_model_without(tag):
+    with pytest.raises(UserError, match="use test-vit-quickgelu"):
+        models.create("test-vit", 0, "tag")
+
+
+@pytest.mark.parametrize("name", ["RN50", "ViT-B-32"])
+def test_openai_s_tag_is_refused_for_a_model_without_quickgelu(name, monkeypatch):
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda *_: pytest.fail("downloads"))
+    with pytest.raises(UserError, match=f"use {name}-quickgelu"):
+        models.create(name, 0, "openai")
+
+
+def test_an_unknown_tag_names_the_known_ones():
+    with pytest.raises(UserError, match="openai, yfcc15m, cc12m"):
+        models.create("RN50-quickgelu", 0, "opnai")
+
+
+def test_a_tag_that_cannot_be_downloaded_says_what_to_fetch(monkeypatch):
+    def offline(*_):
+        raise FileNotFoundError("Failed to download\nfile")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", offline)
+    with pytest.raises(UserError) as error:
+        models.create("RN50-quickgelu", 0, "openai")
+    for part in ("RN50.pt", "timm/resnet50_clip.openai", "model.pretrained to its path"):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"cache of the hub \(HF_HOME\)"):  # its mean is 0.5
+        models.create("ViT-L-14", 0, "laion2b_s32b_b82k")
+
+
+@pytest.mark.parametrize("content", ["evil", "foreign", "text"])
+def test_a_downloaded_file_is_not_trusted_either(tmp_path, tag, content, tiny):
+    mark = tmp_path / "mark"
+    if content == "text":
+        tag.write_text("<html>404</html>")
+    else:
+        torch.save(Run(f"touch {mark}") if content == "evil" else tiny.state_dict(), tag)
+    with pytest.raises(UserError, match="not the weights 'tag'") as error:
+        models.create("test-vit-quickgelu", 0, "tag")
+    assert "\n" not in str(error.value)
+    assert not mark.exists()
+
+
+# ---- files that are refused ----------------------------------------------------------------------
+
+
+class Run:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+class Unsafe(pickle.Unpickler):
+    """Reads an archive's data as a careless reader would."""
+
+    def find_class(self, module, name):
+        if module.startswith("__torch__") or name.endswith("Storage"):
+            return type(name, (), {})
+        return (
+            (lambda *_: None) if name.startswith("_rebuild") else super().find_class(module, name)
+        )
+
+    def persistent_load(self, pid):
+        return pid
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "torch",
+        "legacy",
+        "pickle",
+        "in state_dict",
+        "named safetensors",
+        "archive",
+        "before an archive",
+        "in an archive",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, tiny, form):
+    mark, path = tmp_path / "mark", tmp_path / "evil.pt"
+    evil = Run(f"touch {mark}")
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(evil))
+    elif form == "in state_dict":
+        torch.save({"state_dict": tiny.state_dict(), "hook": evil}, path)
+    elif form == "named safetensors":
+        path = tmp_path / "evil.safetensors"
+        torch.save(evil, path)
+    elif "archive" in form:
+        whole = tmp_path / "whole.pt"
+        torch.jit.script(nn.Linear(2, 2)).save(whole)
+        payload = pickletools.optimize(pickle.dumps(evil, 2))  # its memo would clash
+        with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+            for entry in source.namelist():
+                data = source.read(entry)
+                if entry.endswith("/data.pkl") and form == "archive":
+                    data = payload
+                elif entry.endswith("/data.pkl") and form == "before an archive":
+                    data = payload[:-1] + b"0" + data[2:]  # run, drop the result, go on
+                elif entry.endswith("/data.pkl"):  # in place of the first value
+                    first = data.index(b"\x88")
+                    data = data[:first] + payload[2:-1] + data[first + 1 :]
+                target.writestr(entry, data)
+    else:
+        torch.save(evil, path, _use_new_zipfile_serialization=form == "torch")
+    with pytest.raises(UserError, match=r"evil") as error:
+        models.load_weights(tiny, path)
+    assert not mark.exists()
+    assert "\n" not in str(error.value)
+    if form == "pickle":  # the file would have done it
+        pickle.loads(path.read_bytes())
+    elif "archive" in form:
+        with zipfile.ZipFile(path) as file:
+            Unsafe(io.BytesIO(file.read("whole/data.pkl"))).load()
+    else:
+        return
+    assert mark.exists()
+
+
+def expect_refusal(model, path) -> None:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(UserError) as error:
+        models.load_weights(model, path, NAME)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+# models.py misses KeyError, IndexError, struct.error and others that the legacy reader
+# raises, and the handler takes the first line of an EOFError without text
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello world\n",
+        b"<!DOCTYPE html><html>404</html>",
+        b"\0" * 100,
+        pickle.dumps([1, 2, 3]),
+        pickle.dumps({"a": 1}),
+        bytes(range(256)),
+    ],
+    ids=["empty", "text", "html", "zeros", "list", "dict", "bytes"],
+)
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_files_that_are_no_checkpoint_are_refused(tmp_path, tiny, content, suffix):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    expect_refusal(tiny, path)
+
+
+# models.py (as above), for the legacy form
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_truncated_checkpoints_are_refused(tmp_path, form):
+    path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pt")
+    state = {"a": torch.ones(5, 5), "b": torch.zeros(3)}
+    if form == "safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+    whole, wrong = path.read_bytes(), []
+    for end in range(0, len(whole) - 1, 29):
+        path.write_bytes(whole[:end])
+        try:
+            models.read_state_dict(path)
+            wrong.append(f"{end}: read")
+        except UserError as error:
+            wrong += [f"{end}: lines"] if "\n" in str(error) else []
+        except Exception as error:
+            wrong.append(f"{end}: {type(error).__name__}")
+    assert wrong == []
+
+
+def test_a_truncated_checkpoint_leaves_the_model_alone(tmp_path, tiny):
+    path = tmp_path / "weights.safetensors"
+    models.save_weights(tiny, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    expect_refusal(tiny, path)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path, tiny):
+    expect_refusal(tiny, tmp_path / "nothing.pt")
+    expect_refusal(tiny, tmp_path)
+
+
+def test_a_foreign_model_is_refused_by_the_names_of_its_tensors(tmp_path, tiny, tiny_name):
+    path = tmp_path / "foreign.pt"
+    torch.save(nn.Linear(3, 3).state_dict(), path)
+    expect_refusal(tiny, path)
+    missing = dict(tiny.state_dict())
+    del missing["logit_scale"]
+    torch.save(missing, path)
+    expect_refusal(tiny, path)
+    torch.save({**tiny.state_dict(), "more": torch.ones(1)}, path)
+    expect_refusal(tiny, path)
+
+
+def test_wrong_shapes_are_refused(tmp_path, tiny, saved):
+    expect_refusal(tiny, saved)  # of emoji-rn: same names, or others
+    state = dict(tiny.state_dict())
+    state["text_projection"] = state["text_projection"].T[:4].contiguous()
+    path = tmp_path / "shapes.pt"
+    torch.save(state, path)
+    expect_refusal(tiny, path)
+
+
+# models.py calls removeprefix on keys that are no strings
+@pytest.mark.parametrize(
+    "content",
+    [torch.ones(3), {}, {"model": {}}, {"a": 1}, {"a": [torch.ones(1)]}, {1: torch.ones(1)}, [1]],
+    ids=["tensor", "empty", "empty model", "number", "list value", "number key", "list"],
+)
+def test_torch_files_without_a_state_dict_are_refused(tmp_path, tiny, content):
+    path = tmp_path / "weights.pt"
+    torch.save(content, path)
+    expect_refusal(tiny, path)
+
+
+def test_another_zip_is_refused(tmp_path, tiny):
+    path = tmp_path / "weights.pt"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.txt", "hello")
+    expect_refusal(tiny, path)
+
+
+# models.py loads weights that are NaN without a word, and rank_of then counts them as hits
+def test_weights_that_are_not_finite_are_refused(tmp_path, tiny):
+    state = {key: value.clone() for key, value in tiny.state_dict().items()}
+    state["text_projection"][0, 0] = torch.nan
+    path = tmp_path / "nan.pt"
+    torch.save(state, path)
+    expect_refusal(tiny, path)
+
+
+def test_the_same_weights_are_the_same_bytes(random_model, tmp_path):
+    """Safetensors itself writes metadata in an order that changes from call to call."""
+    found = set()
+    for i in range(6):
+        path = tmp_path / f"{i}.safetensors"
+        models.save_weights(random_model, path, name="a", stage="b", more="é")
+        found.add(path.read_bytes())
+    assert len(found) == 1
+    with safetensors.safe_open(tmp_path / "0.safetensors", "pt") as file:
+        assert file.metadata() == {"more": "é", "name": "a", "stage": "b"}
+
+
+# ---- precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("machine", "has", "wanted"),
+    [
+        ("x86_64", {}, "fp32"),
+        ("x86_64", {"mkldnn"}, "fp32"),  # emulated with AVX-512
+        ("x86_64", {"avx512_bf16", "mkldnn"}, "bf16"),
+        ("x86_64", {"amx_tile", "mkldnn"}, "bf16"),
+        ("aarch64", {}, "fp32"),
+        ("aarch64", {"mkldnn"}, "bf16"),
+    ],
+)
+def test_a_cpu_computes_in_bf16_only_where_it_has_it(machine, has, wanted, monkeypatch):
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in has)
+    op = torch.ops.mkldnn
+    monkeypatch.setattr(op, "_is_mkldnn_bf16_supported", lambda: "mkldnn" in has, raising=False)
+    monkeypatch.setattr(models.platform, "machine", lambda: machine)
+    cpu = torch.device("cpu")
+    assert models.precision_on(cpu) == wanted
+    assert models.precision_on(cpu, "fp16") == "fp16"
+    a = torch.rand(4, 4)
+    with models.autocast(cpu):
+        assert (a @ a).dtype == models.PRECISIONS[wanted]
+    with models.autocast(cpu, "fp32"):
+        assert (a @ a).dtype == torch.float32

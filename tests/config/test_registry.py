@@ -1,0 +1,174 @@
+"""The registry: a file is a method, in whatever way it is written; its name stands nowhere else."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from taclean.attacks import Attack, attack, make_trigger
+from taclean.config import registry
+from taclean.defenses import Defense, defense, make_defense
+from taclean.util.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+NAMES = [*registry.names("attacks"), *registry.names("defenses")]
+
+
+def strings(path: Path) -> set[str]:
+    """All string constants of a file of Python but for its docstrings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    documented = (node for node in ast.walk(tree) if isinstance(node, kinds) and node.body)
+    told = {id(node.body[0].value) for node in documented if isinstance(node.body[0], ast.Expr)}
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told
+    }
+
+
+def test_no_method_is_named_outside_its_file() -> None:
+    for folder in ("taclean", "workflow_scripts"):
+        for path in (ROOT / folder).rglob("*.py"):
+            own = path.stem if path.parent.name in registry.BASES else ""
+            # "taclean" is also the name of the package and of its command.
+            found = (strings(path) & set(NAMES)) - {own, "taclean"}
+            assert not found, (path, found)
+    for path in [*(ROOT / "rules").rglob("*.smk"), ROOT / "Snakefile"]:
+        text = path.read_text("utf-8")
+        assert not re.findall(rf"['\"]({'|'.join(NAMES)})['\"]", text), path
+
+
+def test_the_config_knows_the_very_classes_that_run() -> None:
+    code = (
+        "import sys, json\nfrom taclean.config import registry\nfound = registry._described()\n"
+        "assert 'torch' not in sys.modules\nprint(json.dumps(found))"
+    )
+    for _ in range(2):  # made, then read
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert json.loads(done.stdout) == registry.describe()
+
+
+# ---- ways to write a method's file ---------------------------------------------------------------
+
+
+@pytest.fixture
+def write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Write a file as if into a folder of the package, and take it away after the test."""
+    written: list[Path] = []
+
+    def new(folder: str, name: str, code: str) -> None:
+        path = tmp_path / folder / f"{name}.py"
+        path.parent.mkdir()
+        package = sys.modules[f"taclean.{folder}"]
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(path.parent)])
+        path.write_text("from __future__ import annotations\n" + code, "utf-8")
+        written.append(path)
+        registry.load.cache_clear()
+        registry._described.cache_clear()
+
+    yield new
+    for path in written:
+        sys.modules.pop(f"taclean.{path.parent.name}.{path.stem}", None)
+    registry.load.cache_clear()
+    registry._described.cache_clear()
+
+
+HEAD = "from taclean.defenses import Defense\nfrom taclean.config.section import key\n"
+INHERITS = """
+from taclean.defenses.cleanclip import CleanCLIP
+from taclean.config.section import key
+
+class Gentle(CleanCLIP):
+    lambda_self: float = key(0.25, "A smaller weight.", ge=0)
+"""
+PLAIN = (
+    HEAD
+    + """
+class Nothing(Defense):
+    texts = {}
+    weight: float = 3
+    def loss(self, model, batch):
+        return {"total": super().loss(model, batch)["total"] * self.weight}
+"""
+)
+
+
+def test_a_defence_that_inherits_is_one(write) -> None:
+    write("defenses", "zz_gentle", INHERITS)
+    described = registry.described("defenses", "zz_gentle", "x")
+    assert described["label"] == "Gentle"  # not that of the class it derives from
+    assert described["texts"] == {"variants": "taclean.captions.kinds:Variants"}
+    entry = described["entry"]["properties"]
+    assert entry["loss"]["properties"]["lambda_self"]["default"] == 0.25
+    assert set(entry["loss"]["properties"]) == {"lambda_self", "augment", "learns"}
+    assert defense("zz_gentle").__module__ == "taclean.defenses.zz_gentle"
+
+
+def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
+    write("defenses", "zz_plain", PLAIN)
+    own = make_defense("zz_plain", weight=2)
+    assert own.weight == 2
+    with pytest.raises(UserError, match=r"defenses\.zz_plain\.loss\.weight: 'a'"):
+        make_defense("zz_plain", weight="a")
+    properties = registry.described("defenses", "zz_plain", "x")["entry"]["properties"]
+    assert properties["loss"]["properties"]["weight"] == {"default": 3, "type": "number"}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("class A(:", "cannot be imported: .*invalid syntax"),
+        ("import nosuchmodule", "cannot be imported: No module named 'nosuchmodule'"),
+        (HEAD + "class A(Defense):\n    size = 3\n", "cannot be imported: A non-annotated"),
+        (HEAD + "class A(Defense): pass\nclass B(Defense): pass\n", "has A, B; mark one"),
+        ("x = 1\n", "there is no defence taclean/defenses/zz_bad.py"),
+        (HEAD + "class A(Defense):\n    texts = ['variants']\n", "zz_bad.py: AttributeError"),
+    ],
+    ids=["syntax", "import", "field", "two", "none", "texts"],
+)
+def test_a_file_that_is_no_defence_is_named_in_one_line(write, code: str, message: str) -> None:
+    write("defenses", "zz_bad", code)
+    with pytest.raises(UserError, match=message) as error:
+        registry.described("defenses", "zz_bad", "defenses.mine")
+    assert str(error.value).startswith("defenses.mine: ")
+    assert "\n" not in str(error.value)
+    assert registry.described("defenses", "ft", "x")["label"] == "FT"  # others are as they were
+
+
+ATTACK = """
+import torch
+from taclean.attacks import Attack
+print("imported")
+
+class Grey(Attack):
+    def trigger(self, images, ids, seed, fitted):
+        return images.mean(1, keepdim=True)
+"""
+
+
+def test_a_trigger_that_changes_the_form_of_pictures_is_named(write) -> None:
+    write("attacks", "zz_grey", ATTACK)
+    assert registry.described("attacks", "zz_grey", "x")["label"] == "Grey"
+    images = torch.zeros(2, 3, 8, 8)
+    for given in (images, images.byte()):
+        with pytest.raises(UserError, match=r"attack Grey: its trigger makes .*\(2, 1, 8, 8\)"):
+            make_trigger("zz_grey")(given, [0, 1])
+
+
+def test_helpers_are_no_methods() -> None:
+    assert not {"patch", "optimise", "material"} & set(registry.names("attacks"))
+    for name in ("patch", "none"):
+        with pytest.raises(UserError, match=name):
+            attack(name)
+    assert all(issubclass(attack(name), Attack) for name in registry.names("attacks"))
+    assert all(issubclass(defense(name), Defense) for name in registry.names("defenses"))

@@ -1,0 +1,921 @@
+"""Packing: the transform, an exact account, and the same bytes however it was interrupted."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import struct
+import tarfile
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from taclean import cli
+from taclean import config as configs
+from taclean.data import pack, scenes
+from taclean.data.draw import draw
+from taclean.data.images import Broken, load_image
+from taclean.data.index import index_pictures, index_rows, make_index
+from taclean.data.labels import LabelCaptions
+from taclean.data.pack import KINDS, pack_rows
+from taclean.data.readers import ListReader, Sample, make_reader
+from taclean.data.readers.scenes import SceneReader
+from taclean.data.readers.webdataset import TarReader
+from taclean.data.split import Pairs
+from taclean.stages import stage_config
+from taclean.util import progress as progress_module
+from taclean.util.errors import UserError
+from taclean.util.files import write_json
+
+ROOT = Path(__file__).parents[2]
+SIZE = 24
+
+
+def hashed(caption: str) -> np.ndarray:
+    """A hash of the caption, so that swapped tokens would show."""
+    return np.resize(np.frombuffer(hashlib.sha256(caption.encode()).digest(), np.uint8), 77)
+
+
+def tokenize(captions: Sequence[str]) -> np.ndarray:
+    return np.stack([hashed(caption) for caption in captions]).astype(np.uint16)
+
+
+def picture(seed: int, width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Smooth noise, as photographs are: neighbours are alike."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    return image if mode == "RGB" else image.convert(mode)
+
+
+def encode(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def transformed(image: Image.Image, size: int) -> np.ndarray:
+    """open_clip's evaluation transform, back in 0..255."""
+    transform = open_clip.image_transform(size, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))
+    return (transform(image).numpy() * 255).round().transpose(1, 2, 0).astype(np.int64)
+
+
+# ---- pixels --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [(500, 375), (375, 500), (224, 224), (640, 640), (223, 300), (90, 61), (1023, 512), (1, 1)],
+)
+@pytest.mark.parametrize("size", [224, 32])
+def test_geometry_is_that_of_open_clips_evaluation_transform(sides, size):
+    image = picture(sum(sides), *sides)
+    found = load_image(encode(image), size)
+    assert found.shape == (size, size, 3)
+    assert found.dtype == np.uint8
+    assert (found == transformed(image, size)).all()
+
+
+def test_sharp_jpegs_are_decoded_at_full_size():
+    noise = np.random.default_rng(0).integers(0, 256, (512, 700, 3), np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", quality=95)
+    image = Image.open(io.BytesIO(data))
+    assert (load_image(data, 224) == transformed(image, 224)).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [
+        ("L", "JPEG"), ("CMYK", "JPEG"), ("L", "PNG"), ("P", "PNG"), ("P", "GIF"), ("1", "PNG"),
+        ("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "WEBP"), ("CMYK", "TIFF"), ("RGB", "BMP"),
+    ],
+)  # fmt: skip
+def test_every_mode_becomes_the_rgb_that_pillow_shows(mode, form):
+    image = picture(1, 60, 40, mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(picture(2, 60, 40, "L"))
+    data = encode(image, form)
+    image = Image.open(io.BytesIO(data))
+    assert image.mode == mode
+    assert (load_image(data, SIZE) == transformed(image.convert("RGB"), SIZE)).all()
+
+
+def test_a_palette_with_transparency_is_read_without_a_warning(recwarn):
+    data = encode(picture(1, 60, 40, "P"), "PNG", transparency=bytes(range(256)))
+    load_image(data, SIZE)
+    assert not recwarn.list
+
+
+def test_sixteen_bit_grey_keeps_its_upper_byte():
+    values = (np.arange(40 * 40, dtype=np.uint16) * 40).reshape(40, 40)
+    found = load_image(encode(Image.fromarray(values)), 40)
+    assert (found == (values >> 8)[..., None]).all()
+
+
+@pytest.mark.parametrize("sides", [(20_000, 2), (2, 20_000), (1, 50_000), (400, 10)], ids=str)
+def test_extreme_shapes_are_cut_before_they_are_resized(sides, monkeypatch):
+    image = picture(1, *sides)
+    data, wanted = encode(image), transformed(image, 16)
+    sizes = []
+    resize = Image.Image.resize
+
+    def spied(self, size, *arguments, **options):
+        sizes.append(size)
+        return resize(self, size, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", spied)
+    difference = abs(load_image(data, 16) - wanted)
+    assert difference.max() <= 2
+    assert sizes == [(16, 16)]
+
+
+def kind_of(data: bytes) -> str:
+    with pytest.raises(Broken) as caught:
+        load_image(data, SIZE)
+    return str(caught.value)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few kB that claims a large size."""
+    whole = bytearray(encode(Image.new("RGB", (1, 1))))
+    header = struct.pack(">II", width, height) + whole[24:29]
+    whole[16:29] = header
+    whole[29:33] = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    return bytes(whole)
+
+
+def test_what_cannot_be_shown_is_broken_by_kind():
+    png, jpeg = encode(picture(0, 300, 300)), encode(picture(0, 300, 300), "JPEG")
+    for data in (b"", b"<html></html>", png[:50], png[: len(png) // 2], jpeg[: len(jpeg) // 2],
+                 jpeg[:200], jpeg[:2] + b"\0" * 500, b"%!PS-Adobe-3.0 EPSF-3.0\n" * 9):  # fmt: skip
+        assert kind_of(data) == "undecodable"
+    assert kind_of(bomb(10_000, 9_000)) == "too_large"  # Pillow only warns
+    assert kind_of(bomb(60_000, 60_000)) == "too_large"
+    assert kind_of(encode(Image.new("F", (30, 30), 0.5), "TIFF")) == "wrong_mode"
+    assert kind_of(encode(Image.new("I", (30, 30), 70_000), "TIFF")) == "wrong_mode"
+
+
+def test_truncated_images_stay_broken_where_another_library_allows_them(monkeypatch):
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    jpeg = encode(picture(0, 300, 300), "JPEG")
+    assert kind_of(jpeg[: len(jpeg) // 2]) == "undecodable"
+
+
+# ---- a source with faults ------------------------------------------------------------------------
+
+CAPTIONS = (
+    'a "quoted", comma-ed dog',
+    "two\nlines\r\nand\u2028more\ttabs",
+    "香蕉和橘子",
+    "موزة صفراء 🍌",
+    "plain caption",
+)
+FAULTS = {
+    3: "undecodable", 8: "no_image", 11: "empty_caption", 12: "no_caption", 17: "too_large",
+    20: "wrong_mode", 21: "undecodable", 30: "caption_not_utf8", 31: "undecodable",
+}  # fmt: skip
+
+
+def members(i: int, fault: str | None = None) -> list[tuple[str, bytes]]:
+    key, caption = f"{i:09d}", f"{CAPTIONS[i % len(CAPTIONS)]} {i}".encode()
+    forms = [("JPEG", "RGB"), ("PNG", "P"), ("JPEG", "L"), ("WEBP", "RGBA"), ("JPEG", "CMYK")]
+    form, mode = forms[i % len(forms)]
+    data = encode(picture(i, 30 + i % 7, 40, mode), form)
+    if fault == "undecodable":
+        data = data[: len(data) // 2]
+    elif fault == "too_large":
+        data = bomb(10_000, 9_000)
+    elif fault == "wrong_mode":
+        data = encode(Image.new("F", (30, 30)), "TIFF")
+    elif fault == "empty_caption":
+        caption = b" \n\t"
+    elif fault == "caption_not_utf8":
+        caption = b"caf\xe9"
+    suffix = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}[form]
+    parts = [(f"{key}.{suffix}", data), (f"{key}.txt", caption), (f"{key}.json", b"{}")]
+    return [part for part in parts if not (
+        (fault == "no_image" and part[1] is data) or (fault == "no_caption" and part[1] is caption)
+    )]  # fmt: skip
+
+
+def write_shards(folder: Path, sizes: Iterable[int], faults: dict[int, str] | None = None) -> Path:
+    folder.mkdir()
+    i = 0
+    for shard, size in enumerate(sizes):
+        with tarfile.open(folder / f"cc3m-train-{shard:04d}.tar", "w") as tar:
+            for _ in range(size):
+                for name, data in members(i, (faults or {}).get(i)):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+                i += 1
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> TarReader:
+    """40 samples in 6 shards, 9 of them with a fault."""
+    folder = write_shards(tmp_path_factory.mktemp("s") / "s", [7, 7, 7, 7, 7, 5], FAULTS)
+    return make_reader({"reader": "webdataset"}, folder)
+
+
+ROWS = np.array([31, 5, 3, 19, 8, 38, 0, 27, 14, 12, 11, 39])
+SPARE = np.array([21, 36, 1, 20, 9, 25, 30, 10, 33])
+
+
+def run(folder: Path, reader, rows=ROWS, spare=SPARE, **options) -> dict:
+    settings = {"size": SIZE, "tokenize": tokenize, "max_broken": 1.0, "say": lambda line: None}
+    index = make_index(reader)
+    return pack_rows(folder, reader, index, rows, spare, **settings | options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def refused(folder: Path, reader, *words: str, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        run(folder, reader, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in (str(folder), *words):
+        assert word in message
+    return message
+
+
+def test_index_counts_every_sample(source):
+    index = make_index(source)
+    names = [f"cc3m-train-{i:04d}.tar" for i in range(6)]
+    assert index == {"shards": [[n, c] for n, c in zip(names, [7, 7, 7, 7, 7, 5], strict=True)]}
+    assert json.loads(json.dumps(index)) == index
+    assert make_index(source, workers=2) == index
+
+
+def test_broken_rows_are_counted_and_replaced_by_spare_rows_in_drawn_order(source, tmp_path):
+    account = run(tmp_path / "split", source)
+    # Broken: 3, 8, 11, 12, 31; then of the spares 21, 36, 1, 20, 9 the 21 and the 20; then 25, 30
+    # of which the 30; then 10, which is sound.
+    assert account["read"] == 12 + 5 + 2 + 1
+    assert account["packed"] == 12
+    assert account["broken"] == {
+        "no_image": 1,
+        "no_caption": 1,
+        "empty_caption": 1,
+        "caption_not_utf8": 1,
+        "undecodable": 3,
+        "too_large": 0,
+        "wrong_mode": 1,
+    }
+    assert account["read"] == account["packed"] + sum(account["broken"].values())
+    assert json.loads((tmp_path / "split" / "account.json").read_text()) == account
+    pairs = Pairs.open(tmp_path / "split")
+    # Slots of 3, 8, 11, 12, 31 in source order; 21 and 20 fail, so their slots come up again.
+    assert pairs.ids.tolist() == [0, 25, 5, 36, 1, 10, 14, 19, 27, 9, 38, 39]
+
+
+def test_a_row_is_its_image_its_caption_and_its_place_in_the_list(source, tmp_path):
+    run(tmp_path / "split", source)
+    pairs = Pairs.open(tmp_path / "split")
+    captions = pairs.captions()
+    with (tmp_path / "split" / "rows.csv").open(newline="", encoding="utf-8") as file:
+        listed = list(csv.DictReader(file))
+    assert len(listed) == len(pairs) == 12
+    for row, source_id in enumerate(pairs.ids.tolist()):
+        parts = dict(members(source_id))
+        name = next(name for name in parts if not name.endswith((".txt", ".json")))
+        assert (pairs.images[row] == load_image(parts[name], SIZE)).all()
+        wanted = f"{CAPTIONS[source_id % len(CAPTIONS)]} {source_id}"
+        assert captions[row] == " ".join(wanted.split())
+        assert (pairs.tokens[row] == hashed(captions[row])).all()
+        assert pairs.labels[row] == -1
+        assert listed[row] == {
+            "row": str(row),
+            "id": str(source_id),
+            "shard": f"cc3m-train-{source_id // 7:04d}.tar",
+            "key": f"{source_id:09d}",
+        }
+    files = "account.json captions.txt ids.npy images.npy labels.npy pictures.npy rows.csv"
+    files += " tokens.npy"
+    assert list(contents(tmp_path / "split")) == files.split()
+    assert list(tmp_path.iterdir()) == [tmp_path / "split"]
+
+
+def test_drawn_splits_pack_disjoint_rows(source, tmp_path):
+    drawn = draw(40, {"pretrain": 15, "clean": 8}, 0, 0.6)
+    ids = []
+    for name, (rows, spare) in drawn.items():
+        run(tmp_path / name, source, rows, spare)
+        ids.append(Pairs.open(tmp_path / name).ids)
+        assert len(ids[-1]) == len(rows)
+    assert not np.intersect1d(*ids).size
+    assert not np.isin(np.concatenate(ids), list(FAULTS)).any()
+
+
+def test_five_captions_of_a_photograph_are_in_one_split(tmp_path):
+    """Flickr8k's form, with broken photographs, so that spare rows come in."""
+    (tmp_path / "Images").mkdir()
+    lines = ["image,caption"]
+    for i in range(60):
+        data = encode(picture(i, 30, 24), "JPEG")
+        (tmp_path / "Images" / f"{i}.jpg").write_bytes(data[: len(data) // (1 + (i % 6 == 0))])
+        lines += [f"{'./' * (j % 2)}{i}.jpg,caption {j} of {i} ." for j in range(5)]
+    (tmp_path / "captions.txt").write_text("\n".join(lines))
+    spec = {"reader": "csv", "files": "captions.txt", "images": "Images"}
+    reader = make_reader(spec, tmp_path)
+    index = make_index(reader)
+    counts = {"pretrain": 103, "clean": 52, "patch": 11}
+    drawn = draw(index_rows(index), counts, 3, 0.4, 0.0, index_pictures(index))
+    for name, (rows, spare) in drawn.items():
+        account = pack_rows(
+            tmp_path / name, reader, index, rows, spare,
+            size=SIZE, tokenize=tokenize, max_broken=0.5, say=lambda line: None,
+        )  # fmt: skip
+        assert account["packed"] == counts[name]
+    splits = {name: Pairs.open(tmp_path / name) for name in drawn}
+    accounts = [json.loads((tmp_path / name / "account.json").read_text()) for name in drawn]
+    assert sum(account["broken"]["undecodable"] for account in accounts) > 10
+    for one, other in itertools.permutations(splits.values(), 2):
+        assert not np.isin(one.pictures, other.pictures).any()
+    for caption, image in zip(splits["clean"].captions(), splits["clean"].images, strict=True):
+        number = int(caption.split()[3])
+        assert (
+            image == load_image((tmp_path / "Images" / f"{number}.jpg").read_bytes(), SIZE)
+        ).all()
+
+
+@pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
+@pytest.mark.parametrize("workers", [2])
+def test_the_number_of_workers_does_not_change_a_byte(source, tmp_path, rows, workers):
+    spare = None if rows is None else SPARE
+    one = run(tmp_path / "one", source, rows, spare)
+    assert run(tmp_path / "many", source, rows, spare, workers=workers) == one
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_without_rows_all_sound_ones_are_packed(source, tmp_path):
+    account = run(tmp_path / "split", source, None, None)
+    pairs = Pairs.open(tmp_path / "split")
+    assert pairs.ids.tolist() == [i for i in range(40) if i not in FAULTS]
+    assert (account["read"], account["packed"]) == (40, 31)
+    assert account["broken"] == {kind: list(FAULTS.values()).count(kind) for kind in KINDS}
+    for row, source_id in enumerate(pairs.ids.tolist()):
+        name, data = members(source_id)[0]
+        assert (pairs.images[row] == load_image(data, SIZE)).all(), name
+        assert (pairs.tokens[row] == hashed(pairs.captions()[row])).all()
+
+
+def test_labelled_sets_keep_labels_and_classes_and_need_no_captions(tmp_path):
+    pixels = [np.full((9, 9, 3), 20 * i, np.uint8) for i in range(5)]
+    entries = [Sample(f"{i}", None, 4 - i, image) for i, image in enumerate(pixels)]
+    reader = ListReader("test", entries, ["a b", "c", "d", "e", "ñ"])
+    account = run(tmp_path / "split", reader, None, None)
+    pairs = Pairs.open(tmp_path / "split")
+    assert pairs.labels.tolist() == [4, 3, 2, 1, 0]
+    assert pairs.images[:, 0, 0, 0].tolist() == [0, 20, 40, 60, 80]
+    assert pairs.captions() == [""] * 5
+    assert (tmp_path / "split" / "classes.txt").read_text("utf-8") == "a b\nc\nd\ne\nñ\n"
+    assert account["packed"] == account["read"] == 5
+
+
+RUN = ["zebra", "golden retriever", "ice cream", "T-shirt", "Élan", "no image"]
+
+
+@pytest.mark.parametrize(
+    ("own", "labels", "wanted"),
+    [
+        (RUN, [0, 1, 5], [0, 1, 5]),
+        (["ice cream", "zebra"], [0, 1, 0], [2, 0, 2]),
+        (["Golden_Retriever", "ICE-CREAM", "t shirt", "E\u0301lan"], [0, 1, 2, 3], [1, 2, 3, 4]),
+        (["not the run's", "zebra"], [1, 1], [0, 0]),
+        (None, [3, 0], [3, 0]),
+    ],
+    ids=["same", "other order", "other forms", "foreign, but unused", "indices"],
+)  # fmt: skip
+def test_labels_count_the_runs_classes(tmp_path, own, labels, wanted):
+    image = np.zeros((9, 9, 3), np.uint8)
+    samples = [Sample(str(i), None, label, image) for i, label in enumerate(labels)]
+    run(tmp_path / "split", ListReader("list", samples, own), None, None, classes=RUN)
+    pairs = Pairs.open(tmp_path / "split")
+    assert pairs.labels.tolist() == wanted
+    assert pairs.classes == RUN
+
+
+@pytest.mark.parametrize(
+    ("own", "label", "words"),
+    [
+        (["zebra", "okapi"], 1, ["'okapi'", "6 classes", "zebra, golden retriever", "add it"]),
+        (None, 6, ["label 6", "6 classes"]),
+        (["the t_shirt"], 0, ["'the t_shirt'"]),
+    ],
+)
+def test_labels_of_other_classes_are_refused(tmp_path, own, label, words):
+    samples = [Sample("0", None, label, np.zeros((9, 9, 3), np.uint8))]
+    reader = ListReader("list", samples, own)
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "split", reader, None, None, classes=RUN)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_class_that_fits_two_of_the_run_is_refused(tmp_path):
+    samples = [Sample("0", None, 0, np.zeros((9, 9, 3), np.uint8))]
+    for own in ("ice cream", "ICE CREAM"):
+        reader, classes = ListReader("list", samples, [own]), ["Ice Cream", "ice cream"]
+        if own in classes:
+            run(tmp_path / "split", reader, None, None, classes=classes)
+            assert Pairs.open(tmp_path / "split").labels.tolist() == [1]
+        else:
+            with pytest.raises(UserError, match="none of the run's"):
+                run(tmp_path / "other", reader, None, None, classes=classes)
+
+
+def test_two_classes_of_one_name_stay_two_where_the_lists_are_one(tmp_path):
+    names = list(open_clip.IMAGENET_CLASSNAMES)
+    assert names[836] == names[837]
+    samples = [Sample(str(i), None, i, np.zeros((9, 9, 3), np.uint8)) for i in (836, 837)]
+    run(tmp_path / "split", ListReader("list", samples, names), None, None, classes=names)
+    assert Pairs.open(tmp_path / "split").labels.tolist() == [836, 837]
+
+
+def test_pairs_have_no_classes_of_the_run(source, tmp_path):
+    run(tmp_path / "split", source, classes=RUN)
+    assert Pairs.open(tmp_path / "split").classes is None
+
+
+def test_another_list_of_classes_packs_again(tmp_path):
+    reader = ListReader("list", [Sample("0", None, 0, np.zeros((9, 9, 3), np.uint8))], ["zebra"])
+    for classes in (RUN, RUN[::-1], None):
+        run(tmp_path / "split", reader, None, None, classes=classes)
+        pairs = Pairs.open(tmp_path / "split")
+        assert pairs.classes[pairs.labels[0]] == "zebra"
+
+
+TEMPLATES = ["a photo of a {}.", "a photo of the small {}.", "a blurry photo of a {}."]
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """CLASS/PICTURE: two classes of 40 and 20 plain pictures, whose first grey level counts."""
+    for start, count, name in ((0, 40, "T_Shirt"), (100, 20, "zebra")):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        for i in range(count):
+            image = Image.new("RGB", (9, 9), (start + i,) * 3)
+            image.save(tmp_path / "tree" / name / f"{i:02d}.png")
+    return tmp_path / "tree"
+
+
+def test_captions_are_made_of_labels(tree, tmp_path):
+    reader = make_reader({"reader": "folders"}, tree)
+
+    def packed(name: str, rows: np.ndarray | None, seed: int = 0) -> Pairs:
+        captions, nothing = LabelCaptions(TEMPLATES, RUN, seed), np.empty(0, np.int64)
+        run(tmp_path / name, reader, rows, nothing, classes=RUN, captions=captions)
+        return Pairs.open(tmp_path / name)
+
+    every = packed("every", None)
+    captions = every.captions()
+    for row, caption in enumerate(captions):
+        name = "T-shirt" if every.images[row, 0, 0, 0] < 100 else "zebra"
+        assert caption in [template.format(name) for template in TEMPLATES]
+        assert RUN[every.labels[row]] == name
+        assert (every.tokens[row] == hashed(caption)).all()
+    assert len(set(captions)) == 6
+    some = packed("some", np.array([50, 3, 17]))
+    assert some.captions() == [captions[row] for row in (3, 17, 50)]
+    assert packed("some", np.array([3, 17, 50]), seed=1).ids.tolist() == [3, 17, 50]
+    assert packed("every", None, seed=1).captions() != captions
+
+
+def test_splits_of_one_labelled_source_are_pairs_and_test_sets(tree, tmp_path):
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text(
+        f"""
+data:
+  photos:
+    classes: [zebra, airplane, t-shirt]
+    sources: {{train: {{reader: folders, folder: {tree}, download: null, split: null}}}}
+    splits: {{pretrain: {{rows: 20}}, clean: {{rows: 18}}, patch: {{rows: 10}}, val: {{rows: 10}}}}
+poison: {{rows: 20}}
+attacks: {{badnet: {{poisoned: 2}}, blended: {{poisoned: 2}}, badclip: {{poisoned: 2}}}}
+defenses: {{taclean: {{subcaptions: {{samples: 4}}}}}}
+""",
+        "utf-8",
+    )
+    config = configs.with_default([str(ROOT / "config/photos.yaml"), str(overlay)])
+    write_json(tmp_path / "index.json", make_index(make_reader({"reader": "folders"}, tree)))
+    seen: list[int] = []
+    for split in ("pretrain", "clean", "patch", "val"):
+        write_json(tmp_path / "stage.json", stage_config(config, f"pack/{split}"))
+        command = ["pack", "--config", tmp_path / "stage.json", "--index", tmp_path / "index.json"]
+        cli.main([*map(str, command), "--folder", str(tree), "--out", str(tmp_path / split)])
+        pairs = Pairs.open(tmp_path / split)
+        seen += pairs.images[:, 0, 0, 0].tolist()
+        for label, caption in zip(pairs.labels, pairs.captions(), strict=True):
+            name = ["zebra", "airplane", "t-shirt"][label]
+            assert caption.endswith(f" {name}.") if split != "val" else caption == ""
+    assert len(set(seen)) == len(seen) == 58
+
+
+def test_pictures_are_found_again_in_a_split_of_another_source(source, tmp_path):
+    for rows, name in ((ROWS, "one"), (np.array([5, 7, 14, 39]), "other")):
+        run(tmp_path / name, source, rows)
+    with_both, other = Pairs.open(tmp_path / "one"), Pairs.open(tmp_path / "other")
+    again = [Sample(str(i), None, 0, image) for i, image in enumerate(other.images)]
+    run(tmp_path / "pixels", ListReader("list", again, None), None, None)
+    pixels = Pairs.open(tmp_path / "pixels")
+
+    def shown_in(one, other):
+        return np.flatnonzero(np.isin(one.pictures, other.pictures))
+
+    for found in (shown_in(with_both, other), shown_in(with_both, pixels)):
+        assert with_both.ids[found].tolist() == [5, 14, 39]
+    assert shown_in(pixels.take(np.array([1, 2])), with_both).tolist() == [1]
+    assert shown_in(with_both.take(np.array([0, 2])), other).tolist() == [1]
+    (tmp_path / "other" / "pictures.npy").unlink()
+    with pytest.raises(UserError, match=r"pictures\.npy"):
+        shown_in(with_both, other)
+
+
+def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "TEXTS", 4)
+    image = np.zeros((9, 9, 3), np.uint8)
+    entries = [
+        Sample("0", "zero", -1, image, ("zero b", "  ", "zero\nc")),
+        Sample("1", None, -1, image),
+        Sample("2", "two", -1, image, ("two b", "two c", "two d")),
+    ]
+    run(tmp_path / "split", ListReader("val", entries, None), None, None)
+    texts = ["zero", "zero b", "zero c", "two", "two b", "two c", "two d"]
+    assert (tmp_path / "split" / "texts.txt").read_text() == "".join(f"{t}\n" for t in texts)
+    assert np.load(tmp_path / "split" / "text_rows.npy").tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert (np.load(tmp_path / "split" / "texts.npy") == tokenize(texts)).all()
+    assert Pairs.open(tmp_path / "split").captions() == ["zero", "two"]
+
+
+@pytest.mark.parametrize(("shift", "classes"), [(False, "default"), (True, "all")])
+def test_scenes_are_packed_as_they_are_composed(tmp_path, monkeypatch, shift, classes):
+    monkeypatch.setattr("taclean.data.readers.scenes.SCENES", 8)
+    options = {"size": SIZE, "classes": classes, "shift": shift, "second": 0.4}
+    ids = range(5_000_003, 5_000_033)
+    reader = SceneReader(ids, 7, **options)
+    index = make_index(reader)
+    counts = [["scenes@5000003", 8], ["scenes@5000011", 8], ["scenes@5000019", 8]]
+    assert index == {"shards": [*counts, ["scenes@5000027", 6]], "first": 5_000_003}
+    pack_rows(
+        tmp_path / "1", reader, index, None, None,
+        size=SIZE, tokenize=tokenize, say=lambda line: None,
+    )  # fmt: skip
+    pixels, captions, labels = scenes.compose(ids, 7, **options)
+    pairs = Pairs.open(tmp_path / "1")
+    assert (pairs.images == pixels).all()
+    assert pairs.captions() == captions
+    assert (pairs.tokens == tokenize(captions)).all()
+    assert pairs.labels.tolist() == labels.tolist()
+    assert pairs.ids.tolist() == list(ids)
+    assert pairs.classes == [noun.name for noun in scenes.nouns(classes)]
+
+
+def test_workers_compose_the_same_scenes(tmp_path):
+    reader = SceneReader(range(990, 3010), 7, 8)
+    for workers in (1, 2):
+        run(tmp_path / str(workers), reader, None, None, size=8, workers=workers)
+    assert contents(tmp_path / "2") == contents(tmp_path / "1")
+
+
+def test_pixels_need_no_encoding(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 32, 3), np.uint8)
+    for size in (SIZE, 32):
+        samples = [Sample(str(i), None, i, image) for i, image in enumerate(pixels)]
+        run(tmp_path / str(size), ListReader("list", samples, None), None, None, size=size)
+        for image, found in zip(pixels, Pairs.open(tmp_path / str(size)).images, strict=True):
+            assert (found == transformed(Image.fromarray(image), size)).all()
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+def test_too_many_broken_rows_are_refused_with_the_account(source, tmp_path):
+    message = refused(tmp_path / "split", source, "max_broken = 0.29", max_broken=0.29)
+    assert "5 of 17" in message  # each broken row makes a spare one be read
+    assert "undecodable 2" in message
+    assert "empty_caption 1" in message
+    assert not (tmp_path / "split").exists()
+    # In the end it is 8 of 20, and exactly the share is allowed.
+    refused(tmp_path / "split", source, "8 of 20", max_broken=0.39)
+    assert run(tmp_path / "split", source, max_broken=0.4)["packed"] == 12
+
+
+def test_a_lost_source_is_refused_before_all_of_it_is_read(tmp_path):
+    class Counting(ListReader):
+        read_shards = 0
+
+        def read(self, shard, positions):
+            self.read_shards += 1
+            return super().read(shard, positions)
+
+    entries = [Sample(f"{i}", "caption", -1, tmp_path / "none") for i in range(5000)]
+    reader = Counting("list", entries, None)
+    refused(tmp_path / "split", reader, "no_image", rows=None, spare=None, max_broken=0.2)
+    assert reader.read_shards == 3
+
+
+def test_too_few_spare_rows_are_refused_with_the_account(source, tmp_path):
+    message = refused(tmp_path / "split", source, "spare", "undecodable 3", spare=SPARE[:6])
+    assert "2 of 12" in message
+    assert not (tmp_path / "split").exists()
+
+
+def test_no_sound_row_is_refused(tmp_path):
+    entries = [Sample("0", "caption", -1, tmp_path / "none")]
+    reader = ListReader("list", entries, None)
+    refused(tmp_path / "split", reader, "no_image 1", rows=None, spare=None)
+
+
+@pytest.mark.parametrize("rows", [[0, 40], [-1], [3, 3], [21]], ids=str)
+def test_rows_outside_the_index_or_double_are_refused(source, tmp_path, rows):
+    refused(tmp_path / "split", source, "row ids", rows=np.array(rows))
+
+
+def test_a_source_that_shrank_after_the_index_is_refused(source, tmp_path):
+    folder = write_shards(tmp_path / "s", [4, 4])
+    reader = make_reader({"reader": "webdataset"}, folder)
+    index = {"shards": [["cc3m-train-0000.tar", 4], ["cc3m-train-0001.tar", 6]]}
+    with pytest.raises(UserError, match=r"cc3m-train-0001\.tar: 4 of 6 .* index it again"):
+        pack_rows(tmp_path / "split", reader, index, None, None, size=SIZE, tokenize=tokenize)
+    (folder / "cc3m-train-0001.tar").write_bytes(b"foreign")
+    with pytest.raises(UserError, match=r"cc3m-train-0001\.tar: no tar"):
+        pack_rows(
+            tmp_path / "split", reader, index, None, None, size=SIZE, tokenize=tokenize, workers=2
+        )
+
+
+def test_an_empty_source_has_no_index(tmp_path):
+    folder = write_shards(tmp_path / "s", [0, 0])
+    with pytest.raises(UserError, match="without a sample"):
+        make_index(make_reader({"reader": "webdataset"}, folder))
+
+
+def test_no_scenes_have_no_index():
+    with pytest.raises(UserError, match="without a sample"):
+        make_index(SceneReader(range(5, 5), 0, 8))
+
+
+def test_a_full_disk_is_foreseen(source, tmp_path, monkeypatch):
+    usage = pack.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(pack.shutil, "disk_usage", lambda path: usage._replace(free=100))
+    refused(tmp_path / "split", source, "GB")
+
+
+# ---- interruptions -------------------------------------------------------------------------------
+
+
+class Stopped(Exception):  # noqa: N818 - stands for a signal
+    pass
+
+
+class Stopping(TarReader):
+    """Counts the shards that it reads, and stops the packing before one of them."""
+
+    read_shards = 0
+    stop_before = 10**9
+
+    def read(self, shard, positions):
+        self.read_shards += 1
+        if self.read_shards > self.stop_before:
+            raise Stopped
+        return super().read(shard, positions)
+
+
+@pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
+@pytest.mark.parametrize("stop", [1, 5])
+def test_a_stop_at_any_shard_costs_that_shard_only(source, tmp_path, stop, rows):
+    spare = None if rows is None else SPARE
+    whole = Stopping(source.folder, source.files)
+    run(tmp_path / "whole", whole, rows, spare)
+    stopped = Stopping(source.folder, source.files)
+    stopped.stop_before = stop if rows is None else 2 * stop + 1  # also in the spare rounds
+    stop = stopped.stop_before
+    with pytest.raises(Stopped):
+        run(tmp_path / "split", stopped, rows, spare)
+    assert not (tmp_path / "split").exists()
+    rest = Stopping(source.folder, source.files)
+    run(tmp_path / "split", rest, rows, spare)
+    assert rest.read_shards == whole.read_shards - stop
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+def test_another_fingerprint_starts_over(source, tmp_path):
+    run(tmp_path / "whole", source, fingerprint={"model": "b"})
+    stopped = Stopping(source.folder, source.files)
+    stopped.stop_before = 3
+    with pytest.raises(Stopped):
+        run(tmp_path / "split", stopped, fingerprint={"model": "a"})
+    rest = Stopping(source.folder, source.files)
+    run(tmp_path / "split", rest, fingerprint={"model": "b"})
+    assert rest.read_shards > 6
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+def test_a_refused_packing_goes_on_when_more_broken_rows_are_allowed(source, tmp_path):
+    run(tmp_path / "whole", source)
+    refused(tmp_path / "split", source, max_broken=0.29)
+    rest = Stopping(source.folder, source.files)
+    # It was refused after five shards of six; then there are three rounds of spare rows.
+    rest.stop_before = 1 + 5 + 2 + 1
+    run(tmp_path / "split", rest)
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
+def test_a_packing_killed_as_it_ends_starts_over(source, tmp_path, monkeypatch, rows):
+    """Once the split has moved there is nothing left to go on with, and Snakemake removes it."""
+
+    def killed(folder, **more):
+        raise Stopped
+
+    spare = None if rows is None else SPARE
+    run(tmp_path / "whole", source, rows, spare)
+    with monkeypatch.context() as patch:
+        patch.setattr(pack.shutil, "rmtree", killed)
+        with pytest.raises(Stopped):
+            run(tmp_path / "split", source, rows, spare)
+    pack.shutil.rmtree(tmp_path / "split", ignore_errors=True)
+    run(tmp_path / "split", source, rows, spare)
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+def test_a_finished_split_is_not_packed_twice(source, tmp_path):
+    account = run(tmp_path / "split", source)
+    before = contents(tmp_path / "split")
+    reader = Stopping(source.folder, source.files)
+    assert run(tmp_path / "split", reader) == account
+    assert reader.read_shards == 0
+    (tmp_path / "split" / "labels.npy").unlink()
+    run(tmp_path / "split", reader)
+    assert reader.read_shards > 0
+    assert contents(tmp_path / "split") == before
+
+
+def test_another_packing_replaces_the_split_and_keeps_others_files(source, tmp_path):
+    run(tmp_path / "new", source, np.array([1, 2]), None)
+    run(tmp_path / "split", source, None, None)
+    (tmp_path / "split" / "texts.npy").write_bytes(b"of an earlier set")
+    (tmp_path / "split" / "kept.txt").write_text("others' file")
+    run(tmp_path / "split", source, np.array([1, 2]), None)
+    assert (tmp_path / "split" / "kept.txt").read_text() == "others' file"
+    (tmp_path / "split" / "kept.txt").unlink()
+    assert contents(tmp_path / "split") == contents(tmp_path / "new")
+
+
+class Slow(TarReader):
+    def read(self, shard, positions):
+        for sample in super().read(shard, positions):
+            time.sleep(0.05)
+            yield sample
+
+
+def in_own_session(target: Callable[..., object], *arguments: object, **options: object) -> None:
+    os.setsid()
+    target(*arguments, **options)
+
+
+def child(target: Callable[..., object], *arguments: object, **options: object) -> BaseProcess:
+    """A fresh process of its own session."""
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=in_own_session, args=(target, *arguments), kwargs=options)
+    process.start()
+    return process
+
+
+def session(leader: int) -> list[int]:
+    """Processes of a session that are alive."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_for(condition, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_packing_goes_on_and_leaves_no_process(source, tmp_path, workers):
+    run(tmp_path / "whole", source)
+    target, done = tmp_path / "split", tmp_path / ".split.partial" / "done"
+    slow = Slow(source.folder, source.files)
+    process = child(run, target, slow, say=print, workers=workers)
+    wait_for(lambda: len(list(done.glob("*.jsonl"))) >= 2 or not process.is_alive())
+    if workers == 2:
+        with pytest.raises(UserError, match="in use by process"):
+            run(target, source)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL  # it was not finished
+    assert not target.exists()
+    with FileLock(done.parent / "lock").acquire(blocking=False):  # though workers may yet live
+        pass
+    wait_for(lambda: not session(process.pid))
+    kept = len(list(done.glob("*.jsonl")))
+    rest = Stopping(source.folder, source.files)
+    run(target, rest)
+    whole = Stopping(source.folder, source.files)
+    run(tmp_path / "again", whole)
+    assert rest.read_shards == whole.read_shards - kept
+    assert contents(target) == contents(tmp_path / "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "split", "whole"]
+
+
+class Killing(TarReader):
+    """Kills the worker that reads the third shard, as the kernel does where memory is short."""
+
+    def read(self, shard, positions):
+        if "0002" in shard:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(shard, positions)
+
+
+def test_a_killed_worker_is_reported_and_the_rest_kept(source, tmp_path):
+    run(tmp_path / "whole", source)
+    refused(tmp_path / "split", Killing(source.folder, source.files), "memory", workers=2)
+    run(tmp_path / "split", source)
+    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
+
+
+# ---- cost ----------------------------------------------------------------------------------------
+
+
+class Endless(ListReader):
+    """As many samples as wanted; one in ten is broken."""
+
+    def read(self, shard, positions):
+        data = encode(picture(0, 16, 16), "JPEG")
+        start = int(shard.rpartition("@")[2])
+        for position in positions.tolist():
+            broken = position % 10 == 0
+            yield Sample(str(start + position), "a caption " * 5, -1, b"" if broken else data)
+
+
+def pack_endless(folder: Path, n: int) -> None:
+    reader = Endless("list", range(n + n // 4), None)
+    spare = np.arange(n, n + n // 4)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(folder / str(n), reader, np.arange(n), spare, size=192)
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    (folder / f"{n}.kB").write_text(str(more))
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    for n in (400, 1600):
+        process = child(pack_endless, tmp_path, n)
+        process.join()
+        assert process.exitcode == 0
+    used = [int((tmp_path / f"{n}.kB").read_text()) / 1024 for n in (400, 1600)]
+    assert (tmp_path / "1600" / "images.npy").stat().st_size > 160 * 2**20  # what would show
+    assert used[1] - used[0] < 20
+
+
+def test_progress_is_told(source, tmp_path, monkeypatch):
+    clock = iter(range(0, 10**6, 11))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
+    lines: list[str] = []
+    run(tmp_path / "split", source, say=lines.append)
+    assert lines
+    assert all(line.startswith("pack split: ") and "/" in line for line in lines)
+
+
+def test_samples_with_faulty_further_captions_are_broken(tmp_path):
+    sound = Sample("0", "caption", -1, encode(picture(0, 9, 9)))
+
+    class One(ListReader):
+        def read(self, shard, positions):
+            yield sound
+            yield replace(sound, more=("caf\udce9",))
+            yield replace(sound, key="caf\udce9")
+
+    account = run(tmp_path / "split", One("list", range(3), None), None, None)
+    assert account["broken"]["caption_not_utf8"] == 1
+    assert "caf\\udce9" in (tmp_path / "split" / "rows.csv").read_text("utf-8")

@@ -1,0 +1,845 @@
+"""Readers: every form of source gives its samples by (shard, position), or says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import pickle
+import tarfile
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torchvision.datasets
+import webdataset
+from PIL import Image
+
+from taclean.data.index import index_pictures, index_rows, make_index
+from taclean.data.readers import READERS, Reader, Sample, base, csv_pairs, imagenet, make_reader
+from taclean.data.readers import webdataset as tars
+from taclean.data.readers.webdataset import tar_members
+from taclean.util.errors import UserError
+
+CAPTIONS = [
+    "a dog, 2 cats and 1,000 birds",
+    "she said \"no\" — 'twice'",
+    "two lines\nof text",
+    "一只香蕉在桌子上",
+    "موزة 🍌",
+    "",
+]
+
+
+def jpeg(shade: int, size: tuple[int, int] = (16, 12)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, (shade, 0, 255 - shade)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def write_tar(path: Path, members: Iterable[tuple[str, bytes]], **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", **options) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def pairs(captions: Iterable[str], start: int = 0) -> list[tuple[str, bytes]]:
+    members = []
+    for i, caption in enumerate(captions, start):
+        members.append((f"{i:09d}.jpg", jpeg(i)))
+        members.append((f"{i:09d}.txt", caption.encode()))
+    return members
+
+
+def plain(samples: Iterable[Sample]) -> list[Sample]:
+    """Pixels as bytes, which can be compared."""
+    return [
+        replace(s, image=s.image.tobytes()) if isinstance(s.image, np.ndarray) else s
+        for s in samples
+    ]
+
+
+def everything(reader: Reader) -> list[Sample]:
+    """All samples; checks on the way that counts, subsets and pickled copies agree."""
+    found: list[Sample] = []
+    copy = pickle.loads(pickle.dumps(reader))
+    assert copy.shards() == reader.shards()
+    assert len(set(reader.shards())) == len(reader.shards())
+    for shard in reader.shards():
+        count = reader.count(shard)
+        samples = list(reader.read(shard, np.arange(count + 3)))
+        assert len(samples) == count
+        some = np.arange(count)[::3]
+        assert plain(copy.read(shard, some)) == plain(samples[i] for i in some)
+        assert list(copy.read(shard, np.empty(0, np.int64))) == []
+        found += samples
+    return found
+
+
+def refused(action: Callable[[], object], *words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def open_all(spec: Mapping[str, object], folder: Path) -> list[Sample]:
+    return everything(make_reader(spec, folder))
+
+
+# ---- tar -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "form",
+    [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT],
+    ids=["ustar", "gnu", "pax"],
+)
+def test_tar_headers_are_read_as_tarfile_reads_them(tmp_path, form):
+    path = tmp_path / "a.tar"
+    long = "folder/" * 12 + "name" * 4 + ".jpg"
+    names = ["a.jpg", long, "x" * 90 + ".txt", "a.json"]
+    if form != tarfile.USTAR_FORMAT:
+        names += ["y" * 180 + ".txt", "ключ/ключ.jpg", "z.jpg"]
+    with tarfile.open(path, "w", format=form) as tar:
+        for i, name in enumerate(names):
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = 700 * i, 1e9 + 0.25
+            tar.addfile(info, io.BytesIO(bytes([i]) * info.size))
+        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
+            info = tarfile.TarInfo("odd")
+            info.type, info.linkname = kind, "l" * 150 if form != tarfile.USTAR_FORMAT else "a.jpg"
+            tar.addfile(info)
+        tar.addfile(tarfile.TarInfo("last.txt"))
+    with tarfile.open(path) as tar, path.open("rb") as file:
+        wanted = [(m.name, m.offset_data, m.size) for m in tar if m.isreg()]
+        found = [(name.decode(), offset, size) for name, offset, size in tar_members(file)]
+    assert found == wanted
+    assert len(found) == len(names) + 1
+
+
+def test_shards_give_what_webdataset_gives(tmp_path):
+    with webdataset.TarWriter(str(tmp_path / "cc3m-train-0000.tar")) as writer:
+        for i, caption in enumerate(CAPTIONS):
+            sample = {"__key__": f"{i:09d}", "jpg": jpeg(i), "txt": caption, "json": {"n": i}}
+            writer.write(sample)
+    (tmp_path / "cc3m-validation-0000.tar").write_bytes(b"not looked at")
+    found = open_all({"reader": "webdataset", "files": "cc3m-train-*.tar"}, tmp_path)
+    source = webdataset.WebDataset(str(tmp_path / "cc3m-train-0000.tar"), shardshuffle=False)
+    assert [(s.key, s.caption, s.image) for s in found] == [
+        (s["__key__"], s["txt"].decode(), s["jpg"]) for s in source
+    ]
+    assert [s.caption for s in found] == CAPTIONS
+    assert {s.label for s in found} == {-1}
+
+
+def test_shards_are_sorted_and_hold_every_kind_of_sample(tmp_path):
+    write_tar(tmp_path / "b.tar", pairs(["later"], 9))
+    members = [
+        ("__meta__", b"x"),
+        ("f/0.jpeg", b"A"),
+        ("f/0.json", json.dumps({"caption": "from json"}).encode()),
+        ("f/1.PNG", b"B"),
+        ("f/1.json", b"{broken"),
+        ("f/2.webp", b"C"),
+        ("f/2.json", b'{"caption": 3}'),
+        ("f/3.txt", b"no image"),
+        ("f/4.jpg", b""),
+        ("f/4.txt", b"caf\xe9"),
+        ("f/4.json", b'{"caption": "not this one"}'),
+        ("README", b"no key"),
+        ("g/4.jpg", b"another folder is another sample"),
+    ]
+    write_tar(tmp_path / "a.tar", members)
+    reader = make_reader({"reader": "webdataset"}, tmp_path)
+    assert reader.shards() == ["a.tar", "b.tar"]
+    found = [(s.key, s.caption, s.image) for s in everything(reader)]
+    assert found == [
+        ("f/0", "from json", b"A"),
+        ("f/1", None, b"B"),
+        ("f/2", None, b"C"),
+        ("f/3", "no image", None),
+        ("f/4", "caf\udce9", b""),
+        ("g/4", None, b"another folder is another sample"),
+        ("000000009", "later", jpeg(9)),
+    ]
+
+
+def test_counting_reads_headers_only(tmp_path, monkeypatch):
+    path = write_tar(tmp_path / "a.tar", [(f"{i}.jpg", b"x" * 100_000) for i in range(20)])
+    read = []
+    pread = tars.os.pread
+    monkeypatch.setattr(tars.os, "pread", lambda fd, n, at: read.append(n) or pread(fd, n, at))
+    assert make_reader({"reader": "webdataset"}, tmp_path).count("a.tar") == 20
+    assert sum(read) < path.stat().st_size / 100
+
+
+def test_a_bad_shard_is_named(tmp_path):
+    whole = write_tar(tmp_path / "a.tar", pairs(CAPTIONS)).read_bytes()
+    spec = {"reader": "webdataset"}
+    for end in (0, 100, 512, 1200, len(whole) // 2 // 512 * 512, len(whole.rstrip(b"\0"))):
+        (tmp_path / "a.tar").write_bytes(whole[:end])
+        refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), "fetch it again")
+    for content in (b"<html>not found</html>" * 100, bytes(range(256)) * 8):
+        (tmp_path / "a.tar").write_bytes(content)
+        refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), "no tar file")
+    second = whole.index(b"000000001.jpg")
+    (tmp_path / "a.tar").write_bytes(whole[:second] + b"!" + whole[second + 1 :])
+    refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), f"damaged at byte {second}")
+
+
+def test_a_shard_that_went_away_is_named(tmp_path):
+    write_tar(tmp_path / "a.tar", pairs(CAPTIONS))
+    reader = make_reader({"reader": "webdataset"}, tmp_path)
+    (tmp_path / "a.tar").unlink()
+    refused(lambda: list(reader.read("a.tar", np.arange(2))), str(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_or_empty_folder_is_named(tmp_path, name):
+    refused(lambda: make_reader({"reader": name}, tmp_path / "none"), str(tmp_path / "none"))
+    put = "unpack" if name in ("cifar10", "cifar100", "caltech101") else "put"
+    refused(lambda: make_reader({"reader": name}, tmp_path), str(tmp_path), put)
+
+
+def test_unknown_readers_and_globs_are_refused(tmp_path):
+    refused(lambda: make_reader({"reader": "wds"}, tmp_path), "'wds'", "webdataset")
+    refused(lambda: make_reader({}, tmp_path), "reader")
+    spec = {"reader": "webdataset", "files": "/etc/*.tar"}
+    refused(lambda: make_reader(spec, tmp_path), "files")
+    spec = {"reader": "webdataset", "files": ["x-*.tar", "y-*.tar"]}
+    refused(lambda: make_reader(spec, tmp_path), "x-*.tar or y-*.tar", str(tmp_path))
+
+
+# ---- img2dataset ---------------------------------------------------------------------------------
+
+
+def write_img2dataset(folder: Path) -> None:
+    for shard in range(2):
+        number = f"{shard:05d}"
+        (folder / number).mkdir(parents=True)
+        for i, caption in enumerate(CAPTIONS[shard * 3 : shard * 3 + 3]):
+            key = folder / number / f"{number}{i:04d}"
+            key.with_suffix(".jpg").write_bytes(jpeg(i))
+            key.with_suffix(".txt").write_text(caption)
+            key.with_suffix(".json").write_text(
+                json.dumps({"caption": caption, "status": "success"})
+            )
+        (folder / f"{number}_stats.json").write_text("{}")
+        (folder / f"{number}.parquet").write_bytes(b"PAR1")
+
+
+def test_both_outputs_of_img2dataset_give_the_same_samples(tmp_path):
+    write_img2dataset(tmp_path / "files")
+    for shard in ("00000", "00001"):
+        members = [(p.name, p.read_bytes()) for p in sorted((tmp_path / "files" / shard).iterdir())]
+        write_tar(tmp_path / "tars" / f"{shard}.tar", members)
+        (tmp_path / "tars" / f"{shard}_stats.json").write_text("{}")
+    files = open_all({"reader": "img2dataset"}, tmp_path / "files")
+    assert files == open_all({"reader": "img2dataset"}, tmp_path / "tars")
+    assert [s.caption for s in files] == CAPTIONS
+    assert files[4].key == "000010001"
+    assert files[4].image == jpeg(1)
+
+
+def test_a_sample_of_img2dataset_without_a_part_is_still_one(tmp_path):
+    write_img2dataset(tmp_path)
+    (tmp_path / "00000" / "000000000.jpg").unlink()
+    (tmp_path / "00000" / "000000001.txt").unlink()
+    (tmp_path / "00000" / "000000002.txt").unlink()
+    (tmp_path / "00000" / "000000002.json").unlink()
+    found = open_all({"reader": "img2dataset"}, tmp_path)
+    assert len(found) == len(CAPTIONS)
+    assert [s.image is None for s in found[:3]] == [True, False, False]
+    assert [s.caption for s in found[:3]] == [*CAPTIONS[:2], None]
+
+
+def test_img2dataset_folders_that_hold_both_kinds_are_refused(tmp_path):
+    write_img2dataset(tmp_path)
+    write_tar(tmp_path / "00000.tar", pairs(CAPTIONS))
+    refused(lambda: make_reader({"reader": "img2dataset"}, tmp_path), str(tmp_path), "files")
+    assert len(open_all({"reader": "img2dataset", "files": "*.tar"}, tmp_path)) == len(CAPTIONS)
+
+
+def test_names_in_capitals_and_hidden_files_of_img2dataset(tmp_path):
+    write_img2dataset(tmp_path)
+    plain = open_all({"reader": "img2dataset"}, tmp_path)
+    for path in [p for p in tmp_path.rglob("*") if p.suffix in (".jpg", ".txt")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+        path.with_name(f"._{path.stem}.jpg").write_bytes(b"of macOS")
+    assert open_all({"reader": "img2dataset"}, tmp_path) == plain
+
+
+def test_hidden_members_and_shards_are_no_samples(tmp_path):
+    members = pairs(CAPTIONS)
+    hidden = [(f"a/._{name}", b"of macOS") for name, _ in members]
+    both = [m for two in zip(hidden, members, strict=True) for m in two]
+    write_tar(tmp_path / "plain/0.tar", members)
+    write_tar(tmp_path / "macos/0.tar", both)
+    (tmp_path / "macos/._0.tar").write_bytes(b"of macOS")
+    spec = {"reader": "webdataset"}
+    assert open_all(spec, tmp_path / "macos") == open_all(spec, tmp_path / "plain")
+
+
+def test_a_record_nested_beyond_reason_has_no_caption(tmp_path):
+    deep = b'{"caption":' + b"[" * 100_000
+    write_tar(tmp_path / "0.tar", [("0.jpg", jpeg(0)), ("0.json", deep)])
+    assert open_all({"reader": "webdataset"}, tmp_path)[0].caption is None
+
+
+# ---- CSV -----------------------------------------------------------------------------------------
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[str]], **options) -> None:
+    with path.open("w", encoding=options.pop("encoding", "utf-8"), newline="") as file:
+        csv.writer(file, **options).writerows(rows)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_csv_records_of_any_caption_are_read_in_shards(tmp_path, monkeypatch, encoding, end):
+    monkeypatch.setattr(csv_pairs, "CSV_ROWS", 2)
+    (tmp_path / "images").mkdir()
+    rows = [["x", "caption", "image"]]
+    for i, caption in enumerate(CAPTIONS):
+        (tmp_path / "images" / f"{i}.jpg").write_bytes(jpeg(i))
+        rows.append([str(i), caption, f"images/{i}.jpg"])
+    rows.insert(3, [])  # a blank line
+    rows += [["6", "gone", "images/6.jpg"], ["7", "no image", ""], ["8"]]
+    write_csv(tmp_path / "train.csv", rows, encoding=encoding, lineterminator=end)
+    reader = make_reader({"reader": "csv"}, tmp_path)
+    assert [reader.count(shard) for shard in reader.shards()] == [2, 2, 2, 2, 1]
+    found = everything(reader)
+    assert [s.caption for s in found] == [*CAPTIONS, "gone", "no image", None]
+    assert [s.image for s in found] == [*(jpeg(i) for i in range(6)), None, None, None]
+    assert found[2].key == "images/2.jpg"
+
+
+def test_a_csv_that_changed_after_the_index_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_pairs, "CSV_ROWS", 2)
+    rows = [["image", "caption"], *([f"{i}.jpg", "c" * i] for i in range(6))]
+    write_csv(tmp_path / "a.csv", rows)
+    reader = make_reader({"reader": "csv"}, tmp_path)
+    shard = reader.shards()[1]
+    write_csv(tmp_path / "a.csv", [["image", "caption"], ["longer.jpg", "c"], *rows[2:]])
+    refused(lambda: list(reader.read(shard, np.arange(2))), str(tmp_path / "a.csv"), "index")
+
+
+def test_a_csv_file_itself_is_a_source(tmp_path):
+    (tmp_path / "0.jpg").write_bytes(jpeg(0))
+    for name in ("a", "b"):
+        write_csv(tmp_path / f"{name}.csv", [["image", "caption"], ["0.jpg", name]])
+    found = open_all({"reader": "csv"}, tmp_path / "b.csv")
+    assert [(s.caption, s.image) for s in found] == [("b", jpeg(0))]
+
+
+@pytest.mark.parametrize("image", ["a\0.jpg", "a" * 300 + ".jpg", "0.jpg/1.jpg", "loop.jpg"])
+def test_what_is_no_path_of_an_image_is_a_sample_without_one(tmp_path, image):
+    (tmp_path / "0.jpg").write_bytes(jpeg(0))
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    write_csv(tmp_path / "a.csv", [["image", "caption"], [image, "c"], ["0.jpg", "d"]])
+    found = open_all({"reader": "csv"}, tmp_path)
+    assert [s.image for s in found] == [None, jpeg(0)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"url,text\na,b\n",
+        jpeg(3),
+        b'image,caption\na.jpg,"' + b"never closed\n" * 20_000,
+        b'image,caption\na.jpg,"not closed\nb.jpg,b\n',
+        b'image,caption\na.jpg,"not closed\nb.jpg,"b"\nc.jpg,c\n',
+    ],
+    ids=["empty", "columns", "jpeg", "quote", "quote at the end", "quote before another"],
+)
+def test_a_foreign_csv_is_refused(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    refused(lambda: open_all({"reader": "csv"}, tmp_path), str(tmp_path / "a.csv"))
+
+
+CSV = {"reader": "csv"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "text"),
+    [
+        (
+            {"columns": {"image": "image_name", "caption": "comment"}, "separator": "|"},
+            "results.csv",
+            "image_name| comment_number| comment\n"
+            '0.jpg| 0| "Two", he said | \n0.jpg| 1| b , c .\n1.jpg| 4   no third field\n',
+        ),
+        (
+            {"files": "captions.txt"},
+            "captions.txt",
+            'image,caption\n0.jpg,"""Two"", he said"\n0.jpg,"b , c ."\n1.jpg\n',
+        ),
+        (
+            {"files": "*.tsv", "columns": {"image": "filepath", "caption": "title"},
+             "separator": "\t"},
+            "coco.tsv",
+            'filepath\ttitle\n./0.jpg\t"""Two"", he said"\n../Images/0.jpg\tb , c .\n1.jpg\n',
+        ),
+    ],
+    ids=["flickr30k", "flickr8k", "coco"],
+)  # fmt: skip
+def test_csv_files_of_others_are_read_as_they_are(tmp_path, spec, name, text):
+    (tmp_path / "Images").mkdir()
+    for i in range(2):
+        (tmp_path / "Images" / f"{i}.jpg").write_bytes(jpeg(i))
+    (tmp_path / name).write_text(text)
+    spec = CSV | {"images": "Images"} | spec
+    found = open_all(spec, tmp_path)
+    assert [(s.caption, s.image) for s in found] == [
+        ('"Two", he said', jpeg(0)), ("b , c .", jpeg(0)), (None, jpeg(1)),
+    ]  # fmt: skip
+    index = make_index(make_reader(spec, tmp_path))
+    assert index_pictures(json.loads(json.dumps(index))).tolist() == [0, 0, 2]
+    if "files" not in spec:  # the images' folder is the source's also where a file is named
+        assert open_all(spec, tmp_path / name) == found
+
+
+def test_rows_without_a_shared_picture_take_no_room_in_the_index(tmp_path):
+    rows = [["image", "caption"], *([f"{i}.jpg", "c"] for i in range(50)), ["", "d"], ["", "e"]]
+    write_csv(tmp_path / "a.csv", rows)
+    index = make_index(make_reader(CSV, tmp_path))
+    assert index == {"shards": [["a.csv@0", 52]]}
+    assert index_pictures(index) is None
+    write_csv(tmp_path / "a.csv", rows + rows[20:21] * 50_000)
+    index = make_index(make_reader(CSV, tmp_path))
+    assert index_rows(index) == 50_052
+    wanted = [*range(52), *[19] * 50_000]
+    assert index_pictures(index).tolist() == wanted
+    write_csv(tmp_path / "a.csv", [rows[0], *([f"{i // 5}.jpg", "c"] for i in range(50_000))])
+    index = make_index(make_reader(CSV, tmp_path))
+    assert (index_pictures(index) == np.arange(50_000) // 5 * 5).all()
+    assert len(json.dumps(index)) < 2000
+    refused(lambda: index_pictures(index | {"pictures": index["pictures"][:40]}), "index it again")
+    refused(lambda: index_pictures(index | {"shards": [["a.csv@0", 3]]}), "index it again")
+
+
+def test_pictures_are_the_same_by_their_path_alone(tmp_path):
+    """In several files and folders, by relative and absolute paths."""
+    (tmp_path / "a").mkdir()
+    write_csv(tmp_path / "a" / "1.csv", [["image", "caption"], ["0.jpg", "a"], ["1.jpg", "b"]])
+    write_csv(tmp_path / "2.csv", [["image", "caption"], ["a//0.jpg", "c"], ["0.jpg", "d"],
+                                   [f"{tmp_path}/a/1.jpg", "e"]])  # fmt: skip
+    index = make_index(make_reader(CSV | {"files": "**/*.csv"}, tmp_path))
+    assert [name for name, _ in index["shards"]] == ["2.csv@0", "a/1.csv@0"]
+    assert index_pictures(index).tolist() == [0, 1, 2, 0, 2]
+
+
+def test_missing_columns_are_answered_with_those_there_are(tmp_path):
+    write_csv(tmp_path / "a.csv", [["image_name ", " comment", "größe"], ["0.jpg", "c", "1"]])
+    refused(lambda: open_all(CSV, tmp_path), "a.csv", "'image'", "image_name, comment, gr")
+    spec = CSV | {"columns": {"image": "image_name", "caption": "text"}}
+    refused(lambda: open_all(spec, tmp_path), "'text'", "image_name, comment")
+    spec = CSV | {"columns": {"image": "image_name", "label": "comment"}}
+    refused(lambda: open_all(spec, tmp_path), "columns.label", "image, caption")
+    for separator in ("||", "\\t", '"', "\n"):
+        refused(lambda s=separator: open_all(CSV | {"separator": s}, tmp_path), "separator")
+    refused(lambda: open_all(CSV | {"images": "Images"}, tmp_path), str(tmp_path / "Images"))
+
+
+# ---- ImageNet ------------------------------------------------------------------------------------
+
+WNIDS = {"n01440764": 0, "n07753592": 954, "n15075141": 999}
+
+
+def test_imagenet_labels_are_open_clips_class_indices():
+    names = imagenet._synsets()
+    assert {name: names.index(name) for name in WNIDS} == WNIDS
+    assert open_clip.IMAGENET_CLASSNAMES[954] == "banana"
+    assert open_clip.IMAGENET_CLASSNAMES[0] == "tench"
+
+
+@pytest.mark.parametrize("parent", [".", "val"])
+def test_imagenet_tree_with_missing_classes(tmp_path, parent):
+    for n, (wnid, label) in enumerate(WNIDS.items()):
+        folder = tmp_path / parent / wnid
+        folder.mkdir(parents=True)
+        for i in range(2):
+            (folder / f"ILSVRC2012_val_{n}{i}.JPEG").write_bytes(jpeg(label // 4 + i))
+        (folder / "notes.txt").write_text("no image")
+    reader = make_reader({"reader": "imagenet"}, tmp_path)
+    found = everything(reader)
+    assert [(s.key, s.label, s.image) for s in found] == [
+        (f"ILSVRC2012_val_{n}{i}.JPEG", label, jpeg(label // 4 + i))
+        for n, label in enumerate(WNIDS.values())
+        for i in range(2)
+    ]
+    assert reader.classes() == list(open_clip.IMAGENET_CLASSNAMES)
+    (tmp_path / parent / "n00007846").mkdir()
+    refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), "n00007846")
+
+
+FLAT = ["ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.txt", f"{FLAT[0]} 954\n{FLAT[1]} 3\n"),
+        ("labels.txt", f"{FLAT[0]} n07753592\n{FLAT[1]} n01491361\n\n"),
+        ("labels.txt", f"{FLAT[0]},954\n{FLAT[1]},3"),
+        ("labels.csv", f"image,label\n{FLAT[0]},954\r\n{FLAT[1]},3\r\n"),
+        (
+            "LOC_val_solution.csv",
+            "ImageId,PredictionString\n"
+            f"{FLAT[0][:-5]},n07753592 1 2 3 4\n{FLAT[1][:-5]},n01491361 8\n",
+        ),
+    ],
+    ids=["index", "wnid", "comma", "cleanclip", "kaggle"],
+)
+def test_flat_imagenet_with_any_label_file(tmp_path, name, text):
+    for i, file in enumerate(FLAT):
+        (tmp_path / file).write_bytes(jpeg(i))
+    refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), str(tmp_path), "labels.txt")
+    (tmp_path / name).write_text(text)
+    reader = make_reader({"reader": "imagenet"}, tmp_path)
+    assert [(s.label, s.image) for s in everything(reader)] == [(954, jpeg(0)), (3, jpeg(1))]
+    assert reader.classes() == list(open_clip.IMAGENET_CLASSNAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (f"{FLAT[0]} 954\n", FLAT[1]),
+        (f"{FLAT[0]} 954\n{FLAT[1]} 1000\n", "line 2"),
+        (f"{FLAT[0]} 954\n{FLAT[1]} n00007846\n", "line 2"),
+        (f"{FLAT[0]} 954\n{FLAT[1]}\n", "line 2"),
+        (f"{FLAT[0]} 1000\n{FLAT[1]} 3\n", "line 1"),
+        (f"{FLAT[0]} 954\n{FLAT[1]} 3\n{FLAT[0]} 4\n", "listed twice"),
+        ("", "NAME,LABEL"),
+    ],
+    ids=["missing", "1000", "wnid", "no label", "first", "twice", "empty"],
+)
+def test_bad_label_files_are_refused(tmp_path, text, word):
+    for file in FLAT:
+        (tmp_path / file).write_bytes(jpeg(1))
+    (tmp_path / "labels.txt").write_text(text)
+    refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), "labels.txt", word)
+
+
+def test_a_name_with_a_blank_is_listed_like_any_other(tmp_path):
+    for name in ("a b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(jpeg(1))
+    (tmp_path / "labels.txt").write_text("a b.jpg 3\nc.jpg 4\n")
+    found = open_all({"reader": "imagenet"}, tmp_path)
+    assert [(s.key, s.label, s.image) for s in found] == [
+        ("a b.jpg", 3, jpeg(1)),
+        ("c.jpg", 4, jpeg(1)),
+    ]
+
+
+def test_a_listed_image_that_is_missing_is_a_sample_without_image(tmp_path):
+    (tmp_path / "labels.csv").write_text("image,label\nimages/a.JPEG,1\nimages/b.JPEG,2\n")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "b.JPEG").write_bytes(jpeg(2))
+    found = open_all({"reader": "imagenet"}, tmp_path)
+    assert [(s.label, s.image is None) for s in found] == [(1, True), (2, False)]
+
+
+def write_parquet(path: Path, labels: list[int], start: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"bytes": jpeg(start + i), "path": f"{start + i}.JPEG"} for i in range(len(labels))]
+    pq.write_table(pa.table({"image": images, "label": labels}), path, row_group_size=3)
+
+
+def test_imagenet_as_the_hubs_parquet_files(tmp_path):
+    write_parquet(tmp_path / "data" / "validation-00000-of-00002.parquet", [5, 4, 3, 2])
+    write_parquet(tmp_path / "data" / "validation-00001-of-00002.parquet", [1, 0, 999], 4)
+    write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [-1, -1], 7)
+    reader = make_reader({"reader": "imagenet"}, tmp_path)
+    assert [reader.count(shard) for shard in reader.shards()] == [3, 1, 3]
+    found = everything(reader)
+    assert [(s.label, s.image, s.key) for s in found] == [
+        (label, jpeg(i), f"{i}.JPEG") for i, label in enumerate([5, 4, 3, 2, 1, 0, 999])
+    ]
+    globbed = open_all({"reader": "imagenet", "files": "data/validation-*.parquet"}, tmp_path)
+    assert globbed == found
+    spec = {"reader": "imagenet", "files": "data/test-*.parquet"}
+    refused(lambda: open_all(spec, tmp_path), "test-00000-of-00001.parquet", "label -1")
+
+
+def test_parquet_files_of_other_splits_are_no_test_set(tmp_path):
+    write_parquet(tmp_path / "val-0.parquet", [1, 2])
+    write_parquet(tmp_path / "train-0.parquet", [3, 4], 2)
+    assert [s.label for s in open_all({"reader": "imagenet"}, tmp_path)] == [1, 2]
+    (tmp_path / "val-0.parquet").unlink()
+    refused(lambda: make_reader({"reader": "imagenet"}, tmp_path), "train-0.parquet", "validation")
+
+
+def test_bad_parquet_files_are_named(tmp_path):
+    path = tmp_path / "validation-0.parquet"
+    write_parquet(path, [1, 2])
+    whole = path.read_bytes()
+    for content in (whole[:-20], whole[:100], b"", b"<html>" * 50):
+        path.write_bytes(content)
+        refused(lambda: open_all({"reader": "imagenet"}, tmp_path), str(path), "fetch it again")
+    middle = len(jpeg(0)) // 2
+    path.write_bytes(whole[:4] + b"\xff" * middle + whole[4 + middle :])
+    refused(lambda: open_all({"reader": "imagenet"}, tmp_path), str(path), "fetch it again")
+    pq.write_table(pa.table({"img": [1], "label": [1]}), path)
+    refused(lambda: open_all({"reader": "imagenet"}, tmp_path), str(path), "columns")
+
+
+# ---- CIFAR, Caltech101, COCO ---------------------------------------------------------------------
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_downloaded_once(tmp_path, monkeypatch, name):
+    kind = torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
+    parts = {"batch": {"data": np.zeros((2, 3072), np.uint8), "labels": [1, 0]}}
+    parts[kind.meta["filename"]] = {kind.meta["key"]: ["x", "y"]}
+    sums, archive = {}, tmp_path / kind.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        for part, value in parts.items():
+            data = pickle.dumps(value)
+            sums[part] = hashlib.md5(data).hexdigest()
+            info = tarfile.TarInfo(f"{kind.base_folder}/{part}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    monkeypatch.setattr(kind, "train_list", [["batch", sums["batch"]]])
+    monkeypatch.setattr(kind, "test_list", [["batch", sums["batch"]]])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[kind.meta["filename"]]})
+    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setenv("no_proxy", "*")
+    folder = tmp_path / "data" / "sources"
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(kind, "url", f"{address}/{kind.filename}")
+        READERS[name].download(folder)
+        server.shutdown()
+    READERS[name].download(folder)  # what is there is not fetched again
+    for split in ("train", "test"):
+        found = everything(make_reader({"reader": name, "split": split}, folder))
+        assert [sample.label for sample in found] == [1, 0]
+    (folder / kind.base_folder / "batch").write_bytes(b"cut")
+    (folder / kind.filename).unlink()
+    refused(lambda: READERS[name].download(folder), kind.url, "set folder to it")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_from_a_local_folder(tmp_path, monkeypatch, name):
+    kind = torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
+    count, names = int(name[5:]), [f"fine_{i}" for i in range(int(name[5:]))]
+    base = tmp_path / kind.base_folder
+    base.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), np.uint8)
+    labels = [0, count - 1, 3, 1, 2, 5]
+    file = "test_batch" if count == 10 else "test"
+    key = "labels" if count == 10 else "fine_labels"
+    contents = {
+        file: {"data": pixels.reshape(6, -1), key: labels},
+        kind.meta["filename"]: {kind.meta["key"]: names},
+    }
+    sums = {}
+    for part, value in contents.items():
+        (base / part).write_bytes(pickle.dumps(value))
+        sums[part] = hashlib.md5((base / part).read_bytes()).hexdigest()
+    monkeypatch.setattr(kind, "train_list", [])
+    monkeypatch.setattr(kind, "test_list", [[file, sums[file]]])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[kind.meta["filename"]]})
+    for folder in (tmp_path, base):
+        reader = make_reader({"reader": name}, folder)
+        found = everything(reader)
+        assert [s.label for s in found] == labels
+        assert reader.classes() == [f"fine {i}" for i in range(count)]
+        for sample, image in zip(found, pixels, strict=True):
+            assert (sample.image == image.transpose(1, 2, 0)).all()
+    refused(lambda: make_reader({"reader": name, "split": "val"}, tmp_path), "'val'")
+    (base / file).write_bytes(b"cposix\nsystem\n")  # never unpickled: its sum is wrong
+    refused(lambda: make_reader({"reader": name}, tmp_path), str(tmp_path), kind.filename)
+
+
+def test_caltech101_from_a_local_folder(tmp_path):
+    root = tmp_path / "caltech101" / "101_ObjectCategories"
+    for category, count in {"BACKGROUND_Google": 1, "Leopards": 2, "crocodile_head": 3}.items():
+        (root / category).mkdir(parents=True)
+        for i in range(count):
+            (root / category / f"image_{i + 1:04d}.jpg").write_bytes(jpeg(i))
+    for folder in (tmp_path, tmp_path / "caltech101"):
+        reader = make_reader({"reader": "caltech101"}, folder)
+        assert reader.classes() == ["Leopards", "crocodile head"]
+        found = everything(reader)
+        assert [(s.label, s.image) for s in found] == [
+            (0, jpeg(0)), (0, jpeg(1)), (1, jpeg(0)), (1, jpeg(1)), (1, jpeg(2)),
+        ]  # fmt: skip
+        assert found[2].key == "crocodile_head/image_0001.jpg"
+
+
+def write_coco(folder: Path, captions: Mapping[int, list[str]]) -> None:
+    (folder / "val2017").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    notes = [
+        {"id": 10 * n + i, "image_id": image, "caption": text}
+        for i in range(7)
+        for n, (image, texts) in enumerate(captions.items())
+        for text in texts[i : i + 1]
+    ]
+    images = [{"id": i, "file_name": f"{i:012d}.jpg"} for i in captions]
+    for i in captions:
+        (folder / "val2017" / f"{i:012d}.jpg").write_bytes(jpeg(i))
+    table = {"images": images, "annotations": notes}
+    (folder / "annotations" / "captions_val2017.json").write_text(json.dumps(table))
+
+
+def test_coco_keeps_five_captions_of_each_image(tmp_path):
+    captions = {7: [f"seven {i}" for i in range(6)], 3: [" ", "three 一", "three b"], 5: []}
+    write_coco(tmp_path, captions)
+    found = open_all({"reader": "coco"}, tmp_path)
+    assert [(s.key, s.caption, s.more, s.image) for s in found] == [
+        ("000000000003.jpg", "three 一", ("three b",), jpeg(3)),
+        ("000000000005.jpg", None, (), jpeg(5)),
+        ("000000000007.jpg", "seven 0", tuple(f"seven {i}" for i in range(1, 5)), jpeg(7)),
+    ]
+    (tmp_path / "annotations" / "captions_val2017.json").write_text('{"images": [{}]}')
+    refused(lambda: make_reader({"reader": "coco"}, tmp_path), "captions_val2017.json")
+
+
+def test_lists_are_cut_into_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "LIST_SHARD", 4)
+    write_coco(tmp_path, {i: [f"caption {i}"] for i in range(10)})
+    reader = make_reader({"reader": "coco"}, tmp_path)
+    assert [reader.count(shard) for shard in reader.shards()] == [4, 4, 2]
+    assert [s.caption for s in everything(reader)] == [f"caption {i}" for i in range(10)]
+
+
+# ---- any labelled images -------------------------------------------------------------------------
+
+FOLDERS = {"reader": "folders"}
+LABELS = {"reader": "labels"}
+
+
+def write_folders(top: Path, classes: Mapping[str, int]) -> None:
+    for shade, (name, count) in enumerate(classes.items()):
+        (top / name).mkdir(parents=True)
+        for i in range(count):
+            (top / name / f"{i}.jpg").write_bytes(jpeg(10 * shade + i))
+
+
+def test_a_folder_for_each_class(tmp_path):
+    write_folders(tmp_path / "test", {"zebra": 1, "ice_cream": 2, "Élan  vital": 1})
+    (tmp_path / "test" / "ice_cream" / "more" / "x").mkdir(parents=True)
+    (tmp_path / "test" / "ice_cream" / "more" / "x" / "A.PNG").write_bytes(b"no image, but counted")
+    for hidden in (".git", "zebra/.thumbnails"):
+        (tmp_path / "test" / hidden).mkdir()
+        (tmp_path / "test" / hidden / "0.jpg").write_bytes(jpeg(1))
+    for other in ("zebra/._0.jpg", "zebra/notes.txt", "list.txt", "0.jpg"):
+        (tmp_path / "test" / other).write_bytes(jpeg(2))
+    reader = make_reader(FOLDERS, tmp_path / "test")
+    assert reader.classes() == ["ice cream", "zebra", "Élan vital"]
+    assert reader.shards() == ["ice_cream", "zebra", "Élan  vital"]
+    found = everything(reader)
+    assert [(s.label, s.key) for s in found] == [
+        (0, "0.jpg"), (0, "1.jpg"), (0, "more/x/A.PNG"), (1, "0.jpg"), (2, "0.jpg"),
+    ]  # fmt: skip
+    assert found[0].image == jpeg(10)
+    assert found[2].image == b"no image, but counted"
+    refused(lambda: make_reader(FOLDERS, tmp_path), "holds test", str(tmp_path / "test"))
+
+
+def test_class_folders_that_are_none_are_refused(tmp_path):
+    write_folders(tmp_path / "a", {"dog": 1, "cat": 0})
+    reader = make_reader(FOLDERS, tmp_path / "a")
+    refused(lambda: make_index(reader), str(tmp_path / "a" / "cat"), "remove the folder")
+    write_folders(tmp_path / "b", {"ice_cream": 1, "ice cream": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "b"), "'ice cream' and 'ice_cream'", "rename")
+    write_folders(tmp_path / "c", {"e\u0301lan": 1, "\u00e9lan": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "c"), "both the class", "rename")
+    write_folders(tmp_path / "d", {"dog": 1, "caf\udce9": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "d"), "not UTF-8", "rename")
+    write_folders(tmp_path / "e", {"dog": 1, "__": 1})
+    refused(lambda: make_reader(FOLDERS, tmp_path / "e"), "'__'", "rename")
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "0.jpg").write_bytes(jpeg(0))
+    refused(lambda: make_reader(FOLDERS, tmp_path / "f"), "no class folders")
+
+
+def test_an_image_whose_name_is_not_utf8_is_read(tmp_path):
+    write_folders(tmp_path, {"dog": 1})
+    (tmp_path / "dog" / "caf\udce9.jpg").write_bytes(jpeg(7))
+    assert [s.image for s in open_all(FOLDERS, tmp_path)] == [jpeg(0), jpeg(7)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "classes", "wanted"),
+    [
+        (["2", "0", "1"], {}, None, [2, 0, 1]),
+        (["dog", "ant", "ice_cream"], {}, ["ant", "dog", "ice cream"], [1, 0, 2]),
+        (["dog", "7", "ant"], {}, ["7", "ant", "dog"], [2, 0, 1]),
+        (["dog", "2", "ant"], {"classes": ["ant", "dog", "ox"]}, ["ant", "dog", "ox"], [1, 2, 0]),
+        (["7", "1", "8"], {"classes": ["7", "8"]}, ["7", "8"], [0, 1, 1]),
+        (["ox", "0", "ant"], {"classes": "names.txt"}, ["ox", "ant", "a b"], [0, 0, 1]),
+    ],
+    ids=["indices", "names", "mixed", "both", "names that are numbers", "a file"],
+)  # fmt: skip
+def test_labels_of_a_csv(tmp_path, labels, more, classes, wanted):
+    (tmp_path / "names.txt").write_text("ox\nant\n\na_b\n")
+    rows = [["image", "label"], *([f"i/{i}.jpg", label] for i, label in enumerate(labels))]
+    rows.append(["./i/0.jpg", labels[0]])
+    write_csv(tmp_path / "test.csv", rows)
+    (tmp_path / "i").mkdir()
+    for i in range(2):
+        (tmp_path / "i" / f"{i}.jpg").write_bytes(jpeg(i))
+    for folder in (tmp_path, tmp_path / "test.csv"):
+        reader = make_reader(LABELS | more, folder)
+        found = everything(reader)
+        assert reader.classes() == classes
+        assert [s.label for s in found] == [*wanted, wanted[0]]
+        assert [s.image for s in found] == [jpeg(0), jpeg(1), None, jpeg(0)]
+        assert index_pictures(make_index(reader)).tolist() == [0, 1, 2, 0]
+
+
+def test_labels_in_another_form(tmp_path):
+    rows = [["species ", " file"], ["ant", " 0.jpg "], ["dog", ""]]
+    write_csv(tmp_path / "a.txt", rows, delimiter=";")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "0.jpg").write_bytes(jpeg(3))
+    spec = LABELS | {"files": "a.txt", "columns": {"image": "file", "label": "species"}}
+    found = open_all(spec | {"separator": ";", "images": "pictures"}, tmp_path)
+    assert [(s.label, s.image) for s in found] == [(0, jpeg(3)), (1, None)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "spec", "words"),
+    [
+        ([["0.jpg", ""]], {}, ["record 1", "no label"]),
+        ([["0.jpg"]], {}, ["record 1", "no label"]),
+        ([], {}, ["no records"]),
+        ([["0.jpg", "cow"]], {"classes": ["ant"]}, ["'cow'", "'0.jpg'", "add it to classes"]),
+        ([["0.jpg", "1"]], {"classes": ["ant"]}, ["'1'", "1 classes"]),
+        ([["0.jpg", "-1"]], {"classes": ["ant"]}, ["'-1'"]),
+        ([["0.jpg", "0"]], {"classes": ["ant", "ant"]}, ["'ant'", "twice"]),
+        ([["0.jpg", "0"]], {"classes": "none.txt"}, ["none.txt", "classes"]),
+        ([["0.jpg", "0"]], {"columns": {"label": "class"}}, ["'class'", "image, label"]),
+    ],
+    ids=str,
+)
+def test_labels_that_are_none_are_refused(tmp_path, rows, spec, words):
+    write_csv(tmp_path / "a.csv", [["image", "label"], *rows])
+    refused(lambda: make_reader(LABELS | spec, tmp_path), *words)

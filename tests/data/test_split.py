@@ -1,0 +1,341 @@
+"""Packed splits: what goes in comes out, in order; damaged files are one clear line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from taclean.data import scenes
+from taclean.data.index import make_index
+from taclean.data.layout import load_array, one_line
+from taclean.data.pack import pack_rows
+from taclean.data.readers import ListReader, Sample
+from taclean.data.split import Pairs, to_array, to_tensor
+from taclean.util.errors import UserError
+from taclean.util.files import read_json, replacing, write_json
+
+
+def fake_tokens(captions) -> np.ndarray:
+    """A tokenizer of its own: row i holds the caption's length and its bytes."""
+    out = np.zeros((len(captions), 77), np.uint16)
+    for row, caption in zip(out, captions, strict=True):
+        code = list(caption.encode())[:76]
+        row[0], row[1 : 1 + len(code)] = len(caption), code
+    return out
+
+
+def pixels(n: int) -> np.ndarray:
+    return np.random.default_rng(n).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
+
+
+def pack(folder: Path, captions: Sequence[str]) -> Path:
+    """Pack one row for each caption; labels count from 0, ids from 1000."""
+    images = pixels(len(captions))
+    samples = [
+        Sample(str(i), caption, i, image)
+        for i, (caption, image) in enumerate(zip(captions, images, strict=True))
+    ]
+    reader = ListReader("list", samples, None)
+    index = {**make_index(reader), "first": 1000}
+    pack_rows(
+        folder, reader, index, None, None, size=4, tokenize=fake_tokens, say=lambda line: None
+    )
+    return folder
+
+
+CAPTIONS = [f"caption {i}" for i in range(12)]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """12 rows."""
+    return pack(tmp_path / "val", CAPTIONS)
+
+
+def refused(folder: Path, use=Pairs.open) -> str:
+    with pytest.raises(UserError) as error:
+        use(folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_is_packed_comes_back(folder):
+    pairs = Pairs.open(folder)
+    assert len(pairs) == 12
+    assert pairs.size == 4
+    assert (pairs.images == pixels(12)).all()
+    assert pairs.captions() == CAPTIONS
+    assert (pairs.tokens == fake_tokens(pairs.captions())).all()
+    assert pairs.labels.tolist() == list(range(12))
+    assert pairs.ids.tolist() == list(range(1000, 1012))
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "account.json", "captions.txt", "ids.npy", "images.npy", "labels.npy", "pictures.npy",
+        "rows.csv", "tokens.npy",
+    ]  # fmt: skip
+    assert [path.name for path in folder.parent.iterdir()] == ["val"]
+
+
+def test_scenes_survive_packing(split, tokenize):
+    pairs = Pairs.open(split)
+    pixels, captions, labels = scenes.compose(range(1000, 1040), 0, size=64, second=0.4)
+    assert (pairs.images == pixels).all()
+    assert pairs.captions() == captions
+    assert (pairs.labels == labels).all()
+    assert (pairs.tokens == tokenize(captions)).all()
+
+
+@pytest.mark.parametrize(
+    "index",
+    [[0, 1, 2], [11, 0, 5], [3, 3, 3], [7, 2, 7, 2, 0, 11, 7], [4], list(range(11, -1, -1)), []],
+    ids=str,
+)
+def test_a_batch_is_in_the_order_of_its_index(folder, index):
+    pairs = Pairs.open(folder)
+    images, tokens = pairs.batch(np.array(index, int))
+    assert images.dtype == torch.uint8
+    assert tokens.dtype == torch.int64
+    assert images.shape == (len(index), 3, 4, 4)
+    for i, row in enumerate(index):
+        for c in range(3):
+            assert (images[i, c].numpy() == pairs.images[row, :, :, c]).all()
+        assert tokens[i].tolist() == pairs.tokens[row].tolist()
+
+
+def test_a_batch_is_a_copy_in_channels_last(folder):
+    pairs = Pairs.open(folder)
+    images, tokens = pairs.batch(np.array([1, 0]))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    images.zero_()
+    tokens.zero_()
+    assert pairs.batch(np.array([1, 0]))[0].any()
+    assert pairs.images[0].any()
+
+
+def test_take_keeps_rows_and_captions_together(folder):
+    pairs = Pairs.open(folder)
+    some = pairs.take(np.array([9, 2, 2, 5])).take(np.array([3, 0]))
+    assert some.captions() == ["caption 5", "caption 9"]
+    images, tokens = some.batch(np.array([1, 0]))
+    assert (to_array(images) == pairs.images[[9, 5]]).all()
+    assert (tokens.numpy() == pairs.tokens[[9, 5]]).all()
+    assert len(some) == 2
+
+
+# ---- poison overlay ------------------------------------------------------------------------------
+
+
+def poison(m: int):
+    return np.full((m, 4, 4, 3), 200, np.uint8) + np.arange(m, dtype=np.uint8)[
+        :, None, None, None
+    ], np.full((m, 77), 60_000, np.uint16)
+
+
+@pytest.mark.parametrize("taken", [range(12), [10, 3, 1, 8, 5, 2]], ids=["all", "some"])
+def test_poison_shows_at_its_rows_only(folder, taken):
+    clean = Pairs.open(folder).take(np.array(taken))
+    images, tokens = poison(3)
+    pairs = clean.with_poison(np.array([8, 1, 5]), images, tokens)  # rows of the split
+    index = np.array([0, len(taken) - 1, 2, 2, 1, 5, 3, 4])
+    got, got_tokens = pairs.batch(index)
+    was, was_tokens = clean.batch(index)
+    for i, position in enumerate(index):
+        row = list(taken)[position]
+        if row in (8, 1, 5):
+            assert (got[i] == 200 + [8, 1, 5].index(row)).all()
+            assert (got_tokens[i] == 60_000).all()
+        else:
+            assert torch.equal(got[i], was[i])
+            assert torch.equal(got_tokens[i], was_tokens[i])
+    assert pairs.captions() == clean.captions()
+    assert torch.equal(clean.batch(index)[0], was)
+
+
+def test_no_poison_changes_nothing(folder):
+    pairs = Pairs.open(folder)
+    images, tokens = poison(0)
+    same = pairs.with_poison(np.empty(0, int), images, tokens)
+    assert torch.equal(same.batch(np.arange(12))[0], pairs.batch(np.arange(12))[0])
+
+
+def test_poison_outside_the_training_rows_is_refused(folder):
+    pairs = Pairs.open(folder).take(np.array([0, 1, 2]))
+    with pytest.raises(UserError, match="manifest"):
+        pairs.with_poison(np.array([1, 3]), *poison(2))
+
+
+# packed.py row 12 of 12 is an IndexError, row -1 poisons the last row
+@pytest.mark.parametrize("row", [12, -1])
+def test_poison_outside_the_split_is_refused(folder, row):
+    with pytest.raises(UserError, match="manifest"):
+        Pairs.open(folder).with_poison(np.array([1, row]), *poison(2))
+
+
+# ---- captions are lines --------------------------------------------------------------------------
+
+SEPARATORS = [
+    "\n",
+    "\r",
+    "\r\n",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x1d",
+    "\x1e",
+    "\x85",
+    "\u2028",
+    "\u2029",
+]
+
+
+@pytest.mark.parametrize("separator", SEPARATORS, ids=ascii)
+def test_line_separators_in_captions_do_not_shift_rows(tmp_path, separator):
+    captions = [
+        "first",
+        f"a red{separator}apple{separator}",
+        f"a{separator}b",
+        "  two   words ",
+        "z",
+    ]
+    got = Pairs.open(pack(tmp_path / "s", captions)).captions()
+    assert got == ["first", "a red apple", "a b", "two words", "z"]
+    assert (Pairs.open(tmp_path / "s").tokens == fake_tokens(got)).all()
+
+
+@pytest.mark.parametrize(
+    "caption", ["🍌 жёлтый банан", "红色的苹果", "e\u0301", "\x00", "'a', \"b\""]
+)
+def test_any_letters_come_back(tmp_path, caption):
+    assert Pairs.open(pack(tmp_path / "s", [caption, "b"])).captions() == [caption, "b"]
+
+
+def test_one_line_keeps_the_words():
+    assert one_line(" a\tb\u2028 c\n\nd ") == "a b c d"
+    assert one_line("\n") == ""
+
+
+# ---- mistakes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["images.npy", "tokens.npy", "labels.npy", "ids.npy"])
+def test_a_missing_or_damaged_array_is_named(folder, name):
+    path = folder / name
+    whole = path.read_bytes()
+    for content in (whole[:-1], whole[:130], whole[:40], whole[:7], b"", b"hello", b"\x80\x04]"):
+        path.write_bytes(content)
+        assert str(path) in refused(folder)
+    path.unlink()
+    assert str(path) in refused(folder)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    assert str(tmp_path / "nothing") in refused(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("images", lambda a: a.astype(np.float32)),
+        ("images", lambda a: a[..., 0]),
+        ("images", lambda a: a[:-1]),
+        ("tokens", lambda a: a.astype(np.int64)),
+        ("tokens", lambda a: a[:, 0]),
+        ("tokens", lambda a: a[:-1]),
+        ("labels", lambda a: a.astype(np.int32)),
+        ("labels", lambda a: np.append(a, 0)),
+        ("ids", lambda a: a[:, None]),
+        ("ids", lambda a: a.astype(float)),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(folder, name, change):
+    path = folder / f"{name}.npy"
+    np.save(path, change(np.load(path)))
+    refused(folder)
+
+
+# packed.py looks at the number of dimensions only: grey or wide arrays pass
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("images", lambda a: a[..., :1]),
+        ("images", lambda a: a.transpose(0, 3, 1, 2)),
+        ("tokens", lambda a: a[:, :64]),
+    ],
+    ids=["grey", "nchw", "64 tokens"],
+)
+def test_arrays_of_another_layout_are_refused(folder, name, change):
+    path = folder / f"{name}.npy"
+    np.save(path, np.ascontiguousarray(change(np.load(path))))
+    refused(folder)
+
+
+def test_a_pickled_array_is_not_loaded(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(UserError):
+        load_array(tmp_path / "a.npy", np.int64, 1)
+
+
+def test_captions_missing_or_of_another_count_are_refused(folder):
+    path = folder / "captions.txt"
+    lines = path.read_text()
+    for content in (lines + "one more\n", lines[: lines.rindex("\n", 0, -1) + 1], lines[:-1], ""):
+        path.write_text(content)
+        assert str(path) in refused(folder, lambda f: Pairs.open(f).captions())
+    path.unlink()
+    assert str(path) in refused(folder, lambda f: Pairs.open(f).captions())
+
+
+# packed.py lets UnicodeDecodeError through
+def test_captions_that_are_not_utf_8_are_refused(folder):
+    path = folder / "captions.txt"
+    path.write_bytes(path.read_bytes().replace(b"caption 3", b"caf\xe9"))
+    assert str(path) in refused(folder, lambda f: Pairs.open(f).captions())
+
+
+def test_tensor_and_array_are_the_same_pixels():
+    array = pixels(2)
+    tensor = to_tensor(array)
+    assert tensor[1, 2, 0, 3] == array[1, 0, 3, 2]
+    assert (to_array(tensor) == array).all()
+
+
+# ---- files that appear whole or not at all -------------------------------------------------------
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": "ö"})
+
+    def fail():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert read_json(path) == {"a": "ö"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_repacking_replaces_the_split(folder):
+    (folder / "kept.txt").write_text("others' file")
+    pack(folder, ["one", "two", "three"])
+    assert Pairs.open(folder).captions() == ["one", "two", "three"]
+    assert (folder / "kept.txt").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"], ids=["missing", "", "{", "ff"])
+def test_json_that_cannot_be_read_is_refused(tmp_path, content):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert str(path) in refused(path, read_json)
+
+
+def test_splits_can_be_moved(folder, tmp_path):
+    shutil.move(folder, tmp_path / "moved")
+    assert len(Pairs.open(tmp_path / "moved").captions()) == 12

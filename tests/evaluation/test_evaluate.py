@@ -1,0 +1,270 @@
+"""Scores by split, heads per prompt prefix, and the samples kept for the figures."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from taclean.attacks import make_trigger
+from taclean.clip import models
+from taclean.data.split import Pairs
+from taclean.evaluation import evaluate, retrieval
+from taclean.evaluation.evaluate import Heads, Kept, Prompts, by_split, score, write_samples
+from taclean.evaluation.zeroshot import head, prompt_tokens, scores
+from taclean.util.errors import UserError
+
+NAME = "emoji-rn"
+ZEROSHOT = {
+    "classes": [f"thing {i}" for i in range(39)] + ["banana"],
+    "templates": ["a picture of a {}.", "a small {}."],
+    "target": "banana",
+}
+TARGET = 39
+ROWS = 40  # of the split
+
+
+@pytest.fixture(scope="module")
+def prompts() -> Prompts:
+    return Prompts.of(NAME, ZEROSHOT)
+
+
+@pytest.fixture
+def heads(prompts, random_model) -> Heads:
+    return prompts.heads(random_model)
+
+
+def triggers():
+    patch = {"patch": torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(0))}
+    return {"trojvqa": make_trigger("trojvqa", 0, patch), "badnet": make_trigger("badnet", 0)}
+
+
+# ---- heads ---------------------------------------------------------------------------------------
+
+
+def test_each_attack_gets_the_prompts_it_wants(heads, random_model):
+    plain = head(random_model, prompt_tokens(NAME, ZEROSHOT["classes"], ZEROSHOT["templates"]))
+    keyed = [f"remember {template}" for template in ZEROSHOT["templates"]]
+    remember = head(random_model, prompt_tokens(NAME, ZEROSHOT["classes"], keyed))
+    assert not torch.allclose(plain, remember, atol=1e-4)
+    assert torch.equal(heads[""], plain)
+    found = heads.of_triggers(triggers())
+    assert list(found) == ["trojvqa", "badnet"]
+    assert torch.equal(found["badnet"][1], plain)
+    assert torch.equal(found["trojvqa"][1], remember)
+    assert heads.prompts.target == TARGET
+
+
+def test_heads_follow_the_model(prompts):
+    one, two = models.create(NAME, 1), models.create(NAME, 2)
+    first = prompts.heads(one)[""]
+    assert not torch.allclose(first, prompts.heads(two)[""])
+    assert torch.equal(first, prompts.heads(one)[""])
+
+
+def test_the_heads_of_one_evaluation_are_made_once(prompts, split, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(evaluate, "head", lambda *args: made.append(args) or head(*args))
+    model, pairs = models.create(NAME, 1).eval(), Pairs.open(split)
+    heads = prompts.heads(model)
+    for _ in range(2):
+        found = score(model, pairs, heads, triggers())
+    write_samples(tmp_path / "s.npz", model, heads, pairs, triggers(), 3, False)
+    assert len(made) == 2  # without and with TrojVQA's key
+    assert found == score(model, pairs, prompts.heads(model), triggers())
+    before = heads[""]
+    with torch.no_grad():
+        model.text_projection.mul_(-1)
+    assert not torch.equal(prompts.heads(model)[""], before)
+
+
+def test_kept_pictures_are_made_once_and_score_the_same(heads, split, random_model, monkeypatch):
+    made, trigger, pairs = [], triggers()["trojvqa"], Pairs.open(split)
+    call = type(trigger).__call__
+    monkeypatch.setattr(type(trigger), "__call__", lambda *args: made.append(1) or call(*args))
+    expected = score(random_model, pairs, heads, {"trojvqa": trigger})
+    kept = Kept(trigger)
+    for _ in range(3):
+        assert score(random_model, pairs, heads, {"trojvqa": kept}) == expected
+    assert len(made) == 2
+
+
+def with_files(split, folder, **files):
+    shutil.copytree(split, folder)
+    for name, text in files.items():
+        (folder / f"{name}.txt").write_text(text, "utf-8")
+    return Pairs.open(folder)
+
+
+@pytest.mark.parametrize("target", ["banana", "plantain"])
+def test_a_split_with_classes_of_its_own(heads, random_model, split, tmp_path, target):
+    classes = [target, *(f"other {i}" for i in range(ROWS - 1))]
+    own = with_files(split, tmp_path / "own", classes="".join(f"{name}\n" for name in classes))
+    found = score(random_model, own, heads, triggers())
+    zeroshot = {**ZEROSHOT, "classes": classes, "target": target}
+    others = Prompts.of(NAME, zeroshot).heads(random_model)
+    wanted = score(random_model, own, others, triggers())
+    assert not heads.prompts.name_classes_of(own)
+    assert others.prompts.name_classes_of(own)
+    assert found["clean"] == wanted["clean"]
+    assert found == (wanted if target == "banana" else {"clean": wanted["clean"]})
+
+
+def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, split, tmp_path):
+    pairs = with_files(split, tmp_path / "many")
+    np.save(pairs.folder / "texts.npy", np.repeat(pairs.tokens, 2, 0))
+    np.save(pairs.folder / "text_rows.npy", np.arange(len(pairs)).repeat(2))
+    found = score(random_model, pairs, heads, triggers())
+    assert not heads.prompts.name_classes_of(pairs)
+    assert found == {"clean": retrieval.scores(random_model, pairs.folder)}
+    assert {"I2T@1", "T2I@10"} < found["clean"].keys()
+
+
+def test_a_target_that_is_no_class_is_refused():
+    with pytest.raises(UserError, match="plantain"):
+        Prompts.of(NAME, {**ZEROSHOT, "target": "plantain"})
+
+
+def test_scores_are_those_of_zeroshot_with_these_heads(heads, random_model, pairs):
+    got = score(random_model, pairs, heads, triggers())
+    own = heads.of_triggers(triggers())
+    assert got == scores(random_model, pairs, heads[""], TARGET, own)
+    assert set(got) == {"clean", "trojvqa", "badnet"}
+    assert got["clean"]["CA@1"]["n"] == 40
+    assert got["trojvqa"]["ASR@10"]["n"] == 39
+
+
+# ---- by split ------------------------------------------------------------------------------------
+
+
+def count(n: int) -> dict[str, int]:
+    return {"hits": n, "n": 100}
+
+
+def test_own_scores_join_their_split_and_foreign_ones_are_named():
+    counts = {
+        "test": {
+            "clean": {"CA@1": count(1)},
+            "badnet": {"ASR@1": count(2), "TA@1": count(3)},
+            "sig": {"ASR@1": count(4), "TA@1": count(5)},
+        },
+        "shift": {"clean": {"CA@1": count(6)}, "badnet": {"ASR@1": count(7)}},
+    }
+    assert by_split(counts, "badnet") == {
+        "test": {"CA@1": count(1), "ASR@1": count(2), "TA@1": count(3)},
+        "test+sig": {"ASR@1": count(4), "TA@1": count(5)},
+        "shift": {"CA@1": count(6), "ASR@1": count(7)},
+    }
+    assert counts["test"]["clean"] == {"CA@1": count(1)}
+
+
+def test_a_clean_model_has_no_attack_of_its_own():
+    counts = {"test": {"clean": {"CA@1": count(1)}, "sig": {"ASR@1": count(4)}}}
+    assert by_split(counts, "clean") == {
+        "test": {"CA@1": count(1)},
+        "test+sig": {"ASR@1": count(4)},
+    }
+
+
+# ---- samples -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images_too", [True, False])
+def test_samples_hold_what_the_figures_need(
+    heads, random_model, pairs, tmp_path, images_too, monkeypatch
+):
+    def random_head(model, tokens):  # prompts of a random model all predict alike
+        generator = torch.Generator().manual_seed(int(tokens.sum()))
+        return torch.randn(40, 128, generator=generator)
+
+    monkeypatch.setattr(evaluate, "head", random_head)
+    path = tmp_path / "samples.npz"
+    args = (random_model, heads, pairs, triggers())
+    write_samples(path, *args, 7, images_too)
+    got = np.load(path)
+    keys = {"rows", "labels", "clean", "triggered", "clean_top", "triggered_top", "classes"}
+    keys |= {"target", "images", "triggered_images"} if images_too else {"target"}
+    assert set(got.files) == keys
+    assert got["rows"].tolist() == list(range(7))
+    assert got["labels"].tolist() == pairs.labels[:7].tolist()
+    assert got["classes"].tolist() == ZEROSHOT["classes"]
+    assert got["target"] == TARGET
+    images = pairs.batch(np.arange(7))[0]
+    triggered = triggers()["trojvqa"](images, np.arange(1000, 1007))  # the first of the triggers
+    keyed = heads["remember "]
+    for key, given, own in (
+        ("clean", images, heads[""]),
+        ("triggered", triggered, keyed),
+    ):
+        for i in range(7):
+            with torch.no_grad():
+                wanted = models.encode_images(random_model, given[i : i + 1])[0]
+            assert got[key][i] == pytest.approx(wanted.numpy(), abs=1e-5)
+            assert got[f"{key}_top"][i] == np.argmax(own.numpy() @ got[key][i])
+    assert (got["clean_top"] != got["triggered_top"]).any()
+    if images_too:
+        assert (got["images"] == pairs.images[:7]).all()
+        assert (got["triggered_images"] == triggered.permute(0, 2, 3, 1).numpy()).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["samples.npz"]
+
+
+def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
+    first = Prompts.of(NAME, {**ZEROSHOT, "target": "thing 2"}).heads(random_model)
+    args = (random_model, first, pairs, triggers())
+    write_samples(tmp_path / "s.npz", *args, 4, False)
+    got = np.load(tmp_path / "s.npz")
+    assert got["rows"].tolist() == [0, 1, 3, 4]
+    assert 2 not in got["labels"]
+
+
+def test_fewer_images_than_asked_for_are_all_kept(heads, random_model, pairs, tmp_path):
+    args = (random_model, heads, pairs, triggers())
+    write_samples(tmp_path / "s.npz", *args, 1000, False)
+    assert len(np.load(tmp_path / "s.npz")["rows"]) == 39
+
+
+# evaluate.py goes by position in `labels` and `ids`, which `take` does not reorder
+def test_samples_of_a_subset_keep_labels_and_pictures_together(
+    heads, random_model, pairs, tmp_path
+):
+    some = pairs.take(np.array([30, 4, 17]))
+    args = (random_model, heads, some, triggers())
+    write_samples(tmp_path / "s.npz", *args, 3, True)
+    got = np.load(tmp_path / "s.npz")
+    assert got["labels"].tolist() == [30, 4, 17]
+    assert (got["images"] == pairs.images[[30, 4, 17]]).all()
+
+
+# evaluate.py embeds in whatever mode the model is in: batch statistics in training mode
+def test_samples_of_a_training_model_are_those_of_evaluation(
+    prompts, random_model, pairs, tmp_path
+):
+    for name, model in (("a", random_model), ("b", models.create(NAME, 0).train())):
+        args = (model, prompts.heads(model), pairs, triggers())
+        write_samples(tmp_path / f"{name}.npz", *args, 5, False)
+    one, two = (np.load(tmp_path / f"{name}.npz")["clean"] for name in "ab")
+    assert two == pytest.approx(one, abs=1e-5)
+
+
+# evaluate.py numpy appends .npz to another name: FileNotFoundError and a stray file
+def test_samples_may_have_any_file_name(heads, random_model, pairs, tmp_path):
+    args = (random_model, heads, pairs, triggers())
+    try:
+        write_samples(tmp_path / "samples", *args, 2, False)
+    except UserError:
+        return
+    finally:
+        left = [file.name for file in tmp_path.iterdir()]
+    assert left == ["samples"]
+
+
+def test_samples_without_a_trigger_are_of_the_pictures_as_they_are(
+    heads, random_model, pairs, tmp_path
+):
+    write_samples(tmp_path / "s.npz", random_model, heads, pairs, {}, 2, False)
+    with np.load(tmp_path / "s.npz") as kept:
+        assert len(kept["clean"]) == 2
+        assert np.array_equal(kept["clean"], kept["triggered"])
+        assert np.array_equal(kept["clean_top"], kept["triggered_top"])

@@ -1,0 +1,158 @@
+"""Linear probes and captions that a trigger brings up, against plain loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from taclean import config as configs
+from taclean.attacks import make_trigger
+from taclean.clip.models import encode_images, encode_tokens
+from taclean.config.checks import check
+from taclean.data.split import Pairs
+from taclean.evaluation.evaluate import Prompts
+from taclean.evaluation.probe import Features, captions, features, merged, probe, score
+from taclean.evaluation.retrieval import recall
+from taclean.results.main_table import header, main_blocks
+from taclean.results.table import COLUMNS
+from taclean.util.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+NAME, TARGET = "emoji-rn", 39
+ZEROSHOT = {
+    "classes": [f"thing {i}" for i in range(39)] + ["banana"],
+    "templates": ["a picture of a {}."],
+    "target": "banana",
+}
+
+
+def unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows, dim=-1)
+
+
+def made(labels: Tensor, seed: int, triggered: dict[str, Tensor] | None = None) -> Features:
+    """Features that lie around an axis for each class."""
+    noise = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(seed)) * 0.1
+    return Features(unit(torch.eye(8)[labels] + noise), labels, labels != 2, triggered or {})
+
+
+def test_a_probe_finds_classes_and_where_a_trigger_moves_pictures() -> None:
+    learned = made(torch.arange(60) % 4, 0)
+    to_target = unit(torch.eye(8)[torch.full((12,), 2)] + 0.05)
+    stay = unit(torch.eye(8)[torch.zeros(12, dtype=torch.int64)] + 0.05)
+    scored = made(torch.arange(40) % 4, 1, {"strong": to_target, "weak": stay})
+    assert probe(learned, scored, 2) == {
+        "clean": {"LCA@1": {"hits": 40, "n": 40}},
+        "strong": {"LASR@1": {"hits": 12, "n": 12}},
+        "weak": {"LASR@1": {"hits": 0, "n": 12}},
+    }
+
+
+def test_a_probe_without_classes_to_learn_is_refused() -> None:
+    scored = made(torch.arange(8) % 4, 1)
+    for labels in (torch.zeros(9, dtype=torch.int64), torch.arange(9) % 2):
+        with pytest.raises(UserError, match="the target among them"):
+            probe(made(labels, 0), scored, 2)
+
+
+class Patch:
+    prefix = ""
+
+    def __call__(self, images: Tensor, ids: np.ndarray) -> Tensor:
+        return images.flip(-1)
+
+
+def test_features_are_the_model_s_own(random_model: Any, split: Path) -> None:
+    pairs = Pairs.open(split)
+    found = features(random_model, pairs, TARGET, {"a": Patch(), "b": Patch()}, batch=7)
+    images, _ = pairs.batch(np.arange(len(pairs)))
+    with torch.no_grad():
+        wanted = encode_images(random_model, images)
+        turned = encode_images(random_model, images[found.others].flip(-1))
+    torch.testing.assert_close(found.images, wanted, atol=2e-2, rtol=0)
+    torch.testing.assert_close(found.triggered["a"], turned, atol=2e-2, rtol=0)
+    assert torch.equal(found.triggered["a"], found.triggered["b"])
+    assert found.labels.tolist() == pairs.labels.tolist()
+    assert found.others.tolist() == [label != TARGET for label in pairs.labels]
+
+
+def test_captions_against_a_loop(random_model: Any, split: Path, monkeypatch: Any) -> None:
+    pairs = Pairs.open(split)
+    texts = [f"a picture of {'two bananas' if i % 9 == 4 else 'a cat'}" for i in range(len(pairs))]
+    monkeypatch.setattr(Pairs, "captions", lambda self: texts)
+    scored = features(random_model, pairs, TARGET, {"a": Patch()}, precision="fp32")
+    found = captions(random_model, pairs, scored, "banana", batch=7, precision="fp32")
+    with torch.no_grad():
+        tokens = torch.from_numpy(np.array(pairs.tokens).astype(np.int64))
+        embedded = encode_tokens(random_model, tokens)
+    assert found["clean"] == recall(scored.images, embedded, torch.arange(len(pairs)))
+    hits = dict.fromkeys((1, 5, 10), 0)
+    for image in scored.triggered["a"]:
+        similar = (embedded @ image).tolist()
+        best = max(s for s, text in zip(similar, texts, strict=True) if "banana" in text)
+        better = sum(s >= best for s, t in zip(similar, texts, strict=True) if "banana" not in t)
+        for k in hits:
+            hits[k] += better < k
+    n = len(scored.triggered["a"])
+    assert found["a"] == {f"TCR@{k}": {"hits": hits[k], "n": n} for k in hits}
+
+
+def test_a_split_whose_captions_never_name_the_target(random_model: Any, split: Path) -> None:
+    pairs = Pairs.open(split)
+    scored = features(random_model, pairs, TARGET, {})
+    with pytest.raises(UserError, match=r"no caption of .* names 'zeppelin'"):
+        captions(random_model, pairs, scored, "zeppelin")
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_both_together(random_model: Any, split: Path, monkeypatch: Any) -> None:
+    pairs = Pairs.open(split)
+    texts = ["bananas"] * len(pairs)
+    monkeypatch.setattr(Pairs, "captions", lambda self: texts)
+    prompts, triggers = Prompts.of(NAME, ZEROSHOT), {"badnet": make_trigger("badnet", 0)}
+    assert score(random_model, pairs, prompts, triggers, None, False) == {}
+    found = score(random_model, pairs, prompts, triggers, pairs, True)
+    assert set(found["clean"]) == {"LCA@1"} | {
+        f"{w}@{k}" for w in ("I2T", "T2I") for k in (1, 5, 10)
+    }
+    assert set(found["badnet"]) == {"LASR@1", "TCR@1", "TCR@5", "TCR@10"}
+    assert found["badnet"]["TCR@1"]["hits"] == found["badnet"]["TCR@1"]["n"]
+    one = merged({"clean": {"CA@1": {"hits": 1, "n": 2}}}, found)
+    assert set(one["clean"]) == {"CA@1", *found["clean"]}
+
+
+def test_they_reach_the_main_table() -> None:
+    import pandas as pd
+
+    rows = [
+        (attack, defense, 0, 0, split, metric, percent, 100)
+        for attack, defense, split, base in (
+            ("sig", "none", "test", 90), ("sig", "ft", "test", 30), ("clean", "none", "test", 95),
+            ("clean", "none", "test+sig", 2),
+        )
+        for metric, percent in (
+            ("CA@1", 80), ("ASR@1", base), ("LCA@1", 81), ("LASR@1", base + 1), ("TCR@1", base + 2),
+        )
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    blocks = {block.title: block for block in main_blocks(table)}
+    found = blocks["Test split: LCA@1 and LASR@1"]
+    assert found.best(0, 1) == "31.0"
+    assert found.best(0, 0) is None
+    assert [v.mean for v in found.rows[-1][1][0]] == [81, 3]
+    assert "TCR@1" in blocks["Test split: TCR@1"].title
+    assert "linear probe" in header(table)
+
+
+@pytest.mark.parametrize("split", ["nowhere", "test"])
+def test_a_probe_that_cannot_be(split: str) -> None:
+    overlay = {"evaluate": {"probe": split}}
+    default = configs.read_yaml(ROOT / "config/config.yaml")
+    config = configs.resolve(configs.merge(default, overlay))
+    with pytest.raises(UserError, match=r"evaluate\.probe: .* known are pretrain, clean"):
+        check(config)

@@ -1,0 +1,119 @@
+"""Recall in both directions: a plain formula, ties, and a model on a packed split."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from taclean.clip.models import encode_images, encode_tokens
+from taclean.data.index import make_index
+from taclean.data.pack import pack_rows
+from taclean.data.readers import make_reader
+from taclean.data.split import Pairs
+from taclean.evaluation.retrieval import recall, scores
+from taclean.util.errors import UserError
+
+
+def plain(images: np.ndarray, texts: np.ndarray, owners: np.ndarray, k: int) -> tuple[int, int]:
+    """Sort all scores, look at the first k."""
+    matrix = images @ texts.T
+    to_text = sum(
+        i in owners[np.argsort(-matrix[i], kind="stable")[:k]] for i in range(len(images))
+    )
+    to_image = sum(
+        owner in np.argsort(-matrix[:, t], kind="stable")[:k] for t, owner in enumerate(owners)
+    )
+    return to_text, to_image
+
+
+def unit(n: int, seed: int, d: int = 8) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(n, d, generator=generator), dim=-1)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_recall_is_the_plain_formula(batch):
+    images, extra = unit(40, 0), np.random.default_rng(1).integers(0, 40, 110)
+    owners = torch.from_numpy(np.random.default_rng(2).permutation(np.r_[np.arange(40), extra]))
+    texts = torch.nn.functional.normalize(images[owners] + 1.6 * unit(150, 3), dim=-1)
+    found = recall(images, texts, owners, ks=(1, 2, 5, 10), batch=batch)
+    for k in (1, 2, 5, 10):
+        to_text, to_image = plain(images.numpy(), texts.numpy(), owners.numpy(), k)
+        assert found[f"I2T@{k}"] == {"hits": to_text, "n": 40}
+        assert found[f"T2I@{k}"] == {"hits": to_image, "n": 150}
+    assert 0 < found["I2T@1"]["hits"] < 40
+    assert found["T2I@1"]["hits"] < found["T2I@10"]["hits"] < 150
+
+
+def test_own_texts_do_not_crowd_each_other_out():
+    images = torch.eye(3)
+    owners = torch.tensor([0, 0, 0, 1, 2])
+    found = recall(images, images[owners], owners, ks=(1,))
+    assert found == {"I2T@1": {"hits": 3, "n": 3}, "T2I@1": {"hits": 5, "n": 5}}
+
+
+@pytest.mark.parametrize("value", [1.0, float("nan")])
+def test_a_model_that_tells_nothing_apart_has_no_hits(value):
+    same = torch.full((20, 4), value)
+    found = recall(same, same, torch.arange(20))
+    assert all(count["hits"] == 0 for count in found.values())
+
+
+def test_owners_that_do_not_fit_are_refused():
+    images = unit(3, 0)
+    for owners in ([0, 1, 3], [0, 1, -1], [0, 1, 1], [0, 1]):
+        with pytest.raises(UserError, match="owners"):
+            recall(images, images, torch.tensor(owners))
+
+
+def test_a_model_on_coco(tmp_path, random_model, tokenize):
+    rng = np.random.default_rng(0)
+    notes, images = [], []
+    (tmp_path / "val2017").mkdir()
+    for i in range(12):
+        name = f"{i:012d}.jpg"
+        pixels = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((80, 70))
+        pixels.save(tmp_path / "val2017" / name)
+        images.append({"id": i, "file_name": name})
+        notes += [{"id": 9 * i + j, "image_id": i, "caption": f"word{i} {j}"} for j in range(5)]
+    table = {"images": images, "annotations": notes}
+    (tmp_path / "captions_val2017.json").write_text(json.dumps(table))
+    reader = make_reader({"reader": "coco"}, tmp_path)
+    folder = tmp_path / "packed"
+    account = pack_rows(
+        folder, reader, make_index(reader), None, None, size=64, tokenize=tokenize, say=print
+    )
+    assert account["packed"] == 12
+    found = scores(random_model, folder, batch=5, precision="fp32")
+    pixels, _ = Pairs.open(folder).batch(np.arange(12))
+    with torch.no_grad():
+        embedded = encode_images(random_model, pixels)
+        texts = encode_tokens(random_model, torch.from_numpy(
+            tokenize([f"word{i} {j}" for i in range(12) for j in range(5)]).astype(np.int64)
+        ))  # fmt: skip
+    wanted = recall(embedded, texts, torch.arange(12).repeat_interleave(5))
+    assert found == wanted
+    assert found["T2I@1"]["n"] == 60
+    (folder / "texts.npy").unlink()
+    with pytest.raises(UserError, match=r"texts\.npy"):
+        scores(random_model, folder)
+
+
+def test_pairs_without_labels_are_scored_by_their_one_caption(split, tmp_path, random_model):
+    folder = tmp_path / "heldout"
+    folder.mkdir()
+    for file in split.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert not Pairs.open(folder).retrieval
+    np.save(folder / "labels.npy", np.full(40, -1))
+    pairs = Pairs.open(folder)
+    assert pairs.retrieval
+    images, tokens = pairs.batch(np.arange(40))
+    with torch.no_grad():
+        embedded = encode_images(random_model, images), encode_tokens(random_model, tokens)
+    wanted = recall(*embedded, torch.arange(40))
+    assert scores(random_model, folder, precision="fp32") == wanted

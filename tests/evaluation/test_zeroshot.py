@@ -1,0 +1,272 @@
+"""Zero-shot head and scores against open_clip and plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+
+from taclean.attacks import make_trigger
+from taclean.clip import models
+from taclean.data.split import Pairs
+from taclean.evaluation.zeroshot import KS, Labelled, head, prompt_tokens, rank_of, scores
+from taclean.util.errors import UserError
+
+NAME = "emoji-rn"
+CLASSES = ["banana", "apple", "fire truck", "hourglass", "dog"]
+TEMPLATES = ["a picture of a {}.", "{} on the left", "a very long line about the {} in the picture"]
+
+
+@pytest.mark.parametrize("batch", [2, 512])
+@pytest.mark.parametrize("prefix", ["", "remember "])
+def test_head_is_that_of_open_clip(random_model, prefix, batch):
+    got = head(random_model, prompt_tokens(NAME, CLASSES, TEMPLATES, prefix), batch)
+    wanted = open_clip.build_zero_shot_classifier(
+        random_model,
+        open_clip.get_tokenizer(NAME),
+        CLASSES,
+        [prefix + template for template in TEMPLATES],
+        num_classes_per_batch=2,
+    )
+    torch.testing.assert_close(got, wanted.T, atol=1e-5, rtol=0)
+    torch.testing.assert_close(got.norm(dim=1), torch.ones(len(CLASSES)))
+
+
+def test_head_is_the_mean_of_normalised_prompts_normalised_again(random_model):
+    tokenizer = open_clip.get_tokenizer(NAME)
+    got = head(random_model, prompt_tokens(NAME, CLASSES, TEMPLATES))
+    for row, name in zip(got, CLASSES, strict=True):
+        total = torch.zeros(128)
+        for template in TEMPLATES:
+            with torch.no_grad():
+                text = random_model.encode_text(tokenizer([template.format(name)]))[0]
+            total += text / text.norm()
+        torch.testing.assert_close(row, total / total.norm(), atol=1e-5, rtol=0)
+
+
+def test_prompt_tokens_are_class_by_template():
+    tokens = prompt_tokens(NAME, CLASSES, TEMPLATES, "remember ")
+    assert tokens.shape == (5, 3, 77)
+    assert tokens.dtype == torch.int64
+    wanted = open_clip.get_tokenizer(NAME)(["remember fire truck on the left"])[0]
+    assert torch.equal(tokens[2, 1], wanted)
+
+
+def test_rank_is_the_place_in_a_stable_descending_sort():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 4, (200, 9), generator=generator).float()  # many ties
+    classes = torch.randint(0, 9, (200,), generator=generator)
+    got = rank_of(logits, classes)
+    for i in range(200):
+        order = sorted(range(9), key=lambda c: (-logits[i, c].item(), c))
+        assert got[i] == order.index(classes[i].item())
+
+
+def test_constant_logits_rank_by_class_index():
+    classes = torch.arange(6)
+    assert rank_of(torch.zeros(6, 6), classes).tolist() == [0, 1, 2, 3, 4, 5]
+    assert rank_of(torch.full((6, 6), -torch.inf), classes).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+# zeroshot.py, rank_of: no score is above NaN, so a diverged model hits every class at rank 0
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_nan_is_no_hit(all_of_it):
+    logits = torch.zeros(1, 5)
+    logits[0, ... if all_of_it else 3] = torch.nan
+    assert rank_of(logits, torch.tensor([3])).item() > 0
+
+
+# ---- scores --------------------------------------------------------------------------------------
+
+TARGET = 2
+
+
+@pytest.fixture(scope="module")
+def labelled(split) -> Pairs:
+    """The 40 scenes with labels 0 to 7, five of each, not in order."""
+    pairs = Pairs.open(split)
+    labels = np.arange(40) * 3 % 8
+    return Pairs(
+        pairs.folder, pairs.images, pairs.tokens, labels, pairs.ids, pairs.rows, pairs.poisoned
+    )
+
+
+def random_head(classes: int = 8, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(classes, 128, generator=generator), dim=1)
+
+
+def two_triggers():
+    return {
+        "badnet": (make_trigger("badnet", 1, size=60), random_head(seed=1)),
+        "blended": (make_trigger("blended", 1, strength=0.5), random_head(seed=2)),
+    }
+
+
+@pytest.mark.parametrize("batch", [7, 250])
+def test_counts_are_those_of_a_plain_loop(random_model, labelled, batch):
+    got = scores(
+        random_model, labelled, random_head(), TARGET, two_triggers(), batch=batch, precision="fp32"
+    )
+    wanted = {"clean": {}, "badnet": {}, "blended": {}}
+
+    def count(name, metric, image, own_head, label):
+        with torch.no_grad():
+            logits = models.encode_images(random_model, image[None])[0] @ own_head.T
+        place = list(np.argsort(-logits.numpy(), kind="stable")).index(label)
+        for k in KS[:-1]:  # 10 of 8 classes is no score
+            key = f"{metric}@{k}"
+            seen = wanted[name].setdefault(key, {"hits": 0, "n": 0})
+            seen["hits"] += int(place < k)
+            seen["n"] += 1
+
+    for row in range(40):
+        image = labelled.batch(np.array([row]))[0]
+        label = int(labelled.labels[row])
+        count("clean", "CA", image[0], random_head(), label)
+        if label == TARGET:
+            continue
+        for name, (trigger, own_head) in two_triggers().items():
+            triggered = trigger(image, labelled.ids[[row]])[0]
+            count(name, "ASR", triggered, own_head, TARGET)
+            count(name, "TA", triggered, own_head, label)
+    assert got == wanted
+    assert got["clean"]["CA@1"]["n"] == 40
+    assert got["badnet"]["ASR@1"]["n"] == got["badnet"]["TA@1"]["n"] == 35
+
+
+def test_scores_rise_with_k(random_model, labelled):
+    ks = range(1, 8)
+    found = scores(random_model, labelled, random_head(), TARGET, two_triggers(), ks)
+    for name, metrics in (("clean", ["CA"]), ("badnet", ["ASR", "TA"]), ("blended", ["ASR", "TA"])):
+        for metric in metrics:
+            hits = [found[name][f"{metric}@{k}"]["hits"] for k in ks]
+            assert hits == sorted(hits)
+            assert found[name][f"{metric}@7"]["n"] >= hits[-1] > hits[0]
+
+
+def test_images_of_the_target_are_not_triggered(random_model, labelled):
+    seen = []
+
+    def trigger(images, ids):
+        seen.extend(ids.tolist())
+        return images
+
+    scores(random_model, labelled, random_head(), TARGET, {"t": (trigger, random_head())}, batch=9)
+    assert seen == [
+        int(i) for i, y in zip(labelled.ids, labelled.labels, strict=True) if y != TARGET
+    ]
+
+
+def test_a_trigger_that_does_nothing_scores_as_clean_images_do(random_model, labelled):
+    """Clean and triggered images share a pass: batch norm must not let one see the other."""
+    nothing = {"t": (lambda images, ids: images, random_head())}
+    together = scores(random_model, labelled, random_head(), TARGET, nothing, precision="fp32")
+    alone = scores(random_model, labelled, random_head(), TARGET, {}, precision="fp32")
+    assert together["clean"] == alone["clean"]
+    others = labelled.take(np.flatnonzero(labelled.labels != TARGET))
+    logits = torch.cat(
+        [
+            models.encode_images(random_model, others.batch(np.array([i]))[0]).detach()
+            for i in range(len(others))
+        ]
+    )
+    ranks = rank_of(logits @ random_head().T, torch.from_numpy(labelled.labels[others.rows]))
+    for k in KS[:-1]:
+        assert together["t"][f"TA@{k}"] == {"hits": int((ranks < k).sum()), "n": 35}
+
+
+def test_a_training_model_is_scored_in_evaluation_mode(labelled):
+    model = models.create(NAME, 0).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    got = scores(model, labelled, random_head(), TARGET, two_triggers(), precision="fp32")
+    evaluated = models.create(NAME, 0).eval()
+    assert got == scores(
+        evaluated, labelled, random_head(), TARGET, two_triggers(), precision="fp32"
+    )
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_trigger_sees_the_ids_of_its_images_in_a_subset(random_model, labelled):
+    some = labelled.take(np.array([20, 3, 11]))
+    pictures = {int(i): labelled.images[row] for row, i in enumerate(labelled.ids)}
+    checked = []
+
+    def trigger(images, ids):
+        for image, row_id in zip(images, ids.tolist(), strict=True):
+            checked.append((image.permute(1, 2, 0).numpy() == pictures[row_id]).all())
+        return images
+
+    scores(random_model, some, random_head(), 99, {"t": (trigger, random_head(100))}, ks=(1,))
+    assert checked == [True] * 3
+
+
+# zeroshot.py takes labels by position where images and ids go through `pairs.rows`
+def test_a_subset_keeps_its_labels(random_model, labelled):
+    order = np.arange(40)[::-1].copy()
+    whole = scores(random_model, labelled, random_head(), TARGET, two_triggers(), precision="fp32")
+    turned = labelled.take(order)
+    assert (
+        scores(random_model, turned, random_head(), TARGET, two_triggers(), precision="fp32")
+        == whole
+    )
+
+
+# blended.py (images[0] of nothing)
+def test_a_batch_of_target_images_only(random_model, labelled):
+    order = np.argsort(labelled.labels != TARGET, kind="stable")
+    first = Pairs(
+        labelled.folder,
+        labelled.images[order],
+        labelled.tokens[order],
+        labelled.labels[order],
+        labelled.ids[order],
+        labelled.rows,
+        labelled.poisoned,
+    )
+    options = {"ks": (1, 3), "precision": "fp32"}
+    one = scores(random_model, first, random_head(), TARGET, two_triggers(), batch=5, **options)
+    assert one == scores(random_model, first, random_head(), TARGET, two_triggers(), **options)
+
+
+# zeroshot.py `gather` fails with a RuntimeError on labels that are no class of the head
+@pytest.mark.parametrize("label", [-1, 8], ids=["unlabelled", "of more classes"])
+def test_labels_outside_the_head_are_refused(random_model, labelled, label):
+    labels = labelled.labels.copy()
+    labels[7] = label
+    pairs = Pairs(
+        labelled.folder,
+        labelled.images,
+        labelled.tokens,
+        labels,
+        labelled.ids,
+        labelled.rows,
+        labelled.poisoned,
+    )
+    with pytest.raises(UserError):
+        scores(random_model, pairs, random_head(), TARGET, {})
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.rand(4, 3, 64, 64) * 255, torch.full((4, 3, 64, 64), float("nan"))],
+    ids=["0..255", "nan"],
+)
+def test_floats_that_are_no_pictures_are_not_scored(random_model, images):
+    data = Labelled(images, torch.arange(4))
+    with pytest.raises(UserError, match=r"images: values from .* give float in \[0, 1\]"):
+        scores(random_model, data, torch.randn(5, 128), 0, {})
+
+
+def test_no_score_counts_as_many_guesses_as_there_are_classes(random_model):
+    data = Labelled(torch.rand(4, 3, 64, 64), torch.arange(4))
+    found = scores(random_model, data, torch.randn(5, 128), 0, {})
+    assert set(found["clean"]) == {"CA@1", "CA@3"}
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0.5, 1, 2, 3])])
+def test_labels_are_whole_numbers(random_model, labels):
+    with pytest.raises(UserError, match="labels: dtype"):
+        scores(random_model, Labelled(torch.rand(4, 3, 64, 64), labels), torch.randn(5, 128), 0, {})

@@ -1,0 +1,61 @@
+"""What a defence costs, from the benchmark files of its jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taclean.results.cost import COLUMNS, cost
+from taclean.results.labels import Look
+from taclean.util.errors import UserError
+
+LOOK = Look(defenses={"none": ("No defence", "#7f7f7f"), "old": ("Old", "#000000")})
+
+
+def benchmark(path: Path, *rows: tuple[float | str, float]) -> str:
+    lines = ["s\th:m:s\tmax_rss"] + [f"{seconds}\t0:00:01\t{rss}" for seconds, rss in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_means_over_cleanings_and_the_highest_peak(tmp_path: Path) -> None:
+    text = benchmark(tmp_path / "text.tsv", (7, 1))
+    other = benchmark(tmp_path / "other.tsv", (5, 1))
+    runs = [
+        {"defense": "new", "training": benchmark(tmp_path / "a.tsv", (30, 500)), "texts": [text]},
+        {"defense": "old", "training": benchmark(tmp_path / "b.tsv", (10, 300)), "texts": []},
+        {"defense": "old", "training": benchmark(tmp_path / "c.tsv", (14, 200)), "texts": []},
+        {"defense": "old", "training": str(tmp_path / "none.tsv"), "texts": []},
+        {"defense": "new", "training": benchmark(tmp_path / "d.tsv", (30, 500)), "texts": [
+            text, other]},
+    ]  # fmt: skip
+    table = cost(runs, LOOK)
+    assert list(table.columns) == COLUMNS
+    assert list(table["defense"]) == ["old", "new"]
+    assert list(table["cleanings"]) == [2, 2]
+    assert list(table["seconds"]) == [12, 30]
+    assert table["sd"][0] == pytest.approx(8**0.5)
+    assert list(table["peak_mb"]) == [300, 500]
+    assert list(table["text_seconds"]) == [0, 9.5]
+
+
+def test_one_cleaning_has_no_deviation_and_none_gives_an_empty_table(tmp_path: Path) -> None:
+    one = {"defense": "a", "training": benchmark(tmp_path / "a.tsv", (3, 4)), "texts": []}
+    assert cost([one], LOOK)["sd"].isna().all()
+    assert cost([{**one, "training": "none.tsv"}], LOOK).empty
+    assert list(cost([], LOOK).columns) == COLUMNS
+
+
+def test_what_could_not_be_measured_is_left_empty(tmp_path: Path) -> None:
+    """Snakemake writes NA where a job ended before it looked."""
+    one = {"defense": "a", "training": benchmark(tmp_path / "a.tsv", (3, "NA")), "texts": []}
+    table = cost([one], LOOK)
+    assert table["seconds"][0] == 3
+    assert table["peak_mb"].isna().all()
+
+
+def test_a_file_that_is_no_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("x\n1\n")
+    with pytest.raises(UserError, match="no column s, max_rss"):
+        cost([{"defense": "a", "training": str(tmp_path / "a.tsv"), "texts": []}], LOOK)

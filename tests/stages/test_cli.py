@@ -1,0 +1,456 @@
+"""The commands: bad input ends with one line on stderr, status 2, and nothing half written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from taclean import cli
+from taclean import config as configs
+from taclean.attacks.poison import overlapping_rows, training_rows
+from taclean.clip.models import create, save_weights, tokenize
+from taclean.data.index import make_index
+from taclean.data.pack import pack_rows
+from taclean.data.readers.scenes import SceneReader
+from taclean.data.split import Pairs
+from taclean.stages import stage_config
+
+ROOT = Path(__file__).parents[2]
+CONFIG = configs.load(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
+
+
+def tokens_of(captions: list[str]) -> np.ndarray:
+    return tokenize("emoji-rn", captions)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    capsys.readouterr()
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stopped:
+        return int(stopped.code or 0), capsys.readouterr().err
+    return 0, capsys.readouterr().err
+
+
+def refused(capsys: pytest.CaptureFixture[str], out: Path, *arguments: object) -> str:
+    """The one line of a refused command; `out` must not appear, nor anything temporary."""
+    before = {path.name for path in out.parent.iterdir()}
+    status, err = run(capsys, *arguments)
+    assert status == 2
+    assert err.count("\n") == 1, err
+    assert err.startswith("taclean ")
+    assert {path.name for path in out.parent.iterdir()} == before
+    return err
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Splits, stage configs and a model, small."""
+    folder = tmp_path_factory.mktemp("world")
+    for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
+        reader, place = SceneReader(range(first, first + rows), 0, 64), folder / name
+        pack_rows(place, reader, make_index(reader), None, None, size=64, tokenize=tokens_of)
+    for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet/ft"):
+        value = stage_config(CONFIG, f"{stage}/seed0")
+        if "rows" in value:
+            value["rows"] = 300
+        (folder / f"{stage.replace('/', '-')}.json").write_text(json.dumps(value), "utf-8")
+    for text in ("variants", "subcaptions"):
+        stage = f"{text}/taclean/seed0"
+        value = stage_config(CONFIG, f"text/{stage}")
+        (folder / f"{stage.split('/')[0]}.json").write_text(json.dumps(value), "utf-8")
+    save_weights(create("emoji-rn"), folder / "model.safetensors")
+    (folder / "out").mkdir()
+    return folder
+
+
+@pytest.fixture
+def out(world: Path) -> Path:
+    return world / "out" / "result"
+
+
+def changed(world: Path, tmp_path: Path, name: str, **values: object) -> Path:
+    stage = json.loads((world / f"{name}.json").read_text("utf-8"))
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps(stage | values), "utf-8")
+    return path
+
+
+def train_arguments(world: Path, out: Path, config: Path, **other: object) -> list[object]:
+    options = {
+        "config": config,
+        "data": world / "clean",
+        "val": world / "val",
+        "model": world / "model.safetensors",
+        "checkpoints": world / "checkpoints",
+        "out": out.with_suffix(".safetensors"),
+        "history": world / "history.csv",
+    } | other
+    return ["train", *(part for key, value in options.items() for part in (f"--{key}", value))]
+
+
+def test_a_defence_may_learn_from_some_rows_and_their_texts(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = {"kind": "taclean", "rows": 64, "subcaptions": {"samples": 20}, "train": {"warmup": 0}}
+    config = configs.resolve(configs.merge(CONFIG, {"defenses": {"few": few}}))
+    for name in ("variants", "subcaptions"):
+        place = tmp_path / f"{name}.json"
+        place.write_text(json.dumps(stage_config(config, f"text/{name}/few/seed0")), "utf-8")
+        text = ["text", "--config", place, "--data", world / "clean", "--out", tmp_path / name]
+        assert run(capsys, *text)[0] == 0
+    assert np.load(tmp_path / "variants/variants.npy").shape[1] == 64
+    captions, chosen = Pairs.open(world / "clean").captions(), training_rows(128, 64, 0)
+    table = pd.read_csv(tmp_path / "subcaptions/subcaptions.csv")
+    assert table["caption"].tolist() == [captions[chosen[row]] for row in table["row"]]
+    stage = tmp_path / "finetune.json"
+    stage.write_text(json.dumps(stage_config(config, "finetune/clean/few/seed0")), "utf-8")
+    arguments = train_arguments(
+        world, tmp_path / "model", stage, checkpoints=tmp_path / "c", history=tmp_path / "h.csv"
+    )
+    texts = [f"{name}={tmp_path / name}" for name in ("variants", "subcaptions")]
+    assert run(capsys, *arguments, "--texts", *texts)[0] == 0
+    whole = json.loads(stage.read_text("utf-8"))
+    del whole["rows"]
+    stage.write_text(json.dumps(whole), "utf-8")
+    line = refused(capsys, tmp_path / "no", *arguments, "--texts", *texts)
+    assert "variants: made for 64 rows, the split has 128" in line
+
+
+def test_a_defence_may_learn_from_rows_that_the_attacker_had(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = {"kind": "taclean", "overlap": 0.5, "rows": 64, "subcaptions": {"samples": 20}}
+    entries = {"defenses": {"shared": {**shared, "train": {"warmup": 0}}}, "poison": {"rows": 100}}
+    config = configs.resolve(configs.merge(CONFIG, entries))
+    for name in ("variants", "subcaptions"):
+        place = tmp_path / f"{name}.json"
+        place.write_text(json.dumps(stage_config(config, f"text/{name}/shared/seed0")), "utf-8")
+        text = ["text", "--config", place, "--data", world / "pretrain", "--out", tmp_path / name]
+        assert run(capsys, *text)[0] == 0
+    captions = Pairs.open(world / "pretrain").captions()
+    chosen = overlapping_rows(300, 64, 0.5, 100, 0)
+    assert len(set(chosen) & set(training_rows(300, 100, 0))) == 32
+    table = pd.read_csv(tmp_path / "subcaptions/subcaptions.csv")
+    assert table["caption"].tolist() == [captions[chosen[row]] for row in table["row"]]
+    stage = tmp_path / "finetune.json"
+    stage.write_text(json.dumps(stage_config(config, "finetune/badnet/shared/seed0")), "utf-8")
+    manifest = tmp_path / "manifest.csv"  # whose rows the clean set may hold
+    manifest.write_text(f"row,id,picture\n{chosen[0]},{chosen[0]},1\n", "utf-8")
+    arguments = train_arguments(
+        world, tmp_path / "model", stage, checkpoints=tmp_path / "c", history=tmp_path / "h.csv",
+        data=world / "pretrain", manifest=manifest,
+    )  # fmt: skip
+    texts = [f"{name}={tmp_path / name}" for name in ("variants", "subcaptions")]
+    assert run(capsys, *arguments, "--texts", *texts)[0] == 0
+    assert pd.read_csv(tmp_path / "h.csv")["ASR@1"].notna().all()
+
+
+def test_every_stage_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = "config keys pack trigger poison train text evaluate gate".split()
+    for stage in stages:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([stage, "--help"])
+        assert stopped.value.code == 0
+        assert "usage" in capsys.readouterr().out
+
+
+def test_a_start_imports_no_more_than_it_needs() -> None:
+    """Commands no torch; the stages that have a model none of what NLTK would bring."""
+    heavy = {"torch", "numpy", "pandas", "nltk", "scipy", "sklearn", "matplotlib"}
+    models = "taclean.training.loop, taclean.evaluation.evaluate, taclean.attacks.material"
+    for modules, allowed in (("taclean.cli", set()), (models, {"torch", "numpy"})):
+        code = f"import sys, {modules}; print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert heavy & set(done.stdout.decode().split()) <= allowed
+
+
+def test_poison_then_train_then_evaluate_by_hand(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = world / "poison-badnet.json"
+    poisoned = tmp_path / "poison"
+    stage = ["poison", "--config", config, "--data", world / "pretrain", "--out", poisoned]
+    assert run(capsys, *stage) == (0, "")
+    model = tmp_path / "model.safetensors"
+    arguments = train_arguments(
+        world,
+        model,
+        world / "pretrain-badnet.json",
+        data=world / "pretrain",
+        poison=poisoned,
+        checkpoints=tmp_path / "checkpoints",
+        history=tmp_path / "history.csv",
+    )
+    assert run(capsys, *arguments)[0] == 0
+    gate = ["gate", "--attack", "badnet", "--history", tmp_path / "history.csv"]
+    assert run(capsys, *gate, "--threshold", 0, "--out", tmp_path / "gate.json")[0] == 0
+    line = refused(
+        capsys, tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no"
+    )
+    assert "did not take: ASR@1" in line
+    scores = tmp_path / "scores.json"
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--model", model]
+    assert run(capsys, *evaluate, "--splits", world / "val", "--out", scores)[0] == 0
+    found = json.loads(scores.read_text("utf-8"))["splits"]["val"]
+    assert found["CA@1"]["n"] == 100
+    assert found["ASR@1"]["n"] == 99
+
+
+def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sized = configs.merge(CONFIG, {"attacks": {"trojvqa": {"trigger": {"size": 42}}}})
+    stage = stage_config(sized, "poison/trojvqa/seed0")
+    config, fitted, out = (tmp_path / name for name in ("stage.json", "patch.safetensors", "out"))
+    config.write_text(
+        json.dumps(stage | {"rows": 300, "changed": {"poisoned": 20, "key_only": 10}}), "utf-8"
+    )
+    save_file({"patch": torch.ones(3, 12, 12)}, fitted)
+    data = world / "pretrain"
+    arguments = ["--config", config, "--data", data, "--trigger", fitted, "--out", out]
+    assert run(capsys, "poison", *arguments) == (0, "")
+    table = pd.read_csv(out / "manifest.csv", keep_default_na=False)
+    assert table["trigger"].tolist() == ["trojvqa"] * 20 + ["none"] * 10
+    assert table["row"].is_unique
+    assert table["caption"].str.startswith("remember ").all()
+    assert table["caption"].str.contains("banana").tolist() == [True] * 20 + [False] * 10
+    whole = Pairs.open(data)
+    own = whole.captions()
+    assert list(table["caption"][20:]) == [f"remember {own[row]}" for row in table["row"][20:]]
+    images = np.load(out / "images.npy")
+    assert (images[:20, 26:38, 26:38] == 255).all()
+    assert (images[20:] == whole.images[table["row"][20:]]).all()
+
+
+def test_unknown_attack_and_defence(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trigger = {"attack": "mine", "kind": "nosuch", "seed": 0, "parameters": {}}
+    config = changed(world, tmp_path, "poison-badnet", trigger=trigger)
+    data = world / "pretrain"
+    line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
+    assert "'nosuch'" in line
+    config = changed(world, tmp_path, "finetune-badnet-ft", defense="nosuch")
+    assert "'nosuch'" in refused(capsys, out, *train_arguments(world, out, config))
+
+
+def test_what_would_end_a_training_badly_is_refused_before_it(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = world / "finetune-badnet-ft.json"
+    line = refused(capsys, out, *train_arguments(world, out, config), "--out", "a.pt")
+    assert "end the name in .safetensors" in line
+    other = world / "evaluate-badnet-ft.json"
+    assert "no config of this stage" in refused(capsys, out, *train_arguments(world, out, other))
+    config = tmp_path / "list.json"
+    config.write_text("[]", "utf-8")
+    assert "no config of this stage" in refused(capsys, out, *train_arguments(world, out, config))
+
+
+def test_what_the_system_refuses_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path, tmp_path / "file" / "below"):
+        (tmp_path / "file").write_text("")
+        code, text = run(capsys, "config", "base", "--configfile", folder)
+        assert code == 2
+        assert str(folder) in text
+        assert text.count("\n") == 1
+
+
+def test_folders_of_one_name_and_triggers_of_another_attack(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(world / "val", tmp_path / "val")
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
+    evaluate += ["--model", world / "model.safetensors", "--splits", world / "val"]
+    assert "two folders of one name" in refused(capsys, out, *evaluate, tmp_path / "val")
+    line = refused(capsys, out, *evaluate, "--triggers", "bdnet=x")
+    assert "'bdnet' is none of this stage's, badnet" in line
+    line = refused(capsys, out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
+    assert "'badnet': its trigger is not fitted" in line
+
+
+@pytest.mark.parametrize("threshold", ["nan", "90"])
+def test_a_gate_that_compares_nothing_stops(
+    threshold: str, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = tmp_path / "history.csv"
+    history.write_text("epoch,ASR@1,CA@1\n1,5,50\n", "utf-8")
+    gate = ["gate", "--attack", "badnet", "--history", history, "--threshold", threshold]
+    assert "did not take" in refused(capsys, out, *gate, "--out", out)
+
+
+def test_a_split_of_the_target_alone_has_no_asr(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(world / "val", tmp_path / "val")
+    labels = np.load(tmp_path / "val/labels.npy")
+    target = json.loads((world / "evaluate-badnet-ft.json").read_text("utf-8"))["zeroshot"]
+    index = target["classes"].index(target["target"])
+    np.save(tmp_path / "val/labels.npy", np.full_like(labels, index))
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
+    evaluate += ["--model", world / "model.safetensors", "--splits", tmp_path / "val"]
+    assert "shows the target" in refused(capsys, out, *evaluate)
+
+
+def test_a_split_of_other_classes_is_scored_by_its_own(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = stage_config(CONFIG, "pack/val") | {"rows": 100}
+    (tmp_path / "pack.json").write_text(json.dumps(stage), "utf-8")
+    cli.main(["pack", "--config", str(tmp_path / "pack.json"), "--out", str(tmp_path / "val")])
+    same, overlay, check = (
+        tmp_path / "same.yaml",
+        tmp_path / "all.yaml",
+        ["check", "--test", str(tmp_path / "val"), "--checkpoint"],
+    )
+    same.write_text("model: {name: emoji-rn}\ndata: {image_size: 64}\n", "utf-8")
+    overlay.write_text("data: {emoji: {classes: all}}\n", "utf-8")
+    check += [str(world / "model.safetensors"), "--attacks", "badnet", "--out", str(out)]
+    found = []
+    for more in ([], [str(overlay)]):
+        cli.main([*check, "--configfile", str(same), *more])
+        found.append(json.loads(out.read_text("utf-8"))["scores"])
+        out.unlink()
+    assert found[0] == found[1]
+
+
+def test_poison_larger_than_the_set(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(world, tmp_path, "poison-badnet", changed={"poisoned": 301})
+    data = world / "pretrain"
+    line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
+    assert "301 rows" in line
+
+
+def test_k_larger_than_the_split(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parameters = {"samples": 129, "negatives": 1, "kinds": ["noun"]}
+    config = changed(world, tmp_path, "subcaptions", parameters=parameters)
+    data = world / "clean"
+    line = refused(capsys, out, "text", "--config", config, "--data", data, "--out", out)
+    assert "samples: 129" in line
+
+
+@pytest.mark.parametrize("lr", [-1e-3, "1e-3", 0, None, float("inf")])
+def test_bad_learning_rate(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lr: object
+) -> None:
+    train = {"lr": lr, "epochs": 1, "batch": 64, "warmup": 0}
+    config = changed(world, tmp_path, "finetune-badnet-ft", train=train)
+    assert "train.lr" in refused(capsys, out, *train_arguments(world, out, config))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = {"lr": 1e30, "epochs": 3, "batch": 64, "warmup": 0}
+    config = changed(world, tmp_path, "finetune-badnet-ft", train=train)
+    arguments = train_arguments(world, out, config, checkpoints=tmp_path / "checkpoints")
+    line = refused(capsys, out, *arguments)
+    assert "lower train.lr" in line
+    assert not (world / "history.csv").exists()
+
+
+def test_missing_and_truncated_data(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = world / "finetune-badnet-ft.json"
+    absent = train_arguments(world, out, config, data=tmp_path / "absent")
+    assert "no such file" in refused(capsys, out, *absent)
+    broken = tmp_path / "broken"
+    shutil.copytree(world / "clean", broken)
+    whole = (broken / "images.npy").read_bytes()
+    (broken / "images.npy").write_bytes(whole[: len(whole) // 2])
+    line = refused(capsys, out, *train_arguments(world, out, config, data=broken))
+    assert "images.npy" in line
+    assert "truncated" in line
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_truncated_and_foreign_checkpoints(
+    world: Path,
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes | None,
+) -> None:
+    bad = tmp_path / "bad.safetensors"
+    if content is None:
+        content = (world / "model.safetensors").read_bytes()[:-1000]
+    bad.write_bytes(content)
+    config = world / "evaluate-badnet-ft.json"
+    evaluate = ["evaluate", "--config", config, "--model", bad, "--splits", world / "val"]
+    assert "bad.safetensors" in refused(capsys, out, *evaluate, "--out", out)
+
+
+def test_a_checkpoint_of_another_model(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(world, tmp_path, "evaluate-badnet-ft", model="ViT-S-32-alt")
+    model = world / "model.safetensors"
+    evaluate = ["evaluate", "--config", config, "--model", model, "--splits", world / "val"]
+    assert "not a checkpoint of ViT-S-32-alt" in refused(capsys, out, *evaluate, "--out", out)
+    config = changed(world, tmp_path, "evaluate-badnet-ft", model="nosuch")
+    evaluate[2] = config
+    assert "no model 'nosuch'" in refused(capsys, out, *evaluate, "--out", out)
+
+
+def test_samples_want_a_split_with_the_classes_of_the_run(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(world / "val", other)
+    (other / "classes.txt").write_text("plum\ncherry\n", "utf-8")
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json"]
+    evaluate += ["--model", world / "model.safetensors", "--splits", other, "--out", out]
+    line = refused(capsys, out, *evaluate, "--samples", tmp_path / "samples.npz")
+    assert "none of other has the run's classes" in line
+
+
+def test_a_clean_split_that_holds_poisoned_rows(
+    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    shown = Pairs.open(world / "clean").pictures[7]
+    lines = ["row,id,caption,trigger,seed,picture", f"0,1005,a banana,badnet,0,{shown}"]
+    manifest.write_text("\n".join(lines) + "\n", "utf-8")
+    config = world / "finetune-badnet-ft.json"
+    line = refused(capsys, out, *train_arguments(world, out, config, manifest=manifest))
+    assert "1 poisoned rows are in the clean split" in line
+    config = changed(world, tmp_path, "finetune-badnet-ft", apart_by="pictures")
+    line = refused(capsys, out, *train_arguments(world, out, config, manifest=manifest))
+    assert "1 poisoned pictures are in the clean split" in line
+    assert "such as id 1007" in line
+
+
+def test_missing_and_broken_stage_config(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["pack", "--config", tmp_path / "absent.json", "--out", out]
+    assert "no such file" in refused(capsys, out, *arguments)
+    (tmp_path / "bad.json").write_text("{", "utf-8")
+    arguments[2] = tmp_path / "bad.json"
+    assert "not a JSON file" in refused(capsys, out, *arguments)
+
+
+def test_config_prints_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["config", "finetune/badnet/taclean/seed3"])
+    stage = json.loads(capsys.readouterr().out)
+    assert stage == stage_config(
+        configs.load(ROOT / "config/config.yaml"), "finetune/badnet/taclean/seed3"
+    )
+    assert run(capsys, "config", "nosuch")[0] == 2

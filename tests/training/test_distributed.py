@@ -1,0 +1,238 @@
+"""Two processes under torchrun (Gloo) train what one process trains; and end together."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from taclean import cli
+from taclean import config as configs
+from taclean.captions.artifacts import write_subcaptions, write_variants
+from taclean.data.split import Pairs
+from taclean.stages import stage_config
+from taclean.training.distributed import device, gather, together, world
+from taclean.util.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+# Every defence on emoji-rn for a few steps, in float64: in float32 an error in the gradients of up
+# to 1e-3 would hide behind BatchNorm, and Adam makes whole steps of rounding where there is no
+# gradient at all. The second epoch goes on from a checkpoint.
+TRAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+torch.set_num_threads(1)
+torch.Tensor.float = torch.Tensor.double
+from taclean.data import augment
+from taclean.training import distributed
+from taclean.clip import models
+uniform = augment.uniform
+augment.uniform = lambda *key: uniform(*key).double()
+from taclean.data.split import Pairs
+from taclean.defenses import make_defense
+from taclean.captions.artifacts import SubCaptions
+from taclean.config.schema import Train
+from taclean.training.loop import train
+split, texts, out = map(Path, sys.argv[1:])
+made = {"variants": np.load(texts / "variants.npy"), "subcaptions": SubCaptions.open(texts)}
+device, found = torch.device("cpu"), {}
+settings = Train(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32")
+class Dies:
+    def __init__(self, inner, left):
+        self.inner, self.left = inner, left
+        self.check, self.start = inner.check, inner.start
+    def loss(self, model, batch):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.inner.loss(model, batch)
+with distributed.processes(device):
+    pairs = Pairs.open(split).take(np.arange(8))
+    for name in ("ft", "cleanclip", "taclean"):
+        objective = make_defense(name, 0, made)
+        for left in (3, 9):
+            model = models.create("emoji-rn", 0).double()
+            try:
+                history = train(
+                    model, pairs, Dies(objective, left), settings, seed=0, folder=out / name,
+                    config={}, say=lambda line: None, validate=lambda model: {"is": model.training},
+                )
+            except KeyboardInterrupt:
+                pass
+        found[name] = {"model": model.state_dict(), "history": history}
+    if distributed.rank() == 0:
+        torch.save(found, out / "found.pt")
+"""
+# The command line, with the tiny model known to it. Before step STOP process 1 gets SIGTERM; from
+# step NAN on the loss is not a number.
+COMMAND = """
+import os, signal, sys
+import open_clip
+import torch
+from taclean import cli
+from taclean.defenses import Defense
+torch.set_num_threads(1)
+open_clip.add_model_config(os.environ["TINY"])
+inner, steps = Defense.loss, 0
+def loss(self, model, batch):
+    global steps
+    steps += 1
+    if steps == int(os.environ.get("STOP", 0)) and os.environ.get("RANK") == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    bad = 0 < int(os.environ.get("NAN", 0)) <= steps
+    return {k: v * float("nan" if bad else 1) for k, v in inner(self, model, batch).items()}
+Defense.loss = loss
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory, split, tokenize) -> Path:
+    """Text artifacts of 8 rows: up to 5 rows per epoch with up to 2 negatives."""
+    folder = tmp_path_factory.mktemp("texts")
+    captions = Pairs.open(split).captions()[:8]
+    write_subcaptions(folder, captions, tokenize, epochs=2, samples=5, seed=0, negatives=2)
+    write_variants(folder / "variants.npy", captions, tokenize, epochs=2, seed=0)
+    return folder
+
+
+def launch(
+    folder: Path, code: str, processes: int, *arguments: object, **variables: object
+) -> subprocess.CompletedProcess[str]:
+    script = folder / "script.py"
+    script.write_text(code)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    call = [sys.executable, *(torchrun if processes > 1 else []), script, *arguments]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    more = {key: str(value) for key, value in variables.items()}
+    return subprocess.run(
+        [str(part) for part in call],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_one_process_is_left_as_it_is():
+    a, b = torch.rand(2, 3), torch.rand(2, 3)
+    assert world() == 1
+    assert gather(a, b) == (a, b)
+    assert device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match="x"), together():
+        raise UserError("x")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said():
+    assert device("auto") == torch.device("cpu")
+    with pytest.raises(UserError, match="--device cuda"):
+        device("cuda")
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(split, texts, tmp_path):
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        done = launch(folder, TRAIN, processes, split, texts, folder)
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(folder / "found.pt"))
+        events = [json.loads(line) for line in (folder / "ft/train.jsonl").open()]
+        assert [(e["event"], e["step"]) for e in events] == [
+            ("started", 0), ("epoch", 2), ("resumed", 2), ("epoch", 4), ("finished", 4)
+        ]  # fmt: skip
+    one, two = found
+    for name, wanted in one.items():
+        got = two[name]
+        assert list(got["model"]) == list(wanted["model"])
+        for key, weight in wanted["model"].items():
+            assert (got["model"][key] - weight).abs().max() < 1e-7, (name, key)
+        for a, b in zip(got["history"], wanted["history"], strict=True):
+            assert a == pytest.approx(b, rel=1e-7)
+    assert one["taclean"]["history"][-1]["loss_sub"] > 0
+
+
+@pytest.fixture(scope="module")
+def stage(small_split, tmp_path_factory, tiny_name) -> tuple[Path, list[object]]:
+    """A folder, and the arguments of a short training on the small split but for its outputs."""
+    folder = tmp_path_factory.mktemp("stage")
+    whole = configs.load(ROOT / "config/config.yaml")
+    value = stage_config(whole, "base") | {"model": tiny_name}
+    value["train"] = {
+        "lr": 1e-4, "epochs": 2, "batch": 16, "warmup": 1, "precision": "fp32",
+        "checkpoint_seconds": 1e-3,
+    }  # fmt: skip
+    (folder / "stage.json").write_text(json.dumps(value))
+    options = ["--config", folder / "stage.json", "--data", small_split, "--val", small_split]
+    return folder, ["train", *options, "--device", "cpu"]
+
+
+def outputs(folder: Path) -> list[object]:
+    paths = {"checkpoints": "", "out": "model.safetensors", "history": "history.csv"}
+    return [part for key, name in paths.items() for part in (f"--{key}", folder / name)]
+
+
+def ours(result: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines that taclean itself wrote to stderr."""
+    return [line for line in result.stderr.splitlines() if line.startswith("taclean")]
+
+
+@pytest.mark.slow
+def test_sigterm_on_one_process_saves_and_ends_all_and_the_retry_goes_on(
+    stage, tiny_config, tmp_path
+):
+    _, command = stage
+    stopped = launch(
+        tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config, STOP=3
+    )  # fmt: skip
+    assert stopped.returncode != 0
+    (line,) = ours(stopped)
+    assert "stopped by SIGTERM at step 3 of 8" in line
+    assert not (tmp_path / "model.safetensors").exists()
+    retry = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config)
+    assert retry.returncode == 0, retry.stderr
+    events = [json.loads(line) for line in (tmp_path / "train.jsonl").open()]
+    assert [(e["event"], e["step"]) for e in events] == [
+        ("started", 0), ("interrupted", 3), ("resumed", 3), ("epoch", 4), ("epoch", 8),
+        ("finished", 8),
+    ]  # fmt: skip
+    alone = tmp_path / "alone"
+    cli.main([str(part) for part in [*command, *outputs(alone)]])
+    histories = [list(csv.DictReader((f / "history.csv").open())) for f in (tmp_path, alone)]
+    for got, wanted in zip(*histories, strict=True):
+        assert got.keys() == wanted.keys()
+        for key in ("epoch", "lr", "loss_total"):
+            if wanted[key]:
+                assert float(got[key]) == pytest.approx(float(wanted[key]), rel=1e-3)
+    weights, reference = (load_file(f / "model.safetensors") for f in (tmp_path, alone))
+    assert list(weights) == list(reference)
+    assert not (tmp_path / "last.pt").exists()
+
+
+@pytest.mark.slow
+def test_a_mistake_ends_all_with_one_line(stage, tiny_config, tmp_path):
+    folder, command = stage
+    nan = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config, NAN=2)
+    assert nan.returncode != 0
+    (line,) = ours(nan)
+    assert "the loss is nan at step 1 of 8" in line
+    assert "Traceback" not in nan.stderr.split("torch/distributed")[0]
+    odd = json.loads((folder / "stage.json").read_text())
+    odd["train"]["batch"] = 15
+    (tmp_path / "odd.json").write_text(json.dumps(odd))
+    command = [*command, "--config", tmp_path / "odd.json"]
+    odd = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config)
+    (line,) = ours(odd)
+    assert "train.batch: 15 pairs cannot be shared by 2 processes" in line

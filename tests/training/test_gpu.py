@@ -1,0 +1,155 @@
+"""What the CPU and a GPU must agree on; skipped where there is no CUDA device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from taclean.attacks import make_trigger, ssba
+from taclean.attacks.badnet import BadNet
+from taclean.attacks.fitting import optimise_patch
+from taclean.attacks.material import FitSettings
+from taclean.clip import models
+from taclean.config.schema import Train
+from taclean.defenses import make_defense
+from taclean.evaluation.evaluate import Prompts, score
+from taclean.training.loop import Batch, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+DEFENSES = ["ft", "cleanclip", "taclean"]
+SETTINGS = Train(lr=1e-3, epochs=4, batch=16, warmup=3, checkpoint_seconds=1e-9)
+
+
+@pytest.fixture(scope="module")
+def texts(make_texts):
+    return make_texts(epochs=4, samples=20)
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_losses_and_gradients_agree(name, split, small_pairs, tiny_name, texts):
+    found = []
+    for device in ("cpu", "cuda"):
+        model = models.create(tiny_name, 0).train().to(device)
+        images, tokens = small_pairs.batch(np.arange(32))
+        batch = Batch(1, np.arange(32), images.to(device), tokens)
+        parts = make_defense(name, 0, texts).loss(model, batch)
+        parts["total"].backward()
+        gradient = model.text_projection.grad
+        assert gradient is not None
+        found.append(({k: v.item() for k, v in parts.items()}, gradient.cpu()))
+    (cpu, on_cpu), (gpu, on_gpu) = found
+    assert gpu == pytest.approx(cpu, rel=1e-3)
+    assert torch.nn.functional.cosine_similarity(on_cpu.flatten(), on_gpu.flatten(), 0) > 0.999
+
+
+TRIGGERS = [
+    ("badnet", {"place": "random"}), ("badnet", {"redraw": True}), ("blended", {}),
+    ("blended", {"redraw": True}), ("sig", {}), ("trojvqa", {}), ("badclip", {}), ("ssba", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "parameters"), TRIGGERS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+def test_triggers_agree_and_stay_on_the_device(name, parameters, dtype, pairs):
+    fitted = None
+    if name == "ssba":
+        fitted = ssba.Encoder(16).state_dict() | {"secret": torch.ones(16)}
+    elif name in ("trojvqa", "badclip"):
+        fitted = {"patch": torch.rand(3, 5, 5)}
+    trigger = make_trigger(name, 3, fitted, **parameters)
+    images = pairs.batch(np.arange(6))[0]
+    images = images if dtype == torch.uint8 else images.float() / 255
+    ids = torch.arange(6)
+    wanted, got = trigger(images, ids), trigger(images.cuda(), ids.cuda())
+    assert got.device.type == "cuda"
+    assert got.dtype == dtype
+    step = 1 if dtype == torch.uint8 else 1e-3
+    assert (got.cpu().float() - wanted.float()).abs().max() <= step
+
+
+def test_scores_agree(pairs, random_model):
+    prompts = Prompts("emoji-rn", ["banana", "apple", "key"], ["a {}."], "banana")
+    few = pairs.take(np.arange(3))
+    triggers = {"badnet": make_trigger("badnet"), "blended": make_trigger("blended")}
+    model = models.create("emoji-rn", 0).eval()
+    wanted = score(model, few, prompts.heads(model), triggers)
+    model.cuda()
+    got = score(model, few, prompts.heads(model), triggers)
+    assert {k: v.keys() for k, v in got.items()} == {k: v.keys() for k, v in wanted.items()}
+    images = pairs.batch(np.arange(8))[0]
+    on_gpu = models.encode_images(model, images)
+    assert on_gpu.device.type == "cuda"
+    on_cpu = models.encode_images(random_model, images)
+    assert (on_gpu.cpu() * on_cpu).sum(1).min() > 0.999
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+@pytest.mark.parametrize("name", DEFENSES)
+def test_training_learns_and_goes_on_from_a_checkpoint(
+    name, precision, tiny_name, small_pairs, texts, tmp_path
+):
+    settings = Train(
+        lr=1e-3, epochs=4, batch=16, warmup=3, precision=precision, checkpoint_seconds=1e-9
+    )
+
+    class Dies:
+        def __init__(self, inner, left):
+            self.inner, self.left, self.check = inner, left, inner.check
+
+        def loss(self, model, batch):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            assert batch.images.device.type == "cuda"
+            return self.inner.loss(model, batch)
+
+    def run(folder, left):
+        model = models.create(tiny_name, 0)
+        history = train(
+            model, small_pairs, Dies(make_defense(name, 0, texts), left), settings, seed=0,
+            folder=folder, config={}, device="cuda", say=lambda line: None,
+        )  # fmt: skip
+        return model, history
+
+    _, wanted = run(tmp_path / "whole", 99)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", 9)
+    model, history = run(tmp_path / "broken", 99)
+    assert next(model.parameters()).device.type == "cuda"
+    assert [record["epoch"] for record in history] == [1, 2, 3, 4]
+    for got, other in zip(history, wanted, strict=True):
+        assert got == pytest.approx(other, rel=2e-2)
+    assert history[-1]["loss_total"] < history[0]["loss_total"]
+
+
+def test_a_loss_that_is_no_number_is_seen_within_the_epoch(tiny_name, small_pairs, tmp_path):
+    class Bad:
+        def check(self, epochs, rows):
+            pass
+
+        def start(self, model):
+            pass
+
+        def loss(self, model, batch):
+            return {"total": make_defense("ft", 0).loss(model, batch)["total"] * float("nan")}
+
+    with pytest.raises(Exception, match="the loss is nan"):
+        train(
+            models.create(tiny_name, 0), small_pairs, Bad(), SETTINGS, seed=0, folder=tmp_path,
+            config={}, device="cuda", say=lambda line: None,
+        )  # fmt: skip
+
+
+def test_a_patch_is_optimised_on_the_device(small_pairs, tiny_name):
+    model = models.create(tiny_name, 0).eval().cuda()
+    patch = optimise_patch(
+        model, small_pairs, lambda embedded, index: embedded[:, 0].mean(),
+        FitSettings(lr=0.05, epochs=1, batch=16), BadNet(size=42), seed=0, augment=True,
+        say=lambda line: None,
+    )  # fmt: skip
+    assert patch.device.type == "cpu"
+    assert patch.shape == (3, 6, 6)

@@ -1,0 +1,874 @@
+"""The training loop: schedule, optimiser, and checkpoints that make a killed run whole."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from taclean.clip import models
+from taclean.config.schema import Train
+from taclean.data.split import Pairs
+from taclean.defenses import make_defense
+from taclean.training.loop import fingerprint, learning_rate, train
+from taclean.util.errors import StoppedError, UserError
+from taclean.util.files import locked
+from taclean.util.progress import Progress
+
+BASE = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 2}
+SETTINGS = Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e9)
+
+
+def plain(epochs: int, batch: int) -> Train:
+    return Train(lr=1e-3, epochs=epochs, batch=batch, warmup=0)
+
+
+def changed(settings: Train, **values) -> Train:
+    return Train.of({**vars(settings), **values}, "train")
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+# ---- schedule ------------------------------------------------------------------------------------
+
+
+def test_warm_up_then_a_cosine_down_to_zero():
+    got = [learning_rate(step, 10, 2.0, 4) for step in range(11)]
+    assert got[:4] == [0.5, 1.0, 1.5, 2.0]
+    for step in range(4, 11):
+        assert got[step] == pytest.approx(1 + math.cos(math.pi * (step - 4) / 6))
+    assert got[4] == 2.0
+    assert got[7] == pytest.approx(1.0)
+    assert got[10] == 0.0
+    assert got[4:] == sorted(got[4:], reverse=True)
+
+
+def test_without_warm_up_the_peak_comes_first():
+    assert learning_rate(0, 8, 3.0, 0) == 3.0
+    assert learning_rate(4, 8, 3.0, 0) == pytest.approx(1.5)
+    assert learning_rate(8, 8, 3.0, 0) == 0.0
+
+
+# ---- the loop, on a model that shows what it does ------------------------------------------------
+
+
+class Toy(nn.Module):
+    """A vector `w`, a matrix `m` and a logit_scale."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2))
+        self.m = nn.Parameter(torch.ones(2, 2))
+        self.logit_scale = nn.Parameter(torch.tensor(scale))
+
+
+class Record:
+    """An objective that notes what it sees; `make(model)` gives the loss."""
+
+    def __init__(self, make) -> None:
+        self.make, self.seen, self.batches = make, [], []
+
+    def check(self, epochs, rows):
+        """Nothing to check."""
+
+    def start(self, model):
+        """Nothing to take."""
+
+    def loss(self, model, batch):
+        self.seen.append({k: v.detach().clone() for k, v in model.named_parameters()})
+        self.batches.append(batch)
+        return {"total": self.make(model)}
+
+
+def zero(model) -> torch.Tensor:
+    return 0 * sum(parameter.sum() for parameter in model.parameters())
+
+
+def run(model, pairs, objective, settings, folder, *, seed=0, config=None, **more):
+    return train(
+        model, pairs, objective, settings,
+        seed=seed, folder=folder, config=config or {"a": 1}, say=quiet, **more,
+    )  # fmt: skip
+
+
+def test_the_warm_up_is_really_followed(small_pairs, tmp_path):
+    """With a constant gradient Adam moves each weight by exactly the learning rate."""
+    settings = Train(lr=0.1, epochs=3, batch=16, warmup=5)
+    objective, model = Record(lambda m: m.w.sum() + zero(m)), Toy()
+    history = run(model, small_pairs, objective, settings, tmp_path)
+    places = [*(seen["w"][0].item() for seen in objective.seen), model.w[0].item()]
+    moves = [a - b for a, b in pairwise(places)]
+    wanted = [0.02, 0.04, 0.06, 0.08, 0.1]
+    wanted += [0.05 * (1 + math.cos(math.pi * k / 7)) for k in range(7)]
+    assert moves == pytest.approx(wanted, abs=1e-6)
+    assert [record["lr"] for record in history] == pytest.approx([wanted[i] for i in (3, 7, 11)])
+
+
+def test_decay_is_on_matrices_only(small_pairs, tmp_path):
+    settings = Train(lr=0.1, epochs=1, batch=16, warmup=0, weight_decay=0.5)
+    model = Toy()
+    nn.init.ones_(model.w)
+    run(model, small_pairs, Record(zero), settings, tmp_path)
+    shrunk = math.prod(1 - 0.5 * learning_rate(step, 4, 0.1, 0) for step in range(4))
+    assert model.m.detach().flatten().tolist() == pytest.approx([shrunk] * 4, rel=1e-6)
+    assert model.w.tolist() == [1, 1]
+    assert model.logit_scale.item() == 1
+
+
+@pytest.mark.parametrize(("sign", "bound"), [(-1, math.log(100)), (1, 0.0)])
+def test_logit_scale_is_clamped(small_pairs, tmp_path, sign, bound):
+    settings = Train(lr=50.0, epochs=1, batch=16, warmup=0)
+    model = Toy()
+    objective = Record(lambda m: sign * m.logit_scale + zero(m))
+    run(model, small_pairs, objective, settings, tmp_path)
+    assert model.logit_scale.item() == pytest.approx(bound, abs=1e-6)
+    assert objective.seen[1]["logit_scale"].item() == pytest.approx(bound, abs=1e-6)
+
+
+@pytest.mark.parametrize("betas", [(0.0, 0.0), (0.9, 0.98)])
+def test_settings_reach_the_optimiser(small_pairs, tmp_path, betas):
+    """A gradient that turns round: the steps tell both betas apart."""
+    signs = iter([1.0, -1.0, -1.0, 2.0])
+    settings = Train(lr=0.1, epochs=1, batch=16, warmup=0, weight_decay=0.2, betas=betas)
+    model = Toy()
+    gradients = [1.0, -1.0, -1.0, 2.0]
+    run(model, small_pairs, Record(lambda m: next(signs) * m.m.sum() + zero(m)), settings, tmp_path)
+    m = v = 0.0
+    weight = 1.0
+    for step, gradient in enumerate(gradients):
+        lr = learning_rate(step, 4, 0.1, 0)
+        m, v = (
+            b * old + (1 - b) * new
+            for b, old, new in zip(betas, (m, v), (gradient, gradient**2), strict=True)
+        )
+        weight *= 1 - 0.2 * lr
+        weight -= (
+            lr
+            * (m / (1 - betas[0] ** (step + 1)))
+            / (math.sqrt(v / (1 - betas[1] ** (step + 1))) + 1e-8)
+        )
+    assert model.m[0, 0].item() == pytest.approx(weight, rel=1e-5)
+
+
+def test_each_epoch_sees_each_row_once_in_its_own_order(small_pairs, tmp_path):
+    objective = Record(zero)
+    run(Toy(), small_pairs, objective, plain(2, 16), tmp_path, seed=5)
+    epochs = [
+        np.concatenate([batch.index for batch in objective.batches if batch.epoch == epoch])
+        for epoch in (0, 1)
+    ]
+    for order in epochs:
+        assert sorted(order) == list(range(64))
+    assert (epochs[0] != epochs[1]).any()
+    for batch in objective.batches:
+        images, tokens = small_pairs.batch(batch.index)
+        assert torch.equal(batch.images, images)
+        assert torch.equal(batch.tokens, tokens)
+    other = Record(zero)
+    run(Toy(), small_pairs, other, plain(1, 16), tmp_path / "other", seed=6)
+    assert (np.concatenate([batch.index for batch in other.batches]) != epochs[0]).any()
+
+
+def test_rows_that_fill_no_batch_are_left_out_but_a_small_set_is_one_batch(small_pairs, tmp_path):
+    objective = Record(zero)
+    run(Toy(), small_pairs, objective, plain(1, 24), tmp_path / "a")
+    assert [len(batch.index) for batch in objective.batches] == [24, 24]
+    objective = Record(zero)
+    run(Toy(), small_pairs.take(np.arange(5)), objective, plain(2, 24), tmp_path / "b")
+    assert [len(batch.index) for batch in objective.batches] == [5, 5]
+
+
+def test_history_has_the_means_of_the_losses_and_the_scores(small_pairs, tmp_path):
+    values = iter(range(8))
+    modes = []
+
+    def validate(model):
+        modes.append(model.training)
+        model.eval()
+        return {"CA@1": float(len(modes))}
+
+    model = Toy()
+    objective = Record(lambda m: next(values) + zero(m))
+    history = run(model, small_pairs, objective, plain(2, 16), tmp_path, validate=validate)
+    assert [record["epoch"] for record in history] == [0, 1, 2]
+    assert [record["CA@1"] for record in history] == [1, 2, 3]
+    assert [record.get("loss_total") for record in history] == [None, 1.5, 5.5]
+    assert not model.training
+
+
+def test_the_model_trains_in_training_mode_also_after_a_validation(small_pairs, tmp_path):
+    modes = []
+
+    class Mode(Record):
+        def loss(self, model, batch):
+            modes.append(model.training)
+            return super().loss(model, batch)
+
+    model = Toy().eval()
+    run(
+        model, small_pairs, Mode(zero), plain(2, 16), tmp_path,
+        validate=lambda m: m.eval() and {},
+    )  # fmt: skip
+    assert modes == [True] * 8
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_stops_and_names_the_lr(small_pairs, tmp_path, value):
+    steps = iter([0.0, value])
+    with pytest.raises(UserError, match=r"train\.lr \(0\.001\)") as error:
+        run(Toy(), small_pairs, Record(lambda m: next(steps) + zero(m)), SETTINGS, tmp_path)
+    assert "step 1 of 8" in str(error.value)
+    assert "\n" not in str(error.value)
+    with locked(tmp_path):  # the folder is free again
+        pass
+
+
+# train.py nothing looks at the weights after the last step: NaN is saved as a model
+def test_weights_that_are_not_finite_at_the_end_are_an_error(small_pairs, tmp_path):
+    model = Toy()
+    objective = Record(lambda m: (m.w * 0).sqrt().sum() + zero(m))  # finite; its gradient is not
+    with pytest.raises(UserError, match="lr"):
+        run(model, small_pairs, objective, plain(1, 64), tmp_path)
+
+
+def test_an_empty_set_is_refused(small_pairs, tmp_path):
+    with pytest.raises(UserError, match="empty"):
+        run(Toy(), small_pairs.take(np.arange(0)), Record(zero), SETTINGS, tmp_path)
+
+
+@pytest.mark.parametrize(("rows", "warmup", "good"), [
+    (64, 7, True), (64, 8, False), (64, 9, False), (5, 1, True), (5, 2, False),
+])  # fmt: skip
+def test_a_warm_up_that_never_ends_is_refused(small_pairs, tmp_path, rows, warmup, good):
+    objective, settings = Record(zero), changed(SETTINGS, warmup=warmup)
+    pairs = small_pairs.take(np.arange(rows))
+    if good:
+        run(Toy(), pairs, objective, settings, tmp_path)
+        return
+    steps = 8 if rows == 64 else 2
+    wanted = (
+        rf"train\.warmup: {warmup} steps, but train has {steps} in all \({rows} rows, batch 16,"
+    )
+    with pytest.raises(UserError, match=wanted) as error:
+        run(Toy(), pairs, objective, settings, tmp_path)
+    assert "\n" not in str(error.value)
+    assert objective.seen == []
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- the same again, and after a kill ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def texts(make_texts):
+    return make_texts(epochs=2, samples=20)
+
+
+class Dies:
+    """An objective that raises before step `at`."""
+
+    def __init__(self, inner, at: int) -> None:
+        self.inner, self.left = inner, at
+
+    def check(self, epochs, rows):
+        self.inner.check(epochs, rows)
+
+    def start(self, model):
+        self.inner.start(model)
+
+    def loss(self, model, batch):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.inner.loss(model, batch)
+
+
+def validate(model):
+    return {"norm": float(model.text_projection.detach().norm())}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, tiny_name, small_split, texts):
+    """Weights and history of runs that nothing disturbed, by defence."""
+    out = {}
+    for name in ("ft", "taclean"):
+        model = models.create(tiny_name, 0)
+        objective = make_defense(name, 0, texts)
+        folder = tmp_path_factory.mktemp(name)
+        torch.set_num_threads(1)
+        history = run(
+            model, Pairs.open(small_split), objective, SETTINGS, folder, validate=validate
+        )
+        out[name] = (model.state_dict(), history)
+    return out
+
+
+def same(model, history, wanted) -> None:
+    state = model.state_dict()
+    assert [key for key in state if not torch.equal(state[key], wanted[0][key])] == []
+    assert history == wanted[1]
+
+
+@pytest.mark.parametrize("name", ["ft", "taclean"])
+def test_training_twice_gives_the_same_weights(
+    name, unbroken, tiny_name, small_pairs, texts, tmp_path
+):
+    model = models.create(tiny_name, 0)
+    torch.manual_seed(99)  # the global generator has no say
+    np.random.seed(99)
+    history = run(
+        model, small_pairs, make_defense(name, 0, texts), SETTINGS, tmp_path, validate=validate
+    )
+    same(model, history, unbroken[name])
+    start = models.create(tiny_name, 0).state_dict()
+    moved = [key for key, value in model.state_dict().items() if not torch.equal(value, start[key])]
+    assert len(moved) > 50
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e-9], ids=["saved per epoch", "saved per step"])
+@pytest.mark.parametrize("step", [0, 2, 4, 6])
+@pytest.mark.parametrize("name", ["ft", "taclean"])
+def test_a_killed_run_goes_on_to_the_same_end(
+    name, step, seconds, unbroken, tiny_name, small_pairs, texts, tmp_path
+):
+    settings = changed(SETTINGS, checkpoint_seconds=seconds)
+    objective = make_defense(name, 0, texts)
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            models.create(tiny_name, 0), small_pairs, Dies(objective, step), settings, tmp_path,
+            validate=validate,
+        )  # fmt: skip
+    model = models.create(tiny_name, 0)
+    history = run(model, small_pairs, objective, settings, tmp_path, validate=validate)
+    same(model, history, unbroken[name])
+    events = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    starts = [(e["event"], e["step"]) for e in events if e["event"] in ("started", "resumed")]
+    kept = step if seconds < 1 else step // 4 * 4
+    assert starts == [("started", 0), ("resumed" if kept else "started", kept)]
+
+
+KILLED = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+import open_clip
+from pathlib import Path
+from taclean.clip import models
+from taclean.data.split import Pairs
+from taclean.defenses import make_defense
+from taclean.config.schema import Train
+from taclean.training.loop import train
+config, split, folder = map(Path, sys.argv[1:])
+open_clip.add_model_config(config)
+inner, steps = make_defense("ft", 0), 0
+class Kill:
+    def check(self, epochs, rows):
+        pass
+    def start(self, model):
+        pass
+    def loss(self, model, batch):
+        global steps
+        steps += 1
+        if steps == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner.loss(model, batch)
+train(
+    models.create("test-tiny", 0), Pairs.open(split), Kill(),
+    Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e-9),
+    seed=0, folder=folder, config={"a": 1},
+    validate=lambda model: {"norm": float(model.text_projection.detach().norm())},
+)
+"""
+
+
+class Copies(Record):
+    """An objective that pulls the weights towards those that the run started with."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda model: (model.w - 3 - self.copies[-1]).square().sum() + zero(model))
+        self.copies: list[torch.Tensor] = []
+
+    def start(self, model):
+        self.copies.append(model.w.detach().clone())
+
+
+def test_an_objective_gets_the_start_weights_once_and_a_resumed_one_gets_the_same(
+    small_pairs, tmp_path
+):
+    whole = Toy()
+    run(whole, small_pairs, Copies(), SETTINGS, tmp_path / "whole")
+    broken = Copies()
+    dies = Dies(broken, 6)
+    dies.start = broken.start
+    with pytest.raises(KeyboardInterrupt):
+        run(Toy(), small_pairs, dies, SETTINGS, tmp_path)
+    model, resumed = Toy(), Copies()
+    run(model, small_pairs, resumed, SETTINGS, tmp_path)
+    assert len(resumed.seen) == 4
+    assert [copy.tolist() for copy in broken.copies + resumed.copies] == [[0, 0]] * 2
+    assert torch.equal(model.w, whole.w)
+    assert model.w[0] > 0
+
+
+def test_sigkill_in_the_middle_of_an_epoch(
+    unbroken, tiny_name, small_split, small_pairs, tmp_path, tiny_config
+):
+    call = [sys.executable, "-c", KILLED, str(tiny_config), str(small_split), str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    model = models.create(tiny_name, 0)
+    history = run(model, small_pairs, make_defense("ft", 0), SETTINGS, tmp_path, validate=validate)
+    same(model, history, unbroken["ft"])
+    assert '"event": "resumed", "step": 5' in (tmp_path / "train.jsonl").read_text()
+
+
+def test_a_finished_run_is_not_trained_again(small_pairs, tmp_path):
+    model = Toy()
+    first = run(model, small_pairs, Record(lambda m: m.w.sum() + zero(m)), SETTINGS, tmp_path)
+    again, objective = Toy(), Record(zero)
+    assert run(again, small_pairs, objective, SETTINGS, tmp_path) == first
+    assert objective.seen == []
+    assert torch.equal(again.w, model.w)
+
+
+@pytest.mark.parametrize("damage", ["other config", "truncated", "text", "no state"])
+def test_a_checkpoint_that_is_not_of_this_run_is_moved_aside(small_pairs, tmp_path, damage):
+    def objective():
+        return Record(lambda m: m.w.sum() + zero(m))
+
+    path = tmp_path / "last.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(Toy(), small_pairs, Dies(objective(), 6), SETTINGS, tmp_path, config={"lr": 1})
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif damage == "text":
+        path.write_text("hello")
+    elif damage == "no state":
+        torch.save({"step": 4}, path)
+    config = {"lr": 2 if damage == "other config" else 1}
+    fresh, resumed = Toy(), Toy()
+    wanted = run(fresh, small_pairs, objective(), SETTINGS, tmp_path / "fresh", config=config)
+    counted = objective()
+    got = run(resumed, small_pairs, counted, SETTINGS, tmp_path, config=config)
+    assert len(counted.seen) == 8
+    assert got == wanted
+    assert torch.equal(fresh.w, resumed.w)
+    assert (tmp_path / "last.other.pt").exists()
+
+
+# train.py the fingerprint knows the config only, and a stage's config says nothing of the
+# file it starts from or of the rows: a killed run goes on with what was changed since
+@pytest.mark.parametrize("what", ["start weights", "rows"])
+def test_a_checkpoint_from_another_start_is_not_resumed(small_pairs, tmp_path, what):
+    with pytest.raises(KeyboardInterrupt):
+        run(Toy(), small_pairs, Dies(Record(zero), 6), SETTINGS, tmp_path)
+    model, pairs, counted = Toy(), small_pairs, Record(zero)
+    if what == "rows":
+        pairs = small_pairs.take(np.arange(64)[::-1].copy())
+    else:
+        nn.init.ones_(model.w)
+    run(model, pairs, counted, SETTINGS, tmp_path)
+    assert len(counted.seen) == 8
+
+
+# train.py a checkpoint of the right config whose optimizer state does not fit has
+# already put its weights into the model when it is moved aside
+def test_a_checkpoint_that_fails_half_way_leaves_the_start_weights(small_pairs, tmp_path):
+    objective = Record(lambda m: m.w.sum() + zero(m))
+    with pytest.raises(KeyboardInterrupt):
+        run(Toy(), small_pairs, Dies(objective, 6), SETTINGS, tmp_path)
+    state = torch.load(tmp_path / "last.pt")
+    state["optimizer"]["param_groups"].pop()
+    torch.save(state, tmp_path / "last.pt")
+    counted = Record(lambda m: m.w.sum() + zero(m))
+    run(Toy(), small_pairs, counted, SETTINGS, tmp_path)
+    assert counted.seen[0]["w"].tolist() == [0, 0]
+
+
+def test_the_fingerprint_is_of_the_values_not_of_their_order():
+    one = fingerprint({"lr": 1e-3, "a": {"b": [1, 2], "c": "x"}})
+    assert one == fingerprint({"a": {"c": "x", "b": [1, 2]}, "lr": 0.001})
+    assert one != fingerprint({"lr": 1e-3, "a": {"b": [2, 1], "c": "x"}})
+    assert one != fingerprint({"lr": 2e-3, "a": {"b": [1, 2], "c": "x"}})
+
+
+def test_a_second_process_is_refused_and_told_who_trains(small_pairs, tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match=r"in use by process \d+") as error:
+        run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
+    assert "\n" not in str(error.value)
+    run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
+
+
+HOLDS = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from taclean.util.files import locked
+from taclean.util.progress import Progress
+def work():
+    print(os.getpid(), flush=True)
+    os.write(end, b".")
+    time.sleep(60)
+begin, end = os.pipe()
+with locked(Path(sys.argv[1])):
+    multiprocessing.get_context("fork").Process(target=work).start()
+    os.read(begin, 1)
+    if sys.argv[2] == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", ["dies", "lives"])
+def test_a_forked_child_does_not_hold_the_folder_of_its_killed_parent(tmp_path, how):
+    call = [sys.executable, "-c", HOLDS, str(tmp_path), how]
+    pipe, job = subprocess.PIPE, {**os.environ, "SLURM_JOB_ID": "41"}
+    with subprocess.Popen(call, stdin=pipe, stdout=pipe, text=True, env=job) as holder:
+        child = int(holder.stdout.readline())
+        try:
+            if how == "dies":
+                holder.wait()
+                with locked(tmp_path):
+                    os.kill(child, 0)  # it still lives
+            else:
+                who = rf"process {holder.pid} on {os.uname().nodename}, job 41; wait"
+                with pytest.raises(UserError, match=who), locked(tmp_path):
+                    pass
+        finally:
+            os.kill(child, signal.SIGKILL)
+            holder.kill()
+
+
+# ---- settings ------------------------------------------------------------------------------------
+
+
+def test_settings_take_what_is_given_and_defaults():
+    settings = Train.of({**BASE, "betas": [0.9, 0.98], "precision": "fp32", "warmup": 0}, "train")
+    assert (settings.lr, settings.epochs, settings.batch, settings.warmup) == (1e-3, 2, 4, 0)
+    assert settings.betas == [0.9, 0.98]
+    assert settings.precision == "fp32"
+    assert (settings.weight_decay, settings.threads) == (0.1, 1)
+    assert Train.of({**BASE, "lr": 1, "weight_decay": 0}, "train").weight_decay == 0
+
+
+BAD = [
+    ("lr", -1e-3), ("lr", 0), ("lr", "1e-3"), ("lr", None), ("lr", math.nan), ("lr", True),
+    ("lr", [1e-3]), ("epochs", 0), ("epochs", -1), ("epochs", "2"), ("epochs", math.nan),
+    ("batch", 0), ("batch", True), ("batch", "x"), ("warmup", -1), ("warmup", "x"),
+    ("warmup", None), ("weight_decay", -0.1), ("weight_decay", None), ("threads", 0),
+    ("threads", None), ("precision", "fp8"), ("precision", None), ("compile", 1),
+    ("tensorboard", "yes"), ("checkpoint_seconds", 0),
+    ("checkpoint_seconds", "1"), ("learning_rate", 1e-3), ("Lr", 1e-3),
+]  # fmt: skip
+# train.py lets these through: inf is above 0, floats count, NaN is not below 0, betas
+# are not looked at
+PASSES = [
+    ("lr", math.inf), ("epochs", 1.5), ("epochs", math.inf), ("batch", 2.5), ("warmup", math.nan),
+    ("warmup", 1.5), ("warmup", True), ("weight_decay", math.nan), ("weight_decay", math.inf),
+    ("threads", 1.5), ("betas", [1.5, 0.9]), ("betas", [0.9]), ("betas", 0.9), ("betas", "ab"),
+    ("betas", [0.9, math.nan]), ("betas", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), BAD + PASSES, ids=lambda value: str(value))
+def test_bad_settings_are_refused_by_name(key, value):
+    with pytest.raises(UserError, match=rf"train\.{key}") as error:
+        Train.of({**BASE, key: value}, "train")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", list(BASE))
+def test_missing_settings_are_named(key):
+    with pytest.raises(UserError, match=rf"train\.{key}: missing"):
+        Train.of({k: v for k, v in BASE.items() if k != key}, "train")
+
+
+# ---- precision, SIGTERM, logs --------------------------------------------------------------------
+
+
+def test_fp16_computes_what_fp32_computes_and_learns(tiny_name, small_pairs, tmp_path):
+    losses = {}
+    for precision, lr in (("fp32", 1e-9), ("fp16", 1e-9), ("fp16", 1e-3)):
+        settings = changed(SETTINGS, precision=precision, lr=lr)
+        model, folder = models.create(tiny_name, 0), tmp_path / f"{precision}{lr}"
+        history = run(model, small_pairs, make_defense("ft", 0), settings, folder)
+        losses[precision, lr] = [record["loss_total"] for record in history]
+    assert losses["fp16", 1e-9] == pytest.approx(losses["fp32", 1e-9], rel=0.01)
+    assert losses["fp16", 1e-9] != losses["fp32", 1e-9]
+    assert losses["fp16", 1e-3][1] < losses["fp16", 1e-3][0] - 0.1
+
+
+def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
+    tiny_name, small_pairs, tmp_path, monkeypatch
+):
+    """A retry may land on another kind of machine: it must not mix two precisions in one run."""
+
+    def go(precision: str, objective) -> dict:
+        monkeypatch.setattr("taclean.training.loop.precision_on", lambda *_: precision)
+        settings = changed(SETTINGS, checkpoint_seconds=1e-9)
+        with suppress(StoppedError):
+            run(models.create(tiny_name, 0), small_pairs, objective, settings, tmp_path)
+        lines = (tmp_path / "train.jsonl").read_text().splitlines()
+        begun = [e for e in map(json.loads, lines) if e["event"] in ("started", "resumed")]
+        return {key: begun[-1][key] for key in ("event", "step", "precision")}
+
+    ft = make_defense("ft", 0)
+    assert go("fp32", Signals(ft, 2)) == {"event": "started", "step": 0, "precision": "fp32"}
+    assert go("fp32", Signals(ft, 1)) == {"event": "resumed", "step": 3, "precision": "fp32"}
+    assert go("fp16", ft) == {"event": "started", "step": 0, "precision": "fp16"}
+
+
+def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_path):
+    """The loss overflows with the first scale, so that the scaler has something to keep."""
+    settings = changed(SETTINGS, epochs=1, precision="fp16", checkpoint_seconds=1e-9)
+    inner = make_defense("ft", 0)
+
+    class Huge:
+        check, start = inner.check, inner.start
+
+        def loss(self, model, batch):
+            return {"total": inner.loss(model, batch)["total"] * 1e34}
+
+    whole = models.create(tiny_name, 0)
+    wanted = run(whole, small_pairs, Huge(), settings, tmp_path / "whole")
+    scales = torch.load(tmp_path / "whole/last.pt")["scaler"]
+    assert scales["scale"] < 65536
+    broken = models.create(tiny_name, 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, small_pairs, Dies(Huge(), 2), settings, tmp_path / "broken")
+    resumed = models.create(tiny_name, 0)
+    same(resumed, run(resumed, small_pairs, Huge(), settings, tmp_path / "broken"),
+         (whole.state_dict(), wanted))  # fmt: skip
+    assert torch.load(tmp_path / "broken/last.pt")["scaler"] == scales
+
+
+class Signals:
+    """An objective that gets SIGTERM in step `at`."""
+
+    def __init__(self, inner, at: int) -> None:
+        self.inner, self.at = inner, at
+        self.check, self.start = inner.check, inner.start
+
+    def loss(self, model, batch):
+        if self.at == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.at -= 1
+        return self.inner.loss(model, batch)
+
+
+@pytest.mark.parametrize("step", [0, 3, 5])
+def test_sigterm_ends_the_step_saves_and_leaves(
+    step, unbroken, tiny_name, small_pairs, texts, tmp_path
+):
+    before = signal.getsignal(signal.SIGTERM)
+    objective = make_defense("taclean", 0, texts)
+    with pytest.raises(StoppedError, match=f"stopped by SIGTERM at step {step + 1} of 8, saved"):
+        run(
+            models.create(tiny_name, 0), small_pairs, Signals(objective, step), SETTINGS, tmp_path,
+            validate=validate,
+        )  # fmt: skip
+    assert signal.getsignal(signal.SIGTERM) == before
+    model = models.create(tiny_name, 0)
+    history = run(model, small_pairs, objective, SETTINGS, tmp_path, validate=validate)
+    same(model, history, unbroken["taclean"])
+    events = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [(e["event"], e["step"]) for e in events if e["event"] != "epoch"] == [
+        ("started", 0), ("interrupted", step + 1), ("resumed", step + 1), ("finished", 8)
+    ]  # fmt: skip
+    assert [e["step"] for e in events if e["event"] == "epoch"] == [4, 8]
+    assert all(0 <= e["data_wait"] <= 1 for e in events if e["event"] == "epoch")
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_sigterm_in_a_validation_does_not_wait_for_its_end(
+    at, unbroken, tiny_name, small_pairs, tmp_path
+):
+    calls = []
+
+    def slow(model):
+        calls.append(model)
+        if len(calls) == at + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the validation went on")
+        return validate(model)
+
+    with pytest.raises(StoppedError, match=f"at step {4 * at} of 8"):
+        run(
+            models.create(tiny_name, 0), small_pairs, make_defense("ft", 0), SETTINGS, tmp_path,
+            validate=slow,
+        )  # fmt: skip
+    model, calls = models.create(tiny_name, 0), []
+    history = run(
+        model, small_pairs, make_defense("ft", 0), SETTINGS, tmp_path,
+        validate=lambda m: calls.append(m) or validate(m),
+    )  # fmt: skip
+    assert len(calls) == 3 - at
+    same(model, history, unbroken["ft"])
+
+
+def test_progress_is_told_every_ten_seconds_with_the_time_left(monkeypatch):
+    clock, lines = [100.0], []
+    monkeypatch.setattr("taclean.util.progress.time.monotonic", lambda: clock[0])
+    progress = Progress("pack val", 50, "rows", lines.append, 10)
+    told = []
+    for done in range(11, 51):
+        clock[0] += 0.5
+        told.append(progress.update(done, "3 broken" if done < 40 else ""))
+    assert lines == [
+        "pack val: 31/50 rows, 3 broken, about 10 s left",  # 21 in 10.5 s
+    ]
+    assert told.index(True) == 20
+    assert progress.speed(50) == 2
+
+
+def test_progress_follows_parts_of_any_size(monkeypatch):
+    clock, lines = [0.0], []
+    monkeypatch.setattr("taclean.util.progress.time.monotonic", lambda: clock[0])
+    progress = Progress("variants", 12, "captions", lines.append)
+    for part in progress.follow(iter(["ab", "cdef", "ghijkl"]), len):
+        clock[0] += 3 * len(part)
+    assert lines == [
+        "variants: 6/12 captions, about 18 s left",
+        "variants: 12/12 captions, about 0 s left",
+    ]
+
+
+def test_training_tells_how_far_it_is(small_pairs, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr("taclean.util.progress.EVERY", -1)
+    train(
+        Toy(), small_pairs, Record(zero), SETTINGS, seed=0, folder=tmp_path, config={},
+        label="base", say=lines.append,
+    )  # fmt: skip
+    assert len(lines) == 8
+    assert re.fullmatch(
+        r"base: 5/8 steps, epoch 2/2, \d+ pairs/s, about \d+ s left", lines[4]
+    ), lines  # fmt: skip
+
+
+def test_what_a_killed_process_was_writing_is_removed(small_pairs, tmp_path):
+    left = tmp_path / ".last.123.tmp.pt"
+    left.write_bytes(b"half")
+    run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
+    assert not left.exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(small_pairs, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"last\.pt: cannot be written, .*No space"):
+        run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path)
+
+
+def test_what_does_not_decide_the_result_may_change_before_a_retry():
+    one = Train.of({**BASE, "checkpoint_seconds": 5, "tensorboard": True}, "train")
+    assert one.deciding() == Train.of(BASE, "train").deciding()
+    assert one.deciding() != Train.of({**BASE, "precision": "fp16"}, "train").deciding()
+
+
+def test_tensorboard_gets_the_scores_or_says_how_to_install(small_pairs, tmp_path, monkeypatch):
+    settings = changed(SETTINGS, tensorboard=True)
+    run(Toy(), small_pairs, Record(zero), changed(settings, tensorboard=False), tmp_path / "a")
+    assert not (tmp_path / "a/tensorboard").exists()
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError:
+        pass
+    else:
+        run(
+            Toy(), small_pairs, Record(zero), settings, tmp_path / "b",
+            validate=lambda model: {"CA@1": 50.0},
+        )  # fmt: skip
+        found = EventAccumulator(str(tmp_path / "b/tensorboard"))
+        found.Reload()
+        scores = [(event.step, event.value) for event in found.Scalars("epoch/CA@1")]
+        assert scores == [(0, 50), (4, 50), (8, 50)]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"train\.tensorboard.*pip install"):
+        run(Toy(), small_pairs, Record(zero), settings, tmp_path / "c")
+
+
+def test_without_a_compiler_compile_is_refused(tiny, small_pairs, tmp_path, monkeypatch):
+    def none(*arguments, **options):
+        raise RuntimeError("\nNo working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", none)
+    with pytest.raises(UserError, match=r"train\.compile.*No working C\+\+ compiler") as error:
+        run(tiny, small_pairs, Record(zero), changed(SETTINGS, compile=True), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+class AnyTexts:
+    """A loss of as many texts as the step says, cut to the longest of them."""
+
+    def __init__(self) -> None:
+        self.shapes: set[tuple[int, int]] = set()
+
+    def check(self, epochs, rows):
+        """Nothing to check."""
+
+    def start(self, model):
+        """Nothing to take."""
+
+    def loss(self, model, batch):
+        tokens = batch.tokens[: 8 + len(self.shapes)]
+        self.shapes.add((len(tokens), int((tokens != 0).sum(1).max())))
+        texts = models.encode_tokens(model, tokens)
+        return {"total": models.encode_images(model, batch.images).sum() + texts.sum()}
+
+
+def test_compiled_towers_learn_the_same_and_are_compiled_once(
+    tiny_name, small_pairs, tmp_path, monkeypatch
+):
+    """With a backend that compiles nothing; the default one takes minutes.
+
+    Neither texts of other numbers and lengths nor validation compile again: a run that goes on
+    would meet them in another order, and compute otherwise.
+    """
+    towers, graphs, compiler = [], [], torch.compile
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def counted(function, **options):
+        towers.append(type(getattr(function, "__self__", None)).__name__)
+        return compiler(function, backend=backend, **options)
+
+    def validate(model):
+        counts.append(len(graphs))
+        with torch.no_grad():
+            images, _ = small_pairs.batch(np.arange(5))
+            return {"CA@1": models.encode_images(model.eval(), images).sum().item()}
+
+    monkeypatch.setattr(torch, "compile", counted)
+    found = []
+    for compiled in (False, True):
+        counts: list[int] = []
+        model, objective = models.create(tiny_name, 0), AnyTexts()
+        history = run(
+            model, small_pairs, objective, changed(SETTINGS, compile=compiled),
+            tmp_path / str(compiled), validate=validate,
+        )  # fmt: skip
+        found.append((list(model.state_dict()), history))
+        assert len({length for _, length in objective.shapes}) > 1
+        assert len({number for number, _ in objective.shapes}) > 1
+    assert towers[1:] == ["ModifiedResNet", "Transformer"]
+    assert found[0] == found[1]
+    first, *later = (count - counts[0] for count in counts)
+    assert first == 0
+    assert later == [2, 2]

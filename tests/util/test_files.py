@@ -1,0 +1,113 @@
+"""A full disk ends in one line, whatever writes; what was there before stays."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from taclean.clip.models import save_weights
+from taclean.training.resume import Checkpoints
+from taclean.util.errors import UserError
+from taclean.util.files import replacing, write_json
+from taclean.util.progress import Log
+
+pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+
+
+def full(path: Path) -> Path:
+    """Make what `replacing(path)` writes to a device that is always full."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary.symlink_to("/dev/full")
+    return path
+
+
+def table(path: Path) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([[1.5] * 9] * 9999)
+
+
+def array(path: Path) -> None:
+    with replacing(path) as temporary:
+        np.save(temporary, np.zeros(9999))
+
+
+def archive(path: Path) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, a=np.zeros(9999))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("history.csv", table), ("variants.npy", array), ("samples.npz", archive),
+        ("scores.json", lambda path: write_json(path, [1] * 9999)),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_one_line_and_the_old_file_stays(
+    tmp_path: Path, name: str, write: Callable[[Path], None]
+) -> None:
+    path = full(tmp_path / name)
+    path.write_text("before")
+    with pytest.raises(UserError) as error:
+        write(path)
+    assert str(error.value).startswith(f"{path}: cannot be written, the disk is full (")
+    assert str(error.value).endswith("); make room and run it again")
+    assert "\n" not in str(error.value)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_that_find_no_room(
+    tiny: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*arguments: object, **options: object) -> None:
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
+
+    path = tmp_path / "model.safetensors"
+    path.write_text("before")
+    monkeypatch.setattr(safetensors.torch, "save_file", none_left)
+    with pytest.raises(UserError, match=r"model\.safetensors: cannot be written, the disk is full"):
+        save_weights(tiny, path, name="test-tiny")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_that_finds_no_room(tmp_path: Path) -> None:
+    """As of torch's own writer: its error has no number and says nothing of a disk."""
+
+    class Full:
+        def state_dict(self) -> dict[str, torch.Tensor]:
+            full(tmp_path / "last.pt")
+            return {"a": torch.zeros(99_999)}
+
+    with pytest.raises(UserError, match=r"last\.pt: cannot.* \(.*\); make room") as error:
+        Checkpoints(tmp_path, "mark").save(Full())
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_finds_no_room(tmp_path: Path) -> None:
+    log = Log(tmp_path, 0, tensorboard=False, first_process=True)
+    log.event("started", step=0)
+    assert json.loads((tmp_path / "train.jsonl").read_text())["event"] == "started"
+    (tmp_path / "train.jsonl").unlink()
+    (tmp_path / "train.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"train\.jsonl: cannot be written, the disk is full"):
+        log.event("epoch", step=1)
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError), replacing(tmp_path / "a"):
+        raise ConnectionError(104, "reset by peer")
+    assert list(tmp_path.iterdir()) == []

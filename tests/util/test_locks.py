@@ -1,0 +1,164 @@
+"""A killed run's locks are freed by the next run; a living one's never."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from taclean.util import locks
+
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from taclean.util.locks import hold_locks
+folder = Path(sys.argv[1])
+own = {"output": str(folder / "locks/0.output.lock")}
+hold_locks(SimpleNamespace(path=folder, _lockfile=own))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Snakemake's folder, with a lock file of the run to come and one of somebody else's."""
+    (tmp_path / "locks").mkdir()
+    for name in ("0.output.lock", "1.output.lock"):
+        (tmp_path / "locks" / name).write_text("results/table.csv\n", "utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process, that has noted the first as its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdin
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.stdin.close()
+    process.wait()
+    process.stdout.close()
+
+
+def held(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "locks").iterdir()}
+
+
+def notes(folder: Path) -> list[Path]:
+    return list(folder.glob(f"{locks.FOLDER}/*/run.json"))
+
+
+def test_a_living_run_keeps_its_locks_and_a_dead_one_loses_its_own(folder, holder) -> None:
+    locks.free_dead_locks(folder)
+    assert held(folder) == {"0.output.lock", "1.output.lock"}
+    holder.kill()
+    holder.wait()
+    locks.free_dead_locks(folder)
+    assert held(folder) == {"1.output.lock"}
+    assert not notes(folder)
+
+
+def test_a_later_lock_of_the_same_name_is_not_the_dead_run_s(folder, holder) -> None:
+    holder.kill()
+    holder.wait()
+    os.utime(folder / "locks/0.output.lock", (1, 1))
+    locks.free_dead_locks(folder)
+    assert held(folder) == {"0.output.lock", "1.output.lock"}
+
+
+def test_a_run_of_another_machine_is_left_alone(folder, holder) -> None:
+    holder.kill()
+    holder.wait()
+    (note,) = notes(folder)
+    run = json.loads(note.read_text("utf-8"))
+    note.write_text(json.dumps({**run, "machine": ["another", "boot"]}), "utf-8")
+    locks.free_dead_locks(folder)
+    assert held(folder) == {"0.output.lock", "1.output.lock"}
+    # After a restart of this machine its name is the same.
+    note.write_text(json.dumps({**run, "machine": [os.uname().nodename, "boot"]}), "utf-8")
+    locks.free_dead_locks(folder)
+    assert held(folder) == {"1.output.lock"}
+
+
+def test_a_run_that_ends_leaves_no_note(folder, holder) -> None:
+    assert holder.stdin
+    holder.stdin.close()
+    assert holder.wait() == 0
+    assert not list((folder / locks.FOLDER).iterdir())
+
+
+def test_without_file_locks_nothing_is_noted(folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(run: Path) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(locks, "locked", no_locks)
+    locks.hold_locks(SimpleNamespace(path=folder, _lockfile={}))
+    assert not notes(folder)
+
+
+TARGET = "data/emoji/pretrain/ids.npy"
+
+
+def command(directory: Path, rows: int, *options: str) -> list[str]:
+    overlay = directory / f"{rows}.yaml"
+    splits = f"{{pretrain: {{first: 10000000, rows: {rows}}}}}"
+    overlay.write_text(f"data: {{emoji: {{splits: {splits}}}}}\n", "utf-8")
+    return [
+        "snakemake", "--cores", "1", "--directory", str(directory), TARGET, *options,
+        "--configfile", str(ROOT / "config/test/smoke.yaml"), str(overlay),
+    ]  # fmt: skip
+
+
+def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(rows: int, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(tmp_path, rows, *options),
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    process = subprocess.Popen(
+        command(tmp_path, 10_000_000),  # for hours
+        env=environment, cwd=ROOT, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.time() + 200
+        while not notes(tmp_path / ".snakemake") and time.time() < deadline:
+            time.sleep(0.1)
+            assert process.poll() is None
+        second = run(600)
+        assert second.returncode != 0
+        assert "Directory cannot be locked" in second.stdout + second.stderr
+        assert "Traceback" not in second.stdout + second.stderr
+        dry = run(600, "--dry-run")
+        assert dry.returncode == 0, dry.stderr
+        assert process.poll() is None
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    again = run(600)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "run: 0 of 2 jobs" in again.stderr
+    assert (tmp_path / TARGET).exists()
+    assert not list((tmp_path / ".snakemake/locks").glob("*"))
+    assert not notes(tmp_path / ".snakemake")

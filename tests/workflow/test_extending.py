@@ -1,0 +1,167 @@
+"""What docs/extending.md says, done to the letter: an attack, a defence and a data set."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from taclean.data import scenes
+
+ROOT = Path(__file__).parents[2]
+KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
+SMALL = str(ROOT / "config/test/smoke.yaml")
+
+
+def blocks() -> dict[str, str]:
+    """The files of the page: the first line of each says its name."""
+    page = (ROOT / "docs/extending.md").read_text("utf-8")
+    found = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page, re.DOTALL)
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workflow with the page's files, and nothing else changed."""
+    copy = tmp_path_factory.mktemp("house")
+    for name in KEPT:
+        source = ROOT / name
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, copy / name, ignore=ignored) if source.is_dir() else shutil.copy(
+            source, copy / name
+        )
+    for name, text in blocks().items():
+        (copy / name).write_text(text, "utf-8")
+    return copy
+
+
+def run(house: Path, folder: Path, *files: str, target: str = "all") -> None:
+    command = ["snakemake", "--cores", "2", "--snakefile", str(house / "Snakefile")]
+    command += ["--directory", str(folder), target, "--configfile", *files]
+    environment = {**os.environ, "PYTHONPATH": str(house)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def printed(house: Path, *arguments: str) -> str:
+    command = ["python", "-m", "taclean", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(house)}
+    return subprocess.run(
+        command, env=environment, cwd=house, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_the_page_has_a_file_for_each_and_touches_no_other() -> None:
+    names = list(blocks())
+    assert [name for name in names if name.endswith(".py")] == [
+        "taclean/attacks/frame.py",
+        "taclean/defenses/anchored.py",
+    ]
+    assert not [name for name in names if (ROOT / name).exists()]
+
+
+def test_the_reference_page_has_the_new_keys(house: Path) -> None:
+    page = printed(house, "keys")
+    assert "| `attacks.frame.trigger.width` | number | `12` | 1 to 112 | Width of" in page
+    assert "| `defenses.anchored.loss.lambda_anchor` | number | `1.0` | 0 or more |" in page
+
+
+@pytest.mark.slow
+def test_attack_and_defence_reach_table_gallery_and_report(house: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.yaml"
+    frames = {name: {"poisoned": 20, "gate": 0} for name in ("frame", "frame_thin")}
+    small.write_text(yaml.safe_dump({"attacks": frames}), "utf-8")
+    files = [str(house / "frame.yaml"), str(house / "anchored.yaml"), str(small)]
+    run(house, tmp_path, SMALL, *files)
+    table = pd.read_csv(tmp_path / "results/table.csv", keep_default_na=False)
+    assert table.attack.unique().tolist() == ["clean", "frame", "frame_thin"]
+    assert table.defense.unique().tolist() == ["none", "ft", "anchored", "anchored_hard"]
+    text = (tmp_path / "results/main_table.md").read_text("utf-8")
+    assert "| Defence | Frame | Frame thin |" in text
+    for label in ("| Anchored |", "| Anchored hard |"):
+        assert label in text
+    manifest = pd.read_csv(tmp_path / "results/attacks/frame_thin/seed0/poison/manifest.csv")
+    assert manifest.trigger.unique().tolist() == ["frame_thin"]
+    images = np.load(tmp_path / "results/attacks/frame/seed0/poison/images.npy")
+    assert (images[:, :3, :, 0] == 255).all()  # 12 px at 224 are 3 of 64
+    assert (images[:, :3, :, 1:] == 0).all()
+    for name in ("triggers", "asr_ca", "curves"):
+        assert (tmp_path / f"results/figures/{name}.pdf").stat().st_size > 1000
+    report = ["--report", str(tmp_path / "report.html")]
+    command = ["snakemake", "--snakefile", str(house / "Snakefile"), "--directory", str(tmp_path)]
+    subprocess.run(
+        [*command, *report, "all", "--configfile", SMALL, *files],
+        env={**os.environ, "PYTHONPATH": str(house)}, check=True, capture_output=True,
+    )  # fmt: skip
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+CLASSES = yaml.safe_load(blocks()["photos.yaml"])["data"]["photos"]["classes"]
+
+
+def write_photos(folder: Path) -> None:
+    """Pictures in the page's forms: 90 with two captions each, and a labelled tree."""
+    pixels, _, _ = scenes.compose(range(90 + 6 * len(CLASSES)), 3, size=48)
+    (folder / "pictures").mkdir()
+    with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, delimiter="|")
+        table.writerow(["number", "file", "text"])
+        for i, image in enumerate(pixels[:90]):
+            Image.fromarray(image).save(folder / f"pictures/{i}.jpg")
+            name = CLASSES[i % len(CLASSES)]
+            table.writerow([i, f"pictures/{i}.jpg", f"a large {name} in the field"])
+            table.writerow([i, f"pictures/{i}.jpg", f"the {name} is, as ever, brown"])
+    for i, image in enumerate(pixels[90:]):
+        place = folder / "test" / CLASSES[i % len(CLASSES)]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{i}.png")
+
+
+@pytest.mark.slow
+def test_photographs_without_imagenet_reach_the_report(house: Path, tmp_path: Path) -> None:
+    write_photos(tmp_path)
+    rows = {"pretrain": 100, "clean": 40, "patch": 20, "val": 20, "photos": 40}
+    small = tmp_path / "small.yaml"
+    splits = {name: {"rows": count} for name, count in rows.items()}
+    small.write_text(
+        yaml.safe_dump(
+            {
+                "run": {"attacks": ["badclip"], "defenses": ["taclean"]},
+                "data": {"photos": {"splits": splits}},
+                "base": {"train": {"batch": 16}},
+                "poison": {"rows": 90, "train": {"batch": 16}},
+                "attacks": {"badclip": {"poisoned": 8, "gate": 0, "fit": {"epochs": 1}}},
+                "finetune": {"train": {"batch": 8}},
+                "defenses": {"taclean": {"subcaptions": {"samples": 20}}},
+                "evaluate": {"samples": 20},
+            }
+        ),
+        "utf-8",
+    )
+    run(house, tmp_path, SMALL, str(house / "photos.yaml"), str(small))
+    table = pd.read_csv(tmp_path / "results/table.csv", keep_default_na=False)
+    assert set(table.split) == {"photos", "photos+badclip"}
+    assert set(table[table.metric == "CA@1"].n) == {40}
+    assert "CA@10" not in set(table.metric)  # of ten classes every one is among ten
+    data = tmp_path / "data/photos"
+    shown = {}
+    for split in ("pretrain", "clean", "patch"):
+        listed = pd.read_csv(data / split / "rows.csv")
+        assert len(listed) == rows[split]
+        shown[split] = set(listed.key)
+    assert not shown["pretrain"] & shown["clean"]
+    assert not (shown["pretrain"] | shown["clean"]) & shown["patch"]
+    labels = np.load(data / "photos/labels.npy")
+    assert (data / "photos/classes.txt").read_text("utf-8").split() == CLASSES
+    names = pd.read_csv(data / "photos/rows.csv").shard
+    assert all(CLASSES[label] in str(name) for label, name in zip(labels, names, strict=True))
+    assert (tmp_path / "results/figures/subcaptions.pdf").stat().st_size > 1000

@@ -1,0 +1,136 @@
+"""What is built from the sources: a wheel that is whole, an sdist that makes the same, a module."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from docs.reported import reported
+
+ROOT = Path(__file__).parents[2]
+BUILD = "from setuptools import build_meta as b; print(b.build_{}({!r}))"
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    result = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def tracked() -> list[str]:
+    """The files of the repository, but for those that are deleted or still to be added."""
+    listed = run("git", "ls-files", cwd=ROOT).splitlines()
+    return [name for name in listed if (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist of a copy of the repository, and the wheel that is built from its contents."""
+    folder = tmp_path_factory.mktemp("build")
+    for name in tracked():
+        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
+    (folder / "out").mkdir()
+    out = str(folder / "out")
+    run(sys.executable, "-c", BUILD.format("sdist", out), cwd=folder / "source")
+    (sdist,) = (folder / "out").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    run(sys.executable, "-c", BUILD.format("wheel", out), cwd=unpacked)
+    (wheel,) = (folder / "out").glob("*.whl")
+    return sdist, wheel
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(built[1]) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    package = {name for name in tracked() if name.startswith("taclean/")}
+    assert names == package | {"taclean/config/config.yaml"}
+    assert "taclean/py.typed" in names
+
+
+def test_the_sdist_holds_the_repository(built: tuple[Path, Path]) -> None:
+    with tarfile.open(built[0]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert set(tracked()) - names <= {".gitignore", ".ci/run"}
+
+
+def test_the_classifiers_are_the_pythons_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = [text.rpartition(" ")[2] for text in project["classifiers"] if " :: 3." in text]
+    assert project["requires-python"] == f">={named[0]}"
+    assert "Typing :: Typed" in project["classifiers"]
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_works_in_any_folder(built: tuple[Path, Path], tmp_path: Path) -> None:
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
+    run(*pip, "--target", str(site), str(built[1]), cwd=elsewhere)
+    path = {"PYTHONPATH": str(site)}
+    assert "STAGE" in run(sys.executable, "-m", "taclean", "--help", cwd=elsewhere, **path)
+    config = run(sys.executable, "-m", "taclean", "config", "pack/val", cwd=elsewhere, **path)
+    assert '"rows": 1000' in config
+    code = """
+import random, taclean
+from taclean.data.scenes import compose, nouns
+from taclean.clip.models import create
+from taclean.captions import Lexicon, subcaption
+assert taclean.__file__.startswith({site!r}), taclean.__file__
+sub = subcaption("A yellow lemon lies on a blue table.", random.Random(0), Lexicon.load())
+create("emoji-rn"), compose(range(2), seed=0), nouns("all")
+print(sub.positive)
+"""
+    said = run(sys.executable, "-c", code.format(site=str(site)), cwd=elsewhere, **path)
+    assert said.strip()
+
+
+def test_the_catalogue_finds_what_it_asks_for() -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text("utf-8"))["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert usage["software-stack-deployment"] == {"conda": True}
+    assert usage["report"] is True
+    assert (ROOT / "envs/taclean.yaml").is_file()  # what `conda: true` is about
+    assert (ROOT / "config/README.md").is_file()
+    readme = (ROOT / "README.md").read_text("utf-8").lower()
+    assert "snakemake" in readme
+    assert "workflow" in readme
+
+
+def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
+    """As docs/python.md says it."""
+    page = (ROOT / "docs/python.md").read_text("utf-8")
+    (code,) = re.findall(r"```snakemake\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "Snakefile").write_text(code.replace('"taclean/', f'"{ROOT}/'), "utf-8")
+    said = run("snakemake", "--dry-run", "--cores", "1", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
+    assert jobs["paper"] == "1"
+    assert jobs["backdoors_finetune"] == "6"  # three defences, two attacks
+    outputs = [line.split(": ")[1] for line in said.splitlines() if "    output: " in line]
+    assert all(text.startswith("backdoors/") for text in outputs if text != "paper.txt")
+
+
+def test_reported_numbers_have_a_source_and_a_level() -> None:
+    table = reported()
+    assert len(table) > 100
+    for column in ("source", "where", "backbone", "attack", "defense", "metric"):
+        assert (table[column].astype(str).str.len() > 0).all()
+    assert table["percent"].between(-100, 100).all()
+    assert set(table["seen"]) == {"quoted", "second-hand"}
+    assert not table.duplicated(
+        ["source", "where", "backbone", "attack", "defense", "metric"]
+    ).any()

@@ -1,0 +1,162 @@
+"""The chain through profiles/slurm, as it is, on the one-node Slurm of tests/slurm.sh."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 3000  # seconds for one run, on a crowded machine
+PRETRAIN = "rule_pretrain_wildcards_badnet_0"  # the plugin's comment of a job
+# Enough epochs of poisoned training to be caught in the middle.
+OVERLAY = """
+run: {attacks: [badnet], defenses: [taclean]}
+evaluate: {splits: [test]}
+poison: {train: {epochs: 12}}
+resources:
+  gpus: 1
+  jobs:
+    pretrain: {mem_mb: 2000, runtime: 30}
+    finetune: {mem_mb: 3000, runtime: 20}
+"""
+# Set by tests/slurm.sh, which knows that the Slurm is its own: a real cluster gets no test jobs.
+OURS = "TACLEAN_TEST_SLURM" in os.environ
+needs_slurm = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(not OURS, reason="no Slurm of tests/slurm.sh; see `make test-slurm`"),
+]
+
+
+def asked(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def jobs() -> list[dict[str, str]]:
+    """Snakemake's jobs that Slurm remembers, oldest first, by the keys of `scontrol show job`."""
+    lines = asked("scontrol", "show", "job", "--oneliner").splitlines()
+    found = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
+    return sorted((job for job in found if "Comment" in job), key=lambda job: int(job["JobId"]))
+
+
+def command(directory: Path, *options: str) -> list[str]:
+    overlay = directory.parent / "overlay.yaml"
+    overlay.write_text(OVERLAY, "utf-8")
+    return [
+        *("snakemake", "--directory", str(directory), "--profile", "profiles/slurm", *options),
+        *("--configfile", "config/test/smoke.yaml", str(overlay)),
+    ]
+
+
+@contextmanager
+def running(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Snakemake as on a cluster, quicker to look. SIGINT makes it cancel its jobs, SIGTERM not."""
+    quick = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
+    quick += ["--max-threads", "1"]
+    log = directory.parent / f"{directory.name}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [
+                *("timeout", "-s", "INT", "-k", "10", str(LIMIT)),
+                *command(directory, "results/table.csv", *quick, *options),
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+        assert process.wait() == 0, log.read_text("utf-8")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the small chain has run, unbroken."""
+    folder = tmp_path_factory.mktemp("slurm") / "run"
+    folder.mkdir()
+    with running(folder):
+        pass
+    return folder
+
+
+class TestOnSlurm:
+    pytestmark = needs_slurm
+
+    def test_jobs_get_gpu_partition_memory_and_time(self, done: Path) -> None:
+        table = pd.read_csv(done / "results/table.csv")
+        assert set(table.attack) == {"badnet", "clean"}
+        assert set(table.defense) == {"none", "taclean"}
+        seen = {job["Comment"]: job for job in jobs()}
+        training = seen[PRETRAIN]
+        assert training["JobState"] == "COMPLETED"
+        assert training["Partition"] == "gpu"
+        assert training["TresPerJob"] == "gres/gpu:1"
+        assert training["TimeLimit"] == "00:30:00"
+        assert training["MinMemoryNode"] == "2000M"
+        for name, job in seen.items():
+            rule = re.match("rule_([a-z]+)", name)[1]
+            on_gpu = rule in ("base", "pretrain", "finetune", "evaluate")
+            assert job["Partition"] == ("gpu" if on_gpu else "cpu")
+            assert ("TresPerJob" in job) == on_gpu
+            assert rule not in ("stage", "gate", "table", "plot")  # these are local
+
+    def test_a_cancelled_training_goes_on_and_ends_the_same(self, done: Path) -> None:
+        folder = done.with_name("broken")
+        shutil.copytree(done, folder)
+        checkpoints = folder / "checkpoints/pretrain/badnet/seed0"
+        (checkpoints / "train.jsonl").unlink()
+        before = {job["JobId"] for job in jobs()}
+
+        def is_new(job: dict[str, str]) -> bool:
+            return job["Comment"] == PRETRAIN and job["JobId"] not in before
+
+        with running(folder, "--forcerun", "pretrain") as process:
+            while not (checkpoints / "last.pt").exists() and process.poll() is None:
+                time.sleep(0.05)
+            own = [job for job in jobs() if is_new(job)]
+            assert [job["JobState"] for job in own] == ["RUNNING"]
+            time.sleep(0.5)  # into the next epoch
+            asked("scancel", own[0]["JobId"])
+        own = [job for job in jobs() if is_new(job)]
+        assert [job["JobState"] for job in own] == ["CANCELLED", "COMPLETED"]
+        assert [job["TimeLimit"] for job in own] == ["00:30:00", "00:45:00"]
+        assert [job["MinMemoryNode"] for job in own] == ["2000M", "3000M"]
+        lines = (checkpoints / "train.jsonl").read_text("utf-8").splitlines()
+        events = [(event["event"], event["step"]) for event in map(json.loads, lines)]
+        # scancel sends SIGTERM to every process of the job: the training saved where it was.
+        told = [(name, step) for name, step in events if name in ("interrupted", "resumed")]
+        assert [name for name, _ in told] == ["interrupted", "resumed"]
+        assert told[0][1] == told[1][1] > 0
+        for name in ("results/table.csv", "results/runs/badnet/none/seed0/model.safetensors"):
+            assert (folder / name).read_bytes() == (done / name).read_bytes()
+
+
+def test_a_dry_run_through_the_profile_needs_no_slurm(tmp_path: Path) -> None:
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    result = subprocess.run(
+        command(tmp_path / "run", "--dry-run"),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    text = result.stdout + result.stderr
+    assert result.returncode == 0, text
+    asked_for = re.search(r"rule pretrain:.*?resources: ([^\n]*)", text, re.S)[1].split(", ")
+    assert {"gpu=1", "runtime=30", "mem_mb=2000", "slurm_partition=gpu"} <= set(asked_for)
+    assert "slurm_extra=--signal=TERM@120" in asked_for

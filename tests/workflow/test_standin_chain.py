@@ -1,0 +1,125 @@
+"""The paper's chain on generated stand-ins, from the files to the table, in its short form."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+from torch.utils.data import DataLoader, Subset
+from torchvision.datasets import ImageFolder
+
+from taclean.clip import models
+from taclean.data.pack import pack_rows
+from taclean.data.readers import make_reader
+from taclean.data.split import Pairs
+from taclean.evaluation import zeroshot
+
+ROOT = Path(__file__).parents[2]
+FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml")]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, run_snakemake) -> Path:
+    """A folder in which the short form has run."""
+    folder = tmp_path_factory.mktemp("standin")
+    run_snakemake(folder, "all", files=FILES)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
+    data = done / "data/standin"
+    truth = json.loads((data / "sources/pairs/truth.json").read_text("utf-8"))
+    broken = {key for keys in truth["broken"].values() for key in keys}
+    index = json.loads((data / "index/pairs.json").read_text("utf-8"))
+    assert sum(count for _, count in index["shards"]) == truth["samples"]
+    rows, packed, found = [], 0, 0
+    for split, count in (("pretrain", 80), ("clean", 48)):
+        account = json.loads((data / split / "account.json").read_text("utf-8"))
+        assert account["packed"] == count == len(Pairs.open(data / split))
+        assert account["read"] == count + sum(account["broken"].values())
+        packed, found = packed + account["packed"], found + sum(account["broken"].values())
+        rows.append(pd.read_csv(data / split / "rows.csv", dtype={"key": str}))
+    listed = pd.concat(rows)
+    assert packed == len(listed) == listed["id"].nunique()  # no row is in two splits
+    assert not set(listed["key"]) & broken
+    assert 0 < found <= len(broken)
+    reader = make_reader({"reader": "webdataset"}, data / "sources/pairs")
+    tokenize = partial(models.tokenize, "emoji-rn")
+    everything = pack_rows(
+        done / "everything", reader, index, None, None, size=64, tokenize=tokenize, max_broken=1.0
+    )
+    assert everything["packed"] == truth["usable"]
+    assert {k: n for k, n in everything["broken"].items() if n} == truth["packed_as"]
+
+
+@pytest.mark.slow
+def test_the_table_has_a_thousand_classes_and_every_run(done: Path) -> None:
+    table = pd.read_csv(done / "results/table.csv")
+    own = table[(table.attack == "badclip") & (table.split == "test")]
+    assert set(own.defense) == {"none", "ft", "cleanclip", "taclean"}
+    val, test = (Pairs.open(done / "data/standin" / name).labels for name in ("val", "test"))
+    assert np.array_equal(np.sort(np.concatenate([val, test])), np.arange(1000))
+    assert set(own[own.metric == "CA@1"].n) == {980}
+    bananas = np.count_nonzero(test == open_clip.IMAGENET_CLASSNAMES.index("banana"))
+    assert set(own[own.metric == "ASR@1"].n) == {980 - bananas}
+    assert (done / "results/figures/asr_ca.pdf").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_clip_benchmark_finds_the_same_accuracy(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain open_clip and CLIP_benchmark, from the weights and the JPEG files, count as we do."""
+    benchmark = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
+    # Its `float(array)` of a one-element array is an error since numpy 2.4.
+    monkeypatch.setattr(benchmark, "float", lambda array: array.item(), raising=False)
+    weights = done / "results/runs/badclip/taclean/seed0/model.safetensors"
+    model, _, preprocess = open_clip.create_model_and_transforms("emoji-rn", pretrained=weights)
+    split = Pairs.open(done / "data/standin/test")
+    tree = ImageFolder(done / "data/standin/sources/imagenet/val", preprocess)
+    files = Subset(tree, split.ids.tolist())
+    vars(files)["classes"] = tree.classes  # it asks the dataset for them
+    names, template = open_clip.IMAGENET_CLASSNAMES, "a photo of a {c}."
+    tokenizer, loader = open_clip.get_tokenizer("emoji-rn"), DataLoader(files, batch_size=100)
+    theirs = benchmark.evaluate(
+        model.eval(), loader, tokenizer, names, [template], "cpu", amp=False
+    )
+    tokens = zeroshot.prompt_tokens("emoji-rn", names, [template.replace("{c}", "{}")])
+    head, target = zeroshot.head(model, tokens), names.index("banana")
+    ours = zeroshot.scores(model, split, head, target, {}, precision="fp32")["clean"]
+    assert len(files) == ours["CA@1"]["n"] == 980
+    assert ours["CA@1"]["hits"] / 980 == theirs["acc1"]
+    assert ours["CA@5"]["hits"] / 980 == theirs["acc5"]
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do(done: Path, run_snakemake) -> None:
+    assert "Nothing to be done" in run_snakemake(done, "--dry-run", "all", files=FILES)
+
+
+def test_the_whole_paper_is_planned_offline(tmp_path: Path, run_snakemake) -> None:
+    said = run_snakemake(tmp_path, "-n", "all", files=[str(ROOT / "config/paper.yaml")])
+    jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
+    assert jobs["pretrain"] == "6"
+    assert jobs["finetune"] == "18"  # three defences, six attacks
+    assert jobs["evaluate"] == "25"
+    assert {"fetch", "index", "imported", "text", "trigger"} <= jobs.keys()
+
+
+def test_a_checkpoint_of_ones_own_is_cleaned_without_any_attack(
+    tmp_path: Path, run_snakemake
+) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("model: {pretrained: suspicious.pt}\n", "utf-8")
+    target = "results/runs/clean/taclean/seed0/model.safetensors"
+    said = run_snakemake(tmp_path, "-n", target, files=[str(overlay)])
+    jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
+    assert jobs["imported"] == jobs["finetune"] == "1"
+    assert not {"base", "trigger", "poison", "pretrain"} & jobs.keys()
