@@ -624,7 +624,8 @@ def take(
     from taclean.report.figures.style import save
 
     config, taken_at = configs.with_default(list(overlays)), commit(root)  # before a page changes
-    look, run = configs.look(config), Run(root, name)
+    look, run = config.look(), Run(root, name)
+    axes = config.given(include={"axes"}).get("axes", {})
     table = read_table(results / "table.csv")
     read_csv(results / "cost.csv", COST)
     written = datetime.date.fromtimestamp((results / "table.csv").stat().st_mtime)
@@ -636,7 +637,7 @@ def take(
     }
     parts, figures = [part], {}
     for wanted in PICTURES[name]:  # of all axes those of this run: a folder may have others
-        axes_of_run = config["axes"] if "*" in wanted else [""]
+        axes_of_run = config.axes if "*" in wanted else [""]
         for axis in axes_of_run:
             file = results / "figures" / wanted.replace("*", axis)
             if not file.is_file():
@@ -656,7 +657,7 @@ def take(
     if len(parts) > 1:
         write_table(table, run.folder / "table.csv")
         for picture, file in figures.items():
-            figure = drawn(file.name, table, Look.of(look), config.get("axes", {}))
+            figure = drawn(file.name, table, Look.of(look), axes)
             save(figure, [root / "docs" / picture])
     else:
         shutil.copyfile(results / "table.csv", run.folder / "table.csv")
@@ -665,14 +666,14 @@ def take(
     record = {
         "parts": parts,
         "minutes": minutes,
-        "model": config["model"]["name"],
-        "data": config["data"]["name"],
+        "model": config.model.name,
+        "data": config.data.name,
         "look": look,
-        "kinds": {d: configs.kind(config, "defenses", d) for d in config["run"]["defenses"]},
+        "kinds": {d: config.defenses[d].kind for d in config.run.defenses},
         "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
     }
-    if "axes" in config:
-        record["axes"] = config["axes"]
+    if axes:
+        record["axes"] = axes
     write_json(run.folder / "run.json", record)
 
 

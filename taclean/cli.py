@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from taclean import stages
+from taclean.config import check
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
 from taclean.util.files import read_json, write_json
 from taclean.util.memory import collect_rarely, keep_freed
@@ -107,11 +108,12 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
         )
     if options.stage is None:
         return config
-    if "@" in options.stage and stages.recipe(config, path) != options.stage:
+    whole = check(config)
+    if "@" in options.stage and stages.recipe(whole, path) != options.stage:
         raise UserError(
             f"{options.config}: changed after {path} was planned; start snakemake again"
         )
-    return stages.stage_config(config, path)
+    return stages.stage_config(whole, path)
 
 
 def _write_recipe(stage: dict[str, Any], out: Path) -> None:

@@ -37,15 +37,14 @@ def run(options: Any) -> None:
     names = list(dict.fromkeys([*options.attacks, *fitted]))
     parameters = _parameters(options.parameters, names)
     for name in names:
-        if name not in config["attacks"]:
-            known = ", ".join(config["attacks"])
+        if name not in config.attacks:
+            known = ", ".join(config.attacks)
             raise UserError(f"attack {name!r}: unknown in the config; known are {known}")
     stages = {
         name: stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
         for name in ["clean", *names]
     }
     from taclean.clip.models import create
-    from taclean.config.schema import Scan
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import Prompts, score
     from taclean.evaluation.scan import save_patterns, scan
@@ -75,7 +74,7 @@ def run(options: Any) -> None:
     named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
     result = {**named, "model": model_name, "target": target, "scores": found}
     if options.scan:
-        settings = Scan.of(config["scan"] | _targets(options.targets, prompts.classes), "scan")
+        settings = config.scan.model_copy(update=_targets(options.targets, prompts.classes))
         scanned = scan(
             model, pairs, prompts, settings,
             seed=options.seed, precision=stage["precision"], say=say,

@@ -17,6 +17,7 @@ def arguments(add: Any) -> None:
 
 def run(options: Any) -> None:
     """Print it."""
-    config = configs.with_default(options.configfile)
-    value = stage_config(config, options.path) if options.path else config
+    values = configs.read(configs.DEFAULT, *(options.configfile or []))
+    config = configs.check(values)
+    value = stage_config(config, options.path) if options.path else values
     print(json.dumps(value, indent=2, ensure_ascii=False))

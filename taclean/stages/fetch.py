@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from taclean import config as configs
 from taclean.config import Config
 from taclean.stages import pack
 from taclean.stages.shared import say
@@ -14,9 +13,8 @@ from taclean.util.files import write_json
 
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
-    """What a source is."""
-    entry = configs.dataset(config)["sources"][source]
-    return {"recipe": pack.RECIPE, "name": source, **entry}
+    """Return what a source is."""
+    return {"recipe": pack.RECIPE, "name": source, **config.dataset.sources[source].given()}
 
 
 CONFIGS = {"fetch": source_config}

@@ -10,9 +10,11 @@ from taclean.util.errors import UserError
 
 
 def import_config(config: Config) -> dict[str, Any]:
-    """Which weights."""
-    model = config["model"]
-    return {"model": model["name"], "pretrained": model["pretrained"], "seed": model["seed"]}
+    """Return which weights to import."""
+    model = config.model
+    if not model.pretrained:
+        raise KeyError("pretrained")
+    return {"model": model.name, "pretrained": model.pretrained, "seed": model.seed}
 
 
 CONFIGS = {"imported": import_config}
