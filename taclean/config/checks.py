@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taclean.config import classes, registry
-from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Scenes, Source
+from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files, Scenes
 from taclean.config.section import Section
 from taclean.data.readers import READERS
 from taclean.util.errors import UserError
@@ -135,7 +135,7 @@ def _check_data(config: Config) -> None:
                 "names or a file with them"
             )
         for name in splits:
-            _check_source(dataset.source_of(name), dataset.role(name), f"{where}.splits.{name}")
+            _check_source(dataset, name, f"{where}.splits.{name}.from")
     for name in (name for role in TRAINED for name in of_role.get(role, [])):
         if splits[name].rows is None:
             raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
@@ -164,15 +164,16 @@ def _needed(config: Config) -> set[str]:
     return needed | ({"pretrain", "patch"} if any(entry.fits for entry in tried) else set())
 
 
-def _check_source(source: Source, role: str, where: str) -> None:
+def _check_source(dataset: Files, split: str, where: str) -> None:
     """Check that a split's source gives what the split's role needs."""
+    source, role = dataset.source_of(split), dataset.role(split)
     gives, wanted = READERS[source.reader].gives, GIVES.get(role, ("labels", "captions", "pairs"))
     if gives not in wanted and not (role in TRAINED and source.captions):
         takes = ", ".join(name for name, reader in READERS.items() if reader.gives in wanted)
         more = ", or this one with `captions`" * (role in TRAINED and gives == "labels")
         raise UserError(
-            f"{where}.from: the reader of the source is {source.reader}; a split of the role "
-            f"{role} takes {takes}{more}"
+            f"{where}: the reader of {dataset.splits[split].source!r} is {source.reader}; a split "
+            f"of the role {role} takes {takes}{more}"
         )
 
 

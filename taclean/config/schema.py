@@ -163,7 +163,6 @@ class Dataset(Section):
     """Pairs and test images, and how they are split."""
 
     form: str
-    """`scenes` are composed from the embedded drawings; `files` are read from `sources`."""
     seed: Seed
     """Seed of the scenes, or of the draw of rows."""
     classes: list[str] | str
@@ -182,6 +181,7 @@ class Scenes(Dataset):
     """Scenes that are composed from the embedded drawings."""
 
     form: Literal["scenes"]
+    """Pictures that are composed from the embedded drawings."""
     splits: dict[Name, SceneSplit]
     """One split of each role that the run needs, and any number of extra ones."""
 
@@ -203,6 +203,7 @@ class Files(Dataset):
     """Pictures that are read from files."""
 
     form: Literal["files"]
+    """Pictures that are read from `sources`."""
     max_broken: Share
     """Largest accepted share of broken samples. That many additional rows are drawn as spares."""
     sources: dict[FolderName, Source] = Field(min_length=1)

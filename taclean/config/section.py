@@ -156,7 +156,9 @@ WORDS = {
     r"^Input should be a valid boolean.*": "true or false",
     r"^Input should be (a valid )?": "",
     r"^String should match pattern": "text that matches",
-    r"^(String|List|Dictionary) should have": r"\1 with",
+    r"^String should have": "text with",
+    r"^List should have": "a list with",
+    r"^Dictionary should have": "a section with",
     r" after validation.*": "",
 }
 
@@ -168,7 +170,7 @@ def _advice(error: Any) -> str:
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if error["loc"][-1:] == ("[key]",):
-        return "is no name; give letters, digits and _"
+        return "a name of letters, digits and _"
     for pattern, word in WORDS.items():
         text = re.sub(pattern, word, text)
     if kind == "float_type":
