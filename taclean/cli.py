@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from taclean import stages
-from taclean.config import check
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
 from taclean.util.files import read_json, write_json
 from taclean.util.memory import collect_rarely, keep_freed
@@ -108,6 +107,8 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
         )
     if options.stage is None:
         return config
+    from taclean.config import check  # imports torch
+
     whole = check(config)
     if "@" in options.stage and stages.recipe(whole, path) != options.stage:
         raise UserError(

@@ -25,10 +25,12 @@ import pkgutil
 import re
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
 from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 # In the order of --help; a file's name but for the _ that keeps it off Python's own words.
 ORDER = (

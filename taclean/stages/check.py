@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taclean import config as configs
 from taclean.stages import stage_config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say
 from taclean.util.errors import UserError
@@ -32,6 +31,8 @@ def arguments(add: Any) -> None:
 
 def run(options: Any) -> None:
     """Score it."""
+    from taclean import config as configs
+
     config = configs.with_default(options.configfile)
     fitted = fitted_files(options.triggers)
     names = list(dict.fromkeys([*options.attacks, *fitted]))

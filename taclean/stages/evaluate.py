@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 1
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
 from taclean.stages import pack
 from taclean.stages.shared import say
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 
 def source_config(config: Config, source: str) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
 from taclean.stages.shared import say
 from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 
 def import_config(config: Config) -> dict[str, Any]:

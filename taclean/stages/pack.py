@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
-from taclean.config.schema import DRAWN, TRAINED, Scenes
 from taclean.stages.shared import say, tokenizer
 from taclean.util.errors import UserError
 from taclean.util.files import read_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 3
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
     """Return what decides a split's rows and pixels."""
+    from taclean.config.schema import DRAWN, TRAINED, Scenes
+
     dataset, names = config.dataset, config.class_names
     role, scenes = dataset.role(split), isinstance(dataset, Scenes)
     stage = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
 from taclean.stages.shared import bind, tokenizer, trigger_of
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 1
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
-
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
+    from taclean.config import Config
     from taclean.data.split import Tokenize
 
 DEVICE: dict[str, Any] = {"default": "auto", "choices": ("auto", "cpu", "cuda")}

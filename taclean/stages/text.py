@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config, registry
 from taclean.stages.shared import cleaning_seed, overlap_of, say, tokenizer
 from taclean.util.files import replacing
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 2
 
@@ -46,6 +48,8 @@ def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
 
 def _artifact(text: str, name: str) -> Any:
     """Return the class of an artifact: that of a defence that learns from it."""
+    from taclean.config import registry
+
     methods = [registry.load("defenses", defense) for defense in registry.names("defenses")]
     return next(
         kind for method in methods if (kind := method.texts.get(text)) and kind.__name__ == name

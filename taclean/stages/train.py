@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, cleaning_seed, overlap_of, trigger_of
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from open_clip import CLIP
 
+    from taclean.config import Config
     from taclean.config.schema import Train
     from taclean.data.split import Pairs
 
