@@ -24,10 +24,15 @@ checks while you type, point your editor's YAML plugin to `config/schema.json`.
 The default is that of `config/config.yaml` if it gives one, else that of the code; a key without a
 default can be left out.
 """
+TRAIN = "\n## `train`\n\nKeys of `train`; an attack or a defence can change some of them.\n"
 TABLE = ["| key | type | default | range | meaning |", "|---|---|---|---|---|"]
 TYPES = {
     "array": "list", "object": "section", "integer": "whole number", "string": "text",
     "boolean": "true or false",
+}  # fmt: skip
+RANGES = {
+    "minimum": "{:g} or more", "exclusiveMinimum": "above {:g}",
+    "maximum": "at most {}", "exclusiveMaximum": "below {:g}",
 }  # fmt: skip
 
 
@@ -47,129 +52,108 @@ def schema() -> Schema:
     return whole
 
 
-def _plain(node: Any) -> Any:
-    """Return a schema of pydantic's without titles, required keys and line breaks."""
+def _plain(node: Any, parts: Schema | None = None) -> Any:
+    """Return pydantic's schema without titles, required keys and line breaks.
+
+    Args:
+        parts: definitions, to also resolve references and to drop null, which removes a key.
+    """
     if isinstance(node, list):
-        return [_plain(entry) for entry in node]
+        return [_plain(entry, parts) for entry in node]
     if not isinstance(node, dict):
         return node
+    if parts and "anyOf" in node:
+        kinds = [kind for kind in node["anyOf"] if kind != {"type": "null"}]
+        node = {**(kinds[0] if len(kinds) == 1 else {}), "anyOf": kinds, **_but(node, "anyOf")}
+        node = _but(node, "anyOf") if len(kinds) == 1 else node
+    if parts and "$ref" in node:
+        node = {**parts[node["$ref"].rpartition("/")[2]], **_but(node, "$ref")}
     out: Schema = {}
     for name, value in node.items():
         if name in ("properties", "$defs", "patternProperties"):
-            out[name] = {key: _plain(part) for key, part in value.items()}
+            out[name] = {entry: _plain(part, parts) for entry, part in value.items()}
         elif name == "description":
             out[name] = " ".join(value.split("\n\n")[0].split())
         elif name == "default" and value is not None:
             out[name] = value
         elif name not in ("title", "required", "discriminator", "rowsOf", "default"):
-            out["anyOf" if name == "oneOf" else name] = _plain(value)
+            out["anyOf" if name == "oneOf" else name] = _plain(value, parts)
     return out
+
+
+def _but(node: Schema, name: str) -> Schema:
+    return {key: value for key, value in node.items() if key != name}
 
 
 def reference() -> str:
     """Return config/README.md."""
-    whole, given = schema(), configs.read(configs.DEFAULT)
-    parts = whole["$defs"]
-    lines = [HEAD]
-    for name, part in whole["properties"].items():
-        section = _resolved(part, parts)
+    whole, given, lines = schema(), configs.read(configs.DEFAULT), [HEAD]
+    train = _plain(whole["$defs"]["Train"], whole["$defs"])
+    for name, section in _plain(whole["properties"], whole["$defs"]).items():
         lines += [f"\n## `{name}`\n\n{section['description']}\n"]
         if name in registry.BASES:
-            lines += _methods(name, section, given[name], parts)
+            lines += _methods(name, section["properties"], given[name])
             continue
-        lines += [*TABLE, *_rows(section, given.get(name, {}), name, parts), ""]
-        more = section.get("additionalProperties")
-        for form in more["anyOf"] if isinstance(more, dict) else []:
-            form = _resolved(form, parts)
+        lines += _table(section, given.get(name), name)
+        forms = section["additionalProperties"]["anyOf"] if name == "data" else []
+        for form in forms:
             lines += [f"\n### `data.NAME`, `form: {form['properties']['form']['const']}`\n"]
-            lines += [*TABLE, *_rows(form, {}, "data.NAME", parts), ""]
-    lines += ["\n## `train`\n", "Keys of `train` in `base`, `poison` and `finetune`; `train` of an"]
-    lines += ["attack or a defence changes some of them.\n", *TABLE]
-    lines += [*_rows(parts["Train"], {}, "train", parts), ""]
+            lines += _table(form, None, "data.NAME")
+    lines += [TRAIN, *_table(train, None, "train")]
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
 
 
-def _methods(folder: str, section: Schema, given: Schema, parts: Schema) -> list[str]:
-    entries = {name: _resolved(part, parts) for name, part in section["properties"].items()}
+def _methods(folder: str, entries: Schema, given: Schema) -> list[str]:
     first, *others = (entry["properties"] for entry in entries.values())
     shared = {
         key: part
         for key, part in first.items()
         if key == "at_test" or (key != "trigger" and all(o.get(key) == part for o in others))
     }
-    lines = [*TABLE, *_rows({"properties": shared}, {}, f"{folder}.NAME", parts), ""]
+    lines = _table({"properties": shared}, None, f"{folder}.NAME")
     for name, entry in entries.items():
         own = {key: part for key, part in entry["properties"].items() if key not in shared}
-        lines += [f"\n### `kind: {name}`\n", *TABLE]
-        lines += [*_rows({"properties": own}, given.get(name, {}), f"{folder}.{name}", parts), ""]
+        lines += [f"\n### `kind: {name}`\n"]
+        lines += _table({"properties": own}, given.get(name), f"{folder}.{name}")
     return lines
 
 
-def _resolved(part: Schema, parts: Schema) -> Schema:
-    """Return a schema without its reference and without null, which removes a key."""
-    kinds = [kind for kind in part.get("anyOf", []) if kind != {"type": "null"}]
-    if len(kinds) == 1:
-        part = {**kinds[0], **{key: value for key, value in part.items() if key != "anyOf"}}
-    elif kinds:
-        part = {**part, "anyOf": kinds}
-    if "$ref" in part:
-        found = parts[part["$ref"].rpartition("/")[2]]
-        part = {**found, **{key: value for key, value in part.items() if key != "$ref"}}
-    return part
+def _table(section: Schema, given: Any, path: str) -> list[str]:
+    return [*TABLE, *_rows(section, given, path), ""]
 
 
-def _rows(section: Schema, given: Any, path: str, parts: Schema) -> list[str]:
+def _rows(section: Schema, given: Any, path: str) -> list[str]:
     lines = []
-    for name, part in section.get("properties", _named(section)).items():
-        part, where = _resolved(part, parts), f"{path}.{name}"
-        value = given.get(name) if isinstance(given, dict) else None
-        if name in ("train", "at_test"):
-            lines.append(_row(where, {"type": "object", "description": part["description"]}, None))
-        elif "properties" in part:
-            lines += _rows(part, value, where, parts)
-        else:
+    named = {"NAME": part for part in section.get("patternProperties", {}).values()}
+    for name, part in section.get("properties", named).items():
+        where, value = f"{path}.{name}", given.get(name) if isinstance(given, dict) else None
+        if "properties" in part and name not in ("train", "at_test"):
+            lines += _rows(part, value, where)
+        elif name != "NAME":
             lines.append(_row(where, part, value))
-            lines += _rows(part, None, where, parts)
+            lines += _rows(_but(part, "properties"), None, where)
     return lines
-
-
-def _named(part: Schema) -> Schema:
-    """Return the schema of the values of a mapping by names, if they are sections."""
-    inner: Schema = next(iter(part.get("patternProperties", {}).values()), {})
-    return {"NAME": inner} if "$ref" in inner else {}
 
 
 def _row(path: str, part: Schema, value: Any) -> str:
     default = value if value is not None else part.get("default")
-    shown = "" if default is None or isinstance(default, dict) else json.dumps(default)
-    shown = "see the file" if len(shown) > 60 else shown
-    default = f"`{shown}`" if shown else ""
-    cells = [f"`{path}`", _type(part), default, _range(part), part.get("description", "")]
+    shown = "" if default is None or isinstance(default, dict) else f"`{json.dumps(default)}`"
+    shown = "see the file" if len(shown) > 62 else shown
+    cells = [f"`{path}`", _type(part), shown, _range(part), part.get("description", "")]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _type(part: Schema) -> str:
     if "anyOf" in part:
-        return " or ".join(dict.fromkeys(_type(kind) for kind in part["anyOf"]))
-    found = str(part.get("type", "text"))
-    return TYPES.get(found, found)
+        return " or ".join(_type(kind) for kind in part["anyOf"])
+    return TYPES.get(part.get("type", "string"), part.get("type", "text"))
 
 
 def _range(part: Schema) -> str:
-    """Return the range of a key in words: '0 to 1', 'above 0', 'a or b'."""
+    """Return the range of a key in words, such as "0 to 1", "above 0" or "a or b"."""
     if "enum" in part:
         return " or ".join(map(str, part["enum"]))
-    if part.get("type") == "array":
-        inner = _range(part.get("items", {}))
-        return f"each {inner}" if inner else ""
-    low, high = part.get("minimum"), part.get("maximum")
-    if part.get("type") == "integer" and "exclusiveMinimum" in part:
-        low = part["exclusiveMinimum"] + 1
-    elif "exclusiveMinimum" in part:
-        above = f"above {part['exclusiveMinimum']:g}"
-        return f"{above}, at most {high:g}" if high is not None else above
-    if "exclusiveMaximum" in part:
-        return f"{low:g} or more, below {part['exclusiveMaximum']:g}"
-    if high is not None:
-        return f"{low:g} to {high}"
-    return "" if low is None else f"{low:g} or more"
+    if inner := _range(part.get("items", {})) if part.get("type") == "array" else "":
+        return f"each {inner}"
+    words = (text.format(part[name]) for name, text in RANGES.items() if name in part)
+    return ", ".join(words).replace(" or more, at most ", " to ")

@@ -15,7 +15,6 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     SerializeAsAny,
     field_validator,
     model_validator,
@@ -33,6 +32,7 @@ DRAWN = ("default", "all")  # sets of the embedded drawings
 Name = Annotated[str, Field(pattern=NAME)]
 FolderName = Annotated[str, Field(pattern=FOLDER)]
 Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
@@ -52,7 +52,7 @@ class Run(Section):
     single defence show the last one."""
     seeds: Unique[Seed] = Field(min_length=1)
     """Seeds of triggers, poisoned rows, training order and text artifacts."""
-    repeats: PositiveInt = 1
+    repeats: Count = 1
     """How often each defence cleans each victim. Repeats differ in data order, augmentation and
     texts, and show how much of the spread comes from the cleaning."""
     controls: bool = False
@@ -120,9 +120,7 @@ class Source(Section):
             raise WrongKeyError("revision", "missing; give the commit of the dataset on the hub")
         own = {name for reader in READERS.values() for name in reader.keys}
         for name in sorted(own & self.model_fields_set - {*READERS[self.reader].keys}):
-            raise WrongKeyError(
-                name, f"the reader {self.reader} does not have this key; leave it out"
-            )
+            raise WrongKeyError(name, f"the reader {self.reader} has no such key; leave it out")
         return self
 
 
@@ -141,7 +139,7 @@ class SceneSplit(Split):
 
     first: NonNegativeInt
     """First scene id."""
-    rows: PositiveInt
+    rows: Count
     """Number of scenes."""
     second: Share
     """Probability of a second object."""
@@ -154,9 +152,8 @@ class FileSplit(Split):
 
     source: str = Field(alias="from")
     """Name of the source in `sources`."""
-    rows: PositiveInt | None = None
-    """Number of rows, drawn from the source such that no picture is in two splits; the whole source
-    by default."""
+    rows: Count | None = None
+    """Number of rows, drawn without a picture of another split; the whole source by default."""
 
 
 class Dataset(Section):
@@ -166,11 +163,9 @@ class Dataset(Section):
     seed: Seed
     """Seed of the scenes, or of the draw of rows."""
     classes: list[str] | str
-    """Zero-shot classes in label order. Scenes: `default` (100), `all` (281), or names from `all`.
-    Files: `imagenet` (open_clip's 1,000 names), a list of names, or a text file with one name per
-    line."""
+    """Zero-shot classes in label order. Scenes: `default` (100), `all` (281) or names from `all`.
+    Files: `imagenet` (open_clip's names), a list, or a text file with one name per line."""
     splits: Any
-    """One split of each role that the run needs, and any number of extra ones."""
 
     def role(self, split: str) -> str:
         """Return what a split is for."""
@@ -191,11 +186,8 @@ class Scenes(Dataset):
         for (one, before), (other, after) in combinations(ordered, 2):
             end = before.first + before.rows
             if after.first < end:
-                raise WrongKeyError(
-                    f"splits.{other}.first",
-                    f"{after.first} lies in split {one}, which ends before {end}; splits must not "
-                    "overlap",
-                )
+                text = f"{after.first} lies in split {one}; splits must not overlap, give {end}"
+                raise WrongKeyError(f"splits.{other}.first", text)
         return self
 
 
@@ -215,10 +207,8 @@ class Files(Dataset):
     def _have_sources(self) -> Self:
         for name, split in self.splits.items():
             if split.source not in self.sources:
-                known = ", ".join(self.sources)
-                raise WrongKeyError(
-                    f"splits.{name}.from", f"{split.source!r} is no source; known are {known}"
-                )
+                text = f"{split.source!r} is no source; known are {', '.join(self.sources)}"
+                raise WrongKeyError(f"splits.{name}.from", text)
         return self
 
     def source_of(self, split: str) -> Source:
@@ -268,7 +258,7 @@ class Train(Section):
 
     lr: PositiveFloat
     """Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text)."""
-    epochs: PositiveInt
+    epochs: Count
     """Passes over the set."""
     batch: int = Field(ge=2)
     """Pairs per step, of all processes together."""
@@ -287,7 +277,7 @@ class Train(Section):
     """Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."""
     tensorboard: bool = False
     """Also log to TensorBoard, into the checkpoint folder; needs taclean[tensorboard]."""
-    threads: PositiveInt = 1
+    threads: Count = 1
     """CPU threads. The result depends on it, since it decides how sums are split."""
     checkpoint_seconds: PositiveFloat = 60
     """Seconds from the end of one checkpoint to the next within an epoch."""
@@ -310,7 +300,7 @@ class Base(Section):
 class Poison(Section):
     """Poisoned pre-training; an attack can change it."""
 
-    rows: PositiveInt
+    rows: Count
     """Rows of the pretrain split to train on."""
     train: Train
     """How it trains: see `train` below."""
@@ -385,9 +375,9 @@ class Scan(Section):
 
     images: int = Field(ge=4)
     """Pictures of the val split; half for the optimisation, half for the score."""
-    steps: PositiveInt
+    steps: Count
     """Steps of Adam for each pattern."""
-    batch: PositiveInt
+    batch: Count
     """Pictures per step and class."""
     lr: PositiveFloat
     """Adam's learning rate."""

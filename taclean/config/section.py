@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -120,13 +119,9 @@ def explain(error: ValidationError, values: Any, where: str = "") -> str:
     """Return the first mistake in one line: the place, what is wrong, what to do."""
     first, *others = error.errors(include_url=False)
     place = _place(first, values)
-    same = [other for other in others if _place(other, values) == place]  # branches of a union
-    text = " or ".join(dict.fromkeys(map(_advice, [first, *same])))
-    reason = first.get("ctx", {}).get("error")
-    if not isinstance(reason, WrongKeyError) and first["type"] != "missing":
-        text = f"{_shown(first['input'])}; give {text}"
-    path = ".".join(part for part in [where, *place] if part)
-    return f"{path or 'config'}: {text}"
+    same = (other["msg"] for other in others if _place(other, values) == place)  # of a union
+    text = "".join([_advice(first), *(f", or {msg.lower()}" for msg in same)])
+    return f"{'.'.join(part for part in [where, *place] if part) or 'config'}: {text}"
 
 
 def _place(error: Any, values: Any) -> list[str]:
@@ -142,42 +137,19 @@ def _place(error: Any, values: Any) -> list[str]:
     return [*place, reason.key] if isinstance(reason, WrongKeyError) else place
 
 
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-# Pydantic's words, where ours are plainer.
-WORDS = {
-    r"^Input should be (?=greater|less)": "a number ",
-    r"^Input should be a valid dictionary.*": "keys with values",
-    r"^Input should be a valid integer.*": "a whole number",
-    r"^Input should be a valid string.*": "text",
-    r"^Input should be a valid boolean.*": "true or false",
-    r"^Input should be (a valid )?": "",
-    r"^String should match pattern": "text that matches",
-    r"^String should have": "text with",
-    r"^List should have": "a list with",
-    r"^Dictionary should have": "a section with",
-    r" after validation.*": "",
-}
-
-
 def _advice(error: Any) -> str:
-    kind, text = error["type"], error["msg"]
-    if kind == "missing":
-        return "missing; see config/README.md"
+    kind, value, text = error["type"], error["input"], error["msg"]
     if kind == "value_error":
         return str(error["ctx"]["error"])
+    if kind == "missing":
+        return "missing; see config/README.md"
     if error["loc"][-1:] == ("[key]",):
-        return "a name of letters, digits and _"
-    for pattern, word in WORDS.items():
-        text = re.sub(pattern, word, text)
-    if kind == "float_type":
-        text = "a number" + " (write 1.0e-3; YAML reads 1e-3 as text)" * isinstance(
-            error["input"], str
-        )
-    return text
+        return f"{value!r} is no name; give letters, digits and _"
+    if kind == "float_type" and isinstance(value, str):
+        return f"{value!r} is text; write numbers such as 1.0e-3, since YAML reads 1e-3 as text"
+    shown = " ".join(repr(value).split())
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return f"{shown}; {text[0].lower()}{text[1:]}"
 
 
 class Method(Section):

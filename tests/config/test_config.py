@@ -224,13 +224,13 @@ PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
         ({"captions": None}, "splits.pretrain.from: the reader of 'train' is cifar10; a split of "),
         ({"captions": None}, "webdataset, img2dataset, csv, or this one with `captions`"),
         ({"captions": ["a photo."]}, "sources.train.captions.0: 'a photo.'"),
-        ({"captions": []}, "sources.train.captions: []; give a list"),
+        ({"captions": []}, "sources.train.captions: []; list should have"),
         ({"folder": "x"}, "sources.train: give one of folder, hub and download, not f"),
         (
             {"download": False},
             "sources.train: give one of folder, hub and download, not n",
         ),
-        ({"reader": "folders"}, "the reader folders does not have this key"),
+        ({"reader": "folders"}, "the reader folders has no such key"),
         (
             {"reader": "csv", "download": None, "split": None, "folder": "x"},
             "train.captions: the r",
@@ -556,7 +556,7 @@ def test_no_two_cleanings_have_the_same_seed() -> None:
     [
         ({"attacks": {"mine": {"kind": "nosuch"}}}, "attacks.mine.kind: there is no attack"),
         ({"defenses": {"mine": {}}}, "defenses.mine: there is no defence taclean/defenses/mine.py"),
-        ({"defenses": {"my-own": {"kind": "ft"}}}, "'my-own'; give a name of letters, digits"),
+        ({"defenses": {"my-own": {"kind": "ft"}}}, "'my-own' is no name; give letters, digits"),
         ({"attacks": {"clean": {"kind": "badnet"}}}, "attacks.clean: 'clean' has a meaning"),
         ({"defenses": {"none": {"kind": "ft"}}}, "defenses.none: 'none' has a meaning"),
         (
@@ -581,7 +581,7 @@ def test_a_mistake_in_a_variant_is_named(overlay: dict[str, Any], message: str) 
         ({"val": {"role": "extra"}}, "no split has the role val; give it to one"),
         ({"shift": {"role": "test"}}, "test and shift have the role test; give it to one"),
         ({"sources": {"first": 9000000, "rows": 5, "second": 0}}, "'sources' has a meaning"),
-        ({"a-b": {"first": 9000000, "rows": 5, "second": 0}}, "'a-b'; give a name"),
+        ({"a-b": {"first": 9000000, "rows": 5, "second": 0}}, "'a-b' is no name"),
         ({"shift": {"styles": "new"}}, "splits.shift.styles"),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
     write("defenses", "zz_plain", PLAIN)
     own = make_defense("zz_plain", weight=2)
     assert own.weight == 2
-    with pytest.raises(UserError, match=r"defenses\.zz_plain\.loss\.weight: 'a'; give a number"):
+    with pytest.raises(UserError, match=r"defenses\.zz_plain\.loss\.weight: .a. is text"):
         make_defense("zz_plain", weight="a")
     assert registry.entry("defenses", "zz_plain").of({"loss": {"weight": 4}}).loss.weight == 4
 
