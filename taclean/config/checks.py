@@ -60,9 +60,11 @@ def _entries(folder: str, entries: Any) -> Any:
 
 
 def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
     for name in names:
         if name not in known:
-            raise UserError(f"{where}: {name!r} is unknown; known are {', '.join(known)}")
+            shown = ", ".join(known[:30]) + ", ..." * (len(known) > 30)
+            raise UserError(f"{where}: {name!r} is unknown; known are {shown}")
 
 
 def _not_reserved(where: str, name: str, kind: str) -> None:
@@ -94,22 +96,12 @@ def _check_names(config: Config) -> None:
         sides = [run.attacks, ["none", *run.defenses]]
         side = max(sides, key=lambda known: len(set(known) & set(axis.values)))
         _known(f"axes.{name}.values", axis.values, side)
-    names = config.class_names
-    for name in config.scan.targets or []:
-        if name not in names:
-            raise UserError(f"scan.targets: {name!r} is no class; take it out or correct it")
-    if config.data.target not in names:
-        raise UserError(
-            f"data.target: {config.data.target!r} is no class; give one of "
-            f"{', '.join(names[:8])}, ... ({len(names)} classes)"
-        )
+    _known("scan.targets", config.scan.targets or [], config.class_names)
+    _known("data.target", [config.data.target], config.class_names)
 
 
 def _check_data(config: Config) -> None:
     """Check the section of `data` that the run uses, and the names of its splits."""
-    for name in config.data.model_extra or {}:
-        if not name.replace("-", "").replace("_", "").isalnum():
-            raise UserError(f"data: {name!r} is no name; give letters, digits, _ and -")
     _known("data.name", [config.data.name], config.data.model_extra or {})
     dataset, where, splits = config.dataset, f"data.{config.data.name}", config.splits
     of_role: dict[str, list[str]] = {}
@@ -122,12 +114,7 @@ def _check_data(config: Config) -> None:
             found = f"{' and '.join(names)} have" if names else "no split has"
             raise UserError(f"{where}.splits: {found} the role {role}; give it to one")
     if isinstance(dataset, Scenes):
-        drawn = classes.names("all")
-        if unknown := [name for name in config.class_names if name not in drawn]:
-            raise UserError(
-                f"{where}.classes: there is no drawing of {unknown[0]!r}; scenes have `default`, "
-                "`all`, or names from `all`"
-            )
+        _known(f"{where}.classes", config.class_names, classes.names("all"))
     else:
         if dataset.classes in DRAWN:
             raise UserError(
@@ -139,20 +126,12 @@ def _check_data(config: Config) -> None:
     for name in (name for role in TRAINED for name in of_role.get(role, [])):
         if splits[name].rows is None:
             raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
-    labelled = [name for name in splits if dataset.role(name) not in TRAINED]
-    scored, probe, (test,) = config.evaluate.splits, config.evaluate.probe, of_role["test"]
-    for name in scored:
-        if name not in labelled:
-            raise UserError(
-                f"evaluate.splits: {name!r} is no test set; known are {', '.join(labelled)}"
-            )
+    scored, (test,) = config.evaluate.splits, of_role["test"]
+    _known("evaluate.splits", scored, [s for s in splits if dataset.role(s) not in TRAINED])
     if test not in scored:
         raise UserError(f"evaluate.splits: without {test}, which the tables show; add it")
-    if probe is not None and (probe in scored or probe not in splits):
-        free = ", ".join(name for name in splits if name not in scored)
-        raise UserError(
-            f"evaluate.probe: {probe!r} is no split, or one that is scored; known are {free}"
-        )
+    if probe := config.evaluate.probe:
+        _known("evaluate.probe", [probe], [name for name in splits if name not in scored])
 
 
 def _needed(config: Config) -> set[str]:
@@ -248,6 +227,6 @@ def _check_overlap(config: Config, entry: DefenseEntry, where: str) -> None:
     ):
         if wanted > there:
             raise UserError(
-                f"{where}.overlap: {entry.overlap:g} asks for {wanted} of {there} {what}; set "
-                f"{where}.rows lower"
+                f"{where}.overlap: {entry.overlap:g} asks for {wanted} of {there} {what}; lower "
+                f"{where}.rows"
             )

@@ -124,8 +124,8 @@ def _table(section: Schema, given: Any, path: str) -> list[str]:
 
 def _rows(section: Schema, given: Any, path: str) -> list[str]:
     lines = []
-    named = {"NAME": part for part in section.get("patternProperties", {}).values()}
-    for name, part in section.get("properties", named).items():
+    named = zip(["NAME"], section.get("patternProperties", {}).values(), strict=False)
+    for name, part in section.get("properties", dict(named)).items():
         where, value = f"{path}.{name}", given.get(name) if isinstance(given, dict) else None
         if "properties" in part and name not in ("train", "at_test"):
             lines += _rows(part, value, where)

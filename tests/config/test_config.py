@@ -95,7 +95,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("run.repeats", 0, "run.repeats"),
         ("run.colour", "red", "run.colour: unknown key"),
         ("colour", "red", "colour: unknown key"),
-        ("data.target", "nosuch", "data.target: 'nosuch' is no class"),
+        ("data.target", "nosuch", "data.target: 'nosuch' is unknown"),
         ("data.name", "nosuch", "data.name"),
         ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: 1000000"),
         ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
@@ -128,8 +128,8 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("model.name", "emoji-rm", "open_clip has no model 'emoji-rm'; see emoji-rn"),
         ("model.seed", 2**32, "model.seed"),
         ("data.image_size", 96, f"data.image_size: 96, but {MODEL} takes {SIZE} px"),
-        ("data.emoji.classes", "imagenet", "data.emoji.classes: there is no drawing of 'tench'"),
-        ("data.emoji.classes", ["banana", "unicycle"], "there is no drawing of 'unicycle'"),
+        ("data.emoji.classes", "imagenet", "data.emoji.classes: 'tench' is unknown"),
+        ("data.emoji.classes", ["banana", "unicycle"], "data.emoji.classes: 'unicycle' is unknown"),
         ("data.emoji.splits.test.from", "pairs", "data.emoji.splits.test.from: unknown key"),
         ("data.my data", {}, "my data"),
         ("attacks.trojvqa.fit.size", 30, "attacks.trojvqa.fit.size: unknown key; known are lr"),
@@ -260,7 +260,7 @@ def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
     del config["data"]["cc3m"]["sources"]["pairs"]["revision"]
     assert "data.cc3m.sources.pairs.revision: missing" in refused(config)
     config = configs.merge(PAPER, {"evaluate": {"splits": ["shift"]}})
-    assert "evaluate.splits: 'shift' is no test set; known are val, test" in refused(config)
+    assert "evaluate.splits: 'shift' is unknown; known are val, test" in refused(config)
 
 
 def test_the_paper_has_imagenets_names_and_templates() -> None:
@@ -664,7 +664,7 @@ def test_what_else_a_run_needs_is_named() -> None:
 def test_names_that_are_none_are_refused() -> None:
     assert "evaluate.triggers: 'x' is unknown" in refused(own(evaluate={"triggers": ["x"]}))
     targets = ["banana", "apple", "plum"]
-    assert "scan.targets: 'plum' is no class" in refused(own(scan={"targets": targets}))
+    assert "scan.targets: 'plum' is unknown" in refused(own(scan={"targets": targets}))
 
 
 def test_the_run_s_own_attacks_are_tried_where_no_others_are_named() -> None:
