@@ -146,7 +146,8 @@ def _row(path: str, part: Schema, value: Any) -> str:
 def _type(part: Schema) -> str:
     if "anyOf" in part:
         return " or ".join(_type(kind) for kind in part["anyOf"])
-    return TYPES.get(part.get("type", "string"), part.get("type", "text"))
+    kind = str(part.get("type", "string"))
+    return TYPES.get(kind, kind)
 
 
 def _range(part: Schema) -> str:

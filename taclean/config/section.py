@@ -133,22 +133,28 @@ def _place(error: Any, values: Any) -> list[str]:
         elif error["type"] != "missing" or part != error["loc"][-1]:
             continue
         place.append(str(part))
-    reason = error.get("ctx", {}).get("error")
-    return [*place, reason.key] if isinstance(reason, WrongKeyError) else place
+    more = error.get("ctx", {})
+    if isinstance(reason := more.get("error"), WrongKeyError):
+        return [*place, reason.key]
+    return [*place, more["discriminator"].strip("'")] if "discriminator" in more else place
 
 
 def _advice(error: Any) -> str:
     kind, value, text = error["type"], error["input"], error["msg"]
     if kind == "value_error":
         return str(error["ctx"]["error"])
-    if kind == "missing":
+    if kind in ("missing", "union_tag_not_found"):
         return "missing; see config/README.md"
     if error["loc"][-1:] == ("[key]",):
         return f"{value!r} is no name; give letters, digits and _"
     if kind == "float_type" and isinstance(value, str):
         return f"{value!r} is text; write numbers such as 1.0e-3, since YAML reads 1e-3 as text"
+    if kind == "union_tag_invalid":
+        return f"{error['ctx']['tag']!r}; give one of {error['ctx']['expected_tags']}"
     shown = " ".join(repr(value).split())
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{shown}; give keys with values"
     return f"{shown}; {text[0].lower()}{text[1:]}"
 
 
