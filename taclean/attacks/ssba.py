@@ -142,7 +142,7 @@ class SSBA(Attack):
         has fallen are replaced by new ones, up to STARTS times.
 
         Every image hides a new random string, so that the encoder learns to hide any string. The
-        seed gives the fixed string of the trigger. The CLIP model only tells the device.
+        seed gives the fixed string of the trigger. The CLIP model is used for its device alone.
 
         Returns:
             The encoder's weights and "secret"; PSNR (dB) and bit accuracy on held-out rows.
