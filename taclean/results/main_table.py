@@ -9,13 +9,13 @@ from __future__ import annotations
 import html as markup
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import Estimate, difference, estimate, interval_text
+from taclean.results.statistics import interval_text, paired, summary
 from taclean.results.table import (
     ASR,
     CA,
@@ -33,33 +33,10 @@ from taclean.results.table import (
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
 
-COLUMNS = ["title", "defense", "attack", "metric", "mean", "half", "bold", "reference"]
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
 
 
 # ---- the frame -----------------------------------------------------------------------------------
-
-
-def _block(
-    title: str,
-    rows: Mapping[str, str],
-    columns: Mapping[str, str],
-    metrics: Sequence[str],
-    value: Callable[[str, str, str], Estimate | None],
-) -> pd.DataFrame:
-    """Return `value(row, column, metric)` for all names (name -> label) and metrics.
-
-    A settled value is marked bold, which is of use for differences only.
-    """
-    missing = Estimate(math.nan, None, 0, "")
-    found = [
-        (title, row_label, column_label, metric, value(row, column, metric) or missing)
-        for row, row_label in rows.items()
-        for column, column_label in columns.items()
-        for metric in metrics
-    ]
-    numbers = [(*names, e.mean, e.half, e.settled, False) for *names, e in found]
-    return pd.DataFrame(numbers, columns=COLUMNS).astype({"mean": float, "half": float})
 
 
 def _lowest(block: pd.DataFrame) -> pd.Series:
@@ -70,83 +47,87 @@ def _lowest(block: pd.DataFrame) -> pd.Series:
     return (lowest & (group.transform("count") > 1)).reindex(block.index, fill_value=False)
 
 
-def _attacks(table: pd.DataFrame, look: Look, split: str, metrics: Sequence[str]) -> pd.DataFrame:
-    """Return the poisoned models on a split, then the model that was never poisoned."""
-    poisoned, never = table[table["attack"] != CLEAN], pick(table, attack=CLEAN, defense=NONE)
-    poisoned = pick(poisoned, split=split)
-    metrics = [m for m in metrics if len(pick(poisoned, metric=m))]
-    title = f"{split_title(split)}: {' and '.join(metrics)}"
-    attacks = {a: look.attack_label(a) for a in ordered(poisoned["attack"], look.attacks)}
-    defenses = {d: look.defense_label(d) for d in ordered(poisoned["defense"], look.defenses)}
-    block = _block(
-        *(title, defenses, attacks, metrics),
-        lambda d, a, m: estimate(pick(poisoned, defense=d, attack=a, metric=m)),
-    )
-    if len(never):
-        last = _block(
-            *(title, {CLEAN: look.attack_label(CLEAN)}, attacks, metrics),
-            lambda _, a, m: estimate(
-                pick(never, split=f"{split}+{a}" if of_the_attacker(m) else split, metric=m)
-            ),
-        )
-        block = pd.concat([block, last.assign(reference=True)], ignore_index=True)
-    return block.assign(bold=_lowest(block))
-
-
-def _differences(table: pd.DataFrame, look: Look) -> pd.DataFrame:
-    """Return the last defence minus each other one; settled differences are bold."""
-    split = main_split(table, look)
-    poisoned = pick(table[table["attack"] != CLEAN], split=split)
-    *others, last = ordered(poisoned["defense"], look.defenses) or [NONE]
-    attacks = {a: look.attack_label(a) for a in ordered(poisoned["attack"], look.attacks)}
-    metrics = [f"Δ{m}" for m in (CA, ASR) if len(pick(poisoned, metric=m))]
-
-    def minus(other: str, attack: str, metric: str) -> Estimate | None:
-        runs = pick(poisoned, attack=attack, metric=metric[1:])
-        return difference(pick(runs, defense=last), pick(runs, defense=other))
-
-    title = f"{split_title(split)}: {look.defense_label(last)} minus each other, same victims"
-    rows = {d: f"− {look.defense_label(d)}" for d in others}
-    block = _block(title, rows, attacks, metrics, minus)
-    return block if block["half"].notna().any() else block[:0]
+def _never_poisoned(own: pd.DataFrame, attacks: Sequence[str]) -> pd.DataFrame:
+    """Return the clean model's scores under each attack: its success rate is that of the trigger."""
+    rate = own["metric"].map(of_the_attacker)
+    parts = []
+    for attack in attacks:
+        shown = own[rate & own["split"].str.endswith(f"+{attack}")]
+        shown = shown.assign(split=shown["split"].str.removesuffix(f"+{attack}"))
+        parts.append(pd.concat([own[~rate], shown]).assign(attack=attack, defense=CLEAN))
+    return pd.concat(parts).assign(reference=True) if parts else own[:0]
 
 
 def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
-    """Return the numbers of the main table in percent, a row each: columns COLUMNS.
+    """Return the numbers of the main table in percent, a row each.
 
-    `title` names the block: the main split, its ASR@10, the other splits, the differences, the
-    clean model. `defense` and `attack` are labels, `half` is half of the 95 % interval, and
-    `reference` marks the model that was never poisoned. A number that was not measured is NaN.
+    Returns:
+        title: the block: the main split, its ASR@10, the other splits, the last defence minus each
+            other one, the clean model.
+        defense, attack: their labels, as categories in the order of rows and columns.
+        metric: the score; a difference starts with Δ.
+        mean, half: a number and half of its 95 % interval, NaN if it has none.
+        bold: the lowest success rates of the defences, and settled differences.
+        reference: whether the row is the model that was never poisoned, which is no defence.
 
     Raises:
         UserError: the table has none of the scores.
     """
     look = look or Look()
-    main, never = main_split(table, look), pick(table, attack=CLEAN)
-    splits = [main, *(s for s in scored_splits(table, look) if s != main)]
-    blocks = [
-        _attacks(table, look, split, metrics)
-        for split in splits
-        for metrics in METRICS
-        if split == main or metrics != ("ASR@10",)
-    ]
-    blocks.append(_differences(table, look))
+    scores, splits = summary(table).assign(reference=False), scored_splits(table, look)
+    poisoned, never = scores[scores["attack"] != CLEAN], pick(scores, attack=CLEAN)
+    main = main_split(table, look)
+    attacks = ordered(poisoned["attack"], look.attacks)
+    defenses = ordered(table["defense"], look.defenses)
+    under_attack = pd.concat([poisoned, _never_poisoned(pick(never, defense=NONE), attacks)])
+    parts = []
+    for split in [main, *(s for s in splits if s != main)]:
+        for metrics in METRICS if split == main else [m for m in METRICS if m != ("ASR@10",)]:
+            own = pick(poisoned, split=split)
+            names = [m for m in metrics if m in set(own["metric"])]
+            block = pick(under_attack, split=split)
+            block = block[block["metric"].isin(names) & block["attack"].isin(own["attack"])]
+            title = f"{split_title(split)}: {' and '.join(names)}"
+            block = block.reset_index(drop=True).assign(title=title)
+            parts.append(block.assign(bold=_lowest(block)))
+    parts.append(_differences(table, look))
     for metrics in ((CA,), (I2T, T2I)):
-        scored = pick(never, metric=metrics[0])["split"]
-        blocks.append(
-            _block(
-                f"{look.attack_label(CLEAN)}: {' and '.join(metrics)} of the clean model after "
-                "each defence",
-                {d: look.defense_label(d) for d in ordered(never["defense"], look.defenses)},
-                {s: f"{s} split" for s in scored_splits(table, look) if s in set(scored)},
-                metrics,
-                lambda d, s, m: estimate(pick(never, defense=d, split=s, metric=m)),
-            ).assign(bold=False)
-        )
-    found = [block for block in blocks if len(block)]
-    if not found:
+        title = f"{look.attack_label(CLEAN)}: {' and '.join(metrics)} of the clean model"
+        block = never[never["metric"].isin(metrics) & never["split"].isin(splits)]
+        block = block.assign(title=f"{title} after each defence", attack=block["split"], bold=False)
+        parts.append(block)
+    found = pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
+    if found.empty:
         raise UserError("results/table.csv: no CA@1, ASR@1 or recall@1; evaluate a run")
-    return pd.concat(found, ignore_index=True)
+    rows = {d: look.defense_label(d) for d in defenses} | {CLEAN: look.attack_label(CLEAN)}
+    rows |= {f"−{d}": f"− {look.defense_label(d)}" for d in defenses}
+    columns = {a: look.attack_label(a) for a in attacks} | {s: f"{s} split" for s in splits}
+    for key, labels in (("defense", rows), ("attack", columns)):
+        found[key] = pd.Categorical(found[key].map(labels), dict.fromkeys(labels.values()))
+    return found[["title", "defense", "attack", "metric", "mean", "half", "bold", "reference"]]
+
+
+def _differences(table: pd.DataFrame, look: Look) -> pd.DataFrame:
+    """Return the last defence minus each other one on the main split, if there are intervals."""
+    split = main_split(table, look)
+    poisoned = pick(
+        table[(table["attack"] != CLEAN) & table["metric"].isin([CA, ASR])], split=split
+    )
+    found = paired(poisoned, look)
+    if found["low"].isna().all():
+        return found[:0]
+    last = ordered(poisoned["defense"], look.defenses)[-1]
+    found = pick(found, defense=last)
+    minus = f"{split_title(split)}: {look.defense_label(last)} minus each other, same victims"
+    return found.assign(
+        title=minus,
+        defense="−" + found["against"],
+        metric="Δ" + found["metric"],
+        mean=found["difference"],
+        half=(found["high"] - found["low"]) / 2,
+        bold=found["settled"],
+        reference=False,
+    )
 
 
 def blocks(table: pd.DataFrame, look: Look | None = None) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -160,15 +141,16 @@ def cells(
     """Return a block as text: a row for each defence, a column for each (attack, metric)."""
 
     def text(mean: float, half: float, metric: str, mark: bool) -> str:
-        if math.isnan(mean):
-            return "–"
         number = f"{mean:+.1f}".replace("-", "−") if metric[0] == "Δ" else f"{mean:.1f}"
         number += "" if math.isnan(half) else f"{plus_minus}{half:.1f}"
         return bold(number) if mark else number
 
     texts = map(text, block["mean"], block["half"], block["metric"], block["bold"])
-    by_name = block.assign(text=[*texts]).set_index(["defense", "attack", "metric"])["text"]
-    return by_name.unstack(["attack", "metric"], sort=False)
+    metrics = pd.Categorical(block["metric"], block["metric"].unique())
+    wide = block.assign(text=[*texts], metric=metrics).pivot(
+        index="defense", columns=["attack", "metric"], values="text"
+    )
+    return wide.fillna("–")
 
 
 def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
@@ -220,7 +202,9 @@ def _plain(text: str) -> str:
 def block_markdown(block: pd.DataFrame) -> str:
     """Return a block as a Markdown table: a row for each defence, a column for each attack."""
     texts = by_attack(cells(block)).T.rename(index=_plain, columns=_plain)
-    reference = {_plain(name): f"*{_plain(name)}*" for name in block.loc[block.reference, "defense"]}
+    reference = {
+        _plain(name): f"*{_plain(name)}*" for name in block.loc[block.reference, "defense"]
+    }
     return markdown_table(texts.rename(index=reference).rename_axis("Defence").reset_index())
 
 
@@ -272,9 +256,9 @@ def latex(table: pd.DataFrame, look: Look | None = None) -> str:
         caption = f"{title}." if len(lines) > 1 else f"{title}. {header(table, look)}"
         # An interval is small and low; a dash and a minus are those of LaTeX.
         texts = cells(block, r"\textbf{{{}}}".format, "±").map(
-            lambda cell: re.sub(r"±([\d.]+)", r"$_{\\pm\1}$", cell)
-            .replace("–", "--")
-            .replace("−", "$-$")
+            lambda cell: (
+                re.sub(r"±([\d.]+)", r"$_{\\pm\1}$", cell).replace("–", "--").replace("−", "$-$")
+            )
         )
         texts = texts.rename(index=tex, columns=tex)
         texts.index.name, texts.columns.names = None, ["", "Defence"]

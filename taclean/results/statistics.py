@@ -64,7 +64,7 @@ class Estimate:
 
 
 def half_width(values: Sequence[float] | pd.Series) -> float | None:
-    """Return half of the 95 % interval of the mean (Student's t), None for fewer than two values."""
+    """Return half of the 95 % interval of the mean (Student's t); None for one value."""
     n = len(values)
     if n < 2:
         return None
@@ -87,6 +87,13 @@ def estimate(runs: pd.DataFrame) -> Estimate | None:
     values = of_victims if many else runs["percent"]
     over = "victims" if many else "runs"
     return Estimate(float(values.mean()), half_width(values), len(values), over)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of every score and half of its interval: columns CELL, mean, half."""
+    cells = table.groupby(CELL, sort=False)
+    found = [(*cell, e.mean, e.half) for cell, runs in cells if (e := estimate(runs))]
+    return pd.DataFrame(found, columns=[*CELL, "mean", "half"]).astype({"half": float})
 
 
 def difference(runs: pd.DataFrame, against: pd.DataFrame) -> Estimate | None:

@@ -58,17 +58,21 @@ def judged(asr: Estimate, ca: Estimate) -> str:
     return "better" if asr.mean < 0 else "worse"
 
 
-def differences(runs: pd.DataFrame, defense: str, others: Iterable[str]) -> pd.DataFrame:
-    """Return the difference of a defence from others in one score: attack x other -> Estimate."""
-    of_attack = {attack: part for attack, part in runs.groupby("attack", sort=False)}
-    found = {
-        other: {
-            attack: difference(pick(part, defense=defense), pick(part, defense=other))
-            for attack, part in of_attack.items()
-        }
-        for other in others
-    }
-    return pd.DataFrame(found, index=[*of_attack], dtype=object)
+def differences(
+    runs: pd.DataFrame, attacks: Iterable[str], defense: str, others: Iterable[str]
+) -> pd.DataFrame:
+    """Return a defence's difference from others in one score: attack x other -> Estimate or None."""
+    of_attack = {attack: pick(runs, attack=attack) for attack in attacks}
+    return pd.DataFrame(
+        {
+            other: {
+                attack: difference(pick(part, defense=defense), pick(part, defense=other))
+                for attack, part in of_attack.items()
+            }
+            for other in others
+        },
+        dtype=object,
+    )
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,11 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     if not attacks:
         return None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
-    means = pd.DataFrame(math.nan, attacks, [NONE, tested, *others])
-    for (attack, defense), runs in rates.groupby(["attack", "defense"]):
-        if attack in attacks and defense in means and (found := estimate(runs)):
-            means.loc[attack, defense] = found.mean  # type: ignore[index]
+    found = {
+        d: {a: estimate(pick(rates, attack=a, defense=d)) for a in attacks}
+        for d in (NONE, tested, *others)
+    }
+    means = pd.DataFrame(found).map(lambda x: x.mean if x else math.nan)
     never = pick(table, attack=CLEAN, defense=NONE, metric=ASR).groupby("split")["percent"].mean()
     bound = never.reindex([f"{split}+{attack}" for attack in attacks]).set_axis(attacks) + FAR
     backdoor, judgeable = means.gt(bound, axis=0), bound.notna().all()
@@ -129,7 +134,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     if others:
         lowest = [a for a in attacks if means.loc[a, tested] < means.loc[a, others].min()]
         sentences.append(LOWEST.format(others=_and(labels_of_others), lowest=some(lowest)))
-    asr = differences(rates, tested, others).reindex(attacks)
+    asr = differences(rates, attacks, tested, others)
     seeds, over = seeds_text(scores["seed"]), interval_text(scores)
     if over and others:
         sentences.append(SETTLED.format(over=over, seeds=seeds))
@@ -140,12 +145,11 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
             sentences.append(AGAINST.format(**words, higher=some(higher)))
     if scores["seed"].nunique() == 1:
         sentences.append(ONE_VICTIM.format(seeds=seeds))
-    ca = differences(accuracies, NONE, (tested, *others)).reindex(attacks)
-    changes = {
-        look.defense_label(d): f"{-sum(x.mean for x in known) / len(known):+.1f}"
-        for d in ca
-        if (known := [x for x in ca[d] if x])
-    }
+    changes = {}
+    for d in (tested, *others):
+        known = [x.mean for x in differences(accuracies, attacks, d, [NONE])[NONE] if x]
+        if known:
+            changes[look.defense_label(d)] = f"{sum(known) / len(known):+.1f}"
     if change := changes.pop(name, ""):
         beside = ", ".join(f"{label} {other}" for label, other in changes.items())
         sentences.append(ACCURACY.format(change=change, beside=f" ({beside})" if beside else ""))
