@@ -61,7 +61,7 @@ def judged(asr: Estimate, ca: Estimate) -> str:
 def differences(
     runs: pd.DataFrame, attacks: Iterable[str], defense: str, others: Iterable[str]
 ) -> pd.DataFrame:
-    """Return a defence's difference from others in one score: attack x other -> Estimate or None."""
+    """Return a defence's difference from others in a score: attack x other -> Estimate or None."""
     of_attack = {attack: pick(runs, attack=attack) for attack in attacks}
     return pd.DataFrame(
         {
