@@ -154,7 +154,7 @@ def take(
         for axis in axes if "*" in wanted else [""]:
             file = results / "figures" / wanted.replace("*", axis)
             if not file.is_file():
-                raise UserError(f"{file}: no such file; let the run end first")
+                raise UserError(f"{file}: no such file; end the run first")
             figures[picture_name(name, file.name)] = file
     written = datetime.date.fromtimestamp((results / "table.csv").stat().st_mtime)
     part = {

@@ -130,14 +130,14 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         sentences.append(MISSED.format(missed=labels, far=FAR))
     if not attacks:
         return Verdict(sentences, [], [])
+    seeds, over = seeds_text(scores["seed"]), interval_text(scores)
     labels_of_others = list(map(look.defense_label, others))
     if others:
         lowest = [a for a in attacks if means.loc[a, tested] < means.loc[a, others].min()]
-        sentences.append(LOWEST.format(others=_and(labels_of_others), lowest=some(lowest)))
+        words = LOWEST.format(others=_and(labels_of_others), lowest=some(lowest))
+        sentences.append(f"{words} {SETTLED.format(over=over, seeds=seeds)}" if over else words)
     asr = differences(rates, attacks, tested, others)
-    seeds, over = seeds_text(scores["seed"]), interval_text(scores)
     if over and others:
-        sentences.append(SETTLED.format(over=over, seeds=seeds))
         for other in others:
             settled = {a: x.mean for a, x in asr[other].items() if x and x.settled}
             lower, higher = ([a for a, m in settled.items() if m * way > 0] for way in (-1, 1))
