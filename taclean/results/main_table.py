@@ -105,7 +105,7 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
     rows |= {f"−{d}": f"− {look.defense_label(d)}" for d in defenses}
     columns = {a: look.attack_label(a) for a in attacks} | {s: f"{s} split" for s in splits}
     for key, labels in (("defense", rows), ("attack", columns)):
-        found[key] = pd.Categorical(found[key].map(labels), dict.fromkeys(labels.values()))
+        found[key] = pd.Categorical(found[key].map(labels), [*dict.fromkeys(labels.values())])
     return found[["title", "defense", "attack", "metric", "mean", "half", "bold", "reference"]]
 
 
