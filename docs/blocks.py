@@ -17,7 +17,6 @@ from taclean.results import cost as costs
 from taclean.results import main_table as tables
 from taclean.results import scan_table
 from taclean.results import statistics as stats
-from taclean.results.ablation import along
 from taclean.results.labels import CLEAN, NONE, ordered
 from taclean.results.statistics import Estimate, difference, estimate, interval_text
 from taclean.results.table import (
@@ -65,6 +64,10 @@ def expected(found: Estimate | None) -> str:
     if found is None or found.further is None:
         return "–"
     return " to ".join(f"{min(100.0, max(0.0, end)):.1f}" for end in found.further)
+
+
+def _ca_asr(runs: pd.DataFrame, text: Callable[[Estimate | None], str]) -> str:
+    return " / ".join(text(estimate(pick(runs, metric=metric))) for metric in (CA, ASR))
 
 
 def picture_name(run: str, file: str) -> str:
@@ -245,9 +248,7 @@ def further_victim(run: Run) -> str:
     scores, look = run.scores[run.scores["metric"].isin([CA, ASR])], run.look
     texts = {
         look.attack_label(attack): {
-            look.defense_label(d): " / ".join(
-                expected(estimate(pick(own, defense=d, metric=m))) for m in (CA, ASR)
-            )
+            look.defense_label(d): _ca_asr(pick(own, defense=d), expected)
             for d in ordered(scores["defense"], look.defenses)
         }
         for attack in ordered(scores["attack"], look.attacks)
@@ -331,16 +332,28 @@ def axes(run: Run) -> str:
 
 
 def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
+    """Return the scores at each value of a choice, and the differences from the method itself."""
+    look, scores, rows, n = run.look, run.scores, [], 0
     values = {key: " ".join(text.split()) for key, text in axis["values"].items()}
-    found, rows = along(run.table, values, run.look), []
-    for value, pairs in found.rows.items():
-        cells = (f"{plus_minus(ca)} / {plus_minus(asr)}" for ca, asr in pairs)
-        row = {axis["label"]: value, **dict(zip(found.columns, cells, strict=True))}
-        if found.differences:
-            minus = map(bold_if_settled, found.differences.get(value, ()))
-            row[f"CA@1 / ASR@1 minus {found.reference}"] = " / ".join(minus) or "–"
+    if set(values) & set(scores["defense"]):
+        varied, other, known, label = "defense", "attack", look.attacks, look.attack_label
+        method = [v for v in values if v != NONE and v not in look.variants][-1:]
+    else:  # other attacks have other victims, which cannot be paired
+        varied, other, known, label = "attack", "defense", look.defenses, look.defense_label
+        method = []
+    for value, text in values.items():
+        own = pick(scores, **{varied: value})
+        row = {axis["label"]: text}
+        for column in ordered(scores[other], known):
+            row[label(column)] = _ca_asr(pick(own, **{other: column}), plus_minus)
+        for reference in method:
+            base = pick(scores, defense=reference)
+            pairs = [(pick(own, metric=m), pick(base, metric=m)) for m in (CA, ASR)]
+            minus = [difference(*pair) for pair in pairs if value != reference]
+            n = max([n, *(found.n for found in minus if found)])
+            title = f"CA@1 / ASR@1 minus {values[reference]}"
+            row[title] = " / ".join(map(bold_if_settled, minus)) or "–"
         rows.append(row)
-    n = max((asr.n for _, asr in found.differences.values()), default=0)
     models = f"{n} poisoned models, bold where settled" if n > 1 else "poisoned model"
     over = f"; differences on the same {models}" if n else ""
     picture = _picture(run, f"{name}.png", axis["label"])

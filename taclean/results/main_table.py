@@ -35,6 +35,21 @@ from taclean.util.files import replacing
 
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
 
+# Text for a score or another part of the table, shown if the table has it.
+HOW_TO_READ = {
+    CA: "CA@1: zero-shot accuracy on clean images, higher is better.",
+    ASR: "ASR@k: share of triggered images of other classes with the target class in the top k, "
+    "lower is better; the lowest of the defences is bold.",
+    I2T: "I2T@1 and T2I@1: share of images whose best caption, and of captions whose best image, "
+    "is their own, higher is better.",
+    "LCA@1": "LCA@1 and LASR@1: CA@1 and ASR@1 of a linear probe on the model's image features.",
+    "TCR@1": "TCR@k: share of triggered images of other classes with a caption that names the "
+    "target among the k best of the split's own, lower is better.",
+    "Δ": "Δ: difference on the same victims; bold where its interval leaves out 0.",
+    CLEAN: "'{never}': the same model trained without poison, shown the same triggers: what ASR is "
+    "without a backdoor.",
+}
+
 
 # ---- the frame -----------------------------------------------------------------------------------
 
@@ -175,32 +190,9 @@ def numbers_text(table: pd.DataFrame, look: Look) -> str:
 def header(table: pd.DataFrame, look: Look | None = None) -> str:
     """Return what the numbers are and how to read each score."""
     look = look or Look()
-    measured = set(table["metric"])
-    how = [
-        "CA@1: zero-shot accuracy on clean images, higher is better. ASR@k: share of triggered "
-        "images of other classes with the target class in the top k, lower is better; the lowest "
-        "of the defences is bold."
-    ]
-    if I2T in measured:
-        how.append(
-            "I2T@1 and T2I@1: share of images whose best caption, and of captions whose best "
-            "image, is their own, higher is better."
-        )
-    if "LCA@1" in measured:
-        how.append(
-            "LCA@1 and LASR@1: CA@1 and ASR@1 of a linear probe on the model's image features."
-        )
-    if "TCR@1" in measured:
-        how.append(
-            "TCR@k: share of triggered images of other classes with a caption that names the "
-            "target among the k best of the split's own, lower is better."
-        )
-    if len(_differences(table, look)):
-        how.append("Δ: difference on the same victims; bold where its interval leaves out 0.")
-    how.append(
-        f"'{look.attack_label(CLEAN)}': the same model trained without poison, shown the same "
-        "triggers: what ASR is without a backdoor."
-    )
+    measured = {*table["metric"], "Δ" if len(_differences(table, look)) else "", CLEAN}
+    never = look.attack_label(CLEAN)
+    how = [text.format(never=never) for metric, text in HOW_TO_READ.items() if metric in measured]
     return " ".join([numbers_text(table, look), *how])
 
 
