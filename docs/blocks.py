@@ -81,20 +81,21 @@ def _picture(run: Run, file: str, text: str) -> str:
 
 def _table(run: Run, rows: pd.DataFrame, note: str = "", left: int = 1) -> str:
     """Return a table of text and below it a note and where the numbers come from."""
-    return f"{markdown_table(rows, left)}\n\n{note} {run.where}.".replace("\n ", "\n") + "\n"
+    below = " ".join(text for text in (note, f"{run.where}.") if text)
+    return f"{markdown_table(rows, left)}\n\n{below}\n"
 
 
 # ---- blocks of a run -----------------------------------------------------------------------------
 
 
 def first(run: Run) -> str:
-    """The picture at the top of README.md."""
+    """Return the picture at the top of README.md."""
     label = run.look.defense_label(run.tested)
     return f"![A picture with a trigger, before and after {label}](docs/first.png)\n"
 
 
 def time(run: Run) -> str:
-    """How long the first command and the quick one take."""
+    """Return how long the first command and the quick one take."""
     second, quick = Run(run.root, "second_cpu"), Run(run.root, "quick")
 
     def took(run: Run, what: str = "") -> str:
@@ -109,7 +110,7 @@ def time(run: Run) -> str:
 
 
 def _block(run: Run, metrics: tuple[str, ...], note: str, split: str = "") -> str:
-    """A block of the main table, of the main split unless another one is given."""
+    """Return a block of the main table, by default of the main split."""
     title = f"{split_title(split or run.split)}: {' and '.join(metrics)}"
     block = dict(tables.blocks(run.table, run.look)).get(title)
     if block is None:
@@ -119,29 +120,29 @@ def _block(run: Run, metrics: tuple[str, ...], note: str, split: str = "") -> st
 
 
 def main_table(run: Run) -> str:
-    """Clean accuracy and attack success on the main split."""
+    """Return clean accuracy and attack success on the main split."""
     note = tables.numbers_text(run.table, run.look)
     return _block(run, (CA, ASR), f"{note} The lowest ASR of the defences is bold. ")
 
 
 def probe(run: Run) -> str:
-    """Clean accuracy and attack success of a linear probe."""
+    """Return clean accuracy and attack success of a linear probe."""
     return _block(run, ("LCA@1", "LASR@1"), "LCA@1, LASR@1: CA@1, ASR@1 of a linear probe. ")
 
 
 def captions(run: Run) -> str:
-    """Captions of the target that a trigger brings up."""
+    """Return how often a trigger retrieves captions of the target."""
     note = "TCR@k: triggered pictures with a caption of the target among the k best, in %. "
     return _block(run, ("TCR@1", "TCR@10"), note)
 
 
 def shift(run: Run) -> str:
-    """Clean accuracy and attack success on styles that no other split has."""
+    """Return clean accuracy and attack success on styles that no other split has."""
     return _block(run, (CA, ASR), "", "shift")
 
 
 def every_table(run: Run) -> str:
-    """The whole main table."""
+    """Return the whole main table."""
     text = tables.markdown(run.table, run.look).partition("\n")[2].strip()
     return f"{run.where}.\n\n" + text.replace("\n## ", "\n### ") + "\n"
 
@@ -152,13 +153,13 @@ def figure(name: str, text: str) -> Callable[[Run], str]:
 
 
 def in_words(run: Run) -> str:
-    """The verdict."""
+    """Return the verdict."""
     found = verdict(run.table, run.look, run.tested)
     return "".join(f"- {sentence}\n" for sentence in found.sentences) if found else ""
 
 
 def retrieval(run: Run) -> str:
-    """Recall on clean pairs: means over the attacks, and differences by seed."""
+    """Return recall on clean pairs: means over the attacks, and differences by seed."""
     look, defense = run.look, run.look.defense_label
     metrics = [f"{way}@{k}" for way in ("I2T", "T2I") for k in (1, 5, 10)]
     # Victims of a seed may share a base model, so they count as one.
@@ -180,7 +181,7 @@ def retrieval(run: Run) -> str:
 
 
 def deviations(run: Run) -> str:
-    """ASR@1 and CA@1 of the main split: means and standard deviations over cleanings."""
+    """Return means and standard deviations over cleanings on the main split."""
     table = pick(stats.spread(run.table), split=run.split)
     table = table[(table["attack"] != CLEAN) & (table["defense"] != NONE)]
     table = table[table["metric"].isin([CA, ASR])]
@@ -193,7 +194,7 @@ def deviations(run: Run) -> str:
 
 
 def cost(run: Run) -> str:
-    """What a cleaning takes."""
+    """Return the time and the memory that a cleaning takes."""
     table = read_csv(run.folder / "cost.csv", costs.COLUMNS)
     number = "{:.0f}".format
     spread = (" ± " + table["sd"].map(number)).where(table["sd"].notna(), "")
@@ -208,7 +209,7 @@ def cost(run: Run) -> str:
 
 
 def agreement(run: Run) -> str:
-    """The settled differences in ASR@1 of the run `repeats`, and the same differences here.
+    """Return the settled differences in ASR@1 of the run `repeats`, and the same ones here.
 
     A variant stands for the method that it is a variant of.
     """
@@ -235,7 +236,7 @@ def agreement(run: Run) -> str:
 
 
 def scan(run: Run) -> str:
-    """How well the scan of `taclean check` tells poisoned models from clean ones."""
+    """Return how well the scan of `taclean check` tells poisoned models from clean ones."""
     path = run.folder / "scan.csv"
     if not path.is_file():
         return ""
@@ -244,7 +245,7 @@ def scan(run: Run) -> str:
 
 
 def further_victim(run: Run) -> str:
-    """Where CA@1 and ASR@1 of one more victim are expected."""
+    """Return where CA@1 and ASR@1 of one more victim are expected."""
     scores, look = run.scores[run.scores["metric"].isin([CA, ASR])], run.look
     texts = {
         look.attack_label(attack): {
@@ -268,14 +269,14 @@ def further_victim(run: Run) -> str:
 
 
 def held_back(run: Run) -> str:
-    """How many scores of other seeds lie where the evidence predicts them."""
+    """Return how many scores of other seeds lie where the evidence predicts them."""
     evidence = Run(run.root, "evidence")
     found = against(evidence.table, run.table, evidence.look)
     return f"{seeds_text(run.table['seed'])}, {run.where}:\n\n```\n{summary(found)}\n```\n"
 
 
 def at_equal_ca(run: Run) -> str:
-    """The differences from each other defence in ASR@1 and CA@1, and what follows from them."""
+    """Return the differences in ASR@1 and CA@1 from each other defence, and the verdict."""
     look, rows = run.look, []
     attacks = ordered(run.scores["attack"], look.attacks)
     for attack, other in itertools.product(attacks, run.others):
@@ -289,7 +290,7 @@ def at_equal_ca(run: Run) -> str:
 
 
 def settled(run: Run) -> str:
-    """Where the defence under test is settled better or worse than each other one, by score."""
+    """Return where the defence under test is settled better or worse than each other one."""
     look, name = run.look, run.look.defense_label(run.tested)
     poisoned = run.table[run.table["attack"] != CLEAN]
     main, *further = scored_splits(poisoned, look)
@@ -327,7 +328,7 @@ def _better_and_worse(known: Mapping[str, Estimate], metric: str) -> str:
 
 
 def axes(run: Run) -> str:
-    """The figure and the table of each axis."""
+    """Return the figure and the table of each axis."""
     return "\n".join(_axis(run, name, axis) for name, axis in run.record["axes"].items())
 
 
@@ -371,7 +372,7 @@ def reported() -> pd.DataFrame:
 
 
 def claim(run: Run) -> str:
-    """Published differences between two defences, and the same differences here."""
+    """Return published differences between two defences, and the same ones here."""
     numbers, parts = reported(), []
     numbers = numbers[numbers["defense"].str.contains(" minus ")]
     keys = ["attack", "defense", "source", "where", "backbone"]
@@ -393,7 +394,7 @@ def claim(run: Run) -> str:
 
 
 def reported_numbers(root: Path) -> str:
-    """What others report: a table for each source and backbone, in percent."""
+    """Return what others report in percent: a table for each source and backbone."""
     numbers, parts = reported(), []
     numbers = numbers[~numbers["defense"].str.contains(" minus ")]
     keys = ["source", "where", "backbone"]
@@ -408,7 +409,7 @@ def reported_numbers(root: Path) -> str:
 
 
 def speed(root: Path) -> str:
-    """The rows of the benchmarks, by machine."""
+    """Return the rows of the benchmarks, by machine."""
     rows = pd.read_csv(root / "benchmarks" / "results.csv", dtype=str, keep_default_na=False)
     columns = ["what", "ours", "reference", "ratio", "unit"]
     return "\n".join(
@@ -418,7 +419,7 @@ def speed(root: Path) -> str:
 
 
 def tuning(root: Path) -> str:
-    """The trials of the tuning, means over its attacks and seeds, the chosen ones bold."""
+    """Return the trials of the tuning: means over attacks and seeds, the chosen ones bold."""
     within = configs.read_yaml(root / "config" / "tune.yaml")["tune"]["within"]
     trials = choose(pd.read_csv(root / "docs" / "data" / "tune" / "grid.csv"), within)
     settings = [re.sub(r'[{}"]', "", overrides) for overrides in trials["overrides"]]
@@ -432,7 +433,7 @@ def tuning(root: Path) -> str:
 
 
 def evidence_time(root: Path) -> str:
-    """How long the runs of `make evidence` took."""
+    """Return how long the runs of `make evidence` took."""
     runs = [run for name in EVIDENCE if (run := Run(root, name)).there]
     took = {run.name: run.record["minutes"] for run in runs}
     if None in took.values() or len(took) < len(EVIDENCE):

@@ -143,11 +143,8 @@ def take(
     from taclean.report.figures.style import save
 
     config, run = configs.with_default(list(overlays)), Run(root, name)
-    axes, look, table = (
-        config.get("axes", {}),
-        configs.look(config),
-        read_table(results / "table.csv"),
-    )
+    axes, look = config.get("axes", {}), configs.look(config)
+    table = read_table(results / "table.csv")
     read_csv(results / "cost.csv", COST)
     figures = {}
     for wanted in PICTURES[name]:
@@ -166,16 +163,15 @@ def take(
     parts = [part]
     if add and run.there:
         before = run.table[~run.table["seed"].isin(part["seeds"])]
-        older = [
-            {**p, "seeds": sorted({*p["seeds"]} - {*part["seeds"]})} for p in run.record["parts"]
-        ]
-        parts = [*(p for p in older if p["seeds"]), part]
+        for older in run.record["parts"][::-1]:
+            if kept := sorted({*older["seeds"]} - {*part["seeds"]}):
+                parts.insert(0, {**older, "seeds": kept})
         table = pd.concat([before, table]).sort_values("seed", kind="stable")
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "scan.csv").unlink(missing_ok=True)
-    for file in ("table.csv", "cost.csv", "scan.csv"):
-        if (results / file).is_file():
-            shutil.copyfile(results / file, run.folder / file)
+    for name_of_file in ("table.csv", "cost.csv", "scan.csv"):
+        if (results / name_of_file).is_file():
+            shutil.copyfile(results / name_of_file, run.folder / name_of_file)
     for picture, file in figures.items():
         if len(parts) > 1:
             save(drawn(file.name, table, Look.of(look), axes), [root / "docs" / picture])

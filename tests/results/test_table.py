@@ -182,17 +182,11 @@ def test_a_table_edited_by_hand_is_one_line(text: str | None, message: str, tmp_
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "text"),
-    [
-        ([4], "seed 4"),
-        ([2, 0, 1, 1], "seeds 0, 1, 2"),
-        ([203, 201, 202, 204], "seeds 201 to 204"),
-        ([1, 2, 3, 5], "seeds 1, 2, 3, 5"),
-    ],
-)
-def test_seeds_in_a_row_are_a_range(seeds: list[int], text: str) -> None:
-    assert seeds_text(seeds) == text
+def test_seeds_in_a_row_are_a_range() -> None:
+    assert seeds_text([4]) == "seed 4"
+    assert seeds_text([2, 0, 1, 1]) == "seeds 0, 1, 2"
+    assert seeds_text([203, 201, 202, 204]) == "seeds 201 to 204"
+    assert seeds_text([1, 2, 3, 5]) == "seeds 1, 2, 3, 5"
 
 
 def test_script_log(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_difference_is_settled_where_its_interval_leaves_out_zero() -> None:
     assert "settled lower on 0 of 2 attacks," in text
 
 
-def test_several_cleanings_of_one_victim_are_told_as_such() -> None:
+def test_several_cleanings_of_one_victim_are_named_so() -> None:
     again = scores().assign(repeat=1)
     again.loc[(again.defense == "new") & (again.metric == "ASR@1"), "percent"] += 1
     again = again[again.defense != "none"]
@@ -119,7 +119,7 @@ def test_a_difference_in_words() -> None:
     assert told(Estimate(13.1, None, 1, "runs")) == "13.1 higher"
 
 
-def test_nothing_is_said_of_a_defence_without_scores() -> None:
+def test_a_defence_without_scores_has_no_verdict() -> None:
     assert verdict(scores(), Look.of(LOOK), "other") is None
     assert "changes by -2.0 points" in words(scores(), "old")
 
