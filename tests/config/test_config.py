@@ -55,7 +55,7 @@ def refused(config: dict[str, Any], *overlays: dict[str, Any]) -> str:
 
 
 FURTHER = [
-    "badclip_adaptive", "wanet", "label_consistent",
+    "badclip_adaptive", "wanet",
     "stripes", "blended_stripes", "blended_triangles", "blended_text",
 ]  # fmt: skip
 
