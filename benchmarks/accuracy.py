@@ -52,8 +52,8 @@ def seconds_to(
 def main() -> list[Row]:
     """Pack the default's splits where they are missing and train its base model."""
     config = configs.with_default(None)
-    stage, name = stage_config(config, "base"), config["data"]["name"]
-    folders = {r: f"data/{name}/{configs.split_of_role(config, r)}" for r in ("pretrain", "val")}
+    stage, name = stage_config(config, "base"), config.data.name
+    folders = {r: f"data/{name}/{config.split_of_role(r)}" for r in ("pretrain", "val")}
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", str(cores())]
     subprocess.run([*command, *(f"{f}/images.npy" for f in folders.values())], check=True, cwd=ROOT)
     data, val = (Pairs.open(ROOT / folder) for folder in folders.values())

@@ -143,7 +143,7 @@ def take(
     from taclean.report.figures.style import save
 
     config, run = configs.with_default(list(overlays)), Run(root, name)
-    axes, look = config.get("axes", {}), configs.look(config)
+    axes, look = config.given(include={"axes"}).get("axes", {}), config.look()
     table = read_table(results / "table.csv")
     read_csv(results / "cost.csv", COST)
     figures = {}
@@ -182,10 +182,10 @@ def take(
     record = {
         "parts": parts,
         "minutes": minutes,
-        "model": config["model"]["name"],
-        "data": config["data"]["name"],
+        "model": config.model.name,
+        "data": config.data.name,
         "look": look,
-        "kinds": {d: configs.kind(config, "defenses", d) for d in config["run"]["defenses"]},
+        "kinds": {d: config.defenses[d].kind for d in config.run.defenses},
         "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
         **({"axes": axes} if axes else {}),
     }

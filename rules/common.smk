@@ -18,11 +18,11 @@ try:
     resolved = configs.resolve(config)
     config.clear()
     config.update(resolved)
-    check(config)
+    checked = check(config)
 except UserError as error:
     raise WorkflowError(f"config: {error}") from None
 
-runs = Runs(config)
+runs = Runs(checked)
 CONFIG = "results/config.json"  # what jobs read; Snakemake writes it as a run starts
 DATA = runs.data
 TEXT = f"{DATA}/text/{{text}}/{{shared}}/seed{{seed}}{{repeat}}"
@@ -32,8 +32,8 @@ wildcard_constraints:
     attack="[A-Za-z0-9_]+",
     defense="[A-Za-z0-9_]+",
     text="[A-Za-z0-9_]+",
-    split="|".join(runs.dataset["splits"]),
-    source="|".join(runs.dataset.get("sources", {})) or "none",
+    split="|".join(checked.splits),
+    source="|".join(getattr(checked.dataset, "sources", {})) or "none",
     seed=r"\d+",
     repeat=r"(-repeat[1-9]\d*)?",  # more cleanings of the same victim
     shared=r"\d+epochs-[0-9a-f]{8}",
@@ -46,7 +46,7 @@ shell.prefix("set -euo pipefail; trap : TERM; tee() ( trap '' TERM INT; exec tee
 
 def stage(path):
     """Return a param, PATH@DIGEST, that changes if and only if the stage's config does."""
-    return lambda wildcards: stages.recipe(config, path.format(**wildcards))
+    return lambda wildcards: stages.recipe(checked, path.format(**wildcards))
 
 
 def folder(name):

@@ -107,11 +107,14 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
         )
     if options.stage is None:
         return config
-    if "@" in options.stage and stages.recipe(config, path) != options.stage:
+    from taclean.config import check  # imports torch
+
+    whole = check(config)
+    if "@" in options.stage and stages.recipe(whole, path) != options.stage:
         raise UserError(
             f"{options.config}: changed after {path} was planned; start snakemake again"
         )
-    return stages.stage_config(config, path)
+    return stages.stage_config(whole, path)
 
 
 def _write_recipe(stage: dict[str, Any], out: Path) -> None:

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import AutoAugment
-from torchvision.transforms.v2 import functional as ops
 
 from taclean.util.rng import uniform
 
@@ -50,28 +48,31 @@ def mild(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
     return x.clamp_(0, 1).contiguous(memory_format=torch.channels_last)
 
 
-# What each operation of the ImageNet policy does to uint8 images at one magnitude.
-# Source: torchvision.transforms.autoaugment._apply_op, with the batched kernels of transforms.v2.
-_OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    # The policy's shear is a slope about the top left corner; `affine` takes degrees.
-    "ShearX": lambda x, m: ops.affine(
-        x,
-        angle=0.0,
-        translate=[0, 0],
-        scale=1.0,
-        shear=[math.degrees(math.atan(m)), 0.0],
-        center=[0, 0],
-    ),
-    "Rotate": lambda x, m: ops.rotate(x, m),
-    "Color": lambda x, m: ops.adjust_saturation(x, 1 + m),
-    "Contrast": lambda x, m: ops.adjust_contrast(x, 1 + m),
-    "Sharpness": lambda x, m: ops.adjust_sharpness(x, 1 + m),
-    "Posterize": lambda x, m: ops.posterize(x, int(m)),
-    "Solarize": lambda x, m: ops.solarize(x, m),
-    "AutoContrast": lambda x, m: ops.autocontrast(x),
-    "Equalize": lambda x, m: ops.equalize(x),
-    "Invert": lambda x, m: ops.invert(x),
-}
+@functools.cache
+def _operations() -> dict[str, Callable[[Tensor, float], Tensor]]:
+    """Return what each operation of the ImageNet policy does to uint8 images at one magnitude.
+
+    Source: torchvision.transforms.autoaugment._apply_op, with the batched kernels of transforms.v2.
+    """
+    from torchvision.transforms.v2 import functional as ops
+
+    def shear(x: Tensor, m: float) -> Tensor:
+        # The policy's shear is a slope about the top left corner; `affine` takes degrees.
+        angles = [math.degrees(math.atan(m)), 0.0]
+        return ops.affine(x, angle=0.0, translate=[0, 0], scale=1.0, shear=angles, center=[0, 0])
+
+    return {
+        "ShearX": shear,
+        "Rotate": lambda x, m: ops.rotate(x, m),
+        "Color": lambda x, m: ops.adjust_saturation(x, 1 + m),
+        "Contrast": lambda x, m: ops.adjust_contrast(x, 1 + m),
+        "Sharpness": lambda x, m: ops.adjust_sharpness(x, 1 + m),
+        "Posterize": lambda x, m: ops.posterize(x, int(m)),
+        "Solarize": lambda x, m: ops.solarize(x, m),
+        "AutoContrast": lambda x, m: ops.autocontrast(x),
+        "Equalize": lambda x, m: ops.equalize(x),
+        "Invert": lambda x, m: ops.invert(x),
+    }
 
 
 @functools.cache
@@ -82,6 +83,8 @@ def _policy() -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, float], ...]]:
         chance (P, 2) and group (P, 2, 2) of each sub-policy's two operations, the group by sign
         (minus, plus), and the groups as (operation, magnitude).
     """
+    from torchvision.transforms import AutoAugment
+
     auto = AutoAugment()
     space = auto._augmentation_space(BINS, (1, 1))  # the size matters to translations only
     chance = np.array([[p for _, p, _ in pair] for pair in auto.policies], np.float32)
@@ -129,7 +132,7 @@ def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tens
         for group in np.unique(drawn[drawn >= 0]):
             name, magnitude = groups[group]
             index = torch.from_numpy(np.flatnonzero(drawn == group)).to(x.device, non_blocking=True)
-            x[index] = _OPERATIONS[name](x[index], magnitude)
+            x[index] = _operations()[name](x[index], magnitude)
     return x.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 

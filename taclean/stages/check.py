@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taclean import config as configs
 from taclean.stages import stage_config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say
 from taclean.util.errors import UserError
@@ -32,20 +31,21 @@ def arguments(add: Any) -> None:
 
 def run(options: Any) -> None:
     """Score it."""
+    from taclean import config as configs
+
     config = configs.with_default(options.configfile)
     fitted = fitted_files(options.triggers)
     names = list(dict.fromkeys([*options.attacks, *fitted]))
     parameters = _parameters(options.parameters, names)
     for name in names:
-        if name not in config["attacks"]:
-            known = ", ".join(config["attacks"])
+        if name not in config.attacks:
+            known = ", ".join(config.attacks)
             raise UserError(f"attack {name!r}: unknown in the config; known are {known}")
     stages = {
         name: stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
         for name in ["clean", *names]
     }
     from taclean.clip.models import create
-    from taclean.config.schema import Scan
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import Prompts, score
     from taclean.evaluation.scan import save_patterns, scan
@@ -75,7 +75,7 @@ def run(options: Any) -> None:
     named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
     result = {**named, "model": model_name, "target": target, "scores": found}
     if options.scan:
-        settings = Scan.of(config["scan"] | _targets(options.targets, prompts.classes), "scan")
+        settings = config.scan.model_copy(update=_targets(options.targets, prompts.classes))
         scanned = scan(
             model, pairs, prompts, settings,
             seed=options.seed, precision=stage["precision"], say=say,

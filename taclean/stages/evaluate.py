@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 1
 
@@ -17,24 +18,24 @@ RECIPE = 1
 def evaluate_config(
     config: Config, attack: str, defense: str, *, seed: int, repeat: int = 0
 ) -> dict[str, Any]:
-    """What decides a run's scores."""
-    attacks = configs.tried(config) if attack == "clean" else [attack]
-    if defense != "none":
-        config["defenses"][defense]  # a KeyError where there is none
+    """Return what decides a run's scores."""
+    attacks = config.triggers_on_clean if attack == "clean" else [attack]
+    if defense != "none" and defense not in config.defenses:
+        raise KeyError(defense)
     stage = {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "attack": attack,
         "defense": defense,
         "seed": seed,
         "repeat": repeat,
-        "zeroshot": configs.zeroshot(config),
+        "zeroshot": config.prompts(),
         "triggers": {name: trigger_of(config, name, seed, at_test=True) for name in attacks},
-        "samples": config["evaluate"]["samples"],
-        "precision": config["evaluate"].get("precision", "auto"),
+        "samples": config.evaluate.samples,
+        "precision": config.evaluate.precision,
     }
-    if further := [key for key in ("probe", "captions") if config["evaluate"].get(key)]:
-        stage["further"] = {"of": configs.split_of_role(config, "test"), "scores": further}
+    if further := [key for key in ("probe", "captions") if getattr(config.evaluate, key)]:
+        stage["further"] = {"of": config.split_of_role("test"), "scores": further}
     return stage
 
 

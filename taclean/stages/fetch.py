@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages import pack
 from taclean.stages.shared import say
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
+if TYPE_CHECKING:
+    from taclean.config import Config
+
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
-    """What a source is."""
-    entry = configs.dataset(config)["sources"][source]
-    return {"recipe": pack.RECIPE, "name": source, **entry}
+    """Return what a source is."""
+    return {"recipe": pack.RECIPE, "name": source, **config.dataset.sources[source].given()}
 
 
 CONFIGS = {"fetch": source_config}

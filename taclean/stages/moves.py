@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
 from taclean.util.files import write_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 1
 
 
 def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
-    """What decides the counts of the run's own model, as it came or cleaned."""
+    """Return what decides the counts of your own model, as it came or cleaned."""
     return {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "defense": defense,
         "seed": seed,
-        "zeroshot": configs.zeroshot(config),
-        "triggers": {name: trigger_of(config, name, seed) for name in configs.tried(config)},
-        "probes": config["scan"]["probes"],
-        "precision": config["evaluate"].get("precision", "auto"),
+        "zeroshot": config.prompts(),
+        "triggers": {name: trigger_of(config, name, seed) for name in config.triggers_on_clean},
+        "probes": config.scan.given()["probes"],
+        "precision": config.evaluate.precision,
     }
 
 

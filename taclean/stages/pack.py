@@ -3,59 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
-from taclean.config.checks import TRAINED
-from taclean.config.schema import DRAWN
 from taclean.stages.shared import say, tokenizer
 from taclean.util.errors import UserError
 from taclean.util.files import read_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 3
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
-    """What decides a split's rows and pixels."""
-    dataset = configs.dataset(config)
+    """Return what decides a split's rows and pixels."""
+    from taclean.config.schema import DRAWN, TRAINED, Scenes
+
+    dataset, names = config.dataset, config.class_names
+    role, scenes = dataset.role(split), isinstance(dataset, Scenes)
     stage = {
         "recipe": RECIPE,
-        "form": dataset["form"],
-        "seed": dataset["seed"],
-        "image_size": config["data"]["image_size"],
-        "classes": _classes(config, split),
+        "form": dataset.form,
+        "seed": dataset.seed,
+        "image_size": config.data.image_size,
+        # What the labels count; None: the source's own classes, or the labels of pairs.
+        "classes": names if scenes or role in ("val", "test") else None,
         "split": split,
-        "model": config["model"]["name"],
-        **dataset["splits"][split],
+        "model": config.model.name,
+        **dataset.splits[split].given(),
     }
-    if dataset["form"] == "scenes":
-        own = dataset["classes"] not in DRAWN
-        stage["scenes"] = configs.class_names(config) if own else dataset["classes"]
-    else:
-        source = dataset["splits"][split]["from"]
-        given = dict(dataset["sources"][source])
-        templates = given.pop("captions", None)  # no matter of the splits that are only scored
-        if templates and configs.role(split, dataset["splits"][split]) in TRAINED:
-            stage |= {"captions": templates, "classes": configs.class_names(config)}
-        stage |= {"source": given, "max_broken": dataset["max_broken"]}
-        roles = {}
-        stage["draw"] = {}
-        for name, entry in dataset["splits"].items():
-            if entry["from"] == source and "rows" in entry:
-                roles[configs.role(name, entry)] = name
-                stage["draw"][name] = entry["rows"]
-        if {"pretrain", "clean"} <= roles.keys() and dataset.get("overlap"):  # only they overlap
-            names = {role: roles[role] for role in ("clean", "pretrain")}
-            stage["overlap"] = {"overlap": dataset["overlap"], **names}
-    return stage
-
-
-def _classes(config: Config, split: str) -> list[str] | None:
-    """What the labels of a split count; None for those of a source's own classes, and for pairs."""
-    dataset = configs.dataset(config)
-    ours = configs.role(split, dataset["splits"][split]) in ("val", "test")
-    return configs.class_names(config) if ours or dataset["form"] == "scenes" else None
+    if scenes:
+        return stage | {"scenes": dataset.classes if dataset.classes in DRAWN else names}
+    source = dataset.source_of(split)
+    if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
+        stage |= {"captions": source.captions, "classes": names}
+    return stage | {
+        "source": source.given(exclude={"captions"}),
+        "max_broken": dataset.max_broken,
+        "draw": {
+            name: other.rows
+            for name, other in dataset.splits.items()
+            if other.source == dataset.splits[split].source and other.rows
+        },
+    }
 
 
 CONFIGS = {"pack": pack_config}

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, say
 from taclean.util.files import write_json
 
+if TYPE_CHECKING:
+    from taclean.config import Config
+
 RECIPE = 1
-NOT_OF_A_MODEL = ("clean_seeds",)  # keys of `scan` that say which models are scanned
 
 
 def scan_config(config: Config, *, seed: int) -> dict[str, Any]:
-    """What decides a scan."""
-    settings = {k: v for k, v in config["scan"].items() if k not in NOT_OF_A_MODEL}
+    """Return what decides a scan."""
     return {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "seed": seed,
-        "zeroshot": configs.zeroshot(config),
-        "scan": settings,
-        "precision": config["evaluate"].get("precision", "auto"),
+        "zeroshot": config.prompts(),
+        "scan": config.scan.given(exclude={"clean_seeds"}),  # which models are scanned
+        "precision": config.evaluate.precision,
     }
 
 

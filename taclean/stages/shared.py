@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
-
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
+    from taclean.config import Config
     from taclean.data.split import Tokenize
 
 DEVICE: dict[str, Any] = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
@@ -16,26 +14,24 @@ DEVICE_HELP = "auto (a GPU if there is one), cpu or cuda"
 
 
 def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False) -> dict[str, Any]:
-    """What decides an attack's trigger, once it is fitted, in training or as scores have it."""
-    entry = config["attacks"][attack]
-    changed = entry.get("at_test", {}) if at_test else {}
+    """Return what decides a trigger, apart from its fit, in training or in the scores."""
+    entry = config.attacks[attack]
+    changed = entry.at_test.given() if at_test and entry.at_test else {}
     return {
         "attack": attack,
-        "kind": configs.kind(config, "attacks", attack),
+        "kind": entry.kind,
         "seed": seed,
-        "parameters": {**entry.get("trigger", {}), **changed},
+        "parameters": entry.trigger.given() | changed,
     }
 
 
 def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any] | None:
-    """Which rows of the pretrain split a defence learns from; None: the clean split's."""
-    entry = config["defenses"][defense]
-    if "overlap" not in entry:
+    """Return which rows of the pretrain split a defence learns from, or None."""
+    entry = config.defenses[defense]
+    if entry.overlap is None:
         return None
-    splits = configs.dataset(config)["splits"]
-    rows = entry.get("rows", splits[configs.split_of_role(config, "clean")]["rows"])
-    poisoned = config["poison"]["rows"]
-    return {"rows": rows, "share": entry["overlap"], "poisoned": poisoned, "seed": seed}
+    rows = entry.rows or config.rows_of_role("clean")
+    return {"rows": rows, "share": entry.overlap, "poisoned": config.poison.rows, "seed": seed}
 
 
 def cleaning_seed(seed: int, repeat: int) -> int:

@@ -13,14 +13,16 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from open_clip import CLIP
 from torch import Tensor, nn
 
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=1)  # the others wait while the first one validates

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from taclean import config as configs
 from taclean.clip.models import create, tokenize
 from taclean.config import Config
 from taclean.config.schema import ROLES, Train
@@ -41,19 +40,18 @@ def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
     Args:
         batch: pairs per step; that of the config's fine-tuning by default.
     """
-    name, size = config["model"]["name"], config["data"]["image_size"]
-    batch = batch or config["finetune"]["train"]["batch"]
+    name, size = config.model.name, config.data.image_size
+    batch = batch or config.finetune.train.batch
     rows = batch * STEPS
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
     tokens = np.repeat(tokenize(name, [CAPTION]), rows, 0)
     index = np.arange(rows)
     pairs = Pairs(Path(), pixels, tokens, index % 10, index, index, np.empty(0, np.int64))
-    keys = ("precision", "threads", "betas")
-    given = {key: value for key, value in config["finetune"]["train"].items() if key in keys}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates: dict[str, Any] = {"machine": _machine(device), "train": {}}
-    settings = Train.of({"lr": 1e-9, "epochs": 1, "batch": batch, "warmup": 0, **given}, "train")
-    for key in ("pretrain", *config["run"]["defenses"]):
+    own = config.finetune.train.given(include={"precision", "threads", "betas"})
+    settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
+    for key in ("pretrain", *config.run.defenses):
         model = create(name)
         for part in (pairs.take(index[:batch]), pairs):  # the first warms up
             objective = _objective(config, key, tokens[: len(part)])
@@ -90,9 +88,9 @@ def _objective(config: Config, key: str, tokens: np.ndarray) -> Defense:
     """A defence, or what pre-training minimises, with texts for one epoch over these tokens."""
     if key == "pretrain":
         return make_defense(None)
-    entry, kind = config["defenses"][key], configs.kind(config, "defenses", key)
-    texts = {name: text.example(tokens) for name, text in defense(kind).texts.items()}
-    return make_defense(kind, 0, texts, **entry.get("loss", {}))
+    entry = config.defenses[key]
+    texts = {name: text.example(tokens) for name, text in defense(entry.kind).texts.items()}
+    return make_defense(entry.kind, 0, texts, **entry.loss.given())
 
 
 def _machine(device: str) -> str:
@@ -142,17 +140,15 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         and in GB (1e9 bytes) `packed`, `results`, `checkpoints` and `memory`, the largest need of
         one training process: weights, gradients and AdamW's state, without activations.
     """
-    dataset, run = configs.dataset(config), config["run"]
-    size = config["data"]["image_size"]
-    attacks, seeds = run["attacks"], len(run["seeds"])
-    own = list(dict.fromkeys(configs.trained_as(config, attack) for attack in attacks))
-    bases = seeds if config["base"].get("per_seed") else 1
-    cleaned = seeds * run.get("repeats", 1)
+    run, size = config.run, config.data.image_size
+    attacks, seeds = run.attacks, len(run.seeds)
+    own = list(dict.fromkeys(map(config.trained_as, attacks)))
+    bases = seeds if config.base.per_seed else 1
+    cleaned = seeds * run.repeats
     pull = rates["train"]
-    rows = {name: split.get("rows") for name, split in dataset["splits"].items()}
-    roles = [role for role in ROLES if configs.has_role(config, role)]
-    of = {role: configs.split_of_role(config, role) for role in roles}
-    known = {name: count or 50_000 for name, count in rows.items()}  # all: ImageNet's validation
+    # A split without rows is a whole source, such as ImageNet's validation set.
+    of = {role: name for role in ROLES if (name := config.split_of_role(role))}
+    known = {name: split.rows or 50_000 for name, split in config.splits.items()}
     jobs: list[tuple[str, int, int, float]] = []
     validated = heads = 0  # images and heads of the scores on val before, between and after epochs
 
@@ -170,40 +166,37 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
 
     for name, count in known.items():
         add(f"pack {name}", 1, count, rates["pack"])
-    if "pretrained" not in config["model"]:
-        epochs = config["base"]["train"]["epochs"]
+    if not config.model.pretrained:
+        epochs = config.base.train.epochs
         add_training("base", "pretrain", bases, 0, known[of["pretrain"]], epochs)
     for attack in own:
-        entry = config["attacks"][attack]
-        if "fit" in entry:
-            add(
-                f"trigger {attack}",
-                seeds,
-                known[of["patch"]] * entry["fit"]["epochs"],
-                pull["pretrain"],
-            )
-        epochs = configs.own_train(config, "poison", entry)["epochs"]
-        add_training(f"pretrain {attack}", "pretrain", 0, seeds, config["poison"]["rows"], epochs)
-    for name in run["defenses"]:
-        epochs = configs.own_train(config, "finetune", config["defenses"][name])["epochs"]
+        entry = config.attacks[attack]
+        if entry.fits:
+            work = known[of["patch"]] * entry.fit.epochs
+            add(f"trigger {attack}", seeds, work, pull["pretrain"])
+        epochs = entry.settings(config.poison.train).epochs
+        add_training(f"pretrain {attack}", "pretrain", 0, seeds, config.poison.rows, epochs)
+    for name in run.defenses:
+        cleaning = config.defenses[name]
+        epochs = cleaning.settings(config.finetune.train).epochs
         attacked = cleaned * len(own)
-        clean = cleaned * configs.controls(config)
-        learned = config["defenses"][name].get("rows", known[of["clean"]])
+        clean = cleaned * config.cleans_clean
+        learned = cleaning.rows or known[of["clean"]]
         add_training(f"finetune {name}", name, clean, attacked, learned, epochs)
     # A model that was not attacked is scored with every trigger, an attacked one with its own.
-    scored = sum(known[name] for name in config["evaluate"]["splits"])
-    each = seeds + cleaned * len(run["defenses"])
-    clean = each if configs.controls(config) else seeds
+    scored = sum(known[name] for name in config.evaluate.splits)
+    each = seeds + cleaned * len(run.defenses)
+    clean = each if config.cleans_clean else seeds
     models = clean + each * len(attacks)
-    add("evaluate clean", clean, (1 + len(configs.tried(config))) * scored, rates["evaluate"])
+    add("evaluate clean", clean, (1 + len(config.triggers_on_clean)) * scored, rates["evaluate"])
     add("evaluate attacked", models - clean, 2 * scored, rates["evaluate"])
     add("validate", 1, validated, rates["evaluate"])
-    prompts = len(configs.class_names(config)) * len(configs.templates(config))
+    prompts = len(config.class_names) * len(config.templates)
     add("zero-shot head", models + heads, prompts, rates["prompts"])
     table = pd.DataFrame(jobs, columns=["stage", "jobs", "rows", "hours"])
     table["total_hours"] = table["jobs"] * table["hours"]
 
-    weights = sum(p.numel() for p in create(config["model"]["name"]).parameters()) * 4 / 1e9
+    weights = sum(p.numel() for p in create(config.model.name).parameters()) * 4 / 1e9
     trained = clean + each * len(own) - seeds + bases
     disk = {
         "packed": sum(known.values()) * (3 * size * size + ROW_BYTES) / 1e9,
@@ -222,8 +215,8 @@ def report(config: Config, rates: Mapping[str, Any]) -> str:
         hours=table["hours"].map("{:.3f}".format),
         total_hours=table["total_hours"].map("{:.3f}".format),
     )
-    sources = configs.dataset(config).get("sources", {})
-    hub = [source["hub"] for source in sources.values() if "hub" in source]
+    sources = getattr(config.dataset, "sources", {})
+    hub = [source.hub for source in sources.values() if source.hub]
     return "\n".join(
         [
             shown.to_string(index=False),

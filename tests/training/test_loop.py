@@ -142,7 +142,7 @@ def test_logit_scale_is_clamped(small_pairs, tmp_path, sign, bound):
 def test_settings_reach_the_optimiser(small_pairs, tmp_path, betas):
     """A gradient that turns round: the steps tell both betas apart."""
     signs = iter([1.0, -1.0, -1.0, 2.0])
-    settings = Train(lr=0.1, epochs=1, batch=16, warmup=0, weight_decay=0.2, betas=betas)
+    settings = Train(lr=0.1, epochs=1, batch=16, warmup=0, weight_decay=0.2, betas=list(betas))
     model = Toy()
     gradients = [1.0, -1.0, -1.0, 2.0]
     run(model, small_pairs, Record(lambda m: next(signs) * m.m.sum() + zero(m)), settings, tmp_path)
