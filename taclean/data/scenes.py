@@ -12,10 +12,15 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+from taclean.data.readers import Reader, make_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CELL = 64  # px of a sprite in the sheet
 COLUMNS = 48  # sprites in a row of the sheet
@@ -317,3 +322,31 @@ def compose(
     scenes = [compose_scene(int(scene_id), seed, **options) for scene_id in ids]
     pixels, captions, labels = zip(*scenes, strict=True)
     return np.stack(pixels), list(captions), np.array(labels, np.int64)
+
+
+class SceneReader(Reader):
+    """A range of scenes as a source; pictures and captions are composed when they are read.
+
+    Args:
+        ids: scene ids, which are the ids of the rows.
+        seed: the scenes' seed.
+        size: side of the images in px.
+        options: `classes`, `shift` and `second` of `compose_scene`.
+    """
+
+    gives = "pairs"
+
+    def __init__(self, ids: range, seed: int, size: int, **options: Any) -> None:
+        self.ids, self.seed, self.options = ids, seed, {"size": size, **options}
+
+    def table(self) -> pd.DataFrame:
+        """List the scenes with their labels."""
+        names = [noun.name for noun in nouns(self.options.get("classes", "default"))]
+        keys = [str(scene_id) for scene_id in self.ids]
+        labels = [scene_id % len(names) for scene_id in self.ids]
+        table = make_table(keys, keys, label=labels, classes=names)
+        return table.set_index(np.array(self.ids))
+
+    def read(self, where: str | None, caption: str | None) -> tuple[np.ndarray, str]:
+        """Compose a scene; returns its pixels and its caption."""
+        return compose_scene(int(where or 0), self.seed, **self.options)[:2]

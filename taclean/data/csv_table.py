@@ -1,0 +1,117 @@
+"""What the readers of CSV files share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from taclean.data.readers import Reader
+from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class CsvReader(Reader):
+    """Pictures that CSV files name, each with a text; the source may be one CSV file itself.
+
+    Rows with the same path show the same picture. Paths start from `images`, or else from the
+    folder of the CSV file.
+    """
+
+    keys = ("files", "columns", "separator", "images")
+    text: ClassVar[str]  # the column beside `image`
+
+    def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
+        if folder.is_file():
+            spec = {**spec, "files": escape(folder.name), "hub": None}
+            folder = folder.parent
+        super().__init__(spec, folder)
+
+    def records(self) -> pd.DataFrame:
+        """Read all CSV files.
+
+        Returns:
+            Columns `file`, `where` (of the picture; None where the record names none), `image` (the
+            path as it is written) and the column `text`; blanks around values are removed, and a
+            value is None where the record is too short.
+
+        Raises:
+            UserError: a file is not CSV, a column or a folder is missing, or a key is wrong.
+        """
+        import pandas as pd
+
+        wanted, separator, images = self._form()
+        tables = []
+        for name in self.files("*.csv"):
+            table = _read(self.folder / name, list(wanted), separator)
+            base = images if images is not None else os.path.dirname(name)
+            where = [path and os.path.join(base, path) for path in table[list(wanted)[0]]]
+            tables.append(table.rename(columns=wanted).assign(
+                file=name, where=pd.Series([place or None for place in where], dtype=object)
+            ))
+        return pd.concat(tables, ignore_index=True)
+
+    def pictures(self, records: pd.DataFrame) -> list[str]:
+        """Return a name for each record's picture, the same where the path is the same."""
+        return [
+            f"record {row}" if where is None else os.path.normpath(self.folder / where)
+            for row, where in enumerate(records["where"])
+        ]
+
+    def _form(self) -> tuple[dict[str, str], str, str | None]:
+        """Return the name of each wanted column in the files, the separator and `images`."""
+        columns = {"image": "image", self.text: self.text}
+        given = self.spec.get("columns") or {}
+        if foreign := [key for key in given if key not in columns]:
+            raise UserError(f"columns.{foreign[0]}: unknown; known are {', '.join(columns)}")
+        separator = self.spec.get("separator") or ","
+        if len(separator) != 1 or separator in '"\r\n':
+            raise UserError(
+                f'separator: {separator!r} is not one character; give one, a tab as "\\t" in '
+                "double quotes"
+            )
+        images = self.spec.get("images")
+        if images and not (self.folder / images).is_dir():
+            raise UserError(
+                f"{self.folder / images}: no such folder; put the images there or correct images"
+            )
+        return {given.get(key, key): key for key in columns}, separator, images
+
+
+def _read(path: Path, columns: list[str], separator: str) -> pd.DataFrame:
+    """Read some columns of a CSV file as text, in their order in `columns`."""
+    import pandas as pd
+
+    try:
+        # Python's engine is strict about quotes, and tells a value that is missing from an empty.
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            engine="python",
+            dtype=object,
+            keep_default_na=False,
+            index_col=False,
+            usecols=lambda name: True,
+            encoding="utf-8-sig",
+            encoding_errors="surrogateescape",
+        ).rename(columns=lambda name: str(name).strip())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; put the file there") from None
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not CSV ({reason}); correct the file or the separator") from None
+    for column in columns:
+        if column not in table:
+            shown = ", ".join(ascii(name)[1:-1] for name in table)[:200] or "none"
+            raise UserError(
+                f"{path}: no column {column!r}, its first line names {shown}; set columns and "
+                "separator, or correct files"
+            )
+    return pd.DataFrame(
+        {name: [v.strip() if isinstance(v, str) else None for v in table[name]] for name in columns},
+        dtype=object,
+    )
