@@ -22,7 +22,7 @@ class CsvReader(Reader):
     folder of the CSV file.
     """
 
-    keys = ("files", "columns", "separator", "images")
+    keys: ClassVar[tuple[str, ...]] = ("files", "columns", "separator", "images")
     text: ClassVar[str]  # the column beside `image`
 
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
@@ -44,15 +44,13 @@ class CsvReader(Reader):
         """
         import pandas as pd
 
-        wanted, separator, images = self._form()
+        columns, separator, images = self._form()
         tables = []
         for name in self.files("*.csv"):
-            table = _read(self.folder / name, list(wanted), separator)
-            base = images if images is not None else os.path.dirname(name)
-            where = [path and os.path.join(base, path) for path in table[list(wanted)[0]]]
-            tables.append(table.rename(columns=wanted).assign(
-                file=name, where=pd.Series([place or None for place in where], dtype=object)
-            ))
+            table = _read(self.folder / name, columns, separator)
+            base = os.path.dirname(name) if images is None else images
+            places = [os.path.join(base, path) if path else None for path in table["image"]]
+            tables.append(table.assign(file=name, where=pd.Series(places, dtype=object)))
         return pd.concat(tables, ignore_index=True)
 
     def pictures(self, records: pd.DataFrame) -> list[str]:
@@ -63,7 +61,7 @@ class CsvReader(Reader):
         ]
 
     def _form(self) -> tuple[dict[str, str], str, str | None]:
-        """Return the name of each wanted column in the files, the separator and `images`."""
+        """Return the names of the wanted columns in the files, the separator and `images`."""
         columns = {"image": "image", self.text: self.text}
         given = self.spec.get("columns") or {}
         if foreign := [key for key in given if key not in columns]:
@@ -79,15 +77,15 @@ class CsvReader(Reader):
             raise UserError(
                 f"{self.folder / images}: no such folder; put the images there or correct images"
             )
-        return {given.get(key, key): key for key in columns}, separator, images
+        return columns | given, separator, images
 
 
-def _read(path: Path, columns: list[str], separator: str) -> pd.DataFrame:
-    """Read some columns of a CSV file as text, in their order in `columns`."""
+def _read(path: Path, columns: dict[str, str], separator: str) -> pd.DataFrame:
+    """Read columns of a CSV file as text; `columns` are the new names with those in the file."""
     import pandas as pd
 
     try:
-        # Python's engine is strict about quotes, and tells a value that is missing from an empty.
+        # Python's engine is strict about quotes, and tells a missing value from an empty one.
         table = pd.read_csv(
             path,
             sep=separator,
@@ -95,7 +93,7 @@ def _read(path: Path, columns: list[str], separator: str) -> pd.DataFrame:
             dtype=object,
             keep_default_na=False,
             index_col=False,
-            usecols=lambda name: True,
+            usecols=lambda name: True,  # so that records may be longer than the header
             encoding="utf-8-sig",
             encoding_errors="surrogateescape",
         ).rename(columns=lambda name: str(name).strip())
@@ -104,14 +102,14 @@ def _read(path: Path, columns: list[str], separator: str) -> pd.DataFrame:
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not CSV ({reason}); correct the file or the separator") from None
-    for column in columns:
-        if column not in table:
-            shown = ", ".join(ascii(name)[1:-1] for name in table)[:200] or "none"
-            raise UserError(
-                f"{path}: no column {column!r}, its first line names {shown}; set columns and "
-                "separator, or correct files"
-            )
-    return pd.DataFrame(
-        {name: [v.strip() if isinstance(v, str) else None for v in table[name]] for name in columns},
-        dtype=object,
-    )
+    if missing := [name for name in columns.values() if name not in table]:
+        shown = ", ".join(ascii(name)[1:-1] for name in table)[:200] or "none"
+        raise UserError(
+            f"{path}: no column {missing[0]!r}, its first line names {shown}; set columns and "
+            "separator, or correct files"
+        )
+    values = {
+        new: [value.strip() if isinstance(value, str) else None for value in table[name]]
+        for new, name in columns.items()
+    }
+    return pd.DataFrame(values, dtype=object)

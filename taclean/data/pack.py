@@ -75,10 +75,13 @@ def pack_rows(
 
     Rows are packed in source order (sorted ids). A broken row is replaced by the next sound spare
     row, in drawn order, so that exactly `len(table)` rows come out. Without spare rows, broken ones
-    are left out. Beside the split's files it writes `account.json`, `rows.csv` (row, id, key, where:
-    the list that can be published), `classes.txt` with what the labels count, where there are
-    labels, and, where images have several captions, `texts.txt`, `texts.npy` (T, 77) uint16 and
-    `text_rows.npy` (T,) int64 with all of them and the row that each belongs to.
+    are left out. Beside the files of every split, the folder gets:
+
+    - `account.json`: what was read, packed and broken;
+    - `rows.csv` with row, id, key and where: the list that can be published;
+    - `classes.txt`, if there are labels: the classes that they count;
+    - `texts.txt`, `texts.npy` (T, 77) uint16 and `text_rows.npy` (T,) int64, if pictures have
+      several captions: all captions and the row that each belongs to.
 
     Args:
         folder: the split; what an earlier packing wrote in it is replaced.

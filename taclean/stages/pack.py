@@ -90,16 +90,14 @@ def run(stage: dict[str, Any], options: Any) -> None:
         table = load_table(options.index)
     if stage["classes"] is not None:
         table = count_classes(table, stage["classes"])
-    table, spare = _drawn(stage, table)
+    rows, spare = _drawn(stage, table)
     if "captions" in stage:
-        table, spare = (
-            rows if rows is None else add_captions(rows, stage["captions"], stage["seed"])
-            for rows in (table, spare)
-        )
+        rows = add_captions(rows, stage["captions"], stage["seed"])
+        spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
     account = pack_rows(
         Path(options.out),
         reader,
-        table,
+        rows,
         spare,
         size=stage["image_size"],
         tokenize=tokenizer(stage),

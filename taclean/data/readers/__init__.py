@@ -12,7 +12,7 @@ import importlib
 import json
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -37,7 +37,7 @@ class Reader(ABC):
         gives: what a sample has beside its picture: "pairs" (a caption to train on), "labels", or
             "captions" (several, one a line, for retrieval).
         keys: the config keys of a source that are this reader's own.
-        download: puts the published files into a folder; None where there is nothing to download.
+        download: a class method that puts the published files into a folder; None if there is none.
 
     Args:
         spec: the source's entry in the config.
@@ -49,7 +49,7 @@ class Reader(ABC):
 
     gives: ClassVar[Literal["pairs", "labels", "captions"]]
     keys: ClassVar[tuple[str, ...]] = ()
-    download: ClassVar[Callable[[Path], None] | None] = None
+    download: ClassVar[Any] = None
 
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
         if not folder.is_dir():
@@ -88,10 +88,10 @@ class Reader(ABC):
         return (None if where is None else self.image(where)), caption
 
     def files(self, default: str) -> list[str]:
-        """Return the files that match `files` of the config, as sorted paths in the source's folder.
+        """Return the files that match `files` of the config: sorted paths, relative to the folder.
 
-        If the source was fetched, return the fetched files: those of another revision may be in
-        the folder, too.
+        If the source was fetched, return the fetched files: the folder may hold those of another
+        revision, too.
 
         Args:
             default: the glob where the config has none.

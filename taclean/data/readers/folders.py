@@ -22,7 +22,7 @@ class Folders(Reader):
     """
 
     gives = "labels"
-    keys: tuple[str, ...] = ("captions",)
+    keys = ("captions",)
 
     def table(self) -> pd.DataFrame:
         """List the pictures of all classes."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from taclean.data.readers import IMAGES, caption_of, file_contents, make_table
-from taclean.data.readers.webdataset import WebDataset
+from taclean.data.readers import IMAGES, caption_of, file_contents
+from taclean.data.readers.webdataset import Row, WebDataset, rows_table
 from taclean.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,10 +35,9 @@ class Img2Dataset(WebDataset):
                 f"{self.folder}: neither 00000.tar nor 00000/; put img2dataset's output there "
                 "(output_format webdataset or files)"
             )
-        rows = [row for number in numbers for row in self._files_in(number)]
-        return make_table(*zip(*rows, strict=True)) if rows else make_table([], [])
+        return rows_table(row for number in numbers for row in self._files_in(number))
 
-    def _files_in(self, number: str) -> list[tuple[str, str | None, str | None]]:
+    def _files_in(self, number: str) -> list[Row]:
         """Return key, place of the picture and caption of the samples in a numbered folder."""
         samples: dict[str, dict[str, str]] = {}
         for path in (self.folder / number).iterdir():

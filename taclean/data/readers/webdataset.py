@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -11,7 +11,10 @@ from taclean.data.readers import IMAGES, Reader, caption_of, make_table
 from taclean.util.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+Row = tuple[str, str | None, str | None]  # key, place of the picture, caption
 
 
 class WebDataset(Reader):
@@ -33,10 +36,9 @@ class WebDataset(Reader):
         Raises:
             UserError: a shard is missing, truncated, damaged or not a tar.
         """
-        rows = [row for shard in shards for row in _samples(self.folder / shard, shard)]
-        return make_table(*zip(*rows, strict=True)) if rows else make_table([], [])
+        return rows_table(row for shard in shards for row in _samples(self.folder / shard, shard))
 
-    def image(self, where: str) -> bytes:
+    def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its shard."""
         shard, offset, size = where.rsplit(":", 2)
         path = self.folder / shard
@@ -54,7 +56,13 @@ class WebDataset(Reader):
         return data
 
 
-def _samples(path: Path, shard: str) -> Iterator[tuple[str, str | None, str | None]]:
+def rows_table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Make the table of samples with captions."""
+    keys, places, captions = zip(*rows, strict=True) if (rows := list(rows)) else ((), (), ())
+    return make_table(keys, places, captions)
+
+
+def _samples(path: Path, shard: str) -> Iterator[Row]:
     """Yield key, place of the picture and caption of a shard's samples.
 
     As webdataset groups them: a sample is neighbours with one key, which is the name up to the
@@ -90,9 +98,7 @@ def _samples(path: Path, shard: str) -> Iterator[tuple[str, str | None, str | No
         raise UserError(f"{path}: not a whole tar ({error}); fetch it again") from None
 
 
-def _sample(
-    file: BinaryIO, shard: str, key: str, parts: dict[str, tarfile.TarInfo]
-) -> tuple[str, str | None, str | None]:
+def _sample(file: BinaryIO, shard: str, key: str, parts: dict[str, tarfile.TarInfo]) -> Row:
     def contents(extension: str) -> bytes | None:
         if (member := parts.get(extension)) is None:
             return None
@@ -100,5 +106,5 @@ def _sample(
         return file.read(member.size)
 
     image = next((parts[extension] for extension in IMAGES if extension in parts), None)
-    where = image and f"{shard}:{image.offset_data}:{image.size}"
+    where = f"{shard}:{image.offset_data}:{image.size}" if image else None
     return key, where, caption_of(contents(".txt"), contents(".json"))
