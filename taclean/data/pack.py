@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -108,199 +108,167 @@ def pack_rows(
         shutil.rmtree(left, ignore_errors=True)
     with replacing(target) as split:
         split.mkdir()
-        packing = _Packing(split / "images.npy", reader, table.sort_index(), size, tokenize)
-        packing.fill(target, spare, workers, max_broken, say)
-        account = packing.write(split)
+        free, needed = shutil.disk_usage(split).free, len(table) * (size * size * 3 + 77 * 2 + 24)
+        if needed > free:
+            raise UserError(
+                f"{target}: needs {needed / 1e9:.1f} GB but the disk has {free / 1e9:.1f} GB; free "
+                "some or choose another folder"
+            )
+        job = _Job(reader, split / "images.npy", size, len(table))
+        rows, tokens, kinds = _fill(
+            job, table.sort_index(), spare, tokenize, workers, max_broken, target, say
+        )
+        account = {
+            "read": len(rows) + sum(kinds.values()),
+            "packed": len(rows),
+            "broken": {kind: kinds[kind] for kind in KINDS},
+        }
+        if len(rows) < len(table):
+            _keep_rows(job.images, rows["slot"].to_numpy(int))
+        _write(split, rows, tokens, table.attrs["classes"], tokenize)
+        write_json(split / "account.json", account)
         for name in OUTPUTS:
             (target / name).unlink(missing_ok=True)
     return account
 
 
-class _Packing:
-    """What is known of each row of a split while it is packed, but for the pixels."""
+class _Row(NamedTuple):
+    """A row of the source, and what its picture and its caption turned out to be."""
 
-    def __init__(
-        self, images: Path, reader: Reader, table: pd.DataFrame, size: int, tokenize: Tokenize
-    ) -> None:
-        self.reader, self.table, self.images, self.tokenize = reader, table, images, tokenize
-        rows = len(table)
-        free = shutil.disk_usage(images.parent).free
-        if (needed := rows * (size * size * 3 + 77 * 2 + 24)) > free:
-            raise UserError(
-                f"{images.parent.parent}: the split needs {needed / 1e9:.1f} GB but the disk has "
-                f"{free / 1e9:.1f} GB; free some or choose another folder"
-            )
+    slot: int  # its row in the split
+    id: int
+    key: str
+    where: str | None
+    label: int
+    kind: str | None = None  # of `KINDS`, where it is broken
+    captions: tuple[str, ...] = ()  # the first is the row's
+    picture: int = 0  # hash of the pixels
+
+
+class _Job:
+    """Packs pictures; it is sent to the workers with each part of the rows."""
+
+    def __init__(self, reader: Reader, images: Path, size: int, rows: int) -> None:
+        self.reader, self.images, self.size = reader, images, size
         pixels = np.lib.format.open_memmap(images, "w+", np.uint8, (rows, size, size, 3))
-        self.offset, self.size = pixels.offset, size
-        self.ids = table.index.to_numpy(np.int64, copy=True)
-        self.captions: list[list[str]] = [[] for _ in range(rows)]
-        self.tokens = np.zeros((rows, 77), np.uint16)
-        self.pictures = np.zeros(rows, "<u8")
-        self.kinds: Counter[str] = Counter()
-        self.read = 0
-        self.missing: list[int] = []
+        self.offset = pixels.offset
 
-    def fill(
-        self,
-        target: Path,
-        spare: pd.DataFrame | None,
-        workers: int,
-        max_broken: float,
-        say: Callable[[str], None],
-    ) -> None:
-        """Pack all rows, then spare rows in place of broken ones until none is missing."""
-        total = len(self.table)
-        chosen, slots, used = self.table, list(range(total)), 0
-        while slots:
-            progress = Progress(f"pack {target.name}", len(slots), "rows", say)
-            done, self.missing = 0, []
-            for part in self._packed(chosen, slots, workers):
-                self._take(part)
-                broken = self.kinds.total()
-                # Each broken row makes a spare one be read, unless there are no spare ones.
-                reads = total if spare is None else total + broken
-                if broken > max_broken * reads:
-                    raise UserError(
-                        f"{target}: at least {broken} of {reads} rows that would be read are "
-                        f"broken ({self.broken()}), more than max_broken = {max_broken:g}; look at "
-                        "the source or raise max_broken"
-                    )
-                done += len(part)
-                progress.update(done, f"{broken} broken" if broken else "")
-            self.read += len(slots)
-            slots = sorted(self.missing)
-            if spare is None:
-                break
-            chosen = spare.iloc[used : used + len(slots)]
-            if len(chosen) < len(slots):
-                raise UserError(
-                    f"{target}: {len(slots)} of {total} rows are broken after {used} spare rows "
-                    f"({self.broken()}), and of the source's rows that no split has, {len(chosen)} "
-                    "are left for them; raise max_broken, lower rows or add shards"
-                )
-            used += len(slots)
-            self.table = pd.concat([self.table, chosen])
-        if len(slots) == total:
-            raise UserError(f"{target}: no sound row ({self.broken()}); look at the source")
-
-    def broken(self) -> str:
-        """Return the number of broken rows by kind, in words."""
-        return ", ".join(f"{kind} {self.kinds[kind]}" for kind in KINDS if self.kinds[kind])
-
-    def _packed(
-        self, chosen: pd.DataFrame, slots: list[int], workers: int
-    ) -> Iterator[list[tuple[int, int, Any]]]:
-        """Read the chosen rows in source order; see `_pack_part`."""
-        columns = (chosen[name] for name in ("where", "caption", "label"))
-        rows = sorted(zip(chosen.index, slots, *columns, strict=True), key=lambda row: row[0])
-        parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
-        job = delayed(_pack_part)
-        parallel = Parallel(n_jobs=min(workers, len(parts)), return_as="generator")
-        try:
-            yield from parallel(
-                job(self.reader, self.images, self.offset, self.size, part) for part in parts
-            )
-        except BrokenProcessPool:
-            raise UserError(
-                f"{self.images.parent.parent}: a worker was killed (out of memory?); use fewer "
-                "workers and run it again"
-            ) from None
-
-    def _take(self, part: list[tuple[int, int, Any]]) -> None:
-        """Keep what a worker returned."""
-        sound = []
-        for row, slot, found in part:
-            if isinstance(found, str):
-                self.kinds[found] += 1
-                self.missing.append(slot)
-                continue
-            self.ids[slot], (self.captions[slot], self.pictures[slot]) = row, found
-            sound.append(slot)
-        if sound:
-            self.tokens[sound] = self.tokenize([self.captions[slot][0] for slot in sound])
-
-    def write(self, split: Path) -> dict[str, Any]:
-        """Write all files of the split but the pixels, of which the missing rows are removed."""
-        kept = np.setdiff1d(np.arange(len(self.ids)), self.missing)
-        if self.missing:
-            _keep_rows(self.images, kept)
-        rows = self.table.loc[self.ids[kept]]
-        captions = [self.captions[slot] for slot in kept]
-        labels = rows["label"].to_numpy(np.int64)
-        for name, array in (
-            ("tokens", self.tokens[kept]),
-            ("labels", labels),
-            ("ids", self.ids[kept]),
-            ("pictures", self.pictures[kept]),
-        ):
-            np.save(split / f"{name}.npy", array)
-        _write_lines(split / "captions.txt", [texts[0] for texts in captions])
-        listed = rows[["key", "where"]].map(
-            lambda text: text.encode("utf-8", "backslashreplace").decode()
-        )
-        listed.rename_axis("id").reset_index().to_csv(split / "rows.csv", index_label="row")
-        several = [(row, text) for row, texts in enumerate(captions) if texts[1:] for text in texts]
-        if several:
-            texts = [text for _, text in several]
-            _write_lines(split / "texts.txt", texts)
-            np.save(split / "texts.npy", self.tokenize(texts))
-            np.save(split / "text_rows.npy", np.array([row for row, _ in several], np.int64))
-        classes = self.table.attrs["classes"]
-        if classes is not None and (labels >= 0).all():
-            _write_lines(split / "classes.txt", classes)
-        account = {
-            "read": self.read,
-            "packed": len(kept),
-            "broken": {kind: self.kinds[kind] for kind in KINDS},
-        }
-        write_json(split / "account.json", account)
-        return account
+    def __call__(self, rows: list[tuple[_Row, str | None]]) -> list[_Row]:
+        """Write the pixels of rows, given with their captions, in place."""
+        found = []
+        with self.images.open("r+b") as file:
+            for row, caption in rows:
+                try:
+                    image, caption = self.reader.read(row.where, caption)
+                    if image is None:
+                        raise Broken("no_image")
+                    captions = _captions(caption, row.label, self.reader.gives == "captions")
+                    pixels = np.ascontiguousarray(load_image(image, self.size))
+                except Broken as error:
+                    found.append(row._replace(kind=str(error)))
+                    continue
+                file.seek(self.offset + row.slot * pixels.nbytes)
+                file.write(pixels.data)
+                found.append(row._replace(captions=captions, picture=picture_hash(pixels)))
+        return found
 
 
-def _pack_part(
-    reader: Reader, images: Path, offset: int, size: int, rows: list[tuple[Any, ...]]
-) -> list[tuple[int, int, str | tuple[list[str], int]]]:
-    """Read some rows and write their pixels in place.
-
-    Args:
-        images: `images.npy` of the split, whose pixels start at byte `offset`.
-        rows: id, slot, place of the picture, caption and label of each.
+def _fill(
+    job: _Job,
+    table: pd.DataFrame,
+    spare: pd.DataFrame | None,
+    tokenize: Tokenize,
+    workers: int,
+    max_broken: float,
+    target: Path,
+    say: Callable[[str], None],
+) -> tuple[pd.DataFrame, np.ndarray, Counter[str]]:
+    """Pack all rows, then spare rows in place of broken ones until none is missing.
 
     Returns:
-        Id and slot of each row with a kind of `KINDS`, if it is broken, or else its captions (the
-        first is the row's) and the hash of its pixels.
+        The sound rows (a column for each field of `_Row`) in the order of their slots, their tokens
+        (N, 77), and the number of broken rows by kind.
     """
-    found: list[tuple[int, int, str | tuple[list[str], int]]] = []
-    with images.open("r+b") as file:
-        for row, slot, where, caption, label in rows:
-            try:
-                image, caption = reader.read(where, caption)
-                if image is None:
-                    raise Broken("no_image")
-                captions = _captions(caption, label, reader.gives == "captions")
-                pixels = np.ascontiguousarray(load_image(image, size))
-            except Broken as error:
-                found.append((row, slot, str(error)))
-                continue
-            file.seek(offset + slot * pixels.nbytes)
-            file.write(pixels.data)
-            found.append((row, slot, (captions, picture_hash(pixels))))
-    return found
+    tokens = np.zeros((len(table), 77), np.uint16)
+    sound: list[_Row] = []
+    kinds: Counter[str] = Counter()
+    chosen, slots, used = table, list(range(len(table))), 0
+    while slots:
+        progress = Progress(f"pack {target.name}", len(slots), "rows", say)
+        done, missing = 0, []
+        for part in _packed(job, chosen, slots, workers, target):
+            good = [row for row in part if row.kind is None]
+            sound += good
+            if good:
+                tokens[[row.slot for row in good]] = tokenize([row.captions[0] for row in good])
+            missing += [row.slot for row in part if row.kind]
+            kinds.update(row.kind for row in part if row.kind)
+            # Each broken row makes a spare one be read, unless there are no spare ones.
+            read = len(table) + (0 if spare is None else kinds.total())
+            if kinds.total() > max_broken * read:
+                raise UserError(
+                    f"{target}: at least {kinds.total()} of {read} rows that would be read are "
+                    f"broken ({_in_words(kinds)}), more than max_broken = {max_broken:g}; look at "
+                    "the source or raise max_broken"
+                )
+            done += len(part)
+            progress.update(done, f"{kinds.total()} broken" if kinds else "")
+        slots = sorted(missing)
+        if spare is None:
+            break
+        chosen = spare.iloc[used : used + len(slots)]
+        if len(chosen) < len(slots):
+            raise UserError(
+                f"{target}: {len(slots)} of {len(table)} rows are broken after {used} spare rows "
+                f"({_in_words(kinds)}), and of the source's rows that no split has, {len(chosen)} "
+                "are left for them; raise max_broken, lower rows or add shards"
+            )
+        used += len(slots)
+    if not sound:
+        raise UserError(f"{target}: no sound row ({_in_words(kinds)}); look at the source")
+    # As objects: a name that is not UTF-8 cannot be in a column of strings.
+    rows = pd.DataFrame(sorted(sound), columns=_Row._fields, dtype=object)
+    return rows, tokens[rows["slot"].astype(int)], kinds
 
 
-def _captions(caption: str | None, label: int, several: bool) -> list[str]:
+def _packed(
+    job: _Job, chosen: pd.DataFrame, slots: list[int], workers: int, target: Path
+) -> Iterator[list[_Row]]:
+    """Pack the chosen rows into these slots, in source order and in parallel."""
+    columns = (chosen[name] for name in ("key", "where", "label", "caption"))
+    rows = [
+        (_Row(slot, *rest), caption)
+        for slot, *rest, caption in zip(slots, chosen.index, *columns, strict=True)
+    ]
+    rows.sort(key=lambda row: row[0].id)
+    parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
+    try:
+        yield from Parallel(n_jobs=min(workers, len(parts)), return_as="generator")(
+            delayed(job)(part) for part in parts
+        )
+    except BrokenProcessPool:
+        raise UserError(
+            f"{target}: a worker was killed (out of memory?); use fewer workers and run it again"
+        ) from None
+
+
+def _in_words(kinds: Counter[str]) -> str:
+    return ", ".join(f"{kind} {kinds[kind]}" for kind in KINDS if kinds[kind])
+
+
+def _captions(caption: str | None, label: int, several: bool) -> tuple[str, ...]:
     """Return the captions of a sample, each as one line; a labelled sample needs none."""
     if caption is None:
         if label < 0:
             raise Broken("no_caption")
-        return [""]
+        return ("",)
     if not caption.strip().strip("\ufeff"):
         raise Broken("empty_caption")
     try:
         caption.encode("utf-8")
     except UnicodeEncodeError:
         raise Broken("caption_not_utf8") from None
-    return [one_line(text) for text in (caption.split("\n") if several else [caption])]
+    return tuple(map(one_line, caption.split("\n") if several else [caption]))
 
 
 def _keep_rows(path: Path, rows: np.ndarray) -> None:
@@ -310,6 +278,30 @@ def _keep_rows(path: Path, rows: np.ndarray) -> None:
     for start in range(0, len(rows), PART):
         kept[start : start + PART] = old[rows[start : start + PART]]
     os.replace(new, path)
+
+
+def _write(
+    split: Path,
+    rows: pd.DataFrame,
+    tokens: np.ndarray,
+    classes: Sequence[str] | None,
+    tokenize: Tokenize,
+) -> None:
+    """Write all files of a split but the pixels and the account."""
+    np.save(split / "tokens.npy", tokens)
+    np.save(split / "labels.npy", rows["label"].to_numpy(np.int64))
+    np.save(split / "ids.npy", rows["id"].to_numpy(np.int64))
+    np.save(split / "pictures.npy", rows["picture"].to_numpy(np.uint64))
+    _write_lines(split / "captions.txt", [captions[0] for captions in rows["captions"]])
+    listed = rows[["id", "key", "where"]].to_csv(index_label="row")
+    (split / "rows.csv").write_bytes(listed.encode("utf-8", "backslashreplace"))
+    several = rows.loc[rows["captions"].map(len) > 1, "captions"].explode()
+    if len(several):
+        _write_lines(split / "texts.txt", several.tolist())
+        np.save(split / "texts.npy", tokenize(several.tolist()))
+        np.save(split / "text_rows.npy", several.index.to_numpy(np.int64))
+    if classes is not None and (rows["label"] >= 0).all():
+        _write_lines(split / "classes.txt", classes)
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
