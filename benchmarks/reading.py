@@ -1,4 +1,4 @@
-"""Time reading packed rows at random, against decoding JPEG files one by one."""
+"""Time random reads of packed rows against opening and decoding JPEG files one by one."""
 
 from __future__ import annotations
 
