@@ -66,18 +66,12 @@ class CsvReader(Reader):
         given = self.spec.get("columns") or {}
         if foreign := [key for key in given if key not in columns]:
             raise UserError(f"columns.{foreign[0]}: unknown; known are {', '.join(columns)}")
-        separator = self.spec.get("separator") or ","
-        if len(separator) != 1 or separator in '"\r\n':
-            raise UserError(
-                f'separator: {separator!r} is not one character; give one, a tab as "\\t" in '
-                "double quotes"
-            )
         images = self.spec.get("images")
         if images and not (self.folder / images).is_dir():
             raise UserError(
                 f"{self.folder / images}: no such folder; put the images there or correct images"
             )
-        return columns | given, separator, images
+        return columns | given, self.spec.get("separator") or ",", images
 
 
 def _read(path: Path, columns: dict[str, str], separator: str) -> pd.DataFrame:

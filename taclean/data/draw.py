@@ -44,13 +44,8 @@ def draw(
         {split: (rows, spare)}, int64 row numbers in drawn order, none of them twice.
 
     Raises:
-        UserError: the source has too few rows, or a number is out of range.
+        UserError: the source has too few rows.
     """
-    for name, count in rows.items():
-        if count < 1:
-            raise UserError(f"split {name!r}: {count} rows; give it at least 1")
-    if spare < 0:
-        raise UserError(f"spare: {spare:g} is not a share of rows; give 0 or more")
     total = len(pictures)
     place = np.empty(total, np.int64)
     place[permutation(total, seed, _ROWS)] = np.arange(total)

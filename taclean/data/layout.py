@@ -36,11 +36,7 @@ def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; pack the split again") from None
     except (ValueError, OSError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: truncated or not an array ({reason}); pack it again") from None
+        raise UserError(f"{path}: truncated or not an array ({error}); pack it again") from None
     if array.dtype != dtype or array.ndim != ndim:
-        raise UserError(
-            f"{path}: {array.dtype} with {array.ndim} dimensions, expected "
-            f"{np.dtype(dtype)} with {ndim}; pack the split again"
-        )
+        raise UserError(f"{path}: not {np.dtype(dtype)} with {ndim} dimensions; pack it again")
     return array

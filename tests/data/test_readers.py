@@ -426,8 +426,6 @@ def test_missing_columns_are_answered_with_those_there_are(tmp_path):
     refused(lambda: open_all(spec, tmp_path), "'text'", "image_name, comment")
     spec = CSV | {"columns": {"image": "image_name", "label": "comment"}}
     refused(lambda: open_all(spec, tmp_path), "columns.label", "image, caption")
-    for separator in ("||", "\\t", '"', "\n"):
-        refused(lambda s=separator: open_all(CSV | {"separator": s}, tmp_path), "separator")
     refused(lambda: open_all(CSV | {"images": "Images"}, tmp_path), str(tmp_path / "Images"))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import json
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -180,18 +179,6 @@ def image_files(folder: Path) -> list[str]:
         for path in paths
         if path.suffix.lower() in IMAGES and not any(part.startswith(".") for part in path.parts)
     )
-
-
-def caption_of(text: bytes | None, record: bytes | None) -> str | None:
-    """Return the caption in the contents of KEY.txt, or else in `caption` of KEY.json."""
-    if text is not None:
-        return text.decode("utf-8", "surrogateescape")
-    try:
-        value = json.loads(record or b"")
-    except (ValueError, RecursionError):
-        return None
-    caption = value.get("caption") if isinstance(value, dict) else None
-    return caption if isinstance(caption, str) else None
 
 
 def _discover() -> dict[str, type[Reader]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from taclean.data.readers import IMAGES, caption_of, file_contents
-from taclean.data.readers.webdataset import Row, WebDataset, rows_table
+from taclean.data.readers import file_contents
+from taclean.data.readers.webdataset import Member, WebDataset, samples_of
 from taclean.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,27 +37,12 @@ class Img2Dataset(WebDataset):
                 f"{self.folder}: neither 00000.tar nor 00000/; put img2dataset's output there "
                 "(output_format webdataset or files)"
             )
-        return rows_table(row for number in numbers for row in self._files_in(number))
+        return samples_of(self._files_in(number) for number in numbers)
 
-    def _files_in(self, number: str) -> list[Row]:
-        """Return key, place of the picture and caption of the samples in a numbered folder."""
-        samples: dict[str, dict[str, str]] = {}
-        for path in (self.folder / number).iterdir():
-            extension = path.suffix.lower()
-            if extension in (*IMAGES, ".txt", ".json") and not path.name.startswith("."):
-                samples.setdefault(path.stem, {})[extension] = f"{number}/{path.name}"
-
-        def contents(name: str | None) -> bytes | None:
-            return file_contents(self.folder / name) if name else None
-
-        return [
-            (
-                key,
-                next((parts[extension] for extension in IMAGES if extension in parts), None),
-                caption_of(contents(parts.get(".txt")), contents(parts.get(".json"))),
-            )
-            for key, parts in sorted(samples.items())
-        ]
+    def _files_in(self, number: str) -> Iterator[Member]:
+        """Yield the files of a numbered folder."""
+        for path in sorted((self.folder / number).iterdir(), key=lambda path: path.name.split(".")):
+            yield path.name, f"{number}/{path.name}", functools.partial(file_contents, path)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its tar or its folder."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from taclean.data.readers import IMAGES, Reader, caption_of, make_table
+from taclean.data.readers import IMAGES, Reader, make_table
 from taclean.util.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-Row = tuple[str, str | None, str | None]  # key, place of the picture, caption
+# Name and place (see `Reader.image`) of a file, and a function that reads it before the next.
+Member = tuple[str, str, Callable[[], bytes | None]]
 
 
 class WebDataset(Reader):
@@ -31,12 +35,8 @@ class WebDataset(Reader):
         return self.listed(self.files("*.tar"))
 
     def listed(self, shards: list[str]) -> pd.DataFrame:
-        """List the samples of these shards.
-
-        Raises:
-            UserError: a shard is missing, truncated, damaged or not a tar.
-        """
-        return rows_table(row for shard in shards for row in _samples(self.folder / shard, shard))
+        """List the samples of these shards."""
+        return samples_of(_members(self.folder / shard, shard) for shard in shards)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its shard."""
@@ -56,35 +56,68 @@ class WebDataset(Reader):
         return data
 
 
-def rows_table(rows: Iterable[Row]) -> pd.DataFrame:
-    """Make the table of samples with captions."""
-    keys, places, captions = zip(*rows, strict=True) if (rows := list(rows)) else ((), (), ())
-    return make_table(keys, places, captions)
+def samples_of(shards: Iterable[Iterable[Member]]) -> pd.DataFrame:
+    """Make the table of the samples that the files of shards form, as webdataset groups them.
+
+    A sample is neighbours with one key, which is the name up to the first dot behind the last
+    slash. Names without a dot, hidden ones (macOS puts `._NAME` beside NAME) and `__meta__` names
+    belong to no sample.
+    """
+    rows = []
+    for members in shards:
+        named = ((*_key(name), place, read) for name, place, read in members)
+        parts = (part for part in named if part[0])
+        for key, group in itertools.groupby(parts, lambda part: part[0]):
+            places: dict[str, str] = {}
+            texts: dict[str, bytes | None] = {}
+            for _, extension, place, read in group:
+                places.setdefault(extension, place)
+                if extension in (".txt", ".json") and extension not in texts:
+                    texts[extension] = read()
+            image = next((places[extension] for extension in IMAGES if extension in places), None)
+            rows.append((key, image, _caption(texts.get(".txt"), texts.get(".json"))))
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    return make_table(*columns)
 
 
-def _samples(path: Path, shard: str) -> Iterator[Row]:
-    """Yield key, place of the picture and caption of a shard's samples.
+def _key(name: str) -> tuple[str, str]:
+    """Return the key of a file's name, "" where it has none, and the extension in lower case."""
+    folder, slash, base = name.rpartition("/")
+    stem, dot, extension = base.partition(".")
+    if not dot or not stem or (name.startswith("__") and name.endswith("__")):
+        return "", ""
+    return folder + slash + stem, dot + extension.lower()
 
-    As webdataset groups them: a sample is neighbours with one key, which is the name up to the
-    first dot behind the last slash. Names without a dot, hidden ones (macOS puts `._NAME` beside
-    NAME) and `__meta__` names belong to no sample.
+
+def _caption(text: bytes | None, record: bytes | None) -> str | None:
+    """Return the caption in the contents of KEY.txt, or else in `caption` of KEY.json."""
+    if text is not None:
+        return text.decode("utf-8", "surrogateescape")
+    try:
+        value = json.loads(record or b"")
+    except (ValueError, RecursionError):
+        return None
+    caption = value.get("caption") if isinstance(value, dict) else None
+    return caption if isinstance(caption, str) else None
+
+
+def _members(path: Path, shard: str) -> Iterator[Member]:
+    """Yield the regular files of a tar.
+
+    Raises:
+        UserError: the shard is missing, truncated, damaged or not a tar.
     """
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            key, parts = "", dict[str, tarfile.TarInfo]()
+
+            def read(member: tarfile.TarInfo) -> bytes:
+                file.seek(member.offset_data)
+                return file.read(member.size)
+
             for member in tar:
-                folder, slash, name = member.name.rpartition("/")
-                stem, dot, extension = name.partition(".")
-                meta = member.name.startswith("__") and member.name.endswith("__")
-                if not member.isreg() or not dot or not stem or meta:
-                    continue
-                if parts and folder + slash + stem != key:
-                    yield _sample(file, shard, key, parts)
-                    parts = {}
-                key = folder + slash + stem
-                parts.setdefault("." + extension.lower(), member)
-            if parts:
-                yield _sample(file, shard, key, parts)
+                if member.isreg():
+                    place = f"{shard}:{member.offset_data}:{member.size}"
+                    yield member.name, place, functools.partial(read, member)
             # tarfile takes a cut or damaged header for the end, which is a block of zeros.
             file.seek(tar.offset)
             if (end := file.read(tarfile.BLOCKSIZE)).strip(b"\0") or not end:
@@ -96,15 +129,3 @@ def _samples(path: Path, shard: str) -> Iterator[Row]:
         raise UserError(f"{path}: {error.strerror}; put the file there") from None
     except tarfile.TarError as error:
         raise UserError(f"{path}: not a whole tar ({error}); fetch it again") from None
-
-
-def _sample(file: BinaryIO, shard: str, key: str, parts: dict[str, tarfile.TarInfo]) -> Row:
-    def contents(extension: str) -> bytes | None:
-        if (member := parts.get(extension)) is None:
-            return None
-        file.seek(member.offset_data)
-        return file.read(member.size)
-
-    image = next((parts[extension] for extension in IMAGES if extension in parts), None)
-    where = f"{shard}:{image.offset_data}:{image.size}" if image else None
-    return key, where, caption_of(contents(".txt"), contents(".json"))
