@@ -160,16 +160,6 @@ def test_a_fetched_source_is_what_was_fetched(hub, tmp_path):
     assert len(make_reader({"reader": "webdataset"} | SPEC, tmp_path).files("*.tar")) == 3
 
 
-def test_files_in_folders_and_several_globs(hub, tmp_path):
-    spec = SPEC | {"files": ["data/validation-*.parquet", "cc3m-validation-*.tar"]}
-    found = fetch(spec, tmp_path, lambda line: None)
-    assert found == [
-        "cc3m-validation-0000.tar",
-        "data/validation-00000-of-00001.parquet",
-    ]
-    assert (tmp_path / "data" / "validation-00000-of-00001.parquet").read_bytes() == b"PAR1"
-
-
 def test_a_branch_is_resolved_and_its_commit_told(hub, tmp_path):
     lines: list[str] = []
     fetch(SPEC | {"revision": "main"}, tmp_path, lines.append)

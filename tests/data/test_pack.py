@@ -326,17 +326,6 @@ def test_a_row_is_its_image_its_caption_and_its_place_in_the_list(source, tmp_pa
     assert list(tmp_path.iterdir()) == [tmp_path / "split"]
 
 
-def test_drawn_splits_pack_disjoint_rows(source, tmp_path):
-    drawn = draw(np.arange(40), {"pretrain": 15, "clean": 8}, 0, 0.6)
-    ids = []
-    for name, (rows, spare) in drawn.items():
-        run(tmp_path / name, source, rows, spare)
-        ids.append(Pairs.open(tmp_path / name).ids)
-        assert len(ids[-1]) == len(rows)
-    assert not np.intersect1d(*ids).size
-    assert not np.isin(np.concatenate(ids), list(FAULTS)).any()
-
-
 def test_five_captions_of_a_photograph_are_in_one_split(tmp_path):
     """Flickr8k's form, with broken photographs, so that spare rows come in."""
     (tmp_path / "Images").mkdir()
@@ -447,14 +436,6 @@ def test_two_classes_of_one_name_stay_two_where_the_lists_are_one():
     assert names[836] == names[837]
     table = make_table("ab", "ab", label=[836, 837], classes=names)
     assert count_classes(table, names)["label"].tolist() == [836, 837]
-
-
-def test_pairs_have_no_classes_of_the_run(source, tmp_path):
-    pack_rows(
-        tmp_path / "split", source, count_classes(source.table(), RUN),
-        size=SIZE, tokenize=tokenize, max_broken=1,
-    )  # fmt: skip
-    assert Pairs.open(tmp_path / "split").classes is None
 
 
 TEMPLATES = ["a photo of a {}.", "a photo of the small {}.", "a blurry photo of a {}."]

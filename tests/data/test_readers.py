@@ -277,15 +277,6 @@ def test_img2dataset_folders_that_hold_both_kinds_are_refused(tmp_path):
     assert len(open_all({"reader": "img2dataset", "files": "*.tar"}, tmp_path)) == len(CAPTIONS)
 
 
-def test_names_in_capitals_and_hidden_files_of_img2dataset(tmp_path):
-    write_img2dataset(tmp_path)
-    plain = open_all({"reader": "img2dataset"}, tmp_path)
-    for path in [p for p in tmp_path.rglob("*") if p.suffix in (".jpg", ".txt")]:
-        path.rename(path.with_suffix(path.suffix.upper()))
-        path.with_name(f"._{path.stem}.jpg").write_bytes(b"of macOS")
-    assert open_all({"reader": "img2dataset"}, tmp_path) == plain
-
-
 def test_hidden_members_and_shards_are_no_samples(tmp_path):
     members = pairs(CAPTIONS)
     hidden = [(f"a/._{name}", b"of macOS") for name, _ in members]
@@ -506,25 +497,6 @@ def test_bad_label_files_are_refused(tmp_path, text, word):
         (tmp_path / file).write_bytes(jpeg(1))
     (tmp_path / "labels.txt").write_text(text)
     refused(lambda: open_all({"reader": "imagenet"}, tmp_path), "labels.txt", word)
-
-
-def test_a_name_with_a_blank_is_listed_like_any_other(tmp_path):
-    for name in ("a b.jpg", "c.jpg"):
-        (tmp_path / name).write_bytes(jpeg(1))
-    (tmp_path / "labels.txt").write_text("a b.jpg 3\nc.jpg 4\n")
-    found = open_all({"reader": "imagenet"}, tmp_path)
-    assert [(s.key, s.label, s.image) for s in found] == [
-        ("a b.jpg", 3, jpeg(1)),
-        ("c.jpg", 4, jpeg(1)),
-    ]
-
-
-def test_a_listed_image_that_is_missing_is_a_sample_without_image(tmp_path):
-    (tmp_path / "labels.csv").write_text("image,label\nimages/a.JPEG,1\nimages/b.JPEG,2\n")
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "b.JPEG").write_bytes(jpeg(2))
-    found = open_all({"reader": "imagenet"}, tmp_path)
-    assert [(s.label, s.image is None) for s in found] == [(1, True), (2, False)]
 
 
 def write_parquet(path: Path, labels: list[int], start: int = 0) -> None:
@@ -774,16 +746,6 @@ def test_labels_of_a_csv(tmp_path, labels, more, classes, wanted):
         assert [s.label for s in found] == [*wanted, wanted[0]]
         assert [s.image for s in found] == [jpeg(0), jpeg(1), None, jpeg(0)]
         assert first_rows(reader) == [0, 1, 2, 0]
-
-
-def test_labels_in_another_form(tmp_path):
-    rows = [["species ", " file"], ["ant", " 0.jpg "], ["dog", ""]]
-    write_csv(tmp_path / "a.txt", rows, delimiter=";")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "0.jpg").write_bytes(jpeg(3))
-    spec = LABELS | {"files": "a.txt", "columns": {"image": "file", "label": "species"}}
-    found = open_all(spec | {"separator": ";", "images": "pictures"}, tmp_path)
-    assert [(s.label, s.image) for s in found] == [(0, jpeg(3)), (1, None)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from taclean.data import scenes
 from taclean.data.layout import load_array, one_line
 from taclean.data.pack import pack_rows
 from taclean.data.readers import Reader, make_table
@@ -84,15 +82,6 @@ def test_what_is_packed_comes_back(folder):
         "rows.csv", "tokens.npy",
     ]  # fmt: skip
     assert [path.name for path in folder.parent.iterdir()] == ["val"]
-
-
-def test_scenes_survive_packing(split, tokenize):
-    pairs = Pairs.open(split)
-    pixels, captions, labels = scenes.compose(range(1000, 1040), 0, size=64, second=0.4)
-    assert (pairs.images == pixels).all()
-    assert pairs.captions() == captions
-    assert (pairs.labels == labels).all()
-    assert (pairs.tokens == tokenize(captions)).all()
 
 
 @pytest.mark.parametrize(
@@ -237,10 +226,6 @@ def test_a_missing_or_damaged_array_is_named(folder, name):
     assert str(path) in refused(folder)
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    assert str(tmp_path / "nothing") in refused(tmp_path / "nothing")
-
-
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -301,8 +286,3 @@ def test_json_that_cannot_be_read_is_refused(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     assert str(path) in refused(path, read_json)
-
-
-def test_splits_can_be_moved(folder, tmp_path):
-    shutil.move(folder, tmp_path / "moved")
-    assert len(Pairs.open(tmp_path / "moved").captions()) == 12
