@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.common import Row, row, seconds
 from benchmarks.data_wait import BATCH, MODEL, SIZE, run
-from benchmarks.packing import NO_SHARDS, pack, shards
+from benchmarks.packing import pack, shards
 from benchmarks.reading import packed
 from benchmarks.reference import ATTACK, PLAINEST
 from taclean.attacks import make_trigger
@@ -97,11 +97,6 @@ def main() -> list[Row]:
             f"training, {PLAINEST} {MODEL} {SIZE} px batch {BATCH}",
             lambda rows: run(pairs.take(np.arange(rows)), folder / f"run{next(count)}"),
         )
-        try:
-            import taclean.data.pack  # noqa: F401
-        except ImportError:
-            print(NO_SHARDS)
-            return rows
         shards(folder, UNIT * max(STEPS))
         rows += linear(
             "packing, 224 px",

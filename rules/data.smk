@@ -23,7 +23,7 @@ rule index:
     input:
         files=runs.fetched,
     output:
-        f"{DATA}/index/{{source}}.json",
+        f"{DATA}/index/{{source}}.parquet",
     log:
         "logs/index/{source}.log",
     benchmark:

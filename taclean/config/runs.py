@@ -174,7 +174,7 @@ class Runs:
     def index(self, wildcards: Any) -> str | list[str]:
         """Return the index of a split's source; scenes have no source."""
         source = self._source(wildcards.split)
-        return f"{self.data}/index/{source}.json" if source else []
+        return f"{self.data}/index/{source}.parquet" if source else []
 
     def split_source(self, split: str) -> str | list[str]:
         """Return the folder of a split's source; scenes have no source."""

@@ -1,4 +1,4 @@
-"""Fetch a source from the hub or its publisher, or generate its stand-in."""
+"""Fetch a source from the hub or from its publisher."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Fetch or generate."""
+    """Fetch the source."""
     from taclean.data.fetch import fetch
     from taclean.data.readers import READERS
-    from tools import standin
 
     folder = Path(options.folder)
     if "hub" in stage:
@@ -40,10 +39,6 @@ def run(stage: dict[str, Any], options: Any) -> None:
     elif stage.get("download") and (download := READERS[stage["reader"]].download):
         download(folder)
         found = {"download": stage["reader"]}
-    elif "standin" not in stage:
-        raise UserError(f"{stage['name']}: a folder of yours, {stage['folder']}; nothing to fetch")
-    elif stage["reader"] == "webdataset":
-        found = standin.make_pairs(folder, **stage["standin"])
     else:
-        found = standin.make_imagenet(folder, **stage["standin"])
+        raise UserError(f"{stage['name']}: a folder of yours, {stage['folder']}; nothing to fetch")
     write_json(options.out, found)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from taclean.stages.shared import say, tokenizer
 from taclean.util.errors import UserError
-from taclean.util.files import read_json
 
 if TYPE_CHECKING:
     from taclean.config import Config
@@ -49,8 +48,6 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
 
 
 CONFIGS = {"pack": pack_config}
-# Of a stage's config, what says which rows are wanted; that is compared row by row.
-ROWS = ("stage", "split", "role", "from", "rows", "draw", "overlap", "max_broken")
 
 
 def arguments(add: Any) -> None:
@@ -62,66 +59,57 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Pack."""
-    from taclean.data.index import make_index
-    from taclean.data.labels import LabelCaptions
+    """Pack the split."""
+    from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
-    from taclean.data.readers import make_reader
-    from taclean.data.readers.scenes import SceneReader
+    from taclean.data.readers import Reader, make_reader
+    from taclean.data.scenes import SceneReader
+    from taclean.data.table import load_table
 
-    reader: Any
     if stage["form"] == "scenes":
-        reader = SceneReader(
+        classes = stage["scenes"]
+        reader: Reader = SceneReader(
             range(stage["first"], stage["first"] + stage["rows"]),
             stage["seed"],
             stage["image_size"],
-            classes=stage["scenes"],
+            classes=classes if isinstance(classes, str) else tuple(classes),
             shift=stage.get("styles") == "shift",
             second=stage["second"],
         )
-        index, rows, spare = make_index(reader), None, None
+        table = reader.table()
     else:
         if not options.index or not options.folder:
             raise UserError("pack: this split is read from files; give --index and --folder")
-        index = read_json(options.index)
-        if not isinstance(index, dict) or "shards" not in index:
-            raise UserError(f"{options.index}: no index; make it with `taclean index`")
         reader = make_reader(stage["source"], Path(options.folder))
-        rows, spare = _drawn(stage, index)
-    captions = None
+        table = load_table(options.index)
+    if stage["classes"] is not None:
+        table = count_classes(table, stage["classes"])
+    rows, spare = _drawn(stage, table)
     if "captions" in stage:
-        captions = LabelCaptions(stage["captions"], stage["classes"], stage["seed"])
+        rows = add_captions(rows, stage["captions"], stage["seed"])
+        spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
     account = pack_rows(
         Path(options.out),
         reader,
-        index,
         rows,
         spare,
         size=stage["image_size"],
         tokenize=tokenizer(stage),
         workers=options.workers,
         max_broken=stage.get("max_broken", 0),
-        classes=stage["classes"],
-        captions=captions,
-        fingerprint={key: value for key, value in stage.items() if key not in ROWS},
         say=say,
     )
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 
 
-def _drawn(stage: dict[str, Any], index: dict[str, Any]) -> tuple[Any, Any]:
-    """The split's rows of its source, and the spare ones; None for all of it."""
-    if "rows" not in stage:
-        return None, None
+def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
+    """Return the split's rows of its source and the spare rows; all rows and None if not drawn."""
     from taclean.data.draw import draw
-    from taclean.data.index import index_pictures, index_rows
 
-    total = index_rows(index)
-    broken = stage["max_broken"]  # a share of all that is read, so of rows and spare rows
-    spares = broken / (1 - broken) if broken < 1 else total
-    drawn = draw(
-        total, stage["draw"], stage["seed"], spares,
-        pictures=index_pictures(index), **stage.get("overlap", {}),
-    )  # fmt: skip
-    return drawn[stage["split"]]
+    if "draw" not in stage or "rows" not in stage:
+        return table, None
+    broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
+    spares = broken / (1 - broken) if broken < 1 else len(table)
+    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares)[stage["split"]]
+    return table.iloc[drawn.rows], table.iloc[drawn.spare]

@@ -143,7 +143,6 @@ def test_the_plain_decoding_is_ours(tmp_path: Path) -> None:
 
 
 def test_shards_hold_the_rows_asked_for(tmp_path: Path) -> None:
-    pytest.importorskip("taclean.data.pack")
     names = packing.shards(tmp_path, 20, per_shard=8)
     packing.pack(tmp_path, names[:2], tmp_path / "packed")
     images = np.load(tmp_path / "packed/images.npy")

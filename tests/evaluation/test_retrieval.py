@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from taclean.clip.models import encode_images, encode_tokens
-from taclean.data.index import make_index
 from taclean.data.pack import pack_rows
 from taclean.data.readers import make_reader
 from taclean.data.split import Pairs
@@ -84,9 +83,7 @@ def test_a_model_on_coco(tmp_path, random_model, tokenize):
     (tmp_path / "captions_val2017.json").write_text(json.dumps(table))
     reader = make_reader({"reader": "coco"}, tmp_path)
     folder = tmp_path / "packed"
-    account = pack_rows(
-        folder, reader, make_index(reader), None, None, size=64, tokenize=tokenize, say=print
-    )
+    account = pack_rows(folder, reader, reader.table(), size=64, tokenize=tokenize, say=print)
     assert account["packed"] == 12
     found = scores(random_model, folder, batch=5, precision="fp32")
     pixels, _ = Pairs.open(folder).batch(np.arange(12))

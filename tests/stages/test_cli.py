@@ -19,9 +19,8 @@ from taclean import cli
 from taclean import config as configs
 from taclean.attacks.poison import overlapping_rows, training_rows
 from taclean.clip.models import create, save_weights, tokenize
-from taclean.data.index import make_index
 from taclean.data.pack import pack_rows
-from taclean.data.readers.scenes import SceneReader
+from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 from taclean.stages import recipe, stage_config
 
@@ -64,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
         reader, place = SceneReader(range(first, first + rows), 0, 64), folder / name
-        pack_rows(place, reader, make_index(reader), None, None, size=64, tokenize=tokens_of)
+        pack_rows(place, reader, reader.table(), size=64, tokenize=tokens_of)
     for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet/ft"):
         value = stage_config(CONFIG, f"{stage}/seed0")
         if "rows" in value:
