@@ -175,14 +175,19 @@ def test_a_reader_lists_and_packs_its_source(house: Path, tmp_path: Path) -> Non
         Image.fromarray(image).save(tmp_path / f"{i}.png")
     lines = [json.dumps({"image": f"{i % 6}.png", "caption": captions[i % 6]}) for i in range(8)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(lines), "utf-8")
-    spec = {"reader": "json_lines", "folder": str(tmp_path)}
-    stage = {
-        "form": "files", "seed": 0, "image_size": 48, "classes": None, "split": "pretrain",
-        "model": "emoji-rn", "source": spec, "max_broken": 0, "rows": 4,
-        "draw": {"pretrain": 4, "clean": 2},
-    }  # fmt: skip
-    for name, value in (("index", {"name": "pairs", **spec}), ("pack", stage)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(value), "utf-8")
+    overlay = tmp_path / "lines.yaml"
+    source = {"reader": "json_lines", "folder": str(tmp_path), "separator": None, "columns": None}
+    rows = {"pretrain": {"rows": 4}, "clean": {"rows": 2}, "patch": {"rows": 1}}
+    value = {
+        "run": {"attacks": [], "defenses": ["ft"]},
+        "data": {"photos": {"sources": {"pairs": source}, "splits": rows}},
+    }
+    overlay.write_text(yaml.safe_dump(value), "utf-8")
+    for name, stage in (("index", "index/pairs"), ("pack", "pack/pretrain")):
+        text = printed(
+            house, "config", stage, "--configfile", SMALL, str(house / "photos.yaml"), str(overlay)
+        )
+        (tmp_path / f"{name}.json").write_text(text, "utf-8")
     index, out = str(tmp_path / "index.parquet"), str(tmp_path / "pretrain")
     more = ("--folder", str(tmp_path), "--out")
     said = printed(house, "index", "--config", str(tmp_path / "index.json"), *more, index)
