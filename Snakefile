@@ -31,8 +31,9 @@ if "tune" in config:
 
 
 onstart:
+    write_json(CONFIG, config)
     hold_locks(workflow.persistence)
-    watch.follow(workflow, "results/benchmarks")
+    watch.follow(workflow)
 
 
 onsuccess:
@@ -47,7 +48,7 @@ rule all:
     default_target: True
     input:
         "results/table.csv",
-        all_scores(),
+        runs.scores(),
         main_tables(),
         all_figures(),
         the_page(),

@@ -1,24 +1,7 @@
-"""Stage configs, packed splits and the text work that all attacks share."""
-
-
-# Filled in by Snakemake itself: a process for each of a hundred configs takes a minute.
-rule stage_config:
-    input:
-        template=workflow.source_path("../workflow_scripts/stage_config.json"),
-    output:
-        "results/configs/{stage}.json",
-    log:
-        "logs/configs/{stage}.log",
-    localrule: True
-    params:
-        config=stage_json,
-    template_engine:
-        "jinja2"
+"""Sources, packed splits, and the texts that defences learn from, which all attacks share."""
 
 
 rule fetch:
-    input:
-        config="results/configs/fetch/{source}.json",
     output:
         f"{DATA}/fetched/{{source}}.json",
     log:
@@ -29,16 +12,16 @@ rule fetch:
     conda:
         "../envs/taclean.yaml"
     params:
-        folder=source_folder,
+        stage=stage("fetch/{source}"),
+        folder=lambda wildcards: runs.source_folder(wildcards.source),
     shell:
-        "python -m taclean fetch --config {input.config} --folder {params.folder:q} --out {output}"
-        " 2>&1 | tee {log}"
+        "python -m taclean fetch --config {CONFIG} --stage {params.stage}"
+        " --folder {params.folder:q} --out {output} 2>&1 | tee {log}"
 
 
 rule index:
     input:
-        config="results/configs/index/{source}.json",
-        files=fetched,
+        files=runs.fetched,
     output:
         f"{DATA}/index/{{source}}.json",
     log:
@@ -48,16 +31,16 @@ rule index:
     conda:
         "../envs/taclean.yaml"
     params:
-        folder=source_folder,
+        stage=stage("index/{source}"),
+        folder=lambda wildcards: runs.source_folder(wildcards.source),
     shell:
-        "python -m taclean index --config {input.config} --folder {params.folder:q} --out {output}"
-        " 2>&1 | tee {log}"
+        "python -m taclean index --config {CONFIG} --stage {params.stage}"
+        " --folder {params.folder:q} --out {output} 2>&1 | tee {log}"
 
 
 rule pack:
     input:
-        config="results/configs/pack/{split}.json",
-        index=lambda wildcards: source_of(wildcards.split),
+        index=runs.index,
     output:
         expand("{data}/{{split}}/{file}", data=DATA, file=FILES),
     log:
@@ -67,19 +50,20 @@ rule pack:
     priority: 30  # before the base model takes both cores
     conda:
         "../envs/taclean.yaml"
-    threads: pack_threads
+    threads: runs.pack_threads
     params:
-        source=index_options,
-        folder=lambda wildcards, output: os.path.dirname(output[0]),
+        stage=stage("pack/{split}"),
+        source=lambda wildcards: runs.split_source(wildcards.split),
+        out=subpath(output[0], parent=True),
     shell:
-        "python -m taclean pack --config {input.config} {params.source} --workers {threads}"
-        " --out {params.folder} 2>&1 | tee {log}"
+        "python -m taclean pack --config {CONFIG} --stage {params.stage}"
+        " --index {input.index} --folder {params.source:q} --workers {threads}"
+        " --out {params.out} 2>&1 | tee {log}"
 
 
 rule text:
     input:
-        config="results/configs/text/{text}/{shared}/seed{seed}{repeat}.json",
-        data=lambda wildcards: cleaning_split(user_of(config, wildcards.text, wildcards.shared)),
+        data=runs.text_split,
     output:
         directory(TEXT),
     log:
@@ -90,7 +74,8 @@ rule text:
         "../envs/taclean.yaml"
     threads: 1  # runs beside a training; on a cluster the profile gives it more
     params:
+        stage=stage("text/{text}/{shared}/seed{seed}{repeat}"),
         data=folder("data"),
     shell:
-        "python -m taclean text --config {input.config} --data {params.data}"
+        "python -m taclean text --config {CONFIG} --stage {params.stage} --data {params.data}"
         " --workers {threads} --out {output} 2>&1 | tee {log}"

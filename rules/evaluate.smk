@@ -3,11 +3,10 @@
 
 rule evaluate:
     input:
-        config="results/configs/evaluate/{attack}/{defense}/seed{seed}{repeat}.json",
-        model=model,
-        triggers=scored_triggers,
-        splits=[files_of_split(name) for name in config["evaluate"]["splits"]],
-        probe=files_of_split(PROBE) if PROBE else [],
+        model=runs.model,
+        triggers=runs.scored_triggers,
+        splits=[file for name in runs.scored for file in runs.split(name)],
+        probe=runs.split(config["evaluate"]["probe"]) if "probe" in config["evaluate"] else [],
     output:
         scores=f"{RUN}/scores.json",
         samples=f"{RUN}/samples.npz",
@@ -17,21 +16,20 @@ rule evaluate:
         "results/benchmarks/evaluate/{attack}/{defense}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
-    resources:
-        **asks("evaluate", gpu=min(1, GPUS)),
     params:
-        splits=split_folders,
-        triggers=fitted_pairs,
-        probe=probe_option,
+        stage=stage("evaluate/{attack}/{defense}/seed{seed}{repeat}"),
+        splits=[f"{DATA}/{name}" for name in runs.scored],
+        triggers=runs.trigger_options,
+        probe=folder("probe"),
     shell:
-        "python -m taclean evaluate --config {input.config} --model {input.model}"
-        " --splits {params.splits} {params.probe} --triggers {params.triggers}"
+        "python -m taclean evaluate --config {CONFIG} --stage {params.stage} --model {input.model}"
+        " --splits {params.splits} --probe {params.probe} --triggers {params.triggers}"
         " --out {output.scores} --samples {output.samples} 2>&1 | tee {log}"
 
 
 rule table:
     input:
-        scores=all_scores(),
+        scores=runs.scores(),
         code=code_of("table"),
     output:
         report("results/table.csv", caption="report/table.rst", category="Tables"),
@@ -41,6 +39,6 @@ rule table:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
     script:
         "../workflow_scripts/table.py"

@@ -1,15 +1,16 @@
 """The scan of models for a target, and the page of a run that is about one's own model."""
 
-SCANNED = f"{RUN}/scan.json"
+OWN = runs.all(attacks=["clean"], seeds=runs.seeds[:1], repeats=[0])
+POISONED = runs.all(["none"], runs.attacks[1:])
+CLEAN_SEEDS = config["scan"]["clean_seeds"]
 
 
 rule scan_model:
     input:
-        config="results/configs/scan/seed{seed}.json",
-        model=model,
-        val=split("val"),
+        model=runs.model,
+        val=runs.of_role("val"),
     output:
-        scan=SCANNED,
+        scan=f"{RUN}/scan.json",
         patterns=f"{RUN}/patterns.safetensors",
     log:
         "logs/scan/{attack}/{defense}/seed{seed}{repeat}.log",
@@ -17,41 +18,31 @@ rule scan_model:
         "results/benchmarks/scan/{attack}/{defense}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
-    resources:
-        **asks("evaluate", gpu=min(1, GPUS)),
     params:
+        stage=stage("scan/seed{seed}"),
         val=folder("val"),
     shell:
-        "python -m taclean scan --config {input.config} --model {input.model}"
+        "python -m taclean scan --config {CONFIG} --stage {params.stage} --model {input.model}"
         " --split {params.val} --out {output.scan} --patterns {output.patterns} 2>&1 | tee {log}"
 
 
-rule scan_clean:
+use rule scan_model as scan_clean with:
     input:
-        config="results/configs/scan/seed{seed}.json",
         model=CLEAN_BASE,
-        val=split("val"),
+        val=runs.of_role("val"),
     output:
-        "results/clean/seed{seed}/scan.json",
+        scan="results/clean/seed{seed}/scan.json",
+        patterns="results/clean/seed{seed}/patterns.safetensors",
     log:
         "logs/scan_clean/seed{seed}.log",
     benchmark:
         "results/benchmarks/scan_clean/seed{seed}.tsv"
-    conda:
-        "../envs/taclean.yaml"
-    resources:
-        **asks("evaluate", gpu=min(1, GPUS)),
-    params:
-        val=folder("val"),
-    shell:
-        "python -m taclean scan --config {input.config} --model {input.model}"
-        " --split {params.val} --out {output} 2>&1 | tee {log}"
 
 
 rule scan:
     input:
-        poisoned=files_of(runs(DEFENSES[:1], ATTACKS[1:]), "scan.json"),
-        clean=[f"results/clean/seed{seed}/scan.json" for seed in config["scan"]["clean_seeds"]],
+        poisoned=[run.path("scan.json") for run in POISONED],
+        clean=[f"results/clean/seed{seed}/scan.json" for seed in CLEAN_SEEDS],
         code=code_of("scan_table"),
     output:
         table="results/scan.csv",
@@ -62,20 +53,19 @@ rule scan:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
-        runs=runs(DEFENSES[:1], ATTACKS[1:]),
-        seeds=config["scan"]["clean_seeds"],
+        look=runs.look(),
+        runs=[run._asdict() for run in POISONED],
+        seeds=CLEAN_SEEDS,
     script:
         "../workflow_scripts/scan_table.py"
 
 
 rule moves:
     input:
-        config="results/configs/moves/{defense}/seed{seed}.json",
-        model=model,
-        triggers=scored_triggers,
-        patterns=f"{RUNS}/{{attack}}/none/seed{{seed}}/patterns.safetensors",
-        test=split("test"),
+        model=runs.model,
+        triggers=runs.scored_triggers,
+        patterns="results/runs/{attack}/none/seed{seed}/patterns.safetensors",
+        test=runs.of_role("test"),
     output:
         f"{RUN}/moves.json",
     log:
@@ -86,24 +76,23 @@ rule moves:
         attack="clean",
     conda:
         "../envs/taclean.yaml"
-    resources:
-        **asks("evaluate", gpu=min(1, GPUS)),
     params:
+        stage=stage("moves/{defense}/seed{seed}"),
         test=folder("test"),
-        triggers=fitted_pairs,
+        triggers=runs.trigger_options,
     shell:
-        "python -m taclean moves --config {input.config} --model {input.model}"
+        "python -m taclean moves --config {CONFIG} --stage {params.stage} --model {input.model}"
         " --split {params.test} --triggers {params.triggers} --patterns {input.patterns}"
         " --out {output} 2>&1 | tee {log}"
 
 
 rule own_page:
     input:
-        scores=files_of(runs(attacks=["clean"], seeds=SEEDS[:1], repeats=[0]), "scores.json"),
-        moves=files_of(runs(attacks=["clean"], seeds=SEEDS[:1], repeats=[0]), "moves.json"),
-        scans=files_of(runs(attacks=["clean"], seeds=SEEDS[:1], repeats=[0]), "scan.json"),
-        subcaptions=example_text("subcaptions"),
-        images=split("clean")[0],
+        scores=[run.path("scores.json") for run in OWN],
+        moves=[run.path("moves.json") for run in OWN],
+        scans=[run.path("scan.json") for run in OWN],
+        subcaptions=runs.example_text("subcaptions"),
+        images=runs.of_role("clean")[0],
         template=workflow.source_path("../taclean/assets/page/own.html"),
         code=code_of("own_page"),
     output:
@@ -114,10 +103,10 @@ rule own_page:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
         model=config["model"]["name"],
         weights=config["model"].get("pretrained", "the base model of this run"),
-        defenses=DEFENSES,
-        splits=look()["splits"],
+        defenses=runs.defenses,
+        splits=runs.look()["splits"],
     script:
         "../workflow_scripts/own_page.py"

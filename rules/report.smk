@@ -14,7 +14,7 @@ rule main_table:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
     script:
         "../workflow_scripts/main_table.py"
 
@@ -32,7 +32,7 @@ rule spread:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
     script:
         "../workflow_scripts/spread.py"
 
@@ -49,8 +49,8 @@ rule cost:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
-        runs=measured_runs(),
+        look=runs.look(),
+        runs=runs.measured(),
     script:
         "../workflow_scripts/cost.py"
 
@@ -60,15 +60,15 @@ rule plot_asr_ca:
         table="results/table.csv",
         code=code_of("plot_asr_ca"),
     output:
-        f"{FIGURES}/asr_ca.pdf",
-        report(f"{FIGURES}/asr_ca.png", caption="report/asr_ca.rst", category="Figures"),
+        "results/figures/asr_ca.pdf",
+        report("results/figures/asr_ca.png", caption="report/asr_ca.rst", category="Figures"),
     log:
         "logs/plot_asr_ca.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
     script:
         "../workflow_scripts/plot_asr_ca.py"
 
@@ -78,9 +78,9 @@ rule plot_further_splits:
         table="results/table.csv",
         code=code_of("plot_further_splits"),
     output:
-        f"{FIGURES}/further_splits.pdf",
+        "results/figures/further_splits.pdf",
         report(
-            f"{FIGURES}/further_splits.png",
+            "results/figures/further_splits.png",
             caption="report/further_splits.rst",
             category="Figures",
         ),
@@ -90,7 +90,7 @@ rule plot_further_splits:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
     script:
         "../workflow_scripts/plot_further_splits.py"
 
@@ -100,15 +100,15 @@ rule plot_retrieval:
         table="results/table.csv",
         code=code_of("plot_retrieval"),
     output:
-        f"{FIGURES}/retrieval.pdf",
-        report(f"{FIGURES}/retrieval.png", caption="report/retrieval.rst", category="Figures"),
+        "results/figures/retrieval.pdf",
+        report("results/figures/retrieval.png", caption="report/retrieval.rst", category="Figures"),
     log:
         "logs/plot_retrieval.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
     script:
         "../workflow_scripts/plot_retrieval.py"
 
@@ -118,15 +118,15 @@ rule plot_tradeoff:
         table="results/table.csv",
         code=code_of("plot_tradeoff"),
     output:
-        f"{FIGURES}/tradeoff.pdf",
-        report(f"{FIGURES}/tradeoff.png", caption="report/tradeoff.rst", category="Figures"),
+        "results/figures/tradeoff.pdf",
+        report("results/figures/tradeoff.png", caption="report/tradeoff.rst", category="Figures"),
     log:
         "logs/plot_tradeoff.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
     script:
         "../workflow_scripts/plot_tradeoff.py"
 
@@ -136,15 +136,15 @@ rule plot_versus:
         table="results/table.csv",
         code=code_of("plot_versus"),
     output:
-        f"{FIGURES}/versus.pdf",
-        report(f"{FIGURES}/versus.png", caption="report/versus.rst", category="Figures"),
+        "results/figures/versus.pdf",
+        report("results/figures/versus.png", caption="report/versus.rst", category="Figures"),
     log:
         "logs/plot_versus.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
     script:
         "../workflow_scripts/plot_versus.py"
 
@@ -154,15 +154,15 @@ rule plot_axis:
         table="results/table.csv",
         code=code_of("plot_axis"),
     output:
-        f"{FIGURES}/axes/{{axis}}.pdf",
-        report(f"{FIGURES}/axes/{{axis}}.png", caption="report/axes.rst", category="Figures"),
+        "results/figures/axes/{axis}.pdf",
+        report("results/figures/axes/{axis}.png", caption="report/axes.rst", category="Figures"),
     log:
         "logs/plot_axis/{axis}.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
+        look=runs.look(),
         axis=lookup("axes/{axis}", within=config),
     script:
         "../workflow_scripts/plot_axis.py"
@@ -170,120 +170,124 @@ rule plot_axis:
 
 rule plot_curves:
     input:
-        histories=files_of(trainings(), "history.csv"),
+        histories=[run.path("history.csv") for run in runs.cleanings()],
         code=code_of("plot_curves"),
     output:
-        f"{FIGURES}/curves.pdf",
-        report(f"{FIGURES}/curves.png", caption="report/curves.rst", category="Figures"),
+        "results/figures/curves.pdf",
+        report("results/figures/curves.png", caption="report/curves.rst", category="Figures"),
     log:
         "logs/plot_curves.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
-        runs=trainings(),
-        n=val_rows(),
+        look=runs.look(),
+        runs=[run._asdict() for run in runs.cleanings()],
+        n=runs.val_rows(),
     script:
         "../workflow_scripts/plot_curves.py"
 
 
 rule plot_triggers:
     input:
-        samples=files_of(first_runs(DEFENSES[:1]), "samples.npz"),
+        samples=[run.path("samples.npz") for run in runs.first(runs.defenses[:1])],
         code=code_of("plot_triggers"),
     output:
-        f"{FIGURES}/triggers.pdf",
-        report(f"{FIGURES}/triggers.png", caption="report/triggers.rst", category="Figures"),
+        "results/figures/triggers.pdf",
+        report("results/figures/triggers.png", caption="report/triggers.rst", category="Figures"),
     log:
         "logs/plot_triggers.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
-        runs=first_runs(DEFENSES[:1]),
+        look=runs.look(),
+        runs=[run._asdict() for run in runs.first(runs.defenses[:1])],
     script:
         "../workflow_scripts/plot_triggers.py"
 
 
 rule plot_embeddings:
     input:
-        samples=files_of(first_runs(DEFENSES), "samples.npz"),
+        samples=[run.path("samples.npz") for run in runs.first(runs.defenses)],
         code=code_of("plot_embeddings"),
     output:
-        f"{FIGURES}/embeddings.pdf",
-        report(f"{FIGURES}/embeddings.png", caption="report/embeddings.rst", category="Figures"),
+        "results/figures/embeddings.pdf",
+        report(
+            "results/figures/embeddings.png", caption="report/embeddings.rst", category="Figures"
+        ),
     log:
         "logs/plot_embeddings.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
-        runs=first_runs(DEFENSES),
+        look=runs.look(),
+        runs=[run._asdict() for run in runs.first(runs.defenses)],
     script:
         "../workflow_scripts/plot_embeddings.py"
 
 
 rule plot_recovered:
     input:
-        samples=files_of(first_runs(DEFENSES), "samples.npz"),
+        samples=[run.path("samples.npz") for run in runs.first(runs.defenses)],
         code=code_of("plot_recovered"),
     output:
-        f"{FIGURES}/recovered.pdf",
-        report(f"{FIGURES}/recovered.png", caption="report/recovered.rst", category="Figures"),
+        "results/figures/recovered.pdf",
+        report("results/figures/recovered.png", caption="report/recovered.rst", category="Figures"),
     log:
         "logs/plot_recovered.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
-        cleaned=SHOWN_DEFENSE,
-        runs=first_runs(DEFENSES),
+        look=runs.look(),
+        cleaned=runs.shown,
+        runs=[run._asdict() for run in runs.first(runs.defenses)],
     script:
         "../workflow_scripts/plot_recovered.py"
 
 
 rule plot_first:
     input:
-        samples=files_of(first_runs([DEFENSES[0], SHOWN_DEFENSE]), "samples.npz"),
-        subcaptions=text_of("subcaptions", SHOWN_DEFENSE, SEEDS[0]) if has_first() else [],
-        captions=f"{DATA}/{SCORED[0]}/captions.txt",
+        samples=[run.path("samples.npz") for run in runs.first([runs.defenses[0], runs.shown])],
+        subcaptions=runs.text("subcaptions", runs.shown, runs.seeds[0]) if runs.has_first() else [],
+        captions=f"{DATA}/{runs.scored[0]}/captions.txt",
         code=code_of("plot_first"),
     output:
-        f"{FIGURES}/first.pdf",
-        report(f"{FIGURES}/first.png", caption="report/first.rst", category="Figures"),
+        "results/figures/first.pdf",
+        report("results/figures/first.png", caption="report/first.rst", category="Figures"),
     log:
         "logs/plot_first.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
-        cleaned=SHOWN_DEFENSE,
-        runs=first_runs([DEFENSES[0], SHOWN_DEFENSE]),
+        look=runs.look(),
+        cleaned=runs.shown,
+        runs=[run._asdict() for run in runs.first([runs.defenses[0], runs.shown])],
     script:
         "../workflow_scripts/plot_first.py"
 
 
 rule plot_subcaptions:
     input:
-        subcaptions=example_text("subcaptions"),
-        images=split("clean")[0],
+        subcaptions=runs.example_text("subcaptions"),
+        images=runs.of_role("clean")[0],
         code=code_of("plot_subcaptions"),
     output:
-        f"{FIGURES}/subcaptions.pdf",
-        report(f"{FIGURES}/subcaptions.png", caption="report/subcaptions.rst", category="Figures"),
+        "results/figures/subcaptions.pdf",
+        report(
+            "results/figures/subcaptions.png", caption="report/subcaptions.rst", category="Figures"
+        ),
     log:
         "logs/plot_subcaptions.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        seed=SEEDS[0],
-        defense=labels_of(shown_user("subcaptions")),
+        seed=runs.seeds[0],
+        defense=labels_of(runs.shown_user("subcaptions")),
     script:
         "../workflow_scripts/plot_subcaptions.py"
 
@@ -306,8 +310,8 @@ rule page:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=look(),
-        cleaned=SHOWN_DEFENSE,
-        defense=labels_of(shown_user("subcaptions")),
+        look=runs.look(),
+        cleaned=runs.shown,
+        defense=labels_of(runs.shown_user("subcaptions")),
     script:
         "../workflow_scripts/page.py"

@@ -6,9 +6,12 @@ Checkpoints live in checkpoints/, which is no output of any rule: a killed run g
 
 rule base:
     input:
-        config="results/configs/base.json",
-        data=split("pretrain"),
-        val=split("val"),
+        data=runs.of_role("pretrain"),
+        val=runs.of_role("val"),
+        model=[],
+        poison=[],
+        trigger=[],
+        manifest=[],
     output:
         model="results/base/model.safetensors",
         history="results/base/history.csv",
@@ -19,24 +22,23 @@ rule base:
     conda:
         "../envs/taclean.yaml"
     threads: 2
-    resources:
-        **asks("base", gpu=GPUS),
     params:
         launch=launcher,
+        stage=stage("base"),
+        checkpoints="checkpoints/base",
         data=folder("data"),
         val=folder("val"),
+        poison=folder("poison"),
+        texts=[],
     shell:
-        "{params.launch} -m taclean train --config {input.config}"
-        " --data {params.data} --val {params.val}"
-        " --checkpoints checkpoints/base --out {output.model} --history {output.history}"
-        " 2>&1 | tee {log}"
+        "{params.launch} -m taclean train --config {CONFIG} --stage {params.stage}"
+        " --data {params.data} --val {params.val} --model {input.model}"
+        " --poison {params.poison} --trigger {input.trigger} --manifest {input.manifest}"
+        " --texts {params.texts} --checkpoints {params.checkpoints}"
+        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
 
 
-rule clean_base:
-    input:
-        config="results/configs/clean/seed{seed}.json",
-        data=split("pretrain"),
-        val=split("val"),
+use rule base as clean_base with:
     output:
         model=CLEAN_BASE,
         history="results/clean/seed{seed}/history.csv",
@@ -44,26 +46,19 @@ rule clean_base:
         "logs/clean/seed{seed}.log",
     benchmark:
         "results/benchmarks/clean/seed{seed}.tsv"
-    conda:
-        "../envs/taclean.yaml"
-    threads: 2
-    resources:
-        **asks("base", gpu=GPUS),
     params:
         launch=launcher,
+        stage=stage("clean/seed{seed}"),
+        checkpoints="checkpoints/clean/seed{seed}",
         data=folder("data"),
         val=folder("val"),
-    shell:
-        "{params.launch} -m taclean train --config {input.config}"
-        " --data {params.data} --val {params.val}"
-        " --checkpoints checkpoints/clean/seed{wildcards.seed}"
-        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
+        poison=[],
+        texts=[],
 
 
 rule imported:
     input:
-        config="results/configs/imported.json",
-        weights=weights,
+        weights=runs.weights,
     output:
         "results/imported/model.safetensors",
     log:
@@ -73,16 +68,18 @@ rule imported:
     localrule: True
     conda:
         "../envs/taclean.yaml"
+    params:
+        stage=stage("imported"),
     shell:
-        "python -m taclean import --config {input.config} --out {output} 2>&1 | tee {log}"
+        "python -m taclean import --config {CONFIG} --stage {params.stage} --out {output}"
+        " 2>&1 | tee {log}"
 
 
 rule trigger:
     input:
-        config="results/configs/trigger/{attack}/seed{seed}.json",
-        model=BASE,
-        images=split("patch"),
-        pretrain=split("pretrain"),
+        model=runs.base,
+        images=runs.of_role("patch"),
+        pretrain=runs.of_role("pretrain"),
     output:
         trigger=f"{OF_ATTACK}/trigger.safetensors",
         report=f"{OF_ATTACK}/trigger.json",
@@ -93,22 +90,20 @@ rule trigger:
     priority: 20  # much waits for it
     conda:
         "../envs/taclean.yaml"
-    resources:
-        **asks("trigger", gpu=min(1, GPUS)),
     params:
+        stage=stage("trigger/{attack}/seed{seed}"),
         images=folder("images"),
         pretrain=folder("pretrain"),
     shell:
-        "python -m taclean trigger --config {input.config} --model {input.model}"
+        "python -m taclean trigger --config {CONFIG} --stage {params.stage} --model {input.model}"
         " --images {params.images} --pretrain {params.pretrain}"
         " --out {output.trigger} --report {output.report} 2>&1 | tee {log}"
 
 
 rule poison:
     input:
-        config="results/configs/poison/{attack}/seed{seed}.json",
-        data=split("pretrain"),
-        trigger=fitted,
+        data=runs.of_role("pretrain"),
+        trigger=runs.fitted,
     output:
         multiext(f"{OF_ATTACK}/poison/", "manifest.csv", "images.npy", "tokens.npy"),
     log:
@@ -118,54 +113,47 @@ rule poison:
     priority: 20
     conda:
         "../envs/taclean.yaml"
-    resources:
-        **asks("poison"),
     params:
+        stage=stage("poison/{attack}/seed{seed}"),
         data=folder("data"),
-        trigger=fitted_option,
-        folder=lambda wildcards, output: os.path.dirname(output[0]),
+        out=subpath(output[0], parent=True),
     shell:
-        "python -m taclean poison --config {input.config} --data {params.data} {params.trigger}"
-        " --out {params.folder} 2>&1 | tee {log}"
+        "python -m taclean poison --config {CONFIG} --stage {params.stage} --data {params.data}"
+        " --trigger {input.trigger} --out {params.out} 2>&1 | tee {log}"
 
 
-rule pretrain:
+use rule base as pretrain with:
     input:
-        config="results/configs/pretrain/{attack}/seed{seed}.json",
-        model=BASE,
-        data=split("pretrain"),
-        val=split("val"),
+        data=runs.of_role("pretrain"),
+        val=runs.of_role("val"),
+        model=runs.base,
         poison=rules.poison.output,
-        trigger=fitted,
+        trigger=runs.fitted,
+        manifest=[],
     output:
-        model=f"{RUNS}/{{attack}}/none/seed{{seed}}/model.safetensors",
-        history=f"{RUNS}/{{attack}}/none/seed{{seed}}/history.csv",
+        model=RUN.format(attack="{attack}", defense="none", seed="{seed}", repeat="")
+        + "/model.safetensors",
+        history=RUN.format(attack="{attack}", defense="none", seed="{seed}", repeat="")
+        + "/history.csv",
     log:
         "logs/pretrain/{attack}/seed{seed}.log",
     benchmark:
         "results/benchmarks/pretrain/{attack}/seed{seed}.tsv"
     priority: 10
-    conda:
-        "../envs/taclean.yaml"
-    resources:
-        **asks("pretrain", gpu=GPUS),
+    threads: 1
     params:
         launch=launcher,
+        stage=stage("pretrain/{attack}/seed{seed}"),
+        checkpoints="checkpoints/pretrain/{attack}/seed{seed}",
         data=folder("data"),
         val=folder("val"),
-        trigger=fitted_option,
         poison=folder("poison"),
-    shell:
-        "{params.launch} -m taclean train --config {input.config}"
-        " --data {params.data} --val {params.val}"
-        " --model {input.model} --poison {params.poison} {params.trigger}"
-        " --checkpoints checkpoints/pretrain/{wildcards.attack}/seed{wildcards.seed}"
-        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
+        texts=[],
 
 
 rule gate:
     input:
-        history=f"{RUNS}/{{attack}}/none/seed{{seed}}/history.csv",
+        history=rules.pretrain.output.history,
     output:
         f"{OF_ATTACK}/gate.json",
     log:
@@ -181,16 +169,16 @@ rule gate:
         " --threshold {params.threshold} --out {output} 2>&1 | tee {log}"
 
 
-rule finetune:
+use rule base as finetune with:
     input:
-        config="results/configs/finetune/{attack}/{defense}/seed{seed}{repeat}.json",
-        model=start,
-        gate=ancient(of_attack("gate.json")),  # whether the attack took; no part of the cleaning
+        data=lambda wildcards: runs.learned_by(wildcards.defense),
+        val=runs.of_role("val"),
+        model=runs.start,
+        poison=[],
+        trigger=runs.fitted,
         manifest=of_attack("poison/manifest.csv"),
-        texts=texts,
-        data=lambda wildcards: cleaning_split(wildcards.defense),
-        val=split("val"),
-        trigger=fitted,
+        texts=runs.texts,
+        gate=ancient(of_attack("gate.json")),  # whether the attack took; no part of the cleaning
     output:
         model=f"{RUN}/model.safetensors",
         history=f"{RUN}/history.csv",
@@ -200,19 +188,12 @@ rule finetune:
         "results/benchmarks/finetune/{attack}/{defense}/seed{seed}{repeat}.tsv"
     wildcard_constraints:
         defense="(?!none/)[A-Za-z0-9_]+",
-    conda:
-        "../envs/taclean.yaml"
-    resources:
-        **asks("finetune", gpu=GPUS),
+    threads: 1
     params:
         launch=launcher,
+        stage=stage("finetune/{attack}/{defense}/seed{seed}{repeat}"),
+        checkpoints="checkpoints/finetune/{attack}/{defense}/seed{seed}{repeat}",
         data=folder("data"),
         val=folder("val"),
-        options=finetune_options,
-    shell:
-        "{params.launch} -m taclean train --config {input.config}"
-        " --data {params.data} --val {params.val}"
-        " --model {input.model} {params.options}"
-        " --checkpoints checkpoints/finetune/{wildcards.attack}/{wildcards.defense}/"
-        "seed{wildcards.seed}{wildcards.repeat}"
-        " --out {output.model} --history {output.history} 2>&1 | tee {log}"
+        poison=[],
+        texts=runs.text_options,

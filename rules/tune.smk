@@ -3,7 +3,7 @@
 
 rule tune:
     input:
-        histories=tuning_histories(),
+        histories=runs.tuning_histories(),
         code=code_of("tune"),
     output:
         grid=report("results/tune/grid.csv", caption="report/tune.rst", category="Tuning"),
@@ -16,8 +16,8 @@ rule tune:
     conda:
         "../envs/taclean.yaml"
     params:
-        look=tuning_look(),
-        runs=tuning_runs(),
+        look=runs.tuning_look(),
+        runs=runs.tuning(),
         within=config["tune"]["within"],
     script:
         "../workflow_scripts/tune.py"

@@ -1,23 +1,26 @@
 """Every stage as a command: `python -m taclean STAGE --help`.
 
 Snakemake calls these very commands. A stage's `--config` is the JSON object that `taclean config`
-prints for it; whatever else it reads and writes is on its command line. The stages themselves are
-in taclean/stages.
+prints for it; with `--stage`, it is the whole config, from which the command makes that object and
+writes it beside its result. What else a command reads and writes is on its command line. The stages
+themselves are in taclean/stages.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
-from taclean.util.files import read_json
+from taclean.util.files import read_json, write_json
 from taclean.util.memory import collect_rarely, keep_freed
 
 
@@ -28,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collect_rarely()
     try:
         if options.stages:
-            options.run(_stage(options), options)
+            stage = _stage(options)
+            options.run(stage, options)
+            if options.stage and os.environ.get("RANK", "0") == "0":  # torchrun's first process
+                _write_recipe(stage, Path(options.out))
         else:
             options.run(options)
     except UserError as error:
@@ -61,31 +67,53 @@ def _parser() -> argparse.ArgumentParser:
         forms = [stages.form(first) for first in getattr(module, "CONFIGS", {})]
         sub.set_defaults(run=module.run, stages=forms)
         if forms:
-            text = f"stage config, `taclean config {' or '.join(forms)}`"
+            path = " or ".join(forms)
+            text = f"the stage's config, `taclean config {path}`, or with --stage the whole config"
             sub.add_argument("--config", required=True, help=text)
+            sub.add_argument(
+                "--stage", help=f"{path}, and @DIGEST to check that it is the one meant"
+            )
         module.arguments(partial(_add, sub))
     return parser
 
 
 def _add(parser: argparse.ArgumentParser, flag: str, text: str, **more: Any) -> None:
-    """Add an option; it must be given unless `more` says otherwise."""
+    """Add an option, which must be given unless `more` has a default.
+
+    Where the default is None, the option may also come without a value, as a rule without such an
+    input gives it.
+    """
     if not more.keys() & {"default", "nargs"} and flag.startswith("--"):
         more["required"] = True
+    elif more.get("default", "") is None:
+        more.setdefault("nargs", "?")
     parser.add_argument(flag, help=text, **more)
 
 
 def _stage(options: argparse.Namespace) -> dict[str, Any]:
-    """The stage config of --config.
+    """Return the stage's config.
 
     Raises:
-        UserError: it is another command's.
+        UserError: --config is another command's, or gives --stage another digest.
     """
-    stage = read_json(options.config)
+    config = read_json(options.config)
     firsts = [form.partition("/")[0] for form in options.stages]
-    named = stage.get("stage", firsts[0]) if isinstance(stage, dict) else None
-    if str(named).partition("/")[0] not in firsts:
+    named = options.stage or (config.get("stage", firsts[0]) if isinstance(config, dict) else None)
+    path = str(named).partition("@")[0]
+    if path.partition("/")[0] not in firsts:
         raise UserError(
             f"{options.config}: no config of this stage; print one with `taclean config "
             f"{' or '.join(options.stages)}`"
         )
-    return stage
+    if options.stage is None:
+        return config
+    if "@" in options.stage and stages.recipe(config, path) != options.stage:
+        raise UserError(
+            f"{options.config}: changed after {path} was planned; start snakemake again"
+        )
+    return stages.stage_config(config, path)
+
+
+def _write_recipe(stage: dict[str, Any], out: Path) -> None:
+    """Write the stage's config beside its result: OUT/recipe.json or STEM.recipe.json."""
+    write_json(out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json"), stage)

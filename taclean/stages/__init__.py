@@ -1,9 +1,9 @@
 """The stages of the chain: a file each, with its config, its arguments and what it does.
 
 A stage has a path such as "finetune/badnet/taclean/seed0", or "seed0-repeat1" for that victim's
-second cleaning, and a config: the JSON object that decides its result. A rule depends on that
-object's file, so that a changed parameter reruns exactly the stages it matters to. A file of this
-folder defines
+second cleaning, and a config: the JSON object that decides its result. A rule has the path and the
+digest of that object as a param, so that a changed key reruns exactly the stages that it matters
+to; the job makes the object itself and writes it beside its result. A file of this folder defines
 
     `CONFIGS`: for each first part of its paths, the function that makes the config from the whole
         one, the path's names and its seed; left out by commands that are no stage;
@@ -17,8 +17,10 @@ Nothing here imports torch before it runs: Snakemake reads these files, and --he
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
@@ -84,3 +86,13 @@ def stage_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
         raise UserError(
             f"stage {path!r}: unknown; give {form(first)} with names of the config"
         ) from None
+
+
+def recipe(config: Mapping[str, Any], path: str) -> str:
+    """Return "PATH@DIGEST", which changes if and only if the stage's config does.
+
+    Raises:
+        UserError: there is no such stage.
+    """
+    text = json.dumps(stage_config(config, path), sort_keys=True)
+    return f"{path}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"

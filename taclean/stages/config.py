@@ -1,4 +1,4 @@
-"""Print the config of one stage as JSON."""
+"""Print the whole config, or that of one stage, as JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from taclean.stages import stage_config
 
 def arguments(add: Any) -> None:
     """Options beside --config."""
-    add("stage", "a stage's path, such as finetune/badnet/taclean/seed0")
+    add("path", "a stage, such as finetune/badnet/taclean/seed0", nargs="?", default=None)
     add("--configfile", "config files on top of the default", nargs="+", default=None)
 
 
 def run(options: Any) -> None:
     """Print it."""
-    stage = stage_config(configs.with_default(options.configfile), options.stage)
-    print(json.dumps(stage, indent=2, ensure_ascii=False))
+    config = configs.with_default(options.configfile)
+    value = stage_config(config, options.path) if options.path else config
+    print(json.dumps(value, indent=2, ensure_ascii=False))

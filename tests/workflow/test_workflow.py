@@ -123,9 +123,10 @@ def test_repeats_are_planned_for_defences_alone(copy: Path, tmp_path: Path) -> N
 
 
 def test_each_seed_may_have_a_base_model_of_its_own(copy: Path, tmp_path: Path) -> None:
-    found = dry_run(copy, tmp_path, "run: {seeds: [3, 7]}\nbase: {per_seed: true}\n")
+    text = "run: {seeds: [3, 7]}\nbase: {per_seed: true}\n"
+    found = dry_run(copy, tmp_path, text, "--printshellcmds")
     assert not re.search("^rule base:", found, re.MULTILINE)
-    starts = r"input: results/configs/pretrain/badnet/seed(\d).json, (results/\S+),"
+    starts = r"--stage pretrain/badnet/seed(\d)@.* --model (\S+) --poison"
     assert dict(re.findall(starts, found)) == {
         n: f"results/clean/seed{n}/model.safetensors" for n in "37"
     }
@@ -142,7 +143,7 @@ def test_a_trigger_that_is_another_at_the_test_trains_nothing(copy: Path, tmp_pa
     jobs = planned(result)
     assert {"trigger:badclip", "pretrain:badclip"} <= jobs
     assert {job for job in jobs if job.endswith(":moved")} == {"evaluate:moved"}
-    scored = r"evaluate/(\w+)/ft/seed0.json --model (\S+) .* --triggers (\S+) "
+    scored = r"evaluate/(\w+)/ft/seed0@\w+ --model (\S+) .* --triggers (\S+) "
     found = {attack: values for attack, *values in re.findall(scored, result.stdout)}
     model, fitted = found["badclip"][0], "results/attacks/badclip/seed0/trigger.safetensors"
     assert found["moved"] == [model, f"moved={fitted}"]
@@ -154,9 +155,9 @@ def test_a_defence_may_learn_from_the_pretrain_split(copy: Path, tmp_path: Path)
         "defenses: {shared: {kind: taclean, overlap: 0.5}}\n"
     )
     found = dry_run(copy, tmp_path, text, "--printshellcmds")
-    trained = r"--config results/configs/finetune/badnet/(\w+)/seed0.json --data data/\w+/(\w+) "
+    trained = r"--stage finetune/badnet/(\w+)/seed0@\w+ --data data/\w+/(\w+) "
     assert dict(re.findall(trained, found)) == {"taclean": "clean", "shared": "pretrain"}
-    texts = re.findall(r"--config results/configs/text/(\w+)/\S+ --data data/\w+/(\w+) ", found)
+    texts = re.findall(r"--stage text/(\w+)/\S+ --data data/\w+/(\w+) ", found)
     wanted = [(text, of) for text in ("subcaptions", "variants") for of in ("clean", "pretrain")]
     assert sorted(texts) == wanted
 
@@ -166,15 +167,9 @@ def test_a_defence_may_start_where_another_ended(copy: Path, tmp_path: Path) -> 
         "run: {attacks: [badnet], defenses: [again]}\n"
         "defenses: {again: {kind: ft, after: cleanclip}}\n"
     )
-    found = dry_run(copy, tmp_path, text)
-    assert {"finetune:again", "finetune:cleanclip"} <= {
-        f"finetune:{name}"
-        for name in re.findall(r"output: results/runs/badnet/(\w+)/seed0/model", found)
-    }
-    assert (
-        "input: results/configs/finetune/badnet/again/seed0.json, results/runs/badnet/cleanclip"
-        in found
-    )
+    found = dry_run(copy, tmp_path, text, "--printshellcmds")
+    starts = r"--stage finetune/badnet/(\w+)/.* --model results/runs/badnet/(\w+)/"
+    assert dict(re.findall(starts, found)) == {"again": "cleanclip", "cleanclip": "none"}
 
 
 def test_mistakes_of_the_config_end_the_workflow_in_one_line(copy: Path, tmp_path: Path) -> None:
@@ -211,7 +206,7 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
     text = PAIRS_OF_A_USER.replace("FOLDER", str(folder))
     overlay.write_text(f"{text}model: {{pretrained: {weights}}}\n", "utf-8")
     overlays = (copy / "config/paper.yaml", overlay)
-    wanted = ["data/cc3m/pretrain/ids.npy", "results/configs/imported.json"]
+    wanted = ["data/cc3m/pretrain/ids.npy"]
     result = snakemake(copy, tmp_path, *wanted, overlays=overlays)
     assert result.returncode == 0, result.stdout + result.stderr
     index = tmp_path / "data/cc3m/index/pairs.json"
@@ -269,6 +264,9 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     names += ("further_splits",)
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
     assert (done / "results/report.html").stat().st_size > 100_000
+    recipe = json.loads((done / SCORES.replace("scores", "scores.recipe")).read_text("utf-8"))
+    assert recipe["stage"] == "evaluate/badnet/ft/seed0"
+    assert (done / "data/emoji/val/recipe.json").is_file()
     assert not list(done.glob("checkpoints/**/last.pt"))
 
 
