@@ -19,8 +19,6 @@ from taclean.evaluation.zeroshot import Heads
 from taclean.util.files import replacing
 
 if TYPE_CHECKING:
-    from open_clip import CLIP
-
     from taclean.attacks import Trigger
 
 
@@ -40,7 +38,6 @@ class Kept:
 
 
 def score(
-    model: CLIP,
     pairs: Pairs,
     heads: Heads,
     triggers: Mapping[str, Trigger | Kept],
@@ -55,12 +52,12 @@ def score(
     clean accuracy only.
 
     Args:
-        heads: of the run's classes.
+        heads: of the model, for the run's classes.
         learned: a split that a linear probe learns from, for LCA and LASR.
         captions: also count recall among the split's captions, and TCR. Of a trigger with a prefix
             for the prompts, only what it does to the picture counts here.
     """
-    prompts = heads.prompts
+    model, prompts = heads.model, heads.prompts
     if pairs.retrieval:
         images, (tokens, owners) = embed(model, pairs, precision=precision), texts_of(pairs)
         texts = embed_texts(model, tokens, precision=precision)
@@ -109,9 +106,8 @@ def by_split(counts: Mapping[str, ByName], attack_name: str) -> dict[str, Counts
 
 def write_samples(
     path: Path | str,
-    model: CLIP,
-    heads: Heads,
     pairs: Pairs,
+    heads: Heads,
     triggers: Mapping[str, Trigger],
     count: int,
     images_too: bool,
@@ -132,7 +128,7 @@ def write_samples(
         triggered, prefix = trigger(images, pairs.ids[rows]), trigger.prefix
     shown = {"clean": (images, ""), "triggered": (triggered, prefix)}
     embedded = {
-        name: embed(model, Labelled(pictures, labels), precision="fp32").clean.cpu()
+        name: embed(heads.model, Labelled(pictures, labels), precision="fp32").clean.cpu()
         for name, (pictures, _) in shown.items()
     }
     tops = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,19 +14,12 @@ from taclean.evaluation.embeddings import Put, embed
 from taclean.evaluation.zeroshot import CHUNK, Heads
 from taclean.util.errors import UserError
 
-if TYPE_CHECKING:
-    from open_clip import CLIP
-
 # What puts the trigger or pattern on; the words before the prompts; the target's label.
 View = tuple[Put, str, int]
 
 
 def moves(
-    model: CLIP,
-    pairs: Pairs,
-    heads: Heads,
-    views: Mapping[str, View],
-    precision: str = "auto",
+    pairs: Pairs, heads: Heads, views: Mapping[str, View], precision: str = "auto"
 ) -> dict[str, Any]:
     """Count what the clean pictures and each view of them are taken for.
 
@@ -44,17 +37,19 @@ def moves(
         raise UserError(f"{pairs.folder}: has other classes than the run; give its test split")
     puts = {name: put for name, (put, _, _) in views.items()}
     # Views go on all pictures, and there may be many: fewer pictures in a pass.
-    images = embed(model, pairs, puts, batch=max(1, 1000 // (1 + len(views))), precision=precision)
+    batch = max(1, 1000 // (1 + len(views)))
+    images = embed(heads.model, pairs, puts, batch=batch, precision=precision)
 
     def top(embedded: Tensor, head: Tensor) -> np.ndarray:
         parts = [(part @ head.T).argmax(1).cpu().numpy() for part in embedded.split(CHUNK)]
         return np.concatenate(parts)
 
-    labels, clean, told = images.labels.numpy(), top(images.clean, heads[""]), {}
+    labels, clean = images.labels.numpy(), top(images.clean, heads[""])
+    counts = {}
     for name, (_, prefix, target) in views.items():
         other, seen = labels != target, top(images.triggered[name], heads[prefix])
         gained = np.bincount(seen, minlength=count) - np.bincount(clean, minlength=count)
-        told[name] = {
+        counts[name] = {
             "target": classes[target],
             "n": int(other.sum()),
             "clean": int((clean[other] == target).sum()),
@@ -66,7 +61,7 @@ def moves(
         "classes": classes,
         "n": np.bincount(labels, minlength=count).tolist(),
         "hits": np.bincount(labels[clean == labels], minlength=count).tolist(),
-        "views": told,
+        "views": counts,
     }
 
 

@@ -7,16 +7,16 @@ the same of the smallest mask.) The patterns of many targets are optimised in on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from open_clip import CLIP
 from torch import Tensor
 
 from taclean.attacks.fitting import Descent
@@ -25,11 +25,15 @@ from taclean.clip.checkpoints import read_state_dict
 from taclean.clip.models import autocast, device_of, encode_images
 from taclean.config.schema import Probe, Scan
 from taclean.data.split import Pairs
-from taclean.evaluation.evaluate import Prompts
+from taclean.evaluation.embeddings import Put
+from taclean.evaluation.zeroshot import Heads
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
-from taclean.util.progress import Progress, Say
+from taclean.util.progress import Progress
 from taclean.util.rng import permutation
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 DRAW, ORDER = 0x5CA, 0x5CB  # name the random streams of the choice of pictures and of their order
 TOGETHER = 512  # pictures in a pass
@@ -82,7 +86,6 @@ def reach(
     *,
     seed: int = 0,
     precision: str = "auto",
-    say: Say = print,
 ) -> Reached:
     """Optimise a pattern towards each target, and see how far it gets on other pictures.
 
@@ -110,7 +113,7 @@ def reach(
     side = pairs.size if probe.film else side_of(probe.size, pairs.size, pairs.size)
     passes = -(-settings.steps * batch // half)
     order = np.concatenate([permutation(half, seed, n, ORDER) for n in range(passes)])
-    progress, done, parts = Progress("scan", len(targets), "classes", say), 0, []
+    progress, done, parts = Progress("scan", len(targets), "classes"), 0, []
 
     def logits(patterns: Tensor, which: np.ndarray | slice) -> Tensor:
         """Of each picture with each pattern, (T, B, C)."""
@@ -194,8 +197,21 @@ class Scanned:
             },
         }
 
+    def save_patterns(self, path: Path | str) -> None:
+        """Write the patterns of the class named and of the target, as uint8 called PROBE/CLASS."""
+        chosen = [self.named]
+        if self.target in self.classes:
+            chosen.append(self.classes.index(self.target))
+        tensors = {
+            f"{name}/{self.classes[i]}": (one.patterns[i] * 255).round().to(torch.uint8)
+            for name, one in self.reached.items()
+            for i in dict.fromkeys(chosen)
+        }
+        with replacing(path) as temporary:
+            safetensors.torch.save_file(tensors, temporary)
+
     def line(self) -> str:
-        """The answer in a line."""
+        """Return the answer in a line."""
         order = self.score.argsort(descending=True).tolist()
         first, *others = (f"{self.classes[i]} ({self.score[i]:.1f})" for i in order[:4])
         place = ""
@@ -206,68 +222,44 @@ class Scanned:
 
 
 def scan(
-    model: CLIP,
-    pairs: Pairs,
-    prompts: Prompts,
-    settings: Scan,
-    *,
-    seed: int = 0,
-    precision: str = "auto",
-    say: Say = print,
+    pairs: Pairs, heads: Heads, settings: Scan, *, seed: int = 0, precision: str = "auto"
 ) -> Scanned:
     """Scan a model for the classes of `settings.targets`, or all, by every probe.
 
     Raises:
         UserError: see `reach`.
     """
+    prompts = heads.prompts
     names = settings.targets or prompts.classes
     targets = [prompts.classes.index(name) for name in names]
-    head = prompts.heads(model)[""]
     reached = {
         name: reach(
-            model, pairs, head, targets, probe, settings, seed=seed, precision=precision, say=say
+            heads.model, pairs, heads[""], targets, probe, settings, seed=seed, precision=precision
         )
         for name, probe in settings.probes.items()
     }
     return Scanned(list(names), prompts.classes[prompts.target], reached)
 
 
-def save_patterns(found: Scanned, path: Path | str) -> None:
-    """Write the patterns of the class found and of the target, as uint8 named PROBE/CLASS."""
-    chosen = [found.named]
-    if found.target in found.classes:
-        chosen.append(found.classes.index(found.target))
-    tensors = {
-        f"{name}/{found.classes[i]}": (one.patterns[i] * 255).round().to(torch.uint8)
-        for name, one in found.reached.items()
-        for i in dict.fromkeys(chosen)
-    }
-    with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
-
-
 def read_patterns(
     path: Path | str, probes: Mapping[str, Any], seed: int
-) -> dict[tuple[str, str], Callable[[Tensor, np.ndarray], Tensor]]:
-    """What `save_patterns` wrote: by probe and class, a function that puts the pattern on.
-
-    It takes images (B, 3, H, W) uint8 and their ids (B,), and gives such images.
+) -> dict[tuple[str, str], Put]:
+    """Read what `Scanned.save_patterns` wrote: by probe and class, what puts the pattern on.
 
     Raises:
-        UserError: the file is none, or of other probes.
+        UserError: the file holds no patterns, or those of other probes.
     """
-    out: dict[tuple[str, str], Callable[[Tensor, np.ndarray], Tensor]] = {}
+    out: dict[tuple[str, str], Put] = {}
     for key, pattern in read_state_dict(path).items():
         name, _, target = key.partition("/")
         if name not in probes:
             raise UserError(f"{path}: {name!r} is no probe of this run; scan again")
         probe = Probe.of(probes[name], f"scan.probes.{name}")
-
-        def on(
-            images: Tensor, ids: np.ndarray, probe: Probe = probe, own: Tensor = pattern / 255
-        ) -> Tensor:
-            pixels = put(probe, images.float() / 255, own, torch.as_tensor(ids), seed)
-            return (pixels * 255).round().to(torch.uint8)
-
-        out[name, target] = on
+        out[name, target] = partial(_put_on, probe, pattern / 255, seed)
     return out
+
+
+def _put_on(probe: Probe, pattern: Tensor, seed: int, images: Tensor, ids: np.ndarray) -> Tensor:
+    own = pattern.to(images.device)
+    pixels = put(probe, images.float() / 255, own, torch.as_tensor(ids), seed)
+    return (pixels * 255).round().to(torch.uint8)

@@ -80,7 +80,7 @@ class Prompts:
         return not pairs.retrieval and pairs.classes in (None, self.classes)
 
     def for_classes(self, classes: Sequence[str]) -> Prompts:
-        """Make prompts for other classes; the first one replaces a target that is not among them."""
+        """Make prompts for other classes; a target that is not among them becomes the first one."""
         name = self.classes[self.target]
         target = name if name in classes else classes[0]
         return Prompts(self._model_name, classes, self._templates, target)
@@ -94,10 +94,10 @@ class Heads(dict[str, Tensor]):
     """Zero-shot heads (C, d) of one model by the prefix of their prompts, each made once."""
 
     def __init__(self, model: CLIP, prompts: Prompts) -> None:
-        self.prompts, self._model = prompts, model
+        self.prompts, self.model = prompts, model
 
     def __missing__(self, prefix: str) -> Tensor:
-        self[prefix] = head(self._model, self.prompts.tokens(prefix))
+        self[prefix] = head(self.model, self.prompts.tokens(prefix))
         return self[prefix]
 
 

@@ -27,7 +27,8 @@ from taclean.training.loader import Batch, Feed
 from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError
-from taclean.util.progress import Log, Progress, Say
+from taclean.training.log import Log
+from taclean.util.progress import Progress, Say
 
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
 SYNC_EVERY = 16  # steps between waits for a GPU; after each it has nothing to do for a moment
