@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from taclean.attacks import check_images
-from taclean.clip.models import autocast, device_of, encode_images, encode_tokens
+from taclean.clip.encode import autocast, device_of, encode_images, encode_tokens
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from taclean.attacks.fitting import Descent
 from taclean.attacks.patch import corners, paste, side_of
 from taclean.clip.checkpoints import read_state_dict
-from taclean.clip.models import autocast, device_of, encode_images
+from taclean.clip.encode import autocast, device_of, encode_images
 from taclean.config.schema import Probe, Scan
 from taclean.data.split import Pairs
 from taclean.evaluation.embeddings import Put

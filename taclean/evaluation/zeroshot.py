@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taclean.clip.models import encode_tokens, tokenize
+from taclean.clip.encode import encode_tokens
+from taclean.clip.models import tokenize
 from taclean.evaluation.embeddings import KS, ByName, Embeddings, at_k, ranks
 from taclean.util.errors import UserError
 

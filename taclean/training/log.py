@@ -8,23 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from taclean.training import distributed
 from taclean.util.errors import UserError
 from taclean.util.files import writing
 
 
 class Log:
-    """A training's `train.jsonl` and TensorBoard; later processes write nothing.
+    """A training's `train.jsonl` and TensorBoard, on process 0; a run goes on at `step`."""
 
-    Args:
-        step: where a run that goes on begins.
-
-    Raises:
-        UserError: TensorBoard is asked for and not installed.
-    """
-
-    def __init__(self, folder: Path, step: int, *, tensorboard: bool, first_process: bool) -> None:
-        self._path, self._board = (folder / "train.jsonl" if first_process else None), None
-        if tensorboard and first_process:
+    def __init__(self, folder: Path, step: int, *, tensorboard: bool) -> None:
+        first = distributed.rank() == 0
+        self._path, self._board = (folder / "train.jsonl" if first else None), None
+        if tensorboard and first:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
