@@ -265,7 +265,7 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
         state = huggingface.read_weights(path)
     else:
         state = read_state_dict(path)
-        geometry = json.loads(read_metadata(path).get("preprocess", "{}"))
+        geometry = _geometry(json.loads(read_metadata(path).get("preprocess", "{}")))
     if "input_resolution" in state and not quick:
         raise UserError(
             f"{path}: OpenAI's weights, which were trained with QuickGELU, and {name} has GELU; "

@@ -65,7 +65,7 @@ with distributed.processes(device):
             try:
                 history = train(
                     model, pairs, Dies(objective, left), settings, seed=0, folder=out / name,
-                    config={}, say=lambda line: None, validate=lambda model: {"is": model.training},
+                    config={}, validate=lambda model: {"is": model.training},
                 )
             except KeyboardInterrupt:
                 pass
