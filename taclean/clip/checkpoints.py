@@ -57,8 +57,8 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     for key in WRAPPERS * 2:  # {"model": {"state_dict": ...}}
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    if not named or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    good = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not good or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: holds no state dict of named tensors; give one that does")
     for key, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":

@@ -111,7 +111,8 @@ class _Pictures:
         if not other.any(1).all():
             raise UserError("scan.images: every picture that scores shows a target; raise it")
         other, count = other.to(margin.device), other.sum(1)
-        return tuple(((x * other).sum(1).cpu() / count) for x in (margin > 0, margin))
+        share, mean = ((x * other).sum(1).cpu() / count for x in (margin > 0, margin))
+        return share, mean
 
 
 def reach(

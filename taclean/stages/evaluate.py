@@ -76,10 +76,12 @@ def run(stage: dict[str, Any], options: Any) -> None:
         )
     heads = prompts.heads(load(stage["model"], options.model).to(device(options.device)))
     further = stage.get("further", {"of": None, "scores": []})
-    learned = Pairs.open(options.probe) if "probe" in further["scores"] else None
-    more = {further["of"]: {"learned": learned, "captions": "captions" in further["scores"]}}
+    more: dict[str, Any] = {"captions": "captions" in further["scores"]}
+    more["learned"] = Pairs.open(options.probe) if "probe" in further["scores"] else None
     counts = {
-        name: score(pairs, heads, triggers, stage["precision"], **more.get(name, {}))
+        name: score(
+            pairs, heads, triggers, stage["precision"], **more if name == further["of"] else {}
+        )
         for name, pairs in splits.items()
     }
     if options.samples:

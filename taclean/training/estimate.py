@@ -58,13 +58,10 @@ def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
             given[key] = config["finetune"]["train"][key]
     settings, pull = Train.of(given, "train"), {}
     for key in ("pretrain", *config["run"]["defenses"]):
-        training = Training(
-            create(name), pairs, _objective(config, key, tokens), settings, seed=0, device=device
-        )
+        objective = _objective(config, key, tokens)
+        training = Training(create(name), pairs, objective, settings, seed=0, device=device)
         training.step()  # warms up
-        pull[key] = (
-            batch * STEPS / _seconds(lambda run=training: [run.step() for _ in range(STEPS)])
-        )
+        pull[key] = batch * STEPS / _seconds(training.step, STEPS)
         training.feed.close()
     model = create(name).eval().to(device)
     prompts = prompt_tokens(name, ["tree", "house"], [f"{CAPTION} with a {{}}."] * 32).to(device)
@@ -86,12 +83,13 @@ def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """Time a call, with what it leaves a GPU to do."""
+def _seconds(work: Callable[[], object], times: int = 1) -> float:
+    """Time `times` calls, with what they leave a GPU to do."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     wait()
     started = time.perf_counter()
-    work()
+    for _ in range(times):
+        work()
     wait()
     return time.perf_counter() - started
 
@@ -114,7 +112,7 @@ def _pack_rate(size: int) -> float:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(file, "JPEG")
-    return 24 / _seconds(lambda: [load_image(file.getvalue(), size) for _ in range(24)])
+    return 24 / _seconds(lambda: load_image(file.getvalue(), size), 24)
 
 
 def check_rates(rates: Any, where: str) -> dict[str, Any]:
