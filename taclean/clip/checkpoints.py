@@ -17,7 +17,7 @@ import torch
 import torch.jit._pickle
 from torch import Tensor
 
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
@@ -45,9 +45,9 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
             state = _read(path)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        # The reason ends torch's long advice, but for a link to its documentation.
-        lines = [line for line in _lines(error) if not line.startswith("Check the documentation")]
-        reason = f"it names {named[1]}" if named else (lines or [type(error).__name__])[-1]
+        # The reason is the last line of torch's long advice, before a link.
+        advice = str(error).partition("Check the documentation")[0].strip().splitlines()
+        reason = f"it names {named[1]}" if named else (advice or [first_line(error)])[-1]
         raise UserError(
             f"{path}: refused, it would run code or holds more than weights, or is damaged "
             f"({reason}); convert it to safetensors where it can be trusted"
@@ -145,12 +145,3 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
                 seen.add(id(value))
                 todo.append((f"{prefix}{key}.", value))
     return state
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its type."""
-    return (_lines(error) or [type(error).__name__])[0]
-
-
-def _lines(error: Exception) -> list[str]:
-    return [line.strip() for line in str(error).splitlines() if line.strip()]

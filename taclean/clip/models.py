@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from taclean.clip import huggingface
-from taclean.clip.checkpoints import first_line, read_metadata, read_state_dict
+from taclean.clip.checkpoints import read_metadata, read_state_dict
 from taclean.clip.encode import (  # noqa: F401, with the models they are used on
     CONTEXT,
     PRECISIONS,
@@ -29,7 +29,7 @@ from taclean.clip.encode import (  # noqa: F401, with the models they are used o
     normalize,
     precision_on,
 )  # fmt: skip
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 from taclean.util.files import replacing
 
 if TYPE_CHECKING:

@@ -67,7 +67,9 @@ def run(stage: dict[str, Any], options: Any) -> None:
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     if len(splits) < len(options.splits):
-        raise UserError("--splits: two folders have one name, which names their scores; rename one")
+        raise UserError(
+            "--splits: two folders of one name, which would name the scores of both; rename one"
+        )
     labelled = [pairs for pairs in splits.values() if prompts.name_classes_of(pairs)]
     if options.samples and not labelled:
         raise UserError(

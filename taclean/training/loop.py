@@ -26,7 +26,7 @@ from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
 from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
-from taclean.util.errors import StoppedError, UserError
+from taclean.util.errors import StoppedError, UserError, first_line
 from taclean.util.progress import Progress, say
 
 if TYPE_CHECKING:
@@ -67,10 +67,9 @@ def _compile(model: CLIP, device: torch.device) -> None:
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.ones(2, device=device))
     except Exception as error:  # whatever torch.compile meets: no compiler, no headers, no Triton
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise UserError(
-            f"train.compile: torch.compile does not work here ({reason}); install a C++ compiler "
-            "(CPU) or Triton (GPU), or set it to false"
+            f"train.compile: torch.compile does not work here ({first_line(error)}); install a C++ "
+            "compiler (CPU) or Triton (GPU), or set it to false"
         ) from None
     model.visual.compile(dynamic=False)
     text = getattr(model, "transformer", None) or model.text

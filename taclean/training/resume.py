@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from taclean.training import distributed
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 from taclean.util.files import locked, replacing
 
 if TYPE_CHECKING:
@@ -83,9 +83,8 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())  # whole after a crash of the machine, too
         except (OSError, RuntimeError) as error:  # torch's writer: RuntimeError on a full disk
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{self._path}: cannot write the checkpoint ({reason}); make room"
+                f"{self._path}: cannot write the checkpoint ({first_line(error)}); make room"
             ) from None
 
 

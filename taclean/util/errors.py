@@ -13,3 +13,9 @@ class ElsewhereError(UserError):
 
 class StoppedError(Exception):
     """SIGTERM came; what was done is saved, and the same command goes on from there."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its type where it has no text."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)

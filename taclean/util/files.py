@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -25,7 +25,7 @@ def writing(path: Path | str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of its own kind from safetensors, without a number from numpy
-        text = (str(error).splitlines() or [""])[0]
+        text = first_line(error)
         numbers = "|".join(map(str, FULL))
         full = re.search(rf"os error ({numbers})\b|\d+ requested and \d+ written", text)
         if full or (isinstance(error, OSError) and error.errno in FULL):
