@@ -151,16 +151,6 @@ def test_counts_are_those_of_a_plain_loop(random_model, labelled, batch):
     assert got["badnet"]["ASR@1"]["n"] == got["badnet"]["TA@1"]["n"] == 35
 
 
-def test_scores_rise_with_k(random_model, labelled):
-    ks = range(1, 8)
-    found = scored(random_model, labelled, ks=ks)
-    for name, metrics in (("clean", ["CA"]), ("badnet", ["ASR", "TA"]), ("blended", ["ASR", "TA"])):
-        for metric in metrics:
-            hits = [found[name][f"{metric}@{k}"]["hits"] for k in ks]
-            assert hits == sorted(hits)
-            assert found[name][f"{metric}@7"]["n"] >= hits[-1] > hits[0]
-
-
 def test_a_split_that_shows_the_target_alone_is_refused(random_model, labelled):
     alone = labelled.take(np.flatnonzero(labelled.labels == TARGET))
     with pytest.raises(UserError, match="each of the 5 images shows the target"):

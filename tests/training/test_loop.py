@@ -51,12 +51,6 @@ def test_warm_up_then_a_cosine_down_to_zero():
     assert got[4:] == sorted(got[4:], reverse=True)
 
 
-def test_without_warm_up_the_peak_comes_first():
-    assert learning_rate(0, 8, 3.0, 0) == 3.0
-    assert learning_rate(4, 8, 3.0, 0) == pytest.approx(1.5)
-    assert learning_rate(8, 8, 3.0, 0) == 0.0
-
-
 # ---- the loop, on a model that shows what it does ------------------------------------------------
 
 
@@ -354,40 +348,6 @@ def test_a_killed_run_goes_on_to_the_same_end(
     assert starts == [("started", 0), ("resumed" if kept else "started", kept)]
 
 
-KILLED = """
-import os, signal, sys
-import torch
-torch.set_num_threads(1)
-import open_clip
-from pathlib import Path
-from taclean.clip import models
-from taclean.data.split import Pairs
-from taclean.defenses import make_defense
-from taclean.config.schema import Train
-from taclean.training.loop import train
-config, split, folder = map(Path, sys.argv[1:])
-open_clip.add_model_config(config)
-inner, steps = make_defense("ft", 0), 0
-class Kill:
-    def check(self, epochs, rows):
-        pass
-    def start(self, model):
-        pass
-    def loss(self, model, batch):
-        global steps
-        steps += 1
-        if steps == 6:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return inner.loss(model, batch)
-train(
-    models.create("test-tiny", 0), Pairs.open(split), Kill(),
-    Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e-9),
-    seed=0, folder=folder, config={"a": 1},
-    validate=lambda model: {"norm": float(model.text_projection.detach().norm())},
-)
-"""
-
-
 class Copies(Record):
     """An objective that pulls the weights towards those that the run started with."""
 
@@ -415,18 +375,6 @@ def test_an_objective_gets_the_start_weights_once_and_a_resumed_one_gets_the_sam
     assert [copy.tolist() for copy in broken.copies + resumed.copies] == [[0, 0]] * 2
     assert torch.equal(model.w, whole.w)
     assert model.w[0] > 0
-
-
-def test_sigkill_in_the_middle_of_an_epoch(
-    unbroken, tiny_name, small_split, small_pairs, tmp_path, tiny_config
-):
-    call = [sys.executable, "-c", KILLED, str(tiny_config), str(small_split), str(tmp_path)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    model = models.create(tiny_name, 0)
-    history = run(model, small_pairs, make_defense("ft", 0), SETTINGS, tmp_path, validate=validate)
-    same(model, history, unbroken["ft"])
-    assert '"event": "resumed", "step": 5' in (tmp_path / "train.jsonl").read_text()
 
 
 def test_a_finished_run_is_not_trained_again(small_pairs, tmp_path):
