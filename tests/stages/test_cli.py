@@ -278,7 +278,7 @@ def test_folders_of_one_name_and_triggers_of_another_attack(
     line = refused(capsys, out, *evaluate, "--triggers", "bdnet=x")
     assert "'bdnet' is no trigger of this stage; known: badnet" in line
     line = refused(capsys, out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
-    assert "'badnet': its trigger is not fitted" in line
+    assert "'badnet': its trigger needs no fit" in line
 
 
 @pytest.mark.parametrize("threshold", ["nan", "90"])
