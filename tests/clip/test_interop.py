@@ -180,7 +180,7 @@ def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model,
     ("arguments", "message"),
     [
         (["--attacks", "badnot"], "badnot"),
-        (["--attacks", "ssba"], "fitted"),
+        (["--attacks", "ssba"], "needs a fit"),
         (["--parameters", "{}"], "one attack"),
         (["--attacks", "badnet", "--parameters", "size=3"], "not JSON"),
         (["--attacks", "badnet", "--parameters", '{"sizes": 3}'], "sizes"),
