@@ -34,14 +34,15 @@ class Labelled:
 
     def labelled(self, batch: int) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
         """Yield (images, labels, ids) in batches; the ids count from 0."""
-        if len(self.images) != len(self.labels):
-            raise UserError(f"{len(self.images)} images but {len(self.labels)} labels")
-        if self.labels.is_floating_point():
-            raise UserError(f"labels: dtype {self.labels.dtype}, give whole numbers")
-        ids = np.arange(len(self.labels))
-        for start in range(0, len(ids), batch):
-            part = slice(start, start + batch)
-            yield self.images[part], self.labels[part], ids[part]
+        count = len(self.labels)
+        if self.labels.is_floating_point() or len(self.images) != count:
+            raise UserError(
+                f"labels: dtype {self.labels.dtype}, {count} for {len(self.images)} images; give a "
+                "whole number for each"
+            )
+        parts = (part.split(batch) for part in (self.images, self.labels, torch.arange(count)))
+        for images, labels, ids in zip(*parts, strict=True):
+            yield images, labels, ids.numpy()
 
 
 @dataclass(frozen=True)

@@ -120,10 +120,7 @@ def class_ranks(embedded: Tensor, head: Tensor, labels: Tensor) -> Tensor:
 
 
 def scores(
-    images: Embeddings,
-    clean_head: Tensor,
-    heads: Mapping[str, Tensor] | None = None,
-    ks: Sequence[int] = KS,
+    images: Embeddings, clean_head: Tensor, heads: Mapping[str, Tensor] | None = None
 ) -> ByName:
     """Count CA, ASR and TA.
 
@@ -131,16 +128,16 @@ def scores(
         images: a split's embeddings, with its target if there are triggers.
         clean_head: (C, d) head of the clean images.
         heads: for each trigger, the head of its prompts; by default `clean_head`.
-        ks: those below C count; among C classes every class is in the top C.
 
     Returns:
         {"clean": {"CA@k": {"hits": h, "n": N}}, TRIGGER: {"ASR@k": ..., "TA@k": ...}}. ASR and TA
-        are over the M images whose class is not the target.
+        are over the M images whose class is not the target. Each k is below C: among C classes
+        every class is in the top C.
 
     Raises:
         UserError: there are triggers, and every image shows the target; a label outside the head.
     """
-    ks = [k for k in ks if k < len(clean_head)]
+    ks = [k for k in KS if k < len(clean_head)]
     found = {"clean": at_k("CA", class_ranks(images.clean, clean_head, images.labels), ks)}
     labels = images.labels[images.others]
     if images.triggered and not len(labels):
@@ -149,8 +146,9 @@ def scores(
             "other classes"
         )
     for name, embedded in images.triggered.items():
-        own_head = (heads or {}).get(name, clean_head)
-        target = torch.full_like(labels, images.target or 0)
-        found[name] = at_k("ASR", class_ranks(embedded, own_head, target), ks)
-        found[name] |= at_k("TA", class_ranks(embedded, own_head, labels), ks)
+        own_head, found[name] = (heads or {}).get(name, clean_head), {}
+        assert images.target is not None, "triggers go on for a target"
+        target = torch.full_like(labels, images.target)
+        for metric, wanted in (("ASR", target), ("TA", labels)):
+            found[name] |= at_k(metric, class_ranks(embedded, own_head, wanted), ks)
     return found

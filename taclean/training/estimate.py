@@ -36,18 +36,15 @@ ALL = 50_000  # rows of a split that takes all of its source: ImageNet's validat
 KEYS = ("pack", "train", "evaluate", "prompts")
 
 
-def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
-    """Measure rates on this machine, per second.
-
-    Args:
-        batch: pairs per step; that of the config's fine-tuning by default.
+def measure(config: Config) -> dict[str, Any]:
+    """Measure rates on this machine, per second, with the batch of the config's fine-tuning.
 
     Returns:
         {"machine": name, "pack": rows of a core, "train": {"pretrain" or a defence: pairs},
         "evaluate": images, "prompts": of a head}.
     """
     name, size = config["model"]["name"], config["data"]["image_size"]
-    batch = batch or config["finetune"]["train"]["batch"]
+    batch = config["finetune"]["train"]["batch"]
     rows, device = batch * (STEPS + 1), "cuda" if torch.cuda.is_available() else "cpu"
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
     tokens, index = np.repeat(tokenize(name, [CAPTION]), rows, 0), np.arange(rows)
@@ -71,7 +68,7 @@ def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
     triggers = {"same": lambda images, ids: images}
 
     def evaluate() -> None:
-        scores(embed(model, data, triggers, 1), classifier, ks=(1,))
+        scores(embed(model, data, triggers, 1), classifier)
 
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda"

@@ -114,11 +114,11 @@ def two_triggers():
     }
 
 
-def scored(model, pairs, triggers=None, ks=KS, head=None, target=TARGET, **more):
+def scored(model, pairs, triggers=None, head=None, target=TARGET, **more):
     triggers = two_triggers() if triggers is None else triggers
     puts, heads = ({name: both[i] for name, both in triggers.items()} for i in (0, 1))
     images = embed(model, pairs, puts, target, **more)
-    return scores(images, random_head() if head is None else head, heads, ks)
+    return scores(images, random_head() if head is None else head, heads)
 
 
 @pytest.mark.parametrize("batch", [7, 250])
@@ -238,7 +238,7 @@ def test_labels_outside_the_head_are_refused(random_model, labelled, label):
 )
 def test_floats_that_are_no_pictures_are_not_scored(random_model, images):
     data = Labelled(images, torch.arange(4))
-    with pytest.raises(UserError, match="images: the values lie .* give floats in"):
+    with pytest.raises(UserError, match=r"images: the values lie .* give floats in"):
         embed(random_model, data)
 
 
