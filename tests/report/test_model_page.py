@@ -12,9 +12,9 @@ import torch
 
 from taclean.attacks import make_trigger
 from taclean.data.split import Pairs
-from taclean.evaluation import zeroshot
-from taclean.evaluation.evaluate import Prompts
+from taclean.evaluation.evaluate import score
 from taclean.evaluation.predictions import examples, moves
+from taclean.evaluation.zeroshot import Prompts
 from taclean.report.model_page import Examples, Report, page
 from taclean.report.page import write
 from taclean.results.labels import Look
@@ -96,15 +96,13 @@ def test_subcaptions_are_shown_with_their_pictures(tmp_path: Path) -> None:
 
 
 def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:
-    """On a model that tells classes apart a little: hits and ASR are those of `zeroshot.scores`."""
+    """On a model that tells classes apart a little: hits and ASR are those of the scores."""
     classes = [f"thing {i}" for i in range(40)]
     prompts = Prompts("emoji-rn", classes, ["a {}."], "thing 3")
     heads = prompts.heads(random_model)
     trigger = make_trigger("badnet", size=90, place="centre")
-    told = moves(random_model, pairs, heads, {"dots": (trigger, "", 3)}, "fp32")
-    wanted = zeroshot.scores(
-        random_model, pairs, heads[""], 3, {"dots": (trigger, heads[""])}, precision="fp32"
-    )
+    told = moves(pairs, heads, {"dots": (trigger, "", 3)}, "fp32")
+    wanted = score(pairs, heads, {"dots": trigger}, "fp32")
     view = told["views"]["dots"]
     assert sum(told["hits"]) == wanted["clean"]["CA@1"]["hits"]
     assert told["n"] == [1] * 40
@@ -117,7 +115,7 @@ def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:
     (pairs.folder / "classes.txt").write_text("x\n")
     try:
         with pytest.raises(UserError, match="other classes than the run"):
-            moves(random_model, pairs, few.heads(random_model), {}, "fp32")
+            moves(pairs, few.heads(random_model), {}, "fp32")
     finally:
         (pairs.folder / "classes.txt").unlink()
     assert torch.is_grad_enabled()
