@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taclean.results.labels import Look
-from taclean.results.main_table import Block, header, main_blocks
+from taclean.results.main_table import blocks, header, html
 from taclean.results.verdict import verdict
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
@@ -65,15 +65,6 @@ def html_of(text: str, **names: Any) -> tuple[str, Markup]:
 def picture(path: Path | str) -> str:
     """A PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
-
-
-def rows_of(block: Block) -> list[tuple[str, list[list[Markup]]]]:
-    """A block turned on its side, which fits a narrow screen: group, and per defence its values."""
-    cells = block.cells(lambda text: Markup("<b>{}</b>").format(text), " ± ")
-    return [
-        (label, [[Markup.escape(text) for text in groups[g]] for groups in cells])
-        for g, (label, _) in enumerate(block.groups)
-    ]
 
 
 def rendered(template: str, **values: Any) -> str:
@@ -126,7 +117,10 @@ def write_page(
         "page.html",
         verdict=verdict(table, look, tested),
         tested=look.defense_label(tested),
-        blocks=[(block, rows_of(block)) for block in main_blocks(table, look)],
+        blocks=[
+            (title, block["defense"].nunique(), block["metric"].unique(), Markup(html(block)))
+            for title, block in blocks(table, look)
+        ],
         header=header(table, look),
         figures=sections,
         texts=said,

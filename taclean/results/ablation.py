@@ -1,4 +1,4 @@
-"""One choice along an axis, as a table: what each value of it gives, and what that differs by."""
+"""One choice along an axis of an ablation: the scores at each value, and their differences."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Along:
     """The main split's scores along an axis.
 
     Attributes:
-        columns: attacks as printed where the axis is a defence's, else defences as printed.
-        rows: value as printed -> CA@1 and ASR@1 of each column, None where there is no run.
-        reference: the value that others are compared with: the method itself, no variant of it;
-            None where the axis is an attack's, since other victims cannot be paired.
-        differences: value -> CA@1 and ASR@1 less the reference's, on the same poisoned models of
-            all attacks.
+        columns: labels of the attacks if the axis varies a defence, else those of the defences.
+        rows: label of a value -> (CA@1, ASR@1) in each column, None without runs.
+        reference: label of the value that the others are compared with: the method itself. None if
+            the axis varies an attack, because other victims cannot be paired.
+        differences: label of a value -> (CA@1, ASR@1) minus those of the reference, on the same
+            poisoned models of all attacks.
     """
 
     columns: list[str]
@@ -32,37 +32,37 @@ class Along:
 
 
 def along(table: pd.DataFrame, values: Mapping[str, str], look: Look) -> Along:
-    """The scores at each value of an axis.
+    """Return the scores at each value of an axis.
 
     Args:
-        values: attack or defence -> value as printed, in the order of the axis.
+        values: attack or defence -> label of the value, in the order of the axis.
     """
-    rows = pick(table[table["attack"] != CLEAN], split=main_split(table, look))
-    of_defense = bool(set(values) & set(rows["defense"]))
-    if of_defense:
-        others = ordered(rows["attack"], look.attacks)
-        labels = [look.attack_label(name) for name in others]
-    else:
-        others = ordered(rows["defense"], look.defenses)
-        labels = [look.defense_label(name) for name in others]
+    scores = pick(table[table["attack"] != CLEAN], split=main_split(table, look))
+    of_defense = bool(set(values) & set(scores["defense"]))
+    varied, other = ("defense", "attack") if of_defense else ("attack", "defense")
+    known, label = (
+        (look.attacks, look.attack_label) if of_defense else (look.defenses, look.defense_label)
+    )
+    others = ordered(scores[other], known)
 
-    def cell(value: str, other: str, metric: str) -> Estimate | None:
-        attack, defense = (other, value) if of_defense else (value, other)
-        return estimate(pick(rows, attack=attack, defense=defense, metric=metric))
+    def of(metric: str, **wanted: str) -> pd.DataFrame:
+        return pick(scores, metric=metric, **wanted)
 
-    found = {
-        text: [(cell(value, other, CA), cell(value, other, ASR)) for other in others]
+    rows = {
+        text: [
+            (
+                estimate(of(CA, **{varied: value, other: name})),
+                estimate(of(ASR, **{varied: value, other: name})),
+            )
+            for name in others
+        ]
         for value, text in values.items()
     }
     methods = [v for v in values if v != NONE and v not in look.variants] if of_defense else []
     differences = {}
     for value, text in values.items() if methods else ():
-        pair = [
-            difference(
-                pick(rows, defense=value, metric=m), pick(rows, defense=methods[-1], metric=m)
-            )
-            for m in (CA, ASR)
-        ]
-        if value != methods[-1] and pair[0] and pair[1]:
-            differences[text] = (pair[0], pair[1])
-    return Along(labels, found, values[methods[-1]] if methods else None, differences)
+        ca, asr = (difference(of(m, defense=value), of(m, defense=methods[-1])) for m in (CA, ASR))
+        if value != methods[-1] and ca and asr:
+            differences[text] = (ca, asr)
+    reference = values[methods[-1]] if methods else None
+    return Along([label(name) for name in others], rows, reference, differences)

@@ -1,4 +1,4 @@
-"""What each defence costs, from the files that Snakemake writes of every job."""
+"""What each defence costs, from the benchmark files that Snakemake writes for every job."""
 
 from __future__ import annotations
 
@@ -15,43 +15,32 @@ COLUMNS = ["defense", "cleanings", "seconds", "sd", "peak_mb", "text_seconds"]
 
 
 def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
-    """A row for each defence: columns COLUMNS, means over its cleanings but for the peak.
+    """Return a row for each defence: columns COLUMNS.
+
+    `seconds` is the mean time of a training and `sd` its standard deviation, empty for one
+    cleaning. `peak_mb` is the largest resident memory in MB (2**20 bytes), without GPU memory.
+    `text_seconds` is the mean time to make the texts, in full even where defences share them. Jobs
+    that share a machine take longer; a job that was killed counts from where it resumed.
 
     Args:
-        runs: of each cleaning its `defense`, the benchmark file of its `training` and those of its
-            `texts`. A file that is not there, since nobody measured that job, does not count.
-
-    Returns:
-        `seconds` a training took, with its standard deviation (empty for one cleaning); the
-        largest resident memory in MB (2**20 bytes; of a GPU's nothing is known); and the seconds
-        of the texts, in full where defences share them. Jobs that share a machine take longer, and
-        one that was killed counts from where it went on.
-
-    Raises:
-        UserError: a file is no benchmark of Snakemake.
+        runs: the `defense` of each cleaning, the benchmark file of its `training` and those of its
+            `texts`. A missing file is left out, because that job was not measured.
     """
     rows = []
     for run in runs:
-        trained = _measured([run["training"]])
-        if trained.empty:
-            continue
-        texts = _measured(run["texts"])
-        rows.append(
-            {
-                "defense": run["defense"],
-                "seconds": trained["s"].sum(),
-                "peak_mb": trained["max_rss"].max(),
-                "text_seconds": texts["s"].sum(),
-            }
-        )
-    if not rows:
-        return pd.DataFrame(columns=COLUMNS)
-    every = pd.DataFrame(rows).groupby("defense")
-    table = every[["seconds", "text_seconds"]].mean()
-    table["cleanings"], table["sd"] = every.size(), every["seconds"].std()
-    table["peak_mb"] = every["peak_mb"].max()
-    order = ordered(table.index, look.defenses)
-    return table.loc[order].reset_index()[COLUMNS]
+        trained, texts = _measured([run["training"]]), _measured(run["texts"])
+        if len(trained):
+            times = (trained["s"].sum(), trained["max_rss"].max(), texts["s"].sum())
+            rows.append((run["defense"], *times))
+    table = pd.DataFrame(rows, columns=["defense", "seconds", "peak_mb", "text_seconds"])
+    found = table.groupby("defense").agg(
+        cleanings=("seconds", "size"),
+        seconds=("seconds", "mean"),
+        sd=("seconds", "std"),
+        peak_mb=("peak_mb", "max"),
+        text_seconds=("text_seconds", "mean"),
+    )
+    return found.loc[ordered(found.index, look.defenses)].reset_index()[COLUMNS]
 
 
 def _measured(files: Iterable[Path | str]) -> pd.DataFrame:

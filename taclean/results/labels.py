@@ -1,44 +1,48 @@
-"""How methods and test splits are printed, and in which order; the config says it, no name here."""
+"""Labels, order, markers and colours of the methods; they come from the config."""
 
 from __future__ import annotations
 
-import colorsys
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 from taclean.util.errors import UserError
 
-CLEAN, NONE = "clean", "none"  # the attack and the defence that are always there: nothing was done
+CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
 
-# Filled ones, which a figure can give a white edge; from seaborn's colour-blind-safe palette.
-MORE_MARKERS = "P<>hdposv^D*8HX"
-MORE_COLOURS = (
-    *("#cc78bc", "#56b4e9", "#ca9161", "#c44601", "#0173b2", "#de8f05"),
-    *("#029e73", "#5b3794", "#7a1f1f", "#1f4e3d", "#fbafe4", "#ece133"),
+# Matplotlib's filled markers, to which a figure can give a white edge.
+MARKERS = "P<>hdposv^D*8HX"
+# Seaborn's colour-blind palette; the colours of the shipped defences stand last.
+PALETTE = (
+    *("#cc78bc", "#56b4e9", "#ca9161", "#d55e00", "#fbafe4", "#ece133"),
+    *("#949494", "#0173b2", "#de8f05", "#029e73"),
 )
+FORMS = {
+    "marker": (re.compile(f"[{re.escape(MARKERS)}]"), f"one of {' '.join(MARKERS)}"),
+    "colour": (re.compile("#[0-9a-fA-F]{6}"), "#rrggbb"),
+}
 
 
 def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """`names` without repeats: those of `known` in its order, then the others as they appear."""
+    """Return the different `names`: those of `known` in its order, then the others as they come."""
     names, known = list(dict.fromkeys(names)), list(known)
     return [name for name in known if name in names] + [n for n in names if n not in known]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What tables and figures call the methods, and how they tell them apart.
+    """How tables and figures print the methods, and in which order.
 
-    Names that it does not know follow in the order in which they appear, with a label made from
-    the name, and with a marker or colour that nothing else has.
+    A name that is not listed comes after the listed ones. Its label is made from the name, and its
+    marker or colour is one that no listed name has.
 
     Attributes:
-        attacks: name -> (label, marker of matplotlib), in the order of tables and figures.
+        attacks: name -> (label, Matplotlib marker), in the order of tables and figures.
         defenses: name -> (label, colour as #rrggbb), in that order.
         splits: the test splits, the main one first.
-        variants: defences that are another's file with other settings.
+        variants: defences that are another defence with other settings.
     """
 
     attacks: Mapping[str, tuple[str, str]] = field(
@@ -52,112 +56,89 @@ class Look:
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Look:
-        """Read the workflow's param.
+        """Return the labels that `taclean.config.look` describes.
 
         Args:
             mapping: {"attacks": {NAME: {"label": str, "marker": str}}, "defenses": {NAME:
                 {"label": str, "colour": str}}, "splits": [NAME, ...], "variants": [NAME, ...]};
-                every key may be missing.
+                every key is optional.
 
         Raises:
-            UserError: a marker or a colour is none.
+            UserError: a marker or a colour is not valid.
         """
         first = cls()
         return cls(
-            _known(first.attacks, mapping.get("attacks", {}), "marker", _more_markers()),
-            _known(first.defenses, mapping.get("defenses", {}), "colour", _more_colours()),
+            _entries(first.attacks, mapping.get("attacks", {}), "marker"),
+            _entries(first.defenses, mapping.get("defenses", {}), "colour"),
             tuple(mapping.get("splits", ())),
             frozenset(mapping.get("variants", ())),
         )
 
     def methods(self, defenses: Iterable[str]) -> list[str]:
-        """The defences that have a file of their own, in order; all where there is none."""
+        """Return the defences in order, without variants unless there is nothing else."""
         names = ordered(defenses, self.defenses)
         return [name for name in names if name not in self.variants] or names
 
     def attack_label(self, attack: str) -> str:
-        """An attack as printed."""
-        return self.attacks[attack][0] if attack in self.attacks else _label(attack)
+        """Return the label of an attack."""
+        return self.attacks[attack][0] if attack in self.attacks else _spaced(attack)
 
     def defense_label(self, defense: str) -> str:
-        """A defence as printed."""
-        return self.defenses[defense][0] if defense in self.defenses else _label(defense)
+        """Return the label of a defence."""
+        return self.defenses[defense][0] if defense in self.defenses else _spaced(defense)
 
     def markers(self, attacks: Iterable[str]) -> dict[str, str]:
-        """The marker of each attack, in order."""
-        return _signs(self.attacks, attacks, _more_markers())
+        """Return the marker of each attack, in order."""
+        return _signs(self.attacks, attacks, "marker")
 
     def colours(self, defenses: Iterable[str]) -> dict[str, str]:
-        """The colour of each defence, in order."""
-        return _signs(self.defenses, defenses, _more_colours())
+        """Return the colour of each defence, in order."""
+        return _signs(self.defenses, defenses, "colour")
 
 
-def _signs(
-    known: Mapping[str, tuple[str, str]], names: Iterable[str], more: Iterator[str]
-) -> dict[str, str]:
-    """The marker or colour of each name: those of `known`, and for others what is free."""
-    names = ordered(names, known)
-    wanted = {name: known[name][1] if name in known else None for name in [*known, *names]}
-    found = _distinct(wanted, more)
-    return {name: found[name] for name in names}
-
-
-def _label(name: str) -> str:
+def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _more_markers() -> Iterator[str]:
-    """Markers without end: after the shapes, numbers."""
-    return chain(MORE_MARKERS, (f"${n}$" for n in count(1)))
+def _more(key: str) -> Iterator[str]:
+    """Yield markers, then numbers; or the colours of the palette, then darker and darker shades."""
+    if key == "marker":
+        yield from MARKERS
+        yield from (f"${n}$" for n in count(1))
+    for shade in (0.75**n for n in count()):
+        for colour in PALETTE:
+            yield f"#{bytes(round(shade * c) for c in bytes.fromhex(colour[1:])).hex()}"
 
 
-def _more_colours() -> Iterator[str]:
-    """Colours without end: after the palette, hues that lie far from the last ones."""
-    golden = (5**0.5 - 1) / 2
-    hues = (colorsys.hls_to_rgb(golden * n % 1, (0.3, 0.5, 0.7)[n % 3], 0.6) for n in count())
-    return chain(MORE_COLOURS, ("#" + "".join(f"{round(255 * c):02x}" for c in h) for h in hues))
+def _distinct(wanted: Mapping[str, str | None], key: str) -> dict[str, str]:
+    """Give each name the marker or colour that it is the first to want, or else a free one."""
+    owner = {sign: name for name, sign in reversed(wanted.items()) if sign}
+    free = (sign for sign in _more(key) if sign not in owner)
+    return {
+        name: sign if sign and owner[sign] == name else next(free) for name, sign in wanted.items()
+    }
 
 
-def _distinct(wanted: Mapping[str, str | None], more: Iterator[str]) -> dict[str, str]:
-    """What each name wants if it is the first to want it, else the next that nobody wants."""
-    first: dict[str, str] = {}
-    for name, sign in wanted.items():
-        if sign is not None:
-            first.setdefault(sign, name)
-    free = (sign for sign in more if sign not in first)
-    found: dict[str, str] = {}
-    for name, sign in wanted.items():
-        if sign is None or first[sign] != name:
-            sign = next(s for s in free if s not in found.values())
-        found[name] = sign
-    return found
+def _signs(known: Mapping[str, tuple[str, str]], names: Iterable[str], key: str) -> dict[str, str]:
+    names = ordered(names, known)
+    wanted = {name: known[name][1] if name in known else None for name in [*known, *names]}
+    found = _distinct(wanted, key)
+    return {name: found[name] for name in names}
 
 
-def _known(
-    first: Mapping[str, tuple[str, str]],
-    entries: Mapping[str, Mapping[str, Any]],
-    key: str,
-    more: Iterator[str],
+def _entries(
+    first: Mapping[str, tuple[str, str]], entries: Mapping[str, Mapping[str, Any]], key: str
 ) -> dict[str, tuple[str, str]]:
-    """Labels, each once, and signs (markers or colours), each once."""
-    labels: dict[str, str] = {name: label for name, (label, _) in first.items()}
+    """Return name -> (label, marker or colour); no label and no sign stands twice."""
+    labels = {name: label for name, (label, _) in first.items()}
     wanted: dict[str, str | None] = {name: sign for name, (_, sign) in first.items()}
     for name, entry in entries.items():
-        label = " ".join(str(entry.get("label") or _label(name)).split())
+        label, sign = " ".join((entry.get("label") or _spaced(name)).split()), entry.get(key)
+        form, words = FORMS[key]
+        if sign is not None and not form.fullmatch(str(sign)):
+            raise UserError(f"{name}: {key} {sign!r} is not valid; write {words}")
         taken = label in labels.values()
-        labels.setdefault(name, f"{label} ({_label(name)})" if taken else label)
-        sign = entry.get(key)
-        if sign is not None and not _is_sign(key, sign):
-            form = "#rrggbb" if key == "colour" else "one of " + " ".join(MORE_MARKERS)
-            raise UserError(f"{name}: {key} {sign!r} is none; write {form}")
+        labels.setdefault(name, f"{label} ({_spaced(name)})" if taken else label)
         wanted.setdefault(name, sign.lower() if sign and key == "colour" else sign)
-    signs = _distinct(wanted, more)
+    signs = _distinct(wanted, key)
     return {name: (label, signs[name]) for name, label in labels.items()}
-
-
-def _is_sign(key: str, sign: Any) -> bool:
-    if not isinstance(sign, str):
-        return False
-    if key == "colour":
-        return re.fullmatch("#[0-9a-fA-F]{6}", sign) is not None
-    return len(sign) == 1 and sign in MORE_MARKERS

@@ -1,16 +1,21 @@
-"""The main table: clean accuracy and attack success after each defence, for reading and LaTeX."""
+"""The main table: clean accuracy and attack success after each defence.
+
+`main_table` makes it as one frame, `cells` turns a block of it into text, and pandas writes that as
+Markdown, LaTeX, HTML or plain text.
+"""
 
 from __future__ import annotations
 
+import html as markup
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import difference, estimate, interval_text
+from taclean.results.statistics import interval_text, paired, summary
 from taclean.results.table import (
     ASR,
     CA,
@@ -18,6 +23,7 @@ from taclean.results.table import (
     T2I,
     images_text,
     main_split,
+    markdown_table,
     of_the_attacker,
     pick,
     scored_splits,
@@ -27,245 +33,214 @@ from taclean.results.table import (
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
 
-FURTHER = (("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
+METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
 
 
-@dataclass(frozen=True)
-class Value:
-    """A number of the main table, in %: a mean and half of its interval, if it has one."""
-
-    mean: float
-    half: float | None
-    signed: bool = False
-    bold: bool = False
-
-    def text(self, plus_minus: str) -> str:
-        """One decimal: the images are too few for more."""
-        mean = f"{self.mean:+.1f}".replace("-", "−") if self.signed else f"{self.mean:.1f}"
-        return mean + ("" if self.half is None else f"{plus_minus}{self.half:.1f}")
+# ---- the frame -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Block:
-    """One table: a group of columns per attack, a row per defence."""
-
-    title: str
-    groups: list[tuple[str, list[str]]]  # attack as printed, what its columns hold
-    rows: list[tuple[str, list[list[Value | None]]]]  # defence as printed, values per group
-    reference: int  # how many of the last rows are references, not defences
-
-    def best(self, group: int, column: int) -> str | None:
-        """The lowest as printed of a score that is to be low; None if there is no choice."""
-        if not of_the_attacker(self.groups[group][1][column]):
-            return None
-        rows = self.rows[: len(self.rows) - self.reference]
-        values = [v for _, cells in rows if (v := cells[group][column]) is not None]
-        return f"{min(v.mean for v in values):.1f}" if len(values) > 1 else None
-
-    def cells(self, bold: Callable[[str], str], plus_minus: str) -> list[list[list[str]]]:
-        """All values as text: row, group, column."""
-        defences = len(self.rows) - self.reference
-        return [
-            [
-                [
-                    "–"
-                    if value is None
-                    else bold(value.text(plus_minus))
-                    if value.bold or (i < defences and f"{value.mean:.1f}" == self.best(g, c))
-                    else value.text(plus_minus)
-                    for c, value in enumerate(values)
-                ]
-                for g, values in enumerate(groups)
-            ]
-            for i, (_, groups) in enumerate(self.rows)
-        ]
+def _lowest(block: pd.DataFrame) -> pd.Series:
+    """Return which success rates are printed as the lowest one of at least two defences."""
+    rates = block[~block["reference"] & block["metric"].map(of_the_attacker)]
+    group = rates.groupby(["attack", "metric"])["mean"]
+    lowest = rates["mean"].map("{:.1f}".format) == group.transform("min").map("{:.1f}".format)
+    return (lowest & (group.transform("count") > 1)).reindex(block.index, fill_value=False)
 
 
-def _value(table: pd.DataFrame, **wanted: str) -> Value | None:
-    found = estimate(pick(table, **wanted))
-    return Value(found.mean, found.half) if found else None
+def _never_poisoned(own: pd.DataFrame, attacks: Sequence[str]) -> pd.DataFrame:
+    """Return the clean model's scores under each attack: its success rate is that of the trigger."""
+    rate = own["metric"].map(of_the_attacker)
+    parts = []
+    for attack in attacks:
+        shown = own[rate & own["split"].str.endswith(f"+{attack}")]
+        shown = shown.assign(split=shown["split"].str.removesuffix(f"+{attack}"))
+        parts.append(pd.concat([own[~rate], shown]).assign(attack=attack, defense=CLEAN))
+    return pd.concat(parts).assign(reference=True) if parts else own[:0]
 
 
-def _defences(
-    table: pd.DataFrame,
-    look: Look,
-    title: str,
-    groups: Sequence[tuple[str, str, str]],
-    metrics: Sequence[str],
-) -> Block:
-    """A row per defence; a group of `metrics` for each (label, attack, split)."""
-    rows = [
-        (
-            look.defense_label(d),
-            [
-                [_value(table, attack=a, defense=d, split=s, metric=m) for m in metrics]
-                for _, a, s in groups
-            ],
-        )
-        for d in ordered(table["defense"], look.defenses)
-    ]
-    return Block(title, [(label, list(metrics)) for label, _, _ in groups], rows, 0)
+def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
+    """Return the numbers of the main table in percent, a row each.
 
+    Returns:
+        title: the block: the main split, its ASR@10, the other splits, the last defence minus each
+            other one, the clean model.
+        defense, attack: their labels, as categories in the order of rows and columns.
+        metric: the score; a difference starts with Δ.
+        mean, half: a number and half of its 95 % interval, NaN if it has none.
+        bold: the lowest success rates of the defences, and settled differences.
+        reference: whether the row is the model that was never poisoned, which is no defence.
 
-def _attacks(table: pd.DataFrame, look: Look, split: str, metrics: Sequence[str]) -> Block | None:
-    """The poisoned models on a split, and as a reference the model that was never poisoned."""
-    poisoned = pick(table[table["attack"] != CLEAN], split=split)
-    metrics = [m for m in metrics if len(pick(poisoned, metric=m))]
-    if not metrics:
-        return None
-    attacks = ordered(poisoned["attack"], look.attacks)
-    title = f"{split_title(split)}: {' and '.join(metrics)}"
-    groups = [(look.attack_label(a), a, split) for a in attacks]
-    block = _defences(poisoned, look, title, groups, metrics)
-    never = pick(table, attack=CLEAN, defense=NONE)
-    if never.empty:
-        return block
-    values = [
-        [
-            _value(never, split=f"{split}+{a}" if of_the_attacker(m) else split, metric=m)
-            for m in metrics
-        ]
-        for a in attacks
-    ]
-    return replace(block, rows=[*block.rows, (look.attack_label(CLEAN), values)], reference=1)
-
-
-def _differences(table: pd.DataFrame, look: Look, split: str) -> Block | None:
-    """The last defence minus each other, where there are intervals; bold where that is settled."""
-    poisoned = pick(table[table["attack"] != CLEAN], split=split)
-    *others, last = ordered(poisoned["defense"], look.defenses) or [NONE]
-    attacks = ordered(poisoned["attack"], look.attacks)
-    metrics = [m for m in (CA, ASR) if len(pick(poisoned, metric=m))]
-
-    def value(attack: str, other: str, metric: str) -> Value | None:
-        cell = pick(poisoned, attack=attack, metric=metric)
-        found = difference(pick(cell, defense=last), pick(cell, defense=other))
-        if found is None:
-            return None
-        return Value(found.mean, found.half, signed=True, bold=found.settled)
-
-    rows = [
-        (f"− {look.defense_label(d)}", [[value(a, d, m) for m in metrics] for a in attacks])
-        for d in others
-    ]
-    if not any(v and v.half is not None for _, row in rows for cell in row for v in cell):
-        return None
-    title = f"{split_title(split)}: {look.defense_label(last)} minus each other, same victims"
-    names = [f"Δ{metric}" for metric in metrics]
-    return Block(title, [(look.attack_label(a), names) for a in attacks], rows, 0)
-
-
-def main_blocks(table: pd.DataFrame, look: Look | None = None) -> list[Block]:
-    """The blocks of the main table.
-
-    The main split, its ASR@10, further splits, differences, the clean model.
+    Raises:
+        UserError: the table has none of the scores.
     """
     look = look or Look()
-    splits, main = scored_splits(table, look), main_split(table, look)
-    blocks = [
-        _attacks(table, look, split, metrics)
-        for split in [main, *(s for s in splits if s != main)]
-        for metrics in ((CA, ASR), ("ASR@10",) * (split == main), (I2T, T2I), *FURTHER)
-    ]
-    blocks.append(_differences(table, look, main))
-    never = pick(table, attack=CLEAN)
+    scores, splits = summary(table).assign(reference=False), scored_splits(table, look)
+    poisoned, never = scores[scores["attack"] != CLEAN], pick(scores, attack=CLEAN)
+    main = main_split(table, look)
+    attacks = ordered(poisoned["attack"], look.attacks)
+    defenses = ordered(table["defense"], look.defenses)
+    under_attack = pd.concat([poisoned, _never_poisoned(pick(never, defense=NONE), attacks)])
+    parts = []
+    for split in [main, *(s for s in splits if s != main)]:
+        for metrics in METRICS if split == main else [m for m in METRICS if m != ("ASR@10",)]:
+            own = pick(poisoned, split=split)
+            names = [m for m in metrics if m in set(own["metric"])]
+            block = pick(under_attack, split=split)
+            block = block[block["metric"].isin(names) & block["attack"].isin(own["attack"])]
+            title = f"{split_title(split)}: {' and '.join(names)}"
+            block = block.reset_index(drop=True).assign(title=title)
+            parts.append(block.assign(bold=_lowest(block)))
+    parts.append(_differences(table, look))
     for metrics in ((CA,), (I2T, T2I)):
-        own = [s for s in splits if len(pick(never, split=s, metric=metrics[0]))]
-        if own:
-            what = f"{' and '.join(metrics)} of the clean model after each defence"
-            title = f"{look.attack_label(CLEAN)}: {what}"
-            groups = [(f"{s} split", CLEAN, s) for s in own]
-            blocks.append(_defences(never, look, title, groups, metrics))
-    found = [block for block in blocks if block]
-    if not found:
+        title = f"{look.attack_label(CLEAN)}: {' and '.join(metrics)} of the clean model"
+        block = never[never["metric"].isin(metrics) & never["split"].isin(splits)]
+        block = block.assign(title=f"{title} after each defence", attack=block["split"], bold=False)
+        parts.append(block)
+    found = pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
+    if found.empty:
         raise UserError("results/table.csv: no CA@1, ASR@1 or recall@1; evaluate a run")
-    return found
+    rows = {d: look.defense_label(d) for d in defenses} | {CLEAN: look.attack_label(CLEAN)}
+    rows |= {f"−{d}": f"− {look.defense_label(d)}" for d in defenses}
+    columns = {a: look.attack_label(a) for a in attacks} | {s: f"{s} split" for s in splits}
+    for key, labels in (("defense", rows), ("attack", columns)):
+        found[key] = pd.Categorical(found[key].map(labels), dict.fromkeys(labels.values()))
+    return found[["title", "defense", "attack", "metric", "mean", "half", "bold", "reference"]]
+
+
+def _differences(table: pd.DataFrame, look: Look) -> pd.DataFrame:
+    """Return the last defence minus each other one on the main split, if there are intervals."""
+    split = main_split(table, look)
+    poisoned = pick(
+        table[(table["attack"] != CLEAN) & table["metric"].isin([CA, ASR])], split=split
+    )
+    found = paired(poisoned, look)
+    if found["low"].isna().all():
+        return found[:0]
+    last = ordered(poisoned["defense"], look.defenses)[-1]
+    found = pick(found, defense=last)
+    minus = f"{split_title(split)}: {look.defense_label(last)} minus each other, same victims"
+    return found.assign(
+        title=minus,
+        defense="−" + found["against"],
+        metric="Δ" + found["metric"],
+        mean=found["difference"],
+        half=(found["high"] - found["low"]) / 2,
+        bold=found["settled"],
+        reference=False,
+    )
+
+
+def blocks(table: pd.DataFrame, look: Look | None = None) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each title of the main table with its numbers."""
+    yield from main_table(table, look).groupby("title", sort=False)  # type: ignore[misc]
+
+
+def cells(
+    block: pd.DataFrame, bold: Callable[[str], str] = "**{}**".format, plus_minus: str = " ± "
+) -> pd.DataFrame:
+    """Return a block as text: a row for each defence, a column for each (attack, metric)."""
+
+    def text(mean: float, half: float, metric: str, mark: bool) -> str:
+        number = f"{mean:+.1f}".replace("-", "−") if metric[0] == "Δ" else f"{mean:.1f}"
+        number += "" if math.isnan(half) else f"{plus_minus}{half:.1f}"
+        return bold(number) if mark else number
+
+    texts = map(text, block["mean"], block["half"], block["metric"], block["bold"])
+    metrics = pd.Categorical(block["metric"], block["metric"].unique())
+    wide = block.assign(text=[*texts], metric=metrics).pivot(
+        index="defense", columns=["attack", "metric"], values="text"
+    )
+    return wide.fillna("–")
+
+
+def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
+    """Join the metrics of each attack: a row for each attack, a column for each defence."""
+    return texts.T.groupby(level="attack", sort=False).agg(between.join)
+
+
+# ---- words ---------------------------------------------------------------------------------------
 
 
 def header(table: pd.DataFrame, look: Look | None = None) -> str:
-    """What the numbers are: n, seeds, intervals, how to read them."""
+    """Return what the numbers are: counts, seeds, intervals, and how to read each score."""
     look = look or Look()
+    never, over = look.attack_label(CLEAN), interval_text(table)
     counts = {s: images_text(table, s) for s in scored_splits(table, look)}
-    parts = [f"{text} ({split} split)" for split, text in counts.items() if text]
-    over = interval_text(table)
+    n = "; ".join(f"{text} ({split} split)" for split, text in counts.items() if text)
     spread = f"; mean ± half of its 95 % interval (Student's t) {over}" if over else ""
     if over and (table["attack"] == CLEAN).any():
-        spread += f", of '{look.attack_label(CLEAN)}' over its runs"
-    further = (
-        " LCA@1 and LASR@1: CA@1 and ASR@1 of a linear probe on the model's image features."
-        if (table["metric"] == "LCA@1").any()
-        else ""
-    )
-    further += (
-        " TCR@k: share of triggered images of other classes with a caption that names the target "
-        "among the k best of the split's own, lower is better."
-        if table["metric"].str.startswith("TCR").any()
-        else ""
-    )
-    settled = (
-        " Δ: difference on the same victims; bold where its interval leaves out 0."
-        if _differences(table, look, main_split(table, look))
-        else ""
-    )
-    recall = (
-        " I2T@1 and T2I@1: share of images whose best caption, and of captions whose best image, "
-        "is their own, higher is better."
-        if (table["metric"] == I2T).any()
-        else ""
-    )
-    return (
-        f"All numbers in %. n = {'; '.join(parts)} per model; {seeds_text(table['seed'])}{spread}. "
-        "CA@1: zero-shot accuracy on clean images, higher is better. ASR@k: share of triggered "
-        "images of other classes with the target class in the top k, lower is better; the lowest "
-        f"of the defences is bold.{recall}{further}{settled} '{look.attack_label(CLEAN)}': the "
-        "same model trained without poison, shown the same triggers: what ASR is without a "
-        "backdoor."
-    )
+        spread += f", of '{never}' over its runs"
+    measured = set(table["metric"])
+    sentences = {
+        f"All numbers in %. n = {n} per model; {seeds_text(table['seed'])}{spread}.": True,
+        "CA@1: zero-shot accuracy on clean images, higher is better.": True,
+        "ASR@k: share of triggered images of other classes with the target class in the top k, "
+        "lower is better; the lowest of the defences is bold.": True,
+        "I2T@1 and T2I@1: share of images whose best caption, and of captions whose best image, "
+        "is their own, higher is better.": I2T in measured,
+        "LCA@1 and LASR@1: CA@1 and ASR@1 of a linear probe on the model's image features.": "LCA@1"
+        in measured,
+        "TCR@k: share of triggered images of other classes with a caption that names the target "
+        "among the k best of the split's own, lower is better.": "TCR@1" in measured,
+        "Δ: difference on the same victims; bold where its interval leaves out 0.": len(
+            _differences(table, look)
+        ),
+        f"'{never}': the same model trained without poison, shown the same triggers: what ASR is "
+        "without a backdoor.": True,
+    }
+    return " ".join(sentence for sentence, said in sentences.items() if said)
+
+
+# ---- renderers -----------------------------------------------------------------------------------
 
 
 def _plain(text: str) -> str:
-    """Escape what Markdown would take for more than text."""
+    """Escape what Markdown would take for markup."""
     return re.sub(r"[\\`*|<\[\]]", r"\\\g<0>", text)
 
 
+def block_markdown(block: pd.DataFrame) -> str:
+    """Return a block as a Markdown table: a row for each defence, a column for each attack."""
+    texts = by_attack(cells(block)).T.rename(index=_plain, columns=_plain)
+    reference = {
+        _plain(name): f"*{_plain(name)}*" for name in block.loc[block.reference, "defense"]
+    }
+    return markdown_table(texts.rename(index=reference).rename_axis("Defence").reset_index())
+
+
 def markdown(table: pd.DataFrame, look: Look | None = None) -> str:
-    """The main table as Markdown."""
-    lines = ["# Clean accuracy and attack success after each defence", "", header(table, look), ""]
-    for block in main_blocks(table, look):
-        lines += [f"## {_plain(block.title)}", ""]
-        lines += [f"Each cell: {' / '.join(block.groups[0][1])}.", ""]
-        lines.append("| Defence | " + " | ".join(_plain(label) for label, _ in block.groups) + " |")
-        lines.append("|:--|" + "--:|" * len(block.groups))
-        cells = block.cells(lambda text: f"**{text}**", " ± ")
-        for i, ((label, _), groups) in enumerate(zip(block.rows, cells, strict=True)):
-            name = _plain(label)
-            name = f"*{name}*" if i >= len(block.rows) - block.reference else name
-            lines.append(f"| {name} | " + " | ".join(" / ".join(g) for g in groups) + " |")
-        lines.append("")
-    return "\n".join(lines)
+    """Return the main table as Markdown."""
+    parts = ["# Clean accuracy and attack success after each defence", header(table, look)]
+    for title, block in blocks(table, look):
+        each = f"Each cell: {' / '.join(block['metric'].unique())}."
+        parts += [f"## {_plain(title)}", each, block_markdown(block)]
+    return "\n\n".join([*parts]) + "\n"
+
+
+def html(block: pd.DataFrame) -> str:
+    """Return a block as an HTML table: a row for each attack, a column for each defence."""
+    texts = cells(block.assign(defense=block["defense"].map(markup.escape)), "<b>{}</b>".format)
+    rows = by_attack(texts.map("<span>{}</span>".format), "").rename(index=markup.escape)
+    rows.index.name = rows.columns.name = None
+    kinds = [
+        *(["tall"] if block["half"].notna().any() else []),
+        *(["reference"] if block["reference"].any() else []),
+    ]
+    return rows.to_html(escape=False, border=0, classes=kinds, justify="unset")
 
 
 def plain(table: pd.DataFrame, look: Look | None = None) -> str:
-    """The first block for a terminal: a row for each attack, the lowest ASR with a star."""
-    block = main_blocks(table, look)[0]
-    cells = block.cells(lambda text: f"*{text}", " ± ")
-    columns = {
-        label: [" / ".join(group) for group in groups]
-        for (label, _), groups in zip(block.rows, cells, strict=True)
-    }
-    rows = pd.DataFrame(columns, index=[label for label, _ in block.groups])
-    return f"{block.title} in %, the lowest ASR of the defences with a star\n\n{rows.to_string()}"
+    """Return the first block for a terminal: a row for each attack, the lowest ASR with a star."""
+    title, block = next(blocks(table, look))
+    rows = by_attack(cells(block, "*{}".format))
+    rows.index.name = rows.columns.name = None
+    return f"{title} in %, the lowest ASR of the defences with a star\n\n{rows.to_string()}"
 
 
-_TEX: Mapping[str, str] = {
+_TEX = {
     **{char: rf"\{char}" for char in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "Δ": r"$\Delta$",
-    "–": "--",
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "–": "--"},
 }
 
 
@@ -274,18 +249,25 @@ def tex(text: str) -> str:
     return re.sub(r"[&%$#_{}\\~^±–−Δ]", lambda match: _TEX[match[0]], text)
 
 
-def _small_half(cell: str) -> str:
-    """Set the interval of a cell small and low, and its dash and minus right."""
-    return re.sub(r"±([\d.]+)", r"$_{\\pm\1}$", cell).replace("–", "--").replace("−", "$-$")
-
-
 def latex(table: pd.DataFrame, look: Look | None = None) -> str:
-    """The main table as LaTeX floats for \\input; needs booktabs and graphicx."""
-    blocks = main_blocks(table, look)
+    """Return the main table as LaTeX floats for \\input; needs booktabs and graphicx."""
     lines = [r"% \usepackage{booktabs,graphicx}"]
-    for number, block in enumerate(blocks):
-        width = sum(len(columns) for _, columns in block.groups)
-        caption = f"{block.title}." + (f" {header(table, look)}" if number == 0 else "")
+    for title, block in blocks(table, look):
+        caption = f"{title}." if len(lines) > 1 else f"{title}. {header(table, look)}"
+        # An interval is small and low; a dash and a minus are those of LaTeX.
+        texts = cells(block, r"\textbf{{{}}}".format, "±").map(
+            lambda cell: (
+                re.sub(r"±([\d.]+)", r"$_{\\pm\1}$", cell).replace("–", "--").replace("−", "$-$")
+            )
+        )
+        texts = texts.rename(index=tex, columns=tex)
+        texts.index.name, texts.columns.names = None, ["", "Defence"]
+        width, each = len(texts.columns), block["metric"].nunique()
+        body = texts.to_latex(column_format="l" + "r" * width, multicolumn_format="c", escape=False)
+        rules = "".join(rf"\cmidrule(lr){{{i}-{i + each - 1}}}" for i in range(2, width + 2, each))
+        body = body.replace("\\\\\n", f"\\\\\n{rules}\n", 1)
+        for name in map(tex, block.loc[block["reference"], "defense"].unique()):
+            body = body.replace(f"\n{name} &", f"\n\\midrule\n{name} &")
         lines += [
             r"\begin{table}[htbp]",
             r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
@@ -293,34 +275,18 @@ def latex(table: pd.DataFrame, look: Look | None = None) -> str:
             rf"\caption{{{tex(caption)}}}",
             # Shrinks a table that is too wide for the page, and no other.
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * width}}}",
-            r"\toprule",
+            f"{body.strip()}}}",
+            r"\end{table}",
+            "",
         ]
-        heads, rules, at = [], [], 2
-        for label, columns in block.groups:
-            heads.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{tex(label)}}}")
-            rules.append(rf"\cmidrule(lr){{{at}-{at + len(columns) - 1}}}")
-            at += len(columns)
-        names = [tex(name) for _, columns in block.groups for name in columns]
-        lines += [" & ".join(["", *heads]) + r" \\", "".join(rules)]
-        lines += [" & ".join(["Defence", *names]) + r" \\", r"\midrule"]
-        cells = block.cells(lambda text: rf"\textbf{{{text}}}", "±")
-        for i, ((label, _), groups) in enumerate(zip(block.rows, cells, strict=True)):
-            if i == len(block.rows) - block.reference:
-                lines.append(r"\midrule")
-            values = [_small_half(value) for group in groups for value in group]
-            lines.append(" & ".join([tex(label), *values]) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
     return "\n".join(lines)
 
 
 def write_main_table(
     table: pd.DataFrame, paths: Iterable[Path | str], look: Look | None = None
 ) -> None:
-    """Write the main table to each path, as its suffix (.md, .tex) says; atomically."""
-    writers = {".md": markdown, ".tex": latex}
+    """Write the main table to each path, as Markdown (.md) or LaTeX (.tex)."""
     for path in map(Path, paths):
-        if path.suffix not in writers:
-            raise UserError(f"{path}: the main table is written as .md or .tex")
+        text = {".md": markdown, ".tex": latex}[path.suffix](table, look)
         with replacing(path) as temporary:
-            temporary.write_text(writers[path.suffix](table, look), "utf-8")
+            temporary.write_text(text, "utf-8")

@@ -1,8 +1,10 @@
-"""How sure a score is: means with intervals, spread by victim and by cleaning, paired differences.
+"""Means with 95 % intervals, spread over victims and cleanings, and paired differences.
 
-A victim is a poisoned model, one for each seed; it may be cleaned several times. The model that was
-never poisoned is one victim, whatever the seed, unless each seed has a base model of its own
-(`base.per_seed`): then its clean accuracy differs, which else is the same to the image.
+A victim is one poisoned model, which has an attack and a seed; it may be cleaned several times. The
+model that was never poisoned counts as one victim for all seeds, unless `base.per_seed` gives each
+seed a base model of its own: then its clean accuracy differs between seeds.
+
+A difference is settled if its 95 % interval does not contain 0; otherwise it is open.
 """
 
 from __future__ import annotations
@@ -25,15 +27,16 @@ PAIRED = [
     "attack", "defense", "against", "split", "metric", "difference", "low", "high", "n", "over",
     "settled",
 ]  # fmt: skip
+LANDED = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and the half-width of its 95 % interval, None where there is one value.
+    """A mean and the half-width of its 95 % interval, None for a single value.
 
     Attributes:
-        n: values that the interval is of.
-        over: what they are: "victims", each the mean of its cleanings, or the "runs" of one victim.
+        n: the number of values.
+        over: "victims", where a value is the mean of a victim's cleanings, or "runs" of one victim.
     """
 
     mean: float
@@ -43,17 +46,17 @@ class Estimate:
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """The interval, from low to high."""
+        """The interval of the mean, from low to high."""
         return None if self.half is None else (self.mean - self.half, self.mean + self.half)
 
     @property
     def settled(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval does not contain 0."""
         return self.half is not None and abs(self.mean) > self.half
 
     @property
     def further(self) -> tuple[float, float] | None:
-        """Where one more value is expected with 95 %: values spread, and the mean errs, too."""
+        """The 95 % prediction interval: where one more value is expected."""
         if self.half is None:
             return None
         half = self.half * math.sqrt(self.n + 1)
@@ -61,27 +64,21 @@ class Estimate:
 
 
 def half_width(values: Sequence[float] | pd.Series) -> float | None:
-    """Half of the 95 % interval of the mean of at least two values: Student's t, n - 1 degrees."""
+    """Return half of the 95 % interval of the mean (Student's t); None for one value."""
     n = len(values)
     if n < 2:
         return None
     return float(stdtrit(n - 1, (1 + LEVEL) / 2) * pd.Series(values).std() / math.sqrt(n))
 
 
-def _victims(runs: pd.DataFrame, bases: bool = False) -> pd.Series:
-    return runs["seed"].where((runs["attack"] != CLEAN) | bases, 0)
-
-
-def _bases(table: pd.DataFrame) -> bool:
-    """Whether each seed has a base model of its own."""
-    own = pick(table, attack=CLEAN, defense=NONE, metric=CA)
-    return bool((own.groupby("split")["percent"].nunique() > 1).any())
+def _victims(runs: pd.DataFrame, own_bases: bool = False) -> pd.Series:
+    return runs["seed"].where((runs["attack"] != CLEAN) | own_bases, 0)
 
 
 def estimate(runs: pd.DataFrame) -> Estimate | None:
-    """The mean of some runs (attack, seed, percent) of one score; None where there are none.
+    """Return the mean of some runs (attack, seed, percent) of one score; None without runs.
 
-    Each victim has the same weight, those of several attacks, too.
+    Each victim has the same weight, also across attacks.
     """
     if runs.empty:
         return None
@@ -92,11 +89,18 @@ def estimate(runs: pd.DataFrame) -> Estimate | None:
     return Estimate(float(values.mean()), half_width(values), len(values), over)
 
 
-def difference(runs: pd.DataFrame, against: pd.DataFrame) -> Estimate | None:
-    """The mean of `runs` minus `against` on the same victims; None where they share none.
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of every score and half of its interval: columns CELL, mean, half."""
+    cells = table.groupby(CELL, sort=False)
+    found = [(*cell, e.mean, e.half) for cell, runs in cells if (e := estimate(runs))]
+    return pd.DataFrame(found, columns=[*CELL, "mean", "half"]).astype({"half": float})
 
-    The cleanings of a victim are paired by their repeat, which is the same order of data, or with
-    its only run.
+
+def difference(runs: pd.DataFrame, against: pd.DataFrame) -> Estimate | None:
+    """Return the mean of `runs` minus `against` on the same victims; None if they share no victim.
+
+    Cleanings of a victim are paired by their repeat, which means the same order of the data, or
+    with the only run of that victim.
     """
     repeated = all(part["repeat"].nunique() > 1 for part in (runs, against))
     keys = ["attack", "seed", "repeat"] if repeated else ["attack", "seed"]
@@ -105,15 +109,15 @@ def difference(runs: pd.DataFrame, against: pd.DataFrame) -> Estimate | None:
 
 
 def interval_text(table: pd.DataFrame) -> str:
-    """What an interval is over: 'over 3 victims, each the mean of 5 cleanings'; '' for one run."""
+    """Return 'over 3 victims, each the mean of 5 cleanings', or '' if there is one run of each."""
     poisoned = table[table["attack"] != CLEAN]
     shown = poisoned if len(poisoned) else table
     victims, repeats = _victims(shown).nunique(), shown["repeat"].nunique()
     if victims > 1:
         each = f", each the mean of {repeats} cleanings" if repeats > 1 else ""
         return f"over {victims} victims{each}"
-    runs = shown.groupby("defense")[["seed", "repeat"]].apply(lambda r: len(r.drop_duplicates()))
-    return f"over {runs.max()} cleanings of one victim" if runs.max() > 1 else ""
+    runs = shown.drop_duplicates(["defense", "seed", "repeat"])["defense"].value_counts().max()
+    return f"over {runs} cleanings of one victim" if runs > 1 else ""
 
 
 def _first(table: pd.DataFrame) -> pd.DataFrame:
@@ -121,16 +125,18 @@ def _first(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def spread(table: pd.DataFrame) -> pd.DataFrame:
-    """The spread of every score @1, in percent: columns SPREAD.
+    """Return the spread of every score @1 in percent: columns SPREAD.
 
-    `sd_repeats` is the standard deviation over the cleanings of a victim, pooled over the victims;
-    `sd_victims` that between victims, without what the cleanings add to it (one-way random
-    effects, 0 where they explain it all); with one cleaning of each it cannot be told from them.
-    `repeats` are the cleanings of each victim. Empty where there are not two.
+    `sd_repeats` is the standard deviation over the cleanings of a victim, pooled over victims, and
+    empty with one cleaning each. `sd_victims` is that between victims without the part that
+    cleanings explain (one-way random effects, at least 0); with one cleaning each it includes that
+    part. It is empty for one victim. `repeats` counts the cleanings of a victim.
     """
-    rows, bases = [], _bases(table)
+    bases = pick(table, attack=CLEAN, defense=NONE, metric=CA).groupby("split")["percent"]
+    own_bases = bool((bases.nunique() > 1).any())
+    rows = []
     for cell, runs in _first(table).groupby(CELL, sort=False):
-        of_victim = runs["percent"].groupby(_victims(runs, bases))
+        of_victim = runs["percent"].groupby(_victims(runs, own_bases))
         means, free = of_victim.mean(), of_victim.count() - 1
         within = float((of_victim.var() * free).sum() / free.sum()) if free.sum() else math.nan
         by_chance = 0.0 if math.isnan(within) else (within / (free + 1)).mean()
@@ -140,15 +146,15 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SPREAD)
 
 
-LANDED = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
-
-
 def landed(known: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
-    """Whether further victims fall where the known ones let expect them: columns LANDED.
+    """Check whether new victims' scores lie in the 95 % prediction intervals of the known ones.
 
     Args:
-        known: runs of one split, of at least two victims in each cell that is to count.
+        known: runs of one split; a cell with fewer than two victims is left out.
         further: runs of other victims on the same split.
+
+    Returns:
+        A row for each new victim, defence and metric: columns LANDED.
     """
     rows, cell = [], ["attack", "defense", "metric"]
     of_cell = dict(iter(known.groupby(cell)))
@@ -162,21 +168,20 @@ def landed(known: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
-    """The difference of each defence from each before it, in points of a score @1: columns PAIRED.
+    """Return the difference of each defence from each one before it, by score @1: columns PAIRED.
 
-    `low` to `high` is the 95 % interval over `n` victims or, of one victim, runs (`over`); settled
-    where it leaves out 0. One pair has no interval and settles nothing.
+    Differences are in points. `low` to `high` is the 95 % interval over `n` victims or, for one
+    victim, over its runs (`over`). A single pair has no interval and is never settled.
     """
-    defenses = ordered(table["defense"], (look or Look()).defenses)
+    pairs = list(itertools.combinations(ordered(table["defense"], (look or Look()).defenses), 2))
     rows = []
     for (attack, split, metric), cell in _first(table).groupby(
         ["attack", "split", "metric"], sort=False
     ):
-        for against, defense in itertools.combinations(defenses, 2):
+        for against, defense in pairs:
             found = difference(pick(cell, defense=defense), pick(cell, defense=against))
-            if found is None:
-                continue
-            ends = found.ends or (math.nan, math.nan)
-            names = (attack, defense, against, split, metric)
-            rows.append((*names, found.mean, *ends, found.n, found.over, found.settled))
+            if found:
+                ends = found.ends or (math.nan, math.nan)
+                names = (attack, defense, against, split, metric)
+                rows.append((*names, found.mean, *ends, found.n, found.over, found.settled))
     return pd.DataFrame(rows, columns=PAIRED)
