@@ -13,6 +13,7 @@ import pandas as pd
 
 from taclean.data.layout import load_array
 from taclean.results.table import read_csv, read_table
+from taclean.results.tuning import GRID
 from taclean.util.files import read_json
 
 
@@ -98,11 +99,12 @@ def read_texts(folder: str) -> Texts:
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "table": read_table,
+    "grid": lambda path: read_csv(path, GRID),
     "samples": read_samples,
     "histories": read_histories,
-    "texts": lambda folder: read_texts(folder if isinstance(folder, str) else folder[0]),
+    "texts": read_texts,
     "captions": lambda path: Path(path).read_text("utf-8").splitlines(),
-    "images": lambda path: load_array(path if isinstance(path, str) else path[0], np.uint8, 4),
+    "images": lambda path: load_array(path, np.uint8, 4),
 }
 
 

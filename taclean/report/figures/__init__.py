@@ -46,11 +46,13 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
         "captions": f"{runs.data}/{runs.scored[0]}/captions.txt",
         "texts": runs.text("subcaptions", runs.shown, runs.seeds[0]) if runs.has_first() else [],
     }
-    examples = {
-        "texts": runs.example_text("subcaptions"),
-        "images": runs.of_role("clean")[:1],
-    }
-    user, tested = runs.shown_user("subcaptions"), {"tested": runs.shown}
+    user, tested = "".join(runs.shown_user("subcaptions")), {"tested": runs.shown}
+    examples = {}
+    if user:
+        examples = {
+            "texts": runs.text("subcaptions", user, runs.seeds[0]),
+            "images": runs.of_role("clean")[0],
+        }
     found = {
         "asr_ca": Drawing(table),
         "first": Drawing(samples("none", runs.shown) | captions, runs.has_first(), tested),
@@ -64,9 +66,7 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
         "recovered": Drawing(
             samples(*runs.defenses), len(runs.defenses) > 1, tested, suffixes=GALLERY
         ),
-        "subcaptions": Drawing(
-            examples, bool(user), {"defense": "".join(user)}, suffixes=GALLERY
-        ),
+        "subcaptions": Drawing(examples, bool(user), {"defense": user}, suffixes=GALLERY),
     }
     for name, choice in runs.config.get("axes", {}).items():
         found[f"axes/{name}"] = Drawing(table, True, dict(choice), "axis")

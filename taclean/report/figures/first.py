@@ -73,9 +73,10 @@ def first(
     ]
     y = 1.0
     for name, text, colour in lines:
-        folded = textwrap.wrap(text, 42, max_lines=2, placeholder=" …")
+        folded = textwrap.wrap(text, 44, max_lines=2, placeholder=" …")
         words.text(0, y, textwrap.shorten(name, 16, placeholder="…"), color=GREY, size=9, va="top")
-        words.text(0.29, y, "\n".join(folded), color=colour, size=9, va="top")
+        weight = "bold" if text.startswith("says") else "normal"
+        words.text(0.29, y, "\n".join(folded), color=colour, weight=weight, size=9, va="top")
         y -= 0.1 + 0.1 * len(folded)
     bare(words)
     subtitle = (

@@ -1,8 +1,9 @@
-"""Galleries: pictures with words beside them, as an HTML table."""
+"""Pictures and words in HTML tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,14 +22,18 @@ def coloured(text: str, kind: str) -> Markup:
     return Markup('<span class="{}">{}</span>').format(kind, text)
 
 
-def gallery(text: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """Return a text, and below it a table with a row for each picture; plain strings are escaped."""
-    cells = [[str(escape(cell)) for cell in row] for row in rows]
-    table = pd.DataFrame(cells, columns=range(len(head)))
+def html_table(head: Sequence[str], rows: Sequence[Sequence[Any]], kind: str = "") -> Markup:
+    """Return an HTML table of class `kind`; text is escaped, and floats have one decimal."""
+    cells = [[f"{x:.1f}" if isinstance(x, float) else str(escape(x)) for x in row] for row in rows]
     with pd.option_context("display.max_colwidth", None):
-        body = table.to_html(
-            index=False, escape=False, border=0, classes="gallery", justify="unset",
+        table = pd.DataFrame(cells, columns=range(len(head))).to_html(
+            index=False, escape=False, border=0, classes=kind, justify="unset",
             header=[str(escape(name)) for name in head],
         )  # fmt: skip
-    body = body if cells else "<p>There is no such picture.</p>"
-    return Markup('<p class="note">{}</p>\n<div class="wide">{}</div>\n').format(text, Markup(body))
+    return Markup('<div class="wide">{}</div>\n').format(Markup(table))
+
+
+def gallery(text: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """Return a text, and below it a table with a row for each picture."""
+    table = html_table(head, rows, "gallery") if rows else Markup("<p>There is no picture.</p>\n")
+    return Markup('<p class="note">{}</p>\n{}').format(text, table)

@@ -71,7 +71,7 @@ def finish(figure: Figure, title: str, subtitle: str, handles: Sequence[Artist] 
         figure.text(0.1 / width, 1, textwrap.fill(text, int(a_inch * width)), va="top", **font)
         for text, a_inch, font in (  # characters that fit an inch
             (title, 10.5, {"size": 10.5, "weight": "bold", "in_layout": False}),
-            (subtitle, 15.5, {"size": 8.5, "color": GREY, "in_layout": False}),
+            (subtitle, 16, {"size": 8.5, "color": GREY, "in_layout": False}),
         )
     ]
     head = 0.18 + sum(map(inches, texts))
