@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from taclean.report.figures.style import LABELS, finish, interval, note, victims
+from taclean.report.figures.style import LABELS, finish, interval, victims
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import interval_text
+from taclean.results.statistics import interval_text, summary
 from taclean.results.table import ASR, images_text, pick, seeds_text
 
+NEVER: dict[str, Any] = {"color": "black", "ls": ":", "lw": 1.4}
 GROUP = 0.8  # width of a group of bars, of the distance of two groups
 
 
@@ -31,22 +32,21 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
     splits = dict.fromkeys(split for split, _ in panels)
     rows = table[table["split"].isin([*splits]) & (table["attack"] != CLEAN)]
     attacks, colours = ordered(rows["attack"], look.attacks), look.colours(rows["defense"])
-    over = interval_text(rows)
-    width = min(16.0, max(5.0, 1.4 + 0.16 * len(attacks) * (len(colours) + 2)))
-    width = min(width, 7.2) if width < 9 else width
+    over, defenses = interval_text(rows), list(colours)
+    width = max(5.0, 1.4 + 0.16 * len(attacks) * (len(colours) + 2))
+    width = width if width > 9 else min(width, 7.2)
     figure, grid = plt.subplots(
         len(panels), 1, figsize=(width, 0.5 + 1.8 * len(panels)), squeeze=False, sharex=True,
         layout="constrained",
     )  # fmt: skip
     style: dict[str, Any] = {"x": "attack", "y": "percent", "hue": "defense", "legend": False}
-    style |= {"order": attacks, "hue_order": list(colours)}
+    style |= {"order": attacks, "hue_order": defenses}
     step = GROUP / len(colours)
     upright = step * (width - 0.8) / len(attacks) < 0.2  # inches that '100' takes
     for ax, (split, metric) in zip(grid[:, 0], panels, strict=True):
         scores = pick(rows, split=split, metric=metric)
-        of_victims, ends = victims(scores), {}
         sns.barplot(
-            of_victims, **style, palette=colours, saturation=1, width=GROUP, gap=0.07,
+            victims(scores), **style, palette=colours, saturation=1, width=GROUP, gap=0.07,
             errorbar=interval, err_kws={"color": "black", "linewidth": 0.9}, ax=ax,
         )  # fmt: skip
         if over:
@@ -55,37 +55,31 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
                 jitter=False, edgecolor="black", linewidth=0.5, ax=ax,
             )  # fmt: skip
         base = pick(table, attack=CLEAN, defense=NONE, metric=metric)
-        for x, attack in enumerate(attacks):
-            never = pick(base, split=f"{split}+{attack}" if metric == ASR else split)["percent"]
-            ax.hlines(never.mean(), x - 0.46, x + 0.46, color="black", ls=":", lw=1.4)
-            ends[attack] = never.mean()
-        for (x, attack), (i, defense) in itertools.product(enumerate(attacks), enumerate(colours)):
-            own = pick(scores, attack=attack, defense=defense)["percent"]
-            values = pick(of_victims, attack=attack, defense=defense)["percent"]
-            if values.empty:
-                continue
-            mean, top = values.mean(), max(values.mean(), own.max(), interval(values)[1] if len(values) > 1 else 0)
-            if top - 1 < ends[attack] < top + (20 if upright else 9):  # keep off the dotted line
-                top = ends[attack]
+        of_split = [f"{split}+{attack}" if metric == ASR else split for attack in attacks]
+        never = [pick(base, split=name)["percent"].mean() for name in of_split]
+        ax.hlines(never, np.arange(len(attacks)) - 0.46, np.arange(len(attacks)) + 0.46, **NEVER)
+        highest = scores.groupby(["attack", "defense"])["percent"].max()
+        for cell in summary(scores).fillna({"half": 0}).itertuples():
+            x = attacks.index(cell.attack)
+            top = max(highest[cell.attack, cell.defense], min(100, cell.mean + cell.half))
+            if top - 1 < never[x] < top + (20 if upright else 9):  # keep off the dotted line
+                top = never[x]
             ax.text(
-                x + (i - (len(colours) - 1) / 2) * step, top + (3.5 if over else 1.5),
-                f"{mean:.0f}" if mean >= 9.95 else f"{mean:.1f}", size=6.8, color="#222222",
-                ha="center", va="bottom", rotation=90 if upright else 0,
+                x + (defenses.index(cell.defense) - (len(colours) - 1) / 2) * step,
+                top + (3.5 if over else 1.5), f"{cell.mean:.{0 if cell.mean >= 9.95 else 1}f}",
+                size=6.8, ha="center", va="bottom", rotation=90 if upright else 0,
             )  # fmt: skip
-        if scores.empty:
-            note(ax, "not scored")
         ax.set(ylim=(0, 119 if upright else 112), yticks=range(0, 101, 25), ylabel=LABELS[metric])
         better = "lower is better" if metric == ASR else "higher is better"
         ax.set_title(f"{split} split: {better}" if len(splits) > 1 else better, loc="left", pad=3)
-        ax.set(xlabel="", xlim=(-0.55, len(attacks) - 0.45))
-    room = max(8, int(13 * (width - 0.8) / len(attacks)))
-    names = [textwrap.fill(look.attack_label(attack), room) for attack in attacks]
+        ax.set(xlim=(-0.55, len(attacks) - 0.45))
+    fit = max(8, int(13 * (width - 0.8) / len(attacks)))  # characters
+    names = [textwrap.fill(look.attack_label(attack), fit) for attack in attacks]
     ax.set_xticks(range(len(attacks)), names)
-    ax.set_xlabel("attack")
     handles: list[Any] = [
         Patch(color=colour, label=look.defense_label(name)) for name, colour in colours.items()
     ]
-    handles.append(Line2D([], [], color="black", ls=":", lw=1.4, label="same model, never poisoned"))
+    handles.append(Line2D([], [], label="same model, never poisoned", **NEVER))
     counts = "; ".join(f"{split} split, n = {images_text(rows, split)}" for split in splits)
     subtitle = f"{counts}, {seeds_text(rows['seed'])}"
     subtitle += f"; bar: mean, line: 95 % interval {over}, points: runs" if over else ""

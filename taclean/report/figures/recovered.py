@@ -49,7 +49,9 @@ def recovered(samples: ByAttack, tested: str, look: Look | None = None) -> Marku
         before = models[NONE]
         cells = [image(before.triggered_images[i], "a picture with a trigger")]  # type: ignore[index]
         own = before.classes[before.labels[i]]
-        cells.append(Markup("<b>{}</b><br><small>{}</small>").format(own, look.attack_label(attack)))
+        cells.append(
+            Markup("<b>{}</b><br><small>{}</small>").format(own, look.attack_label(attack))
+        )
         for model in models.values():
             good, bad = bool(model.right[i]), bool(model.fooled[i])
             name = f"{'✓' if good else '✗'} {model.classes[model.triggered_top[i]]}"

@@ -1,4 +1,4 @@
-"""What the figures share: theme, head and legend, axes, intervals, and deterministic files."""
+"""What the figures share: theme, title and legend, axes, intervals, and deterministic files."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from taclean.results.labels import CLEAN
 from taclean.results.statistics import half_width
-from taclean.results.table import ASR, CA, I2T, T2I
+from taclean.results.table import ASR, CA, I2T, T2I, pick
 from taclean.util.files import replacing
 
 DPI = 200
@@ -36,17 +39,10 @@ sns.set_theme(
     style="whitegrid",
     font="DejaVu Sans",  # ships with matplotlib, so figures are the same on every machine
     rc={
-        "pdf.fonttype": 42,
-        "axes.labelsize": 9,
-        "axes.titlesize": 9,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
-        "legend.fontsize": 8.5,
-        "legend.frameon": False,
-        "axes.edgecolor": "#888888",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "grid.color": "#e2e2e2",
+        **{"axes.labelsize": 9, "axes.titlesize": 9, "legend.fontsize": 8.5},
+        **{"xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "pdf.fonttype": 42},
+        **{"axes.edgecolor": "#888888", "grid.color": "#e2e2e2", "legend.frameon": False},
+        **{"axes.spines.top": False, "axes.spines.right": False},
         "text.hinting": "none",  # the same widths in PDF and PNG
         "text.parse_math": False,  # captions and class names may hold dollar signs
     },
@@ -60,44 +56,51 @@ def finish(figure: Figure, title: str, subtitle: str, handles: Sequence[Artist] 
     def inches(artist: Artist) -> float:
         return artist.get_window_extent().height / figure.dpi
 
+    style: dict[str, Any] = {"loc": "outside lower center", "columnspacing": 1.2}
     for rows in range(1, len(handles) + 1):
-        style = {"columnspacing": 1.2, "handlelength": 1.4, "ncols": -(-len(handles) // rows)}
-        legend = figure.legend(handles=handles, loc="outside lower center", **style)
-        if rows == len(handles) or legend.get_window_extent().width < 0.98 * figure.bbox.width:
+        columns = -(-len(handles) // rows)
+        legend = figure.legend(handles=handles, ncols=columns, handlelength=1.4, **style)
+        if columns == 1 or legend.get_window_extent().width < 0.98 * figure.bbox.width:
             height += inches(legend)
             break
         legend.remove()
-    texts = [
-        figure.text(0.1 / width, 1, textwrap.fill(text, int(a_inch * width)), va="top", **font)
-        for text, a_inch, font in (  # characters that fit an inch
-            (title, 10.5, {"size": 10.5, "weight": "bold", "in_layout": False}),
-            (subtitle, 16, {"size": 8.5, "color": GREY, "in_layout": False}),
-        )
+    fonts: list[tuple[str, float, dict[str, Any]]] = [  # with the characters that fit an inch
+        (title, 10.5, {"size": 10.5, "weight": "bold"}),
+        (subtitle, 16, {"size": 8.5, "color": GREY}),
     ]
-    head = 0.18 + sum(map(inches, texts))
-    figure.set_size_inches(width, height + head)
-    y = 0.07
+    texts = [
+        figure.text(0.1 / width, 1, textwrap.fill(text, int(fit * width)), in_layout=False, **font)
+        for text, fit, font in fonts
+    ]
+    whole, y = height + 0.18 + sum(map(inches, texts)), 0.07
     for text in texts:
-        text.set_y(1 - y / (height + head))
+        text.set(y=1 - y / whole, va="top")
         y += inches(text) + 0.05
-    figure.get_layout_engine().set(rect=(0, 0, 1, height / (height + head)))  # type: ignore[union-attr, call-arg]
+    figure.set_size_inches(width, whole)
+    figure.get_layout_engine().set(rect=(0, 0, 1, height / whole))  # type: ignore[union-attr, call-arg]
     return figure
 
 
 def save(figure: Figure, paths: Iterable[Path | str]) -> None:
-    """Write a figure as PDF and PNG, by the suffix of each path, the same bytes every time."""
+    """Write a figure as PDF or PNG, by the suffix of each path, the same bytes every time."""
     figure.set_dpi(DPI)
     for _ in range(2):  # the first layout moves the ticks, the second follows them
         figure.draw_without_rendering()
     figure.set_layout_engine("none")  # solved anew for each file, it would depend on their order
     for path in map(Path, paths):
-        no_date = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
+        undated = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, metadata=no_date)
+            figure.savefig(temporary, dpi=DPI, metadata=undated)
     plt.close(figure)
 
 
 # ---- scores --------------------------------------------------------------------------------------
+
+
+def poisoned(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return ASR@1 and CA@1 of the poisoned models on a split."""
+    rows = pick(table, split=split)
+    return rows[rows["metric"].isin([ASR, CA]) & (rows["attack"] != CLEAN)]
 
 
 def victims(runs: pd.DataFrame) -> pd.DataFrame:
@@ -105,15 +108,13 @@ def victims(runs: pd.DataFrame) -> pd.DataFrame:
     if runs["seed"].nunique() < 2:
         return runs
     keys = ["attack", "defense", "split", "metric", "seed"]
-    return runs.groupby(keys, sort=False, as_index=False)["percent"].mean()
+    return runs.groupby(keys, sort=False)["percent"].mean().reset_index()
 
 
 def interval(percents: pd.Series) -> tuple[float, float]:
     """Return the 95 % interval of a mean, cut at 0 and 100 %, as seaborn's `errorbar`."""
-    half = half_width(percents)
-    if half is None:
-        return math.nan, math.nan
-    return max(0.0, percents.mean() - half), min(100.0, percents.mean() + half)
+    half, mean = half_width(percents) or math.nan, float(np.mean(percents))
+    return max(mean - half, 0.0), min(mean + half, 100.0)  # NaN stays NaN
 
 
 # ---- axes ----------------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ def asr_axis(ax: Axes) -> None:
     """Show ASR@1 along x, logarithmic above 1 %: defences lie near 0, victims above 90."""
     ax.set_xscale("symlog", linthresh=1, linscale=0.5)
     ticks = (0, 1, 2, 5, 10, 20, 50, 100)
-    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
     ax.set(xlim=(-0.15, 140), xlabel="attack success rate ASR@1 (%), logarithmic above 1")
 
@@ -139,8 +140,3 @@ def bare(ax: Axes) -> Axes:
     ax.grid(False)
     sns.despine(ax=ax, left=True, bottom=True)
     return ax
-
-
-def show(ax: Axes, pixels: object) -> None:
-    """Show a picture (H, W, 3) uint8, with its pixels as they are if it is small."""
-    bare(ax).imshow(pixels, interpolation="nearest" if len(pixels) < 128 else "antialiased")  # type: ignore[arg-type]

@@ -67,7 +67,9 @@ def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
             (left, right), (low, high) = ends.loc[(attack, defense), [ASR, CA]]
             ax.hlines(y, left, right, colours[defense], lw=0.9)
             ax.vlines(x, low, high, colours[defense], lw=0.9)
-    sns.scatterplot(named(means), **style, sizes=sizes, edgecolor="white", linewidth=0.7, zorder=3, ax=ax)
+    sns.scatterplot(
+        named(means), **style, sizes=sizes, edgecolor="white", linewidth=0.7, zorder=3, ax=ax
+    )
     sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
     asr_axis(ax)
     low, high = runs[CA].min(), runs[CA].max()
