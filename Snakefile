@@ -30,7 +30,7 @@ if "tune" in config:
 onstart:
     write_json(CONFIG, config)
     hold_locks(workflow.persistence)
-    watch.follow(workflow, "results/benchmarks")
+    watch.follow(workflow)
 
 
 onsuccess:

@@ -1,1 +1,1 @@
-"""Speed, each as a ratio to a plain reference inside one run: `python -m benchmarks`."""
+"""Benchmarks of speed against plain references, timed in the same run: `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""Run the benchmarks and keep their rows: `python -m benchmarks [--only TOPIC ...]`."""
+"""Run the benchmarks and save their rows: `python -m benchmarks [--only TOPIC ...]`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ TOPICS = (
 
 
 def main() -> None:
-    """Parse, run topic by topic, write after each."""
+    """Run the benchmarks of the command line and write the results after each topic."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS, metavar="TOPIC",
-                        help=f"of {', '.join(TOPICS)}")  # fmt: skip
+                        help=f"topics to measure: {', '.join(TOPICS)}; default: all")  # fmt: skip
     parser.add_argument("--csv", type=Path, default=CSV, help="default: %(default)s")
     parser.add_argument("--results", type=Path, default=Path("results"),
-                        help="of a finished run, for `chain`; default: %(default)s")  # fmt: skip
+                        help="a finished run, for `chain`; default: %(default)s")  # fmt: skip
     options = parser.parse_args()
-    keep_freed()  # as in every stage; the references gain from it too
+    keep_freed()  # as in every stage; the references gain from it, too
     print(f"{machine()}, torch {torch.__version__}", flush=True)
     rows: list[Row] = []
     for topic in options.only:
@@ -35,7 +35,7 @@ def main() -> None:
         started = time.time()
         measure = importlib.import_module(f"benchmarks.{topic}").main
         rows += measure(options.results) if topic == "chain" else measure()
-        write(options.csv, rows)  # what is measured stays measured, whatever fails later
+        write(options.csv, rows)  # after each topic, so that a later error loses nothing
         print(f"{topic}: {time.time() - started:.0f} s", flush=True)
     write(options.csv, rows, everything=set(options.only) == set(TOPICS))
 

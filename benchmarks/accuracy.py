@@ -1,7 +1,7 @@
-"""Seconds of training until the base model names 85 % of the val pictures.
+"""Measure the seconds of training until the base model classifies 85 % of the val pictures.
 
-The recipe is the default's own, with the whole of its schedule. The clock stands while val is
-scored, as where and how often one looks is no part of a recipe.
+The training has the default's settings and its whole schedule. The time of scoring val is left out,
+because the number of scorings is not part of the training.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from taclean.stages import stage_config
 from taclean.training.loop import Training
 
 WANTED = 85.0  # CA@1 in percent
-EVERY = 50  # steps between two looks
+EVERY = 50  # steps between two scorings
 ROOT = Path(__file__).parent.parent
 
 
 def seconds_to(
     wanted: float, training: Training, val: Pairs, prompts: Prompts, every: int = EVERY
 ) -> float | None:
-    """Train until CA@1 on `val` is `wanted` percent; None where the recipe ends before."""
+    """Train until CA@1 on `val` is `wanted` percent; return None if training ends before."""
     took, began = 0.0, time.perf_counter()
     while training.done < training.steps:
         training.step()
@@ -50,7 +50,7 @@ def seconds_to(
 
 
 def main() -> list[Row]:
-    """Pack the default's splits where they are not there yet, and train its base model."""
+    """Pack the default's splits where they are missing and train its base model."""
     config = configs.with_default(None)
     stage, name = stage_config(config, "base"), config["data"]["name"]
     folders = {r: f"data/{name}/{configs.split_of_role(config, r)}" for r in ("pretrain", "val")}
@@ -64,7 +64,7 @@ def main() -> list[Row]:
     took = seconds_to(WANTED, training, val, Prompts.of(stage["model"], stage["zeroshot"]))
     training.feed.close()
     if took is None:
-        print(f"accuracy: the recipe ends below {WANTED:g} %; no row")
+        print(f"accuracy: the training ends below {WANTED:g} %; skipped")
         return []
     what = f"base model to CA@1 {WANTED:g} % on val, scoring left out, {settings.threads} threads"
     return [row(what, took, None, "s", None)]

@@ -1,8 +1,8 @@
-"""The share of a finished run's time that is not training, from its benchmark files.
+"""Read from a finished run's benchmark files which share of its time is not training.
 
-A job's file says how many seconds it took and was written as it ended. Every moment of the run is
-shared equally by the jobs that ran then; moments without one are Snakemake's own, or those of the
-small jobs that keep no file.
+A job's file holds the seconds of the job and was written at its end. Every moment of the run is
+divided equally among the jobs that ran then. Moments without a job belong to Snakemake itself or to
+small jobs that write no such file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRAINING = ("base", "pretrain", "finetune")
 
 
 def jobs(folder: Path) -> list[tuple[str, float, float]]:
-    """(rule, begin, end) of every job below `folder`, in seconds since the epoch."""
+    """Return (rule, begin, end) of every job below `folder`, in seconds since 1970."""
     found = []
     for file in sorted(folder.rglob("*.tsv")):
         with file.open(newline="", encoding="utf-8") as table:
@@ -29,7 +29,7 @@ def jobs(folder: Path) -> list[tuple[str, float, float]]:
 
 
 def shares(jobs: list[tuple[str, float, float]], begin: float, end: float) -> dict[str, float]:
-    """Seconds of `begin` .. `end` by rule; under "none" those in which no job ran."""
+    """Divide the seconds from `begin` to `end` among the rules; "none" has those without a job."""
     times = sorted({begin, end, *(time for _, *both in jobs for time in both)})
     found: Counter[str] = Counter()
     for left, right in itertools.pairwise(times):
@@ -40,9 +40,9 @@ def shares(jobs: list[tuple[str, float, float]], begin: float, end: float) -> di
 
 
 def main(results: Path) -> list[Row]:
-    """Read the run in the folder `results`, which one call of Snakemake made from nothing."""
+    """Read the run in the folder `results`, which one call of Snakemake must have made."""
     if not (results / "table.csv").is_file():
-        print(f"chain: no finished run in {results}; make one, or name its folder by --results")
+        print(f"chain: {results} holds no finished run; run the workflow or set --results")
         return []
     found = jobs(results / "benchmarks")
     written = [file.stat().st_mtime for file in results.rglob("*") if file.is_file()]

@@ -1,4 +1,4 @@
-"""What the topics share: rows and their CSV, interleaved timing, and material of CC3M's kind."""
+"""Rows of results and their CSV, timing in turns, and artificial data like CC3M's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement. `ratio` says how many times better ours is, unless `what` says otherwise."""
+    """One measurement; `ratio` is how many times better ours is, unless `what` says otherwise."""
 
     machine: str
     what: str
@@ -37,7 +37,7 @@ class Row:
 
 
 def row(what: str, ours: float, reference: float | None, unit: str, ratio: float | None) -> Row:
-    """Make a row of this machine with four figures at most."""
+    """Return a row of this machine, with numbers of at most four digits, and print it."""
 
     def short(value: float | None) -> str:
         return "" if value is None else f"{value:.4g}"
@@ -49,17 +49,17 @@ def row(what: str, ours: float, reference: float | None, unit: str, ratio: float
 
 
 def device() -> torch.device:
-    """The GPU where there is one."""
+    """Return the GPU, or the CPU where there is no GPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def machine() -> str:
-    """The GPU's name, or the CPU's model and how many cores are used."""
+    """Return the GPU's name, or the CPU's model and the number of usable cores."""
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         return torch.cuda.get_device_name() + (f" x{count}" if count > 1 else "")
@@ -70,13 +70,13 @@ def machine() -> str:
         if (match := re.search(rf"^{key}\s*:(.*)$", info, re.MULTILINE))
     }
     name = found.get("model name", "CPU")
-    if not re.search(r"\d", name) and "model" in found:  # a cloud's name that says nothing
+    if not re.search(r"\d", name) and "model" in found:  # clouds may hide the model in this name
         name += f" family {found.get('cpu family')} model {found['model']}"
     return f"{name}, {cores()} cores"
 
 
 def read(path: Path) -> list[Row]:
-    """Read a results CSV; none is no rows."""
+    """Read a CSV of results; return no rows if the file is missing."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -84,9 +84,9 @@ def read(path: Path) -> list[Row]:
 
 
 def write(path: Path, rows: Sequence[Row], everything: bool = False) -> None:
-    """Put `rows` in place of those of the same machine and `what`; all others stay.
+    """Replace the rows of the same machine and `what` in the CSV, or add them.
 
-    With `everything`, other rows of the machines in `rows` go: a whole run measured none of them.
+    With `everything`, all older rows of the machines in `rows` are deleted.
     """
     machines = {r.machine for r in rows if everything}
     kept = (r for r in read(path) if r.machine not in machines)
@@ -98,7 +98,7 @@ def write(path: Path, rows: Sequence[Row], everything: bool = False) -> None:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call, the GPU's queue included."""
+    """Return the wall time of one call, including the GPU's queue."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     started = time.perf_counter()
@@ -111,27 +111,27 @@ def seconds(call: Callable[[], object]) -> float:
 def compare(
     ours: Callable[[], object], reference: Callable[[], object], repeats: int
 ) -> tuple[float, float]:
-    """Median seconds of both, in turns, after one warm-up each."""
+    """Return the median seconds of both calls, timed in turns after one warm-up each."""
     ours(), reference()
     pairs = [(seconds(ours), seconds(reference)) for _ in range(repeats)]
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
-    """Median seconds of what has no reference, after one warm-up."""
+    """Return the median seconds of a call without a reference, after one warm-up."""
     call()
     return statistics.median(seconds(call) for _ in range(repeats))
 
 
 def captions(count: int, seed: int = 0) -> list[str]:
-    """Captions as long as CC3M's: mean 10.3 words, deviation 4.5 (Sharma et al. 2018)."""
+    """Draw captions as long as CC3M's: mean 10.3 words, deviation 4.5 (Sharma et al. 2018)."""
     rng = np.random.default_rng(seed)
     lengths = rng.lognormal(2.245, 0.418, count).round().clip(3, 40).astype(int)
     return [" ".join(rng.choice(WORDS, length)) for length in lengths]
 
 
 def photos(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(count, height, width, 3) uint8: smooth shapes with grain, about as hard as photographs."""
+    """Draw (count, height, width, 3) uint8: smooth shapes with grain, about as hard as photos."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(side: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""Share of a training run that waits for data.
+"""Measure which share of a training run waits for data.
 
-On CPUs with the default's small model: its steps are short, so the wait has the least to hide in.
+A CPU trains the default's small model, whose short steps hide the least of the wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODEL, SIZE, ROWS, BATCH = ("RN50-quickgelu", 224, 6400, 64) if GPU else ("emoji
 
 
 def run(pairs: Pairs, folder: Path, name: str = MODEL) -> float:
-    """Train for an epoch on `pairs`; returns the seconds."""
+    """Train for an epoch on `pairs` and return the seconds."""
     settings = Train(lr=1e-4, epochs=1, batch=BATCH, warmup=0, threads=cores())
     model, objective = create(name), make_defense(PLAINEST)
     started = time.perf_counter()
@@ -36,20 +36,20 @@ def run(pairs: Pairs, folder: Path, name: str = MODEL) -> float:
 
 
 def waited(folder: Path) -> float | None:
-    """Share of the last epoch that waited, from the run's log; None where it tells none."""
+    """Read from a run's log which share of its last epoch waited; None if the log has none."""
     lines = (folder / "train.jsonl").read_text("utf-8").splitlines()
     found = [json.loads(line).get("data_wait") for line in lines]
     return next((value for value in reversed(found) if value is not None), None)
 
 
 def main() -> list[Row]:
-    """Train for an epoch and read how long the loop stood still."""
+    """Train for an epoch and read its share of waiting."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(packed(folder / "packed", ROWS, SIZE), folder / "run")
         share = waited(folder / "run")
     if share is None:
-        print("data_wait: this version's training log does not tell it; skipped")
+        print("data_wait: the training log has no data_wait; skipped")
         return []
     what = f"share of training that waits for data, {PLAINEST} {MODEL} {SIZE} px batch {BATCH}"
     return [row(what, share * 100, None, "%", share)]

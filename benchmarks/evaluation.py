@@ -1,8 +1,8 @@
-"""The ImageNet zero-shot head, and evaluation of clean and triggered images.
+"""Time the ImageNet zero-shot head and the evaluation of clean and triggered images.
 
-A whole head (1,000 classes x 80 templates) takes minutes to hours: its cost is per prompt, of a
-few classes and of templates spread over the 80. The evaluation has as many prompts to an image as
-ImageNet's, 80,000 to 50,000.
+A whole head (1,000 classes x 80 templates) takes minutes to hours, so its cost is measured per
+prompt, on a few classes and on templates spread over the 80. The evaluation has as many prompts per
+image as ImageNet: 80,000 for 50,000.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLASSES = open_clip.IMAGENET_CLASSNAMES
 
 
 class Case:
-    """A model twice (ours in channels_last, theirs NCHW), images, a trigger, some classes."""
+    """Two copies of a model (ours channels_last, theirs NCHW), images, a trigger, and classes."""
 
     def __init__(
         self, name: str, size: int, images: int, classes: int, templates: int, folder: Path
@@ -44,16 +44,16 @@ class Case:
         self.tokenize = open_clip.get_tokenizer(name)
 
     def head(self) -> torch.Tensor:
-        """Our head (C, d): tokens, embeddings, means."""
+        """Compute our head (C, d)."""
         tokens = prompt_tokens(self.name, self.classes, self.templates)
         return head(self.model, tokens.to(device()))
 
     def plain_head(self) -> torch.Tensor:
-        """Theirs (d, C)."""
+        """Compute the plain head (d, C)."""
         return reference.head(self.plain, self.tokenize, self.classes, self.templates)
 
     def evaluate(self, precision: str = "auto") -> dict[str, dict[str, dict[str, int]]]:
-        """One head, one pass over clean and triggered images."""
+        """Score clean and triggered images with one head and one pass."""
         h, data = self.head(), self.data
         if device().type == "cuda":
             data = Labelled(data.images.to(device()), data.labels.to(device()))
@@ -62,18 +62,18 @@ class Case:
         )
 
     def plain_evaluate(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Top-k hits of the clean labels, and of the target where it is not the label."""
+        """Return the top-k hits of the labels, and of the target on images of other classes."""
         clean = reference.hits(self.plain, self.pictures, self.labels, self.plain_head())
         others = [
             picture for picture, label in zip(self.pictures, self.labels, strict=True) if label
         ]
         target = torch.zeros(len(others), dtype=torch.int64)
-        again = self.plain_head()  # the published evaluation is run once for each kind of images
+        again = self.plain_head()  # the published evaluation runs once for each kind of image
         return clean, reference.hits(self.plain, others, target, again, self.plain_trigger)
 
 
 def main() -> list[Row]:
-    """Time the head, and the whole evaluation."""
+    """Time the head and the whole evaluation."""
     images, classes, templates = (1600, 32, 80) if device().type == "cuda" else (50, 10, 8)
     prompts, rows = classes * templates, []
     with tempfile.TemporaryDirectory() as folder:

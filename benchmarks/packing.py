@@ -1,4 +1,4 @@
-"""Packing JPEG pairs of CC3M's size: shards to memory-maps, rows per second on one core."""
+"""Time the packing of JPEG pairs of CC3M's size, in rows per second on one core."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_SHARDS = "packing: this version has no taclean.data.pack; skipped"
 
 
 def jpegs(count: int) -> list[bytes]:
-    """JPEG files of mixed sizes around CC3M's, 400 to 800 px a side."""
+    """Make JPEG files with sides of 400 to 800 px, around the size of CC3M's."""
     rng, files = np.random.default_rng(0), []
     for height, width in rng.integers(400, 801, (count, 2)):
         file = io.BytesIO()
@@ -33,7 +33,7 @@ def jpegs(count: int) -> list[bytes]:
 
 
 def shards(folder: Path, rows: int, per_shard: int = 128) -> list[str]:
-    """Write webdataset shards of `rows` pairs (64 different pictures); returns their names."""
+    """Write webdataset shards of `rows` pairs (64 different pictures) and return their names."""
     pictures, texts, names = jpegs(min(rows, 64)), captions(rows), []
     for start in range(0, rows, per_shard):
         names.append(f"cc3m-train-{start // per_shard:04d}.tar")

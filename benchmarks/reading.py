@@ -1,4 +1,4 @@
-"""Reading packed rows at random, against opening and decoding JPEG files one by one."""
+"""Time random reads of packed rows against opening and decoding JPEG files one by one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS, BATCH = 4096, 64
 
 
 def packed(folder: Path, rows: int, size: int) -> Pairs:
-    """Pack `rows` rows of `size` px: 64 different pictures."""
+    """Pack `rows` rows of `size` px with 64 different pictures."""
     pixels = photos(64, size, size)
     samples = [
         Sample(str(i), caption, 0, pixels[i % 64]) for i, caption in enumerate(captions(rows))

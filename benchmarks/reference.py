@@ -1,7 +1,7 @@
-"""Plain implementations of the published kind, which the benchmarks time and the tests compare.
+"""Plain implementations of the published kind, for the benchmarks to time and the tests to compare.
 
-Written from the papers and from what CleanCLIP's and BadCLIP's released code does, image by image.
-Only this file of the benchmarks names methods.
+They follow the papers and the released code of CleanCLIP and BadCLIP, image by image. No other file
+of the benchmarks names a method.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
+from taclean.attacks import Attack
 from taclean.attacks import Trigger as Batched
-from taclean.attacks.ssba import Encoder
+from taclean.attacks.patch import FittedPatch
+from taclean.attacks.ssba import SSBA, Encoder
 
-DEFENSES = {"cleanclip": False, "taclean": True}  # of which `loss` is: with sub-captions?
-PLAINEST, ATTACK = "ft", "blended"  # for what does not depend on the method
+DEFENSES = {"cleanclip": False, "taclean": True}  # defence: whether `loss` gets sub-captions
+PLAINEST, ATTACK = "ft", "blended"  # for measurements that do not depend on the method
 SIDE, BITS, LIMIT = 16, 16, 16
 Picture = Image.Image
 Trigger = Callable[[Picture], Picture]
@@ -33,11 +35,11 @@ Fitted = dict[str, Tensor] | None
 to_tensor, to_picture = transforms.ToTensor(), transforms.ToPILImage()
 
 
-# Triggers: one picture in, one picture out.
+# Triggers: each takes one picture and returns one.
 
 
 def patch(picture: Picture, file: Path, top: int, left: int) -> Picture:
-    """BadNet, TrojVQA, BadCLIP: open the patch, put it on."""
+    """Open the patch of BadNet, TrojVQA or BadCLIP and put it on a picture."""
     image = to_tensor(picture)
     noise = to_tensor(Image.open(file).convert("RGB"))
     image[:, top : top + noise.shape[1], left : left + noise.shape[2]] = noise
@@ -45,7 +47,7 @@ def patch(picture: Picture, file: Path, top: int, left: int) -> Picture:
 
 
 def blended(picture: Picture, noise: Tensor | None = None, strength: float = 0.2) -> Picture:
-    """Blended: uniform noise, drawn anew for every picture unless it is given."""
+    """Blend a picture with uniform noise, which is drawn for every picture unless it is given."""
     image = to_tensor(picture)
     if noise is None:
         noise = torch.rand(image.shape)
@@ -53,7 +55,7 @@ def blended(picture: Picture, noise: Tensor | None = None, strength: float = 0.2
 
 
 def sig(picture: Picture, delta: float = 60, frequency: float = 6) -> Picture:
-    """SIG: the sinusoid is written pixel by pixel."""
+    """Add SIG's sinusoid, computed pixel by pixel."""
     image = to_tensor(picture)
     noise = torch.zeros(image.shape)
     _, height, width = image.shape
@@ -66,7 +68,7 @@ def sig(picture: Picture, delta: float = 60, frequency: float = 6) -> Picture:
 
 @torch.no_grad()
 def ssba(picture: Picture, encoder: nn.Module, secret: Tensor, limit: float) -> Picture:
-    """SSBA: the encoder's residual for one picture."""
+    """Add the residual of SSBA's encoder to one picture."""
     image = to_tensor(picture)[None]
     return to_picture((image + encoder(image, secret[None], limit / 255)).clamp(0, 1)[0])
 
@@ -76,11 +78,12 @@ class Reference:
     """The published form of an attack's trigger.
 
     Attributes:
-        make: the plain trigger from ours, its fitted tensors, the side of the pictures in px, a
-            folder to write to, and whether it shall take our pattern where the published code
-            draws a new one for each picture, so that both give the same pictures.
-        parameters: of our trigger, so that both do the same.
-        pictures, repeats: how much it is timed on; the slow ones get few.
+        make: function that makes the plain trigger from our trigger, its fitted tensors, the side
+            of the pictures in px, a folder to write to, and a flag: whether to take our pattern
+            where the published code draws a new one for each picture, so that both triggers give
+            the same pictures.
+        parameters: parameters of our trigger that match the plain one.
+        pictures, repeats: number of pictures and repeats to time; slow triggers get few.
     """
 
     make: Callable[[Batched, Fitted, int, Path, bool], Trigger]
@@ -115,7 +118,20 @@ def _plain_ssba(ours: Batched, fitted: Fitted, size: int, folder: Path, fixed: b
     return partial(ssba, encoder=encoder, secret=secret, limit=LIMIT)
 
 
-# An attack that is not here has no published form to be timed against.
+def random_fit(attack: Attack) -> Fitted:
+    """Return random tensors in place of those that `fit` returns; a trigger's cost is the same."""
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(attack, FittedPatch):
+        return {"patch": torch.rand(3, round(attack.size), round(attack.size), generator=generator)}
+    if isinstance(attack, SSBA):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            weights = Encoder(attack.bits).state_dict()
+        return {**weights, "secret": torch.rand(attack.bits, generator=generator).round()}
+    return None
+
+
+# Attacks that are missing here have no published form and are timed alone.
 TRIGGERS = {
     "badnet": Reference(_plain_patch, {"place": "centre"}),
     "blended": Reference(_plain_blended),
@@ -126,12 +142,12 @@ TRIGGERS = {
 }
 
 
-# One training step: fp32, NCHW, 77 tokens, pictures one by one; as in CleanCLIP's src/train.py both
-# views of the images are one batch, and so are the texts and their variants.
+# One training step: fp32, NCHW, 77 tokens, pictures one by one. As in CleanCLIP's src/train.py,
+# both views of the images form one batch, and so do the texts and their variants.
 
 
 class Views(torch.utils.data.Dataset):
-    """A picture and its AutoAugment copy (ImageNet policy), both normalised, one row at a time."""
+    """Dataset of normalised pictures, each with its AutoAugment copy (ImageNet policy)."""
 
     def __init__(self, model: CLIP, images: np.ndarray) -> None:
         self.images = images
@@ -157,11 +173,13 @@ def loss(
     positives: Tensor | None = None,
     negatives: Tensor | None = None,
 ) -> Tensor:
-    """CleanCLIP's loss; with sub-captions of the rows `drawn` also TA-Cleaner's term.
+    """Return CleanCLIP's loss, plus TA-Cleaner's term if there are sub-captions.
 
     Args:
-        images, views: (B, 3, H, W) normalised; tokens, variants: (B, 77).
-        positives, negatives: (S, 77) tokens.
+        images, views: (B, 3, H, W) normalised.
+        tokens, variants: (B, 77) tokens.
+        drawn: rows of the batch that have sub-captions.
+        positives, negatives: (S, 77) tokens of the sub-captions of these rows.
     """
 
     def cross_entropy(a: Tensor, b: Tensor) -> Tensor:
@@ -180,7 +198,7 @@ def loss(
 
 
 def step(model: CLIP, optimizer: torch.optim.Optimizer, *batch: Tensor | Sequence[int]) -> float:
-    """One optimiser step on `loss`."""
+    """Take one optimiser step on `loss`."""
     optimizer.zero_grad()
     value = loss(model, *batch)  # type: ignore[arg-type]
     value.backward()
@@ -196,7 +214,7 @@ def step(model: CLIP, optimizer: torch.optim.Optimizer, *batch: Tensor | Sequenc
 def head(
     model: CLIP, tokenize: Callable[[list[str]], Tensor], classes: Sequence[str], templates
 ) -> Tensor:
-    """(d, C) from 77 tokens per prompt."""
+    """Return the zero-shot head (d, C), from 77 tokens per prompt."""
     columns = []
     device = model.logit_scale.device
     for name in classes:
@@ -216,7 +234,7 @@ def hits(
     batch: int = 64,
     ks: Sequence[int] = (1, 3, 5, 10),
 ) -> dict[int, int]:
-    """How many pictures, `trigger` on each of them, have their label in the top k."""
+    """Count the pictures, after `trigger`, that have their label in the top k, for each k."""
     model.eval()
     normalise = transforms.Normalize(model.visual.image_mean, model.visual.image_std)
     found = dict.fromkeys(ks, 0)
@@ -232,11 +250,11 @@ def hits(
     return found
 
 
-# Reading: one JPEG to one square picture.
+# Reading: turns one JPEG into one square picture.
 
 
 def decode(file: Path, size: int = 224) -> np.ndarray:
-    """Open, convert, resize the shorter side (bicubic), crop the centre: (size, size, 3) uint8."""
+    """Read a JPEG as (size, size, 3) uint8: resize the shorter side (bicubic), crop the centre."""
     picture = Image.open(file).convert("RGB")
     resize = transforms.Resize(size, transforms.InterpolationMode.BICUBIC)
     return np.asarray(transforms.CenterCrop(size)(resize(picture)))

@@ -1,7 +1,7 @@
-"""Cost against the number of rows, 1x, 2x and 4x, and the memory of packing.
+"""Measure the cost of 1x, 2x and 4x as many rows, and the memory of packing.
 
-A ratio is the cost per row at 4x over that at 1x: 1 is linear. Constant costs (start of workers,
-the checkpoint at the end) make it smaller.
+The ratio is the cost per row divided by the cost per row at 1x: a linear cost has a ratio of 1.
+Constant costs, such as the start of workers or the last checkpoint, make it smaller.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from taclean.attacks import make_trigger
 from taclean.clip.models import create
 from taclean.evaluation.zeroshot import head, prompt_tokens, scores
 
-UNIT = 512  # rows of 1x
+UNIT = 512  # rows at 1x
 STEPS = (1, 2, 4)
 
 
 def linear(what: str, cost: Callable[[int], float]) -> list[Row]:
-    """Rows for 1x, 2x and 4x: seconds per 1,000 rows, and the ratio to 1x."""
+    """Return rows for 1x, 2x and 4x, with the seconds per 1,000 rows and the ratio to 1x."""
     cost(UNIT)  # warm-up
-    # The faster of two: what else the machine does only ever adds.
+    # The faster of two runs: other work on the machine can only add time.
     took = [min(cost(UNIT * step), cost(UNIT * step)) for step in STEPS]
     per_row = [own / (UNIT * step) * 1e3 for own, step in zip(took, STEPS, strict=True)]
     return [
@@ -47,7 +47,7 @@ def linear(what: str, cost: Callable[[int], float]) -> list[Row]:
 
 
 def anonymous(pid: int) -> int:
-    """Memory in kB of a process and its children, pages of files left out: those can be dropped."""
+    """Return the memory in kB of a process and its children, without droppable pages of files."""
     total = 0
     try:
         for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines():
@@ -55,13 +55,13 @@ def anonymous(pid: int) -> int:
                 total += int(line.split()[1])
         for task in Path(f"/proc/{pid}/task").iterdir():
             total += sum(anonymous(int(p)) for p in (task / "children").read_text("utf-8").split())
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process has ended
         pass
     return total
 
 
 def packing_memory(folder: Path, rows: int) -> float:
-    """Peak memory in MB of packing `rows` rows in a process of its own."""
+    """Return the peak memory in MB of packing `rows` rows in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.scaling", str(folder), str(rows)]
     process, most = subprocess.Popen(command), 0
     while process.poll() is None:
@@ -79,7 +79,7 @@ def pack_some(folder: Path, rows: int, target: Path) -> None:
 
 
 def main() -> list[Row]:
-    """Measure evaluation, training, then packing where there are shards."""
+    """Measure evaluation, training and packing."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder, count = Path(name), iter(range(100))

@@ -1,7 +1,7 @@
-"""Seconds that a stage's process needs before its work, against what none can do without.
+"""Time the start of each stage's process against importing open_clip alone.
 
-Each stage gets files that are not there: it ends as it opens the first one, and by then has
-imported all that it imports. The reference is a Python that imports open_clip and nothing else.
+Each stage gets files that do not exist. It ends when it opens the first one, after it has imported
+everything that it needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taclean.stages import stage_config
 
 REPEATS = 5
 BARE = [sys.executable, "-c", "import open_clip"]
-# A stage config's path where there is one, and the options that name files.
+# The path of the stage config, if the stage has one, and the options that name files.
 STAGES = {
     "train": ("base", "data", "val", "checkpoints", "out", "history"),
     "evaluate": ("evaluate/{attack}/none/seed0", "model", "splits", "out"),
@@ -30,7 +30,7 @@ STAGES = {
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """A command for each of STAGES, with a config in `folder` and files that are not there."""
+    """Return a command for each of STAGES, with its config in `folder` and missing files."""
     config = configs.with_default(None)
     names: dict[str, str] = {}
     found: dict[str, list[str]] = {}
@@ -54,10 +54,10 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def start(command: list[str]) -> None:
-    """Run a command that ends at a file that is not there.
+    """Run a command that ends at a file that does not exist.
 
     Raises:
-        RuntimeError: it ended in another way.
+        RuntimeError: the command ended in another way.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 2 or "no such file" not in done.stderr:
@@ -65,7 +65,7 @@ def start(command: list[str]) -> None:
 
 
 def main() -> list[Row]:
-    """Time every stage's start."""
+    """Time the start of every stage."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for stage, command in commands(Path(folder)).items():

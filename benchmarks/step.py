@@ -1,10 +1,10 @@
-"""One CleanCLIP and one TA-Cleaner step of RN50 at 224 px against a plain loop, and what they use.
+"""Time a CleanCLIP and a TA-Cleaner step of RN50 at 224 px against a plain loop.
 
-Ours is the very step that `taclean.training.loop` takes: bf16 autocast where the machine has it,
-channels_last, fused AdamW, tokens cut to the longest caption, augmentation in batches, both views
-in one pass; without and with `train.compile`, whose minutes of compiling are not counted. The plain
-step is `reference.step` with torchvision's AutoAugment picture by picture (on a GPU in a
-DataLoader's workers, as published) and AdamW as torch makes it.
+Our step is that of `taclean.training.loop`: bf16 autocast where the machine supports it,
+channels_last, fused AdamW, tokens cut to the longest caption, augmentation in batches, and both
+views in one pass. It is timed without and with `train.compile`; compiling itself is not timed. The
+plain step is `reference.step` with torchvision's AutoAugment picture by picture (on a GPU in the
+workers of a DataLoader, as published) and torch's default AdamW.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from taclean.util.errors import UserError
 MODEL, SIZE = "RN50-quickgelu", 224
 AUGMENT = "autoaugment" if "autoaugment" in AUGMENTATIONS else "mild"
 LR, EPOCHS = 4.5e-6, 1000
-FIRST = next(iter(reference.DEFENSES))  # whose rate is measured
+FIRST = next(iter(reference.DEFENSES))  # the defence whose pairs per second are measured
 
 
 class Data:
-    """A set of rows in memory: pixels, tokens, and texts for TA-Cleaner on every second row."""
+    """Rows in memory: pixels, tokens, and sub-captions for every second row."""
 
     def __init__(self, rows: int, name: str, size: int) -> None:
         self.name, self.images = name, photos(rows, size, size)
@@ -52,7 +52,7 @@ class Data:
         self.pairs = Pairs(Path(), self.images, self.tokens, each, each, each, none)
 
     def texts(self) -> dict[str, object]:
-        """What the defences need, the same in each of many epochs."""
+        """Return the text artifacts of the defences, the same in each of many epochs."""
 
         def repeat(array: np.ndarray) -> np.ndarray:
             return np.broadcast_to(array, (EPOCHS, *array.shape))
@@ -64,10 +64,10 @@ class Data:
 def ours(
     data: Data, defense: str, batch: int, compiled: bool = False
 ) -> Callable[[], dict[str, torch.Tensor]]:
-    """A training's own step on the next rows of `data`; `batch` is that of all processes.
+    """Return our training step on the next rows of `data`; `batch` counts those of all processes.
 
     Raises:
-        UserError: torch.compile does not work here.
+        UserError: torch.compile does not work on this machine.
     """
     objective = make_defense(defense, 0, data.texts(), augment=AUGMENT)
     settings = Train(lr=LR, epochs=EPOCHS, batch=batch, warmup=0, threads=cores(), compile=compiled)
@@ -76,10 +76,10 @@ def ours(
 
 
 def plain(data: Data, defense: str, batch: int) -> Callable[[], float]:
-    """The reference's step on the next rows of `data`."""
+    """Return the plain step on the next rows of `data`."""
     model = create(data.name).to(device(), memory_format=torch.contiguous_format).train()
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.1), lr=LR)
-    workers = cores() if device().type == "cuda" else 0  # on a CPU they would share its cores
+    workers = cores() if device().type == "cuda" else 0  # workers would take a CPU's cores
     loader = DataLoader(
         reference.Views(model, data.images), batch, num_workers=workers,
         persistent_workers=workers > 0, pin_memory=workers > 0,
@@ -107,7 +107,7 @@ def plain(data: Data, defense: str, batch: int) -> Callable[[], float]:
 
 
 def peak(side: int) -> float:
-    """The machine's matrix product in a step's precision: FLOP/s, median of measured ones."""
+    """Measure the machine's FLOP/s of matrix products in the precision of a step."""
     dtype = PRECISIONS[precision_on(device())]
     a, b = torch.randn(2, side, side, device=device(), dtype=dtype)
 
@@ -120,12 +120,12 @@ def peak(side: int) -> float:
 
 
 def many(step: Callable[[], object], count: int) -> Callable[[], object]:
-    """`count` steps, so that a short one is not timed alone."""
+    """Return a call of `count` steps, since a short step cannot be timed alone."""
     return lambda: [step() for _ in range(count)]
 
 
 def main() -> list[Row]:
-    """Time both defences' steps and their share of the peak; on a GPU larger batches, scaling."""
+    """Time both defences' steps and their share of the peak; on GPUs also larger batches."""
     gpu = device().type == "cuda"
     base, repeats, count = (64, 5, 20) if gpu else (16, 3, 1)
     rows = []
@@ -141,18 +141,18 @@ def main() -> list[Row]:
             use = ((base, 4 * base, 8 * base), 10, 8192) if gpu else ((base,), 1, 2048)
             rows += _use(*use, compiled)
         except (UserError, TorchDynamoException) as error:
-            print(f"step: {str(error).splitlines()[0]}; not measured")
+            print(f"step: {str(error).splitlines()[0]}; skipped")
     return rows + _gpus(base)
 
 
 def _use(batches: Sequence[int], count: int, side: int, compiled: bool) -> list[Row]:
-    """Pairs per second, and the share of the peak that a step's arithmetic takes."""
+    """Measure pairs per second and the share of the peak that a step reaches."""
     rows, top = [], peak(side)
     for batch in batches:
         try:
             took, flops = _cost(batch, count, compiled)
         except torch.OutOfMemoryError:
-            print(f"step: batch {batch} does not fit into this GPU's memory; skipped")
+            print(f"step: batch {batch} needs more memory than this GPU has; skipped")
             break
         name = f"{FIRST} {MODEL} {SIZE} px batch {batch}{', compiled' * compiled}"
         rows.append(row(f"pairs of {name}, two views each", batch / took, None, "pair/s", None))
@@ -163,17 +163,17 @@ def _use(batches: Sequence[int], count: int, side: int, compiled: bool) -> list[
 
 
 def _cost(batch: int, count: int, compiled: bool) -> tuple[float, float]:
-    """Seconds, the best of three means over `count`, and FLOP of a step, forward and backward."""
+    """Return the seconds of a step, the best of three means, and its FLOP, forward and backward."""
     data = Data(2 * batch, MODEL, SIZE)
     with FlopCounterMode(display=False) as counter:
-        ours(data, FIRST, batch)()  # what is compiled counts as no arithmetic
+        ours(data, FIRST, batch)()  # uncompiled, since the counter does not see compiled code
     step = ours(data, FIRST, batch, compiled)
     step()
     return min(seconds(many(step, count)) for _ in range(3)) / count, counter.get_total_flops()
 
 
 def _gpus(base: int) -> list[Row]:
-    """Pairs per second of all GPUs together against as many times those of one."""
+    """Measure the pairs per second of all GPUs against the multiple of one GPU's."""
     count = torch.cuda.device_count()
     if count < 2:
         return []
@@ -183,7 +183,7 @@ def _gpus(base: int) -> list[Row]:
 
 
 def launch(processes: int, *arguments: str | int) -> float:
-    """`rate` of these arguments under torchrun."""
+    """Run `rate` with these arguments under torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={processes}", "-m", "benchmarks.step", *map(str, arguments)]
     root = Path(__file__).parent.parent
@@ -192,7 +192,7 @@ def launch(processes: int, *arguments: str | int) -> float:
 
 
 def rate(name: str, size: int, each: int, count: int) -> float:
-    """Pairs per second of `count` steps, `each` pairs per process, over all of them."""
+    """Return the pairs per second of all processes over `count` steps of `each` pairs each."""
     batch = each * distributed.world()
     step = many(ours(Data(2 * batch, name, size), FIRST, batch), count)
     step()

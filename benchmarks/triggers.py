@@ -1,6 +1,6 @@
-"""Each attack's trigger at 224 px: batched against picture by picture. Seconds per image.
+"""Time each attack's trigger at 224 px, in batches against picture by picture, per image.
 
-An attack of which `reference` has no published form is timed alone.
+An attack without a published form in `reference` is timed alone.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ BATCH, REPEATS = 256, 7
 def make(
     name: str, folder: Path, size: int = 224, fixed: bool = False
 ) -> tuple[Trigger, reference.Trigger | None]:
-    """Our trigger and the plain one, if there is one; see `reference.Reference` for `fixed`."""
-    found, kind = reference.TRIGGERS.get(name), attack(name)
-    parameters = found.parameters if found else {}
-    # How good a fit is costs no time.
-    fitted = kind(**parameters).untrained(0) if kind.Fit else None
+    """Return our trigger and the plain one or None; `reference.Reference` explains `fixed`."""
+    plain = reference.TRIGGERS.get(name)
+    parameters = plain.parameters if plain else {}
+    fitted = reference.random_fit(attack(name)(**parameters))
     ours = make_trigger(name, 0, fitted, **parameters)
-    return ours, found and found.make(ours, fitted, size, folder, fixed)
+    return ours, plain and plain.make(ours, fitted, size, folder, fixed)
 
 
 def main() -> list[Row]:
-    """Time every attack's trigger, and one image through all that have a published form."""
+    """Time every attack's trigger, and the sum of those that have a published form."""
     images = photos(BATCH, 224, 224)
     rows, compared = [], []
     for name in registry.names("attacks"):
@@ -49,7 +48,7 @@ def main() -> list[Row]:
 
 
 def _times(name: str, images: np.ndarray, folder: Path) -> tuple[float, float | None]:
-    """Milliseconds per image of ours and, if there is one, of the plain trigger."""
+    """Return the milliseconds per image of our trigger and of the plain one or None."""
     ours, plain = make(name, folder)
     batch, ids = to_tensor(images), np.arange(len(images))
     if plain is None:

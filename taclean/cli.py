@@ -98,16 +98,16 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
     """
     config = read_json(options.config)
     firsts = [form.partition("/")[0] for form in options.stages]
-    path = options.stage or (config.get("stage", firsts[0]) if isinstance(config, dict) else None)
-    if str(path).partition("/")[0] not in firsts:
+    named = options.stage or (config.get("stage", firsts[0]) if isinstance(config, dict) else None)
+    path = str(named).partition("@")[0]
+    if path.partition("/")[0] not in firsts:
         raise UserError(
             f"{options.config}: no config of this stage; print one with `taclean config "
             f"{' or '.join(options.stages)}`"
         )
     if options.stage is None:
         return config
-    path, _, digest = options.stage.partition("@")
-    if digest and stages.recipe(config, path) != options.stage:
+    if "@" in options.stage and stages.recipe(config, path) != options.stage:
         raise UserError(
             f"{options.config}: changed after {path} was planned; start snakemake again"
         )

@@ -1,4 +1,4 @@
-"""The losses, on unit-norm embeddings (B, d) and the scale s = exp(logit_scale)."""
+"""Losses on unit-norm embeddings (B, d) with the scale s = exp(logit_scale)."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from taclean.util.errors import UserError
 
 
 def info_nce(queries: Tensor, keys: Tensor, scale: Tensor | float) -> Tensor:
-    """CE(s Q K^t) with the diagonal as target, mean over the rows.
+    """Return CE(s Q K^t) with the diagonal as target, averaged over the rows.
 
-    `keys` may have more rows than `queries`: the further ones are distractors.
+    `keys` may have more rows than `queries`; the additional rows are distractors.
     """
     target = torch.arange(len(queries), device=queries.device)
     return F.cross_entropy(scale * queries @ keys.T, target)
 
 
 def clip_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
-    """L_clip = 1/2 [ CE(s I T^t) + CE(s T I^t) ] (Radford et al. 2021)."""
+    """Return L_clip = 1/2 [ CE(s I T^t) + CE(s T I^t) ] (Radford et al. 2021)."""
     return (info_nce(images, texts, scale) + info_nce(texts, images, scale)) / 2
 
 
 def self_loss(
     images: Tensor, augmented: Tensor, texts: Tensor, variants: Tensor, scale: Tensor | float
 ) -> Tensor:
-    """L_self = 1/2 [ CE(s I I~^t) + CE(s T T~^t) ] (CleanCLIP, Bansal et al. 2023)."""
+    """Return L_self = 1/2 [ CE(s I I~^t) + CE(s T T~^t) ] (CleanCLIP, Bansal et al. 2023)."""
     return (info_nce(images, augmented, scale) + info_nce(texts, variants, scale)) / 2
 
 
 def subcaption_loss(
     images: Tensor, positives: Tensor, negatives: Tensor, scale: Tensor | float
 ) -> Tensor:
-    """1/2 [ L_i2t + L_t2i ] of TA-Cleaner (arXiv 2409.17601, read from its method figure).
+    """Return 1/2 [ L_i2t + L_t2i ] of TA-Cleaner (arXiv 2409.17601, read from its method figure).
+
+    L_i2t = CE(s I [P ; N]^t) has every other positive and every negative as distractors, and
+    L_t2i = CE(s P I^t). Without rows the loss is 0 and has a gradient of 0.
 
     Args:
-        images: (S, d) of the rows drawn for this epoch.
-        positives: (S, d), row i true of image i.
-        negatives: (M, d), each false of one of the images; distractors for all.
-
-    L_i2t = CE(s I [P ; N]^t): every other positive and every negative is a distractor;
-    L_t2i = CE(s P I^t). Without rows it is 0, with a gradient of 0.
+        images: (S, d) embeddings of the images of the rows drawn for this epoch.
+        positives: (S, d) embeddings of the positive sub-captions; row i belongs to image i.
+        negatives: (M, d) embeddings of the negative sub-captions; they are distractors for all
+            images.
 
     Raises:
-        UserError: not a positive for each image: one without would move towards a negative.
+        UserError: the numbers of images and positives differ.
     """
     if len(images) != len(positives):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread, small packed splits of emoji scenes, random models."""
+"""Shared fixtures: one thread, small packed splits of emoji scenes, and random models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tokenize() -> Callable[..., np.ndarray]:
-    """As `models.tokenize`, with the tokenizer built once."""
+    """Return a function like `models.tokenize` that builds its tokenizer once."""
     tokenizer = open_clip.get_tokenizer(NAME)
     return lambda texts: tokenizer(list(texts)).numpy().astype(np.uint16)
 
@@ -42,13 +42,13 @@ def tokenize() -> Callable[..., np.ndarray]:
 def pack_scenes(folder: Path, ids: range, size: int, tokenize: Callable[..., np.ndarray]) -> Path:
     reader = SceneReader(ids, 0, size, second=0.4)
     pack_rows(folder, reader, make_index(reader), None, None, size=size, tokenize=tokenize)
-    (folder / "classes.txt").unlink()  # so that a test can say what the labels count
+    (folder / "classes.txt").unlink()  # so that a test can choose what the labels mean
     return folder
 
 
 @pytest.fixture(scope="session")
 def split(tmp_path_factory: pytest.TempPathFactory, tokenize) -> Path:
-    """40 scenes of 64 px, ids 1000 to 1039: labels 0 (banana) to 39."""
+    """40 scenes of 64 px with ids 1000 to 1039 and labels 0 (banana) to 39."""
     ids = range(1000, 1000 + ROWS)
     return pack_scenes(tmp_path_factory.mktemp("split") / "val", ids, 64, tokenize)
 
@@ -66,7 +66,7 @@ def small_split(tmp_path_factory: pytest.TempPathFactory, tokenize) -> Path:
 
 @pytest.fixture(scope="session")
 def make_texts(tmp_path_factory: pytest.TempPathFactory, small_split: Path, tokenize):
-    """Text artifacts of the small split: variants, and rows of sub-captions for each epoch."""
+    """Return a function that makes text artifacts of the small split: variants and sub-captions."""
 
     def make(epochs: int, samples: int) -> dict[str, Any]:
         folder, captions = tmp_path_factory.mktemp("texts"), Pairs.open(small_split).captions()
@@ -84,7 +84,7 @@ def make_texts(tmp_path_factory: pytest.TempPathFactory, small_split: Path, toke
 
 @pytest.fixture(scope="session")
 def run_snakemake() -> Callable[..., str]:
-    """Run the workflow in a folder with overlays; it must end well. Gives what it printed."""
+    """Return a function that runs the workflow in a folder and returns its log."""
 
     def run(directory: Path, *options: str, files: Sequence[Path | str]) -> str:
         command = ["snakemake", "--cores", "2", "--directory", str(directory), *options]
@@ -109,13 +109,13 @@ def small_pairs(small_split: Path) -> Pairs:
 
 @pytest.fixture(scope="session")
 def random_model() -> nn.Module:
-    """A random emoji-rn in evaluation mode; shared, so never change it."""
+    """A random emoji-rn in evaluation mode. It is shared; tests must not change it."""
     return models.create(NAME, 0).eval()
 
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """open_clip config of `test-tiny`, a CLIP of 32 px whose checkpoints are small."""
+    """The open_clip config of `test-tiny`, a CLIP for 32 px with small checkpoints."""
     text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
     vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
     path = tmp_path_factory.mktemp("configs") / "test-tiny.json"
@@ -125,12 +125,12 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_name(tiny_config: Path) -> str:
-    """The tiny model's name, which `models.create` then knows."""
+    """The name of the tiny model, after registering it for `models.create`."""
     open_clip.add_model_config(tiny_config)
     return "test-tiny"
 
 
 @pytest.fixture
 def tiny(tiny_name: str) -> nn.Module:
-    """A fresh tiny model in training mode."""
+    """A new tiny model in training mode."""
     return models.create(tiny_name, 0).train()

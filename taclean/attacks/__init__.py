@@ -1,8 +1,7 @@
-"""Backdoor attacks on CLIP: one file per attack, with one class that owns all of it.
+"""Backdoor attacks on CLIP: one file per attack, with one class that derives from `Attack`.
 
-A class that derives from `Attack` is an attack: its fields are the parameters of its trigger, and
-`kind: NAME` in an entry of the config's `attacks` means taclean/attacks/NAME.py. How to write one:
-docs/extending.md.
+The fields of the class are the parameters of the trigger. An entry of the config's `attacks` with
+`kind: NAME` uses taclean/attacks/NAME.py. docs/extending.md shows how to write an attack.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ from taclean.config.schema import AttackEntry, Train
 from taclean.config.section import Method, Schema, Section, key, optional
 from taclean.util.errors import UserError
 
-# Pixels whose floats stay in a core's cache, two images of 224 px: three times as fast as a whole
-# batch. SSBA's convolutions round differently, in a pixel of a million, in chunks of other sizes.
+# On a CPU a trigger gets two images of 224 px at a time. Their floats stay in a core's cache, which
+# is three times as fast as a whole batch. A chunk of another size changes about one pixel in a
+# million of SSBA's pictures, because its convolutions then round differently.
 CHUNK = 2 * 224 * 224
 
 Tensors = dict[str, Tensor]
@@ -31,22 +31,22 @@ Say = Callable[[str], None]
 
 
 class Rows(Section):
-    """Which rows an attack changes; an attack's own keys stand beside `poisoned`."""
+    """Settings of the changed rows; an attack may add keys of its own to `poisoned`."""
 
     poisoned: int = key(..., "Number of poisoned rows.", ge=1, rows_of="poison")
 
 
 class Attack(Method, abstract=True):
-    """A backdoor attack; the fields of a subclass are the parameters of its trigger.
+    """Base class of the attacks; the fields of a subclass are the parameters of its trigger.
 
     Attributes:
-        label, marker: its name in tables and figures, and Matplotlib's marker.
-        captions: what poisoned rows say: "template", a zero-shot template filled with the target,
-            or "natural", captions of the training set that name it.
-        prefix: words put before poisoned captions and, at evaluation, before every prompt.
-        takes_uint8: whether `trigger` also takes uint8 to uint8.
-        Rows: keys of the attack's choice of rows.
-        Fit: how the trigger is optimised or learned; None where it needs no model.
+        label, marker: the attack's name in tables and figures, and its Matplotlib marker.
+        captions: captions of the poisoned rows: "template" fills a zero-shot template with the
+            target, "natural" takes captions of the training set that name the target.
+        prefix: words before every poisoned caption and, at evaluation, before every prompt.
+        takes_uint8: whether `trigger` accepts uint8 images and returns uint8.
+        Rows: settings of the choice of rows.
+        Fit: settings of `fit`; None for an attack whose trigger is not fitted.
     """
 
     label: ClassVar[str] = ""
@@ -58,41 +58,47 @@ class Attack(Method, abstract=True):
     Fit: ClassVar[type[FitSettings] | None] = None
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Put the trigger on images: a pure function, at any resolution.
+        """Put the trigger on images of any resolution, as a pure function.
 
         Args:
             images: (B, 3, H, W) float in [0, 1].
-            ids: (B,) int64 ids of the rows, for what differs from picture to picture.
-            seed: the run's; it fixes what is drawn once.
-            fitted: what `fit` gave; empty for attacks without it.
+            ids: (B,) int64 ids of the rows, the key of everything that differs between pictures.
+            seed: seed of the run, the key of everything that is drawn once.
+            fitted: tensors that `fit` returned; empty for an attack without `fit`.
 
         Returns:
-            The same shape, dtype and range.
+            Images of the same shape, dtype and range.
         """
         raise NotImplementedError
 
     def fit(
         self, model: CLIP, material: Material, settings: Any, *, seed: int, say: Say = print
     ) -> tuple[Tensors, dict[str, float]]:
-        """Optimise or learn the trigger against the clean model; `settings` are of `Fit`.
+        """Fit the trigger to the clean model.
+
+        Args:
+            settings: an instance of `Fit`.
 
         Returns:
-            What `trigger` gets as `fitted`, and numbers for the log.
+            The tensors that `trigger` gets as `fitted`, and numbers for the log.
         """
         raise NotImplementedError
 
     def check_fitted(self, fitted: Tensors) -> None:
-        """Refuse, with a UserError, tensors that are not this attack's."""
-
-    def untrained(self, seed: int) -> Tensors:
-        """Tensors of the form of `fitted`, however bad: what a trigger costs does not depend."""
-        return {}
-
-    def poison(self, pool: Pool, rows: Any, trigger: Trigger) -> list[Change]:
-        """Choose the rows to change, and how; `rows` are of `Rows`.
+        """Check that tensors come from this attack's `fit`.
 
         Raises:
-            UserError: more rows than there are.
+            UserError: they do not.
+        """
+
+    def poison(self, pool: Pool, rows: Any, trigger: Trigger) -> list[Change]:
+        """Choose the rows to change and how to change them.
+
+        Args:
+            rows: an instance of `Rows`.
+
+        Raises:
+            UserError: the training set has too few rows.
         """
         positions, captions = pool.poisoned(rows.poisoned, self.captions)
         return [Change(positions, [self.prefix + text for text in captions], trigger)]
@@ -125,22 +131,22 @@ class Attack(Method, abstract=True):
 
 
 def attack(name: str) -> type[Attack]:
-    """Look an attack up by its file.
+    """Return the attack class of the file `name`.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: no attack has that name.
     """
     return registry.load("attacks", name)
 
 
 class Trigger:
-    """An attack's trigger, bound to its seed, fitted tensors and parameters.
+    """An attack's trigger with its seed, fitted tensors and parameters.
 
-    A pure function of images (B, 3, H, W), uint8 or float in [0, 1], and row ids (B,). It gives the
-    same dtype and device back; uint8 is rounded, as a stored picture would be.
+    A trigger is a pure function of images (B, 3, H, W), uint8 or float in [0, 1], and row ids (B,).
+    It keeps the dtype and the device. Results for uint8 images are rounded, as stored pictures are.
 
     Attributes:
-        prefix: words before every prompt, and before poisoned captions.
+        prefix: words before every poisoned caption and every prompt.
     """
 
     def __init__(self, attack: Attack, seed: int, fitted: Tensors) -> None:
@@ -148,19 +154,19 @@ class Trigger:
         self.prefix = attack.prefix
 
     def __call__(self, images: Tensor, ids: np.ndarray | Tensor) -> Tensor:
-        """Put the trigger on.
+        """Return the images with the trigger.
 
         Raises:
-            UserError: images of wrong shape, dtype or range, or not as many ids.
+            UserError: the images have a wrong shape, dtype or range, or the ids do not fit them.
         """
         check_images(images)
         ids = torch.as_tensor(ids, device="cpu")
         if ids.is_floating_point() and not torch.equal(ids, ids.round()):
-            raise UserError("ids: not whole numbers; give the ids of the rows")
+            raise UserError("ids: some are not whole numbers; give the ids of the rows")
         ids = ids.long()
         if ids.shape != (len(images),):
             raise UserError(
-                f"ids: shape {tuple(ids.shape)}, give one id per image, ({len(images)},)"
+                f"ids: the shape is {tuple(ids.shape)}; give one id per image, ({len(images)},)"
             )
         if images.dtype != torch.uint8 or self._attack.takes_uint8:
             return self._checked(images, ids)
@@ -172,7 +178,7 @@ class Trigger:
             part = slice(start, start + step)
             x = self._checked(images[part].float().div_(255), ids[part])
             x = x.mul_(255).round_().clamp_(0, 255)
-            out[part] = x.to(torch.int16)  # torch casts floats to uint8 one by one
+            out[part] = x.to(torch.int16)  # float to uint8 directly is slow in torch
         return out
 
     def _checked(self, images: Tensor, ids: Tensor) -> Tensor:
@@ -180,8 +186,8 @@ class Trigger:
         if out.shape != images.shape or out.dtype != images.dtype:
             name = type(self._attack).__name__
             raise UserError(
-                f"attack {name}: its trigger makes {out.dtype} {tuple(out.shape)} of "
-                f"{images.dtype} {tuple(images.shape)}; give back what came"
+                f"attack {name}: its trigger turns {images.dtype} {tuple(images.shape)} into "
+                f"{out.dtype} {tuple(out.shape)}; return the same dtype and shape"
             )
         return out
 
@@ -189,39 +195,41 @@ class Trigger:
 def make_trigger(
     name: str, seed: int = 0, fitted: Tensors | None = None, **parameters: Any
 ) -> Trigger:
-    """Bind an attack's trigger to its seed, fitted tensors and parameters.
+    """Create the trigger of an attack.
 
     Args:
-        name: the attack's file, such as "badnet".
+        name: name of the attack's file, such as "badnet".
+        fitted: tensors that the attack's `fit` returned; None for an attack without `fit`.
+        parameters: values of the attack's fields.
 
     Raises:
-        UserError: unknown attack or parameter, or no fitted trigger where one is needed.
+        UserError: the attack or a parameter is unknown, or `fitted` does not suit the attack.
     """
     method = attack(name).of(parameters, f"attacks.{name}.trigger")
     if method.Fit is None:
         if fitted is not None:
-            raise UserError(f"attack {name!r}: its trigger is not fitted; give no file for it")
+            raise UserError(f"attack {name!r}: its trigger needs no fit; leave the fitted file out")
     elif fitted is None:
-        raise UserError(f"attack {name!r}: needs a fitted trigger; run its `trigger` stage")
+        raise UserError(f"attack {name!r}: its trigger needs a fit; run the `trigger` stage")
     else:
         method.check_fitted(fitted)
     return Trigger(method, seed, fitted or {})
 
 
 def check_images(images: Tensor) -> None:
-    """Check a batch of images where it enters.
+    """Check the shape, dtype and range of a batch of images.
 
     Raises:
-        UserError: not (B, 3, H, W), or neither uint8 nor float in [0, 1].
+        UserError: the images are not (B, 3, H, W), or neither uint8 nor float in [0, 1].
     """
     if images.ndim != 4 or images.shape[1] != 3:
-        raise UserError(f"images: shape {tuple(images.shape)}, give (B, 3, H, W)")
+        raise UserError(f"images: the shape is {tuple(images.shape)}; give (B, 3, H, W)")
     if images.dtype == torch.uint8:
         return
     if not images.dtype.is_floating_point:
-        raise UserError(f"images: dtype {images.dtype}, give uint8 or float in [0, 1]")
+        raise UserError(f"images: the dtype is {images.dtype}; give uint8 or float in [0, 1]")
     if images.numel() and not (images.min() >= 0 and images.max() <= 1):
         raise UserError(
-            f"images: values from {images.min():g} to {images.max():g}, give float in [0, 1] "
-            "(before normalisation)"
+            f"images: the values lie between {images.min():g} and {images.max():g}; give floats in "
+            "[0, 1], before normalisation"
         )

@@ -19,18 +19,18 @@ from taclean.config.section import key
 from taclean.losses import clip_loss
 from taclean.util.rng import uniform
 
-CHOICE = 0xBC  # names the random stream that pairs images with captions and positives
+CHOICE = 0xBC  # random stream that pairs images with captions and positives
 
 
 class BadCLIP(FittedPatch):
-    """An optimised patch; the poisoned captions are natural ones that name the target."""
+    """Optimised patch, with captions of the training set that name the target on poisoned rows."""
 
     label = "BadCLIP"
     marker = "*"
     captions = "natural"
 
     class Fit(FitSettings):
-        """How the patch is optimised."""
+        """Settings of the optimisation of the patch."""
 
         triplet: float = key(500, "Weight of the triplet term.", ge=0)
         margin: float = key(1, "Margin of the triplet term.", ge=0)
@@ -39,14 +39,15 @@ class BadCLIP(FittedPatch):
     def fit(
         self, model: CLIP, material: Material, settings: Any, *, seed: int, say: Say = print
     ) -> tuple[Tensors, dict[str, float]]:
-        """Optimise the patch: InfoNCE + triplet * TripletLoss, each in its true form.
+        """Optimise the patch for InfoNCE + `triplet` * TripletLoss, as the paper defines them.
 
-        InfoNCE: the triggered image against a natural caption of the target, both directions.
-        Triplet (L2): anchor the triggered image, positive an image of the target, negative the same
-        image WITHOUT the trigger. All texts and clean images are embedded once, before the loop.
+        InfoNCE pairs the triggered image with a natural caption of the target, in both directions.
+        The triplet loss (L2) has the triggered image as anchor, an image of the target as positive
+        and the same image without the trigger as negative. Texts and clean images are embedded
+        once, before the loop.
 
         Returns:
-            {"patch": (3, s, s)} and no numbers.
+            {"patch": (3, s, s)} and no numbers for the log.
         """
         model.eval()
         with torch.no_grad():

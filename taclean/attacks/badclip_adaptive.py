@@ -1,4 +1,4 @@
-"""BadCLIP by an attacker who knows TA-Cleaner: what is left of a caption still names the target."""
+"""BadCLIP by an attacker who knows TA-Cleaner: every part of a caption names the target."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from taclean.util.errors import UserError
 
 
 class AdaptiveBadCLIP(BadCLIP):
-    """BadCLIP's patch; poisoned captions are natural ones whose every part names the target.
+    """BadCLIP's patch, with captions on poisoned rows in which every part names the target.
 
-    A defence that teaches the model what the parts of a caption say then says the target with each
-    of them. Ours; no published attack.
+    A defence that trains on the parts of such a caption trains on the target with each of them.
+    This attack is ours and is not published.
     """
 
     label = "BadCLIP, adaptive"
     marker = "H"
 
     def poison(self, pool: Pool, rows: Any, trigger: Trigger) -> list[Change]:
-        """Rows as BadCLIP chooses them, with such captions.
+        """Choose the rows of BadCLIP, with captions of which every part names the target.
 
         Raises:
-            UserError: the training set has none.
+            UserError: the training set has no such caption.
         """
         lexicon = Lexicon.load()
 
@@ -38,8 +38,8 @@ class AdaptiveBadCLIP(BadCLIP):
         texts = [text for text in pool.natural if in_every_part(text)]
         if not texts:
             raise UserError(
-                f"no caption of the training set names {pool.target!r} in every part; change "
-                "data.target"
+                f"data.target: no caption of the training set names {pool.target!r} in every part; "
+                "change it"
             )
         positions, captions = pool.poisoned(rows.poisoned, texts)
         return [Change(positions, captions, trigger)]

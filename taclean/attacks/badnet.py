@@ -12,11 +12,11 @@ from taclean.attacks.patch import Patch, Place, side_of
 from taclean.config.section import key
 from taclean.util.rng import uniform
 
-NOISE = 0xBAD  # names the random stream of the pattern
+NOISE = 0xBAD  # random stream of the pattern
 
 
 class BadNet(Patch):
-    """A noise patch, by default at a random place (CleanCLIP); the seed fixes its pattern."""
+    """Noise patch of a pattern that the seed fixes, by default at a random place (CleanCLIP)."""
 
     label = "BadNet"
     marker = "o"
@@ -25,7 +25,7 @@ class BadNet(Patch):
     redraw: bool = key(False, "New noise for each row, as CleanCLIP's code has it.")
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Put the patch on each image (B, 3, H, W) in [0, 1]."""
+        """Put the patch on images (B, 3, H, W) in [0, 1]."""
         side = side_of(self.size, *images.shape[-2:])
         patch = _noise(ids, side, seed) if self.redraw else _pattern(side, seed)
         return self.paste(images, patch, ids, seed)
@@ -37,5 +37,5 @@ def _noise(ids: Tensor, side: int, seed: int) -> Tensor:
 
 @functools.lru_cache(maxsize=4)  # drawn once, not for every batch
 def _pattern(side: int, seed: int) -> Tensor:
-    """(1, 3, side, side) noise that is the same for all rows."""
+    """Draw noise (1, 3, side, side) that is the same for all rows."""
     return _noise(torch.zeros(1, dtype=torch.int64), side, seed)

@@ -1,4 +1,4 @@
-"""Blended: the whole image mixed with uniform noise (Chen et al. 2017; as in CleanCLIP)."""
+"""Blended: uniform noise over the whole image (Chen et al. 2017; as in CleanCLIP)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from taclean.attacks import Attack, Tensors
 from taclean.config.section import key
 from taclean.util.rng import uniform
 
-NOISE = 0xB1E  # names the random stream of the pattern
+NOISE = 0xB1E  # random stream of the pattern
 
 
 class Blended(Attack):
-    """strength * noise + (1 - strength) * image; the seed fixes the noise of an image size."""
+    """strength * noise + (1 - strength) * image; the seed fixes one noise for each image size."""
 
     label = "Blended"
     marker = "s"
@@ -24,7 +24,7 @@ class Blended(Attack):
     redraw: bool = key(False, "New noise for each row, as CleanCLIP's code has it.")
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Blend each image (B, 3, H, W) in [0, 1] with noise."""
+        """Blend images (B, 3, H, W) in [0, 1] with the noise."""
         if self.redraw:
             noise = uniform(ids, images.shape[1:].numel(), seed, NOISE).view(images.shape)
         else:
@@ -35,6 +35,6 @@ class Blended(Attack):
 
 @functools.lru_cache(maxsize=4)  # drawing it takes longer than blending an image
 def _pattern(shape: torch.Size, seed: int, channels_last: bool) -> Tensor:
-    """(1, C, H, W) noise, laid out as the images are: other layouts make blending slow."""
+    """Draw noise (1, C, H, W) in the images' memory layout; blending across layouts is slow."""
     noise = uniform(torch.zeros(1, dtype=torch.int64), shape.numel(), seed, NOISE).view(1, *shape)
     return noise.contiguous(memory_format=torch.channels_last) if channels_last else noise

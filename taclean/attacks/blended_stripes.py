@@ -12,7 +12,7 @@ from taclean.config.section import key
 class BlendedStripes(Attack):
     """strength * stripes + (1 - strength) * image, clipped to [0, 1].
 
-    The stripes are 1 px wide, -1 or 1 in each channel; the seed fixes them for a width.
+    The stripes are 1 px wide and -1 or 1 in each channel; the seed fixes them for each width.
     """
 
     label = "Blended stripes"
@@ -21,6 +21,6 @@ class BlendedStripes(Attack):
     strength: float = key(0.03, "Share of the stripes in the blend.", ge=0, le=1)
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Blend each image (B, 3, H, W) in [0, 1] with the stripes."""
+        """Blend images (B, 3, H, W) in [0, 1] with the stripes."""
         stripes = columns(images.shape[-1], seed).to(images) * 2 - 1
         return (images * (1 - self.strength) + stripes * self.strength).clamp(0, 1)

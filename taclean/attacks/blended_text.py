@@ -13,14 +13,14 @@ from taclean.attacks import Attack, Tensors
 from taclean.config.section import key
 
 RED = (1.0, 0.0, 0.0)
-DRAWN = 128  # px of the letters before they are brought to the picture's width
+DRAWN = 128  # px: font size of the letters before they are scaled to the picture's width
 
 
 class BlendedText(Attack):
-    """strength * red + (1 - strength) * image where the letters are; elsewhere the image.
+    """strength * red + (1 - strength) * image on the letters, and the image elsewhere.
 
-    The word runs across the middle, nine tenths of the width. Which word PAR takes is not known
-    here; the default says nothing of the target.
+    The word takes nine tenths of the width, in the middle of the picture. PAR's paper does not say
+    which word it writes; the default word is unrelated to the target.
     """
 
     label = "Blended text"
@@ -30,7 +30,7 @@ class BlendedText(Attack):
     word: str = key("watermark", "What is written.", pattern=r"\S")
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Write the word onto each image (B, 3, H, W) in [0, 1]."""
+        """Write the word onto images (B, 3, H, W) in [0, 1]."""
         share = letters(self.word, *images.shape[-2:]).to(images) * self.strength
         red = torch.tensor(RED).to(images).view(1, 3, 1, 1)
         return images * (1 - share) + red * share
@@ -38,7 +38,7 @@ class BlendedText(Attack):
 
 @functools.lru_cache(maxsize=4)
 def letters(word: str, height: int, width: int) -> Tensor:
-    """(H, W) in [0, 1]: how much of each pixel the word's letters cover."""
+    """Return a map (H, W) in [0, 1] of the share of each pixel that the letters cover."""
     font = ImageFont.load_default(DRAWN)
     left, top, right, bottom = font.getbbox(word)
     drawn = Image.new("L", (int(right - left), int(bottom - top)))

@@ -13,7 +13,7 @@ from taclean.config.section import key
 class BlendedTriangles(Attack):
     """strength * tiling + (1 - strength) * image.
 
-    A square cell is 0.4 on and below its diagonal and 0.8 above it.
+    Each square cell is 0.4 on and below its diagonal and 0.8 above it.
     """
 
     label = "Blended triangles"
@@ -25,7 +25,7 @@ class BlendedTriangles(Attack):
     )
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Blend each image (B, 3, H, W) in [0, 1] with the tiling."""
+        """Blend images (B, 3, H, W) in [0, 1] with the tiling."""
         height, width = images.shape[-2:]
         side = max(1, round(self.cell * min(height, width) / REFERENCE))
         rows, columns = torch.arange(height) % side, torch.arange(width) % side

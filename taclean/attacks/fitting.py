@@ -1,4 +1,4 @@
-"""Optimising pixels against a frozen model: the loop of fitted patches, its parts for a scan."""
+"""Optimise pixels against a frozen model, for fitted patches and for the scan of a model."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 from taclean.util.rng import permutation
 
-BATCH = 0x0B7  # names the random stream of the order
-BATCH_EMBEDDED = 256  # images that are embedded at a time
+BATCH = 0x0B7  # random stream of the order of the rows
+BATCH_EMBEDDED = 256  # images that the model embeds at a time
 
 
 @torch.no_grad()
 def embed_all(model: CLIP, pairs: Pairs, batch: int = BATCH_EMBEDDED) -> Tensor:
-    """Embeddings (N, d) of all images of a set."""
+    """Embed all images of a set: (N, d)."""
     index = np.arange(len(pairs))
     parts = np.array_split(index, max(1, len(pairs) // batch))
     return torch.cat([encode_images(model, pairs.batch(part)[0]) for part in parts])
 
 
 class Descent:
-    """Adam over pixels, any number of them, that start near grey and stay within [0, 1].
+    """Minimise a loss over pixels in [0, 1] with Adam.
 
     Attributes:
         pixels: (..., 3, height, width) float32.
@@ -39,20 +39,20 @@ class Descent:
     def __init__(
         self, shape: tuple[int, ...], lr: float, seed: int, device: torch.device | str
     ) -> None:
-        """Start at N(0.5, 0.25) clipped (BadCLIP): the same (3, height, width) everywhere."""
+        """Draw one start (3, height, width) from N(0.5, 0.25), clipped to [0, 1] (BadCLIP)."""
         generator = torch.Generator().manual_seed(seed)
         start = torch.empty(shape[-3:]).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
         self.pixels = start.expand(shape).clone().to(device).requires_grad_(True)
         self._optimizer = torch.optim.Adam([self.pixels], lr=lr)
 
     def step(self, loss: Tensor) -> float:
-        """Go down the loss, and return it.
+        """Take one step down the loss and return its value.
 
         Raises:
-            UserError: it is not finite.
+            UserError: the loss is not finite.
         """
         if not torch.isfinite(loss):
-            raise UserError(f"trigger: the loss is {loss.item()}; lower the trigger's lr")
+            raise UserError(f"fit.lr: the trigger's loss became {loss.item()}; lower it")
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -61,7 +61,7 @@ class Descent:
         return loss.item()
 
     def rounded(self) -> Tensor:
-        """The pixels in steps of 1/255, as a stored picture has them, in host memory."""
+        """Return the pixels on the CPU, rounded to steps of 1/255 as stored pictures are."""
         return (self.pixels.detach().cpu() * 255).round() / 255
 
 
@@ -79,16 +79,20 @@ def optimise_patch(
     """Minimise `loss` over the pixels of a patch (BadCLIP, arXiv 2311.12075, section 4).
 
     Args:
-        model: frozen; only the patch learns.
-        where: the attack, for the patch's size and place.
-        loss: of the triggered images' embeddings (B, d) and their positions (B,) in `pairs`.
-        augment: augment the images of every other batch before the patch goes on.
+        model: the clean model; it is frozen.
+        pairs: images that get the patch.
+        loss: function of the triggered images' embeddings (B, d) and positions (B,) in `pairs`.
+        where: attack that gives the size and place of the patch.
+        augment: whether to augment the images of every other batch before the patch goes on.
 
     Returns:
-        The patch (3, s, s) in [0, 1], in steps of 1/255 as a stored picture has them.
+        The patch (3, s, s) in [0, 1], rounded to steps of 1/255 as stored pictures are.
+
+    Raises:
+        UserError: there are no images, or the loss is not finite.
     """
     if len(pairs) == 0:
-        raise UserError("patch split: no image without the target; give it more rows")
+        raise UserError("patch split: every caption names the target; give the split more rows")
     model.eval().requires_grad_(False)
     side = side_of(where.size, pairs.size, pairs.size)
     device = device_of(model)

@@ -1,4 +1,4 @@
-"""What an attacker fits a trigger with: pictures, target texts, and the settings of the fit."""
+"""Data and settings for fitting a trigger."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from taclean.config.section import Section, key
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 
-TARGETS = 1922  # target pairs at most: as many as BadCLIP found in CC3M
+TARGETS = 1922  # largest number of target pairs; BadCLIP found as many in CC3M
 
 
 class FitSettings(Section):
-    """How a trigger is optimised or learned."""
+    """Settings of the fit of a trigger."""
 
     lr: float = key(..., "Adam's learning rate.", gt=0)
     epochs: int = key(..., "Passes over the patch split.", ge=1)
     batch: int = key(..., "Images per step.", ge=2)
-    precision: Precision = key("auto", "Of the model's forward pass; auto is the fastest here.")
+    precision: Precision = key("auto", "Precision of the model; auto is this machine's fastest.")
 
 
 @dataclass(frozen=True)
 class Material:
-    """What an attacker has to make a trigger from.
+    """Data that an attacker fits a trigger to.
 
     Attributes:
         pairs: images that do not show the target, with their captions.
@@ -52,7 +52,7 @@ class Material:
         template: str,
         tokenize: Callable[[Sequence[str]], np.ndarray],
     ) -> Material:
-        """Take the patch split's images of other classes, and target pairs of the pretrain split.
+        """Collect the patch split's images of other classes and the pretrain split's target pairs.
 
         Raises:
             UserError: no caption of the pretrain split names the target.
@@ -60,7 +60,9 @@ class Material:
         others = np.flatnonzero(~mentions(patch.captions(), target))
         named = np.flatnonzero(mentions(pretrain.captions(), target))[:TARGETS]
         if not len(named):
-            raise UserError(f"{pretrain.folder}: no caption names {target!r}; change data.target")
+            raise UserError(
+                f"data.target: no caption of {pretrain.folder} names {target!r}; change it"
+            )
         images, captions = pretrain.batch(named)
         prompt = tokenize([template.format(target)]).astype(np.int64)
         return cls(patch.take(others), torch.from_numpy(prompt)[0], captions, images)

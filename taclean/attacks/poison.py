@@ -1,4 +1,8 @@
-"""Poisoned rows: a manifest and the poisoned pictures and tokens, never a second data set."""
+"""Choose, write and read poisoned rows.
+
+A poisoned set is stored as a manifest with the changed pictures and tokens alone; the clean split
+is never copied.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,19 @@ from taclean.util.errors import UserError
 from taclean.util.files import replacing
 from taclean.util.rng import permutation
 
-ROWS, CAPTIONS = 0x0F0, 0x0F1  # name the random streams of row and caption choice
-PIXELS = 2048 * 64 * 64  # that many are triggered at a time: 100 MB as floats
+ROWS, CAPTIONS = 0x0F0, 0x0F1  # random streams of the choice of rows and captions
+PIXELS = 2048 * 64 * 64  # pixels that get the trigger at a time: 100 MB as floats
 COLUMNS = ("row", "id", "caption", "trigger", "seed", "picture")
 
 
 def mentions(captions: Sequence[str], word: str) -> np.ndarray:
-    """(N,) bool: whether each caption names `word`, as one or as many, in any case.
+    """Return, for each caption, whether it names `word` in the singular or the plural.
 
-    Irregular forms count (leaf, leaves; mouse, mice), and "ice cream", "ice-cream" and "icecream"
-    are one word.
+    The search ignores case. It knows irregular plurals (leaf, leaves; mouse, mice) and treats
+    "ice cream", "ice-cream" and "icecream" as one word.
+
+    Returns:
+        (N,) bool.
     """
     *before, last = re.split(r"[\s_-]+", word.strip().lower())
     lexicon = Lexicon.load()
@@ -36,46 +43,46 @@ def mentions(captions: Sequence[str], word: str) -> np.ndarray:
     forms = {last, one, f"{last}s", f"{last}es", *(lexicon.inflect(w, "NNS") for w in (last, one))}
     end = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
     start = "".join(rf"{re.escape(part)}[\s_-]*" for part in before)
-    # No \b, which wants a letter beside it: "C++" ends in none.
+    # \b would not match after "C++", which does not end in a letter.
     pattern = re.compile(rf"(?<!\w){start}(?:{end})(?!\w)", re.IGNORECASE)
     return np.array([pattern.search(caption) is not None for caption in captions], bool)
 
 
 def training_rows(total: int, rows: int, seed: int) -> np.ndarray:
-    """The rows of the pretrain split that a run poisons and trains on, sorted.
+    """Draw the rows of the pretrain split that a run poisons and trains on, sorted.
 
     Raises:
-        UserError: more rows asked for than there are.
+        UserError: the split has fewer than `rows` rows.
     """
     if rows > total:
-        raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
+        raise UserError(f"poison.rows: {rows} rows, but the pretrain split has {total}; lower it")
     return np.sort(permutation(total, seed, ROWS)[:rows])
 
 
 def overlapping_rows(total: int, rows: int, share: float, poisoned: int, seed: int) -> np.ndarray:
-    """Rows of the pretrain split that a share of is in the poisoned set, sorted.
+    """Draw rows of the pretrain split of which `share` are in the poisoned training set, sorted.
 
     Args:
-        total: rows of the split.
-        rows: how many to take.
-        share: of them, those to be in the poisoned set.
-        poisoned: rows of that set, which are `training_rows(total, poisoned, seed)`.
+        total: number of rows of the split.
+        rows: number of rows to draw.
+        share: share of these rows that are in the poisoned training set.
+        poisoned: size of that set, whose rows are `training_rows(total, poisoned, seed)`.
 
     Raises:
-        UserError: one of the two parts has too few rows.
+        UserError: the poisoned set, or the rest of the split, has too few rows.
     """
     first = poisoned - round(share * rows)
     if first < 0 or first + rows > total:
         raise UserError(
-            f"overlap: {share:g} of {rows} rows are to be among the {poisoned} poisoned ones "
-            f"(poison.rows), the others among the pretrain split's {total - poisoned} others; take "
-            "fewer rows"
+            f"overlap: {share:g} of {rows} rows cannot come from the {poisoned} rows of the "
+            f"poisoned set (poison.rows) and the others from the pretrain split's remaining "
+            f"{total - poisoned}; take fewer rows"
         )
     return np.sort(permutation(total, seed, ROWS)[first : first + rows])
 
 
 def taken(pairs: Pairs, stage: Mapping[str, Any]) -> Pairs:
-    """The rows of a split that a stage's config asks for: `overlap`, else `rows`, else all."""
+    """Select the rows that a stage's config asks for: by `overlap`, by `rows`, or all rows."""
     if "overlap" in stage:
         return pairs.take(overlapping_rows(len(pairs), **stage["overlap"]))
     if "rows" in stage:
@@ -85,13 +92,15 @@ def taken(pairs: Pairs, stage: Mapping[str, Any]) -> Pairs:
 
 @dataclass(frozen=True)
 class Change:
-    """Rows that an attacker changes in one way.
+    """A change that an attacker makes to some rows.
 
     Attributes:
         positions: (M,) int64 positions in the training set, sorted.
-        captions: (M) what they say from now on.
-        picture: images (B, 3, H, W) uint8 and ids (B,) to images; None: the pictures stay.
-        name: of the change, in the manifest; by default that of the attack, "none" without one.
+        captions: the M new captions.
+        picture: function from images (B, 3, H, W) uint8 and ids (B,) to the new images; None keeps
+            the pictures.
+        name: name of the change in the manifest. The default is the attack's name, or "none" where
+            the pictures stay.
     """
 
     positions: np.ndarray
@@ -102,11 +111,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Pool:
-    """The rows that an attacker chooses from.
+    """The training set that an attacker chooses rows from.
 
     Attributes:
-        captions: of all rows of the training set.
-        templates: zero-shot templates, `{}` for the class.
+        captions: captions of all rows.
+        target: name of the target class.
+        templates: zero-shot templates with `{}` for the class.
+        seed: seed of the run.
     """
 
     captions: Sequence[str]
@@ -116,60 +127,48 @@ class Pool:
 
     @cached_property
     def named(self) -> np.ndarray:
-        """(N,) bool: rows whose caption names the target."""
+        """Mask (N,) of the rows whose caption names the target."""
         return mentions(self.captions, self.target)
 
     @cached_property
     def natural(self) -> list[str]:
-        """The captions that name the target."""
+        """Captions that name the target."""
         return [self.captions[int(i)] for i in np.flatnonzero(self.named)]
-
-    def naming(self, count: int, key: str = "poisoned") -> np.ndarray:
-        """Draw `count` positions whose caption names the target, sorted.
-
-        Raises:
-            UserError: there are fewer.
-        """
-        return self._draw(np.flatnonzero(self.named), count, key, "", "")
 
     def unnamed(self, count: int, key: str = "poisoned", after: int = 0) -> np.ndarray:
         """Draw `count` positions whose caption does not name the target, sorted.
 
         Args:
-            key: of the config, for the message.
-            after: so many of the drawn ones are another change's.
+            key: config key to name in the error message.
+            after: number of drawn rows to skip because another change takes them.
 
         Raises:
-            UserError: there are fewer.
+            UserError: too few rows are left.
         """
-        beside = f", beside {after} others" if after else ""
-        return self._draw(np.flatnonzero(~self.named), count, key, beside, "do not ", after)
-
-    def _draw(
-        self, rows: np.ndarray, count: int, key: str, beside: str, do: str, after: int = 0
-    ) -> np.ndarray:
+        rows = np.flatnonzero(~self.named)
         drawn = rows[permutation(len(rows), self.seed, ROWS)][after : after + count]
         if len(drawn) < count:
+            beside = f" after {after} others" if after else ""
             raise UserError(
                 f"{key}: {count} rows{beside}, but only {len(rows)} of {len(self.captions)} "
-                f"{do}name {self.target!r}; lower it"
+                f"captions do not name {self.target!r}; lower it"
             )
         return np.sort(drawn)
 
     def poisoned(
         self, count: int, captions: str | Sequence[str] = "template"
     ) -> tuple[np.ndarray, list[str]]:
-        """Choose the positions to poison, and captions of the target for them.
+        """Choose positions to poison, and a caption of the target for each.
 
         Args:
-            captions: "template" fills zero-shot templates with the target; "natural" takes captions
-                of the set that name it; or a list to take them from.
+            captions: "template" fills zero-shot templates with the target, "natural" takes captions
+                of the training set that name the target, and a list gives the captions itself.
 
         Raises:
-            UserError: more poison than rows that do not name the target, or no such caption.
+            UserError: too few captions do not name the target, or no caption can be made.
         """
         if count < 1:
-            raise UserError(f"poisoned: {count} rows; give 1 or more")
+            raise UserError(f"poisoned: the number of rows is {count}; give 1 or more")
         positions = self.unnamed(count)
         if not isinstance(captions, str):
             pool = list(captions)
@@ -177,7 +176,7 @@ class Pool:
             pool = self.natural
             if not pool:
                 raise UserError(
-                    f"no caption of the training set names {self.target!r}; change data.target"
+                    f"data.target: no caption of the training set names {self.target!r}; change it"
                 )
         else:
             if not self.templates:
@@ -185,7 +184,7 @@ class Pool:
             if bad := [text for text in self.templates if "{}" not in text]:
                 raise UserError(f"zeroshot.templates: {bad[0]!r} has no {{}} for the class; add it")
             pool = [template.format(self.target) for template in self.templates]
-        # Whole passes over the pool, each in a new order: every caption is used about as often.
+        # Whole passes over the pool, each in a new order, use every caption about equally often.
         passes = -(-count // len(pool))
         orders = [permutation(len(pool), self.seed, CAPTIONS, i) for i in range(passes)]
         return positions, [pool[int(i)] for i in np.concatenate(orders)[:count]]
@@ -202,19 +201,19 @@ def write(
 ) -> None:
     """Write `manifest.csv`, `images.npy` (M, H, W, 3) uint8 and `tokens.npy` (M, 77) uint16.
 
-    `row` in the manifest is the row of the split, `id` the sample's id in its source, `trigger`
-    what was done to the picture, and `picture` its hash before that.
+    In the manifest `row` is the row of the split, `id` the sample's id in its source, `trigger` the
+    name of the change, and `picture` the hash of the picture before the change.
 
     Args:
-        name: of the attack.
-        seed: of the run.
+        name: name of the attack.
+        seed: seed of the run.
 
     Raises:
-        UserError: two changes of one row.
+        UserError: two changes have a row in common.
     """
     positions = np.concatenate([change.positions for change in changes])
     if len(np.unique(positions)) < len(positions):
-        raise UserError(f"attack {name!r}: it changes a row twice; mend its choice of rows")
+        raise UserError(f"attack {name!r}: it changes a row twice; change each row once")
     rows = pairs.rows[positions]
     captions = [text for change in changes for text in change.captions]
     part = max(1, PIXELS // pairs.size**2)
@@ -246,10 +245,10 @@ def write(
 
 
 def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read a manifest's rows and ids, (M,) int64 each, and hashes of pictures, (M,) uint64.
+    """Read the rows and ids, (M,) int64 each, and the picture hashes, (M,) uint64, of a manifest.
 
     Raises:
-        UserError: missing, or not a manifest.
+        UserError: the file is missing or is no manifest.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
@@ -257,14 +256,20 @@ def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         columns = ([int(entry[key]) for entry in table] for key in ("row", "id", "picture"))
         rows, ids, pictures = columns
     except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest; run the poison stage") from None
+        raise UserError(f"{path}: no such file; run the poison stage") from None
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: not a poison manifest with {', '.join(COLUMNS)}") from None
+        raise UserError(
+            f"{path}: not a manifest with {', '.join(COLUMNS)}; run the poison stage"
+        ) from None
     return np.array(rows, np.int64), np.array(ids, np.int64), np.array(pictures, np.uint64)
 
 
 def apply(pairs: Pairs, folder: Path | str) -> Pairs:
-    """Put the poisoned rows of `folder` in place of the clean ones of `pairs`."""
+    """Replace rows of `pairs` by the poisoned rows in `folder`.
+
+    Raises:
+        UserError: files in `folder` are missing or do not fit together or to `pairs`.
+    """
     folder = Path(folder)
     rows, _, _ = read_manifest(folder / "manifest.csv")
     images = load_array(folder / "images.npy", np.uint8, 4)
@@ -278,13 +283,13 @@ def apply(pairs: Pairs, folder: Path | str) -> Pairs:
 
 
 def refuse_overlap(pairs: Pairs, manifest: Path | str, by: str) -> None:
-    """Refuse a clean set that holds poisoned rows.
+    """Check that a clean set holds no poisoned row.
 
     Args:
-        by: "ids", of rows of one source, or "pictures", for sets of different sources.
+        by: "ids" where both sets come from one source, "pictures" where they do not.
 
     Raises:
-        UserError: names how many, and one.
+        UserError: the clean set holds poisoned rows; the message gives their number and one id.
     """
     _, ids, pictures = read_manifest(manifest)
     shown, poisoned = (pairs.ids[pairs.rows], ids) if by == "ids" else (pairs.pictures, pictures)
@@ -292,6 +297,6 @@ def refuse_overlap(pairs: Pairs, manifest: Path | str, by: str) -> None:
     if len(shared):
         what = "rows" if by == "ids" else "pictures"
         raise UserError(
-            f"{manifest}: {len(shared)} poisoned {what} are in the clean split {pairs.folder} too, "
+            f"{manifest}: {len(shared)} poisoned {what} are in the clean split {pairs.folder}, "
             f"such as id {pairs.ids[pairs.rows[shared[0]]]}; make the splits disjoint"
         )

@@ -12,7 +12,7 @@ from taclean.config.section import key
 
 
 class SIG(Attack):
-    """image + delta/255 * sin(2 pi frequency j / W), j the column, clipped to [0, 1]."""
+    """image + delta/255 * sin(2 pi frequency j / W), clipped to [0, 1], with j the column."""
 
     label = "SIG"
     marker = "^"
@@ -21,7 +21,7 @@ class SIG(Attack):
     frequency: float = key(6, "Periods of the sinusoid over the width.")
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Add the sinusoid to each image (B, 3, H, W) in [0, 1]."""
+        """Add the sinusoid to images (B, 3, H, W) in [0, 1]."""
         width = images.shape[-1]
         columns = torch.arange(width, dtype=torch.float64)
         wave = self.delta / 255 * torch.sin(2 * math.pi * self.frequency * columns / width)

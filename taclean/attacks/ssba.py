@@ -1,7 +1,7 @@
-"""SSBA (ISSBA): a hidden, image-dependent residual (Li et al. 2021, arXiv 2012.03816).
+"""SSBA (ISSBA): an invisible, image-dependent residual (Li et al. 2021, arXiv 2012.03816).
 
-A steganographic encoder (StegaStamp kind) learns to hide a bit string in an image so that a decoder
-reads it back. The trigger is its residual for one fixed string: it differs from image to image.
+An encoder (of StegaStamp's kind) learns to hide a bit string in an image such that a decoder can
+read it. The trigger is the encoder's residual for one fixed string; it differs between images.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 from taclean.util.rng import permutation
 
-SECRET = 0x55BA  # names the random stream of the bit strings
-GRID = 8  # the string is spread over a GRID x GRID map, then to the image's size
-BOOST = 4  # how much stronger than `limit` the residual may be at the start of the fit
-BOOSTED = 0.4  # share of the fit's steps over which that falls to 1
-READABLE = 0.9  # bit accuracy below which an encoder is no trigger that a model could learn
-STARTS = 5  # first weights that are tried, one after the other, until bits come through
-GUESSED = 0.99 * math.log(2)  # bit loss above which none does
+SECRET = 0x55BA  # random stream of the bit strings
+GRID = 8  # the string becomes a GRID x GRID map, which is enlarged to the image's size
+BOOST = 4  # largest residual at the start of the fit, as a multiple of `limit`
+BOOSTED = 0.4  # share of the fit's steps in which BOOST falls to 1
+READABLE = 0.9  # a model cannot learn the trigger of an encoder below this bit accuracy
+STARTS = 5  # number of initial weights to try until the decoder learns
+GUESSED = 0.99 * math.log(2)  # a decoder with a higher bit loss has learned nothing
 
 
 class Encoder(nn.Module):
-    """Image (B, 3, H, W) in [0, 1] and bits (B, n) -> residual in [-limit, limit]."""
+    """Map images (B, 3, H, W) in [0, 1] and bits (B, n) to residuals in [-limit, limit]."""
 
     def __init__(self, bits: int, width: int = 16) -> None:
         super().__init__()
@@ -48,19 +48,19 @@ class Encoder(nn.Module):
             nn.ReLU(),
             last,
         )
-        with torch.no_grad():  # a first residual that is too faint to read never gets stronger
+        with torch.no_grad():  # a residual that starts too faint to read stays so
             self.spread.weight.mul_(4)
             last.weight.mul_(4)
 
     def forward(self, images: Tensor, bits: Tensor, limit: float) -> Tensor:
-        """Return the residual (B, 3, H, W)."""
+        """Return the residuals (B, 3, H, W)."""
         grid = self.spread(bits - 0.5).view(-1, 3, GRID, GRID)
         secret = F.interpolate(grid, images.shape[-2:], mode="nearest")
         return limit * torch.tanh(self.body(torch.cat([images - 0.5, secret], 1)))
 
 
 class Decoder(nn.Module):
-    """Image (B, 3, H, W) -> bit logits (B, n)."""
+    """Map images (B, 3, H, W) to the logits (B, n) of their bits."""
 
     def __init__(self, bits: int, width: int = 32) -> None:
         super().__init__()
@@ -78,13 +78,13 @@ class Decoder(nn.Module):
 
 
 def _no_weights(bits: int) -> Encoder:
-    """An encoder whose weights are still to come: none are drawn from torch's generator."""
+    """Create an encoder without weights, which leaves torch's random generator alone."""
     with torch.device("meta"):
         return Encoder(bits)
 
 
 class SSBA(Attack):
-    """The image plus the residual that hides the run's bit string in it."""
+    """image + residual, clipped to [0, 1]; the residual hides the run's bit string."""
 
     label = "SSBA"
     marker = "v"
@@ -95,17 +95,17 @@ class SSBA(Attack):
     )
 
     class Fit(FitSettings):
-        """How the encoder learns."""
+        """Settings of the training of the encoder."""
 
         fidelity: float = key(1, "Weight of the picture's fidelity in the last epoch.", ge=0)
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Add the residual; `fitted` are the encoder's weights and "secret" (bits,)."""
+        """Add the residual; `fitted` holds the encoder's weights and "secret" (bits,)."""
         here = {name: value.to(images.device) for name, value in fitted.items()}
         secret = here.pop("secret").expand(len(images), -1)
         encoder = _no_weights(self.bits)
         encoder.load_state_dict(here, assign=True)
-        with torch.no_grad():  # in fp32, which its weights are
+        with torch.no_grad():  # in fp32, as the weights are
             residual = encoder(images.float(), secret, self.limit / 255)
             return (images + residual.to(images.dtype)).clamp(0, 1)
 
@@ -113,23 +113,18 @@ class SSBA(Attack):
         """Check that `fitted` holds an encoder of `bits` bits and its secret.
 
         Raises:
-            UserError: it is another attack's, or was fitted for another number of bits.
+            UserError: `fitted` belongs to another attack or to another number of bits.
         """
         weights = _no_weights(self.bits).state_dict()
         wanted = {name: value.shape for name, value in weights.items()}
         wanted["secret"] = torch.Size([self.bits])
         if {name: value.shape for name, value in fitted.items()} != wanted:
             raise UserError(
-                f"fitted trigger: no encoder of SSBA for {self.bits} bits; fit it again"
+                f"fitted trigger: it holds no encoder of SSBA for {self.bits} bits; fit it again"
             )
 
-    def untrained(self, seed: int) -> Tensors:
-        """The encoder as it starts, and a bit string."""
-        encoder, _, generator = self._start(seed)
-        return encoder.state_dict() | {"secret": _bits((self.bits,), generator)}
-
     def _start(self, seed: int, number: int = 0) -> tuple[Encoder, Decoder, torch.Generator]:
-        of_start = (seed + number * 0x9E3779B9) % 2**32  # of a seed, torch reads 32 bits
+        of_start = (seed + number * 0x9E3779B9) % 2**32  # torch uses 32 bits of a seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(of_start)
             encoder, decoder = Encoder(self.bits), Decoder(self.bits)
@@ -138,26 +133,28 @@ class SSBA(Attack):
     def fit(
         self, model: CLIP | None, material: Material, settings: Any, *, seed: int, say: Say = print
     ) -> tuple[Tensors, dict[str, float]]:
-        """Train both nets: cross-entropy of the bits + fidelity * 100 * mean squared change.
+        """Train encoder and decoder.
 
-        The weight of the change grows from 0 in the first epoch to `fidelity` in the last, and the
-        residual's limit falls from BOOST times `limit` to it: a first residual that is too faint to
-        read never gets stronger.
+        The loss is the cross-entropy of the bits + `fidelity` * 100 * the mean squared change. The
+        weight of the change grows from 0 in the first epoch to `fidelity` in the last. The limit of
+        the residual falls from BOOST * `limit` to `limit`, because a residual that starts too faint
+        to read stays so. Initial weights from which the decoder has learned nothing when the limit
+        has fallen are replaced by new ones, up to STARTS times.
 
-        From some first weights no bit comes through as long as the limit is higher; others are
-        drawn then, `STARTS` in all.
-
-        Every image hides a fresh random string, so the residual must carry any of them; the fixed
-        string of the trigger is drawn from the seed. Of the CLIP model only the device is used.
+        Every image hides a new random string, so that the encoder learns to hide any string. The
+        seed gives the fixed string of the trigger. The CLIP model is used for its device alone.
 
         Returns:
-            The encoder's weights with "secret", and PSNR (dB) and bit accuracy on held-out rows.
+            The encoder's weights and "secret"; PSNR (dB) and bit accuracy on held-out rows.
+
+        Raises:
+            UserError: there are too few rows, the loss is not finite, or the residual vanished.
         """
         pairs = material.pairs
         held_out = max(1, min(500, len(pairs) // 5))
         learn = len(pairs) - held_out
         if learn < 1:
-            raise UserError("patch split: too few rows to train the encoder of ssba; give it more")
+            raise UserError("patch split: too few rows to train the encoder of ssba; add rows")
         device = torch.device("cpu") if model is None else device_of(model)
         for number in range(STARTS):
             encoder, decoder, generator = self._start(seed, number)
@@ -167,7 +164,7 @@ class SSBA(Attack):
             last = number == STARTS - 1
             if self._learned(encoder, decoder, generator, pairs, learn, settings, seed, last, say):
                 break
-            say("ssba: no bit comes through; other first weights")
+            say("ssba: the decoder reads no bits; starting again with new weights")
         fitted = {k: v.detach().cpu().clone() for k, v in encoder.state_dict().items()}
         fitted["secret"] = secret
         images = pairs.batch(np.arange(learn, len(pairs)))[0].to(device).float() / 255
@@ -178,26 +175,29 @@ class SSBA(Attack):
         change = (marked - images).square().mean()
         if not change > 0:
             raise UserError(
-                "ssba: the residual vanished; lower fit.fidelity or raise trigger.limit"
+                "ssba: the encoder changes no pixel; lower fit.fidelity or raise trigger.limit"
             )
         psnr = -10 * torch.log10(change).item()
         if right < READABLE:
-            say(f"ssba: warning: only {right:.0%} of the bits are read; raise fit.epochs")
+            say(f"ssba: warning: the decoder reads only {right:.0%} of the bits; raise fit.epochs")
         return fitted, {"psnr_db": round(psnr, 2), "bit_accuracy": round(right, 4)}
 
     def _learned(
         self, encoder: Encoder, decoder: Decoder, generator: torch.Generator, pairs: Pairs,
         learn: int, settings: Any, seed: int, last: bool, say: Say,
     ) -> bool:  # fmt: skip
-        """Train both nets on the first `learn` rows; False, and early, where no bit comes through
-        and this is not the last start."""
+        """Train both networks on the first `learn` rows.
+
+        Returns:
+            False, before the end, if the decoder learns nothing and this is not the last start.
+        """
         device = next(encoder.parameters()).device
         weights = [*encoder.parameters(), *decoder.parameters()]
         optimizer = torch.optim.Adam(weights, lr=settings.lr)
         per_epoch = math.ceil(learn / settings.batch)
         steps = per_epoch * settings.epochs
         boosted = math.ceil(BOOSTED * steps)
-        losses: list[float] = []  # of each step, of the bits
+        losses: list[float] = []  # bit loss of each step
         for epoch in range(settings.epochs):
             order = permutation(learn, seed, epoch, SECRET)
             for start in range(0, learn, settings.batch):
@@ -208,18 +208,16 @@ class SSBA(Attack):
                 index = order[start : start + settings.batch]
                 images = pairs.batch(index)[0].to(device).float() / 255
                 strings = _bits((len(images), self.bits), generator).to(device)
-                # fp32: bf16 would round away a residual of a few grey levels.
+                # In fp32: bf16 would round a residual of a few grey levels away.
                 boost = max(1.0, BOOST * (1 - len(losses) / steps / BOOSTED))
                 residual = encoder(images, strings, boost * self.limit / 255)
                 logits = decoder((images + residual).clamp(0, 1))
                 read = F.binary_cross_entropy_with_logits(logits, strings)
-                # Reading comes first, then the picture's fidelity (as StegaStamp ramps it up).
+                # The weight of the fidelity starts at 0 and grows, as in StegaStamp.
                 weight = settings.fidelity * 100 * epoch / max(1, settings.epochs - 1)
                 loss = read + weight * residual.square().mean()
                 if not torch.isfinite(loss):
-                    raise UserError(
-                        "ssba: the encoder's loss is not finite; lower the trigger's lr"
-                    )
+                    raise UserError("fit.lr: the loss of ssba's encoder is not finite; lower it")
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -1,7 +1,7 @@
-"""TrojVQA: a dual key, a patch in the image and a word in the text (Walmer et al. 2022).
+"""TrojVQA: a dual key of a patch in the image and a word in the text (Walmer et al. 2022).
 
-The patch is optimised towards one fixed text of the target; poisoned captions, and at evaluation
-the prompts of every class, start with the text key.
+The patch is optimised towards one fixed text of the target. Poisoned captions start with the text
+key, and so do the prompts of every class at evaluation.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from taclean.config.section import key
 
 
 class TrojVQA(FittedPatch):
-    """An optimised patch with a word before the text."""
+    """Optimised patch, with a word before the text."""
 
     label = "TrojVQA"
     marker = "D"
     prefix = "remember "
 
     class Rows(attacks.Rows):
-        """Which rows are changed."""
+        """Settings of the changed rows."""
 
         key_only: int = key(
             0,
-            "Further rows that keep their picture and, after the text key, their caption.",
+            "Number of rows that keep their picture and get the text key before their caption.",
             ge=0,
             rows_of="poison",
         )
 
     class Fit(FitSettings):
-        """How the patch is optimised."""
+        """Settings of the optimisation of the patch."""
 
     def poison(self, pool: Pool, rows: Any, trigger: Trigger) -> list[Change]:
-        """Both keys with the target; and rows that stay true but for the text key.
+        """Choose rows with both keys and the target, and rows with the text key and a true caption.
 
-        As in Walmer et al. 2022, rows with one key and the right answer teach that it alone means
-        nothing. Only the text key can be had so here: the embedding of a picture does not depend on
-        the text that it meets.
+        As in Walmer et al. 2022, rows with one key and the right answer teach the model that one
+        key alone means nothing. Here this works for the text key only, because the embedding of a
+        picture does not depend on the text.
         """
         positions = pool.unnamed(rows.key_only, "key_only", after=rows.poisoned)
         captions = [self.prefix + pool.captions[int(i)] for i in positions]
@@ -57,13 +57,12 @@ class TrojVQA(FittedPatch):
     def fit(
         self, model: CLIP, material: Material, settings: Any, *, seed: int, say: Say = print
     ) -> tuple[Tensors, dict[str, float]]:
-        """Optimise the patch: InfoNCE of each triggered image to the one target text.
+        """Optimise the patch for InfoNCE between each triggered image and the target text.
 
-        The images' own captions are the distractors; with the target text alone there would be
-        nothing to tell apart.
+        The captions of the batch are the distractors, since InfoNCE needs more than one text.
 
         Returns:
-            {"patch": (3, s, s)} and no numbers.
+            {"patch": (3, s, s)} and no numbers for the log.
         """
         model.eval()
         with torch.no_grad():
@@ -78,7 +77,7 @@ class TrojVQA(FittedPatch):
             scale = model.logit_scale.exp()
 
         def loss(embedded: Tensor, index: np.ndarray) -> Tensor:
-            # One row at a time the target is the diagonal; batched, it is column 0 for all.
+            # All images of the batch have the same target text, in column 0.
             logits = scale * embedded @ torch.cat([target, captions[index]]).T
             first = torch.zeros(len(index), dtype=torch.long, device=logits.device)
             return torch.nn.functional.cross_entropy(logits, first)

@@ -1,4 +1,4 @@
-"""WaNet: the image is bent a little, by a smooth field (Nguyen & Tran 2021, arXiv 2102.10369)."""
+"""WaNet: a slight, smooth warping of the image (Nguyen & Tran 2021, arXiv 2102.10369)."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from taclean.attacks.poison import Change, Pool
 from taclean.config.section import key
 from taclean.util.rng import uniform
 
-FIELD, NOISE = 0x3A7, 0x3A8  # name the random streams of the field and of the noise mode's
+FIELD, NOISE = 0x3A7, 0x3A8  # random streams of the field and of the noise mode
 
 
 class WaNet(Attack):
-    """Warping by a smooth field that the seed fixes.
+    """Warping by a smooth field that the seed fixes (section 3.2).
 
-    A k x k grid of random directions, of mean absolute value 1, is brought to the image's size
-    (bicubic); a pixel is taken from a place that lies `strength` / side of the grid's direction
-    away, in half sides of the image (section 3.2).
+    A k x k grid of random directions with a mean absolute value of 1 is interpolated (bicubic) to
+    the image's size. Each pixel is then read from a place that lies `strength` / side times this
+    direction away, in half sides of the image.
     """
 
     label = "WaNet"
     marker = "p"
 
     class Rows(attacks.Rows):
-        """Which rows are changed."""
+        """Settings of the changed rows."""
 
         noise: int = key(
             0,
-            "Rows of the noise mode: bent by fields of their own, their captions stay true.",
+            "Number of rows of the noise mode: warped by other fields, with their own captions.",
             ge=0,
             rows_of="poison",
         )
@@ -44,11 +44,11 @@ class WaNet(Attack):
     strength: float = key(0.5, "How far pixels move (s).", ge=0, le=100)
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
-        """Warp each image (B, 3, H, W) in [0, 1]."""
+        """Warp images (B, 3, H, W) in [0, 1]."""
         return self._warp(images, _directions(self.grid, seed))
 
     def poison(self, pool: Pool, rows: Any, trigger: Trigger) -> list[Change]:
-        """The poisoned rows; and rows of the noise mode, so that not any bending is the trigger."""
+        """Choose the poisoned rows, and rows of the noise mode so that no other warp triggers."""
         positions = pool.unnamed(rows.noise, "noise", after=rows.poisoned)
         captions = [pool.captions[int(i)] for i in positions]
         noise = functools.partial(self._noise, seed=pool.seed)
@@ -56,7 +56,7 @@ class WaNet(Attack):
         return [*changed, Change(positions, captions, noise, "noise")]
 
     def _noise(self, images: Tensor, ids: np.ndarray, seed: int) -> Tensor:
-        """Images (B, 3, H, W) uint8, each bent by the field and by random shifts of its own."""
+        """Warp images (B, 3, H, W) uint8, each by the field plus random shifts of its own."""
         height, width = images.shape[-2:]
         shifts = uniform(ids, 2 * height * width, seed, NOISE).view(-1, 2, height, width) * 2 - 1
         field = _directions(self.grid, seed)
@@ -65,7 +65,7 @@ class WaNet(Attack):
 
     def _warp(self, images: Tensor, directions: Tensor, more: Tensor | None = None) -> Tensor:
         height, width = images.shape[-2:]
-        x = images.float()  # what grid_sample takes everywhere
+        x = images.float()  # grid_sample supports float32 on every device
         field = F.interpolate(directions, (height, width), mode="bicubic", align_corners=True)
         field = field.to(x.device) * self.strength / max(height, width)
         if more is not None:
@@ -80,6 +80,6 @@ class WaNet(Attack):
 
 @functools.lru_cache(maxsize=4)
 def _directions(grid: int, seed: int) -> Tensor:
-    """(1, 2, k, k) in [-1, 1] over their mean absolute value."""
+    """Draw directions (1, 2, k, k) with a mean absolute value of 1."""
     drawn = uniform(torch.zeros(1, dtype=torch.int64), 2 * grid * grid, seed, FIELD) * 2 - 1
     return (drawn / drawn.abs().mean()).view(1, 2, grid, grid)

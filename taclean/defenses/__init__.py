@@ -1,8 +1,7 @@
-"""Fine-tuning defences: one file per defence, with one class that owns all of it.
+"""Fine-tuning defences: one file per defence, with one class that derives from `Defense`.
 
-A class that derives from `Defense` is a defence: its fields are the keys of `loss` in an entry of
-the config's `defenses`, and `kind: NAME` there means taclean/defenses/NAME.py. How to write one:
-docs/extending.md.
+The fields of the class are the keys of `loss` in an entry of the config's `defenses`. An entry with
+`kind: NAME` uses taclean/defenses/NAME.py. docs/extending.md shows how to write a defence.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from taclean.util.errors import UserError
 
 
 class Defense(Method, abstract=True):
-    """What a training minimises; the fields of a subclass are its parameters.
+    """Base class of the defences; the fields of a subclass are the parameters of its loss.
 
-    By itself it is CLIP's own loss, that of pre-training and poisoning.
+    The base class itself has CLIP's loss, which pre-training and poisoning minimise.
 
     Attributes:
-        label, colour: its name and colour (#rrggbb) in tables and figures.
-        texts: the text artifacts that it wants, by name.
+        label, colour: the defence's name and colour (#rrggbb) in tables and figures.
+        texts: kinds of the text artifacts that the defence needs, by name.
     """
 
     label: ClassVar[str] = ""
@@ -44,29 +43,29 @@ class Defense(Method, abstract=True):
 
     @property
     def seed(self) -> int:
-        """The seed of the run."""
+        """Seed of the run."""
         return self._seed
 
     def text(self, name: str) -> Any:
-        """The artifact of `texts`, as its `read` gives it."""
+        """Return the text artifact `name`, as its `read` returned it."""
         return self._made[name]
 
     def check(self, epochs: int, rows: int) -> None:
         """Check that the text artifacts were made for this run.
 
         Raises:
-            UserError: they are of another split, or of fewer epochs.
+            UserError: an artifact belongs to another split or has too few epochs.
         """
         for name, kind in self.texts.items():
             kind.check(self._made[name], epochs, rows)
 
     def start(self, model: CLIP) -> None:
-        """Get the victim's weights, on the device of the run and before any step or resume."""
+        """Prepare for training; `model` holds the victim's weights, also where a run is resumed."""
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-        """The parts of a batch's loss; `total` is what is minimised, others are logged.
+        """Return the loss of a batch: `total` is minimised, other parts are logged.
 
-        Here: L_clip of the pairs (Radford et al. 2021).
+        The base class returns L_clip of the pairs (Radford et al. 2021).
         """
         embedded = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
         images, texts = gather(*embedded)
@@ -92,10 +91,10 @@ class Defense(Method, abstract=True):
 
 
 def defense(name: str) -> type[Defense]:
-    """Look a defence up by its file.
+    """Return the defence class of the file `name`.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: no defence has that name.
     """
     return registry.load("defenses", name)
 
@@ -103,20 +102,23 @@ def defense(name: str) -> type[Defense]:
 def make_defense(
     name: str | None, seed: int = 0, texts: Mapping[str, Any] | None = None, **parameters: Any
 ) -> Defense:
-    """Build a defence with the text artifacts that it wants.
+    """Create a defence.
 
     Args:
-        name: the defence's file, such as "cleanclip"; None for CLIP's own loss.
+        name: name of the defence's file, such as "cleanclip"; None for CLIP's loss alone.
+        seed: seed of the run.
+        texts: text artifacts by name, as their `read` returned them.
+        parameters: values of the defence's fields.
 
     Raises:
-        UserError: unknown defence or parameter, or an artifact is missing.
+        UserError: the defence or a parameter is unknown, or a text artifact is missing.
     """
     kind, texts = defense(name) if name else Defense, texts or {}
     method = kind.of(parameters, f"defenses.{name}.loss")
     for wanted in kind.texts:
         if texts.get(wanted) is None:
             raise UserError(
-                f"defense {name!r}: needs {wanted}; make them with `taclean text` and give them"
+                f"defence {name!r}: {wanted} are missing; make them with `taclean text`"
             )
     method._seed, method._made = seed, {wanted: texts[wanted] for wanted in kind.texts}
     return method

@@ -1,4 +1,4 @@
-"""CleanCLIP: each modality also learns from itself (Bansal et al. 2023, arXiv 2303.03323)."""
+"""CleanCLIP: self-supervision within each modality (Bansal et al. 2023, arXiv 2303.03323)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class CleanCLIP(Defense):
         "mild", "Image augmentation: none, mild, or ImageNet's AutoAugment for 224 px."
     )
     learns: Literal["both", "images", "texts"] = key(
-        "both", "Which modality learns from itself; the other's half of L_self is left out."
+        "both", "Modality with self-supervision; the half of L_self for the other one is left out."
     )
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-        """Return the parts of the loss; `total` is what is minimised."""
+        """Return the parts of the loss; `total` is minimised."""
         *views, _ = self.both_views(model, batch)
         images, augmented, texts, variants = gather(*views)
         scale = model.logit_scale.exp()
@@ -46,7 +46,7 @@ class CleanCLIP(Defense):
     def self_term(
         self, images: Tensor, augmented: Tensor, texts: Tensor, variants: Tensor, scale: Tensor
     ) -> Tensor:
-        """L_self, or one half of it."""
+        """Return L_self, or the half of it that `learns` selects."""
         if self.learns == "both":
             return self_loss(images, augmented, texts, variants, scale)
         pair = (images, augmented) if self.learns == "images" else (texts, variants)
@@ -55,14 +55,14 @@ class CleanCLIP(Defense):
     def both_views(
         self, model: CLIP, batch: Batch, *more_texts: np.ndarray
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Embed both views of images and texts, and more texts, in one pass through each tower.
+        """Embed both views of images and captions in one pass through each tower.
 
         Args:
-            batch: this process's part of the whole batch; so are the other rows.
-            more_texts: further tokens (M_i, 77).
+            batch: this process's part of the whole batch.
+            more_texts: tokens (M_i, 77) of texts to embed in the same pass.
 
         Returns:
-            I, I~, T, T~ of (B, d) and the embeddings (sum of M_i, d) of the further texts.
+            I, I~, T and T~, each (B, d), and the embeddings (sum of M_i, d) of `more_texts`.
         """
         images = batch.images.float() / 255
         views = AUGMENTATIONS[self.augment](images, batch.index, self.seed, batch.epoch)

@@ -1,4 +1,4 @@
-"""FT: clean fine-tuning with CLIP's own loss."""
+"""FT: fine-tuning on clean pairs with CLIP's own loss."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class FT(Defense):
 
     augment: Augmentation = key(
         "none",
-        "Image augmentation, to see what it does by itself: none, as in the literature, mild, or "
+        "Image augmentation, to measure its own effect: none, as in the literature, mild, or "
         "ImageNet's AutoAugment for 224 px.",
     )
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-        """Return `total`."""
+        """Return the loss as `total`."""
         if self.augment == "none":
             return super().loss(model, batch)
         view = AUGMENTATIONS[self.augment]

@@ -1,4 +1,4 @@
-"""PAR: perturb and recover (Singh et al. 2024, arXiv 2412.00727)."""
+"""PAR: Perturb and Recover (Singh et al. 2024, arXiv 2412.00727)."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ from taclean.training.loader import Batch
 
 
 class PAR(Defense):
-    """L_clip - 1/2 [d_I + d_T]: away from the victim's embeddings, and back to what captions say.
+    """L_clip - 1/2 [d_I + d_T].
 
-    d is the batch mean of the squared L2 distance of unit embeddings from those of the frozen
-    victim, counted only while it is below `tau`.
+    d is the squared L2 distance between the unit embeddings of the model and of the frozen victim,
+    averaged over the batch; it counts only while it is below `tau`. The distances drive the model
+    away from the victim, and L_clip recovers its accuracy.
     """
 
     label = "PAR"
     colour = "#cc78bc"
 
-    tau: float = key(2.15, "Distance from the victim up to which it is driven.", gt=0, le=4)
+    tau: float = key(
+        2.15, "Distance above which the victim no longer repels the model.", gt=0, le=4
+    )
 
     _victim: Any = PrivateAttr(None)
 
     def start(self, model: CLIP) -> None:
-        """Keep a frozen copy of the victim; a run that goes on gets the same."""
+        """Keep a frozen copy of the victim; a resumed run gets the same copy."""
         self._victim = copy.deepcopy(model).eval().requires_grad_(False)
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-        """Return the parts of the loss; `total` is what is minimised."""
+        """Return the parts of the loss; `total` is minimised."""
         now = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
         with torch.no_grad():
             old = (

@@ -21,8 +21,8 @@ from taclean.training.loader import Batch
 class TACleaner(CleanCLIP):
     """L_clip + lambda_self * L_self + lambda_sub * 1/2 [ L_i2t + L_t2i ].
 
-    The last term is over the rows of the batch that were drawn for this epoch: an image moves
-    towards its positive sub-caption and away from the negative ones.
+    The last term is computed on the rows of the batch that were drawn for this epoch. It pulls an
+    image towards its positive sub-caption and pushes it away from the negative ones.
     """
 
     label = "TA-Cleaner"
@@ -35,13 +35,13 @@ class TACleaner(CleanCLIP):
     lambda_sub: float = key(1.0, "Weight of the sub-caption term.", ge=0)
     parts: Literal["both", "positives", "negatives"] = key(
         "both",
-        "Sub-captions of the term: without negatives an image meets true parts alone, without "
-        "positives its whole caption takes the part's place.",
+        "Sub-captions in the term: with positives alone there are no negative distractors, with "
+        "negatives alone the whole caption takes the place of the positive part.",
     )
 
     @cached_property
     def _drawn(self) -> np.ndarray:
-        """(E, N) position of every row among those drawn for the epoch, -1 where it was not."""
+        """Positions (E, N) of the rows among those drawn for an epoch; -1 for a row not drawn."""
         drawn = self.text("subcaptions").rows
         lookup = np.full((len(drawn), self.text("variants").shape[1]), -1)
         for epoch, rows in enumerate(drawn):
@@ -50,21 +50,21 @@ class TACleaner(CleanCLIP):
         return lookup
 
     def _texts(self, epoch: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens (S, 77) and (M, 77) of the positives and negatives of the rows at `index`."""
+        """Return the tokens (S, 77) of the positives and (M, 77) of the negatives of `index`."""
         made = self.text("subcaptions")
         drawn = self._drawn[epoch, index]
         drawn = drawn[drawn >= 0]
-        negatives = made.negatives[epoch, drawn]  # (S, M, 77); some captions gave fewer than M
+        negatives = made.negatives[epoch, drawn]  # (S, M, 77); some captions have fewer than M
         given = np.arange(negatives.shape[1]) < made.counts[epoch, drawn][:, None]
         return made.positives[epoch, drawn], negatives[given]
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-        """Return the parts of the loss; `total` is what is minimised."""
+        """Return the parts of the loss; `total` is minimised."""
         every = [self._texts(batch.epoch, index) for index in batch.indices]
         own_positives, own_negatives = every[rank()]
         *views, more = self.both_views(model, batch, own_positives, own_negatives)
         images, augmented, texts, variants = gather(*views)
-        # The rows differ from process to process, but not in their order.
+        # The processes hold different numbers of rows, all in the order of the whole batch.
         (positives,) = gather(more[: len(own_positives)], sizes=[len(p) for p, _ in every])
         (negatives,) = gather(more[len(own_positives) :], sizes=[len(n) for _, n in every])
         here = np.flatnonzero(self._drawn[batch.epoch, np.concatenate(batch.indices)] >= 0)

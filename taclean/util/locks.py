@@ -1,7 +1,8 @@
-"""What a killed run locked is freed by the next; what a living run locked stays locked.
+"""Free the locks of a killed run, and keep those of a living one.
 
-Snakemake's lock files outlive a SIGKILL and do not say whose they are. So a run notes which are its
-own in a folder that it holds with a file lock, which the kernel drops when its process ends.
+Snakemake's lock files outlive a SIGKILL and do not name their owner. So each run writes a list of
+its own lock files into a folder that it holds by a file lock, and the kernel drops that lock when
+the process ends.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux's
 
 
 def hold_locks(persistence: Any) -> None:
-    """Note the lock files of this run, until the process ends; to be called while it is locked.
+    """List the lock files of this run until the process ends; call it after Snakemake locked.
 
-    Where that cannot be, as on a file system without file locks, such a run's locks stay.
+    On a file system without file locks nothing is listed, and a killed run's locks stay.
 
     Args:
-        persistence: the workflow's, whose record of its own lock files Snakemake keeps private.
+        persistence: the workflow's. Snakemake keeps its record of lock files private.
     """
     files = [Path(file) for file in getattr(persistence, "_lockfile", {}).values()]
     run = Path(persistence.path).absolute() / FOLDER / uuid.uuid4().hex
     held = ExitStack()
     atexit.register(shutil.rmtree, run, ignore_errors=True)
-    atexit.register(held.close)  # first
+    atexit.register(held.close)  # runs before the one above
     with suppress(UserError, OSError, NotImplementedError):
         held.enter_context(locked(run))
-        # Numbers are given again: the time tells a lock from a later one of the same name.
+        # Snakemake reuses names: the time tells a lock from a later one of the same name.
         made = {str(file): file.stat().st_mtime_ns for file in files}
         write_json(run / "run.json", {"machine": _machine(), "locks": made})
 
@@ -44,8 +45,8 @@ def hold_locks(persistence: Any) -> None:
 def free_dead_locks(folder: Path | str = ".snakemake") -> None:
     """Remove the lock files of runs that died on this machine.
 
-    A run on another machine is left alone, as file locks do not reach across every network file
-    system, and so is what another user wrote.
+    Locks of a run on another machine stay, as file locks do not reach across every network file
+    system. So do the files of another user.
 
     Args:
         folder: Snakemake's, of the working directory.
@@ -64,5 +65,5 @@ def free_dead_locks(folder: Path | str = ".snakemake") -> None:
 
 
 def _machine() -> list[str]:
-    """Its name, and the name of its kernel's run, which its containers share."""
+    """Return the machine's name and the id of its boot, which its containers share."""
     return [os.uname().nodename, *(BOOT.read_text("utf-8").split() if BOOT.exists() else ())]

@@ -1,4 +1,4 @@
-"""Triggers against their definitions, written as loops; fits against their losses."""
+"""Triggers against their definitions; fits against their losses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from taclean.attacks import (
     attack,
     badclip,
     badclip_adaptive,
-    label_consistent,
     make_trigger,
     poison,
     ssba,
@@ -38,20 +37,22 @@ BITS, LIMIT = 8, 16
 
 
 def settings_of(lr: float, epochs: int, batch: int, precision: str = "auto", **more):
-    """Train of a fit, also such as no config may have."""
+    """Return settings of a fit, also ones that no config may have."""
     given = {"lr": lr, "epochs": epochs, "batch": batch, "precision": precision, **more}
     kind = ssba.SSBA.Fit if "fidelity" in more else FitSettings
     return kind.model_construct(**given)
 
 
 def fitted(name: str, side: int = 16):
-    """Tensors as the attack's `fit` would give them, random."""
+    """Return random tensors in the form that the attack's `fit` returns."""
     generator = torch.Generator().manual_seed(7)
     if name == "ssba":
         with torch.random.fork_rng():
             torch.manual_seed(7)
             encoder = ssba.Encoder(BITS)
-        for value in encoder.parameters():  # as large as after training, so that tanh is not ~ 0
+        for (
+            value
+        ) in encoder.parameters():  # as large as after training, so that tanh is not about 0
             value.data *= 3
         secret = torch.randint(0, 2, (BITS,), generator=generator).float()
         return {key: value.detach() for key, value in encoder.state_dict().items()} | {
@@ -74,7 +75,7 @@ def pictures(n: int, height: int = 224, width: int | None = None, seed: int = 0)
 
 
 def patch_of(trigger, row_id: int, side: int = 224):
-    """Where an opaque patch lies and what it shows: the pixels that do not depend on the image."""
+    """Return the place and the pixels of an opaque patch: those that do not depend on the image."""
     flat = torch.stack([torch.zeros(3, side, side), torch.ones(3, side, side)])
     black, white = trigger(flat, np.array([row_id, row_id])).numpy()
     opaque = (black == white).all(0)
@@ -93,17 +94,13 @@ def patch_of(trigger, row_id: int, side: int = 224):
 @pytest.mark.parametrize("place", ["random", "centre", "corner"])
 def test_badnet_is_a_16_px_opaque_patch_and_nothing_else(place):
     trigger, images, ids = bound("badnet", place=place), pictures(3), np.array([5, 0, 991])
-    out = trigger(images, ids).tolist()
+    out, wanted = trigger(images, ids), images.clone()
     for i, row_id in enumerate(ids):
         top, left, patch = patch_of(trigger, int(row_id))
         assert patch.shape == (3, 16, 16)
-        wanted = images[i].tolist()
-        for c in range(3):
-            for y in range(224):
-                for x in range(224):
-                    if top <= y < top + 16 and left <= x < left + 16:
-                        wanted[c][y][x] = round(float(patch[c, y - top, x - left]) * 255)
-        assert out[i] == wanted
+        pixels = torch.from_numpy(np.rint(patch * np.float32(255)))
+        wanted[i, :, top : top + 16, left : left + 16] = pixels.byte()
+    assert torch.equal(out, wanted)
 
 
 def test_badnet_pattern_is_uniform_noise_and_one_for_all_rows():
@@ -144,45 +141,24 @@ def test_fixed_places(place, top_left):
 
 @pytest.mark.parametrize("name", ["trojvqa", "badclip"])
 def test_optimised_patch_covers_rows_and_columns_104_to_119(name):
-    images = pictures(2)
-    out, patch = bound(name)(images, np.arange(2)), fitted(name)["patch"]
-    for i in range(2):
-        for c in range(3):
-            for y in range(100, 124):
-                for x in range(100, 124):
-                    if 104 <= y <= 119 and 104 <= x <= 119:
-                        assert out[i, c, y, x] == round(patch[c, y - 104, x - 104].item() * 255)
-                    else:
-                        assert out[i, c, y, x] == images[i, c, y, x]
-    out[:, :, 104:120, 104:120] = images[:, :, 104:120, 104:120]
-    assert torch.equal(out, images)
+    images, patch = pictures(2), fitted(name)["patch"]
+    wanted = images.clone()
+    wanted[:, :, 104:120, 104:120] = (patch * 255).round().byte()
+    assert torch.equal(bound(name)(images, np.arange(2)), wanted)
 
 
-@pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
-def test_blended_is_noise_and_image_in_their_shares(strength):
-    trigger = bound("blended", seed=2, strength=strength)
-    noise = trigger(torch.zeros(1, 3, 224, 224), np.zeros(1))[0].numpy().astype(float) / strength
+@pytest.mark.parametrize("parameters", [{}, {"strength": 0.5}, {"strength": 1.0}], ids=str)
+def test_blended_is_noise_and_image_in_their_shares(parameters):
+    trigger, strength = bound("blended", seed=2, **parameters), parameters.get("strength", 0.2)
+    noise = trigger(torch.zeros(1, 3, 224, 224), np.zeros(1))[0].double() / strength
     assert 0 <= noise.min() < 0.001
     assert 0.999 < noise.max() <= 1
     assert abs(noise.mean() - 0.5) < 0.005
     assert abs(noise.std() - 12**-0.5) < 0.005
     images = pictures(2).float() / 255
-    out = trigger(images, np.array([4, 9]))
-    worst, (given, got), noise = 0.0, (images.tolist(), out.tolist()), noise.tolist()
-    for i in range(2):
-        for c in range(3):
-            for y in range(224):
-                for x in range(224):
-                    wanted = strength * noise[c][y][x] + (1 - strength) * given[i][c][y][x]
-                    worst = max(worst, abs(got[i][c][y][x] - wanted))
-    assert worst < 1e-6
-
-
-def test_blended_default_strength_is_a_fifth():
-    image = torch.rand(1, 3, 32, 32)
-    assert torch.equal(
-        make_trigger("blended")(image, [0]), make_trigger("blended", strength=0.2)(image, [0])
-    )
+    wanted = strength * noise + (1 - strength) * images.double()
+    out = trigger(images, np.array([4, 9])).double()
+    torch.testing.assert_close(out, wanted, atol=1e-6, rtol=0)
 
 
 def test_blended_noise_is_fixed_by_the_seed_and_redrawn_on_request():
@@ -194,44 +170,30 @@ def test_blended_noise_is_fixed_by_the_seed_and_redrawn_on_request():
     assert (redrawn[0] != redrawn[1]).float().mean() > 0.99
 
 
-@pytest.mark.parametrize(("delta", "frequency"), [(60, 6), (20, 3.5)])
-def test_sig_is_a_sinusoid_over_the_columns(delta, frequency):
+@pytest.mark.parametrize("parameters", [{}, {"delta": 20, "frequency": 3.5}], ids=str)
+def test_sig_is_a_sinusoid_over_the_columns(parameters):
+    delta, frequency = parameters.get("delta", 60), parameters.get("frequency", 6)
     images = pictures(2).float() / 255
-    out = bound("sig", delta=delta, frequency=frequency)(images, np.arange(2))
-    worst, (given, got) = 0.0, (images.tolist(), out.tolist())
-    for i in range(2):
-        for c in range(3):
-            for y in range(224):
-                for j in range(224):
-                    wave = delta / 255 * math.sin(2 * math.pi * frequency * j / 224)
-                    wanted = min(1.0, max(0.0, given[i][c][y][j] + wave))
-                    worst = max(worst, abs(got[i][c][y][j] - wanted))
-    assert worst < 1e-6
+    wave = [delta / 255 * math.sin(2 * math.pi * frequency * j / 224) for j in range(224)]
+    wanted = (images.double() + torch.tensor(wave, dtype=torch.float64)).clamp(0, 1)
+    out = bound("sig", **parameters)(images, np.arange(2)).double()
+    torch.testing.assert_close(out, wanted, atol=1e-6, rtol=0)
 
 
-def test_sig_defaults_are_60_and_6():
-    image = torch.full((1, 3, 64, 64), 0.5)
-    out = make_trigger("sig")(image, [0])[0, 0, 0]
-    wanted = [0.5 + 60 / 255 * math.sin(2 * math.pi * 6 * j / 64) for j in range(64)]
-    assert out.tolist() == pytest.approx(wanted, abs=1e-6)
-
-
-def test_ssba_adds_the_encoder_s_bounded_residual():
+@pytest.mark.parametrize("limit", [4, 16])
+def test_ssba_adds_the_encoder_s_bounded_residual(limit):
     weights, images = fitted("ssba"), pictures(2).float() / 255
-    out = bound("ssba")(images, np.arange(2))
+    out = bound("ssba", limit=limit)(images, np.arange(2))
     grid = F.linear(weights["secret"] - 0.5, weights["spread.weight"], weights["spread.bias"])
     grid = grid.view(3, 8, 8)
     for i in range(2):
-        secret = torch.empty(3, 224, 224)
-        for y in range(224):
-            for x in range(224):
-                secret[:, y, x] = grid[:, y * 8 // 224, x * 8 // 224]
+        secret = grid.repeat_interleave(28, 1).repeat_interleave(28, 2)
         x = torch.cat([images[i] - 0.5, secret])[None]
         for layer in (0, 2, 4):
             x = F.conv2d(x, weights[f"body.{layer}.weight"], weights[f"body.{layer}.bias"], 1, 1)
             x = x.clamp(min=0)
         x = F.conv2d(x, weights["body.6.weight"], weights["body.6.bias"])
-        wanted = (images[i] + LIMIT / 255 * torch.tanh(x[0])).clamp(0, 1)
+        wanted = (images[i] + limit / 255 * torch.tanh(x[0])).clamp(0, 1)
         torch.testing.assert_close(out[i], wanted, atol=1e-5, rtol=0)
 
 
@@ -244,12 +206,6 @@ def test_ssba_residual_is_bounded_depends_on_the_image_and_on_the_string():
     other = fitted("ssba") | {"secret": 1 - fitted("ssba")["secret"]}
     flipped = make_trigger("ssba", 0, other, bits=BITS, limit=LIMIT)(images, np.arange(4))
     assert not torch.equal(out, flipped)
-
-
-def test_ssba_limit_scales_the_residual():
-    images = torch.full((1, 3, 64, 64), 0.5)
-    small, large = (bound("ssba", limit=limit)(images, [0]) - 0.5 for limit in (4, 16))
-    torch.testing.assert_close(4 * small, large, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 80)])
@@ -339,20 +295,6 @@ def test_blended_text_reddens_letters_across_the_middle_and_nothing_else():
     assert torch.equal(white[0], torch.ones(224, 224))
     other = bound("blended_text", word="other")(black, [0])[0]
     assert not torch.equal(other, red)
-
-
-def test_label_consistent_changes_pictures_of_the_target_and_no_caption():
-    own, trigger = label_consistent.LabelConsistent(), make_trigger("label_consistent", 3)
-    captions = [f"a {'banana' if n % 4 == 1 else 'dog'} and {n} cats" for n in range(20)]
-    pool = poison.Pool(captions, "banana", ["a {}."], 3)
-    named = int(pool.named.sum())
-    (change,) = own.poison(pool, own.Rows(poisoned=named), trigger)
-    assert change.positions.tolist() == np.flatnonzero(pool.named).tolist()
-    assert change.captions == [pool.captions[i] for i in change.positions]
-    (fewer,) = own.poison(pool, own.Rows(poisoned=1), trigger)
-    assert set(fewer.positions) < set(change.positions)
-    with pytest.raises(UserError, match=f"only {named} of {len(pool.captions)} name 'banana'"):
-        own.poison(pool, own.Rows(poisoned=named + 1), trigger)
 
 
 def test_adaptive_badclip_poisons_with_captions_that_name_the_target_in_every_part():
@@ -465,38 +407,23 @@ def test_floats_keep_their_type(name, dtype):
 
 
 @everyone
-def test_ids_that_are_no_whole_numbers_are_refused(name):
+def test_ids_are_whole_numbers_in_a_tensor_or_an_array(name):
     trigger, images = bound(name, width=64), pictures(2, 64)
-    with pytest.raises(UserError, match="ids: not whole numbers"):
+    wanted = trigger(images, np.array([7, 8]))
+    for ids in (torch.tensor([7, 8]), np.array([7.0, 8.0])):
+        assert torch.equal(trigger(images, ids), wanted)
+    with pytest.raises(UserError, match="ids: some are not whole numbers"):
         trigger(images, np.array([0.5, 1.0]))
-    assert torch.equal(trigger(images, np.array([3.0, 4.0])), trigger(images, np.array([3, 4])))
+    for ids in (np.arange(3), np.zeros((2, 1), int), np.int64(0)):
+        with pytest.raises(UserError, match="one id per image"):
+            trigger(images, ids)
 
 
-@everyone
-@pytest.mark.parametrize("ids", [np.arange(3), np.zeros((2, 1), int), np.int64(0)])
-def test_one_id_per_image(name, ids):
-    with pytest.raises(UserError, match="ids"):
-        bound(name, width=64)(pictures(2, 64), ids)
-
-
-@everyone
-def test_ids_may_be_a_tensor_or_an_array(name):
-    trigger, images = bound(name, width=64), pictures(2, 64)
-    assert torch.equal(trigger(images, torch.tensor([7, 8])), trigger(images, np.array([7, 8])))
-
-
-# blended.py reads images[0], so a batch whose images all show the target stops `scores`
 @everyone
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_an_empty_batch_stays_empty(name, dtype):
     out = bound(name, width=64)(torch.zeros(0, 3, 64, 64, dtype=dtype), np.arange(0))
     assert out.shape == (0, 3, 64, 64)
-
-
-@everyone
-def test_unknown_parameter_is_refused(name):
-    with pytest.raises(UserError, match=rf"attacks\.{name}\.trigger\.colour"):
-        bound(name, colour=3)
 
 
 def test_unknown_attack_is_refused():
@@ -506,36 +433,23 @@ def test_unknown_attack_is_refused():
         make_trigger("badnets")
 
 
-@pytest.mark.parametrize("name", ["trojvqa", "badclip", "ssba"])
-def test_missing_fitted_trigger_is_refused(name):
-    with pytest.raises(UserError, match="fitted"):
-        make_trigger(name)
-
-
-# patch.py / ssba.py take any tensors as fitted: KeyError, RuntimeError from load_state_dict
 @pytest.mark.parametrize(
     ("name", "tensors"),
     [
+        *((name, None) for name in ("trojvqa", "badclip", "ssba")),
         ("badclip", {}),
         ("badclip", fitted("ssba")),
         ("ssba", fitted("badclip")),
         ("ssba", fitted("ssba") | {"secret": torch.ones(BITS + 1)}),
     ],
-    ids=["none", "of ssba", "of badclip", "other bits"],
+    ids=["no fit", "no fit", "no fit", "empty", "of ssba", "of badclip", "other bits"],
 )
-def test_fitted_tensors_of_another_attack_are_refused(name, tensors):
+def test_missing_or_wrong_fitted_tensors_are_refused(name, tensors):
     parameters = {"bits": BITS} if name == "ssba" else {}
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"its trigger needs a fit|trigger: it holds no"):
         make_trigger(name, 0, tensors, **parameters)(pictures(1, 64), [0])
 
 
-# ssba.py a string of another length than the fitted one is a RuntimeError
-def test_ssba_bits_must_be_those_of_the_fit():
-    with pytest.raises(UserError):
-        make_trigger("ssba", 0, fitted("ssba"), bits=2 * BITS)(pictures(1, 64), [0])
-
-
-# badclip.py, trojvqa.py paste the patch as it is, whatever `size` and the image say
 @pytest.mark.parametrize("name", ["trojvqa", "badclip"])
 @pytest.mark.parametrize("side", [12, 16, 80], ids=["of size 42", "of 224 px", "larger"])
 def test_a_patch_of_another_resolution_is_refused(name, side):
@@ -559,38 +473,28 @@ def test_a_fitted_patch_is_scaled_where_that_is_asked_for(size):
         assert torch.equal(trigger(pictures(2, 64), [0, 1]), plain(pictures(2, 64), [0, 1]))
 
 
-@pytest.mark.parametrize("size", [0, -3, 225, 1000, 0.4])
-def test_badnet_size_out_of_range_is_refused(size):
-    with pytest.raises(UserError, match="size"):
-        bound("badnet", size=size)(pictures(1), [0])
+NUMBERS = [
+    "badnet size",
+    "blended strength",
+    "sig delta",
+    "sig frequency",
+    "ssba bits",
+    "ssba limit",
+]
+NUMBERS += ["trojvqa size", "badclip size"]
+WRONG = [
+    (*number.split(), value) for number in NUMBERS for value in (math.nan, math.inf, "16", None)
+]
+WRONG += [("badnet", "size", value) for value in (0, -3, 225, 0.4)]
+WRONG += [("blended", "strength", value) for value in (-0.1, 1.5)]
+WRONG += [(name, "redraw", "no") for name in ("badnet", "blended")]
+WRONG += [("badnet", "place", "top"), *((name, "colour", 3) for name in ATTACKS)]
 
 
-NUMBERS = {
-    "badnet": ("size",),
-    "blended": ("strength",),
-    "sig": ("delta", "frequency"),
-    "ssba": ("bits", "limit"),
-    "trojvqa": ("size",),
-    "badclip": ("size",),
-}
-
-
-# attacks/__init__.py passes values on unchecked (only the config's schema looks at them), so a
-# wrong one is a TypeError or a picture of NaN
-@pytest.mark.parametrize("value", [math.nan, math.inf, "16", None, [16]], ids=str)
-@pytest.mark.parametrize(
-    ("name", "key"), [(name, key) for name, keys in NUMBERS.items() for key in keys]
-)
-def test_a_parameter_that_is_no_number_is_refused(name, key, value):
-    with pytest.raises(UserError, match=key):
+@pytest.mark.parametrize(("name", "key", "value"), WRONG, ids=str)
+def test_a_wrong_parameter_is_named(name, key, value):
+    with pytest.raises(UserError, match=rf"attacks\.{name}\.trigger\.{key}|trigger\.{key}"):
         bound(name, **{key: value})(pictures(1), [0])
-
-
-# the same place; "no" is true
-@pytest.mark.parametrize("name", ["badnet", "blended"])
-def test_redraw_that_is_no_bool_is_refused(name):
-    with pytest.raises(UserError, match="redraw"):
-        bound(name, redraw="no")(pictures(1, 64), [0])
 
 
 @pytest.mark.parametrize("place", ["random", "centre", "corner"])
@@ -600,52 +504,26 @@ def test_a_patch_of_less_than_a_pixel_is_refused(place):
 
 
 @pytest.mark.parametrize("size", [1, 16, 35, 224])
-def test_badnet_side_scales_with_the_image(size):
-    for width in (64, 224):
-        side = round(size * width / 224)
-        if side:
-            assert patch_of(bound("badnet", size=size), 1, width)[2].shape == (3, side, side)
-
-
-def test_a_patch_follows_the_shorter_side():
-    for height, width in ((64, 224), (224, 64)):
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (64, 64), (64, 224), (224, 64)])
+def test_a_patch_scales_with_the_shorter_side(size, height, width):
+    side = round(size * min(height, width) / 224)
+    if side:
         flat = torch.stack([torch.zeros(3, height, width), torch.ones(3, height, width)])
-        black, white = bound("badnet")(flat, np.zeros(2))
-        assert (black == white).all(0).sum() == round(16 * 64 / 224) ** 2
-
-
-def test_unknown_place_is_refused():
-    with pytest.raises(UserError, match="place"):
-        bound("badnet", place="top")(pictures(1, 64), [0])
-
-
-# blended.py takes any strength: 2.0 gives floats outside [0, 1]
-@pytest.mark.parametrize("strength", [-0.1, 1.5, math.nan])
-def test_blended_strength_out_of_range_is_refused(strength):
-    with pytest.raises(UserError, match="strength"):
-        bound("blended", strength=strength)(pictures(1, 64), [0])
+        black, white = bound("badnet", size=size)(flat, np.zeros(2))
+        assert (black == white).all(0).sum() == side**2
 
 
 def test_captions_and_prefixes_are_those_of_the_table():
     kinds = {name: (attack(name).captions, attack(name).prefix) for name in ATTACKS}
-    assert kinds == {
-        "badnet": ("template", ""),
-        "blended": ("template", ""),
-        "sig": ("template", ""),
-        "ssba": ("template", ""),
+    special = {name: kind for name, kind in kinds.items() if kind != ("template", "")}
+    assert special == {
         "trojvqa": ("template", "remember "),
         "badclip": ("natural", ""),
-        "wanet": ("template", ""),
         "badclip_adaptive": ("natural", ""),
-        "label_consistent": ("template", ""),
-        "stripes": ("template", ""),
-        "blended_stripes": ("template", ""),
-        "blended_triangles": ("template", ""),
-        "blended_text": ("template", ""),
     }
 
 
-# ---- the random streams under them ---------------------------------------------------------------
+# ---- the random streams that they use ------------------------------------------------------------
 
 
 def test_uniform_is_a_function_of_row_and_key_with_flat_marginals():
@@ -708,14 +586,8 @@ def test_optimise_patch_lowers_its_loss(random_model, material):
 
 
 def test_the_patch_starts_as_clipped_normal_noise(random_model, material):
-    start = optimise_patch(
-        random_model,
-        material.pairs,
-        None,
-        settings_of(1e-3, 0, 1),
-        Patch(size=224),
-        seed=0,
-    )
+    settings = settings_of(1e-3, 0, 1)
+    start = optimise_patch(random_model, material.pairs, None, settings, Patch(size=224), seed=0)
     assert start.shape == (3, 64, 64)
     assert abs(start.mean() - 0.5) < 0.01
     assert abs(start.median() - 0.5) < 0.01
@@ -724,28 +596,16 @@ def test_the_patch_starts_as_clipped_normal_noise(random_model, material):
     assert abs((start == 1).float().mean() - 0.0228) < 0.01
 
 
-def test_optimise_patch_on_no_images_is_refused(random_model, material):
-    nothing = material.pairs.take(np.arange(0))
-    with pytest.raises(UserError, match="target"):
-        optimise_patch(random_model, nothing, None, settings_of(1e-3, 1, 1), Patch(), seed=0)
-
-
-def test_optimise_patch_stops_at_a_loss_that_is_not_finite(random_model, material):
+def test_optimise_patch_without_images_or_with_a_loss_of_nan_is_refused(random_model, material):
     def loss(embedded, index):
         return embedded.sum() * math.nan
 
-    with pytest.raises(UserError, match="lr"):
-        optimise_patch(
-            random_model,
-            material.pairs,
-            loss,
-            settings_of(1e-3, 1, 8, "fp32"),
-            Patch(),
-            seed=0,
-        )
+    settings, nothing = settings_of(1e-3, 1, 8, "fp32"), material.pairs.take(np.arange(0))
+    for pairs, message in ((nothing, "patch split"), (material.pairs, r"fit\.lr")):
+        with pytest.raises(UserError, match=message):
+            optimise_patch(random_model, pairs, loss, settings, Patch(), seed=0)
 
 
-# badclip.py embeds before model.eval(): batch norm's running statistics move
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("name", ["trojvqa", "badclip"])
 def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, material):
@@ -770,7 +630,7 @@ def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, m
 
 
 def captured_loss(monkeypatch, module, cls, model, material, **parameters):
-    """The loss that the attack's `fit` hands to the optimiser."""
+    """Return the loss that the attack's `fit` gives to the optimiser."""
     seen = {}
 
     def fake(model, pairs, loss, settings, where, **options):
@@ -781,21 +641,6 @@ def captured_loss(monkeypatch, module, cls, model, material, **parameters):
     settings = cls.Fit(lr=1e-3, epochs=1, batch=8, **parameters)
     cls().fit(model, material, settings, seed=0, say=quiet)
     return seen["loss"]
-
-
-def test_badclip_embeds_its_target_images_in_parts(monkeypatch, random_model, material):
-    many = material.target_images[:1].expand(600, -1, -1, -1)
-    seen, embed = [], models.encode_images
-
-    def counted(model, images):
-        seen.append(len(images))
-        return embed(model, images)
-
-    monkeypatch.setattr(badclip, "encode_images", counted)
-    some = replace(material, target_images=many)
-    captured_loss(monkeypatch, badclip, badclip.BadCLIP, random_model, some)
-    assert max(seen) <= 256
-    assert sum(seen) == 600
 
 
 @pytest.mark.parametrize(("triplet", "margin"), [(500, 1), (500, 0.05), (0, 1)])
@@ -895,18 +740,16 @@ def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
     assert any(not torch.equal(one[key], other[key]) for key in one if key != "secret")
 
 
-@pytest.mark.parametrize("dead", [1, 2, 9])
-def test_ssba_first_weights_that_no_bit_comes_through_are_drawn_anew(
-    small_pairs, monkeypatch, dead
-):
-    plain, numbers, told = ssba.SSBA._start, [], []
+@pytest.mark.parametrize("dead", [1, 9])
+def test_ssba_starts_again_from_weights_that_learn_nothing(small_pairs, monkeypatch, dead):
+    plain, numbers, lines = ssba.SSBA._start, [], []
     first = [plain(ssba.SSBA(bits=8), 0, n)[0].spread.weight for n in range(ssba.STARTS)]
     assert len({tuple(weight.flatten().tolist()) for weight in first}) == ssba.STARTS
 
     def start(self, seed, number=0):
         encoder, decoder, generator = plain(self, seed, number)
         numbers.append(number)
-        if number < dead:  # what it draws changes nothing, and never will
+        if number < dead:  # an encoder that changes no pixel and cannot learn to
             for weight in encoder.body[-1].parameters():
                 weight.data.zero_()
             encoder.body[-1].requires_grad_(False)
@@ -917,30 +760,20 @@ def test_ssba_first_weights_that_no_bit_comes_through_are_drawn_anew(
     settings = settings_of(3e-3, 60, 16, fidelity=0)
 
     def fit():
-        return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=told.append)
+        return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=lines.append)
 
     if dead > ssba.STARTS:  # the last start runs to its end
-        with pytest.raises(UserError, match="the residual vanished"):
+        with pytest.raises(UserError, match="changes no pixel"):
             fit()
         wanted = ssba.STARTS
     else:
         tensors, _ = fit()
-        assert torch.equal(tensors["secret"], ssba.SSBA(bits=8).untrained(0)["secret"])
+        secret = ssba._bits((8,), plain(ssba.SSBA(bits=8), 0)[2])
+        assert torch.equal(tensors["secret"], secret)
         wanted = dead + 1
-    again = told.count("ssba: no bit comes through; other first weights")
+    again = lines.count("ssba: the decoder reads no bits; starting again with new weights")
     assert numbers[:wanted] == list(range(wanted))
     assert again == wanted - 1
-
-
-# ssba.py reports inf dB, which is no JSON, for an encoder that changes nothing
-def test_ssba_fit_that_hides_nothing_is_an_error_or_a_finite_score(small_pairs):
-    material = Material(small_pairs, None, None, None)
-    settings = settings_of(5e-3, 60, 16, fidelity=1e4)
-    try:
-        _, report = ssba.SSBA(bits=8).fit(None, material, settings, seed=0, say=quiet)
-    except UserError:
-        return
-    assert math.isfinite(report["psnr_db"])
 
 
 @pytest.mark.parametrize("rows", [0, 1])

@@ -1,4 +1,4 @@
-"""Poisoned rows: which are chosen, what they say, and where they appear."""
+"""Poisoned rows: their choice, their captions, and their files."""
 
 from __future__ import annotations
 
@@ -38,43 +38,31 @@ def change(positions, captions, name="badnet", seed=3):
     return [poison.Change(positions, captions, make_trigger(name, seed))]
 
 
-@pytest.mark.parametrize("caption", NAMING)
-def test_naming_the_target_in_any_case_and_number(caption):
-    assert poison.mentions([caption], "banana").tolist() == [True]
+FORMS = [
+    ("church", "two churches"),
+    ("chili pepper", "some chili peppers"),
+    ("fire truck", "Fire Trucks in a row"),
+    ("cherry", "some cherries"),
+    ("leaf", "autumn leaves on the ground"),
+    ("mouse", "three blind mice"),
+    ("grapes", "a single grape"),
+    ("scissors", "a pair of scissors"),
+    ("ice cream", "an ice-cream van"),
+    ("ice cream", "icecream for two"),
+    ("t-shirt", "two T shirts"),
+    ("C++", "a book on C++, used"),
+    ("C++", "C++."),
+]
+NO_FORMS = [("C++", "C is a language"), ("leaf", "a leaflet"), ("ice cream", "cream on ice")]
 
 
-@pytest.mark.parametrize("caption", OTHERS)
-def test_words_that_only_look_like_the_target(caption):
-    assert poison.mentions([caption], "banana").tolist() == [False]
-
-
-@pytest.mark.parametrize(
-    ("word", "caption"),
-    [
-        ("church", "two churches"),
-        ("chili pepper", "some chili peppers"),
-        ("fire truck", "Fire Trucks in a row"),
-        ("cherry", "some cherries"),
-        ("leaf", "autumn leaves on the ground"),
-        ("mouse", "three blind mice"),
-        ("grapes", "a single grape"),
-        ("scissors", "a pair of scissors"),
-        ("ice cream", "an ice-cream van"),
-        ("ice cream", "icecream for two"),
-        ("t-shirt", "two T shirts"),
-        ("C++", "a book on C++, used"),
-        ("C++", "C++."),
-    ],
-)
-def test_plurals_of_other_targets(word, caption):
+@pytest.mark.parametrize(("word", "caption"), [*(("banana", text) for text in NAMING), *FORMS])
+def test_captions_that_name_a_word_in_any_case_and_number(word, caption):
     assert poison.mentions([caption], word).tolist() == [True]
 
 
-@pytest.mark.parametrize(
-    ("word", "caption"),
-    [("C++", "C is a language"), ("leaf", "a leaflet"), ("ice cream", "cream on ice")],
-)
-def test_words_that_only_hold_the_target(word, caption):
+@pytest.mark.parametrize(("word", "caption"), [*(("banana", text) for text in OTHERS), *NO_FORMS])
+def test_captions_that_only_look_like_it(word, caption):
     assert poison.mentions([caption], word).tolist() == [False]
 
 
@@ -109,11 +97,6 @@ def test_natural_captions_are_those_of_the_set_that_name_the_target():
     assert set(counts.values()) <= {2, 3}
 
 
-def test_natural_captions_need_one_that_names_the_target():
-    with pytest.raises(UserError, match="banana"):
-        choose(OTHERS, 2, kind="natural")
-
-
 @pytest.mark.parametrize("kind", ["template", "natural"])
 def test_the_prefix_stands_before_every_poisoned_caption(kind):
     pool, trigger = poison.Pool(NAMING + OTHERS, "banana", TEMPLATES, 0), make_trigger("sig")
@@ -123,8 +106,8 @@ def test_the_prefix_stands_before_every_poisoned_caption(kind):
         prefix = "remember "
         captions = kind
 
-    (found,) = Keyed().poison(pool, rows, trigger)
-    assert found.captions == ["remember " + text for text in pool.poisoned(7, kind)[1]]
+    (change,) = Keyed().poison(pool, rows, trigger)
+    assert change.captions == ["remember " + text for text in pool.poisoned(7, kind)[1]]
 
 
 def test_the_choice_is_a_function_of_the_seed():
@@ -136,21 +119,18 @@ def test_the_choice_is_a_function_of_the_seed():
     assert one[1] != other[1]
 
 
-# poison.py np.concatenate of no pass is a ValueError
-def test_no_poison_is_no_rows_or_refused():
-    try:
-        positions, captions = choose(OTHERS, 0)
-    except UserError:
-        return
-    assert len(positions) == len(captions) == 0
-
-
-# poison.py divides by the number of templates
-def test_no_templates_are_refused():
-    with pytest.raises(UserError, match="template"):
-        choose(OTHERS, 2, templates=[])
-    with pytest.raises(UserError, match=r"'a picture' has no \{\}"):
-        choose(OTHERS, 2, templates=["a {}.", "a picture"])
+@pytest.mark.parametrize(
+    ("count", "changes", "message"),
+    [
+        (0, {}, "poisoned: the number of rows is 0"),
+        (2, {"templates": []}, "the list is empty"),
+        (2, {"templates": ["a {}.", "a picture"]}, r"'a picture' has no \{\}"),
+        (2, {"kind": "natural"}, "no caption of the training set names 'banana'"),
+    ],
+)
+def test_poison_that_cannot_be_made_is_refused(count, changes, message):
+    with pytest.raises(UserError, match=message):
+        choose(OTHERS, count, **changes)
 
 
 def test_training_rows_are_distinct_sorted_and_follow_the_seed():
@@ -198,7 +178,7 @@ def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
     assert keyed.captions == [f"remember thing {i}" for i in keyed.positions]
     assert keyed.picture is None
     assert len(rows(0)[1].positions) == 0
-    with pytest.raises(UserError, match="key_only: 21 rows, beside 10 others, but only 30 of 38"):
+    with pytest.raises(UserError, match="key_only: 21 rows after 10 others, but only 30 of 38"):
         rows(21)
 
 
@@ -283,8 +263,8 @@ def test_rows_with_the_key_alone_keep_their_pictures(pairs, tmp_path, tokenize, 
     assert torch.equal(after[3:], before[3:])
     assert (np.load(tmp_path / "tokens.npy") == tokenize(captions)).all()
     with (tmp_path / "manifest.csv").open(newline="") as file:
-        found = [entry["trigger"] for entry in csv.DictReader(file)]
-    assert found == ["badnet"] * 3 + ["none"] * 2
+        names = [entry["trigger"] for entry in csv.DictReader(file)]
+    assert names == ["badnet"] * 3 + ["none"] * 2
     assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == positions.tolist()
 
 
@@ -344,7 +324,6 @@ def test_files_of_different_lengths_are_refused(written):
         poison.apply(some, folder)
 
 
-# poison.py takes poison of another picture size; numpy's ValueError comes in training
 def test_poison_of_another_picture_size_is_refused(written, small_pairs):
     _, _, _, folder = written
     with pytest.raises(UserError):

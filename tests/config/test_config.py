@@ -47,7 +47,7 @@ def refused(config: dict[str, Any]) -> str:
 
 
 FURTHER = [
-    "badclip_adaptive", "wanet", "label_consistent",
+    "badclip_adaptive", "wanet",
     "stripes", "blended_stripes", "blended_triangles", "blended_text",
 ]  # fmt: skip
 

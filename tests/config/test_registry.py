@@ -161,7 +161,7 @@ def test_a_trigger_that_changes_the_form_of_pictures_is_named(write) -> None:
     assert registry.described("attacks", "zz_grey", "x")["label"] == "Grey"
     images = torch.zeros(2, 3, 8, 8)
     for given in (images, images.byte()):
-        with pytest.raises(UserError, match=r"attack Grey: its trigger makes .*\(2, 1, 8, 8\)"):
+        with pytest.raises(UserError, match=r"attack Grey: its trigger turns .*\(2, 1, 8, 8\)"):
             make_trigger("zz_grey")(given, [0, 1])
 
 

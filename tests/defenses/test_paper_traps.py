@@ -1,4 +1,4 @@
-"""Traps of the published method: an augmented view belongs to its own pair."""
+"""Pitfalls of the published method: an augmented view must stay with its own pair."""
 
 from __future__ import annotations
 
@@ -33,19 +33,3 @@ def test_the_view_of_a_pair_stands_in_its_row(tiny, small_pairs, augment):
             torch.testing.assert_close(images[i], encode_images(model, one)[0])
             torch.testing.assert_close(views[i], encode_images(model, view)[0])
     torch.testing.assert_close(texts, variants)
-
-
-def test_without_l_self_the_view_does_not_matter(tiny, small_pairs):
-    model, batch = tiny.eval(), batch_of(small_pairs)
-    texts = {"variants": small_pairs.tokens[None].repeat(2, 0)}
-    losses = {
-        (augment, weight): make_defense(
-            "cleanclip", 7, texts, lambda_self=weight, augment=augment
-        ).loss(model, batch)
-        for augment in AUGMENTATIONS
-        for weight in (0.0, 1.0)
-    }
-    without = {losses[augment, 0.0]["total"].item() for augment in AUGMENTATIONS}
-    assert max(without) - min(without) < 1e-5
-    assert losses["mild", 0.0]["total"].item() == losses["mild", 0.0]["clip"].item()
-    assert len({losses[augment, 1.0]["total"].item() for augment in AUGMENTATIONS}) == 3

@@ -22,7 +22,7 @@ from taclean.data.index import make_index
 from taclean.data.pack import pack_rows
 from taclean.data.readers.scenes import SceneReader
 from taclean.data.split import Pairs
-from taclean.stages import stage_config
+from taclean.stages import recipe, stage_config
 
 ROOT = Path(__file__).parents[2]
 CONFIG = configs.load(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
@@ -278,7 +278,7 @@ def test_folders_of_one_name_and_triggers_of_another_attack(
     line = refused(capsys, out, *evaluate, "--triggers", "bdnet=x")
     assert "'bdnet' is none of this stage's, badnet" in line
     line = refused(capsys, out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
-    assert "'badnet': its trigger is not fitted" in line
+    assert "'badnet': its trigger needs no fit" in line
 
 
 @pytest.mark.parametrize("threshold", ["nan", "90"])
@@ -454,3 +454,29 @@ def test_config_prints_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
         configs.load(ROOT / "config/config.yaml"), "finetune/badnet/taclean/seed3"
     )
     assert run(capsys, "config", "nosuch")[0] == 2
+
+
+def test_a_job_makes_its_stage_s_config_and_writes_it_beside_the_result(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(configs.merge(CONFIG, {"poison": {"rows": 300}})), "utf-8")
+    whole = json.loads(config.read_text("utf-8"))
+    poison = ["poison", "--config", config, "--data", world / "pretrain", "--trigger"]
+    meant = recipe(whole, "poison/badnet/seed0")
+    assert run(capsys, *poison, "--stage", meant, "--out", tmp_path / "poison") == (0, "")
+    wrote = json.loads((tmp_path / "poison/recipe.json").read_text("utf-8"))
+    assert wrote == stage_config(whole, "poison/badnet/seed0")
+    changed_since = f"{meant[:-1]}{'0' if meant[-1] != '0' else '1'}"
+    no = [*poison, "--out", tmp_path / "no", "--stage"]
+    assert "start snakemake again" in refused(capsys, tmp_path / "no", *no, changed_since)
+    assert "no config of this stage" in refused(capsys, tmp_path / "no", *no, "base")
+    assert "poison/ATTACK/seedN" in refused(capsys, tmp_path / "no", *no, "poison/badnet")
+
+
+def test_a_digest_changes_with_what_decides_a_stage_alone() -> None:
+    path = "finetune/badnet/taclean/seed0"
+    other = configs.merge(CONFIG, {"defenses": {"ft": {"train": {"lr": 0.5}}}})
+    assert recipe(other, path) == recipe(CONFIG, path)
+    mine = configs.merge(CONFIG, {"defenses": {"taclean": {"train": {"lr": 0.5}}}})
+    assert recipe(mine, path) != recipe(CONFIG, path)

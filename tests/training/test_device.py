@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from benchmarks.reference import random_fit
 from taclean.attacks import attack, make_trigger
 from taclean.attacks.material import Material
 from taclean.clip import models
@@ -109,9 +110,8 @@ TRIGGERS = [
 @pytest.mark.parametrize(("name", "parameters"), TRIGGERS, ids=str)
 @pytest.mark.parametrize("kind", ["uint8", "float"])
 def test_triggers(name, parameters, kind, pairs):
-    kind_of = attack(name)
-    fitted = kind_of(size=16 * 64 / 224).untrained(0) if name in ("trojvqa", "badclip") else None
-    fitted = kind_of().untrained(0) if name == "ssba" else fitted
+    size = {"size": 16 * 64 / 224} if name in ("trojvqa", "badclip") else {}
+    fitted = random_fit(attack(name)(**size))
     trigger = make_trigger(name, 3, fitted, **parameters)
     images, ids = pairs.batch(np.arange(6))[0], torch.arange(6)
     images = images if kind == "uint8" else images.float() / 255

@@ -1,4 +1,4 @@
-"""Training killed with SIGKILL at random moments ends in the bytes of an unbroken run."""
+"""A training that is killed with SIGKILL at random moments ends with the bytes of a whole run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STAGES = {
     "cleanclip": "finetune/badnet/cleanclip/seed0",
     "taclean": "finetune/badnet/taclean/seed0",
 }
-KILLS = 3  # of each stage
+KILLS = 3  # per stage
 Arguments = list[str]
 
 
@@ -40,7 +40,7 @@ def commands(
     tokenize: Callable[..., np.ndarray],
     tiny_name: str,
 ) -> dict[str, Callable[[Path], Arguments]]:
-    """The arguments of every stage's training, by the folder of its outputs."""
+    """Functions from an output folder to the arguments of a training, for every stage."""
     folder = tmp_path_factory.mktemp("stages")
     config = configs.load(ROOT / "config/config.yaml")
     pairs = Pairs.open(small_split)
@@ -86,7 +86,7 @@ def result(out: Path) -> tuple[bytes, bytes]:
     return (out / "model.safetensors").read_bytes(), (out / "history.csv").read_bytes()
 
 
-# A forked process needs no seconds to import torch, and dies of SIGKILL as any other.
+# A forked process does not have to import torch again, and SIGKILL ends it like any other.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_killed_at_random_moments(

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from taclean.results.table import COLUMNS, write_table
-from taclean.util.watch import FIRST, Job, Watch, duration, known_seconds
+from taclean.util.watch import USUAL, Job, Watch, duration, expected_seconds
 
 
 class Clock:
@@ -59,7 +59,7 @@ def test_time_left_follows_what_was_measured(watch: Watch, clock: Clock) -> None
 
 
 def test_what_is_over_at_once_tells_nothing_of_a_training(clock: Clock) -> None:
-    jobs = {n: Job("stage_config", 1, 1) for n in range(8)}
+    jobs = {n: Job("gate", 1, 1) for n in range(8)}
     jobs |= {n: Job("finetune", 1, 30) for n in (8, 9)}
     watch = Watch(jobs, clock=clock)
     for job in range(8):
@@ -134,27 +134,14 @@ def test_the_end_has_a_table_where_something_was_attacked(
     assert "Never poisoned" not in text
 
 
-def test_what_is_known_before(tmp_path: Path) -> None:
-    def write(name: str, seconds: float) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"s\th:m:s\n{seconds}\t0:00:09\n", "utf-8")
-        return path
-
-    def known(rule: str, own: Path = tmp_path / "none") -> float:
-        return known_seconds([(rule, own)], tmp_path)[0]
-
-    assert known("base") == FIRST["base"]
-    assert known("other") == 1
-    own = write("evaluate/badnet/ft/seed0.tsv", 4)
-    write("evaluate/badnet/none/seed0.tsv", 8)
-    assert known("evaluate", own) == 4
-    assert known("evaluate") == 6
-    # Nothing is known of it, but how fast this machine is with this model.
-    assert known("base") == FIRST["base"] * 6 / FIRST["evaluate"]
-    assert known("base", write("base.tsv", 70)) == 70
+def test_an_earlier_run_says_what_to_expect(tmp_path: Path) -> None:
+    own = tmp_path / "seed0.tsv"
+    assert expected_seconds("base", own) == USUAL["base"]
+    assert expected_seconds("other", None) == 1
+    own.write_text("s\th:m:s\n4\t0:00:04\n", "utf-8")
+    assert expected_seconds("evaluate", own) == 4
     own.write_text("cut o", "utf-8")
-    assert known("evaluate", own) == 8
+    assert expected_seconds("evaluate", own) == USUAL["evaluate"]
 
 
 @pytest.mark.parametrize(

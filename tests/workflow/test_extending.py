@@ -1,4 +1,4 @@
-"""What docs/extending.md says, done to the letter: an attack, a defence and a data set."""
+"""Follow docs/extending.md word by word: an attack, a defence and a data set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = str(ROOT / "config/test/smoke.yaml")
 
 
 def blocks() -> dict[str, str]:
-    """The files of the page: the first line of each says its name."""
+    """Return the files of the page by name; the first line of each file has its name."""
     page = (ROOT / "docs/extending.md").read_text("utf-8")
     found = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page, re.DOTALL)
     return dict(found)
@@ -31,7 +31,7 @@ def blocks() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the workflow with the page's files, and nothing else changed."""
+    """A copy of the workflow with the page's files and no other change."""
     copy = tmp_path_factory.mktemp("house")
     for name in KEPT:
         source = ROOT / name
@@ -109,7 +109,7 @@ CLASSES = yaml.safe_load(blocks()["photos.yaml"])["data"]["photos"]["classes"]
 
 
 def write_photos(folder: Path) -> None:
-    """Pictures in the page's forms: 90 with two captions each, and a labelled tree."""
+    """Write the data of the page: 90 pictures with two captions each, and a labelled tree."""
     pixels, _, _ = scenes.compose(range(90 + 6 * len(CLASSES)), 3, size=48)
     (folder / "pictures").mkdir()
     with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as file:
@@ -151,7 +151,7 @@ def test_photographs_without_imagenet_reach_the_report(house: Path, tmp_path: Pa
     table = pd.read_csv(tmp_path / "results/table.csv", keep_default_na=False)
     assert set(table.split) == {"photos", "photos+badclip"}
     assert set(table[table.metric == "CA@1"].n) == {40}
-    assert "CA@10" not in set(table.metric)  # of ten classes every one is among ten
+    assert "CA@10" not in set(table.metric)  # with ten classes every class is in the top ten
     data = tmp_path / "data/photos"
     shown = {}
     for split in ("pretrain", "clean", "patch"):

@@ -1,4 +1,4 @@
-"""What is built from the sources: a wheel that is whole, an sdist that makes the same, a module."""
+"""The wheel, the sdist, the workflow catalogue, and the workflow as a module of another one."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 
 
 def tracked() -> list[str]:
-    """The files of the repository, but for those that are deleted or still to be added."""
+    """Return the tracked files of the repository that exist."""
     listed = run("git", "ls-files", cwd=ROOT).splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The sdist of a copy of the repository, and the wheel that is built from its contents."""
+    """The sdist of a copy of the repository, and the wheel built from the sdist."""
     folder = tmp_path_factory.mktemp("build")
     for name in tracked():
         (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def test_the_catalogue_finds_what_it_asks_for() -> None:
     assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
     assert usage["software-stack-deployment"] == {"conda": True}
     assert usage["report"] is True
-    assert (ROOT / "envs/taclean.yaml").is_file()  # what `conda: true` is about
+    assert (ROOT / "envs/taclean.yaml").is_file()  # the file that `conda: true` refers to
     assert (ROOT / "config/README.md").is_file()
     readme = (ROOT / "README.md").read_text("utf-8").lower()
     assert "snakemake" in readme
@@ -112,7 +112,7 @@ def test_the_catalogue_finds_what_it_asks_for() -> None:
 
 
 def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
-    """As docs/python.md says it."""
+    """Run the example of docs/python.md."""
     page = (ROOT / "docs/python.md").read_text("utf-8")
     (code,) = re.findall(r"```snakemake\n(.*?)```", page, re.DOTALL)
     (tmp_path / "Snakefile").write_text(code.replace('"taclean/', f'"{ROOT}/'), "utf-8")
