@@ -1,4 +1,4 @@
-"""Do victims of other seeds land where docs/results.md says? python -m docs.held_back TABLE
+"""Compare victims of other seeds with docs/results.md: python -m docs.held_back TABLE
 
 TABLE is results/table.csv of a run of config/evidence.yaml with seeds of your own.
 """
@@ -20,12 +20,12 @@ from taclean.util.errors import UserError
 
 
 def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:
-    """CA@1 and ASR@1 of the main split of each victim of `table`: columns LANDED.
+    """Compare CA@1 and ASR@1 of each new victim with the evidence: columns LANDED.
 
     Args:
         known: scores of the evidence.
         table: scores of victims of other seeds.
-        look: of the evidence.
+        look: labels of the evidence.
 
     Raises:
         UserError: a seed is one of the evidence, or there is no score to compare.
@@ -36,8 +36,8 @@ def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFram
         )
     split = main_split(known, look)
     both = [
-        of[of["metric"].isin([CA, ASR]) & (of["attack"] != CLEAN)]
-        for of in (pick(known, split=split), pick(table, split=split))
+        part[part["metric"].isin([CA, ASR]) & (part["attack"] != CLEAN)]
+        for part in (pick(known, split=split), pick(table, split=split))
     ]
     found = landed(*both)
     if found.empty:
@@ -46,7 +46,7 @@ def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFram
 
 
 def summary(found: pd.DataFrame) -> str:
-    """How many are inside, of each seed and together; then those outside, one a line."""
+    """Return how many scores lie in the ranges, by seed and in all, then those outside."""
     lines = [
         f"seed {seed}: {rows['inside'].sum()} of {len(rows)} scores in the ranges"
         for seed, rows in found.groupby("seed")
@@ -59,7 +59,7 @@ def summary(found: pd.DataFrame) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print it."""
+    """Print the comparison."""
     parser = argparse.ArgumentParser(prog="python -m docs.held_back", description=__doc__)
     parser.add_argument("table", type=Path, help="table.csv of a run with seeds of your own")
     options = parser.parse_args(arguments)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from taclean.results.labels import Look
-from taclean.results.table import read_table, seeds_text
+from taclean.results.labels import CLEAN, NONE, Look
+from taclean.results.statistics import Estimate, difference
+from taclean.results.table import main_split, pick, read_table, seeds_text
 from taclean.util.files import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +22,7 @@ class Run:
     """A run as docs/data keeps it."""
 
     def __init__(self, root: Path, name: str = DEFAULT) -> None:
-        self.name = name
+        self.root, self.name = root, name
         self.folder = root / "docs" / "data" / name
 
     @property
@@ -31,7 +32,7 @@ class Run:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """Machine, commit, date, minutes, model, data, how methods are printed, and pictures."""
+        """The machine, commit, date, minutes, model, data, labels and pictures of the run."""
         return read_json(self.folder / "run.json")
 
     @cached_property
@@ -41,8 +42,18 @@ class Run:
 
     @cached_property
     def look(self) -> Look:
-        """How methods are printed."""
+        """The labels of the methods."""
         return Look.of(self.record["look"])
+
+    @cached_property
+    def split(self) -> str:
+        """The main test split."""
+        return main_split(self.table, self.look)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """The scores of the poisoned models on the main test split."""
+        return pick(self.table[self.table["attack"] != CLEAN], split=self.split)
 
     @property
     def tested(self) -> str:
@@ -50,12 +61,23 @@ class Run:
         return list(self.record["look"]["defenses"])[-1]
 
     @property
+    def others(self) -> list[str]:
+        """The defences that the one under test is compared with."""
+        names = self.table.loc[self.table["attack"] != CLEAN, "defense"]
+        return self.look.methods(d for d in names if d not in (NONE, self.tested))
+
+    @property
     def where(self) -> str:
-        """'26 November 2026, commit abc, AMD EPYC, 2 cores'; with several parts, each's."""
+        """When, from which commit and on which machine, for each part of the run."""
         parts = self.record["parts"]
         return "; ".join(
             f"{seeds_text(part['seeds'])}: " * (len(parts) > 1) + _where(part) for part in parts
         )
+
+    def minus(self, attack: str, defense: str, other: str, **wanted: str) -> Estimate | None:
+        """Return the difference of two defences in a score, by default on the main split."""
+        scores = pick(self.table, attack=attack, **({"split": self.split} | wanted))
+        return difference(pick(scores, defense=defense), pick(scores, defense=other))
 
 
 def _where(part: dict[str, Any]) -> str:

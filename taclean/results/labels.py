@@ -112,7 +112,7 @@ def _more(key: str) -> Iterator[str]:
 
 def _distinct(wanted: Mapping[str, str | None], key: str) -> dict[str, str]:
     """Give each name the marker or colour that it is the first to want, or else a free one."""
-    owner = {sign: name for name, sign in reversed(wanted.items()) if sign}
+    owner = {sign: name for name, sign in reversed([*wanted.items()]) if sign}
     free = (sign for sign in _more(key) if sign not in owner)
     return {
         name: sign if sign and owner[sign] == name else next(free) for name, sign in wanted.items()

@@ -35,6 +35,21 @@ from taclean.util.files import replacing
 
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
 
+# Text for a score or another part of the table, shown if the table has it.
+HOW_TO_READ = {
+    CA: "CA@1: zero-shot accuracy on clean images, higher is better.",
+    ASR: "ASR@k: share of triggered images of other classes with the target class in the top k, "
+    "lower is better; the lowest of the defences is bold.",
+    I2T: "I2T@1 and T2I@1: share of images whose best caption, and of captions whose best image, "
+    "is their own, higher is better.",
+    "LCA@1": "LCA@1 and LASR@1: CA@1 and ASR@1 of a linear probe on the model's image features.",
+    "TCR@1": "TCR@k: share of triggered images of other classes with a caption that names the "
+    "target among the k best of the split's own, lower is better.",
+    "Δ": "Δ: difference on the same victims; bold where its interval leaves out 0.",
+    CLEAN: "'{never}': the same model trained without poison, shown the same triggers: what ASR is "
+    "without a backdoor.",
+}
+
 
 # ---- the frame -----------------------------------------------------------------------------------
 
@@ -48,8 +63,8 @@ def _lowest(block: pd.DataFrame) -> pd.Series:
 
 
 def _never_poisoned(own: pd.DataFrame, attacks: Sequence[str]) -> pd.DataFrame:
-    """Return the clean model's scores under each attack: its success rate is that of the trigger."""
-    rate = own["metric"].map(of_the_attacker)
+    """Return the clean model's scores as rows of each attack, whose triggers it was shown."""
+    rate = own["metric"].map(of_the_attacker).astype(bool)  # also if it is empty
     parts = []
     for attack in attacks:
         shown = own[rate & own["split"].str.endswith(f"+{attack}")]
@@ -85,6 +100,8 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
         for metrics in METRICS if split == main else [m for m in METRICS if m != ("ASR@10",)]:
             own = pick(poisoned, split=split)
             names = [m for m in metrics if m in set(own["metric"])]
+            if not names:
+                continue
             block = pick(under_attack, split=split)
             block = block[block["metric"].isin(names) & block["attack"].isin(own["attack"])]
             title = f"{split_title(split)}: {' and '.join(names)}"
@@ -103,7 +120,7 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
     rows |= {f"−{d}": f"− {look.defense_label(d)}" for d in defenses}
     columns = {a: look.attack_label(a) for a in attacks} | {s: f"{s} split" for s in splits}
     for key, labels in (("defense", rows), ("attack", columns)):
-        found[key] = pd.Categorical(found[key].map(labels), dict.fromkeys(labels.values()))
+        found[key] = pd.Categorical(found[key].map(labels), [*dict.fromkeys(labels.values())])
     return found[["title", "defense", "attack", "metric", "mean", "half", "bold", "reference"]]
 
 
@@ -147,10 +164,8 @@ def cells(
 
     texts = map(text, block["mean"], block["half"], block["metric"], block["bold"])
     metrics = pd.Categorical(block["metric"], block["metric"].unique())
-    wide = block.assign(text=[*texts], metric=metrics).pivot(
-        index="defense", columns=["attack", "metric"], values="text"
-    )
-    return wide.fillna("–")
+    found = block.assign(text=[*texts], metric=metrics).sort_values(["attack", "metric"])
+    return found.pivot(index="defense", columns=["attack", "metric"], values="text").fillna("–")
 
 
 def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
@@ -161,34 +176,24 @@ def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
 # ---- words ---------------------------------------------------------------------------------------
 
 
-def header(table: pd.DataFrame, look: Look | None = None) -> str:
-    """Return what the numbers are: counts, seeds, intervals, and how to read each score."""
-    look = look or Look()
-    never, over = look.attack_label(CLEAN), interval_text(table)
+def numbers_text(table: pd.DataFrame, look: Look) -> str:
+    """Return what the numbers are: unit, counts, seeds and intervals."""
+    over = interval_text(table)
     counts = {s: images_text(table, s) for s in scored_splits(table, look)}
     n = "; ".join(f"{text} ({split} split)" for split, text in counts.items() if text)
     spread = f"; mean ± half of its 95 % interval (Student's t) {over}" if over else ""
     if over and (table["attack"] == CLEAN).any():
-        spread += f", of '{never}' over its runs"
-    measured = set(table["metric"])
-    sentences = {
-        f"All numbers in %. n = {n} per model; {seeds_text(table['seed'])}{spread}.": True,
-        "CA@1: zero-shot accuracy on clean images, higher is better.": True,
-        "ASR@k: share of triggered images of other classes with the target class in the top k, "
-        "lower is better; the lowest of the defences is bold.": True,
-        "I2T@1 and T2I@1: share of images whose best caption, and of captions whose best image, "
-        "is their own, higher is better.": I2T in measured,
-        "LCA@1 and LASR@1: CA@1 and ASR@1 of a linear probe on the model's image features.": "LCA@1"
-        in measured,
-        "TCR@k: share of triggered images of other classes with a caption that names the target "
-        "among the k best of the split's own, lower is better.": "TCR@1" in measured,
-        "Δ: difference on the same victims; bold where its interval leaves out 0.": len(
-            _differences(table, look)
-        ),
-        f"'{never}': the same model trained without poison, shown the same triggers: what ASR is "
-        "without a backdoor.": True,
-    }
-    return " ".join(sentence for sentence, said in sentences.items() if said)
+        spread += f", of '{look.attack_label(CLEAN)}' over its runs"
+    return f"All numbers in %. n = {n} per model; {seeds_text(table['seed'])}{spread}."
+
+
+def header(table: pd.DataFrame, look: Look | None = None) -> str:
+    """Return what the numbers are and how to read each score."""
+    look = look or Look()
+    measured = {*table["metric"], "Δ" if len(_differences(table, look)) else "", CLEAN}
+    never = look.attack_label(CLEAN)
+    how = [text.format(never=never) for metric, text in HOW_TO_READ.items() if metric in measured]
+    return " ".join([numbers_text(table, look), *how])
 
 
 # ---- renderers -----------------------------------------------------------------------------------

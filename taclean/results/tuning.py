@@ -58,8 +58,8 @@ def overlay(grid: pd.DataFrame, within: float) -> str:
     """Return the chosen settings as a config overlay, with comments on how they were chosen."""
     trials = choose(grid, within)
     lines = [
-        f"Chosen on val over {', '.join(dict.fromkeys(grid['attack']))} ({seeds_text(grid['seed'])})"
-        f" from {trials['defense'].value_counts().max()} trials of each defence:",
+        f"Chosen on val over {', '.join(dict.fromkeys(grid['attack']))} "
+        f"({seeds_text(grid['seed'])}) from {trials['defense'].value_counts().max()} trials each:",
         f"the lowest mean ASR@1 whose mean CA@1 is within {within:g} points of the victims'.",
     ]
     chosen = trials[trials["chosen"]].to_dict("records")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import Estimate, difference, estimate, interval_text
+from taclean.results.statistics import Estimate, difference, interval_text, summary
 from taclean.results.table import ASR, CA, main_split, pick, seeds_text
 
 FAR = 5.0  # a backdoor: ASR@1 lies more than so many points above a model never poisoned
@@ -58,21 +58,20 @@ def judged(asr: Estimate, ca: Estimate) -> str:
     return "better" if asr.mean < 0 else "worse"
 
 
-def differences(
-    runs: pd.DataFrame, attacks: Iterable[str], defense: str, others: Iterable[str]
-) -> pd.DataFrame:
-    """Return a defence's difference from others in one score: attack x other -> Estimate or None."""
-    of_attack = {attack: pick(runs, attack=attack) for attack in attacks}
-    return pd.DataFrame(
-        {
-            other: {
-                attack: difference(pick(part, defense=defense), pick(part, defense=other))
-                for attack, part in of_attack.items()
-            }
-            for other in others
-        },
-        dtype=object,
-    )
+def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """Return the differences of pairs of defences in one score on each attack.
+
+    Returns:
+        Columns attack, defense, other, mean, settled and words (`told`); without a row where the
+        two have no victim in common.
+    """
+    found = [
+        (attack, defense, other, x.mean, x.settled, told(x))
+        for defense, other in pairs
+        for attack, own in runs.groupby("attack", sort=False)
+        if (x := difference(pick(own, defense=defense), pick(own, defense=other)))
+    ]
+    return pd.DataFrame(found, columns=["attack", "defense", "other", "mean", "settled", "words"])
 
 
 @dataclass(frozen=True)
@@ -99,65 +98,62 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     """
     split, name = main_split(table, look), look.defense_label(tested)
     scores = pick(table[table["attack"] != CLEAN], split=split)
-    rates, accuracies = pick(scores, metric=ASR), pick(scores, metric=CA)
+    rates = pick(scores, metric=ASR)
     attacks = ordered(pick(rates, defense=tested)["attack"], look.attacks)
     if not attacks:
         return None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
-    found = {
-        d: {a: estimate(pick(rates, attack=a, defense=d)) for a in attacks}
-        for d in (NONE, tested, *others)
-    }
-    means = pd.DataFrame(found).map(lambda x: x.mean if x else math.nan)
-    never = pick(table, attack=CLEAN, defense=NONE, metric=ASR).groupby("split")["percent"].mean()
+    means = summary(rates).pivot(index="attack", columns="defense", values="mean")
+    means = means.reindex(index=attacks, columns=[NONE, tested, *others])
+    never = pick(summary(table), attack=CLEAN, defense=NONE, metric=ASR).set_index("split")["mean"]
     bound = never.reindex([f"{split}+{attack}" for attack in attacks]).set_axis(attacks) + FAR
-    backdoor, judgeable = means.gt(bound, axis=0), bound.notna().all()
+    backdoor, judgeable = means.gt(bound, axis=0), bool(bound.notna().all())
     missed = [a for a in attacks if judgeable and not backdoor.loc[a, NONE]]
     attacks = [a for a in attacks if a not in missed]
 
-    def some(found: Iterable[str]) -> str:
-        labels = [look.attack_label(attack) for attack in found]
-        return f"{len(labels)} of {len(attacks)} attacks" + (
-            f" ({', '.join(labels)})" if labels else ""
-        )
+    def some(found: Iterable[Any]) -> str:
+        labels = [look.attack_label(attack) for attack in attacks if attack in set(found)]
+        names = f" ({', '.join(labels)})" if labels else ""
+        return f"{len(labels)} of {len(attacks)} attacks{names}"
 
     sentences = []
     if judgeable and attacks:
-        gone = [a for a in attacks if not backdoor.loc[a, tested]]
+        gone = backdoor.index[~backdoor[tested]]
         sentences.append(REMOVED.format(name=name, gone=some(gone), far=FAR))
     if missed:
         labels = ", ".join(map(look.attack_label, missed))
         sentences.append(MISSED.format(missed=labels, far=FAR))
     if not attacks:
         return Verdict(sentences, [], [])
-    labels_of_others = list(map(look.defense_label, others))
-    if others:
-        lowest = [a for a in attacks if means.loc[a, tested] < means.loc[a, others].min()]
-        sentences.append(LOWEST.format(others=_and(labels_of_others), lowest=some(lowest)))
-    asr = differences(rates, attacks, tested, others)
     seeds, over = seeds_text(scores["seed"]), interval_text(scores)
-    if over and others:
-        sentences.append(SETTLED.format(over=over, seeds=seeds))
-        for other in others:
-            settled = {a: x.mean for a, x in asr[other].items() if x and x.settled}
-            lower, higher = ([a for a, m in settled.items() if m * way > 0] for way in (-1, 1))
-            words = {"other": look.defense_label(other), "lower": some(lower)}
-            sentences.append(AGAINST.format(**words, higher=some(higher)))
+    asr = differences(rates, [(tested, other) for other in others])
+    asr = asr[asr["attack"].isin(attacks)]
+    if others:
+        lowest = means.index[means[tested] < means[others].min(axis=1)]
+        labels = _and(map(look.defense_label, others))
+        sentence = LOWEST.format(others=labels, lowest=some(lowest))
+        sentences.append(
+            f"{sentence} {SETTLED.format(over=over, seeds=seeds)}" if over else sentence
+        )
+    for other in others if over else ():
+        of_other = asr[(asr["other"] == other) & asr["settled"]]
+        lower, higher = (of_other.loc[of_other["mean"] * way > 0, "attack"] for way in (-1, 1))
+        label = look.defense_label(other)
+        sentences.append(AGAINST.format(other=label, lower=some(lower), higher=some(higher)))
     if scores["seed"].nunique() == 1:
         sentences.append(ONE_VICTIM.format(seeds=seeds))
-    changes = {}
-    for d in (tested, *others):
-        known = [x.mean for x in differences(accuracies, attacks, d, [NONE])[NONE] if x]
-        if known:
-            changes[look.defense_label(d)] = f"{sum(known) / len(known):+.1f}"
-    if change := changes.pop(name, ""):
-        beside = ", ".join(f"{label} {other}" for label, other in changes.items())
-        sentences.append(ACCURACY.format(change=change, beside=f" ({beside})" if beside else ""))
+    ca = differences(pick(scores, metric=CA), [(d, NONE) for d in (tested, *others)])
+    changes = ca[ca["attack"].isin(attacks)].groupby("defense", sort=False)["mean"].mean()
+    if tested in changes:
+        beside = [f"{look.defense_label(d)} {changes[d]:+.1f}" for d in others if d in changes]
+        text = f" ({', '.join(beside)})" if beside else ""
+        sentences.append(ACCURACY.format(change=f"{changes[tested]:+.1f}", beside=text))
+    words = asr.pivot(index="attack", columns="other", values="words")
+    words = words.reindex(index=attacks, columns=others).fillna("–")
     rows = [
-        (look.attack_label(a), [told(x) if (x := asr.loc[a, d]) else "–" for d in others])
-        for a in attacks
+        (look.attack_label(a), [*found]) for a, found in zip(attacks, words.to_numpy(), strict=True)
     ]
-    return Verdict(sentences, labels_of_others, rows)
+    return Verdict(sentences, [look.defense_label(d) for d in others], rows)
 
 
 def _and(words: Iterable[str]) -> str:

@@ -51,20 +51,15 @@ def test_the_interval_is_students() -> None:
     assert half_width([3.0]) is None
 
 
-def test_one_more_value_is_expected_where_it_falls() -> None:
+def test_one_more_value_is_expected_in_the_prediction_interval() -> None:
     found = estimate(runs(DRAWN[1], "ft"))
     means = DRAWN[1].mean(1)
     scale = means.std(ddof=1) * math.sqrt(1 + 1 / 3)
     assert found.further == pytest.approx(stats.t.interval(0.95, 2, means.mean(), scale))
     assert estimate(runs(DRAWN[1, :1, :1], "ft")).further is None
-    rng, inside = np.random.default_rng(0), 0
-    for values in rng.normal(0, 1, (2000, 5)):
-        low, high = estimate(runs(values[:4, None][:3], "ft")).further
-        inside += low < values[4] < high
-    assert inside / 2000 == pytest.approx(0.95, abs=0.02)
 
 
-def test_further_victims_land_where_the_known_ones_let_expect_them() -> None:
+def test_new_victims_are_compared_with_the_prediction_interval() -> None:
     values = np.array([[10.0], [12.0], [14.0]])  # mean 12, sd 2
     half = stats.t.ppf(0.975, 2) * 2 * np.sqrt(1 + 1 / 3)
     known, mine = runs(values, "ft"), runs(np.array([[1.0, 5.0], [30.0, 31.0]]), "ft")
@@ -73,7 +68,7 @@ def test_further_victims_land_where_the_known_ones_let_expect_them() -> None:
     assert found["low"].tolist() == pytest.approx([12 - half] * 2)
     assert found["high"].tolist() == pytest.approx([12 + half] * 2)
     assert found["inside"].tolist() == [True, False]
-    assert landed(known[:1], mine).empty  # one victim lets expect nothing
+    assert landed(known[:1], mine).empty  # one victim predicts nothing
     assert landed(known, mine.assign(defense="par")).empty
 
 
@@ -103,7 +98,7 @@ def test_of_one_victim_the_interval_is_over_its_cleanings() -> None:
     assert estimate(TABLE[:0]) is None
 
 
-def test_what_intervals_are_over_is_said() -> None:
+def test_the_text_of_an_interval() -> None:
     assert interval_text(TABLE) == "over 3 victims, each the mean of 4 cleanings"
     assert interval_text(TABLE[TABLE["repeat"] == 0]) == "over 3 victims"
     one = TABLE[TABLE["seed"] == 1]
@@ -140,14 +135,6 @@ def test_the_clean_model_is_one_victim_unless_each_seed_has_its_own(own: bool) -
     table = spread(pd.concat([ca, asr])).set_index("metric").loc["ASR@1"]
     assert (table["victims"], table["repeats"]) == ((3, 1) if own else (1, 3))
     assert table[["sd_repeats", "sd_victims"]].isna().tolist() == [own, not own]
-
-
-def test_spread_by_cleaning_and_by_victim_are_told_apart() -> None:
-    rng = np.random.default_rng(2)
-    values = rng.normal(0, 12, (3, 1)) + rng.normal(50, 2, (3, 2000))
-    (row,) = spread(runs(values, "ft")).to_dict("records")
-    assert row["sd_repeats"] == pytest.approx(2, rel=0.05)
-    assert row["sd_victims"] == pytest.approx(values.mean(1).std(ddof=1), rel=0.01)
 
 
 def test_paired_differences_are_those_of_the_paired_t_test() -> None:

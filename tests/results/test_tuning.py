@@ -168,9 +168,9 @@ def test_what_is_chosen_is_an_overlay_that_says_how(tmp_path: Path) -> None:
     write_overlay(one, 3, path)
     text = path.read_text("utf-8")
     assert text == overlay(one, 3)
-    assert "badnet, sig; seed 100: of 3 trials each" in text
+    assert "over badnet, sig (seed 100) from 3 trials each:" in text
     assert "# ft: trial 2, CA@1 85.0 (victims 88.0), ASR@1 20.0, TA@1 30.0\n" in text
-    assert "ASR@1 50.0, TA@1 30.0; none was within 3 points, it loses least" in text
+    assert "ASR@1 50.0, TA@1 30.0; no trial is within 3 points, it loses the least" in text
     assert yaml.safe_load(text) == {
         "defenses": {"ft": {"train": {"lr": 0.002}}, "cleanclip": {"train": {"lr": 0.002}}}
     }

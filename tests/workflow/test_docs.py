@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from docs import build, held_back
+from docs import blocks, build, held_back
 from taclean import config as configs
 from taclean.results.cost import COLUMNS as COST
 from taclean.results.table import write_table
@@ -46,6 +47,11 @@ def test_no_picture_is_cut_off(picture: Path) -> None:
     """As a label was where ticks of 2 and of 2.5 took turns while the layout was solved."""
     pixels = plt.imread(picture)
     assert all((edge == 1).all() for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+
+
+def unpadded(path: Path) -> str:
+    """A page without the padding of its tables."""
+    return re.sub(" +", " ", path.read_text("utf-8"))
 
 
 def scores(**lower: float) -> pd.DataFrame:
@@ -93,7 +99,9 @@ def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None
     assert part["seeds"] == [0, 1, 2]
     assert record["look"] == configs.look(config)
     assert part["machine"]
-    page = (taken / "README.md").read_text("utf-8")
+    text = (taken / "README.md").read_text("utf-8")
+    assert build.filled(text, taken, "README.md") == text
+    page = unpadded(taken / "README.md")
     assert "| FT | 6 | 42 ± 2 | 950 | 0 |\n| TA-Cleaner | 1 | 80 | 1000 | 12 |" in page
     rows = [line for line in page.splitlines() if line.startswith("| TA-Cleaner | 79.0")]
     assert len(rows) == 1
@@ -105,7 +113,6 @@ def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None
     assert "![A picture with a trigger, before and after TA-Cleaner](docs/first.png)" in page
     assert (taken / "docs/first.png").read_bytes() == b"first.png"
     assert record["pictures"]["first.png"] == build.digest(taken / "docs/first.png")
-    assert build.filled(page, taken, "README.md") == page
 
 
 def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -> None:
@@ -117,19 +124,19 @@ def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -
     overlay.write_text(
         "axes: {weight: {label: weight, values: {cleanclip: '0', taclean: '1'}}}\n", "utf-8"
     )
-    blocks = "<!-- begin: axes_of_ablation -->\n<!-- end -->\n"
-    (taken / "docs/more.md").write_text(blocks + "<!-- begin: in_words -->\n<!-- end -->", "utf-8")
+    marks = "<!-- begin: axes_of_ablation -->\n<!-- end -->\n"
+    (taken / "docs/more.md").write_text(marks + "<!-- begin: in_words -->\n<!-- end -->", "utf-8")
     build.main(["--take", str(results), "--as", "ablation", "--configfile", str(overlay)])
     assert (taken / "docs/ablation_weight.png").read_bytes() == b"weight"
     assert not (taken / "docs/ablation_samples.png").exists()  # of another run in that folder
-    page = (taken / "docs/more.md").read_text("utf-8")
+    page = unpadded(taken / "docs/more.md")
     assert "![weight](ablation_weight.png)" in page
-    assert "| weight | SIG | BadCLIP | CA@1 / ASR@1 less 1 |" in page
+    assert "| weight | SIG | BadCLIP | CA@1 / ASR@1 minus 1 |" in page
     less = "**+10.0 (+10.0 to +10.0)** / **+10.0 (+10.0 to +10.0)**"
     assert f"| 0 | 89.0 ± 2.5 / 79.0 ± 2.5 | 89.0 ± 2.5 / 79.0 ± 2.5 | {less} |" in page
     assert "| 1 | 79.0 ± 2.5 / 69.0 ± 2.5 | 79.0 ± 2.5 / 69.0 ± 2.5 | – |" in page
     assert "differences on the same 6 poisoned models" in page
-    with pytest.raises(UserError, match="'axes_of_nothing' is no block"):
+    with pytest.raises(UserError, match="unknown block 'axes_of_nothing'"):
         build.filled("<!-- begin: axes_of_nothing -->\n<!-- end -->\n", taken, "x.md")
 
 
@@ -142,8 +149,8 @@ def test_means_and_deviations_over_cleanings(taken: Path) -> None:
         "<!-- begin: deviations_of_repeats -->\n<!-- end -->", "utf-8"
     )
     build.main(["--take", str(taken / "results"), "--as", "repeats"])
-    rows = (taken / "docs/more.md").read_text("utf-8").splitlines()
-    assert "| BadCLIP | " + " | ".join(["82.0 ± 2.0", "92.0 ± 2.0"] * 3) + " |" in rows
+    rows = unpadded(taken / "docs/more.md").splitlines()
+    assert "| BadCLIP | " + " | ".join(["92.0 ± 2.0", "82.0 ± 2.0"] * 3) + " |" in rows
 
 
 def test_a_run_may_come_in_by_its_seeds(taken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +177,7 @@ def test_a_run_may_come_in_by_its_seeds(taken: Path, monkeypatch: pytest.MonkeyP
     asr = table.query("attack == 'sig' and defense == 'taclean' and metric == 'ASR@1'")
     found = asr[asr["split"] == "test"].set_index("seed")["percent"].to_dict()
     assert found == {0: 70, 1: 59, 2: 58}
-    text = page.read_text("utf-8")
+    text = unpadded(page)
     assert "seeds 0, 1, 2" in text
     assert "seed 0: " in text
     assert "commit one, " in text
@@ -193,10 +200,10 @@ def test_what_the_cleanings_settle_is_looked_for_in_another_run(taken: Path) -> 
     write_table(other.replace({"defense": names}), results / "table.csv")
     overlay = str(ROOT / "config/fp32.yaml")
     build.main(["--take", str(results), "--as", "fp32", "--configfile", overlay])
-    text = page.read_text("utf-8")
-    assert "| SIG | TA-Cleaner less FT | -10.0 (-10.0 to -10.0) | -4.0 |" in text
-    assert "| BadCLIP | TA-Cleaner less CleanCLIP | -10.0 (-10.0 to -10.0) | +4.0 |" in text
-    assert "CleanCLIP less FT" not in text
+    text = unpadded(page)
+    assert "| SIG | TA-Cleaner minus FT | -10.0 (-10.0 to -10.0) | -4.0 |" in text
+    assert "| BadCLIP | TA-Cleaner minus CleanCLIP | -10.0 (-10.0 to -10.0) | +4.0 |" in text
+    assert "CleanCLIP minus FT" not in text
     assert "The sign is the same for 2 of 4 settled differences." in text
 
 
@@ -221,13 +228,13 @@ def test_the_time_of_the_evidence_is_told_when_all_of_it_is_known(tmp_path: Path
         record = {"minutes": minutes, "parts": [{"machine": "a desk"}]}
         (folder / "run.json").write_text(json.dumps(record), "utf-8")
 
-    for name in build.OF_THE_EVIDENCE[:-1]:
+    for name in blocks.EVIDENCE[:-1]:
         add(name, 30)
-    assert build.evidence_time(tmp_path).startswith("*Not noted")
-    add(build.OF_THE_EVIDENCE[-1], None)
-    assert build.evidence_time(tmp_path).startswith("*Not noted")
-    add(build.OF_THE_EVIDENCE[-1], 45)
-    text = build.evidence_time(tmp_path)
+    assert blocks.evidence_time(tmp_path).startswith("*Not noted")
+    add(blocks.EVIDENCE[-1], None)
+    assert blocks.evidence_time(tmp_path).startswith("*Not noted")
+    add(blocks.EVIDENCE[-1], 45)
+    text = blocks.evidence_time(tmp_path)
     assert text.startswith("Minutes: evidence 30, ablation 30, ")
     assert text.endswith("target 45; together 3.2 hours on a desk.\n")
 
@@ -236,7 +243,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     results, page = taken / "results", taken / "docs/results.md"
     for name in build.PICTURES["evidence"]:
         (results / "figures" / name).write_bytes(name.encode())
-    blocks = (
+    names = (
         "settled",
         "at_equal_ca",
         "versus",
@@ -246,7 +253,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
         "shift",
         "retrieval",
     )
-    text = "".join(f"<!-- begin: {name}_of_evidence -->\n<!-- end -->\n" for name in blocks)
+    text = "".join(f"<!-- begin: {name}_of_evidence -->\n<!-- end -->\n" for name in names)
     page.write_text(text, "utf-8")
     table = scores(taclean=10)
     at_ca = (table["metric"] == "CA@1") & (table["defense"] == "taclean")
@@ -258,7 +265,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     table = pd.concat([table, ca.assign(metric="I2T@5")])
     write_table(table, results / "table.csv")
     build.main(["--take", str(results), "--as", "evidence"])
-    text = page.read_text("utf-8")
+    text = unpadded(page)
     lower = "-10.0 (-10.0 to -10.0)"
     assert f"| SIG | CleanCLIP | {lower} | {lower} | a trade |" in text
     assert f"| BadCLIP | FT | {lower} | +2.0 (+2.0 to +2.0) | better |" in text
@@ -271,13 +278,13 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     assert "| ASR@1 | better on 1: BadCLIP | better on all 2 |" in settled
     assert "| CA@1 | " + " | ".join(["better on 1: BadCLIP; **worse** on 1: SIG"] * 2) in settled
     assert "| ASR@1, shift split | better on all 2 | better" in settled
-    assert "Of 28 such comparisons 1 would" in settled  # 7 scores, 2 attacks, 2 defences
+    assert "Of 28 such comparisons, about 1 would" in settled  # 7 scores, 2 attacks, 2 defences
     shift = text.partition("begin: shift")[2].partition("end")[0]
     assert "| FT | 89.0 ± 2.5 / 79.0 ± 2.5 | 89.0 ± 2.5 / 79.0 ± 2.5 |" in shift  # the other split
     recall = text.partition("begin: retrieval")[2]
     assert "| FT | – | 89.0 ± 2.5 | – |" in recall
     assert "| TA-Cleaner | – | 85.0 ± 2.5 | – |" in recall  # of 79 and 91
-    assert "| *TA-Cleaner less FT* | – | **-4.0 (-4.0 to -4.0)** | – |" in recall
+    assert "| *TA-Cleaner minus FT* | – | **-4.0 (-4.0 to -4.0)** | – |" in recall
     assert "mean over 2 attacks, ± half of the 95 % interval over 3 victims." in recall
 
 
@@ -293,7 +300,7 @@ def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
     pd.DataFrame(rows).assign(target_score=1.0).to_csv(results / "scan.csv", index=False)
     write_table(scores(), results / "table.csv")
     build.main(["--take", str(results), "--as", "second_cpu", "--minutes", "32"])
-    text = page.read_text("utf-8")
+    text = unpadded(page)
     assert "| SIG | 0 | banana | 8.0 | +0.10 | 1 |" in text
     assert "2 poisoned against 1 clean models: **0.50**" in text
     assert "Misses, another class is named: BadCLIP (seed 0)." in text
@@ -338,7 +345,7 @@ def test_without_a_run_its_blocks_are_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- begin: other -->\n<!-- end -->", "'other' is no block; known are first, "),
+        ("<!-- begin: other -->\n<!-- end -->", "unknown block 'other'; known are first, "),
         ("<!-- begin: first -->\n", "lacks its begin or its end"),
         ("<!-- begin: first -->\n<!-- begin: time -->\n<!-- end -->", "lacks its begin or its"),
         ("<!-- end -->", "lacks its begin or its end"),

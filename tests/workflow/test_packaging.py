@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.reported import reported
+from docs.blocks import reported
 
 ROOT = Path(__file__).parents[2]
 BUILD = "from setuptools import build_meta as b; print(b.build_{}({!r}))"

@@ -1,0 +1,326 @@
+"""Labels, the table of all scores, and the main table in Markdown, LaTeX, HTML and plain text."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from taclean.results.labels import PALETTE, Look, ordered
+from taclean.results.main_table import (
+    block_markdown,
+    blocks,
+    header,
+    html,
+    latex,
+    main_table,
+    markdown,
+    plain,
+    write_main_table,
+)
+from taclean.results.table import (
+    COLUMNS,
+    images_text,
+    long_table,
+    main_split,
+    read_table,
+    scored_splits,
+    script_log,
+    seeds_text,
+    write_table,
+)
+from taclean.util.errors import UserError
+
+LOOK = Look.of(
+    {
+        "attacks": {
+            "badnet": {"label": "BadNet", "marker": "o"},
+            "sig": {"label": "SIG", "marker": "^"},
+        },
+        "defenses": {
+            "ft": {"label": "FT", "colour": "#de8f05"},
+            "taclean": {"label": "TA-Cleaner", "colour": "#029e73"},
+        },
+        "splits": ["test", "shift"],
+    }
+)
+
+
+def rows(text: str) -> list[str]:
+    """Lines without the padding of tables."""
+    return [re.sub(" +", " ", line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two attacks, two defences, two seeds and a clean model."""
+    found = [
+        (attack, defense, seed, 0, split, metric, percent, n)
+        for attack, more in (("sig", 2), ("badnet", 0))
+        for defense, ca, asr in (("none", 80, 90), ("taclean", 70, 5))
+        for seed in (0, 1)
+        for split in ("test", "shift")
+        for metric, percent, n in (
+            ("CA@1", ca, 200), ("ASR@1", asr + more + seed, 100), ("ASR@10", 99, 100),
+        )
+    ]  # fmt: skip
+    found += [
+        ("clean", "none", seed, 0, split, metric, percent, 200)
+        for seed in (0, 1)
+        for split, metric, percent in (
+            ("test", "CA@1", 85), ("shift", "CA@1", 60),
+            ("test+badnet", "ASR@1", 1), ("test+sig", "ASR@1", 1),
+        )
+    ]  # fmt: skip
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+# ---- labels --------------------------------------------------------------------------------------
+
+
+def test_labels_order_markers_and_colours() -> None:
+    assert list(LOOK.attacks) == ["clean", "badnet", "sig"]
+    assert LOOK.markers(["sig", "new_one", "clean"]) == {"clean": "X", "sig": "^", "new_one": "P"}
+    assert LOOK.attack_label("new_one") == "new one"
+    assert LOOK.colours(["taclean", "none"]) == {"none": "#7f7f7f", "taclean": "#029e73"}
+    assert LOOK.colours(["other"]) == {"other": PALETTE[0]}
+    assert Look.of({}) == Look()
+    assert ordered(["zeta", "sig", "alpha", "badnet"], LOOK.attacks) == [
+        "badnet", "sig", "zeta", "alpha",
+    ]  # fmt: skip
+
+
+def test_no_two_methods_look_the_same() -> None:
+    """Variants bring the label and the colour of their method; 40 methods have enough of both."""
+    same = {f"v_{i}": {"label": "Same", "colour": "#029E73"} for i in range(3)}
+    late = {"late": {"label": "Late", "colour": PALETTE[0]}, "none": {"label": "x"}}
+    look = Look.of({"defenses": same | late, "attacks": {f"a{i}": {} for i in range(40)}})
+    assert look.defenses["none"] == ("No defence", "#7f7f7f")
+    assert look.defenses["v_0"] == ("Same", "#029e73")
+    assert look.defenses["v_1"] == ("Same (v 1)", PALETTE[1])  # `late` has the first
+    many = look.colours([*look.defenses, *(f"x{i}" for i in range(35))])
+    assert len(set(many.values())) == len(many) == 40
+    markers = look.markers([*look.attacks, "more"])
+    assert len(set(markers.values())) == len(markers) == 42
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"defenses": {"mine": {"colour": "green"}}}, "mine: colour 'green' .*; write #rrggbb"),
+        ({"attacks": {"mine": {"marker": "ab"}}}, "mine: marker 'ab' .*; write one of P <"),
+    ],
+)
+def test_a_wrong_colour_or_marker(mapping: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Look.of(mapping)
+
+
+# ---- the table of all scores ---------------------------------------------------------------------
+
+
+def write_scores(folder: Path, attack: str, defense: str, splits: dict, repeat: int = 0) -> Path:
+    path = folder / f"{attack}-{defense}-{repeat}.json"
+    run = {"attack": attack, "defense": defense, "seed": 0, "repeat": repeat}
+    path.write_text(json.dumps({**run, "splits": splits}))
+    return path
+
+
+def test_long_table_exactly(tmp_path: Path) -> None:
+    one = {
+        "shift": {"CA@1": {"hits": 1, "n": 3}},
+        "test": {
+            "TA@1": {"hits": 3, "n": 7},
+            "ASR@10": {"hits": 6, "n": 7},
+            "ASR@1": {"hits": 7, "n": 7},
+            "CA@1": {"hits": 2, "n": 8},
+        },
+    }
+    two = {"test+badnet": {"ASR@1": {"hits": 0, "n": 7}}, "test": {"CA@1": {"hits": 8, "n": 8}}}
+    paths = [
+        write_scores(tmp_path, "badnet", "ft", {"shift": {"CA@1": {"hits": 2, "n": 3}}}, 1),
+        write_scores(tmp_path, "badnet", "ft", one),
+        write_scores(tmp_path, "clean", "none", two),
+    ]
+    write_table(long_table(paths, LOOK), tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_bytes() == (
+        b"attack,defense,seed,repeat,split,metric,percent,n\n"
+        b"clean,none,0,0,test,CA@1,100.0000,8\n"
+        b"clean,none,0,0,test+badnet,ASR@1,0.0000,7\n"
+        b"badnet,ft,0,0,test,CA@1,25.0000,8\n"
+        b"badnet,ft,0,0,test,ASR@1,100.0000,7\n"
+        b"badnet,ft,0,0,test,ASR@10,85.7143,7\n"
+        b"badnet,ft,0,0,test,TA@1,42.8571,7\n"
+        b"badnet,ft,0,0,shift,CA@1,33.3333,3\n"
+        b"badnet,ft,0,1,shift,CA@1,66.6667,3\n"
+    )
+    assert read_table(tmp_path / "table.csv").equals(long_table(paths, LOOK))
+    assert long_table(paths, LOOK).equals(long_table(paths[::-1], LOOK))
+    assert not list(tmp_path.glob(".*tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("attack,defense\nsig,none\n", "no column seed"),
+        (",".join(COLUMNS) + "\n", "no rows"),
+        ("", "not a CSV file"),
+        (None, "no such file"),
+    ],
+)
+def test_a_table_edited_by_hand_is_one_line(text: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        read_table(path)
+    assert "\n" not in str(error.value)
+
+
+def test_seeds_in_a_row_are_a_range() -> None:
+    assert seeds_text([4]) == "seed 4"
+    assert seeds_text([2, 0, 1, 1]) == "seeds 0, 1, 2"
+    assert seeds_text([203, 201, 202, 204]) == "seeds 201 to 204"
+    assert seeds_text([1, 2, 3, 5]) == "seeds 1, 2, 3, 5"
+
+
+def test_script_log(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    with pytest.raises(SystemExit) as stop, script_log([str(log)]):
+        raise UserError("x.json: bad; make it again")
+    assert stop.value.code == "error: x.json: bad; make it again"
+    assert log.read_text() == "error: x.json: bad; make it again\n"
+    with pytest.raises(ZeroDivisionError), script_log([str(log)]):
+        print(1 / 0)
+    assert "Traceback" in log.read_text()
+
+
+# ---- the main table ------------------------------------------------------------------------------
+
+
+def test_main_table_with_seeds(table: pd.DataFrame) -> None:
+    text = markdown(table, LOOK)
+    assert "seeds 0, 1; mean ± half of its 95 % interval (Student's t) over 2 victims" in text
+    assert "200 clean and 100 triggered images (test split)" in text
+    lines = rows(text)
+    assert "| Defence | BadNet | SIG |" in lines
+    # 90 and 91: mean 90.5, sample std 0.707, t(1) at 97.5 % 12.706, root of 2
+    assert "| No defence | 80.0 ± 0.0 / 90.5 ± 6.4 | 80.0 ± 0.0 / 92.5 ± 6.4 |" in lines
+    assert "| TA-Cleaner | 70.0 ± 0.0 / **5.5 ± 6.4** | 70.0 ± 0.0 / **7.5 ± 6.4** |" in lines
+    settled = " / ".join(("**−10.0 ± 0.0**", "**−85.0 ± 0.0**"))
+    assert f"| − No defence | {settled} | {settled} |" in lines
+    assert "| *Never poisoned* | 85.0 ± 0.0 / 1.0 ± 0.0 | 85.0 ± 0.0 / 1.0 ± 0.0 |" in lines
+    assert "| *Never poisoned* | 60.0 ± 0.0 / – | 60.0 ± 0.0 / – |" in lines  # no shift+badnet
+    assert "| Defence | test split | shift split |" in lines
+    assert list(dict(blocks(table, LOOK))) == [
+        "Test split: CA@1 and ASR@1",
+        "Test split: ASR@10",
+        "Shift split: CA@1 and ASR@1",
+        "Test split: TA-Cleaner minus each other, same victims",
+        "Never poisoned: CA@1 of the clean model after each defence",
+    ]
+    table.loc[table["seed"] == 1, "n"] += 1000
+    assert "200–1,200 clean" in header(table, LOOK)
+
+
+def test_main_table_of_one_seed_and_subset(table: pd.DataFrame) -> None:
+    one = table[(table["seed"] == 0) & (table["attack"] == "sig")]
+    text = markdown(one, LOOK)
+    assert "±" not in text
+    assert "| TA-Cleaner | 70.0 / **7.0** |" in rows(text)
+    assert "| *Never" not in text
+    alone = one[one["defense"] == "taclean"]
+    assert "**" not in markdown(alone, LOOK)  # there is nothing to compare with
+    tie = pd.concat([alone, alone.assign(defense="ft")])
+    assert markdown(tie, LOOK).count("**7.0**") == 4  # two rows; test and shift split
+    assert len(dict(blocks(table[table["attack"] == "clean"], LOOK))) == 1
+    with pytest.raises(UserError, match="no CA@1"):
+        main_table(table.assign(metric="TA@1"), LOOK)
+
+
+def test_the_lowest_rate_is_the_lowest_as_printed() -> None:
+    """1.15 and 1.149 print as 1.1; the model never poisoned and clean accuracies never count."""
+    values = {"a": 1.15, "b": 1.149, "c": 1.16, "d": 3.0}
+    found = [
+        ("sig", d, 0, 0, "test", m, v, 9) for d, v in values.items() for m in ("CA@1", "ASR@1")
+    ]
+    found.append(("clean", "none", 0, 0, "test+sig", "ASR@1", 0.0, 9))
+    table = main_table(pd.DataFrame(found, columns=COLUMNS))
+    bold = table[table["bold"]]
+    assert bold[["defense", "metric"]].to_numpy().tolist() == [["a", "ASR@1"], ["b", "ASR@1"]]
+
+
+def test_odd_names_in_every_format(table: pd.DataFrame, tmp_path: Path) -> None:
+    other = table[table["attack"] == "sig"].assign(attack="sig_50%|<b>")
+    odd = pd.concat([table, other])
+    text = latex(odd, LOOK)
+    assert r"No defence & 80.0$_{\pm0.0}$ & 90.5$_{\pm6.4}$" in text
+    assert r"\textbf{5.5$_{\pm6.4}$}" in text
+    assert r"{sig 50\%|<b>}" in text
+    assert r"$-$ No defence & \textbf{$-$10.0$_{\pm0.0}$}" in text
+    assert r"$\Delta$CA@1" in text
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 5
+    assert text.count(r"\midrule") == 7  # 5 heads; 2 before the model that was never poisoned
+    assert text.count("{") == text.count("}")
+    body = text.replace(r"\%", "").replace("% \\usepackage{booktabs,graphicx}", "")
+    assert body.count("%") == body.count("{%\n")  # no stray comment sign
+    _, block = next(blocks(odd, LOOK))
+    assert r"sig 50%\|\<b>" in block_markdown(block)
+    page = html(block)
+    assert "<td><span>70.0 ± 0.0</span><span><b>5.5 ± 6.4</b></span></td>" in page
+    assert "<th>sig 50%|&lt;b&gt;</th>" in page
+    lines = plain(table[table["seed"] == 0], LOOK).splitlines()
+    assert lines[0].startswith("Test split: CA@1 and ASR@1 in %")
+    assert lines[-1].split() == "SIG 80.0 / 92.0 70.0 / *7.0 85.0 / 1.0".split()
+    write_main_table(odd, [tmp_path / "m.md", tmp_path / "m.tex"], LOOK)
+    assert (tmp_path / "m.tex").read_text() == text
+
+
+def test_every_test_set_reaches_the_main_table() -> None:
+    """One has classes of its own, one captions; the first split with a CA is the main one."""
+    sets = {
+        "pairs": {"I2T@1": (30, 100), "T2I@1": (20, 500)},
+        "photos": {"CA@1": (50, 200), "ASR@1": (90, 100)},
+        "ten": {"CA@1": (25, 40)},
+        "photos+sig": {"ASR@1": (1, 100)},
+    }
+    table = pd.DataFrame(
+        [
+            (attack, defense, 0, 0, split, metric, *score)
+            for attack, defense in (("sig", "none"), ("sig", "ft"), ("clean", "none"))
+            for split, scores in sets.items()
+            for metric, score in scores.items()
+            if (split == "photos+sig" or metric == "ASR@1")
+            <= ((attack == "clean") == ("+" in split))
+        ],
+        columns=COLUMNS,
+    )
+    look = Look.of({"splits": ["pairs", "photos", "ten"]})
+    assert scored_splits(table, look) == ["pairs", "photos", "ten"]
+    assert main_split(table, look) == "photos"
+    assert list(dict(blocks(table, look))) == [
+        "Photos split: CA@1 and ASR@1",
+        "Pairs split: I2T@1 and T2I@1",
+        "Ten split: CA@1",
+        "Never poisoned: CA@1 of the clean model after each defence",
+        "Never poisoned: I2T@1 and T2I@1 of the clean model after each defence",
+    ]
+    lines = rows(markdown(table, look))
+    assert "100 images and 500 captions (pairs split)" in lines[2]
+    assert "| ft | 30.0 / 20.0 |" in lines
+    assert "| *Never poisoned* | 50.0 / 1.0 |" in lines
+    assert images_text(table, "nosuch") == ""
+
+
+@pytest.mark.parametrize("module", ["labels", "table", "main_table", "verdict"])
+def test_tables_import_neither_torch_nor_matplotlib(module: str) -> None:
+    code = (
+        f"import sys, taclean.results.{module}; print({{'torch', 'matplotlib'}} & {{*sys.modules}})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"

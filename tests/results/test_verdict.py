@@ -1,0 +1,138 @@
+"""The words of the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from taclean.results.labels import Look
+from taclean.results.statistics import Estimate
+from taclean.results.table import COLUMNS
+from taclean.results.verdict import judged, told, verdict
+
+LOOK = {
+    "attacks": {"a": {"label": "Alpha & Co"}, "b": {"label": "Beta"}},
+    "defenses": {"old": {"label": "Old"}, "new": {"label": "New <1>"}},
+    "splits": ["test"],
+}
+ASR = {("a", "old"): 40, ("a", "new"): 3, ("b", "old"): 20, ("b", "new"): 60}
+
+
+def scores(seeds: int = 1, spread: float = 0) -> pd.DataFrame:
+    """ASR@1 as above, `spread` points higher with every seed under the new defence."""
+    rows: list[dict[str, Any]] = []
+
+    def add(attack: str, defense: str, seed: int, split: str, metric: str, percent: float) -> None:
+        rows.append(
+            {"attack": attack, "defense": defense, "seed": seed, "repeat": 0, "split": split,
+             "metric": metric, "percent": float(percent), "n": 100}
+        )  # fmt: skip
+
+    for seed in range(seeds):
+        for attack in "ab":
+            add("clean", "none", seed, f"test+{attack}", "ASR@1", 1)
+            add(attack, "none", seed, "test", "CA@1", 90)
+            add(attack, "none", seed, "test", "ASR@1", 99)
+            for defense, cost in (("old", 2), ("new", 5)):
+                percent = ASR[attack, defense] + spread * seed * (defense == "new")
+                add(attack, defense, seed, "test", "CA@1", 90 - cost)
+                add(attack, defense, seed, "test", "ASR@1", percent)
+        add("clean", "none", seed, "test", "CA@1", 91)
+    return pd.DataFrame(rows)[COLUMNS]
+
+
+@pytest.mark.parametrize(
+    ("asr", "ca", "said"),
+    [
+        ((-3, 1), (0.5, 1), "better"),
+        ((-3, 1), (2, 1), "better"),
+        ((-3, 1), (-2, 1), "a trade"),
+        ((3, 1), (2, 1), "a trade"),
+        ((3, 1), (0.5, 1), "worse"),
+        ((3, 1), (-2, 1), "worse"),
+        ((-3, 4), (2, 1), "open"),
+        ((-3, None), (2, None), "open"),
+    ],
+)
+def test_a_lower_asr_that_clean_accuracy_pays_for_is_a_trade(
+    asr: tuple[float, float | None], ca: tuple[float, float | None], said: str
+) -> None:
+    assert judged(Estimate(*asr, 5, "victims"), Estimate(*ca, 5, "victims")) == said
+
+
+def words(table: pd.DataFrame, tested: str = "new") -> str:
+    found = verdict(table, Look.of(LOOK), tested)
+    assert found
+    return " ".join(found.sentences)
+
+
+def test_one_victim_decides_nothing() -> None:
+    text = words(scores())
+    assert "New <1> removes the backdoor on 1 of 2 attacks (Alpha & Co)" in text
+    assert "lower than that of Old on 1 of 2 attacks (Alpha & Co)" in text
+    assert "one victim for each attack (seed 0), which decides nothing" in text
+    assert "settled" not in text
+    assert "changes by -5.0 points, on average over the attacks (Old -2.0)" in text
+
+
+def test_a_difference_is_settled_where_its_interval_leaves_out_zero() -> None:
+    text = words(scores(seeds=3, spread=1))
+    assert "settled lower on 1 of 2 attacks (Alpha & Co)" in text
+    assert "settled higher on 1 of 2 attacks (Beta)" in text
+    assert "decides nothing" not in text
+    # A mean of -12 with a standard deviation of 25: the interval is -74 to 50.
+    text = words(scores(seeds=3, spread=25))
+    assert "settled lower on 0 of 2 attacks," in text
+
+
+def test_several_cleanings_of_one_victim_are_named_so() -> None:
+    again = scores().assign(repeat=1)
+    again.loc[(again.defense == "new") & (again.metric == "ASR@1"), "percent"] += 1
+    again = again[again.defense != "none"]
+    text = words(pd.concat([scores(), again]))
+    assert "interval, over 2 cleanings of one victim (seed 0), does not contain 0" in text
+    assert "Compared with Old: settled lower on 1 of 2" in text
+    assert "one victim for each attack (seed 0), which decides nothing" in text
+    assert "changes by -5.0 points" in text
+
+
+def test_variants_of_a_method_are_not_what_it_is_compared_with() -> None:
+    variant = scores().query("defense == 'old'").assign(defense="old_k2", percent=0.0)
+    table, names = pd.concat([scores(), variant]), {"old_k2": {"label": "Old k2"}}
+    look = LOOK | {"defenses": LOOK["defenses"] | names}
+    for variants, others in (
+        ([], ["Old", "Old k2"]),
+        (["old_k2"], ["Old"]),
+        (["old", "old_k2"], ["Old", "Old k2"]),  # there is nothing else
+    ):
+        found = verdict(table, Look.of(look | {"variants": variants}), "new")
+        assert found
+        assert found.others == others
+        assert ("Old k2" in " ".join(found.sentences)) == ("Old k2" in others)
+
+
+def test_a_difference_in_words() -> None:
+    assert told(Estimate(-2, 12.71, 2, "victims")) == "2.0 lower (-14.7 to +10.7): open"
+    assert told(Estimate(13.1, 2, 3, "victims")) == "13.1 higher (+11.1 to +15.1): settled"
+    assert told(Estimate(13.1, None, 1, "runs")) == "13.1 higher"
+
+
+def test_a_defence_without_scores_has_no_verdict() -> None:
+    assert verdict(scores(), Look.of(LOOK), "other") is None
+    assert "changes by -2.0 points" in words(scores(), "old")
+
+
+def test_an_attack_that_did_not_take_does_not_count() -> None:
+    table = scores()
+    victim = (table.attack == "a") & (table.defense == "none") & (table.metric == "ASR@1")
+    table.loc[victim, "percent"] = 6  # never poisoned: 1
+    text = words(table)
+    assert "did not take: Alpha & Co" in text
+    assert "removes the backdoor on 0 of 1 attacks." in text
+    table.loc[(table.attack == "b") & (table.defense == "none"), "percent"] = 6
+    found = verdict(table, Look.of(LOOK), "new")
+    assert found
+    assert len(found.sentences) == 1
+    assert "did not take: Alpha & Co, Beta" in found.sentences[0]
