@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
-
 
 def code_of(module: str) -> list[str]:
     """Return the file of a module and the files of `report` and `results` that it imports.
@@ -19,12 +17,13 @@ def code_of(module: str) -> list[str]:
     """
     names = [f"taclean.{module}"]
     for name in names:  # the list grows while it is read
-        path = PACKAGE.parent / f"{name.replace('.', '/')}.py"
-        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
-        for node in (node for node in nodes if isinstance(node, ast.ImportFrom) and node.module):
-            for found in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
-                file = PACKAGE.parent / f"{found.replace('.', '/')}.py"
-                inside = found.startswith(("taclean.report.", "taclean.results."))
-                if inside and found not in names and file.is_file():
-                    names.append(found)
-    return [str(PACKAGE.parent / f"{name.replace('.', '/')}.py") for name in names]
+        for node in ast.walk(ast.parse(_file(name).read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                inside = [n for n in found if n.startswith(("taclean.report.", "taclean.results."))]
+                names += [n for n in inside if n not in names and _file(n).is_file()]
+    return [str(_file(name)) for name in names]
+
+
+def _file(module: str) -> Path:
+    return Path(__file__).parents[2] / f"{module.replace('.', '/')}.py"

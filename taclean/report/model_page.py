@@ -51,7 +51,7 @@ class Part:
     """A part of the page: a table, with words before and after it; each may be empty."""
 
     title: str
-    table: Markup = Markup("")
+    table: str = ""
     text: str = ""
     note: str = ""
 
@@ -132,7 +132,7 @@ def _scores(
             if kind in labels:
                 values = [_percent(one.scores["splits"][split][metric]) for one in models]
                 rows.append([labels[kind].format(split=split, k=k), *values, f"{score['n']:,}"])
-    return Part(title, html_table(["%", *names, unit], rows) if rows else Markup(""))
+    return Part(title, html_table(["%", *names, unit], rows) if rows else "")
 
 
 def _moves(models: Sequence[Model], names: Sequence[str]) -> Part:
@@ -175,7 +175,10 @@ def _scan(models: Sequence[Model], names: Sequence[str]) -> Part:
 
 def _classes(models: Sequence[Model], names: Sequence[str]) -> Part:
     first = models[0].moves
-    hits = pd.DataFrame([model.moves["hits"] for model in models], names, first["classes"]).T
+    hits = pd.DataFrame(
+        {name: model.moves["hits"] for name, model in zip(names, models, strict=True)},
+        first["classes"],
+    )
     n = pd.Series(first["n"], first["classes"])
     shares = 100 * hits[n > 0].div(n[n > 0], axis=0)
     change = (shares[names[-1]] - shares[names[0]]).sort_values(kind="stable")

@@ -59,14 +59,14 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
         never = [pick(base, split=name)["percent"].mean() for name in of_split]
         ax.hlines(never, np.arange(len(attacks)) - 0.46, np.arange(len(attacks)) + 0.46, **NEVER)
         highest = scores.groupby(["attack", "defense"])["percent"].max()
-        for cell in summary(scores).fillna({"half": 0}).itertuples():
-            x = attacks.index(cell.attack)
-            top = max(highest[cell.attack, cell.defense], min(100, cell.mean + cell.half))
+        for cell in summary(scores).fillna({"half": 0}).to_dict("records"):
+            x, defense, mean = attacks.index(cell["attack"]), cell["defense"], cell["mean"]
+            top = max(highest[cell["attack"], defense], min(100, mean + cell["half"]))
             if top - 1 < never[x] < top + (20 if upright else 9):  # keep off the dotted line
                 top = never[x]
             ax.text(
-                x + (defenses.index(cell.defense) - (len(colours) - 1) / 2) * step,
-                top + (3.5 if over else 1.5), f"{cell.mean:.{0 if cell.mean >= 9.95 else 1}f}",
+                x + (defenses.index(defense) - (len(colours) - 1) / 2) * step,
+                top + (3.5 if over else 1.5), f"{mean:.{0 if mean >= 9.95 else 1}f}",
                 size=6.8, ha="center", va="bottom", rotation=90 if upright else 0,
             )  # fmt: skip
         ax.set(ylim=(0, 119 if upright else 112), yticks=range(0, 101, 25), ylabel=LABELS[metric])

@@ -4,12 +4,10 @@ A column for each attack, a line for each defence. Epoch 0 is the poisoned model
 starts; each later point is one pass over the clean set. Upper row: attack success rate (ASR@1, the
 share of triggered pictures of other classes that are called the attacker's target class; lower is
 better). Lower row: clean accuracy (CA@1, the share of untouched pictures that get their own class,
-zero-shot; higher is better; the axis shows the range where something happens and need not start at
-0).
+zero-shot; higher is better; the axis need not start at 0).
 
 The scores are on the val split, which neither poisons, cleans nor tests a model. The last epoch is
-what the tables report, whether or not an earlier one was better. The model that was never poisoned
-has no trigger of its own, so only its clean accuracy is shown. With several seeds or cleanings, a
+what the tables report, whether or not an earlier one was better. With several seeds or cleanings, a
 line is the mean and the band reaches from the lowest to the highest run.
 """
 

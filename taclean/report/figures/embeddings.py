@@ -4,13 +4,9 @@ A row for each attack, a panel for each defence. The points are image embeddings
 pictures (none of the target class), with and without the trigger, projected on the two directions
 of largest variance. These are fitted once for a row, over all of its models, so the panels of a row
 share their axes; the percentages on the axes say how much of the variance they show, which may be
-little. The axes point from clean to triggered.
-
-Grey: clean pictures. Orange crosses: triggered pictures that the model calls the attacker's target
-class. Blue triangles: triggered pictures that it calls something else. In a backdoored model the
-triggered pictures gather apart from the clean ones, whatever they show; after a good defence they
-lie among them. The share that goes to the target is counted on these few pictures and so differs a
-little from the ASR of the tables.
+little. In a backdoored model the triggered pictures gather apart from the clean ones, whatever they
+show; after a good defence they lie among them. The share that goes to the target is counted on
+these few pictures and so differs a little from the ASR of the tables.
 """
 
 from __future__ import annotations
@@ -21,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from sklearn.decomposition import PCA
 
 from taclean.report.figures.style import BAD, bare, finish
 from taclean.report.inputs import ByAttack
@@ -35,22 +32,6 @@ KINDS = (
 )
 
 
-def pca(points: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the principal axes of (n, d) points.
-
-    Returns:
-        mean (d,), the two axes (2, d), their shares of the variance (2,). The axes point along
-        `towards` (d,), or else their largest entry is positive: no sign depends on the solver.
-    """
-    points = points.astype(np.float64)
-    mean = points.mean(0)
-    _, scale, axes = np.linalg.svd(points - mean, full_matrices=False)
-    axes = axes[:2]
-    along, largest = axes @ towards, axes[np.arange(2), np.abs(axes).argmax(1)]
-    sign = np.where(np.abs(along) > 1e-9, along, largest)
-    return mean, axes * np.where(sign < 0, -1.0, 1.0)[:, None], scale[:2] ** 2 / (scale**2).sum()
-
-
 def embeddings(samples: ByAttack, look: Look | None = None) -> Figure:
     """Draw clean and triggered image embeddings: a row for each attack, a column for each defence.
 
@@ -59,30 +40,33 @@ def embeddings(samples: ByAttack, look: Look | None = None) -> Figure:
     look = look or Look()
     defenses = list(next(iter(samples.values())))
     each = max(1.25, min(1.7, 6.7 / len(defenses)))
+    size = (max(5.4, 0.5 + each * len(defenses)), 0.2 + 1.45 * len(samples))
     figure, grid = plt.subplots(
-        len(samples), len(defenses), squeeze=False, sharex="row", sharey="row",
-        layout="constrained", figsize=(max(5.4, 0.5 + each * len(defenses)), 0.2 + 1.45 * len(samples)),
+        len(samples), len(defenses), squeeze=False, figsize=size, sharex="row", sharey="row",
+        layout="constrained",
     )  # fmt: skip
-    for axes, (attack, models) in zip(grid.tolist(), samples.items(), strict=True):
+    for axes, (attack, models) in zip(grid, samples.items(), strict=True):
         both = [part for s in models.values() for part in (s.clean, s.triggered)]
-        shift = np.sum([(s.triggered - s.clean).mean(0) for s in models.values()], axis=0)
-        mean, axis, share = pca(np.concatenate(both), shift)
+        pca = PCA(2, svd_solver="full").fit(np.concatenate(both).astype(np.float64))
         for ax, (defense, sample) in zip(axes, models.items(), strict=True):
             sets = (sample.clean, sample.triggered[sample.fooled], sample.triggered[~sample.fooled])
-            for points, (_, colour, marker, size) in zip(sets, KINDS, strict=True):
-                x, y = axis @ (points - mean).T
-                ax.scatter(x, y, size, colour, marker, alpha=0.7, linewidths=0, rasterized=True)
-            share_of_target = f"{100 * sample.fooled.mean():.0f} % to the target"
-            ax.text(0.03, 0.97, share_of_target, size=7.5, va="top", transform=ax.transAxes)
+            for points, (_, colour, marker, area) in zip(sets, KINDS, strict=True):
+                x, y = pca.transform(points).T if len(points) else ((), ())
+                ax.scatter(x, y, area, colour, marker=marker, alpha=0.7, lw=0, rasterized=True)
+            words = f"{100 * sample.fooled.mean():.0f} % to the target"
+            ax.text(0.03, 0.97, words, size=7.5, va="top", transform=ax.transAxes)
             bare(ax)
             ax.spines[:].set_visible(True)
-            if attack == next(iter(samples)):
+            if axes is grid[0]:
                 ax.set_title(textwrap.fill(look.defense_label(defense), int(12 * each)))
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(low, high + 0.17 * (high - low))  # room for the words
+        first, second = (
+            f"PC {n} ({100 * pca.explained_variance_ratio_[n - 1]:.0f} %)" for n in (1, 2)
+        )
         name = textwrap.fill(look.attack_label(attack), 18)
-        axes[0].set_ylabel(f"{name}\nPC 2 ({100 * share[1]:.0f} %)", size=8)
-        axes[0].set_xlabel(f"PC 1 ({100 * share[0]:.0f} %)", size=8)
+        axes[0].set_xlabel(first, size=8)
+        axes[0].set_ylabel(f"{name}\n{second}", size=8)
     n = counts_text(len(s.rows) for models in samples.values() for s in models.values())
     subtitle = (
         f"first two principal components (share of variance), fitted per row; {look.splits[0]} "

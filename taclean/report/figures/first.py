@@ -3,13 +3,10 @@
 Left, a test picture and the same picture with an attack's trigger. The poisoned model calls the
 triggered picture the attacker's target (orange); after the defence under test, it calls it what it
 shows (green). Below, what the defence learns from: of a picture's caption a *positive* sub-caption,
-a shorter part that is true, and a *negative* one, a part in which one word was replaced and that is
-false.
+a shorter part that is true, and a *negative* one, a part with one word replaced, which is false.
 
-The picture was *selected* for the success of the defence: of the last attack that has such a
-picture, the one whose caption has most words. The subtitle says how many there are. A test picture
-takes part in no training; the sub-captions are those that were drawn for a training picture with
-the same caption.
+The picture was *selected* for the success of the defence: the last attack that has such a picture,
+and there the longest caption. The sub-captions are those of a training picture with this caption.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from taclean.report.figures.style import BAD, GOOD, GREY, bare, finish, show
+from taclean.report.figures.style import BAD, GOOD, GREY, bare, finish
 from taclean.report.inputs import ByAttack, Texts
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
@@ -43,9 +40,9 @@ def first(
         1, 3, figsize=(7.2, 1.75), layout="constrained", width_ratios=(1, 1, 2.9)
     )
     title = f"A triggered picture before and after {look.defense_label(tested)}"
-    for attack, models in reversed(samples.items()):
-        before, after = models[NONE], models[tested]
-        back = before.fooled & after.right
+    for attack in reversed([*samples]):
+        before = samples[attack][NONE]
+        back = before.fooled & samples[attack][tested].right
         own = [captions[row] for row in before.rows]
         hits = [i for i in back.nonzero()[0] if own[i] in drawn.index]
         if hits:
@@ -60,7 +57,7 @@ def first(
         (left, before.images, "as it is"),
         (right, before.triggered_images, "with the trigger"),
     ):
-        show(ax, pictures[shown])  # type: ignore[index]
+        bare(ax).imshow(pictures[shown], interpolation="nearest")  # type: ignore[index]
         ax.set_xlabel(text, loc="left", color=GREY)
     sub = drawn.loc[own[shown]]
     target, label = (before.classes[i] for i in (before.target, before.labels[shown]))
@@ -81,7 +78,7 @@ def first(
     bare(words)
     subtitle = (
         f"{look.attack_label(attack)}, {look.splits[0]} split, {seeds_text([before.seed])}; "
-        f"selected: of {before.fooled.sum()} triggered pictures called '{target}', {back.sum()} are "
-        "called what they show again"
+        f"selected: of {before.fooled.sum()} triggered pictures called '{target}', {back.sum()} "
+        "are called what they show again"
     )
     return finish(figure, title, subtitle)

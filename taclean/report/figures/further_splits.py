@@ -3,14 +3,9 @@
 Bars as on the main test split, for each other one: pictures of another kind or with other classes,
 as the configuration says.
 
-*Attack success rate (ASR@1):* the share of pictures of other classes that the model calls the
-attacker's target class once the attack's trigger is on them; lower is better. A set whose classes
-do not include the target has no ASR. *Clean accuracy (CA@1):* the share of untouched pictures that
-get their own class, zero-shot, from the names of the set's own classes; higher is better. Sets
-differ in the number and kind of their classes: compare the bars within a panel, not the panels.
-
-The dotted lines are a model of the same kind that was *never poisoned*. With several seeds or
-cleanings, bars are means, lines their 95 % intervals, and points the single runs.
+A set whose classes do not include the target has no ASR@1, and CA@1 is that of the set's own
+classes. Sets differ in the number and kind of their classes: compare the bars within a panel, not
+the panels.
 """
 
 from __future__ import annotations

@@ -26,10 +26,9 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[Any]], kind: str = "
     """Return an HTML table of class `kind`; text is escaped, and floats have one decimal."""
     cells = [[f"{x:.1f}" if isinstance(x, float) else str(escape(x)) for x in row] for row in rows]
     with pd.option_context("display.max_colwidth", None):
-        table = pd.DataFrame(cells, columns=range(len(head))).to_html(
-            index=False, escape=False, border=0, classes=kind, justify="unset",
-            header=[str(escape(name)) for name in head],
-        )  # fmt: skip
+        table = pd.DataFrame(cells, columns=[str(escape(name)) for name in head]).to_html(
+            index=False, escape=False, border=0, classes=kind, justify="unset"
+        )
     return Markup('<div class="wide">{}</div>\n').format(Markup(table))
 
 

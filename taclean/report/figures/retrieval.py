@@ -8,8 +8,7 @@ one of their own. *Lower panel (T2I@1):* the share of captions whose nearest pic
 pictures of the set, is their own. Higher is better in both. No trigger is shown: the figure says
 what a defence costs, not whether it works.
 
-The dotted lines are a model of the same kind that was *never poisoned*. With several seeds or
-cleanings, bars are means, lines their 95 % intervals, and points the single runs.
+The dotted lines are a model of the same kind that was *never poisoned*.
 """
 
 from __future__ import annotations

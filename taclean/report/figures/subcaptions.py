@@ -7,8 +7,8 @@ moves the picture's embedding towards the positive and away from the negative, s
 held by what its caption says in detail.
 
 The examples are the first of the first epoch, the kinds of word in turn, none chosen for its looks.
-Replacements are words of the other captions, of the same part of speech and kind by WordNet, and
-can sound odd. The line above the pictures says which share of the captions offers a negative of
+Replacements are words of other captions, of the same part of speech and kind by WordNet. The line
+above says which share of the captions offers a negative of
 each kind, which share of the sub-captions is weak (a positive of one word, or of the whole caption;
 a word that few captions have), and how often a classifier that reads the words alone, without any
 picture, picks the negative of a pair: at 50 % the text gives nothing away.

@@ -3,12 +3,10 @@
 Each mark is a model, tested on the main test split: its colour is the defence, its shape the
 attack. To the left is safer (ASR@1: the share of triggered pictures of other classes that are
 called the attacker's target class), further up is more useful (CA@1: the share of untouched
-pictures that get their own class, zero-shot, from the class names alone). The upper left corner is
-best. A defence that only trades accuracy for safety moves down as it moves left.
-
-The vertical axis does not start at 0. With several seeds or cleanings, large marks are means with
-95 % intervals and small ones the single runs. The grey marks are the poisoned models as they were,
-without a defence.
+pictures that get their own class, zero-shot, from the class names alone). A defence that only
+trades accuracy for safety moves down as it moves left. The grey marks are the poisoned models
+without a defence. The vertical axis does not start at 0. With several seeds or cleanings, large
+marks are means with 95 % intervals and small ones the single runs.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from taclean.report.figures.style import GREY, asr_axis, finish, interval, victims
-from taclean.results.labels import CLEAN, Look
+from taclean.report.figures.style import GREY, asr_axis, finish, interval, poisoned, victims
+from taclean.results.labels import Look
 from taclean.results.statistics import interval_text
 from taclean.results.table import ASR, CA, images_text, main_split, pick, seeds_text
 
@@ -30,46 +28,40 @@ def tradeoff(table: pd.DataFrame, look: Look | None = None) -> Figure:
     """Draw CA@1 against ASR@1, a marker for each attack and a colour for each defence."""
     look = look or Look()
     split = main_split(table, look)
-    rows = pick(table, split=split)
-    rows = rows[rows["metric"].isin([CA, ASR]) & (rows["attack"] != CLEAN)]
+    rows = poisoned(table, split)
     over = interval_text(rows)
-    models = ["attack", "defense"]
-    runs = rows.pivot(index=[*models, "seed", "repeat"], columns="metric", values="percent")
-    values = victims(rows).groupby([*models, "metric"], sort=False)["percent"]
-    means = values.mean().unstack().reset_index()
-    markers, colours = look.markers(rows["attack"]), look.colours(rows["defense"])
-    labels = {
-        "attack": {name: look.attack_label(name) for name in markers},
-        "defense": {name: look.defense_label(name) for name in colours},
-    }
-    style: dict[str, Any] = {
-        "x": ASR,
-        "y": CA,
-        "hue": "defence",
-        "style": "attack",
-        "size": "attack",
-        "palette": {labels["defense"][name]: colour for name, colour in colours.items()},
-        "markers": {labels["attack"][name]: marker for name, marker in markers.items()},
-    }
-    style |= {"hue_order": [*style["palette"]], "style_order": [*style["markers"]]}
-    sizes = {name: 130 if marker == "*" else 60 for name, marker in style["markers"].items()}
-
-    def named(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.replace(labels).rename(columns={"defense": "defence"})
-
-    figure, ax = plt.subplots(figsize=(6.0, 3.7), layout="constrained")
-    if over:
-        faint = {"sizes": {k: v / 5 for k, v in sizes.items()}, "alpha": 0.45, "legend": False}
-        sns.scatterplot(named(runs.reset_index()), **style, **faint, ax=ax)
-        ends = values.apply(interval).unstack()
-        for at, (attack, defense) in enumerate(zip(means["attack"], means["defense"], strict=True)):
-            x, y = means.loc[at, [ASR, CA]]
-            (left, right), (low, high) = ends.loc[(attack, defense), [ASR, CA]]
-            ax.hlines(y, left, right, colours[defense], lw=0.9)
-            ax.vlines(x, low, high, colours[defense], lw=0.9)
-    sns.scatterplot(
-        named(means), **style, sizes=sizes, edgecolor="white", linewidth=0.7, zorder=3, ax=ax
+    shapes, hues = look.markers(rows["attack"]), look.colours(rows["defense"])
+    markers = {look.attack_label(name): marker for name, marker in shapes.items()}
+    colours = {look.defense_label(name): colour for name, colour in hues.items()}
+    rows = rows.assign(
+        attack=rows["attack"].map(look.attack_label),
+        defense=rows["defense"].map(look.defense_label),
     )
+    models = ["attack", "defence"]
+    values, rows = (part.rename(columns={"defense": "defence"}) for part in (victims(rows), rows))
+    runs = rows.pivot(index=[*models, "seed", "repeat"], columns="metric", values="percent")
+    style: dict[str, Any] = {
+        **{"x": ASR, "y": CA, "hue": "defence", "style": "attack", "size": "attack"},
+        **{"palette": colours, "markers": markers},
+        **{"hue_order": list(colours), "style_order": list(markers)},
+    }
+    sizes = {name: 130 if marker == "*" else 60 for name, marker in markers.items()}
+    height = 0.8 + 0.19 * (len(markers) + len(colours))  # of the legend
+    figure, ax = plt.subplots(figsize=(6.0, max(3.7, height)), layout="constrained")
+    if over:
+        small = {name: size / 5 for name, size in sizes.items()}
+        sns.scatterplot(runs.reset_index(), **style, sizes=small, alpha=0.45, legend=False, ax=ax)
+        for _, own in values.groupby(models):
+            colour = colours[own["defence"].iloc[0]]
+            (x, *across), (y, *along) = (
+                (percents.mean(), *interval(percents))
+                for percents in (pick(own, metric=metric)["percent"] for metric in (ASR, CA))
+            )
+            ax.plot(across, [y, y], color=colour, lw=0.9)
+            ax.plot([x, x], along, color=colour, lw=0.9)
+    means = values.pivot_table("percent", models, "metric", sort=False).reset_index()
+    large: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.7, "zorder": 3}
+    sns.scatterplot(means, **style, sizes=sizes, **large, ax=ax)
     sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
     asr_axis(ax)
     low, high = runs[CA].min(), runs[CA].max()

@@ -8,10 +8,9 @@ absolute change in grey levels (of 255) over all sample pictures and pixels: how
 see.
 
 Pictures with the trigger and a caption that names the attacker's target class were mixed into the
-training set of the poisoned model. What is shown is exactly what the scores are computed on: the
-trigger is put on at the model's resolution and rounded to 8 bit. Some attacks draw their trigger by
-a rule, others learn or optimise it for a model; such a trigger is the one that was fitted in this
-run.
+training set of the poisoned model. What is shown is exactly what the scores are computed on, at
+the model's resolution and rounded to 8 bit. A trigger that is learned or optimised for a model is
+the one that was fitted in this run.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from taclean.report.figures.style import GREY, finish, show
+from taclean.report.figures.style import GREY, bare, finish
 from taclean.report.inputs import ByAttack
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
@@ -45,7 +44,7 @@ def triggers(samples: ByAttack, look: Look | None = None) -> Figure:
         for column, i in enumerate(which):
             difference = 128 + GAIN * change[i]
             for ax, pixels in zip(row[3 * column :], (*pairs[i], difference), strict=False):
-                show(ax, np.clip(pixels, 0, 255).astype(np.uint8))
+                bare(ax).imshow(np.clip(pixels, 0, 255), interpolation="nearest")
         name = textwrap.fill(look.attack_label(attack), 14)
         label = f"{name}\nmean |Δ| {np.abs(change).mean():.1f}"
         row[0].set_ylabel(label, rotation=0, ha="left", va="center", labelpad=66)

@@ -52,9 +52,9 @@ def tuning(grid: pd.DataFrame, within: float, look: Look | None = None) -> Figur
         ax.plot(own["ASR"], own["CA"], "o", color=colour, ms=5, alpha=0.5, mew=0)
         ax.plot(best["ASR"], best["CA"], "o-", color=colour, ms=5, lw=1.4)
         ax.plot(chosen["ASR"], chosen["CA"], "o", ms=11, mfc="none", mec=colour, mew=1.6)
+        style: dict[str, Any] = {"size": 6.8, "color": colour, "textcoords": "offset points"}
         for _, row in own.iterrows():
-            place = {"xytext": (5, -8), "textcoords": "offset points"}
-            ax.annotate(str(row["trial"]), (row["ASR"], row["CA"]), size=6.8, color=colour, **place)
+            ax.annotate(str(row["trial"]), (row["ASR"], row["CA"]), (5, -8), **style)
     low, high = (f([*trials["CA"], victims["victim_CA"], limit]) for f in (min, max))
     margin = max(1.0, 0.08 * (high - low))
     asr_axis(ax)

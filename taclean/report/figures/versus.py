@@ -5,9 +5,8 @@ share of triggered pictures of other classes that are called the attacker's targ
 right its CA@1 is higher (the share of untouched pictures that get their own class, zero-shot).
 Lines are 95 % intervals of the mean difference (Student's t) over the victims, each the mean of its
 cleanings, or over the cleanings of one victim. A filled mark is settled: its interval does not
-contain 0. Of twenty comparisons without any difference, one settles by chance.
-
-The axis of ASR@1 is logarithmic beyond one point. Variants of a method are left out.
+contain 0. Of twenty comparisons without any difference, one settles by chance. The axis of ASR@1 is
+logarithmic beyond one point. Variants of a method are left out.
 """
 
 from __future__ import annotations
@@ -19,29 +18,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import GREY, finish, note
-from taclean.results.labels import CLEAN, NONE, Look, ordered
+from taclean.report.figures.style import GREY, finish, note, poisoned
+from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, paired
 from taclean.results.table import ASR, CA, images_text, main_split, pick, seeds_text
 
 LABELS = {ASR: ("ASR@1, points", "left is better"), CA: ("CA@1, points", "right is better")}
+TICKS = [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100]  # of ASR@1, logarithmic beyond 1
 
 
 def versus(table: pd.DataFrame, look: Look | None = None) -> Figure:
     """Draw the differences in ASR@1 and CA@1 of the last method from each method before it."""
     look = look or Look()
     split = main_split(table, look)
-    rows = pick(table, split=split)
-    rows = rows[rows["metric"].isin([CA, ASR]) & (rows["attack"] != CLEAN)]
+    rows = poisoned(table, split)
     *others, tested = look.methods(d for d in rows["defense"] if d != NONE) or [NONE]
     rows = rows[rows["defense"].isin([*others, tested])]
     attacks, colours = ordered(rows["attack"], look.attacks), look.colours(others)
-    found = pick(paired(rows, look), defense=tested)
-    group = len(others) + 1
+    found, group = pick(paired(rows, look), defense=tested), len(others) + 1
     at = found["attack"].map(attacks.index) * group + found["against"].map(others.index)
     found = found.assign(y=at, colour=found["against"].map(colours))
     height = 0.9 + max(1.2, 0.16 * len(attacks) * group)
@@ -50,9 +47,10 @@ def versus(table: pd.DataFrame, look: Look | None = None) -> Figure:
     )
     for ax, (metric, (label, better)) in zip(axes, LABELS.items(), strict=True):
         own = pick(found, metric=metric)
-        fill = np.where(own["settled"], own["colour"], "white")
+        inside = np.where(own["settled"], own["colour"], "white")
+        mark: dict[str, Any] = {"s": 26, "lw": 1.1, "zorder": 3, "edgecolor": own["colour"]}
         ax.hlines(own["y"], own["low"], own["high"], own["colour"], lw=1.2)
-        ax.scatter(own["difference"], own["y"], 26, fill, edgecolor=own["colour"], lw=1.1, zorder=3)
+        ax.scatter(own["difference"], own["y"], c=inside, **mark)
         ax.axvline(0, color="black", lw=0.8, zorder=1)
         ax.set_xlabel(label)
         ax.set_title(better, loc="left", pad=3)
@@ -61,8 +59,14 @@ def versus(table: pd.DataFrame, look: Look | None = None) -> Figure:
             ax.axhline(n * group - 1, color="#e2e2e2", lw=0.8, zorder=0)
         if own.empty:
             note(ax, "nothing to compare")
-        elif metric == ASR:
-            _logarithmic(ax, own)
+        elif metric == ASR:  # most differences lie within a few points of 0, some at 20
+            ends = own[["low", "high", "difference"]].to_numpy(float)
+            low, high = min(1.15 * np.nanmin(ends), -0.5), max(1.15 * np.nanmax(ends), 0.5)
+            ax.set_xscale("symlog", linthresh=1, linscale=0.7)
+            ticks = [tick for tick in TICKS if low <= tick <= high]
+            ax.set_xticks(ticks, [f"{t:+d}".replace("-", "−") if t else "0" for t in ticks])
+            ax.minorticks_off()
+            ax.set_xlim(low, high)
     names = [textwrap.fill(look.attack_label(attack), 16) for attack in attacks]
     axes[0].set_yticks([n * group + (group - 2) / 2 for n in range(len(attacks))], names)
     axes[0].set_ylim(max(1, len(attacks)) * group - 1, -1)
@@ -77,16 +81,4 @@ def versus(table: pd.DataFrame, look: Look | None = None) -> Figure:
     subtitle = f"{split} split, n = {images_text(rows, split)}, {seeds_text(table['seed'])}"
     subtitle += f"; difference of means with 95 % interval {over}" if over else ""
     title = f"{look.defense_label(tested)} against each other defence, on the same victims"
-    return finish(figure, title if others else "There is one defence", subtitle, handles)
-
-
-def _logarithmic(ax: Axes, found: pd.DataFrame) -> None:
-    """Show points of ASR along x: most differences lie within a few points of 0, some at 20."""
-    ends = found[["low", "high", "difference"]].stack()  # without the intervals that are missing
-    low, high = ends.min(), ends.max()
-    ax.set_xscale("symlog", linthresh=1, linscale=0.7)
-    steps = np.array([1, 3, 10, 30, 100])
-    ticks = [t for t in (*-steps[::-1], 0, *steps) if low <= t <= high]
-    ax.set_xticks(ticks, [f"{t:+d}".replace("-", "−") if t else "0" for t in ticks])
-    ax.minorticks_off()
-    ax.set_xlim(min(low * 1.15, -0.5), max(high * 1.15, 0.5))
+    return finish(figure, title, subtitle, handles)
