@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -207,3 +206,182 @@ def test_no_text_is_cut_or_covered(name: str, look: str, tmp_path: Path) -> None
     for (what, one), (other, two) in itertools.combinations(boxes, 2):
         common = Bbox.intersection(one, two)
         assert common is None or min(common.width, common.height) < 2, (what, other)
+
+
+@pytest.mark.parametrize("name", ["asr_ca, seeds", "embeddings", "first"])
+def test_files_are_the_same_twice(name: str, tmp_path: Path) -> None:
+    for copy, order in (("a", 1), ("b", -1)):
+        paths = [tmp_path / f"{copy}.pdf", tmp_path / f"{copy}.png"]
+        style.save(FIGURES[name](DEFAULT), paths[::order])
+    for suffix in ("pdf", "png"):
+        one, two = ((tmp_path / f"{copy}.{suffix}").read_bytes() for copy in "ab")
+        assert one == two
+        assert b"CreationDate" not in one
+
+
+@pytest.mark.parametrize(("seeds", "repeats"), [(3, 2), (1, 3)])
+def test_bars_and_intervals_are_those_of_the_statistics(seeds: int, repeats: int) -> None:
+    table = scores(DEFAULT, seeds, repeats)
+    ax = asr_ca(table, DEFAULT).axes[1]  # CA@1
+    attacks = [name for name in DEFAULT.attacks if name != "clean"]
+    lines = iter(line for line in ax.lines if len(line.get_ydata()) == 2)
+    for bars, defense in zip(ax.containers, DEFAULT.defenses, strict=True):
+        for bar, attack in zip(bars, attacks, strict=True):
+            runs = pick(table, split="test", metric="CA@1", attack=attack, defense=defense)
+            found = estimate(runs)
+            assert bar.get_height() == pytest.approx(found.mean)
+            ends = next(lines).get_ydata()
+            assert ends == pytest.approx(np.clip(found.ends, 0, 100))
+
+
+def test_a_figure_without_its_scores_says_so() -> None:
+    table = scores(DEFAULT)
+    with pytest.raises(UserError, match="no set of pictures with captions"):
+        retrieval(table, DEFAULT)
+    with pytest.raises(UserError, match="one labelled test set only"):
+        further_splits(pick(table, split="test"), DEFAULT)
+
+
+def test_the_first_picture_is_of_the_last_attack_and_has_sub_captions() -> None:
+    """The undefended model falls for pictures 0 to 9 and the last one for 0 and 1."""
+    figure = first(samples(DEFAULT), TOLD, TEXTS, TESTED, DEFAULT)
+    words = [text.get_text() for text in figure.axes[2].texts]
+    assert "A red cat and a dog." in words
+    assert "A blue cat. (red → blue)" in words
+    assert f"says {LONG[0]} ✗" in " ".join(words).replace("\n", " ")
+    subtitle = figure.texts[1].get_text().replace("\n", " ")
+    assert subtitle.startswith("BadCLIP, test split")
+    assert f"10 triggered pictures called '{LONG[0]}', 8 are called" in subtitle
+
+
+def test_an_axis_shows_the_methods_beside_it_without_their_variants() -> None:
+    table = scores(DEFAULT, 2)
+    extra = pick(table, defense=TESTED)
+    table = pd.concat([table, *(extra.assign(defense=name) for name in ("ft_mild", "taclean_k2"))])
+    look = dataclasses.replace(DEFAULT, variants=frozenset(["ft_mild", "taclean_k2"]))
+    figure = axis(table, "K", {TESTED: "1", "taclean_k2": "2"}, look)
+    shown = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert shown == {look.defense_label(d) for d in DEFAULT.defenses if d != TESTED}
+
+
+@pytest.mark.parametrize("asr", [90.0, 0.5])
+def test_an_undefended_model_does_not_flatten_an_axis(asr: float) -> None:
+    table = scores(DEFAULT, 2)
+    table.loc[(table["defense"] == "none") & (table["metric"] == "ASR@1"), "percent"] = asr
+    panel = axis(table, "weight", {TESTED: "1"}, DEFAULT).axes[0]
+    assert [text.get_text() for text in panel.texts] == ["No defence: 90 ↑"] * (asr == 90)
+    assert panel.get_ylim()[1] < 70
+
+
+@pytest.mark.parametrize("victims", [2, 3])
+def test_an_axis_draws_no_interval_of_two_victims(victims: int) -> None:
+    values = {"ft": "0", TESTED: "1"}
+    ax = axis(scores(DEFAULT, victims), "weight", values, DEFAULT).axes[0]
+    assert bool(ax.collections) == (victims == 3)
+    assert len([line for line in ax.lines if line.get_linewidth() == 0.6]) == victims
+
+
+def test_a_settled_difference_is_filled() -> None:
+    """TA-Cleaner minus FT on two victims: ASR@1 -4 and -4.1 with BadCLIP, -4 and +4 with SIG."""
+    less = {"badclip": (-4, -4.1), "sig": (-4, 4)}
+    rows = [
+        (
+            attack,
+            defense,
+            seed,
+            0,
+            "test",
+            "ASR@1",
+            50 + (defense == TESTED) * less[attack][seed],
+            9,
+        )
+        for attack, defense, seed in itertools.product(less, ("ft", TESTED), (0, 1))
+    ]
+    look = dataclasses.replace(DEFAULT, splits=("test",))
+    (marks,) = (
+        part
+        for part in versus(pd.DataFrame(rows, columns=COLUMNS), look).axes[0].collections
+        if len(part.get_offsets()) and hasattr(part, "get_sizes") and len(part.get_sizes())
+    )
+    by_place = dict(zip(np.round(marks.get_offsets()[:, 0], 2), marks.get_facecolor(), strict=True))
+    assert by_place[0.0].tolist() == [1, 1, 1, 1]
+    assert by_place[-4.05].tolist() != [1, 1, 1, 1]
+
+
+# ---- galleries -----------------------------------------------------------------------------------
+
+
+def test_recovered_pictures_take_turns_and_are_escaped() -> None:
+    found = samples(DEFAULT)
+    html = recovered(found, TESTED, DEFAULT)
+    assert html.count("<img") == 6  # one of each attack
+    assert f"✗ {LONG[0]}" in html
+    assert "BadCLIP 8 of 10" in html
+    assert 'class="good">✓' in html
+    one = {"badnet": dict.fromkeys(DEFAULT.defenses, found["badnet"]["none"])}
+    assert "There is no picture" in recovered(one, TESTED, DEFAULT)
+    odd = dataclasses.replace(found["badnet"]["none"], classes=np.array(["<b>", *LONG[1:]]))
+    html = recovered({"badnet": found["badnet"] | {"none": odd}}, TESTED, DEFAULT)
+    assert "&lt;b&gt;" in html
+
+
+def test_sub_captions_are_shown_with_their_pictures() -> None:
+    html = subcaptions(TEXTS, np.zeros((4, 8, 8, 3), np.uint8), TESTED, DEFAULT)
+    assert html.count("<img") == 3  # no picture twice, no later epoch
+    assert 'A <b class="bad">blue</b> cat.' in html
+    assert "eats</b> &lt;5." in html
+    assert "late" not in html
+    assert examples(LINES)["row"].tolist() == [3, 1, 2]  # the kinds in turn
+    assert highlighted("A catalogue and a Cat, red.", "cat").count("<b") == 1
+    assert "catalogue and a <b" in highlighted("A catalogue and a Cat, red.", "cat")
+    assert highlighted("A dog.", "cat") == "A dog."
+
+
+def test_an_account_of_sub_captions_in_words() -> None:
+    assert account_text(ACCOUNT) == (
+        "of 6,000 captions offer adjective 70 %, noun 100 %, verb 25 %, none 0 %; one word "
+        "positives 2.0 %, whole positives 10.0 %, rare words 0.3 %; a text-only classifier finds "
+        "the negative in 54 %"
+    )
+    assert "text-only" not in account_text(ACCOUNT | {"text_only": None})
+
+
+# ---- inputs --------------------------------------------------------------------------------------
+
+
+def test_inputs_are_read_by_the_name_of_the_argument(tmp_path: Path) -> None:
+    for defense in ("none", "ft"):
+        folder = tmp_path / f"results/runs/sig/{defense}/seed3-repeat1"
+        folder.mkdir(parents=True)
+        arrays = dataclasses.asdict(samples(DEFAULT)["sig"][defense])
+        del arrays["seed"]
+        np.savez(folder / "samples.npz", **arrays)
+        (folder / "history.csv").write_text("epoch,CA@1,ASR@1\n0,80,90\n1,70,\n")
+    runs = [tmp_path / f"results/runs/sig/{d}/seed3-repeat1" for d in ("none", "ft")]
+    assert run_of(runs[1] / "x") == {"attack": "sig", "defense": "ft", "seed": 3, "repeat": 1}
+    (tmp_path / "subcaptions.csv").write_text(LINES.to_csv(index=False))
+    (tmp_path / "account.json").write_text(json.dumps(ACCOUNT))
+    found: dict[str, Any] = read_inputs(
+        {
+            "samples": [str(run / "samples.npz") for run in runs],
+            "histories": [str(run / "history.csv") for run in runs],
+            "texts": str(tmp_path),
+        }
+    )
+    assert list(found["samples"]["sig"]) == ["none", "ft"]
+    assert found["samples"]["sig"]["ft"].seed == 3
+    assert found["samples"]["sig"]["none"].fooled.sum() == 10
+    assert found["histories"]["defense"].tolist() == ["none", "none", "ft", "ft"]
+    assert "null" in found["texts"].table["positive"].tolist()  # a word, not a missing value
+
+
+def test_figures_import_no_torch_and_their_list_nothing_heavy() -> None:
+    names = [path.stem for path in Path(style.__file__).parent.glob("[a-z]*.py")]
+    for modules, heavy in (([], ("torch", "matplotlib", "pandas")), (names, ("torch",))):
+        lines = [f"import taclean.report.figures.{name}" for name in modules]
+        code = [
+            *lines,
+            "import sys, taclean.report.figures",
+            f"assert not {{*{heavy}}} & {{*sys.modules}}",
+        ]
+        subprocess.run([sys.executable, "-c", "\n".join(code)], check=True)
