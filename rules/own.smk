@@ -87,10 +87,10 @@ rule moves:
 
 rule own_page:
     input:
+        **FIGURES["subcaptions"].inputs,
         scores=[run.path("scores.json") for run in OWN],
         moves=[run.path("moves.json") for run in OWN],
         scans=[run.path("scan.json") for run in OWN],
-        **FIGURES["subcaptions"].inputs,
         template=workflow.source_path("../taclean/assets/page/own.html"),
         code=code_of("report.model_page"),
     output:

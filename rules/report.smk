@@ -55,9 +55,9 @@ rule figure:
         report("results/figures/{figure}.png", category="Figures"),
     log:
         "logs/figure/{figure}.log",
-    localrule: True
     wildcard_constraints:
         figure="|".join(FIGURES),
+    localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
