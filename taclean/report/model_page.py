@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,8 +31,7 @@ SCAN = Markup(
 )
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """A model, and what the stages evaluate, moves and scan wrote about it.
 
     Attributes:
@@ -46,13 +44,11 @@ class Model:
     scan: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of the page: a table, with words before and after it; each may be empty."""
+class Part(NamedTuple):
+    """A part of the page: a table, and words below it; each may be empty."""
 
     title: str
     table: str = ""
-    text: str = ""
     note: str = ""
 
 
@@ -138,8 +134,8 @@ def _scores(
 def _moves(models: Sequence[Model], names: Sequence[str]) -> Part:
     views = [model.moves["views"] for model in models]
     if not views[0]:
-        text = Markup("No trigger was tried: name some in <code>evaluate.triggers</code>.")
-        return Part("Triggers", text=text)
+        note = Markup("No trigger was tried: name some in <code>evaluate.triggers</code>.")
+        return Part("Triggers", note=note)
     rows = []
     for name, view in views[0].items():
         own = [of_model[name] for of_model in views]
@@ -151,7 +147,7 @@ def _moves(models: Sequence[Model], names: Sequence[str]) -> Part:
         rows.append([name, picture, view["target"], *reached, *kept, gains])
     own_class = [f"own class, {name[0].lower()}{name[1:]}" for name in names]
     head = ["Trigger", "", "target", *names, *own_class, "gains most, as it came"]
-    return Part("Triggers that were tried", html_table(head, rows), note=MOVES)
+    return Part("Triggers that were tried", html_table(head, rows), MOVES)
 
 
 def _scan(models: Sequence[Model], names: Sequence[str]) -> Part:
@@ -170,7 +166,7 @@ def _scan(models: Sequence[Model], names: Sequence[str]) -> Part:
     rows = [[name, *scores.loc[name]] for name in shown] + [["highest", *scores.max()]]
     note = SCAN.format(", ".join(models[0].scan["probes"]), SUSPICIOUS)
     question = "Which class do optimised patterns reach most easily?"
-    return Part(question, html_table(["Class", *names], rows), note=note)
+    return Part(question, html_table(["Class", *names], rows), note)
 
 
 def _classes(models: Sequence[Model], names: Sequence[str]) -> Part:

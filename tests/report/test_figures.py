@@ -385,3 +385,25 @@ def test_figures_import_no_torch_and_their_list_nothing_heavy() -> None:
             f"assert not {{*{heavy}}} & {{*sys.modules}}",
         ]
         subprocess.run([sys.executable, "-c", "\n".join(code)], check=True)
+
+
+LOADED = """
+import sys
+from importlib import import_module
+from taclean.report import code_of
+for module in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.startswith("taclean.")]:
+        del sys.modules[name]
+    import_module(f"taclean.{module}")
+    files = {m.__file__ for n, m in sys.modules.items() if n.startswith(OWN) and m.__file__}
+    loaded = {file for file in files if not file.endswith("__init__.py")}
+    assert loaded == {*code_of(module)}, (module, loaded ^ {*code_of(module)})
+"""
+
+
+def test_the_code_of_a_figure_is_every_module_of_the_report_that_it_loads() -> None:
+    names = [path.stem for path in Path(style.__file__).parent.glob("[a-z]*.py")]
+    modules = [f"report.figures.{name}" for name in names]
+    code = LOADED.replace("OWN", '("taclean.report.", "taclean.results.")')
+    command = [sys.executable, "-c", code, *modules, "report.page", "results.main_table"]
+    subprocess.run(command, check=True)
