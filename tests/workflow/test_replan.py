@@ -122,20 +122,18 @@ def models(table, look):
 
 def test_a_figure_is_a_file_and_a_line(source: Path, done: Path) -> None:
     """As CONTRIBUTING.md says; no other figure is drawn again."""
-    listing, figure = (
-        source / "taclean/report/figures/__init__.py",
-        source / "taclean/report/figures/models.py",
+    folder = source / "taclean/report/figures"
+    listing, figure, table = (
+        folder / "__init__.py",
+        folder / "models.py",
+        done / "results/table.csv",
     )
-    before, (line,) = (
-        listing.read_text("utf-8"),
-        LINE.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8")),
-    )
+    before = listing.read_text("utf-8")
+    (line,) = LINE.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
     assert line in before
+    mine = f"{line}\n        {line.replace('asr_ca', 'models')}"
+    listing.write_text(before.replace(line, mine), "utf-8")
     figure.write_text(FIGURE, "utf-8")
-    listing.write_text(
-        before.replace(line, f"{line}\n        {line.replace('asr_ca', 'models')}"), "utf-8"
-    )
-    table = done / "results/table.csv"
     try:
         assert planned(source, done) == {"models", "page"}
         table.write_text(
