@@ -14,9 +14,6 @@ watch = Watch()
 configfile: workflow.source_path("config/config.yaml")
 
 
-report: "rules/report/workflow.rst"
-
-
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"

@@ -17,7 +17,8 @@ from taclean.clip.models import create
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
-from taclean.evaluation.evaluate import Prompts, score
+from taclean.evaluation.evaluate import score
+from taclean.evaluation.zeroshot import Prompts
 from taclean.stages import stage_config
 from taclean.training.loop import Training
 
@@ -36,7 +37,7 @@ def seconds_to(
         if training.done % every and training.done < training.steps:
             continue
         took += time.perf_counter() - began
-        found = score(training.model, val, prompts.heads(training.model), {})["clean"]["CA@1"]
+        found = score(val, prompts.heads(training.model), {})["clean"]["CA@1"]
         accuracy = 100 * found["hits"] / found["n"]
         print(
             f"  step {training.done} of {training.steps}, {took:.1f} s: {accuracy:.1f} %",

@@ -22,6 +22,7 @@ from benchmarks.reading import packed
 from benchmarks.reference import ATTACK, PLAINEST
 from taclean.attacks import make_trigger
 from taclean.clip.models import create
+from taclean.evaluation.embeddings import embed
 from taclean.evaluation.zeroshot import head, prompt_tokens, scores
 
 UNIT = 512  # rows at 1x
@@ -86,11 +87,11 @@ def main() -> list[Row]:
         pairs = packed(folder / "packed", UNIT * max(STEPS), SIZE)
         model = create(MODEL).eval()
         prompts = head(model, prompt_tokens(MODEL, ["dog", "cat"], ["a {}."]))
-        trigger = {"t": (make_trigger(ATTACK), prompts)}
+        trigger = {"t": make_trigger(ATTACK)}
 
         def evaluate(rows: int) -> float:
             part = pairs.take(np.arange(rows))
-            return seconds(lambda: scores(model, part, prompts, 1, trigger))
+            return seconds(lambda: scores(embed(model, part, trigger, 1), prompts))
 
         rows += linear(f"evaluation, {MODEL} {SIZE} px", evaluate)
         rows += linear(

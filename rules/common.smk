@@ -7,8 +7,10 @@ from snakemake.exceptions import WorkflowError
 
 from taclean import config as configs, stages
 from taclean.config.checks import check
-from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Runs
+from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
 from taclean.data.layout import FILES
+from taclean.report import code_of
+from taclean.report.figures import drawings
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
@@ -72,64 +74,3 @@ def launcher(wildcards, resources):
 def of_attack(file):
     """Return an input function: a file of the run's attack; the clean model has no such file."""
     return lambda wildcards: [] if wildcards.attack == "clean" else f"{OF_ATTACK}/{file}"
-
-
-def labels_of(defenses):
-    """Defences as printed."""
-    return ", ".join(runs.look()["defenses"][name]["label"] for name in defenses)
-
-
-def code_of(script):
-    """A script and the modules of taclean that it imports, directly or not.
-
-    As a rule's input, an edit of the code that draws a picture plans this picture and no other.
-    """
-    files = [f"../workflow_scripts/{script}.py"]
-    for file in files:  # it grows
-        with open(workflow.source_path(file), encoding="utf-8") as code:
-            modules = re.findall(r"^\s*from (taclean\.[\w.]+) import", code.read(), re.MULTILINE)
-        imported = [f"../{module.replace('.', '/')}.py" for module in dict.fromkeys(modules)]
-        files += [new for new in imported if new not in files]
-    return [workflow.source_path(file) for file in files]
-
-
-def main_tables():
-    """The tables of means, of runs with attacks: of the base model alone there is a page."""
-    names = ["main_table.md", "main_table.tex", "spread.csv", "paired.csv"]
-    names += ["cost.csv"] * bool(runs.defenses[1:])
-    return [f"results/{name}" for name in names] if runs.attacks[1:] else []
-
-
-def the_page():
-    """The report, or the page of a run that attacks nothing: it is about the base model alone."""
-    return "results/report.html" if runs.attacks[1:] else "results/own.html"
-
-
-def figure(name):
-    """A figure as PDF and PNG."""
-    return multiext(f"results/figures/{name}", ".pdf", ".png")
-
-
-def all_figures():
-    """Every figure that the selected attacks, defences and splits can fill."""
-    if not runs.attacks[1:]:
-        return []  # a page shows them; no figure may call one's own model "never poisoned"
-    names = ["asr_ca", "tradeoff", "triggers", "embeddings"] + ["first"] * runs.has_first()
-    names += ["further_splits"] * runs.has_further_splits() + ["retrieval"] * bool(
-        runs.retrieval_splits()
-    )
-    names += ["versus"] * runs.has_intervals() + ["curves", "recovered"] * bool(runs.defenses[1:])
-    names += ["subcaptions"] * bool(runs.shown_user("subcaptions"))
-    names += [f"axes/{name}" for name in config.get("axes", {})]
-    return [file for name in names for file in figure(name)]
-
-
-def pictures():
-    """Every figure as PNG, the main one first."""
-    return [file for file in all_figures() if file.endswith(".png")]
-
-
-def caption_of(picture):
-    """The text that the report has beside a picture or a table."""
-    name = "axes" if "/axes/" in picture else os.path.splitext(os.path.basename(picture))[0]
-    return workflow.source_path(f"report/{name}.rst")

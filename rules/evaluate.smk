@@ -30,9 +30,9 @@ rule evaluate:
 rule table:
     input:
         scores=runs.scores(),
-        code=code_of("table"),
+        code=code_of("results.table"),
     output:
-        report("results/table.csv", caption="report/table.rst", category="Tables"),
+        report("results/table.csv", category="Tables"),
     log:
         "logs/table.log",
     localrule: True

@@ -22,6 +22,7 @@ from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
 from taclean.util.files import read_json, write_json
 from taclean.util.memory import collect_rarely, keep_freed
+from taclean.util.progress import log_to_stdout
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     keep_freed()
     collect_rarely()
+    log_to_stdout()
     try:
         if options.stages:
             stage = _stage(options)

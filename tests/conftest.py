@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,8 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tokenize() -> Callable[..., np.ndarray]:
-    """Return a function like `models.tokenize` that builds its tokenizer once."""
-    tokenizer = open_clip.get_tokenizer(NAME)
-    return lambda texts: tokenizer(list(texts)).numpy().astype(np.uint16)
+    """`models.tokenize` of the shared model."""
+    return partial(models.tokenize, NAME)
 
 
 def pack_scenes(folder: Path, ids: range, size: int, tokenize: Callable[..., np.ndarray]) -> Path:

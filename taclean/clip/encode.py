@@ -1,4 +1,4 @@
-"""Images and tokens to embeddings. Does not import open_clip, which takes two seconds."""
+"""Images and tokens to embeddings: batched uint8 input, short token rows, mixed precision."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float
 
 
 def device_of(model: CLIP) -> torch.device:
-    """The device of the model's weights."""
+    """Return the device of the model's weights."""
     return next(model.parameters()).device
 
 
 def normalize(model: CLIP, images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8, or float in [0, 1] -> float as the model's mean and std want it.
+    """Normalise (B, 3, H, W) uint8, or float in [0, 1], by the model's mean and std.
 
     Raises:
-        UserError: wrong number of dimensions, channels, size or dtype.
+        UserError: the images have another shape or dtype than the model wants.
     """
     size = model.visual.image_size
     height, width = size if isinstance(size, tuple | list) else (size, size)
@@ -55,13 +55,13 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
 
 
 def encode_images(model: CLIP, images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8, or float in [0, 1], on any device -> (B, d) float32 of unit norm."""
+    """Embed (B, 3, H, W) uint8, or float in [0, 1], on any device: (B, d) float32 of unit norm."""
     images = images.to(device_of(model), non_blocking=True)
     return F.normalize(model.visual(normalize(model, images)).float(), dim=-1)
 
 
 def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
-    """(B, 77) int64 on any device -> (B, d) float32 of unit norm.
+    """Embed (B, 77) int64 tokens on any device: (B, d) float32 of unit norm.
 
     The rows are cut to the longest caption of those beside them: exact, since CLIP's text tower is
     causal and reads the end token. Other towers get rows as long as their context. Tokens in host
@@ -93,10 +93,10 @@ def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
 
 
 def _of_like_length(end: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Rows (n_i,) in groups of about `size`, by where they end.
+    """Group the rows by where they end: index tensors of about `size` rows each.
 
-    What a row costs on a CPU is its length with its padding: a batch of captions and their parts
-    takes about half of the time so. On a GPU the launches would cost more than they save.
+    A row costs a CPU its length with its padding: groups halve the time of a batch of captions and
+    their parts. On a GPU the launches would cost more than they save.
     """
     groups = math.ceil(len(end) / size)
     rows = end.argsort(stable=True) if groups > 1 else torch.arange(len(end), device=end.device)
@@ -104,7 +104,7 @@ def _of_like_length(end: Tensor, size: int) -> tuple[Tensor, ...]:
 
 
 def _is_causal(model: CLIP) -> bool:
-    """Whether the text tower is CLIP's own: causal, read at the end token."""
+    """Return whether the text tower is CLIP's own: causal, read at the end token."""
     from open_clip import CLIP
 
     return (
@@ -116,7 +116,7 @@ def _is_causal(model: CLIP) -> bool:
 
 
 def precision_on(device: torch.device, wanted: str = "auto") -> str:
-    """The key of PRECISIONS that `wanted` is; 'auto' is the fastest that `device` has.
+    """Return `wanted`, or for 'auto' the key of PRECISIONS that is fastest on `device`.
 
     A CPU without instructions for bf16 emulates them, more than ten times slower than fp32.
     """
@@ -133,6 +133,6 @@ def precision_on(device: torch.device, wanted: str = "auto") -> str:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """Autocast to a key of PRECISIONS or to 'auto', see `precision_on`; none for fp32."""
+    """Autocast to a key of PRECISIONS or to 'auto', see `precision_on`; fp32 casts nothing."""
     precision = precision_on(device, precision)
     return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")

@@ -38,25 +38,23 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Scan and tell."""
+    """Scan the model and write the scores of its classes."""
     import torch
 
     from taclean.clip.models import load
     from taclean.config.schema import Scan
     from taclean.data.split import Pairs
-    from taclean.evaluation.evaluate import Prompts
-    from taclean.evaluation.scan import save_patterns, scan
+    from taclean.evaluation.scan import scan
+    from taclean.evaluation.zeroshot import Prompts
     from taclean.training.distributed import device
 
     torch.set_num_threads(1)
     settings = Scan.of({**stage["scan"], "clean_seeds": []}, "scan")
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
-    model = load(stage["model"], options.model).to(device(options.device))
+    heads = prompts.heads(load(stage["model"], options.model).to(device(options.device)))
     pairs = Pairs.open(options.split)
-    found = scan(
-        model, pairs, prompts, settings, seed=stage["seed"], precision=stage["precision"], say=say
-    )
+    found = scan(pairs, heads, settings, seed=stage["seed"], precision=stage["precision"])
     write_json(options.out, found.report())
     if options.patterns:
-        save_patterns(found, options.patterns)
+        found.save_patterns(options.patterns)
     say(f"scan: {found.line()}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from taclean.util.errors import UserError
+from taclean.util.progress import say as say
 
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
@@ -48,9 +52,13 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
 
 
-def fitted_files(entries: list[str]) -> dict[str, str]:
-    """`--triggers ATTACK=FILE ...` as a mapping."""
-    return dict(entry.partition("=")[::2] for entry in entries)
+def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> dict[str, Trigger]:
+    """Bind each of a stage's triggers; `entries` are `--triggers ATTACK=FILE ...`."""
+    fitted = dict(entry.partition("=")[::2] for entry in entries)
+    if unknown := fitted.keys() - triggers:
+        known = ", ".join(triggers)
+        raise UserError(f"--triggers: {min(unknown)!r} is no trigger of this stage; known: {known}")
+    return {name: bind(trigger, fitted.get(name)) for name, trigger in triggers.items()}
 
 
 def tokenizer(stage: dict[str, Any]) -> Tokenize:
@@ -58,8 +66,3 @@ def tokenizer(stage: dict[str, Any]) -> Tokenize:
     from taclean.data.pack import Tokenizer
 
     return Tokenizer(stage["model"])
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)

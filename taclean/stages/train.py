@@ -176,7 +176,8 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
 def _validation(
     stage: dict[str, Any], val: Pairs, fitted: str | None
 ) -> Callable[[CLIP], dict[str, float]]:
-    from taclean.evaluation.evaluate import Kept, Prompts, score
+    from taclean.evaluation.evaluate import Kept, score
+    from taclean.evaluation.zeroshot import Prompts
 
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
     triggers: dict[str, Any] = {}
@@ -186,7 +187,7 @@ def _validation(
         triggers[stage["trigger"]["attack"]] = Kept(trigger) if small else trigger
 
     def validate(model: CLIP) -> dict[str, float]:
-        counts = score(model, val, prompts.heads(model), triggers)
+        counts = score(val, prompts.heads(model), triggers)
         return {
             metric: round(100 * count["hits"] / count["n"], 4)
             for found in counts.values()

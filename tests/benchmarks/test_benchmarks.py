@@ -29,7 +29,7 @@ from taclean.config import registry
 from taclean.config.schema import Train
 from taclean.data.split import to_tensor
 from taclean.defenses import make_defense
-from taclean.evaluation.evaluate import Prompts
+from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loader import Batch
 from taclean.training.loop import Training
 

@@ -166,7 +166,7 @@ def test_photographs_without_imagenet_reach_the_report(house: Path, tmp_path: Pa
     assert (data / "photos/classes.txt").read_text("utf-8").split() == CLASSES
     names = pd.read_csv(data / "photos/rows.csv")["where"]
     assert all(CLASSES[label] in str(name) for label, name in zip(labels, names, strict=True))
-    assert (tmp_path / "results/figures/subcaptions.pdf").stat().st_size > 1000
+    assert (tmp_path / "results/figures/subcaptions.html").stat().st_size > 1000
 
 
 def test_a_reader_lists_and_packs_its_source(house: Path, tmp_path: Path) -> None:

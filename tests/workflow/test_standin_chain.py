@@ -19,6 +19,7 @@ from taclean.data.readers import make_reader
 from taclean.data.split import Pairs
 from taclean.data.table import load_table
 from taclean.evaluation import zeroshot
+from taclean.evaluation.embeddings import embed
 from tools import standin
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +98,7 @@ def test_clip_benchmark_finds_the_same_accuracy(
     )
     tokens = zeroshot.prompt_tokens("emoji-rn", names, [template.replace("{c}", "{}")])
     head, target = zeroshot.head(model, tokens), names.index("banana")
-    ours = zeroshot.scores(model, split, head, target, {}, precision="fp32")["clean"]
+    ours = zeroshot.scores(embed(model, split, target=target, precision="fp32"), head)["clean"]
     assert len(files) == ours["CA@1"]["n"] == 980
     assert ours["CA@1"]["hits"] / 980 == theirs["acc1"]
     assert ours["CA@5"]["hits"] / 980 == theirs["acc5"]

@@ -260,10 +260,9 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     base = table[(table.attack == "clean") & (table.split == "test+badnet")]
     assert {"ASR@1", "TA@10"} < set(base.metric)
     figures = {path.name for path in (done / "results/figures").iterdir()}
-    names = ("first", "asr_ca", "tradeoff", "curves", "triggers", "subcaptions", "embeddings")
-    names += ("recovered",)
-    names += ("further_splits",)
-    assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
+    names = ("first", "asr_ca", "tradeoff", "curves", "triggers", "embeddings", "further_splits")
+    pictures = {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
+    assert figures == pictures | {"recovered.html", "subcaptions.html"}
     assert (done / "results/report.html").stat().st_size > 100_000
     recipe = json.loads((done / SCORES.replace("scores", "scores.recipe")).read_text("utf-8"))
     assert recipe["stage"] == "evaluate/badnet/ft/seed0"
@@ -338,11 +337,11 @@ def test_a_comment_plans_nothing_and_a_plot_script_its_plot(copy: Path, done: Pa
         with (copy / name).open("a", encoding="utf-8") as file:
             file.write("\n# A comment.\n")
     assert planned(snakemake(copy, done, "--dry-run")) == set()
-    script = copy / "workflow_scripts/plot_tradeoff.py"
+    script = copy / "taclean/report/figures/tradeoff.py"
     before = script.read_text("utf-8")
     script.write_text(before + "\n# Another look.\n", "utf-8")
     try:
-        assert planned(snakemake(copy, done, "--dry-run")) == {"plot_tradeoff", "page"}
+        assert planned(snakemake(copy, done, "--dry-run")) == {"figure", "page"}
     finally:
         script.write_text(before, "utf-8")
 
