@@ -38,7 +38,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
+        raise UserError(f"{path}: no such checkpoint; correct the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols

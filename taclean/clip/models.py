@@ -191,7 +191,7 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
 
 
 def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW groups: no decay on biases, norms and logit_scale."""
+    """Return AdamW groups: no decay on biases, norms and logit_scale."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
@@ -222,7 +222,7 @@ def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
 
 
 def _sort_metadata(path: Path) -> None:
-    """Safetensors writes metadata in a random order; the same weights shall be the same bytes."""
+    """Sort the metadata, which safetensors writes in a random order: equal weights, equal bytes."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -298,7 +298,7 @@ def _difference(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
 
 
 def _check_folder(model: CLIP, folder: Path | str, name: str, quick: bool) -> dict[str, Any]:
-    """Compare what the shapes of the weights do not tell; returns the geometry of the pictures."""
+    """Compare what the shapes of the weights do not tell; return the pictures' geometry."""
     found = huggingface.read_config(folder)
     if found["quick_gelu"] != quick:
         acts = [("GELU", "QuickGELU")[is_quick] for is_quick in (found["quick_gelu"], quick)]

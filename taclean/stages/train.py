@@ -160,7 +160,7 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
 
 
 def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
-    """The artifacts of `--texts NAME=FOLDER ...`, as the defence reads them."""
+    """Read the artifacts of `--texts NAME=FOLDER ...` as the defence wants them."""
     from taclean.defenses import defense
 
     kinds, found = defense(name).texts if name else {}, {}

@@ -42,7 +42,7 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Fit."""
+    """Fit the trigger, and write it with what was measured on it."""
     import safetensors.torch
     import torch
 

@@ -174,7 +174,7 @@ def sync_batch_norm(model: CLIP, device: torch.device) -> None:
     """Make every BatchNorm of `model` one over the whole batch; keys of the state dict stay.
 
     Raises:
-        UserError: torch has no such BatchNorm over several processes.
+        UserError: torch has no BatchNorm of this kind, or on this device, over several processes.
     """
     if world() == 1:
         return

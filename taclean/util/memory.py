@@ -11,8 +11,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
 def keep_freed() -> bool:
     """Make the C library keep freed memory for the rest of the process; returns whether it does.
 
-    Every batch on a CPU frees its activations, and glibc's default gives blocks of such a size back
-    to the system at once: the next batch takes them again page by page, which costs a tenth of a
+    Every batch on a CPU frees its activations, and glibc's default gives large blocks back to the
+    system at once: the next batch takes them again page by page, which costs a tenth of a
     training step and up to half of an evaluation. Other C libraries stay as they are.
     """
     try:
