@@ -28,7 +28,6 @@ if "tune" in config:
 
 
 onstart:
-    write_json(CONFIG, config)
     hold_locks(workflow.persistence)
     watch.follow(workflow)
 

@@ -1,5 +1,7 @@
 """The config, checked, and the params that rules share; the grid of runs is taclean/config/runs.py."""
 
+import hashlib
+import json
 import os
 import re
 
@@ -12,7 +14,7 @@ from taclean.data.layout import FILES
 from taclean.report import code_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError
-from taclean.util.files import write_json
+from taclean.util.files import replacing
 
 try:
     for file in workflow.configfiles:
@@ -24,9 +26,17 @@ try:
 except UserError as error:
     raise WorkflowError(f"config: {error}") from None
 
+# The config as jobs read it. Snakemake's own folder keeps it, since a dry run writes no results.
+CONFIG_JSON = json.dumps(config, indent=2, ensure_ascii=False)
+CONFIG_FILE = f".snakemake/taclean/{hashlib.sha256(CONFIG_JSON.encode()).hexdigest()[:12]}.json"
+if not os.path.exists(CONFIG_FILE):
+    with replacing(CONFIG_FILE) as temporary:
+        temporary.write_text(CONFIG_JSON, "utf-8")
 runs = Runs(checked)
-CONFIG = "results/config.json"  # what jobs read; Snakemake writes it as a run starts
+FIGURES = drawings(runs)
+DRAWN = [name for name, drawing in FIGURES.items() if drawing.when and runs.attacks[1:]]
 DATA = runs.data
+VICTIM = "results/runs/{attack}/none/seed{seed}"
 TEXT = f"{DATA}/text/{{text}}/{{shared}}/seed{{seed}}{{repeat}}"
 
 
@@ -44,6 +54,11 @@ wildcard_constraints:
 # A scheduler signals every process of a job. bash waits for the command, which may save and leave,
 # and tee lives on to take its last words; pipefail keeps the command's exit status.
 shell.prefix("set -euo pipefail; trap : TERM; tee() ( trap '' TERM INT; exec tee \"$@\" ); ")
+
+
+def config_file(wildcards, resources):
+    """Return the file of the whole config, as a param that is no reason for a rerun."""
+    return CONFIG_FILE
 
 
 def stage(path):
@@ -64,7 +79,7 @@ def folder(name):
 def launcher(wildcards, resources):
     """Return what runs a training: python, or torchrun with a process for each GPU of the job.
 
-    A param that depends on `resources` is no reason for a rerun.
+    Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.
     """
     gres = re.fullmatch(r"gpu(?::\D[^:]*)?:(\d+)", str(resources.get("gres", "")))
     count = resources.get("gpu") or int(gres[1] if gres else 0)
@@ -74,3 +89,20 @@ def launcher(wildcards, resources):
 def of_attack(file):
     """Return an input function: a file of the run's attack; the clean model has no such file."""
     return lambda wildcards: [] if wildcards.attack == "clean" else f"{OF_ATTACK}/{file}"
+
+
+def all_figures():
+    """Return the figures that the run can fill, in each of their forms."""
+    return [f"results/figures/{name}{end}" for name in DRAWN for end in FIGURES[name].suffixes]
+
+
+def main_tables():
+    """Return the tables of means. Without an attack there are none: see `the_page`."""
+    names = ["main_table.md", "main_table.tex", "spread.csv", "paired.csv"]
+    names += ["cost.csv"] if runs.defenses[1:] else []
+    return [f"results/{name}" for name in names] if runs.attacks[1:] else []
+
+
+def the_page():
+    """Return the report, or without attacks the page about the base model."""
+    return "results/report.html" if runs.attacks[1:] else "results/own.html"

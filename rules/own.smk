@@ -19,10 +19,11 @@ rule scan_model:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("scan/seed{seed}"),
         val=folder("val"),
     shell:
-        "python -m taclean scan --config {CONFIG} --stage {params.stage} --model {input.model}"
+        "python -m taclean scan --config {params.config} --stage {params.stage} --model {input.model}"
         " --split {params.val} --out {output.scan} --patterns {output.patterns} 2>&1 | tee {log}"
 
 
@@ -76,11 +77,12 @@ rule moves:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("moves/{defense}/seed{seed}"),
         test=folder("test"),
         triggers=runs.trigger_options,
     shell:
-        "python -m taclean moves --config {CONFIG} --stage {params.stage} --model {input.model}"
+        "python -m taclean moves --config {params.config} --stage {params.stage} --model {input.model}"
         " --split {params.test} --triggers {params.triggers} --patterns {input.patterns}"
         " --out {output} 2>&1 | tee {log}"
 

@@ -1,8 +1,5 @@
 """Tables, figures and the page of all. An edit of the code that draws a figure plans that figure."""
 
-FIGURES = drawings(runs)
-DRAWN = [name for name, drawing in FIGURES.items() if drawing.when and runs.attacks[1:]]
-
 
 rule main_table:
     input:
@@ -92,20 +89,3 @@ rule page:
         modules=[FIGURES[name].module for name in DRAWN],
     script:
         "../workflow_scripts/page.py"
-
-
-def all_figures():
-    """Return the figures that the run can fill, in each of their forms."""
-    return [f"results/figures/{name}{end}" for name in DRAWN for end in FIGURES[name].suffixes]
-
-
-def main_tables():
-    """Return the tables of means. Without an attack there are none: see `the_page`."""
-    names = ["main_table.md", "main_table.tex", "spread.csv", "paired.csv"]
-    names += ["cost.csv"] if runs.defenses[1:] else []
-    return [f"results/{name}" for name in names] if runs.attacks[1:] else []
-
-
-def the_page():
-    """Return the report, or without attacks the page about the base model."""
-    return "results/report.html" if runs.attacks[1:] else "results/own.html"
