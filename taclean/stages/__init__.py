@@ -9,7 +9,7 @@ to; the job makes the object itself and writes it beside its result. A file of t
         one, the path's names and its seed; left out by commands that are no stage;
     `RECIPE`: raise it when a change of the code changes the stage's results: Snakemake then reruns
         it. Other changes of the code rerun nothing;
-    `arguments(add)`: its options on the command line beside `--config`;
+    `OPTIONS`: its options on the command line beside `--config`, made by `shared.option`;
     `run(stage, options)`: the work; `run(options)` for commands that are no stage.
 
 Nothing here imports torch before it runs: Snakemake reads these files, and --help shall be quick.
@@ -25,28 +25,16 @@ import pkgutil
 import re
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from taclean.config import Config
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from taclean.config import Config
-
-# In the order of --help; a file's name but for the _ that keeps it off Python's own words.
-ORDER = (
-    "config", "keys", "plan", "fetch", "index", "pack", "import", "trigger", "poison", "train",
-    "gate", "text", "evaluate", "scan", "moves", "check",
-)  # fmt: skip
 
 
 def commands() -> dict[str, ModuleType]:
-    """The files of this folder by the name of their command."""
-    files = {
-        file.name.strip("_"): importlib.import_module(f"{__name__}.{file.name}")
-        for file in pkgutil.iter_modules(__path__)
-        if file.name != "shared"
-    }
-    return {name: files[name] for name in sorted(files, key=ORDER.index)}
+    """Return the files of this folder by command: the file's name without a _ at its end."""
+    files = (file.name for file in pkgutil.iter_modules(__path__) if file.name != "shared")
+    return {name.strip("_"): importlib.import_module(f"{__name__}.{name}") for name in files}
 
 
 def _configs() -> dict[str, Callable[..., dict[str, Any]]]:
@@ -58,7 +46,7 @@ def _configs() -> dict[str, Callable[..., dict[str, Any]]]:
 
 
 def form(first: str) -> str:
-    """How a path is written that begins with `first`: "finetune/ATTACK/DEFENSE/seedN"."""
+    """Return the form of the paths that begin with `first`: "finetune/ATTACK/DEFENSE/seedN"."""
     takes = list(inspect.signature(_configs()[first]).parameters)[1:]
     names = [first, *(name.upper() for name in takes if name not in ("seed", "repeat"))]
     seed = ["seedN" + "[-repeatR]" * ("repeat" in takes)] if "seed" in takes else []

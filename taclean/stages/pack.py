@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taclean.stages.shared import say, tokenizer
+from taclean.config import Config
+from taclean.config.schema import DRAWN, TRAINED, Scenes
+from taclean.stages.shared import option, say, tokenizer
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from taclean.config import Config
 
 RECIPE = 3
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
     """Return what decides a split's rows and pixels."""
-    from taclean.config.schema import DRAWN, TRAINED, Scenes
-
     dataset, names = config.dataset, config.class_names
     role, scenes = dataset.role(split), isinstance(dataset, Scenes)
     stage = {
@@ -48,14 +45,12 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
 
 
 CONFIGS = {"pack": pack_config}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--index", "index of the split's source, for splits that are read from files", default=None)
-    add("--folder", "folder, or CSV file, of that source", default=None)
-    add("--out", "folder of the split")
-    add("--workers", "processes", type=int, default=1)
+OPTIONS = [
+    option("--index", "index of its source, for a split that is read from files", default=None),
+    option("--folder", "folder, or CSV file, of that source", default=None),
+    option("--out", "folder of the split"),
+    option("--workers", "processes", type=int, default=1),
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:

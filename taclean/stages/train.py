@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, cleaning_seed, overlap_of, trigger_of
+from taclean.config import Config
+from taclean.config.schema import Train
+from taclean.stages.shared import DEVICE, bind, cleaning_seed, option, overlap_of, trigger_of
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
 
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     import torch
     from open_clip import CLIP
 
-    from taclean.config import Config
-    from taclean.config.schema import Train
     from taclean.data.split import Pairs
 
 RECIPE = 1
@@ -33,21 +33,20 @@ def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
     }
 
 
-def base_config(config: Config, *, seed: int | None = None) -> dict[str, Any]:
-    """Return what decides a base model; its seed is `model.seed` by default."""
-    return _train(config, config.base.train, config.model.seed if seed is None else seed)
+def base_config(config: Config) -> dict[str, Any]:
+    """Return what decides the base model."""
+    return clean_config(config, seed=config.model.seed)
 
 
 def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
     """Return what decides a base model of another seed."""
-    return base_config(config, seed=seed)
+    return _train(config, config.base.train, seed)
 
 
 def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     """Return what decides a poisoned model."""
-    train = config.attacks[attack].settings(config.poison.train)
     return {
-        **_train(config, train, seed),
+        **_train(config, config.attacks[attack].settings(config.poison.train), seed),
         "rows": config.poison.rows,
         "trigger": trigger_of(config, attack, seed),
     }
@@ -58,17 +57,15 @@ def finetune_config(
 ) -> dict[str, Any]:
     """Return what decides a cleaned model; `seed` is the victim's."""
     entry = config.defenses[defense]
-    train = entry.settings(config.finetune.train)
     stage = {
-        **_train(config, train, cleaning_seed(seed, repeat)),
+        **_train(config, entry.settings(config.finetune.train), cleaning_seed(seed, repeat)),
         "defense": entry.kind,
         "loss": entry.loss.given(),
         **entry.given(include={"rows", "after"}),
+        **overlap_of(config, defense, seed),
         "apart_by": None,
     }
-    if overlap := overlap_of(config, defense, seed):
-        stage["overlap"] = overlap
-    elif pretrain := config.split_of_role("pretrain"):
+    if entry.overlap is None and (pretrain := config.split_of_role("pretrain")):
         # How clean rows are told from poisoned ones: ids of different sources cannot be compared.
         splits = (config.splits[name] for name in (pretrain, config.split_of_role("clean")))
         sources = {getattr(split, "source", None) for split in splits}
@@ -79,26 +76,22 @@ def finetune_config(
 
 
 CONFIGS = {
-    "base": base_config,
-    "clean": clean_config,
-    "pretrain": pretrain_config,
-    "finetune": finetune_config,
-}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--data", "folder of the split to train on")
-    add("--val", "folder of the val split")
-    add("--model", "weights to start from (default: random)", default=None)
-    add("--poison", "folder of poisoned rows to put into the split", default=None)
-    add("--manifest", "poison manifest that the split must not overlap with", default=None)
-    add("--trigger", "fitted trigger, for ASR on val", default=None)
-    add("--texts", "text artifacts as NAME=FOLDER", nargs="*", default=[])
-    add("--checkpoints", "folder for checkpoints; a killed run goes on from there")
-    add("--out", "trained weights (safetensors)")
-    add("--history", "CSV with loss and val scores per epoch")
-    add("--device", DEVICE_HELP, **DEVICE)
+    "base": base_config, "clean": clean_config,
+    "pretrain": pretrain_config, "finetune": finetune_config,
+}  # fmt: skip
+OPTIONS = [
+    option("--data", "folder of the split to train on"),
+    option("--val", "folder of the val split"),
+    option("--model", "weights to start from (default: random)", default=None),
+    option("--poison", "folder of poisoned rows to put into the split", default=None),
+    option("--manifest", "poison manifest that the split must not overlap with", default=None),
+    option("--trigger", "fitted trigger, for ASR on val", default=None),
+    option("--texts", "text artifacts as NAME=FOLDER", nargs="*", default=[]),
+    option("--checkpoints", "folder for checkpoints; a killed run goes on from there"),
+    option("--out", "trained weights (safetensors)"),
+    option("--history", "CSV with loss and val scores per epoch"),
+    DEVICE,
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
@@ -113,7 +106,6 @@ def run(stage: dict[str, Any], options: Any) -> None:
 def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
     from taclean.attacks import poison
     from taclean.clip import models
-    from taclean.config.schema import Train
     from taclean.data.split import Pairs
     from taclean.defenses import make_defense
     from taclean.training import distributed
@@ -136,18 +128,9 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
             models.load_weights(model, options.model, stage["model"])
         validate = _validation(stage, Pairs.open(options.val), options.trigger)
         deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
-    history = train(
-        model,
-        pairs,
-        objective,
-        settings,
-        seed=seed,
-        folder=Path(options.checkpoints),
-        config=deciding,
-        validate=validate,
-        label=stage["stage"],
-        device=device,
-    )
+    folder, label = Path(options.checkpoints), stage["stage"]
+    more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
+    history = train(model, pairs, objective, settings, validate=validate, **more)
     if distributed.rank() != 0:
         return
     with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
@@ -156,11 +139,11 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
         table.writeheader()
         table.writerows(history)
     models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"])
-    (Path(options.checkpoints) / "last.pt").unlink(missing_ok=True)
+    (folder / "last.pt").unlink(missing_ok=True)
 
 
 def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
-    """The artifacts of `--texts NAME=FOLDER ...`, as the defence reads them."""
+    """Return the artifacts of `--texts NAME=FOLDER ...`, as the defence reads them."""
     from taclean.defenses import defense
 
     kinds, found = defense(name).texts if name else {}, {}
