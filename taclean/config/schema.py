@@ -535,36 +535,3 @@ class Config(Section):
         for defense, changes in self.tune.trials.items() if self.tune else ():
             for number, change in enumerate(changes, 1):
                 yield {"defense": defense, "trial": number, "overrides": change}
-
-    def look(
-        self, attacks: list[str] | None = None, defenses: list[str] | None = None
-    ) -> dict[str, Any]:
-        """Return how tables and figures print the methods, in order (`taclean.results.labels`).
-
-        Args:
-            attacks, defenses: the methods; those of the run by default.
-        """
-        attacks = self.run.attacks if attacks is None else attacks
-        defenses = self.run.defenses if defenses is None else defenses
-        out: dict[str, Any] = {
-            "attacks": {name: _look(name, self.attacks[name], "marker") for name in attacks},
-            "defenses": {name: _look(name, self.defenses[name], "colour") for name in defenses},
-        }
-        test = self.split_of_role("test")
-        out["splits"] = [test, *(name for name in self.evaluate.splits if name != test)]
-        if variants := [name for name in defenses if self.defenses[name].kind != name]:
-            out["variants"] = variants
-        return out
-
-
-def _look(name: str, entry: Entry, mark: str) -> dict[str, str]:
-    """Return the label of an entry and its marker or colour, if any.
-
-    The label is "TA-Cleaner" for the entry taclean, and "TA-Cleaner k6000" for taclean_k6000.
-    """
-    label = entry.label or entry.method.name_in_print()
-    if not entry.label and name != entry.kind:
-        rest = name.removeprefix(f"{entry.kind}_")
-        label = (name if rest == name else f"{label} {rest}").replace("_", " ")
-    shown = getattr(entry, mark) or getattr(entry.method, mark)
-    return {"label": label} | ({mark: shown} if shown else {})

@@ -14,7 +14,7 @@ import yaml
 from taclean import config as configs
 from taclean.config import Config, classes, registry
 from taclean.config.reference import reference, schema
-from taclean.results.labels import Look
+from taclean.results.labels import Look, look_of
 from taclean.stages import stage_config
 from taclean.stages.shared import cleaning_seed
 from taclean.stages.text import shared_name
@@ -396,7 +396,7 @@ def test_a_variant_begins_with_the_entry_of_its_kind() -> None:
 
 
 def test_variants_are_told_apart_in_print() -> None:
-    look = varied().look()
+    look = look_of(varied())
     assert look["attacks"]["badnet_few"] == {"label": "BadNet few", "marker": "o"}
     assert {name: own["label"] for name, own in look["defenses"].items()} == {
         "taclean": "TA-Cleaner",
@@ -598,7 +598,7 @@ def test_roles_not_names_say_what_a_split_is_for() -> None:
     config["evaluate"]["splits"] = ["my_shift", "my_test"]
     made = checked(config)
     assert made.split_of_role("clean") == "my_clean"
-    assert made.look()["splits"] == ["my_test", "my_shift"]
+    assert look_of(made)["splits"] == ["my_test", "my_shift"]
     assert stage(made, "pack/my_shift")["styles"] == "shift"
 
 
