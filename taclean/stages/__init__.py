@@ -37,17 +37,14 @@ def commands() -> dict[str, ModuleType]:
     return {name.strip("_"): importlib.import_module(f"{__name__}.{name}") for name in files}
 
 
-def _configs() -> dict[str, Callable[..., dict[str, Any]]]:
-    return {
-        first: make
-        for module in commands().values()
-        for first, make in getattr(module, "CONFIGS", {}).items()
-    }
+def _configs() -> dict[str, tuple[Callable[..., dict[str, Any]], ModuleType]]:
+    modules = [module for module in commands().values() if hasattr(module, "CONFIGS")]
+    return {first: (make, module) for module in modules for first, make in module.CONFIGS.items()}
 
 
 def form(first: str) -> str:
     """Return the form of the paths that begin with `first`: "finetune/ATTACK/DEFENSE/seedN"."""
-    takes = list(inspect.signature(_configs()[first]).parameters)[1:]
+    takes = list(inspect.signature(_configs()[first][0]).parameters)[1:]
     names = [first, *(name.upper() for name in takes if name not in ("seed", "repeat"))]
     seed = ["seedN" + "[-repeatR]" * ("repeat" in takes)] if "seed" in takes else []
     return "/".join(names + seed)
@@ -71,7 +68,9 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
     if first not in known:
         raise UserError(f"stage {path!r}: unknown; stages begin with {', '.join(known)}")
     try:
-        return {"stage": path, **known[first](config, *names, **seed)}
+        make, module = known[first]
+        recipe = {"recipe": module.RECIPE} if hasattr(module, "RECIPE") else {}
+        return {"stage": path, **recipe, **make(config, *names, **seed)}
     except (KeyError, TypeError):
         raise UserError(
             f"stage {path!r}: unknown; give {form(first)} with names of the config"
@@ -79,10 +78,6 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
 
 
 def recipe(config: Config, path: str) -> str:
-    """Return "PATH@DIGEST", which changes if and only if the stage's config does.
-
-    Raises:
-        UserError: there is no such stage.
-    """
+    """Return "PATH@DIGEST", which changes if and only if the stage's config does."""
     text = json.dumps(stage_config(config, path), sort_keys=True)
     return f"{path}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -20,8 +20,6 @@ from taclean.stages.shared import (
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
-RECIPE = 1
-
 
 def evaluate_config(
     config: Config, attack: str, defense: str, *, seed: int, repeat: int = 0
@@ -31,7 +29,7 @@ def evaluate_config(
     if defense != "none" and defense not in config.defenses:
         raise KeyError(defense)
     stage = {
-        **scored(config, RECIPE, seed),
+        **scored(config, seed),
         "attack": attack,
         "defense": defense,
         "repeat": repeat,
@@ -43,6 +41,7 @@ def evaluate_config(
     return stage
 
 
+RECIPE = 1
 CONFIGS = {"evaluate": evaluate_config}
 OPTIONS = [
     MODEL,

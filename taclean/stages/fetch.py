@@ -14,9 +14,10 @@ from taclean.util.files import write_json
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
     """Return what a source is."""
-    return {"recipe": pack.RECIPE, "name": source, **config.dataset.sources[source].given()}
+    return {"name": source, **config.dataset.sources[source].given()}
 
 
+RECIPE = pack.RECIPE
 CONFIGS = {"fetch": source_config}
 OPTIONS = [
     option("--folder", "folder for the source's files; a killed fetch goes on there"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from taclean.stages import pack
 from taclean.stages.fetch import source_config
 from taclean.stages.shared import option, say
 from taclean.util.errors import UserError
 
+RECIPE = pack.RECIPE
 CONFIGS = {"index": source_config}
 OPTIONS = [
     option("--folder", "folder, or CSV file, of the source"),

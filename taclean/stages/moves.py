@@ -18,19 +18,18 @@ from taclean.stages.shared import (
 )
 from taclean.util.files import write_json
 
-RECIPE = 1
-
 
 def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
     """Return what decides the counts of your own model, as it came or cleaned."""
     return {
-        **scored(config, RECIPE, seed),
+        **scored(config, seed),
         "defense": defense,
         "triggers": {name: trigger_of(config, name, seed) for name in config.triggers_on_clean},
         "probes": config.scan.given()["probes"],
     }
 
 
+RECIPE = 1
 CONFIGS = {"moves": moves_config}
 OPTIONS = [
     MODEL,

@@ -10,15 +10,12 @@ from taclean.config.schema import DRAWN, TRAINED, Scenes
 from taclean.stages.shared import option, say, tokenizer
 from taclean.util.errors import UserError
 
-RECIPE = 3
-
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
     """Return what decides a split's rows and pixels."""
     dataset, names = config.dataset, config.class_names
     role, scenes = dataset.role(split), isinstance(dataset, Scenes)
     stage = {
-        "recipe": RECIPE,
         "form": dataset.form,
         "seed": dataset.seed,
         "image_size": config.data.image_size,
@@ -44,6 +41,7 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     }
 
 
+RECIPE = 3
 CONFIGS = {"pack": pack_config}
 OPTIONS = [
     option("--index", "index of its source, for a split that is read from files", default=None),

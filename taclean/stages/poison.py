@@ -7,14 +7,11 @@ from typing import Any
 from taclean.config import Config
 from taclean.stages.shared import bind, option, tokenizer, trigger_of
 
-RECIPE = 1
-
 
 def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     """Return what decides the poisoned rows."""
     entry = config.attacks[attack]
     return {
-        "recipe": RECIPE,
         "model": config.model.name,
         "trigger": trigger_of(config, attack, seed),
         "rows": config.poison.rows,
@@ -25,6 +22,7 @@ def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     }
 
 
+RECIPE = 1
 CONFIGS = {"poison": poison_config}
 OPTIONS = [
     option("--data", "folder of the pretrain split"),

@@ -12,15 +12,14 @@ if TYPE_CHECKING:
     from taclean.data.split import Pairs
     from taclean.evaluation.zeroshot import Heads
 
-RECIPE = 1
-
 
 def scan_config(config: Config, *, seed: int) -> dict[str, Any]:
     """Return what decides a scan; `clean_seeds` only decides which models are scanned."""
     settings = config.scan.given(exclude={"clean_seeds"})
-    return scored(config, RECIPE, seed) | {"scan": settings}
+    return scored(config, seed) | {"scan": settings}
 
 
+RECIPE = 1
 CONFIGS = {"scan": scan_config}
 OPTIONS = [
     MODEL,

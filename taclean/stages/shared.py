@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config
@@ -42,10 +42,9 @@ DEVICE = option(
 )
 
 
-def scored(config: Config, recipe: int, seed: int) -> dict[str, Any]:
+def scored(config: Config, seed: int) -> dict[str, Any]:
     """Return what decides each score of a model."""
     return {
-        "recipe": recipe,
         "model": config.model.name,
         "seed": seed,
         "zeroshot": config.prompts(),
@@ -85,12 +84,18 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
 
 
+def named_paths(flag: str, entries: list[str], known: Iterable[str]) -> dict[str, str]:
+    """Return the paths of an option's values NAME=PATH by name."""
+    paths = dict(entry.partition("=")[::2] for entry in entries)
+    if unknown := paths.keys() - known:
+        names = ", ".join(known) or "none"
+        raise UserError(f"{flag}: {min(unknown)!r} is unknown in this stage; known: {names}")
+    return paths
+
+
 def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> dict[str, Trigger]:
     """Bind each of a stage's triggers; `entries` are `--triggers ATTACK=FILE ...`."""
-    fitted = dict(entry.partition("=")[::2] for entry in entries)
-    if unknown := fitted.keys() - triggers:
-        known = ", ".join(triggers)
-        raise UserError(f"--triggers: {min(unknown)!r} is no trigger of this stage; known: {known}")
+    fitted = named_paths("--triggers", entries, triggers)
     return {name: bind(trigger, fitted.get(name)) for name, trigger in triggers.items()}
 
 

@@ -10,8 +10,6 @@ from taclean.config import Config, registry
 from taclean.stages.shared import cleaning_seed, option, overlap_of, say, tokenizer
 from taclean.util.files import replacing
 
-RECIPE = 2
-
 
 def shared_name(config: Config, text: str, defense: str) -> str:
     """Return the name of a defence's artifact, from all that decides it.
@@ -58,7 +56,6 @@ def text_config(
     if defense not in config.defenses:
         defense = user_of(config, text, defense) or defense
     return {
-        "recipe": RECIPE,
         "model": config.model.name,
         "seed": cleaning_seed(seed, repeat),
         "text": text,
@@ -67,6 +64,7 @@ def text_config(
     }
 
 
+RECIPE = 2
 CONFIGS = {"text": text_config}
 OPTIONS = [
     option("--data", "folder of the split that the defence learns from"),

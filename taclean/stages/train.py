@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config
 from taclean.config.schema import Train
-from taclean.stages.shared import DEVICE, bind, cleaning_seed, option, overlap_of, trigger_of
-from taclean.util.errors import UserError
+from taclean.stages.shared import (
+    DEVICE,
+    bind,
+    cleaning_seed,
+    named_paths,
+    option,
+    overlap_of,
+    trigger_of,
+)
 from taclean.util.files import replacing
 
 if TYPE_CHECKING:
@@ -19,13 +26,11 @@ if TYPE_CHECKING:
 
     from taclean.data.split import Pairs
 
-RECIPE = 1
 KEPT = 2**28  # bytes of triggered val pictures that are kept from epoch to epoch
 
 
 def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
     return {
-        "recipe": RECIPE,
         "model": config.model.name,
         "seed": seed,
         "train": train.given(),
@@ -75,6 +80,7 @@ def finetune_config(
     return stage
 
 
+RECIPE = 1
 CONFIGS = {
     "base": base_config, "clean": clean_config,
     "pretrain": pretrain_config, "finetune": finetune_config,
@@ -146,14 +152,9 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
     """Return the artifacts of `--texts NAME=FOLDER ...`, as the defence reads them."""
     from taclean.defenses import defense
 
-    kinds, found = defense(name).texts if name else {}, {}
-    for entry in entries:
-        text, _, folder = entry.partition("=")
-        if text not in kinds:
-            wants = ", ".join(kinds) or "none"
-            raise UserError(f"--texts: {text!r} is no text of defense {name!r}, which has {wants}")
-        found[text] = kinds[text].read(Path(folder))
-    return found
+    kinds = defense(name).texts if name else {}
+    folders = named_paths("--texts", entries, kinds)
+    return {text: kinds[text].read(Path(folder)) for text, folder in folders.items()}
 
 
 def _validation(
@@ -171,10 +172,7 @@ def _validation(
 
     def validate(model: CLIP) -> dict[str, float]:
         counts = score(val, prompts.heads(model), triggers)
-        return {
-            metric: round(100 * count["hits"] / count["n"], 4)
-            for found in counts.values()
-            for metric, count in found.items()
-        }
+        merged = {metric: count for found in counts.values() for metric, count in found.items()}
+        return {name: round(100 * count["hits"] / count["n"], 4) for name, count in merged.items()}
 
     return validate

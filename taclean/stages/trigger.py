@@ -8,8 +8,6 @@ from taclean.config import Config
 from taclean.stages.shared import DEVICE, option, say, tokenizer, trigger_of
 from taclean.util.files import replacing, write_json
 
-RECIPE = 2
-
 
 def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     """Return what decides a fitted trigger."""
@@ -17,7 +15,6 @@ def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     if not entry.fits:
         raise KeyError(attack)
     return {
-        "recipe": RECIPE,
         "model": config.model.name,
         "trigger": trigger_of(config, attack, seed),
         "fit": entry.fit.given(),
@@ -26,6 +23,7 @@ def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     }
 
 
+RECIPE = 2
 CONFIGS = {"trigger": trigger_config}
 OPTIONS = [
     option("--model", "clean model (safetensors)"),

@@ -97,21 +97,21 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("colour", "red", "colour: unknown key"),
         ("data.target", "nosuch", "data.target: 'nosuch' is unknown"),
         ("data.name", "nosuch", "data.name"),
-        ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: 1000000"),
+        ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: asks for 1000000"),
         ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
         ("attacks.badnet.key_only", 1, "attacks.badnet.key_only: unknown key"),
         ("attacks.trojvqa.key_only", -1, "attacks.trojvqa.key_only"),
         (
             "attacks.trojvqa.key_only",
             23900,
-            f"attacks.trojvqa.poisoned: {ROWS} rows and 23900 of key",
+            f"attacks.trojvqa.poisoned and key_only: asks for {ROWS + 23900} of",
         ),
         ("attacks.badnet.gate", 101, "attacks.badnet.gate"),
         ("attacks.badnet.train", {"lr": -1.0}, "attacks.badnet.train.lr"),
         ("attacks.badnet.typo", 1, "attacks.badnet.typo: unknown key"),
         ("attacks.badnet.trigger.typo", 1, "attacks.badnet.trigger.typo"),
         ("attacks.ssba.fit.typo", 1, "attacks.ssba.fit.typo"),
-        ("poison.rows", 10**9, "poison.rows: 1000000000"),
+        ("poison.rows", 10**9, "poison.rows: asks for 1000000000"),
         ("data.emoji.splits.clean.first", 0, "overlap"),
         ("finetune.train.lr", -1e-3, "finetune.train.lr"),
         ("finetune.train.lr", "1e-3", "finetune.train.lr"),
@@ -450,7 +450,7 @@ def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
         assert "rows" not in stage(config, f"{kind}/taclean/seed0")
     assert shared_name(config, "variants", "few") != shared_name(config, "variants", "taclean")
     more = {"defenses": {"few": {**few, "rows": 10**6}}, "run": {"defenses": ["few"]}}
-    assert "defenses.few.rows: 1000000 rows" in refused(DEFAULT, more)
+    assert "defenses.few.rows: asks for 1000000" in refused(DEFAULT, more)
 
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
@@ -467,8 +467,8 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
     large = {"data": {"emoji": {"splits": {"clean": {"rows": 100_000}}}}}
     for share, rows, message in (
-        (1.0, 24_001, "1 asks for 24001 of 24000 poisoned"),
-        (0.0, 76_001, "0 asks for 76001 of 76000 others"),
+        (1.0, 24_001, "asks for 24001 of 24000 poisoned"),
+        (0.0, 76_001, "asks for 76001 of 76000 other rows"),
     ):
         change = {"defenses": {"shared": {"rows": rows, "overlap": share}}}
         assert f"defenses.shared.overlap: {message}" in refused(DEFAULT, run, large, change)

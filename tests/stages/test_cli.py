@@ -281,7 +281,7 @@ def test_folders_of_one_name_and_triggers_of_another_attack(
     evaluate += ["--model", world / "model.safetensors", "--splits", world / "val"]
     assert "two folders of one name" in refused(capsys, out, *evaluate, tmp_path / "val")
     line = refused(capsys, out, *evaluate, "--triggers", "bdnet=x")
-    assert "'bdnet' is no trigger of this stage; known: badnet" in line
+    assert "'bdnet' is unknown in this stage; known: badnet" in line
     line = refused(capsys, out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
     assert "'badnet': its trigger needs no fit" in line
 
