@@ -192,8 +192,8 @@ def _check_rows(config: Config) -> None:
 def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, int]]:
     """Yield (key, number) of each key that is a number of rows of something."""
     for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if "rowsOf" in (field.json_schema_extra or {}) and value:
+        value, more = getattr(section, name), field.json_schema_extra
+        if isinstance(more, dict) and "rowsOf" in more and value:
             yield path + name, value
         elif isinstance(value, Section):
             yield from _numbers_of_rows(value, f"{path}{name}.")

@@ -158,7 +158,7 @@ def look_of(
     """
     attacks = config.run.attacks if attacks is None else attacks
     defenses = config.run.defenses if defenses is None else defenses
-    test = config.split_of_role("test")
+    test = config.split_of_role("test") or ""
     out: dict[str, Any] = {
         "attacks": {name: _own(name, config.attacks[name], "marker") for name in attacks},
         "defenses": {name: _own(name, config.defenses[name], "colour") for name in defenses},

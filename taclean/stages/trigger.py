@@ -49,7 +49,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     torch.set_num_threads(1)
     trigger = stage["trigger"]
     where = f"attacks.{trigger['attack']}"
-    kind = attack(trigger["kind"])
+    kind: Any = attack(trigger["kind"])
     method = kind.of(trigger["parameters"], f"{where}.trigger")
     settings = kind.Fit.of(stage["fit"], f"{where}.fit")
     images, pretrain = Pairs.open(options.images), Pairs.open(options.pretrain)
