@@ -269,29 +269,25 @@ class Train(Section):
         return self.model_dump(exclude={"checkpoint_seconds", "tensorboard"})
 
 
-class Base(Section):
-    """Clean pre-training of the base model, from which every attack starts."""
-
-    per_seed: bool = False
-    """Train a base model for each seed of the run; else all attacks start from one."""
-    train: Train
-    """How it trains: see `train` below."""
-
-
-class Poison(Section):
-    """Poisoned pre-training; an attack can change it."""
-
-    rows: Count
-    """Rows of the pretrain split to train on."""
-    train: Train
-    """How it trains: see `train` below."""
-
-
 class Finetune(Section):
     """Fine-tuning on the clean split; a defence can change it."""
 
     train: Train
     """How it trains: see `train` below."""
+
+
+class Base(Finetune):
+    """Clean pre-training of the base model, from which every attack starts."""
+
+    per_seed: bool = False
+    """Train a base model for each seed of the run; else all attacks start from one."""
+
+
+class Poison(Finetune):
+    """Poisoned pre-training; an attack can change it."""
+
+    rows: Count
+    """Rows of the pretrain split to train on."""
 
 
 class Tune(Section):

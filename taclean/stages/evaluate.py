@@ -6,17 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from taclean.config import Config
-from taclean.stages.shared import (
-    DEVICE,
-    MODEL,
-    TRIGGERS,
-    bind_all,
-    heads_of,
-    option,
-    say,
-    scored,
-    trigger_of,
-)
+from taclean.stages import shared
+from taclean.stages.shared import DEVICE, MODEL, TRIGGERS, option
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
@@ -29,11 +20,11 @@ def evaluate_config(
     if defense != "none" and defense not in config.defenses:
         raise KeyError(defense)
     stage = {
-        **scored(config, seed),
+        **shared.scored(config, seed),
         "attack": attack,
         "defense": defense,
         "repeat": repeat,
-        "triggers": {name: trigger_of(config, name, seed, at_test=True) for name in attacks},
+        "triggers": {name: shared.trigger_of(config, name, seed, at_test=True) for name in attacks},
         "samples": config.evaluate.samples,
     }
     if further := [key for key in ("probe", "captions") if getattr(config.evaluate, key)]:
@@ -59,26 +50,23 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import by_split, score, write_samples
 
-    triggers = bind_all(stage["triggers"], options.triggers)
+    triggers = shared.bind_all(stage["triggers"], options.triggers)
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     if len(splits) < len(options.splits):
         raise UserError("--splits: two folders of one name, which names the scores; rename one")
-    heads = heads_of(stage, options)
+    heads = shared.heads_of(stage, options)
     labelled = [pairs for pairs in splits.values() if heads.prompts.name_classes_of(pairs)]
     if options.samples and not labelled:
         raise UserError(
             f"evaluate.splits: none of {', '.join(splits)} has the run's classes, which the "
             "samples for the figures need; add one that has"
         )
-    further = stage.get("further", {"of": None, "scores": []})
-    more: dict[str, Any] = {"captions": "captions" in further["scores"]}
-    more["learned"] = Pairs.open(options.probe) if "probe" in further["scores"] else None
-    counts = {
-        name: score(
-            pairs, heads, triggers, stage["precision"], **more if name == further["of"] else {}
-        )
-        for name, pairs in splits.items()
-    }
+    further, counts = stage.get("further", {"of": None, "scores": []}), {}
+    for name, pairs in splits.items():
+        scores = further["scores"] if name == further["of"] else []
+        learned = Pairs.open(options.probe) if "probe" in scores else None
+        more: dict[str, Any] = {"captions": "captions" in scores, "learned": learned}
+        counts[name] = score(pairs, heads, triggers, stage["precision"], **more)
     if options.samples:
         undefended = stage["defense"] == "none"
         write_samples(options.samples, labelled[0], heads, triggers, stage["samples"], undefended)
@@ -88,7 +76,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     write_json(options.out, result)
     for split, found in result["splits"].items():
         top = {metric: count for metric, count in found.items() if metric.endswith("@1")}
-        say(f"{stage['attack']} {stage['defense']} {split}: {percentages(top)}")
+        shared.say(f"{stage['attack']} {stage['defense']} {split}: {percentages(top)}")
 
 
 def percentages(counts: dict[str, dict[str, int]]) -> str:

@@ -5,26 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from taclean.config import Config
-from taclean.stages.shared import (
-    DEVICE,
-    MODEL,
-    TRIGGERS,
-    bind_all,
-    heads_of,
-    option,
-    say,
-    scored,
-    trigger_of,
-)
+from taclean.stages import shared
+from taclean.stages.shared import DEVICE, MODEL, TRIGGERS, option
 from taclean.util.files import write_json
 
 
 def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
     """Return what decides the counts of your own model, as it came or cleaned."""
     return {
-        **scored(config, seed),
+        **shared.scored(config, seed),
         "defense": defense,
-        "triggers": {name: trigger_of(config, name, seed) for name in config.triggers_on_clean},
+        "triggers": {
+            name: shared.trigger_of(config, name, seed) for name in config.triggers_on_clean
+        },
         "probes": config.scan.given()["probes"],
     }
 
@@ -47,10 +40,10 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.evaluation.predictions import examples, moves
     from taclean.evaluation.scan import read_patterns
 
-    heads = heads_of(stage, options)
+    heads = shared.heads_of(stage, options)
     views: dict[str, Any] = {
         name: (trigger, trigger.prefix, heads.prompts.target)
-        for name, trigger in bind_all(stage["triggers"], options.triggers).items()
+        for name, trigger in shared.bind_all(stage["triggers"], options.triggers).items()
     }
     if options.patterns:
         found = read_patterns(options.patterns, stage["probes"], stage["seed"])
@@ -61,4 +54,6 @@ def run(stage: dict[str, Any], options: Any) -> None:
     write_json(options.out, {**counted, "examples": examples(pairs, views)})
     for name, counts in counted["views"].items():
         before, after = (100 * counts[key] / counts["n"] for key in ("clean", "triggered"))
-        say(f"{name}: {before:.1f} % to {counts['target']} without it, {after:.1f} % with it")
+        shared.say(
+            f"{name}: {before:.1f} % to {counts['target']} without it, {after:.1f} % with it"
+        )

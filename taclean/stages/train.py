@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config
 from taclean.config.schema import Train
-from taclean.stages.shared import (
-    DEVICE,
-    bind,
-    cleaning_seed,
-    named_paths,
-    option,
-    overlap_of,
-    trigger_of,
-)
+from taclean.stages import shared
+from taclean.stages.shared import DEVICE, option
 from taclean.util.files import replacing
 
 if TYPE_CHECKING:
@@ -53,7 +46,7 @@ def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]
     return {
         **_train(config, config.attacks[attack].settings(config.poison.train), seed),
         "rows": config.poison.rows,
-        "trigger": trigger_of(config, attack, seed),
+        "trigger": shared.trigger_of(config, attack, seed),
     }
 
 
@@ -63,11 +56,11 @@ def finetune_config(
     """Return what decides a cleaned model; `seed` is the victim's."""
     entry = config.defenses[defense]
     stage = {
-        **_train(config, entry.settings(config.finetune.train), cleaning_seed(seed, repeat)),
+        **_train(config, entry.settings(config.finetune.train), shared.cleaning_seed(seed, repeat)),
         "defense": entry.kind,
         "loss": entry.loss.given(),
         **entry.given(include={"rows", "after"}),
-        **overlap_of(config, defense, seed),
+        **shared.overlap_of(config, defense, seed),
         "apart_by": None,
     }
     if entry.overlap is None and (pretrain := config.split_of_role("pretrain")):
@@ -76,7 +69,7 @@ def finetune_config(
         sources = {getattr(split, "source", None) for split in splits}
         stage["apart_by"] = "ids" if len(sources) == 1 else "pictures"
     if attack != "clean":
-        stage["trigger"] = trigger_of(config, attack, seed)
+        stage["trigger"] = shared.trigger_of(config, attack, seed)
     return stage
 
 
@@ -153,7 +146,7 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
     from taclean.defenses import defense
 
     kinds = defense(name).texts if name else {}
-    folders = named_paths("--texts", entries, kinds)
+    folders = shared.named_paths("--texts", entries, kinds)
     return {text: kinds[text].read(Path(folder)) for text, folder in folders.items()}
 
 
@@ -166,7 +159,7 @@ def _validation(
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
     triggers: dict[str, Any] = {}
     if "trigger" in stage:
-        trigger = bind(stage["trigger"], fitted)
+        trigger = shared.bind(stage["trigger"], fitted)
         small = len(val) * val.size**2 * 3 <= KEPT
         triggers[stage["trigger"]["attack"]] = Kept(trigger) if small else trigger
 

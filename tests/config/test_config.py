@@ -196,11 +196,11 @@ PAPER = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
         ({"overlap": 0.5}, "data.cc3m.overlap: unknown key"),
         (
             {"splits": {"val": {"from": "pairs"}}},
-            "the reader of 'pairs' is webdataset; a split of the role val takes imagenet",
+            "the reader of 'pairs' is webdataset; a split of the role val takes caltech101",
         ),
         (
             {"splits": {"pretrain": {"from": "imagenet"}}},
-            "the reader of 'imagenet' is imagenet; a split of the role pretrain takes webdataset",
+            "the reader of 'imagenet' is imagenet; a split of the role pretrain takes csv",
         ),
     ],
 )
@@ -222,7 +222,7 @@ PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
     ("source", "message"),
     [
         ({"captions": None}, "splits.pretrain.from: the reader of 'train' is cifar10; a split of "),
-        ({"captions": None}, "webdataset, img2dataset, csv, or this one with `captions`"),
+        ({"captions": None}, "csv, img2dataset, webdataset, or this one with `captions`"),
         ({"captions": ["a photo."]}, "sources.train.captions.0: 'a photo.'"),
         ({"captions": []}, "sources.train.captions: []; list should have"),
         ({"folder": "x"}, "sources.train: give one of folder, hub and download, not f"),

@@ -173,7 +173,7 @@ def test_a_start_imports_no_more_than_it_needs() -> None:
     """Commands no torch; the stages that have a model none of what NLTK would bring."""
     heavy = {"torch", "numpy", "pandas", "nltk", "scipy", "sklearn", "matplotlib"}
     models = "taclean.training.loop, taclean.evaluation.evaluate, taclean.attacks.material"
-    for modules, allowed in (("taclean.cli", set()), (models, {"torch", "numpy"})):
+    for modules, allowed in (("taclean.cli", {"numpy"}), (models, {"torch", "numpy"})):
         code = f"import sys, {modules}; print(*sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         assert heavy & set(done.stdout.decode().split()) <= allowed
