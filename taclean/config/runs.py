@@ -100,7 +100,9 @@ class Runs:
     def cleanings(self, attacks: Sequence[str] | None = None) -> list[Run]:
         """Return the runs in which a defence trains a model."""
         attacks = self.attacks if attacks is None else attacks
-        return self.all(self.defenses[1:], list(dict.fromkeys(map(self.trained_as, attacks))))
+        return self.all(
+            self.defenses[1:], list(dict.fromkeys(map(self.config.trained_as, attacks)))
+        )
 
     def first(self, defenses: Sequence[str]) -> list[Run]:
         """Return the poisoned models' first runs, for figures of single pictures."""
@@ -123,10 +125,6 @@ class Runs:
             for trial in self.tuning()
         ]
         return [run.path("history.csv") for run in runs]
-
-    def trained_as(self, attack: str) -> str:
-        """Return the attack whose models an attack uses: another's if only its test differs."""
-        return attack if attack == "clean" else self.config.trained_as(attack)
 
     def scores(self) -> list[str]:
         """Return the scores of every run."""
@@ -205,7 +203,7 @@ class Runs:
         """Return the weights that a defence cleans: a poisoned model's, or the base model's."""
         if wildcards.attack == "clean":
             return self.base.format(seed=wildcards.seed)
-        victim = Run(self.trained_as(wildcards.attack), "none", wildcards.seed)
+        victim = Run(self.config.trained_as(wildcards.attack), "none", wildcards.seed)
         return victim.path("model.safetensors")
 
     def start(self, wildcards: Any) -> str:
@@ -218,7 +216,7 @@ class Runs:
         """Return the weights that a run's scores are of."""
         if wildcards.defense == "none":
             return self.victim(wildcards)
-        return _model_of(wildcards, self.trained_as(wildcards.attack), wildcards.defense)
+        return _model_of(wildcards, self.config.trained_as(wildcards.attack), wildcards.defense)
 
     def fitted(self, wildcards: Any) -> list[str]:
         """Return the fitted trigger of the run's attack, if it has one."""
@@ -238,7 +236,8 @@ class Runs:
 
     def _fitted(self, attacks: Sequence[str], seed: int) -> dict[str, str]:
         folders = {
-            name: OF_ATTACK.format(attack=self.trained_as(name), seed=seed) for name in attacks
+            name: OF_ATTACK.format(attack=self.config.trained_as(name), seed=seed)
+            for name in attacks
         }
         return {
             name: f"{folder}/trigger.safetensors"

@@ -465,16 +465,11 @@ class Config(Section):
         """The zero-shot classes in label order."""
         return classes.names(self.dataset.classes, f"data.{self.data.name}.classes")
 
-    @property
-    def templates(self) -> list[str]:
-        """The prompt templates, with `{}` for the class."""
-        given = self.zeroshot.templates
-        return classes.openai_templates() if given == "openai" else list(given)
-
     def prompts(self) -> dict[str, Any]:
         """Return what the zero-shot heads of the run are made of."""
-        own = {"classes": self.class_names, "target": self.data.target}
-        return {"templates": self.templates, **own}
+        given = self.zeroshot.templates
+        templates = classes.openai_templates() if given == "openai" else list(given)
+        return {"templates": templates, "classes": self.class_names, "target": self.data.target}
 
     @property
     def triggers_on_clean(self) -> list[str]:
@@ -488,14 +483,13 @@ class Config(Section):
         return self.run.controls or not self.run.attacks
 
     def trained_as(self, attack: str) -> str:
-        """Return the attack whose models an attack's scores are of.
+        """Return the attack whose models an attack uses: that of its kind if only the test differs.
 
-        It is the attack of the same kind if the two differ in `at_test` alone, else the attack
-        itself.
+        The two then differ in `at_test` alone. "clean", which is no attack, uses its own models.
         """
-        entry = self.attacks[attack]
-        base = self.attacks.get(entry.kind)
-        if base is None or entry is base or entry.at_test is None:
+        entry = self.attacks.get(attack)
+        base = self.attacks.get(entry.kind) if entry else None
+        if entry is None or base is None or entry is base or entry.at_test is None:
             return attack
         shown = {"kind", "label", "marker", "at_test"}
         return entry.kind if entry.given(exclude=shown) == base.given(exclude=shown) else attack

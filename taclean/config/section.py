@@ -63,7 +63,7 @@ class Section(BaseModel):
     def _name_unknown_keys(cls, values: Any) -> Any:
         known = [field.alias or name for name, field in cls.model_fields.items()]
         if isinstance(values, Mapping) and cls.model_config["extra"] == "forbid":
-            for name in values.keys() - known:
+            for name in (name for name in values if name not in known):
                 close = "".join(difflib.get_close_matches(name, known, 1))
                 hint = f"did you mean {close}? " if close else ""
                 names = ", ".join(known) or "none"

@@ -30,14 +30,11 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     source = dataset.source_of(split)
     if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
         stage |= {"captions": source.captions, "classes": names}
+    siblings = {name: s for name, s in dataset.splits.items() if dataset.source_of(name) is source}
     return stage | {
         "source": source.given(exclude={"captions"}),
         "max_broken": dataset.max_broken,
-        "draw": {
-            name: other.rows
-            for name, other in dataset.splits.items()
-            if other.source == dataset.splits[split].source and other.rows
-        },
+        "draw": {name: other.rows for name, other in siblings.items() if other.rows},
     }
 
 
@@ -60,15 +57,11 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.data.table import load_table
 
     if stage["form"] == "scenes":
-        classes = stage["scenes"]
-        reader: Reader = SceneReader(
-            range(stage["first"], stage["first"] + stage["rows"]),
-            stage["seed"],
-            stage["image_size"],
-            classes=classes if isinstance(classes, str) else tuple(classes),
-            shift=stage.get("styles") == "shift",
-            second=stage["second"],
-        )
+        ids = range(stage["first"], stage["first"] + stage["rows"])
+        names, shift = stage["scenes"], stage.get("styles") == "shift"
+        classes = names if isinstance(names, str) else tuple(names)
+        more = {"classes": classes, "shift": shift, "second": stage["second"]}
+        reader: Reader = SceneReader(ids, stage["seed"], stage["image_size"], **more)
         table = reader.table()
     else:
         if not options.index or not options.folder:
@@ -81,17 +74,9 @@ def run(stage: dict[str, Any], options: Any) -> None:
     if "captions" in stage:
         rows = add_captions(rows, stage["captions"], stage["seed"])
         spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
-    account = pack_rows(
-        Path(options.out),
-        reader,
-        rows,
-        spare,
-        size=stage["image_size"],
-        tokenize=tokenizer(stage),
-        workers=options.workers,
-        max_broken=stage.get("max_broken", 0),
-        say=say,
-    )
+    settings = {"size": stage["image_size"], "max_broken": stage.get("max_broken", 0)}
+    work = {"tokenize": tokenizer(stage), "workers": options.workers, "say": say}
+    account = pack_rows(Path(options.out), reader, rows, spare, **settings, **work)
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 

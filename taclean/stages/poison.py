@@ -17,7 +17,7 @@ def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
         "rows": config.poison.rows,
         "changed": entry.given(include=set(entry.method.Rows.model_fields)),
         "target": config.data.target,
-        "templates": config.templates,
+        "templates": config.prompts()["templates"],
         "seed": seed,
     }
 

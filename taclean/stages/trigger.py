@@ -19,7 +19,7 @@ def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
         "trigger": trigger_of(config, attack, seed),
         "fit": entry.fit.given(),
         "target": config.data.target,
-        "templates": config.templates,
+        "templates": config.prompts()["templates"],
     }
 
 
