@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from taclean import config as configs
 from taclean.config import Config, classes, registry
@@ -90,13 +89,13 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("run.attacks", ["badnet", "nosuch"], "run.attacks: 'nosuch'"),
         ("run.defenses", ["nosuch"], "run.defenses: 'nosuch'"),
         ("run.seeds", [], "run.seeds"),
-        ("run.seeds", ["0"], "run.seeds.0"),
         ("run.seeds", [-1], "run.seeds.0"),
         ("run.repeats", 0, "run.repeats"),
         ("run.colour", "red", "run.colour: unknown key"),
         ("colour", "red", "colour: unknown key"),
         ("data.target", "nosuch", "data.target: 'nosuch' is unknown"),
         ("data.name", "nosuch", "data.name"),
+        ("finetune", {}, "finetune.train: missing"),
         ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: asks for 1000000"),
         ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
         ("attacks.badnet.key_only", 1, "attacks.badnet.key_only: unknown key"),
@@ -115,7 +114,6 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("data.emoji.splits.clean.first", 0, "overlap"),
         ("finetune.train.lr", -1e-3, "finetune.train.lr"),
         ("finetune.train.lr", "1e-3", "finetune.train.lr"),
-        ("finetune.train.lr", float("nan"), "finetune.train.lr"),
         ("finetune.train.lr", float("inf"), "finetune.train.lr"),
         ("finetune.train.epochs", 1.5, "finetune.train.epochs"),
         ("finetune.train.lrr", 1, "finetune.train.lrr: unknown key"),
@@ -150,8 +148,7 @@ def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> No
 
 
 def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:
-    config = copy.deepcopy(DEFAULT)
-    config["data"]["emoji"]["splits"][2020] = config["data"]["emoji"]["splits"]["test"]
+    config = with_value("data.emoji.splits", {2020: DEFAULT["data"]["emoji"]["splits"]["test"]})
     assert "data.emoji.splits.2020: not text; put the name in quotes" in refused(config)
 
 
@@ -280,12 +277,6 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
     assert "rows" not in stage(PAPER, "pack/test")
 
 
-def test_missing_section_is_named() -> None:
-    config = copy.deepcopy(DEFAULT)
-    del config["finetune"]["train"]
-    assert "finetune.train: missing" in refused(config)
-
-
 @pytest.mark.parametrize("text", ["run: [", "- 1", ""])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
@@ -350,13 +341,6 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
 def test_unknown_stage_is_refused(path: str, form: str) -> None:
     with pytest.raises(UserError, match=f"stage {path!r}: unknown; .*{form}"):
         stage(DEFAULT, path)
-
-
-def test_yaml_of_the_default_holds_no_text_numbers() -> None:
-    # YAML 1.1 reads 1e-3 as text: every number of the default must be one.
-    text = yaml.safe_dump(DEFAULT)
-    assert "'1e" not in text
-    assert "'3e" not in text
 
 
 def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
@@ -622,12 +606,6 @@ def test_a_syntax_error_is_found_by_line_and_column(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bad\.yaml, line 3, column \d+: not YAML") as error:
         configs.read_yaml(path)
     assert "\n" not in str(error.value)
-
-
-def test_the_paper_is_scored_in_fp32() -> None:
-    assert stage(PAPER, "evaluate/badnet/none/seed0")["precision"] == "fp32"
-    assert stage(DEFAULT, "evaluate/badnet/none/seed0")["precision"] == "auto"
-    assert all(entry["gate"] <= 50 for entry in PAPER["attacks"].values())
 
 
 # ---- a run without attacks -----------------------------------------------------------------------
