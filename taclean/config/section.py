@@ -21,8 +21,7 @@ def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
         default: the default; without one, the key must be given.
         text: the meaning in a sentence; a section has its class's docstring.
         limits: those of pydantic's `Field`; `unique`, for a list without repeats; `rows_of`,
-            "clean" or "poison", for a number of rows that must not exceed those of the clean split
-            or of the poisoned set.
+            "clean" or "poison", for a number of rows of the clean split or of the poisoned set.
     """
     unique, rows = limits.pop("unique", False), limits.pop("rows_of", None)
     more = {"rowsOf": rows} if rows else None
