@@ -30,7 +30,7 @@ from docs.blocks import EVIDENCE, OF_A_RUN, OTHERS, picture_name
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
 from taclean.results.cost import COLUMNS as COST
-from taclean.results.labels import Look
+from taclean.results.labels import Look, look_of
 from taclean.results.table import read_csv, read_table, write_table
 from taclean.util.errors import UserError
 from taclean.util.files import replacing, write_json
@@ -143,7 +143,7 @@ def take(
     from taclean.report.figures.style import save
 
     config, run = configs.with_default(list(overlays)), Run(root, name)
-    axes, look = config.given(include={"axes"}).get("axes", {}), config.look()
+    axes, look = config.given(include={"axes"}).get("axes", {}), look_of(config)
     table = read_table(results / "table.csv")
     read_csv(results / "cost.csv", COST)
     figures = {}

@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +74,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--stage", help=f"{path}, and @DIGEST to check that it is the one meant"
             )
-        module.arguments(partial(_add, sub))
+        for flag, more in module.OPTIONS:
+            sub.add_argument(flag, **more)
     return parser
-
-
-def _add(parser: argparse.ArgumentParser, flag: str, text: str, **more: Any) -> None:
-    """Add an option, which must be given unless `more` has a default.
-
-    Where the default is None, the option may also come without a value, as a rule without such an
-    input gives it.
-    """
-    if not more.keys() & {"default", "nargs"} and flag.startswith("--"):
-        more["required"] = True
-    elif more.get("default", "") is None:
-        more.setdefault("nargs", "?")
-    parser.add_argument(flag, help=text, **more)
 
 
 def _stage(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ attacks and defences validate their entries; importing this package does not.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,11 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value} is given twice; keep one", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
+                text = f"{key.value} is given twice; keep one"
+                raise yaml.MarkedYAMLError(problem=text, problem_mark=key.start_mark)
+            seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
         return super().construct_mapping(node, deep)
 
 
@@ -79,9 +79,6 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
 
     An entry of `attacks` or `defenses` whose `kind` is the name of another entry starts from the
     keys of that entry. The trials of `tune` become entries of `defenses`.
-
-    Raises:
-        UserError: a key is not text.
     """
     out = dict(config)
     for folder in registry.BASES:
@@ -112,16 +109,11 @@ def trial_name(defense: str, number: int) -> str:
 
 def _trial_entries(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of the trials; values of a wrong form are left to the validation."""
-    tune = config.get("tune")
-    given = tune.get("trials") if isinstance(tune, Mapping) else None
-    out = {}
-    for name, trials in given.items() if isinstance(given, Mapping) else ():
-        entry = config["defenses"].get(name)
-        if isinstance(entry, Mapping) and isinstance(trials, Sequence):
-            for number, change in enumerate(trials, 1):
-                if isinstance(change, Mapping):
-                    own = {"kind": name, **_without_looks(entry)}
-                    out[trial_name(name, number)] = merge(own, change)
+    out: dict[str, Any] = {}
+    with contextlib.suppress(AttributeError, KeyError, TypeError):
+        for name, trials in config["tune"]["trials"].items():
+            own = {"kind": name, **_without_looks(config["defenses"][name])}
+            out |= {trial_name(name, n): merge(own, change) for n, change in enumerate(trials, 1)}
     return out
 
 

@@ -33,10 +33,8 @@ def check(values: Mapping[str, Any]) -> Config:
     """
     entries = {folder: _entries(folder, values.get(folder)) for folder in registry.BASES}
     config = Config.of({**values, **entries})
-    _check_data(config)
-    _check_names(config)
-    _check_model(config)
-    _check_rows(config)
+    for part in (_check_data, _check_names, _check_model, _check_rows):
+        part(config)
     return config
 
 
@@ -48,8 +46,8 @@ def _entries(folder: str, entries: Any) -> Any:
     for name, entry in entries.items():
         where = f"{folder}.{name}"
         _not_reserved(where, name, folder)
-        kind = entry.get("kind", name) if isinstance(entry, Mapping) else name
-        if not isinstance(entry, Mapping) or not isinstance(kind, str):
+        kind = entry.get("kind", name) if isinstance(entry, Mapping) else None
+        if not isinstance(kind, str):
             raise UserError(f"{where}: {entry!r}; give keys with values, and text as the kind")
         try:
             section = registry.entry(folder, kind)
@@ -72,12 +70,19 @@ def _not_reserved(where: str, name: str, kind: str) -> None:
         raise UserError(f"{where}: {name!r} has a meaning of its own here; take another name")
 
 
+def _at_most(where: str, asked: int, there: int, what: str) -> None:
+    if asked > there:
+        raise UserError(f"{where}: asks for {asked} of {there} {what}; lower it")
+
+
 def _check_names(config: Config) -> None:
     """Check names that refer to other parts of the config."""
     run, tune = config.run, config.tune
     _known("run.attacks", run.attacks, config.attacks)
     _known("run.defenses", run.defenses, config.defenses)
     _known("evaluate.triggers", config.triggers_on_clean, config.attacks)
+    _known("scan.targets", config.scan.targets or [], config.class_names)
+    _known("data.target", [config.data.target], config.class_names)
     if tune:
         _known("tune.attacks", tune.attacks, config.attacks)
         _known("tune.trials", tune.trials, config.defenses)
@@ -96,8 +101,6 @@ def _check_names(config: Config) -> None:
         sides = [run.attacks, ["none", *run.defenses]]
         side = max(sides, key=lambda known: len(set(known) & set(axis.values)))
         _known(f"axes.{name}.values", axis.values, side)
-    _known("scan.targets", config.scan.targets or [], config.class_names)
-    _known("data.target", [config.data.target], config.class_names)
 
 
 def _check_data(config: Config) -> None:
@@ -115,17 +118,11 @@ def _check_data(config: Config) -> None:
             raise UserError(f"{where}.splits: {found} the role {role}; give it to one")
     if isinstance(dataset, Scenes):
         _known(f"{where}.classes", config.class_names, classes.names("all"))
-    else:
-        if dataset.classes in DRAWN:
-            raise UserError(
-                f"{where}.classes: {dataset.classes!r} is for scenes; give `imagenet`, a list of "
-                "names or a file with them"
-            )
-        for name in splits:
-            _check_source(dataset, name, f"{where}.splits.{name}.from")
-    for name in (name for role in TRAINED for name in of_role.get(role, [])):
-        if splits[name].rows is None:
-            raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
+    elif dataset.classes in DRAWN:
+        raise UserError(f"{where}.classes: {dataset.classes!r} is for scenes; give names or a file")
+    for name in splits:
+        if isinstance(dataset, Files):
+            _check_source(dataset, name, f"{where}.splits.{name}")
     scored, (test,) = config.evaluate.splits, of_role["test"]
     _known("evaluate.splits", scored, [s for s in splits if dataset.role(s) not in TRAINED])
     if test not in scored:
@@ -151,9 +148,11 @@ def _check_source(dataset: Files, split: str, where: str) -> None:
         takes = ", ".join(name for name, reader in READERS.items() if reader.gives in wanted)
         more = ", or this one with `captions`" * (role in TRAINED and gives == "labels")
         raise UserError(
-            f"{where}: the reader of {dataset.splits[split].source!r} is {source.reader}; a split "
-            f"of the role {role} takes {takes}{more}"
+            f"{where}.from: the reader of {dataset.splits[split].source!r} is {source.reader}; a "
+            f"split of the role {role} takes {takes}{more}"
         )
+    if role in TRAINED and dataset.splits[split].rows is None:
+        raise UserError(f"{where}.rows: missing; give a number of rows")
 
 
 def _check_model(config: Config) -> None:
@@ -167,66 +166,44 @@ def _check_model(config: Config) -> None:
         raise UserError(f"model.name: open_clip has no model {name!r}; see {close}")
     wanted = json.loads(known[name].read_text("utf-8")).get("vision_cfg", {}).get("image_size")
     if isinstance(wanted, int) and wanted != size:
-        raise UserError(
-            f"data.image_size: {size}, but {name} takes {wanted} px; set it to {wanted}"
-        )
-
-
-# ---- numbers of rows -----------------------------------------------------------------------------
-
-
-def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, str, int]]:
-    """Yield (of what, key, number) of each key that is a number of rows of something."""
-    for name, field in type(section).model_fields.items():
-        value, more = getattr(section, name), field.json_schema_extra
-        if isinstance(more, dict) and "rowsOf" in more and value:
-            yield str(more["rowsOf"]), path + name, value
-        elif isinstance(value, Section):
-            yield from _numbers_of_rows(value, f"{path}{name}.")
+        raise UserError(f"data.image_size: {size}, but {name} takes {wanted} px; give that")
 
 
 def _check_rows(config: Config) -> None:
     """Check that the poisoned set and the clean split have the rows that entries ask for."""
     run, tune, poisoned = config.run, config.tune, config.poison.rows
-    if run.attacks and poisoned > (total := config.rows_of_role("pretrain")):
-        raise UserError(f"poison.rows: {poisoned}, but the pretrain split has {total}; lower it")
-    for name in [*run.attacks, *(tune.attacks if tune else [])]:
-        wanted = [(key, n) for of, key, n in _numbers_of_rows(config.attacks[name])]
-        if sum(count for _, count in wanted) > poisoned:
-            (first, count), *more = wanted
-            what = f"{count} rows" + "".join(f" and {n} of {key}" for key, n in more)
-            raise UserError(
-                f"attacks.{name}.{first}: {what}, but the poisoned set has {poisoned} "
-                "(poison.rows); lower it"
-            )
-    trials = [f"{trial['defense']}_trial{trial['trial']}" for trial in config.trials()]
     clean = config.rows_of_role("clean")
+    if run.attacks:
+        there = config.rows_of_role("pretrain")
+        _at_most("poison.rows", poisoned, there, "rows of the pretrain split")
+    for name in [*run.attacks, *(tune.attacks if tune else [])]:
+        wanted = dict(_numbers_of_rows(config.attacks[name]))
+        where = f"attacks.{name}.{' and '.join(wanted)}"
+        _at_most(where, sum(wanted.values()), poisoned, "rows of the poisoned set (poison.rows)")
+    trials = [f"{trial['defense']}_trial{trial['trial']}" for trial in config.trials()]
     for name in [*run.defenses, *trials]:
-        for _, key, count in _numbers_of_rows(config.defenses[name]):
-            if count > clean:
-                raise UserError(
-                    f"defenses.{name}.{key}: {count} rows per epoch, but the clean split has "
-                    f"{clean}; lower it"
-                )
-        _check_overlap(config, config.defenses[name], f"defenses.{name}")
+        entry = config.defenses[name]
+        for key, asked in _numbers_of_rows(entry):
+            _at_most(f"defenses.{name}.{key}", asked, clean, "rows of the clean split")
+        if entry.overlap is not None:
+            _check_overlap(config, entry, entry.overlap, f"defenses.{name}.overlap")
 
 
-def _check_overlap(config: Config, entry: DefenseEntry, where: str) -> None:
-    if entry.overlap is None:
-        return
+def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, int]]:
+    """Yield (key, number) of each key that is a number of rows of something."""
+    for name, field in type(section).model_fields.items():
+        value, more = getattr(section, name), field.json_schema_extra
+        if isinstance(more, dict) and "rowsOf" in more and value:
+            yield path + name, value
+        elif isinstance(value, Section):
+            yield from _numbers_of_rows(value, f"{path}{name}.")
+
+
+def _check_overlap(config: Config, entry: DefenseEntry, share: float, where: str) -> None:
     if not config.split_of_role("pretrain"):
-        raise UserError(
-            f"{where}.overlap: {entry.overlap:g}, but no split has the role pretrain; leave it out"
-        )
+        raise UserError(f"{where}: {share:g}, but no split has the role pretrain; leave it out")
     rows, poisoned = entry.rows or config.rows_of_role("clean"), config.poison.rows
-    shared = round(entry.overlap * rows)
     others = config.rows_of_role("pretrain") - poisoned
-    for wanted, there, what in (
-        (shared, poisoned, "poisoned rows (poison.rows)"),
-        (rows - shared, others, "others in the pretrain split"),
-    ):
-        if wanted > there:
-            raise UserError(
-                f"{where}.overlap: {entry.overlap:g} asks for {wanted} of {there} {what}; lower "
-                f"{where}.rows"
-            )
+    shared = round(share * rows)
+    _at_most(where, shared, poisoned, "poisoned rows (poison.rows)")
+    _at_most(where, rows - shared, others, "other rows of the pretrain split")

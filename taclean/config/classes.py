@@ -20,9 +20,6 @@ def names(given: str | list[str], where: str = "classes") -> list[str]:
     Args:
         given: one of KNOWN, a text file with one name per line, or a list of names.
         where: the place of the key, for the message.
-
-    Raises:
-        UserError: neither a known name nor a file with at least two different names.
     """
     if isinstance(given, str):
         if given == "imagenet":

@@ -25,7 +25,7 @@ The default is that of `config/config.yaml` if it gives one, else that of the co
 default can be left out.
 """
 TRAIN = "\n## `train`\n\nKeys of `train`; an attack or a defence can change some of them.\n"
-TABLE = ["| key | type | default | range | meaning |", "|---|---|---|---|---|"]
+TABLE = "| key | type | default | range | meaning |\n|---|---|---|---|---|"
 TYPES = {
     "array": "list", "object": "section", "integer": "whole number", "string": "text",
     "boolean": "true or false",
@@ -34,6 +34,7 @@ RANGES = {
     "minimum": "{:g} or more", "exclusiveMinimum": "above {:g}",
     "maximum": "at most {}", "exclusiveMaximum": "below {:g}",
 }  # fmt: skip
+DROPPED = ("title", "required", "rowsOf")
 
 
 def schema() -> Schema:
@@ -45,116 +46,108 @@ def schema() -> Schema:
         }
         section = create_model(folder.title(), __base__=Section, **entries)
         every[folder] = (section, key(None, Config.model_fields[folder].description))
-    whole = _plain(create_model("Whole", __base__=Config, **every).model_json_schema())
+    whole = create_model("Whole", __base__=Config, **every).model_json_schema()
+    plain: Schema = json.loads(json.dumps(whole), object_hook=_plain)
     for folder in registry.BASES:  # entries of other names have the keys of one of the kinds
-        section = whole["$defs"][folder.title()]
+        section = plain["$defs"][folder.title()]
         section["additionalProperties"] = {"anyOf": list(section["properties"].values())}
-    return whole
+    return plain
 
 
-def _plain(node: Any, parts: Schema | None = None) -> Any:
-    """Return pydantic's schema without titles, required keys and line breaks.
-
-    Args:
-        parts: definitions, to also resolve references and to drop null, which removes a key.
-    """
-    if isinstance(node, list):
-        return [_plain(entry, parts) for entry in node]
-    if not isinstance(node, dict):
-        return node
-    if parts and "anyOf" in node:
-        kinds = [kind for kind in node["anyOf"] if kind != {"type": "null"}]
-        node = {**(kinds[0] if len(kinds) == 1 else {}), "anyOf": kinds, **_but(node, "anyOf")}
-        node = _but(node, "anyOf") if len(kinds) == 1 else node
-    if parts and "$ref" in node:
-        node = {**parts[node["$ref"].rpartition("/")[2]], **_but(node, "$ref")}
-    out: Schema = {}
+def _plain(node: Schema) -> Schema:
+    """Return a node of pydantic's schema without titles, required keys and line breaks."""
+    out = {}
     for name, value in node.items():
-        if name in ("properties", "$defs", "patternProperties"):
-            out[name] = {entry: _plain(part, parts) for entry, part in value.items()}
-        elif name == "description":
-            out[name] = " ".join(value.split("\n\n")[0].split())
-        elif name == "default" and value is not None:
-            out[name] = value
-        elif name not in ("title", "required", "discriminator", "rowsOf", "default"):
-            out["anyOf" if name == "oneOf" else name] = _plain(value, parts)
+        if name == "description" and isinstance(value, str):
+            value = " ".join(value.split("\n\n")[0].split())
+        # A mapping with such a name is a key of the config.
+        if value is not None and (name not in DROPPED or isinstance(value, dict)):
+            out["anyOf" if name == "oneOf" else name] = value
     return out
 
 
-def _but(node: Schema, name: str) -> Schema:
-    return {key: value for key, value in node.items() if key != name}
+def _inlined(schema: Schema) -> Schema:
+    """Return the schema with definitions in place of references to them, and without null."""
+
+    def inline(node: Schema) -> Schema:
+        kinds = [kind for kind in node.get("anyOf", []) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            node = kinds[0] | node
+            del node["anyOf"]
+        if "$ref" in node:
+            node = schema["$defs"][node.pop("$ref").rpartition("/")[2]] | node
+        return node
+
+    text = json.dumps(schema)
+    while "$ref" in text:
+        text = json.dumps(json.loads(text, object_hook=inline))
+    whole: Schema = json.loads(text)
+    return whole
 
 
 def reference() -> str:
     """Return config/README.md."""
-    whole, given, lines = schema(), configs.read(configs.DEFAULT), [HEAD]
-    train = _plain(whole["$defs"]["Train"], whole["$defs"])
-    for name, section in _plain(whole["properties"], whole["$defs"]).items():
-        lines += [f"\n## `{name}`\n\n{section['description']}\n"]
+    whole, given, lines = _inlined(schema()), configs.read(configs.DEFAULT), [HEAD]
+    for name, section in whole["properties"].items():
+        lines.append(f"\n## `{name}`\n\n{section['description']}\n")
         if name in registry.BASES:
             lines += _methods(name, section["properties"], given[name])
             continue
         lines += _table(section, given.get(name), name)
-        forms = section["additionalProperties"]["anyOf"] if name == "data" else []
-        for form in forms:
-            lines += [f"\n### `data.NAME`, `form: {form['properties']['form']['const']}`\n"]
+        for form in section["additionalProperties"]["anyOf"] if name == "data" else []:
+            lines.append(f"\n### `data.NAME`, `form: {form['properties']['form']['const']}`\n")
             lines += _table(form, None, "data.NAME")
-    lines += [TRAIN, *_table(train, None, "train")]
+    lines += [TRAIN, *_table(whole["$defs"]["Train"], None, "train")]
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
 
 
 def _methods(folder: str, entries: Schema, given: Schema) -> list[str]:
+    """Return a table of the keys that all methods share, and one for each method's own keys."""
     first, *others = (entry["properties"] for entry in entries.values())
-    shared = {
-        key: part
-        for key, part in first.items()
-        if key == "at_test" or (key != "trigger" and all(o.get(key) == part for o in others))
-    }
-    lines = _table({"properties": shared}, None, f"{folder}.NAME")
+    own = ("trigger", "loss")
+    shared = [key for key in first if key not in own and all(key in other for other in others)]
+    lines = _table({"properties": {key: first[key] for key in shared}}, None, f"{folder}.NAME")
     for name, entry in entries.items():
-        own = {key: part for key, part in entry["properties"].items() if key not in shared}
-        lines += [f"\n### `kind: {name}`\n"]
-        lines += _table({"properties": own}, given.get(name), f"{folder}.{name}")
+        keys = {key: part for key, part in entry["properties"].items() if key not in shared}
+        lines.append(f"\n### `kind: {name}`\n")
+        lines += _table({"properties": keys}, given.get(name), f"{folder}.{name}")
     return lines
 
 
 def _table(section: Schema, given: Any, path: str) -> list[str]:
-    return [*TABLE, *_rows(section, given, path), ""]
+    return [TABLE, *_rows(section, given, path), ""]
 
 
 def _rows(section: Schema, given: Any, path: str) -> list[str]:
+    """Return the rows of a section's keys; `given` has their values in config/config.yaml."""
     lines = []
-    named = zip(["NAME"], section.get("patternProperties", {}).values(), strict=False)
-    for name, part in section.get("properties", dict(named)).items():
+    for name, part in section.get("properties", {}).items():
         where, value = f"{path}.{name}", given.get(name) if isinstance(given, dict) else None
-        if "properties" in part and name not in ("train", "at_test"):
-            lines += _rows(part, value, where)
-        elif name != "NAME":
+        inner = {} if name in ("train", "at_test") else part  # which have a table of their own
+        if "properties" not in inner:
             lines.append(_row(where, part, value))
-            lines += _rows(_but(part, "properties"), None, where)
+        lines += _rows(inner, value, where)
+    for part in section.get("patternProperties", {}).values():
+        lines += _rows(part, None, f"{path}.NAME")
     return lines
 
 
 def _row(path: str, part: Schema, value: Any) -> str:
-    default = value if value is not None else part.get("default")
+    default = part.get("default") if value is None else value
     shown = "" if default is None or isinstance(default, dict) else f"`{json.dumps(default)}`"
     shown = "see the file" if len(shown) > 62 else shown
-    cells = [f"`{path}`", _type(part), shown, _range(part), part.get("description", "")]
+    types = [kind.get("type", "string") for kind in part.get("anyOf", [part])]
+    kinds = " or ".join(TYPES.get(kind, kind) for kind in types if kind != "null")
+    cells = [f"`{path}`", kinds, shown, _range(part), part.get("description", "")]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _type(part: Schema) -> str:
-    if "anyOf" in part:
-        return " or ".join(_type(kind) for kind in part["anyOf"])
-    kind = str(part.get("type", "string"))
-    return TYPES.get(kind, kind)
 
 
 def _range(part: Schema) -> str:
     """Return the range of a key in words, such as "0 to 1", "above 0" or "a or b"."""
     if "enum" in part:
         return " or ".join(map(str, part["enum"]))
-    if inner := _range(part.get("items", {})) if part.get("type") == "array" else "":
-        return f"each {inner}"
+    if "items" in part:
+        inner = _range(part["items"])
+        return f"each {inner}" if inner else ""
     words = (text.format(part[name]) for name, text in RANGES.items() if name in part)
     return ", ".join(words).replace(" or more, at most ", " to ")

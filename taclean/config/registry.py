@@ -5,8 +5,10 @@ The config validates an entry with that class: its fields are the entry's keys.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import inspect
 import pkgutil
 from typing import Any
 
@@ -59,10 +61,8 @@ def names(folder: str) -> list[str]:
     """Return the names of the methods of a folder; files that cannot be imported are left out."""
     found = []
     for name in _files(folder):
-        try:
+        with contextlib.suppress(UserError):
             found += [name] * bool(_classes(folder, name))
-        except UserError:
-            continue
     return found
 
 
@@ -79,11 +79,5 @@ def _classes(folder: str, name: str) -> list[Any]:
     except Exception as error:  # whatever a new file makes Python or pydantic raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"taclean/{folder}/{name}.py: cannot be imported: {reason[:300]}") from None
-    return [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, base)
-        and value.__module__ == module.__name__
-        and not vars(value).get("abstract", False)
-    ]
+    own = (cls for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, base))
+    return [cls for cls in own if cls.__module__ == module.__name__ and not vars(cls)["abstract"]]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from taclean.config import Config, trial_name
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
-from taclean.results.labels import Look
+from taclean.results.labels import Look, look_of
 from taclean.stages.text import shared_name, user_of
 
 CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
@@ -40,10 +40,7 @@ class Run(NamedTuple):
 
     def path(self, file: str) -> str:
         """Return the path of one of the run's files."""
-        folder = RUN.format(
-            attack=self.attack, defense=self.defense, seed=self.seed, repeat=self.suffix
-        )
-        return f"{folder}/{file}"
+        return f"{RUN.format(**self._asdict() | {'repeat': self.suffix})}/{file}"
 
 
 class Runs:
@@ -103,7 +100,9 @@ class Runs:
     def cleanings(self, attacks: Sequence[str] | None = None) -> list[Run]:
         """Return the runs in which a defence trains a model."""
         attacks = self.attacks if attacks is None else attacks
-        return self.all(self.defenses[1:], list(dict.fromkeys(map(self.trained_as, attacks))))
+        return self.all(
+            self.defenses[1:], list(dict.fromkeys(map(self.config.trained_as, attacks)))
+        )
 
     def first(self, defenses: Sequence[str]) -> list[Run]:
         """Return the poisoned models' first runs, for figures of single pictures."""
@@ -121,18 +120,11 @@ class Runs:
 
     def tuning_histories(self) -> list[str]:
         """Return the val scores of every trial."""
-        return [
-            Run(
-                trial["attack"],
-                trial_name(trial["defense"], trial["trial"]),
-                trial["seed"],
-            ).path("history.csv")
+        runs = [
+            Run(trial["attack"], trial_name(trial["defense"], trial["trial"]), trial["seed"])
             for trial in self.tuning()
         ]
-
-    def trained_as(self, attack: str) -> str:
-        """Return the attack whose models an attack uses: another's if only its test differs."""
-        return attack if attack == "clean" else self.config.trained_as(attack)
+        return [run.path("history.csv") for run in runs]
 
     def scores(self) -> list[str]:
         """Return the scores of every run."""
@@ -140,19 +132,14 @@ class Runs:
 
     def measured(self) -> list[dict[str, Any]]:
         """Return the benchmark files of every cleaning of a poisoned model and of its texts."""
-        return [
-            {
-                "defense": run.defense,
-                "training": BENCHMARK.format(
-                    f"finetune/{run.attack}/{run.defense}/seed{run.seed}{run.suffix}"
-                ),
-                "texts": [
-                    BENCHMARK.format(folder.removeprefix(f"{self.data}/"))
-                    for folder in self.texts_of(run.defense, run.seed, run.suffix)
-                ],
-            }
-            for run in self.cleanings(self.attacks[1:])
-        ]
+        found = []
+        for run in self.cleanings(self.attacks[1:]):
+            training = f"finetune/{run.attack}/{run.defense}/seed{run.seed}{run.suffix}"
+            folders = self.texts_of(run.defense, run.seed, run.suffix).values()
+            texts = [BENCHMARK.format(folder.removeprefix(f"{self.data}/")) for folder in folders]
+            own = {"defense": run.defense, "training": BENCHMARK.format(training)}
+            found.append({**own, "texts": texts})
+        return found
 
     # ---- data ------------------------------------------------------------------------------------
 
@@ -168,21 +155,17 @@ class Runs:
     def learned_by(self, defense: str) -> list[str]:
         """Return the files of the split that a defence learns from."""
         entry = self.config.defenses.get(defense)
-        overlaps = entry is not None and entry.overlap is not None
-        return self.of_role("pretrain" if overlaps else "clean")
+        return self.of_role("clean" if entry is None or entry.overlap is None else "pretrain")
 
     def index(self, wildcards: Any) -> str | list[str]:
         """Return the index of a split's source; scenes have no source."""
-        source = self._source(wildcards.split)
+        source = getattr(self.dataset.splits[wildcards.split], "source", None)
         return f"{self.data}/index/{source}.parquet" if source else []
 
     def split_source(self, split: str) -> str | list[str]:
         """Return the folder of a split's source; scenes have no source."""
-        source = self._source(split)
+        source = getattr(self.dataset.splits[split], "source", None)
         return self.source_folder(source) if source else []
-
-    def _source(self, split: str) -> str | None:
-        return getattr(self.dataset.splits[split], "source", None)
 
     def pack_threads(self, wildcards: Any) -> int:
         """Return the processes that pack a split; for a small one, a second does not pay."""
@@ -220,55 +203,47 @@ class Runs:
         """Return the weights that a defence cleans: a poisoned model's, or the base model's."""
         if wildcards.attack == "clean":
             return self.base.format(seed=wildcards.seed)
-        return Run(self.trained_as(wildcards.attack), "none", wildcards.seed).path(
-            "model.safetensors"
-        )
+        victim = Run(self.config.trained_as(wildcards.attack), "none", wildcards.seed)
+        return victim.path("model.safetensors")
 
     def start(self, wildcards: Any) -> str:
         """Return the weights that a cleaning starts from: the victim's, or another defence's."""
         if before := self.config.defenses[wildcards.defense].after:
-            return _model_of(wildcards, defense=before)
+            return _model_of(wildcards, wildcards.attack, before)
         return self.victim(wildcards)
 
     def model(self, wildcards: Any) -> str:
         """Return the weights that a run's scores are of."""
         if wildcards.defense == "none":
             return self.victim(wildcards)
-        return _model_of(wildcards, attack=self.trained_as(wildcards.attack))
+        return _model_of(wildcards, self.config.trained_as(wildcards.attack), wildcards.defense)
 
     def fitted(self, wildcards: Any) -> list[str]:
         """Return the fitted trigger of the run's attack, if it has one."""
-        return self._fitted([wildcards.attack], wildcards.seed)
-
-    def scored_attacks(self, attack: str) -> list[str]:
-        """Return the attacks whose triggers are scored: the run's, or all on the clean model."""
-        return self.config.triggers_on_clean if attack == "clean" else [attack]
+        return list(self._fitted([wildcards.attack], wildcards.seed).values())
 
     def scored_triggers(self, wildcards: Any) -> list[str]:
         """Return the fitted triggers that the scores of a run need."""
-        attacks = self.scored_attacks(wildcards.attack)
-        return list(dict.fromkeys(self._fitted(attacks, wildcards.seed)))
+        return list(dict.fromkeys(self._scored(wildcards).values()))
 
     def trigger_options(self, wildcards: Any) -> list[str]:
         """Return ATTACK=FILE for each of `scored_triggers`."""
-        return [
-            f"{attack}={path}"
-            for attack in self.scored_attacks(wildcards.attack)
-            for path in self._fitted([attack], wildcards.seed)
-        ]
+        return [f"{attack}={path}" for attack, path in self._scored(wildcards).items()]
 
-    def _fitted(self, attacks: Sequence[str], seed: int) -> list[str]:
-        return [
-            f"{OF_ATTACK.format(attack=self.trained_as(attack), seed=seed)}/trigger.safetensors"
-            for attack in attacks
-            if attack != "clean" and self.config.attacks[attack].fits
-        ]
+    def _scored(self, wildcards: Any) -> dict[str, str]:
+        attack, all_ = wildcards.attack, self.config.triggers_on_clean
+        return self._fitted(all_ if attack == "clean" else [attack], wildcards.seed)
 
-    def text_kinds(self, defense: str) -> list[str]:
-        """Return the kinds of text that a defence learns from."""
-        if defense == "none":
-            return []
-        return self.config.defenses[defense].texts
+    def _fitted(self, attacks: Sequence[str], seed: int) -> dict[str, str]:
+        folders = {
+            name: OF_ATTACK.format(attack=self.config.trained_as(name), seed=seed)
+            for name in attacks
+        }
+        return {
+            name: f"{folder}/trigger.safetensors"
+            for name, folder in folders.items()
+            if name != "clean" and self.config.attacks[name].fits
+        }
 
     def text(self, kind: str, defense: str, seed: int, suffix: str = "") -> str:
         """Return the folder of a defence's texts, which others may share."""
@@ -279,29 +254,30 @@ class Runs:
         """Return the files of the split that a folder of texts is made from."""
         return self.learned_by(user_of(self.config, wildcards.text, wildcards.shared) or "")
 
-    def texts_of(self, defense: str, seed: int, suffix: str = "") -> list[str]:
-        """Return the folders of all texts that a cleaning learns from."""
-        return [self.text(kind, defense, seed, suffix) for kind in self.text_kinds(defense)]
+    def texts_of(self, defense: str, seed: int, suffix: str = "") -> dict[str, str]:
+        """Return the folders of all texts that a cleaning learns from, by kind."""
+        kinds = self.config.defenses[defense].texts if defense != "none" else []
+        return {kind: self.text(kind, defense, seed, suffix) for kind in kinds}
 
     def texts(self, wildcards: Any) -> list[str]:
         """Return the folders of the texts of the run's defence."""
-        return self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat)
+        return list(self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat).values())
 
     def text_options(self, wildcards: Any) -> list[str]:
         """Return KIND=FOLDER for each of `texts`."""
-        kinds = self.text_kinds(wildcards.defense)
-        return [f"{kind}={path}" for kind, path in zip(kinds, self.texts(wildcards), strict=True)]
+        folders = self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat)
+        return [f"{kind}={folder}" for kind, folder in folders.items()]
 
     # ---- what the report shows -------------------------------------------------------------------
 
     def look(self) -> dict[str, Any]:
         """Return how tables and figures print methods and splits: see `taclean.results.labels`."""
-        return self.config.look()
+        return look_of(self.config)
 
     def tuning_look(self) -> dict[str, Any]:
         """Return `look` for the attacks and defences of a tuning."""
         tune = self.config.tune
-        return self.config.look(tune.attacks, list(tune.trials)) if tune else {}
+        return look_of(self.config, tune.attacks, list(tune.trials)) if tune else {}
 
     def retrieval_splits(self) -> list[str]:
         """Return the scored splits whose pictures have captions."""
@@ -319,23 +295,15 @@ class Runs:
         several = len(self.seeds) > 1 or len(self.repeats) > 1
         return several and len(Look.of(self.look()).methods(self.defenses[1:])) > 1
 
-    def users_of(self, kind: str) -> list[str]:
-        """Return the run's defences that learn from a kind of text."""
-        return [defense for defense in self.defenses if kind in self.text_kinds(defense)]
-
     def shown_user(self, kind: str) -> list[str]:
-        """Return the first of `users_of` that learns from the whole clean split, for a figure."""
-        entries = {name: self.config.defenses[name] for name in self.users_of(kind)}
-        whole = [d for d, entry in entries.items() if entry.rows is None and entry.overlap is None]
-        return whole[:1]
-
-    def example_text(self, kind: str) -> list[str]:
-        """Return the folder of texts of the first seed, for a figure of examples."""
-        return [self.text(kind, defense, self.seeds[0]) for defense in self.shown_user(kind)]
+        """Return the first defence, if any, that learns from texts of the whole clean split."""
+        entries = {name: self.config.defenses[name] for name in self.defenses[1:]}
+        whole = (name for name, e in entries.items() if e.rows is None and e.overlap is None)
+        return [name for name in whole if kind in entries[name].texts][:1]
 
     def has_first(self) -> bool:
         """Return whether `shown` learns from sub-captions and test pictures have captions."""
-        learns = self.shown in self.users_of("subcaptions")
+        learns = self.shown != "none" and "subcaptions" in self.config.defenses[self.shown].texts
         return bool(self.attacks[1:]) and learns and self.dataset.form == "scenes"
 
     def val_rows(self) -> int | None:
@@ -343,8 +311,9 @@ class Runs:
         return self.dataset.splits[self.config.split_of_role("val")].rows
 
 
-def _model_of(wildcards: Any, **changes: str) -> str:
-    """Return the weights of the run with these wildcards, some of them changed."""
-    names = ("attack", "defense", "seed", "repeat")
-    values = {name: getattr(wildcards, name) for name in names} | changes
-    return RUN.format(**values) + "/model.safetensors"
+def _model_of(wildcards: Any, attack: str, defense: str) -> str:
+    """Return the weights of a run with the seed and the repeat of these wildcards."""
+    folder = RUN.format(
+        attack=attack, defense=defense, seed=wildcards.seed, repeat=wildcards.repeat
+    )
+    return f"{folder}/model.safetensors"

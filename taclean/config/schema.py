@@ -6,7 +6,7 @@ The parameters of attacks and defences are in their own files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -16,7 +16,6 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     SerializeAsAny,
-    field_validator,
     model_validator,
 )
 
@@ -33,6 +32,7 @@ Name = Annotated[str, Field(pattern=NAME)]
 FolderName = Annotated[str, Field(pattern=FOLDER)]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
@@ -45,16 +45,13 @@ class Run(Section):
     """What is run; the other sections say how."""
 
     attacks: Unique[str]
-    """Attacks to run, by their names in `attacks`. Without any, the run is about the base model
-    alone, such as your own (`config/own.yaml`), and ends with `results/own.html`."""
+    """Attacks to run; without any, the run is about the base model alone (`config/own.yaml`)."""
     defenses: Unique[str]
-    """Defences to run, by their names in `defenses`; `none` is always included. Figures that show a
-    single defence show the last one."""
+    """Defences to run besides `none`; figures of a single defence show the last one."""
     seeds: Unique[Seed] = Field(min_length=1)
     """Seeds of triggers, poisoned rows, training order and text artifacts."""
     repeats: Count = 1
-    """How often each defence cleans each victim. Repeats differ in data order, augmentation and
-    texts, and show how much of the spread comes from the cleaning."""
+    """Cleanings of each victim, which differ in data order, augmentation and texts."""
     controls: bool = False
     """Whether every defence also cleans the model that was never poisoned."""
 
@@ -74,10 +71,8 @@ class Source(Section):
     """Where samples come from: one of `folder`, `hub` and `download`."""
 
     reader: str
-    """Format of the files. Pairs: webdataset shards, an img2dataset folder, or a csv file with
-    image,caption. Labelled images: imagenet (tree, flat or parquet), folders (a tree
-    CLASS/PICTURE), labels (a CSV file with image,label), cifar10, cifar100, caltech101. coco:
-    images with several captions, for retrieval."""
+    """Format of the files. Pairs: webdataset, img2dataset, csv. Labelled images: imagenet, folders
+    (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101. Retrieval: coco."""
     folder: Text | None = None
     """Folder, or CSV file, with the data."""
     files: list[str] | str | None = None
@@ -85,8 +80,7 @@ class Source(Section):
     split: Literal["train", "test"] | None = None
     """cifar10 and cifar100: which part."""
     captions: Templates | None = None
-    """Labelled images: templates with `{}` for the class. Each row of a pretrain, clean or patch
-    split draws its caption from them; without them, these splits need pairs."""
+    """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
     columns: Columns | None = None
     """Names of a CSV file's columns."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
@@ -94,8 +88,7 @@ class Source(Section):
     images: Text | None = None
     """Folder that the paths in a CSV file start from; the file's own by default."""
     classes: list[str] | str | None = None
-    """labels: names of the classes that the numbers in the CSV file count, or a text file in the
-    source's folder with one name per line."""
+    """labels: names of the classes that are numbers in the CSV file, or a text file with them."""
     hub: Text | None = None
     """Dataset of the Hugging Face hub to fetch."""
     revision: Text | None = None
@@ -103,15 +96,11 @@ class Source(Section):
     download: bool | None = None
     """cifar10 and cifar100: download the published files, once for both parts."""
 
-    @field_validator("reader")
-    @classmethod
-    def _known_reader(cls, reader: str) -> str:
-        if reader not in READERS:
-            raise WrongKeyError("", f"{reader!r} is unknown; give one of {', '.join(READERS)}")
-        return reader
-
     @model_validator(mode="after")
     def _one_place(self) -> Self:
+        if self.reader not in READERS:
+            known = ", ".join(READERS)
+            raise WrongKeyError("reader", f"{self.reader!r} is unknown; give one of {known}")
         places = [name for name in ("folder", "hub", "download") if getattr(self, name)]
         if len(places) != 1:
             found = " and ".join(places) or "none"
@@ -129,9 +118,8 @@ class Split(Section):
 
     role: Role | None = None
     """What the split is for: pretrain (base model and poison), clean (defences), patch (triggers),
-    val (gate and curves), test (tables) or extra (more test sets). By default the split's own name
-    if that is a role, else extra. A run without attacks needs only clean and test, and pretrain if
-    `model.pretrained` is not set; test also stands for a missing val."""
+    val (gate and curves; test by default), test (tables) or extra (more test sets). By default the
+    split's own name if that is a role, else extra."""
 
 
 class SceneSplit(Split):
@@ -183,9 +171,8 @@ class Scenes(Dataset):
     @model_validator(mode="after")
     def _apart(self) -> Self:
         ordered = sorted(self.splits.items(), key=lambda item: item[1].first)
-        for (one, before), (other, after) in combinations(ordered, 2):
-            end = before.first + before.rows
-            if after.first < end:
+        for (one, before), (other, after) in pairwise(ordered):
+            if after.first < (end := before.first + before.rows):
                 text = f"{after.first} lies in split {one}; splits must not overlap, give {end}"
                 raise WrongKeyError(f"splits.{other}.first", text)
         return self
@@ -236,8 +223,7 @@ class Zeroshot(Section):
     """Zero-shot classification."""
 
     templates: Templates | Literal["openai"]
-    """Prompt templates with `{}` for the class, also used for poisoned captions; or `openai`, the
-    80 ImageNet templates that open_clip ships."""
+    """Templates with `{}` for the class, also of poisoned captions; or `openai`, its 80."""
 
 
 class Model(Section):
@@ -248,9 +234,8 @@ class Model(Section):
     seed: Seed
     """Seed of the base model's weights and data order."""
     pretrained: Text | None = None
-    """Weights to use in place of a trained base model: a tag of open_clip, such as `openai`, a
-    checkpoint file (of open_clip, OpenAI or CleanCLIP), or the folder of a Hugging Face `CLIPModel`
-    (config.json, model.safetensors)."""
+    """Weights in place of a trained base model: a tag of open_clip, such as `openai`, a checkpoint
+    file (of open_clip, OpenAI or CleanCLIP), or the folder of a Hugging Face `CLIPModel`."""
 
 
 class Train(Section):
@@ -266,13 +251,10 @@ class Train(Section):
     """Steps of linear warm-up, fewer than the run has."""
     weight_decay: NonNegativeFloat = 0.1
     """Weight decay of AdamW; not applied to biases, norms and logit_scale."""
-    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        [0.9, 0.999], min_length=2, max_length=2
-    )
+    betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
     """The two betas of AdamW."""
     precision: Precision = "auto"
-    """bf16 (autocast), fp16 (autocast with a loss scaler), fp32, or auto: the fastest on this
-    machine."""
+    """bf16, fp16 (with a loss scaler), fp32, or auto: the fastest on this machine."""
     compile: bool = False
     """Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."""
     tensorboard: bool = False
@@ -287,30 +269,25 @@ class Train(Section):
         return self.model_dump(exclude={"checkpoint_seconds", "tensorboard"})
 
 
-class Base(Section):
-    """Clean pre-training of the base model, from which every attack starts."""
-
-    per_seed: bool = False
-    """Train a base model for each seed of the run, so that seeds repeat the whole chain; else all
-    attacks start from one base model, with model.seed."""
-    train: Train
-    """How it trains: see `train` below."""
-
-
-class Poison(Section):
-    """Poisoned pre-training; an attack can change it."""
-
-    rows: Count
-    """Rows of the pretrain split to train on."""
-    train: Train
-    """How it trains: see `train` below."""
-
-
 class Finetune(Section):
     """Fine-tuning on the clean split; a defence can change it."""
 
     train: Train
     """How it trains: see `train` below."""
+
+
+class Base(Finetune):
+    """Clean pre-training of the base model, from which every attack starts."""
+
+    per_seed: bool = False
+    """Train a base model for each seed of the run; else all attacks start from one."""
+
+
+class Poison(Finetune):
+    """Poisoned pre-training; an attack can change it."""
+
+    rows: Count
+    """Rows of the pretrain split to train on."""
 
 
 class Tune(Section):
@@ -323,8 +300,7 @@ class Tune(Section):
     within: float = Field(ge=0, le=100)
     """Points of mean CA@1 that a chosen setting may lose against the victims."""
     trials: dict[Name, Annotated[list[dict[str, Any]], Field(min_length=1)]] = Field(min_length=1)
-    """For each defence, what each trial changes in its entry, such as {train: {lr: 1.0e-3}}; the
-    same number of trials for each defence."""
+    """For each defence, what each of its equally many trials changes: {train: {lr: 1.0e-3}}."""
 
 
 class Axis(Section):
@@ -333,30 +309,26 @@ class Axis(Section):
     label: Text
     """What the choice is."""
     values: dict[Name, str] = Field(min_length=2)
-    """Entries of `attacks` or `defenses` that are in the run, in the order of the axis, and the
-    text below each."""
+    """Attacks or defences of the run in the order of the axis, and the text below each."""
 
 
 class Evaluate(Section):
     """What is scored."""
 
     splits: Unique[str] = Field(min_length=1)
-    """Splits to score, including the one with the role test. The first split with the run's classes
-    also gives the figures' samples. Pairs of the role extra are scored by retrieval."""
+    """Splits to score, including that of the role test; pairs are scored by retrieval. The first
+    one with the run's classes gives the figures' samples."""
     triggers: Unique[str] | None = None
-    """Attacks whose triggers are put on the model that was never poisoned; those of the run by
-    default."""
+    """Attacks whose triggers are put on the clean model; those of the run by default."""
     samples: int = Field(ge=2)
     """Images whose embeddings and predictions are kept for the figures."""
     probe: str | None = None
-    """A labelled split that is not scored, such as val. A linear probe is trained on it with each
-    model's image features and scored on the split of the role test (LCA, LASR)."""
+    """Labelled split, such as val, to train a linear probe on, which test scores (LCA, LASR)."""
     captions: bool = False
-    """Whether to also score the test split's own captions: recall in both directions (I2T, T2I),
-    and the share of triggered images that retrieve captions of the target (TCR)."""
+    """Whether to score the test split's captions, too: recall in both directions (I2T, T2I) and the
+    share of triggered images that retrieve captions of the target (TCR)."""
     precision: Precision = "auto"
-    """Precision of the forward pass of every score. auto is the fastest on this machine; use fp32
-    for published numbers."""
+    """Precision of every score's forward pass, as in `train`; fp32 for published numbers."""
 
 
 class Probe(Section):
@@ -386,8 +358,7 @@ class Scan(Section):
     probes: dict[Name, Probe] = Field(min_length=1)
     """Patterns by name; the score of a class is that of its best pattern."""
     clean_seeds: Unique[Seed]
-    """Seeds of the clean base models that the target `scan` trains, to measure how well the score
-    separates poisoned models from clean ones."""
+    """Seeds of clean base models that the target `scan` compares poisoned models with."""
 
 
 class Entry(Section):
@@ -396,8 +367,8 @@ class Entry(Section):
     method: ClassVar[Any]  # the class of the entry's kind
 
     kind: str = key(None, pattern=NAME)
-    """Name of the method's file in taclean/attacks or taclean/defenses; the entry's own name by
-    default. An entry whose kind is the name of another entry starts from that entry's keys."""
+    """Name of the method's file, the entry's own name by default. An entry whose kind is the name
+    of another entry starts from that entry's keys."""
     label: Text | None = None
     """Name in tables and figures."""
 
@@ -432,13 +403,12 @@ class DefenseEntry(Entry):
     """A defence: a file of taclean/defenses with its parameters."""
 
     after: Name | None = None
-    """Name of a defence whose cleaned model this one starts from, to see how much of a backdoor
-    comes back when a user continues training."""
+    """Defence whose cleaned model this one starts from: how much of a backdoor comes back?"""
     rows: int | None = key(None, ge=1, rows_of="clean")
     """Rows of the clean split to learn from, drawn with the seed; all by default."""
     overlap: Share | None = None
-    """Learn from rows of the pretrain split, as they were before the poisoning, instead of the
-    clean split: the same number of rows, of which this share is in the poisoned set."""
+    """Learn from as many rows of the pretrain split, as they were before the poisoning, instead of
+    the clean split; this share of them is in the poisoned set."""
     colour: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$")
     """Colour in figures, #rrggbb."""
 
@@ -495,16 +465,11 @@ class Config(Section):
         """The zero-shot classes in label order."""
         return classes.names(self.dataset.classes, f"data.{self.data.name}.classes")
 
-    @property
-    def templates(self) -> list[str]:
-        """The prompt templates, with `{}` for the class."""
-        given = self.zeroshot.templates
-        return classes.openai_templates() if given == "openai" else list(given)
-
     def prompts(self) -> dict[str, Any]:
         """Return what the zero-shot heads of the run are made of."""
-        names, target = self.class_names, self.data.target
-        return {"templates": self.templates, "classes": names, "target": target}
+        given = self.zeroshot.templates
+        templates = classes.openai_templates() if given == "openai" else list(given)
+        return {"templates": templates, "classes": self.class_names, "target": self.data.target}
 
     @property
     def triggers_on_clean(self) -> list[str]:
@@ -518,14 +483,13 @@ class Config(Section):
         return self.run.controls or not self.run.attacks
 
     def trained_as(self, attack: str) -> str:
-        """Return the attack whose models an attack's scores are of.
+        """Return the attack whose models an attack uses: that of its kind if only the test differs.
 
-        It is the attack of the same kind if the two differ in `at_test` alone, else the attack
-        itself.
+        The two then differ in `at_test` alone. "clean", which is no attack, uses its own models.
         """
-        entry = self.attacks[attack]
-        base = self.attacks.get(entry.kind)
-        if base is None or entry is base or entry.at_test is None:
+        entry = self.attacks.get(attack)
+        base = self.attacks.get(entry.kind) if entry else None
+        if entry is None or base is None or entry is base or entry.at_test is None:
             return attack
         shown = {"kind", "label", "marker", "at_test"}
         return entry.kind if entry.given(exclude=shown) == base.given(exclude=shown) else attack
@@ -535,36 +499,3 @@ class Config(Section):
         for defense, changes in self.tune.trials.items() if self.tune else ():
             for number, change in enumerate(changes, 1):
                 yield {"defense": defense, "trial": number, "overrides": change}
-
-    def look(
-        self, attacks: list[str] | None = None, defenses: list[str] | None = None
-    ) -> dict[str, Any]:
-        """Return how tables and figures print the methods, in order (`taclean.results.labels`).
-
-        Args:
-            attacks, defenses: the methods; those of the run by default.
-        """
-        attacks = self.run.attacks if attacks is None else attacks
-        defenses = self.run.defenses if defenses is None else defenses
-        out: dict[str, Any] = {
-            "attacks": {name: _look(name, self.attacks[name], "marker") for name in attacks},
-            "defenses": {name: _look(name, self.defenses[name], "colour") for name in defenses},
-        }
-        test = self.split_of_role("test")
-        out["splits"] = [test, *(name for name in self.evaluate.splits if name != test)]
-        if variants := [name for name in defenses if self.defenses[name].kind != name]:
-            out["variants"] = variants
-        return out
-
-
-def _look(name: str, entry: Entry, mark: str) -> dict[str, str]:
-    """Return the label of an entry and its marker or colour, if any.
-
-    The label is "TA-Cleaner" for the entry taclean, and "TA-Cleaner k6000" for taclean_k6000.
-    """
-    label = entry.label or entry.method.name_in_print()
-    if not entry.label and name != entry.kind:
-        rest = name.removeprefix(f"{entry.kind}_")
-        label = (name if rest == name else f"{label} {rest}").replace("_", " ")
-    shown = getattr(entry, mark) or getattr(entry.method, mark)
-    return {"label": label} | ({mark: shown} if shown else {})

@@ -6,15 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from taclean.util.errors import UserError
 
@@ -28,8 +21,7 @@ def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
         default: the default; without one, the key must be given.
         text: the meaning in a sentence; a section has its class's docstring.
         limits: those of pydantic's `Field`; `unique`, for a list without repeats; `rows_of`,
-            "clean" or "poison", for a number of rows that must not exceed those of the clean split
-            or of the poisoned set.
+            "clean" or "poison", for a number of rows of the clean split or of the poisoned set.
     """
     unique, rows = limits.pop("unique", False), limits.pop("rows_of", None)
     more = {"rowsOf": rows} if rows else None
@@ -39,12 +31,7 @@ def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
 
 
 class WrongKeyError(ValueError):
-    """What a validator of a section finds wrong.
-
-    Args:
-        key: the key in the section, or "" for the section itself.
-        text: what is wrong and what to do.
-    """
+    """A validator of a section refuses its value of `key`, or with "" the section itself."""
 
     def __init__(self, key: str, text: str) -> None:
         super().__init__(text)
@@ -70,7 +57,7 @@ class Section(BaseModel):
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _name_unknown_keys(cls, values: Any) -> Any:
         known = [field.alias or name for name, field in cls.model_fields.items()]
@@ -78,20 +65,17 @@ class Section(BaseModel):
             for name in (name for name in values if name not in known):
                 close = "".join(difflib.get_close_matches(name, known, 1))
                 hint = f"did you mean {close}? " if close else ""
-                raise WrongKeyError(
-                    name, f"unknown key; {hint}known are {', '.join(known) or 'none'}"
-                )
+                names = ", ".join(known) or "none"
+                raise WrongKeyError(name, f"unknown key; {hint}known are {names}")
         return values
 
     @classmethod
     def of(cls, values: Any, where: str = "") -> Self:
         """Make a section from its values.
 
-        Args:
-            where: the path of the section, for the message.
-
         Raises:
-            UserError: an unknown or missing key, or a value of wrong type or range; names the key.
+            UserError: an unknown or missing key, or a value of wrong type or range; names the key
+                with `where`, the path of the section.
         """
         try:
             return cls.model_validate(values)
@@ -112,7 +96,7 @@ class Section(BaseModel):
         for name, field in cls.model_fields.items():
             fields[name] = (field.annotation, key(None, field.description))
             fields[name][1].metadata.extend(field.metadata)
-        return create_model(f"Some{cls.__name__}", __base__=Section, **fields)
+        return pydantic.create_model(f"Some{cls.__name__}", __base__=Section, **fields)
 
 
 def explain(error: ValidationError, values: Any, where: str = "") -> str:

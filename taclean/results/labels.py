@@ -6,9 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    from taclean.config import Config
+    from taclean.config.schema import Entry
 
 CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
 
@@ -56,7 +60,7 @@ class Look:
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Look:
-        """Return the labels that `taclean.config.look` describes.
+        """Return the labels that `look_of` describes.
 
         Args:
             mapping: {"attacks": {NAME: {"label": str, "marker": str}}, "defenses": {NAME:
@@ -142,3 +146,37 @@ def _entries(
         wanted.setdefault(name, sign.lower() if sign and key == "colour" else sign)
     signs = _distinct(wanted, key)
     return {name: (label, signs[name]) for name, label in labels.items()}
+
+
+def look_of(
+    config: Config, attacks: list[str] | None = None, defenses: list[str] | None = None
+) -> dict[str, Any]:
+    """Return the mapping that `Look.of` takes, for the methods of a run.
+
+    Args:
+        attacks, defenses: other methods of the config than those of the run.
+    """
+    attacks = config.run.attacks if attacks is None else attacks
+    defenses = config.run.defenses if defenses is None else defenses
+    test = config.split_of_role("test") or ""
+    out: dict[str, Any] = {
+        "attacks": {name: _own(name, config.attacks[name], "marker") for name in attacks},
+        "defenses": {name: _own(name, config.defenses[name], "colour") for name in defenses},
+        "splits": ordered(config.evaluate.splits, [test]),
+    }
+    if variants := [name for name in defenses if config.defenses[name].kind != name]:
+        out["variants"] = variants
+    return out
+
+
+def _own(name: str, entry: Entry, mark: str) -> dict[str, str]:
+    """Return the label of an entry and its marker or colour, if any.
+
+    The label is "TA-Cleaner" for the entry taclean, and "TA-Cleaner k6000" for taclean_k6000.
+    """
+    label = entry.label or entry.method.name_in_print()
+    if not entry.label and name != entry.kind:
+        rest = name.removeprefix(f"{entry.kind}_")
+        label = _spaced(name if rest == name else f"{label} {rest}")
+    shown = getattr(entry, mark) or getattr(entry.method, mark)
+    return {"label": label} | ({mark: shown} if shown else {})

@@ -9,7 +9,7 @@ to; the job makes the object itself and writes it beside its result. A file of t
         one, the path's names and its seed; left out by commands that are no stage;
     `RECIPE`: raise it when a change of the code changes the stage's results: Snakemake then reruns
         it. Other changes of the code rerun nothing;
-    `arguments(add)`: its options on the command line beside `--config`;
+    `OPTIONS`: its options on the command line beside `--config`, made by `shared.option`;
     `run(stage, options)`: the work; `run(options)` for commands that are no stage.
 
 Nothing here imports torch before it runs: Snakemake reads these files, and --help shall be quick.
@@ -25,41 +25,26 @@ import pkgutil
 import re
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from taclean.config import Config
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from taclean.config import Config
-
-# In the order of --help; a file's name but for the _ that keeps it off Python's own words.
-ORDER = (
-    "config", "keys", "plan", "fetch", "index", "pack", "import", "trigger", "poison", "train",
-    "gate", "text", "evaluate", "scan", "moves", "check",
-)  # fmt: skip
 
 
 def commands() -> dict[str, ModuleType]:
-    """The files of this folder by the name of their command."""
-    files = {
-        file.name.strip("_"): importlib.import_module(f"{__name__}.{file.name}")
-        for file in pkgutil.iter_modules(__path__)
-        if file.name != "shared"
-    }
-    return {name: files[name] for name in sorted(files, key=ORDER.index)}
+    """Return the files of this folder by command: the file's name without a _ at its end."""
+    files = (file.name for file in pkgutil.iter_modules(__path__) if file.name != "shared")
+    return {name.strip("_"): importlib.import_module(f"{__name__}.{name}") for name in files}
 
 
-def _configs() -> dict[str, Callable[..., dict[str, Any]]]:
-    return {
-        first: make
-        for module in commands().values()
-        for first, make in getattr(module, "CONFIGS", {}).items()
-    }
+def _configs() -> dict[str, tuple[Callable[..., dict[str, Any]], ModuleType]]:
+    modules = [module for module in commands().values() if hasattr(module, "CONFIGS")]
+    return {first: (make, module) for module in modules for first, make in module.CONFIGS.items()}
 
 
 def form(first: str) -> str:
-    """How a path is written that begins with `first`: "finetune/ATTACK/DEFENSE/seedN"."""
-    takes = list(inspect.signature(_configs()[first]).parameters)[1:]
+    """Return the form of the paths that begin with `first`: "finetune/ATTACK/DEFENSE/seedN"."""
+    takes = list(inspect.signature(_configs()[first][0]).parameters)[1:]
     names = [first, *(name.upper() for name in takes if name not in ("seed", "repeat"))]
     seed = ["seedN" + "[-repeatR]" * ("repeat" in takes)] if "seed" in takes else []
     return "/".join(names + seed)
@@ -83,7 +68,9 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
     if first not in known:
         raise UserError(f"stage {path!r}: unknown; stages begin with {', '.join(known)}")
     try:
-        return {"stage": path, **known[first](config, *names, **seed)}
+        make, module = known[first]
+        recipe = {"recipe": module.RECIPE} if hasattr(module, "RECIPE") else {}
+        return {"stage": path, **recipe, **make(config, *names, **seed)}
     except (KeyError, TypeError):
         raise UserError(
             f"stage {path!r}: unknown; give {form(first)} with names of the config"
@@ -91,10 +78,6 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
 
 
 def recipe(config: Config, path: str) -> str:
-    """Return "PATH@DIGEST", which changes if and only if the stage's config does.
-
-    Raises:
-        UserError: there is no such stage.
-    """
+    """Return "PATH@DIGEST", which changes if and only if the stage's config does."""
     text = json.dumps(stage_config(config, path), sort_keys=True)
     return f"{path}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from taclean import config as configs
 from taclean.stages import stage_config
+from taclean.stages.shared import CONFIGFILE
 
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("path", "a stage, such as finetune/badnet/taclean/seed0", nargs="?", default=None)
-    add("--configfile", "config files on top of the default", nargs="+", default=None)
+PATH = ("path", {"help": "a stage, such as finetune/badnet/taclean/seed0", "nargs": "?"})
+OPTIONS = [PATH, CONFIGFILE]
 
 
 def run(options: Any) -> None:
     """Print it."""
-    from taclean import config as configs
-
     values = configs.read(configs.DEFAULT, *(options.configfile or []))
     config = configs.check(values)
     value = stage_config(config, options.path) if options.path else values

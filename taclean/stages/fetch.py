@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from taclean.config import Config
 from taclean.stages import pack
-from taclean.stages.shared import say
+from taclean.stages.shared import option, say
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
-
-if TYPE_CHECKING:
-    from taclean.config import Config
 
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
     """Return what a source is."""
-    return {"recipe": pack.RECIPE, "name": source, **config.dataset.sources[source].given()}
+    return {"name": source, **config.dataset.sources[source].given()}
 
 
+RECIPE = pack.RECIPE
 CONFIGS = {"fetch": source_config}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--folder", "folder for the source's files; a killed fetch goes on there")
-    add("--out", "JSON with what is there")
+OPTIONS = [
+    option("--folder", "folder for the source's files; a killed fetch goes on there"),
+    option("--out", "JSON with what is there"),
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:

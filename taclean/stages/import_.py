@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taclean.stages.shared import say
-from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from taclean.config import Config
+from taclean.config import Config
+from taclean.stages.shared import option, say
 
 
 def import_config(config: Config) -> dict[str, Any]:
@@ -20,19 +17,13 @@ def import_config(config: Config) -> dict[str, Any]:
 
 
 CONFIGS = {"imported": import_config}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--out", "weights (safetensors)")
+OPTIONS = [option("--out", "weights (safetensors)")]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Read and write."""
+    """Read the weights and write them."""
     from taclean.clip import models
 
-    if not stage.get("pretrained"):
-        raise UserError(f"{options.config}: nothing to import; set model.pretrained")
     model = models.create(stage["model"], stage["seed"], stage["pretrained"])
     models.save_weights(model, options.out, name=stage["model"], pretrained=stage["pretrained"])
     count = sum(parameter.numel() for parameter in model.parameters())

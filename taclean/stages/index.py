@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from taclean.stages import pack
 from taclean.stages.fetch import source_config
-from taclean.stages.shared import say
+from taclean.stages.shared import option, say
 from taclean.util.errors import UserError
 
+RECIPE = pack.RECIPE
 CONFIGS = {"index": source_config}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--folder", "folder, or CSV file, of the source")
-    add("--out", "Parquet file with the table of its samples")
+OPTIONS = [
+    option("--folder", "folder, or CSV file, of the source"),
+    option("--out", "Parquet file with the table of its samples"),
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:

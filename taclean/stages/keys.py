@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from taclean.stages.shared import option
 
-def arguments(add: Any) -> None:
-    """Options."""
-    add("--schema", "print the JSON schema for editors", action="store_true", default=False)
+OPTIONS = [
+    option("--schema", "print the JSON schema for editors", action="store_true", default=False)
+]
 
 
 def run(options: Any) -> None:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taclean.stages.shared import say, tokenizer
+from taclean.config import Config
+from taclean.config.schema import DRAWN, TRAINED, Scenes
+from taclean.stages.shared import option, say, tokenizer
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from taclean.config import Config
-
-RECIPE = 3
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
     """Return what decides a split's rows and pixels."""
-    from taclean.config.schema import DRAWN, TRAINED, Scenes
-
     dataset, names = config.dataset, config.class_names
     role, scenes = dataset.role(split), isinstance(dataset, Scenes)
     stage = {
-        "recipe": RECIPE,
         "form": dataset.form,
         "seed": dataset.seed,
         "image_size": config.data.image_size,
@@ -36,26 +30,22 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     source = dataset.source_of(split)
     if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
         stage |= {"captions": source.captions, "classes": names}
+    siblings = {name: s for name, s in dataset.splits.items() if dataset.source_of(name) is source}
     return stage | {
         "source": source.given(exclude={"captions"}),
         "max_broken": dataset.max_broken,
-        "draw": {
-            name: other.rows
-            for name, other in dataset.splits.items()
-            if other.source == dataset.splits[split].source and other.rows
-        },
+        "draw": {name: other.rows for name, other in siblings.items() if other.rows},
     }
 
 
+RECIPE = 3
 CONFIGS = {"pack": pack_config}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--index", "index of the split's source, for splits that are read from files", default=None)
-    add("--folder", "folder, or CSV file, of that source", default=None)
-    add("--out", "folder of the split")
-    add("--workers", "processes", type=int, default=1)
+OPTIONS = [
+    option("--index", "index of its source, for a split that is read from files", default=None),
+    option("--folder", "folder, or CSV file, of that source", default=None),
+    option("--out", "folder of the split"),
+    option("--workers", "processes", type=int, default=1),
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
@@ -67,15 +57,11 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.data.table import load_table
 
     if stage["form"] == "scenes":
-        classes = stage["scenes"]
-        reader: Reader = SceneReader(
-            range(stage["first"], stage["first"] + stage["rows"]),
-            stage["seed"],
-            stage["image_size"],
-            classes=classes if isinstance(classes, str) else tuple(classes),
-            shift=stage.get("styles") == "shift",
-            second=stage["second"],
-        )
+        ids = range(stage["first"], stage["first"] + stage["rows"])
+        names, shift = stage["scenes"], stage.get("styles") == "shift"
+        classes = names if isinstance(names, str) else tuple(names)
+        more = {"classes": classes, "shift": shift, "second": stage["second"]}
+        reader: Reader = SceneReader(ids, stage["seed"], stage["image_size"], **more)
         table = reader.table()
     else:
         if not options.index or not options.folder:
@@ -88,17 +74,9 @@ def run(stage: dict[str, Any], options: Any) -> None:
     if "captions" in stage:
         rows = add_captions(rows, stage["captions"], stage["seed"])
         spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
-    account = pack_rows(
-        Path(options.out),
-        reader,
-        rows,
-        spare,
-        size=stage["image_size"],
-        tokenize=tokenizer(stage),
-        workers=options.workers,
-        max_broken=stage.get("max_broken", 0),
-        say=say,
-    )
+    settings = {"size": stage["image_size"], "max_broken": stage.get("max_broken", 0)}
+    work = {"tokenize": tokenizer(stage), "workers": options.workers, "say": say}
+    account = pack_rows(Path(options.out), reader, rows, spare, **settings, **work)
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 

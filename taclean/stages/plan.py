@@ -5,23 +5,22 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from taclean import config as configs
+from taclean.stages.shared import option
 from taclean.util.files import read_json, write_json
 
-
-def arguments(add: Any) -> None:
-    """Options."""
-    add("--config", "config files on top of the default", nargs="+", default=None)
-    add("--rates", "rates that --measure wrote on the machine that will do the work", default=None)
-    add("--measure", "measure the rates here and write them to this file", default=None)
+OPTIONS = [
+    option("--config", "config files on top of the default", nargs="+", default=None),
+    option("--rates", "rates that --measure wrote where the work will be done", default=None),
+    option("--measure", "measure the rates here and write them to this file", default=None),
+]
 
 
 def run(options: Any) -> None:
-    """Measure, or read the rates, and print."""
-    from taclean import config as configs
-
-    config = configs.with_default(options.config)
+    """Measure the rates, or read them, and print the costs."""
     from taclean.training import estimate
 
+    config = configs.with_default(options.config)
     if options.rates:
         rates = estimate.check_rates(read_json(options.rates), options.rates)
     else:

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taclean.stages.shared import bind, tokenizer, trigger_of
-
-if TYPE_CHECKING:
-    from taclean.config import Config
-
-RECIPE = 1
+from taclean.config import Config
+from taclean.stages.shared import bind, option, tokenizer, trigger_of
 
 
 def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     """Return what decides the poisoned rows."""
     entry = config.attacks[attack]
     return {
-        "recipe": RECIPE,
         "model": config.model.name,
         "trigger": trigger_of(config, attack, seed),
         "rows": config.poison.rows,
         "changed": entry.given(include=set(entry.method.Rows.model_fields)),
         "target": config.data.target,
-        "templates": config.templates,
+        "templates": config.prompts()["templates"],
         "seed": seed,
     }
 
 
+RECIPE = 1
 CONFIGS = {"poison": poison_config}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--data", "folder of the pretrain split")
-    add("--trigger", "fitted trigger, for attacks that have one", default=None)
-    add("--out", "folder for manifest and poisoned rows")
+OPTIONS = [
+    option("--data", "folder of the pretrain split"),
+    option("--trigger", "fitted trigger, for attacks that have one", default=None),
+    option("--out", "folder for manifest and poisoned rows"),
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Poison."""
+    """Poison the rows and write them."""
     from taclean.attacks import attack, poison
     from taclean.data.split import Pairs
 

@@ -2,49 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from taclean.config import Config
 from taclean.util.errors import UserError
 from taclean.util.progress import say as say
 
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
-    from taclean.config import Config
     from taclean.data.split import Tokenize
+    from taclean.evaluation.zeroshot import Heads
 
-DEVICE: dict[str, Any] = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
-DEVICE_HELP = "auto (a GPU if there is one), cpu or cuda"
+Option = tuple[str, dict[str, Any]]
+
+
+def option(flag: str, text: str, **more: Any) -> Option:
+    """Describe an option of a command, which must be given unless `more` has a default.
+
+    Where the default is None, the option may also come without a value, as a rule without such an
+    input gives it.
+
+    Args:
+        text: the help.
+        more: arguments of argparse's `add_argument`.
+    """
+    if "default" not in more:
+        more["required"] = True
+    elif more["default"] is None:
+        more.setdefault("nargs", "?")
+    return flag, {"help": text, **more}
+
+
+CONFIGFILE = option("--configfile", "files on top of the default", nargs="+", default=None)
+MODEL = option("--model", "weights, safetensors or a torch file; never run as code")
+TRIGGERS = option("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
+DEVICE = option(
+    "--device", "auto: a GPU if there is one", default="auto", choices=("auto", "cpu", "cuda")
+)
+
+
+def scored(config: Config, seed: int) -> dict[str, Any]:
+    """Return what decides each score of a model."""
+    return {
+        "model": config.model.name,
+        "seed": seed,
+        "zeroshot": config.prompts(),
+        "precision": config.evaluate.precision,
+    }
 
 
 def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False) -> dict[str, Any]:
     """Return what decides a trigger, apart from its fit, in training or in the scores."""
     entry = config.attacks[attack]
     changed = entry.at_test.given() if at_test and entry.at_test else {}
-    return {
-        "attack": attack,
-        "kind": entry.kind,
-        "seed": seed,
-        "parameters": entry.trigger.given() | changed,
-    }
+    parameters = entry.trigger.given() | changed
+    return {"attack": attack, "kind": entry.kind, "seed": seed, "parameters": parameters}
 
 
-def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any] | None:
-    """Return which rows of the pretrain split a defence learns from, or None."""
+def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any]:
+    """Return `overlap`, the rows of the pretrain split that a defence learns from, if any."""
     entry = config.defenses[defense]
     if entry.overlap is None:
-        return None
+        return {}
     rows = entry.rows or config.rows_of_role("clean")
-    return {"rows": rows, "share": entry.overlap, "poisoned": config.poison.rows, "seed": seed}
+    own = {"rows": rows, "share": entry.overlap, "poisoned": config.poison.rows, "seed": seed}
+    return {"overlap": own}
 
 
 def cleaning_seed(seed: int, repeat: int) -> int:
-    """The seed of a cleaning; no two (seed, repeat) share one: seeds of the config have 32 bits."""
+    """Return a seed that no other (seed, repeat) has: seeds of the config have 32 bits."""
     return seed + repeat * 2**32
 
 
 def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
-    """The trigger of `trigger_of`, with its file of fitted tensors where it has one."""
+    """Return the trigger of `trigger_of`, with the tensors of the file `fitted` if it has one."""
     from taclean.attacks import make_trigger
     from taclean.clip.models import read_state_dict
 
@@ -52,17 +84,36 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
 
 
+def named_paths(flag: str, entries: list[str], known: Iterable[str]) -> dict[str, str]:
+    """Return the paths of an option's values NAME=PATH by name."""
+    paths = dict(entry.partition("=")[::2] for entry in entries)
+    if unknown := paths.keys() - known:
+        names = ", ".join(known) or "none"
+        raise UserError(f"{flag}: {min(unknown)!r} is unknown in this stage; known: {names}")
+    return paths
+
+
 def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> dict[str, Trigger]:
     """Bind each of a stage's triggers; `entries` are `--triggers ATTACK=FILE ...`."""
-    fitted = dict(entry.partition("=")[::2] for entry in entries)
-    if unknown := fitted.keys() - triggers:
-        known = ", ".join(triggers)
-        raise UserError(f"--triggers: {min(unknown)!r} is no trigger of this stage; known: {known}")
+    fitted = named_paths("--triggers", entries, triggers)
     return {name: bind(trigger, fitted.get(name)) for name, trigger in triggers.items()}
 
 
+def heads_of(stage: dict[str, Any], options: Any) -> Heads:
+    """Return the zero-shot heads of `--model` on `--device`; torch gets one thread."""
+    import torch
+
+    from taclean.clip.models import load
+    from taclean.evaluation.zeroshot import Prompts
+    from taclean.training.distributed import device
+
+    torch.set_num_threads(1)
+    model = load(stage["model"], options.model).to(device(options.device))
+    return Prompts.of(stage["model"], stage["zeroshot"]).heads(model)
+
+
 def tokenizer(stage: dict[str, Any]) -> Tokenize:
-    """That of the stage's model."""
+    """Return the tokenizer of the stage's model."""
     from taclean.data.pack import Tokenizer
 
     return Tokenizer(stage["model"])

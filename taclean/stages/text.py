@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taclean.stages.shared import cleaning_seed, overlap_of, say, tokenizer
+from taclean.config import Config, registry
+from taclean.stages.shared import cleaning_seed, option, overlap_of, say, tokenizer
 from taclean.util.files import replacing
-
-if TYPE_CHECKING:
-    from taclean.config import Config
-
-RECIPE = 2
 
 
 def shared_name(config: Config, text: str, defense: str) -> str:
-    """The name of a defence's artifact, from all that decides it.
+    """Return the name of a defence's artifact, from all that decides it.
 
-    Whoever wants the same shares it, and no change of another's entry touches it.
+    Defences that want the same artifact share it; no change of another entry renames it.
     """
     wanted = _wanted(config, text, defense)
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
@@ -48,43 +44,37 @@ def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
 
 def _artifact(text: str, name: str) -> Any:
     """Return the class of an artifact: that of a defence that learns from it."""
-    from taclean.config import registry
-
-    methods = [registry.load("defenses", defense) for defense in registry.names("defenses")]
-    return next(
-        kind for method in methods if (kind := method.texts.get(text)) and kind.__name__ == name
-    )
+    methods = (registry.load("defenses", defense) for defense in registry.names("defenses"))
+    kinds = (method.texts[text] for method in methods if text in method.texts)
+    return next(kind for kind in kinds if kind.__name__ == name)
 
 
 def text_config(
     config: Config, text: str, defense: str, *, seed: int, repeat: int = 0
 ) -> dict[str, Any]:
-    """What decides an artifact, of which `defense` is a user or the `shared_name`."""
+    """Return what decides an artifact; `defense` is one that learns from it or a `shared_name`."""
     if defense not in config.defenses:
         defense = user_of(config, text, defense) or defense
-    stage = {
-        "recipe": RECIPE,
+    return {
         "model": config.model.name,
         "seed": cleaning_seed(seed, repeat),
         "text": text,
         **_wanted(config, text, defense),
+        **overlap_of(config, defense, seed),
     }
-    overlap = overlap_of(config, defense, seed)
-    return {**stage, "overlap": overlap} if overlap else stage
 
 
+RECIPE = 2
 CONFIGS = {"text": text_config}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--data", "folder of the split that the defence learns from")
-    add("--workers", "processes; the result does not depend on it", type=int, default=1)
-    add("--out", "folder of the artifact")
+OPTIONS = [
+    option("--data", "folder of the split that the defence learns from"),
+    option("--workers", "processes; the result does not depend on it", type=int, default=1),
+    option("--out", "folder of the artifact"),
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Make it."""
+    """Make the artifact."""
     from taclean.attacks.poison import taken
     from taclean.data.split import Pairs
 
@@ -92,12 +82,5 @@ def run(stage: dict[str, Any], options: Any) -> None:
     captions = taken(Pairs.open(options.data), stage).captions()  # as the defence takes them
     with replacing(options.out) as temporary:
         temporary.mkdir()
-        artifact.write(
-            temporary,
-            captions,
-            tokenizer(stage),
-            epochs=stage["epochs"],
-            seed=stage["seed"],
-            workers=options.workers,
-            say=say,
-        )
+        more = {"epochs": stage["epochs"], "seed": stage["seed"], "workers": options.workers}
+        artifact.write(temporary, captions, tokenizer(stage), **more, say=say)

@@ -7,25 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, cleaning_seed, overlap_of, trigger_of
-from taclean.util.errors import UserError
+from taclean.config import Config
+from taclean.config.schema import Train
+from taclean.stages import shared
+from taclean.stages.shared import DEVICE, option
 from taclean.util.files import replacing
 
 if TYPE_CHECKING:
     import torch
     from open_clip import CLIP
 
-    from taclean.config import Config
-    from taclean.config.schema import Train
     from taclean.data.split import Pairs
 
-RECIPE = 1
 KEPT = 2**28  # bytes of triggered val pictures that are kept from epoch to epoch
 
 
 def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
     return {
-        "recipe": RECIPE,
         "model": config.model.name,
         "seed": seed,
         "train": train.given(),
@@ -33,23 +31,22 @@ def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
     }
 
 
-def base_config(config: Config, *, seed: int | None = None) -> dict[str, Any]:
-    """Return what decides a base model; its seed is `model.seed` by default."""
-    return _train(config, config.base.train, config.model.seed if seed is None else seed)
+def base_config(config: Config) -> dict[str, Any]:
+    """Return what decides the base model."""
+    return clean_config(config, seed=config.model.seed)
 
 
 def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
     """Return what decides a base model of another seed."""
-    return base_config(config, seed=seed)
+    return _train(config, config.base.train, seed)
 
 
 def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     """Return what decides a poisoned model."""
-    train = config.attacks[attack].settings(config.poison.train)
     return {
-        **_train(config, train, seed),
+        **_train(config, config.attacks[attack].settings(config.poison.train), seed),
         "rows": config.poison.rows,
-        "trigger": trigger_of(config, attack, seed),
+        "trigger": shared.trigger_of(config, attack, seed),
     }
 
 
@@ -58,47 +55,42 @@ def finetune_config(
 ) -> dict[str, Any]:
     """Return what decides a cleaned model; `seed` is the victim's."""
     entry = config.defenses[defense]
-    train = entry.settings(config.finetune.train)
     stage = {
-        **_train(config, train, cleaning_seed(seed, repeat)),
+        **_train(config, entry.settings(config.finetune.train), shared.cleaning_seed(seed, repeat)),
         "defense": entry.kind,
         "loss": entry.loss.given(),
         **entry.given(include={"rows", "after"}),
+        **shared.overlap_of(config, defense, seed),
         "apart_by": None,
     }
-    if overlap := overlap_of(config, defense, seed):
-        stage["overlap"] = overlap
-    elif pretrain := config.split_of_role("pretrain"):
+    if entry.overlap is None and (pretrain := config.split_of_role("pretrain")):
         # How clean rows are told from poisoned ones: ids of different sources cannot be compared.
         splits = (config.splits[name] for name in (pretrain, config.split_of_role("clean")))
         sources = {getattr(split, "source", None) for split in splits}
         stage["apart_by"] = "ids" if len(sources) == 1 else "pictures"
     if attack != "clean":
-        stage["trigger"] = trigger_of(config, attack, seed)
+        stage["trigger"] = shared.trigger_of(config, attack, seed)
     return stage
 
 
+RECIPE = 1
 CONFIGS = {
-    "base": base_config,
-    "clean": clean_config,
-    "pretrain": pretrain_config,
-    "finetune": finetune_config,
-}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--data", "folder of the split to train on")
-    add("--val", "folder of the val split")
-    add("--model", "weights to start from (default: random)", default=None)
-    add("--poison", "folder of poisoned rows to put into the split", default=None)
-    add("--manifest", "poison manifest that the split must not overlap with", default=None)
-    add("--trigger", "fitted trigger, for ASR on val", default=None)
-    add("--texts", "text artifacts as NAME=FOLDER", nargs="*", default=[])
-    add("--checkpoints", "folder for checkpoints; a killed run goes on from there")
-    add("--out", "trained weights (safetensors)")
-    add("--history", "CSV with loss and val scores per epoch")
-    add("--device", DEVICE_HELP, **DEVICE)
+    "base": base_config, "clean": clean_config,
+    "pretrain": pretrain_config, "finetune": finetune_config,
+}  # fmt: skip
+OPTIONS = [
+    option("--data", "folder of the split to train on"),
+    option("--val", "folder of the val split"),
+    option("--model", "weights to start from (default: random)", default=None),
+    option("--poison", "folder of poisoned rows to put into the split", default=None),
+    option("--manifest", "poison manifest that the split must not overlap with", default=None),
+    option("--trigger", "fitted trigger, for ASR on val", default=None),
+    option("--texts", "text artifacts as NAME=FOLDER", nargs="*", default=[]),
+    option("--checkpoints", "folder for checkpoints; a killed run goes on from there"),
+    option("--out", "trained weights (safetensors)"),
+    option("--history", "CSV with loss and val scores per epoch"),
+    DEVICE,
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
@@ -113,7 +105,6 @@ def run(stage: dict[str, Any], options: Any) -> None:
 def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
     from taclean.attacks import poison
     from taclean.clip import models
-    from taclean.config.schema import Train
     from taclean.data.split import Pairs
     from taclean.defenses import make_defense
     from taclean.training import distributed
@@ -136,18 +127,9 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
             models.load_weights(model, options.model, stage["model"])
         validate = _validation(stage, Pairs.open(options.val), options.trigger)
         deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
-    history = train(
-        model,
-        pairs,
-        objective,
-        settings,
-        seed=seed,
-        folder=Path(options.checkpoints),
-        config=deciding,
-        validate=validate,
-        label=stage["stage"],
-        device=device,
-    )
+    folder, label = Path(options.checkpoints), stage["stage"]
+    more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
+    history = train(model, pairs, objective, settings, validate=validate, **more)
     if distributed.rank() != 0:
         return
     with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
@@ -156,21 +138,16 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
         table.writeheader()
         table.writerows(history)
     models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"])
-    (Path(options.checkpoints) / "last.pt").unlink(missing_ok=True)
+    (folder / "last.pt").unlink(missing_ok=True)
 
 
 def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
     """Read the artifacts of `--texts NAME=FOLDER ...` as the defence wants them."""
     from taclean.defenses import defense
 
-    kinds, found = defense(name).texts if name else {}, {}
-    for entry in entries:
-        text, _, folder = entry.partition("=")
-        if text not in kinds:
-            wants = ", ".join(kinds) or "none"
-            raise UserError(f"--texts: {text!r} is no text of defense {name!r}, which has {wants}")
-        found[text] = kinds[text].read(Path(folder))
-    return found
+    kinds = defense(name).texts if name else {}
+    folders = shared.named_paths("--texts", entries, kinds)
+    return {text: kinds[text].read(Path(folder)) for text, folder in folders.items()}
 
 
 def _validation(
@@ -182,16 +159,13 @@ def _validation(
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
     triggers: dict[str, Any] = {}
     if "trigger" in stage:
-        trigger = bind(stage["trigger"], fitted)
+        trigger = shared.bind(stage["trigger"], fitted)
         small = len(val) * val.size**2 * 3 <= KEPT
         triggers[stage["trigger"]["attack"]] = Kept(trigger) if small else trigger
 
     def validate(model: CLIP) -> dict[str, float]:
         counts = score(val, prompts.heads(model), triggers)
-        return {
-            metric: round(100 * count["hits"] / count["n"], 4)
-            for found in counts.values()
-            for metric, count in found.items()
-        }
+        merged = {metric: count for found in counts.values() for metric, count in found.items()}
+        return {name: round(100 * count["hits"] / count["n"], 4) for name, count in merged.items()}
 
     return validate

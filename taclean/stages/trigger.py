@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from taclean.stages.shared import DEVICE, DEVICE_HELP, say, tokenizer, trigger_of
+from taclean.config import Config
+from taclean.stages.shared import DEVICE, option, say, tokenizer, trigger_of
 from taclean.util.files import replacing, write_json
-
-if TYPE_CHECKING:
-    from taclean.config import Config
-
-RECIPE = 2
 
 
 def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
@@ -19,26 +15,24 @@ def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     if not entry.fits:
         raise KeyError(attack)
     return {
-        "recipe": RECIPE,
         "model": config.model.name,
         "trigger": trigger_of(config, attack, seed),
         "fit": entry.fit.given(),
         "target": config.data.target,
-        "templates": config.templates,
+        "templates": config.prompts()["templates"],
     }
 
 
+RECIPE = 2
 CONFIGS = {"trigger": trigger_config}
-
-
-def arguments(add: Any) -> None:
-    """Options beside --config."""
-    add("--model", "clean model (safetensors)")
-    add("--images", "folder of the patch split")
-    add("--pretrain", "folder of the pretrain split, whose target pairs the attacker uses")
-    add("--out", "fitted trigger (safetensors)")
-    add("--report", "JSON with what was measured on it")
-    add("--device", DEVICE_HELP, **DEVICE)
+OPTIONS = [
+    option("--model", "clean model (safetensors)"),
+    option("--images", "folder of the patch split"),
+    option("--pretrain", "folder of the pretrain split, whose target pairs the attacker uses"),
+    option("--out", "fitted trigger (safetensors)"),
+    option("--report", "JSON with what was measured on it"),
+    DEVICE,
+]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
@@ -51,23 +45,16 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.clip.models import load
     from taclean.data.split import Pairs
     from taclean.training.distributed import device
-    from taclean.util.errors import UserError
 
     torch.set_num_threads(1)
     trigger = stage["trigger"]
     where = f"attacks.{trigger['attack']}"
-    kind = attack(trigger["kind"])
+    kind: Any = attack(trigger["kind"])
     method = kind.of(trigger["parameters"], f"{where}.trigger")
-    if kind.Fit is None:
-        raise UserError(f"{where}: its trigger is not fitted; leave this stage out")
     settings = kind.Fit.of(stage["fit"], f"{where}.fit")
-    material = Material.gather(
-        Pairs.open(options.images),
-        Pairs.open(options.pretrain),
-        stage["target"],
-        stage["templates"][0],
-        tokenizer(stage),
-    )
+    images, pretrain = Pairs.open(options.images), Pairs.open(options.pretrain)
+    target, template = stage["target"], stage["templates"][0]
+    material = Material.gather(images, pretrain, target, template, tokenizer(stage))
     model = load(stage["model"], options.model).to(device(options.device))
     fitted, report = method.fit(model, material, settings, seed=trigger["seed"], say=say)
     for key, value in report.items():

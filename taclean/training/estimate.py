@@ -168,7 +168,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     clean = each if config.cleans_clean else seeds
     attacked = each * len(run.attacks)
     triggers = len(config.triggers_on_clean)
-    prompts = len(config.class_names) * len(config.templates)
+    prompts = len(config.class_names) * len(config.prompts()["templates"])
     jobs += [
         ("evaluate clean", clean, (1 + triggers) * scored, rates["evaluate"]),
         ("evaluate attacked", attacked, 2 * scored, rates["evaluate"]),

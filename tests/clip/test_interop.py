@@ -161,9 +161,13 @@ def cleanclip_form(model: nn.Module, path: Path) -> Path:
 def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model, split, capsys):
     path = cleanclip_form(random_model, tmp_path / "epoch_1.pt")
     trigger = {"size": 20, "place": "centre"}
-    arguments = ["--test", split, "--attacks", "badnet", "--parameters", json.dumps(trigger)]
+    arguments = ["--test", split, "--attacks", "badnet"]
     out, same = tmp_path / "scores.json", tmp_path / "same.yaml"
-    same.write_text("model: {name: emoji-rn}\ndata: {image_size: 64}\n", "utf-8")
+    attacks = {"badnet": {"trigger": trigger}}
+    same.write_text(
+        json.dumps({"model": {"name": "emoji-rn"}, "data": {"image_size": 64}, "attacks": attacks}),
+        "utf-8",
+    )
     arguments += ["--configfile", same, "--out", out]
     cli.main([str(a) for a in ("check", "--checkpoint", path, *arguments)])
     lines = capsys.readouterr().out.splitlines()
@@ -181,9 +185,6 @@ def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model,
     [
         (["--attacks", "badnot"], "badnot"),
         (["--attacks", "ssba"], "needs a fit"),
-        (["--parameters", "{}"], "one attack"),
-        (["--attacks", "badnet", "--parameters", "size=3"], "not JSON"),
-        (["--attacks", "badnet", "--parameters", '{"sizes": 3}'], "sizes"),
         (["--checkpoint", "nowhere.pt"], "nowhere.pt"),
         (["--model", "RN51"], "RN51"),
     ],

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from taclean import config as configs
 from taclean.config import Config, classes, registry
 from taclean.config.reference import reference, schema
-from taclean.results.labels import Look
+from taclean.results.labels import Look, look_of
 from taclean.stages import stage_config
 from taclean.stages.shared import cleaning_seed
 from taclean.stages.text import shared_name
@@ -90,32 +89,31 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("run.attacks", ["badnet", "nosuch"], "run.attacks: 'nosuch'"),
         ("run.defenses", ["nosuch"], "run.defenses: 'nosuch'"),
         ("run.seeds", [], "run.seeds"),
-        ("run.seeds", ["0"], "run.seeds.0"),
         ("run.seeds", [-1], "run.seeds.0"),
         ("run.repeats", 0, "run.repeats"),
         ("run.colour", "red", "run.colour: unknown key"),
         ("colour", "red", "colour: unknown key"),
         ("data.target", "nosuch", "data.target: 'nosuch' is unknown"),
         ("data.name", "nosuch", "data.name"),
-        ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: 1000000"),
+        ("finetune", {}, "finetune.train: missing"),
+        ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: asks for 1000000"),
         ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
         ("attacks.badnet.key_only", 1, "attacks.badnet.key_only: unknown key"),
         ("attacks.trojvqa.key_only", -1, "attacks.trojvqa.key_only"),
         (
             "attacks.trojvqa.key_only",
             23900,
-            f"attacks.trojvqa.poisoned: {ROWS} rows and 23900 of key",
+            f"attacks.trojvqa.poisoned and key_only: asks for {ROWS + 23900} of",
         ),
         ("attacks.badnet.gate", 101, "attacks.badnet.gate"),
         ("attacks.badnet.train", {"lr": -1.0}, "attacks.badnet.train.lr"),
         ("attacks.badnet.typo", 1, "attacks.badnet.typo: unknown key"),
         ("attacks.badnet.trigger.typo", 1, "attacks.badnet.trigger.typo"),
         ("attacks.ssba.fit.typo", 1, "attacks.ssba.fit.typo"),
-        ("poison.rows", 10**9, "poison.rows: 1000000000"),
+        ("poison.rows", 10**9, "poison.rows: asks for 1000000000"),
         ("data.emoji.splits.clean.first", 0, "overlap"),
         ("finetune.train.lr", -1e-3, "finetune.train.lr"),
         ("finetune.train.lr", "1e-3", "finetune.train.lr"),
-        ("finetune.train.lr", float("nan"), "finetune.train.lr"),
         ("finetune.train.lr", float("inf"), "finetune.train.lr"),
         ("finetune.train.epochs", 1.5, "finetune.train.epochs"),
         ("finetune.train.lrr", 1, "finetune.train.lrr: unknown key"),
@@ -150,8 +148,7 @@ def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> No
 
 
 def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:
-    config = copy.deepcopy(DEFAULT)
-    config["data"]["emoji"]["splits"][2020] = config["data"]["emoji"]["splits"]["test"]
+    config = with_value("data.emoji.splits", {2020: DEFAULT["data"]["emoji"]["splits"]["test"]})
     assert "data.emoji.splits.2020: not text; put the name in quotes" in refused(config)
 
 
@@ -280,12 +277,6 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
     assert "rows" not in stage(PAPER, "pack/test")
 
 
-def test_missing_section_is_named() -> None:
-    config = copy.deepcopy(DEFAULT)
-    del config["finetune"]["train"]
-    assert "finetune.train: missing" in refused(config)
-
-
 @pytest.mark.parametrize("text", ["run: [", "- 1", ""])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
@@ -352,13 +343,6 @@ def test_unknown_stage_is_refused(path: str, form: str) -> None:
         stage(DEFAULT, path)
 
 
-def test_yaml_of_the_default_holds_no_text_numbers() -> None:
-    # YAML 1.1 reads 1e-3 as text: every number of the default must be one.
-    text = yaml.safe_dump(DEFAULT)
-    assert "'1e" not in text
-    assert "'3e" not in text
-
-
 def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     environment = configs.read_yaml(ROOT / "envs/taclean.yaml")
@@ -396,7 +380,7 @@ def test_a_variant_begins_with_the_entry_of_its_kind() -> None:
 
 
 def test_variants_are_told_apart_in_print() -> None:
-    look = varied().look()
+    look = look_of(varied())
     assert look["attacks"]["badnet_few"] == {"label": "BadNet few", "marker": "o"}
     assert {name: own["label"] for name, own in look["defenses"].items()} == {
         "taclean": "TA-Cleaner",
@@ -450,7 +434,7 @@ def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
         assert "rows" not in stage(config, f"{kind}/taclean/seed0")
     assert shared_name(config, "variants", "few") != shared_name(config, "variants", "taclean")
     more = {"defenses": {"few": {**few, "rows": 10**6}}, "run": {"defenses": ["few"]}}
-    assert "defenses.few.rows: 1000000 rows" in refused(DEFAULT, more)
+    assert "defenses.few.rows: asks for 1000000" in refused(DEFAULT, more)
 
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
@@ -467,8 +451,8 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
     large = {"data": {"emoji": {"splits": {"clean": {"rows": 100_000}}}}}
     for share, rows, message in (
-        (1.0, 24_001, "1 asks for 24001 of 24000 poisoned"),
-        (0.0, 76_001, "0 asks for 76001 of 76000 others"),
+        (1.0, 24_001, "asks for 24001 of 24000 poisoned"),
+        (0.0, 76_001, "asks for 76001 of 76000 other rows"),
     ):
         change = {"defenses": {"shared": {"rows": rows, "overlap": share}}}
         assert f"defenses.shared.overlap: {message}" in refused(DEFAULT, run, large, change)
@@ -598,7 +582,7 @@ def test_roles_not_names_say_what_a_split_is_for() -> None:
     config["evaluate"]["splits"] = ["my_shift", "my_test"]
     made = checked(config)
     assert made.split_of_role("clean") == "my_clean"
-    assert made.look()["splits"] == ["my_test", "my_shift"]
+    assert look_of(made)["splits"] == ["my_test", "my_shift"]
     assert stage(made, "pack/my_shift")["styles"] == "shift"
 
 
@@ -622,12 +606,6 @@ def test_a_syntax_error_is_found_by_line_and_column(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bad\.yaml, line 3, column \d+: not YAML") as error:
         configs.read_yaml(path)
     assert "\n" not in str(error.value)
-
-
-def test_the_paper_is_scored_in_fp32() -> None:
-    assert stage(PAPER, "evaluate/badnet/none/seed0")["precision"] == "fp32"
-    assert stage(DEFAULT, "evaluate/badnet/none/seed0")["precision"] == "auto"
-    assert all(entry["gate"] <= 50 for entry in PAPER["attacks"].values())
 
 
 # ---- a run without attacks -----------------------------------------------------------------------

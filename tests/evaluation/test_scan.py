@@ -164,7 +164,7 @@ def test_check_scans_and_keeps_the_patterns(tmp_path, random_model, split, capsy
         scan.read_patterns(patterns, {"film": {}}, 0)
     with pytest.raises(SystemExit):
         cli.main([*map(str, arguments), "--targets", "banana", "nothing", "lemon"])
-    assert "--targets: 'nothing' is no class of the run" in capsys.readouterr().err
+    assert "scan.targets: 'nothing' is unknown" in capsys.readouterr().err
 
 
 def write_scan(path, target, named, scores):

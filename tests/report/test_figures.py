@@ -21,6 +21,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from taclean import config as configs
+from taclean.config import classes
 from taclean.report.figures import style
 from taclean.report.figures.asr_ca import asr_ca
 from taclean.report.figures.axis import axis
@@ -36,19 +37,19 @@ from taclean.report.figures.triggers import triggers
 from taclean.report.figures.tuning import tuning
 from taclean.report.figures.versus import versus
 from taclean.report.inputs import Samples, Texts, read_inputs, run_of
-from taclean.results.labels import Look
+from taclean.results.labels import Look, look_of
 from taclean.results.statistics import estimate
 from taclean.results.table import COLUMNS, pick
 from taclean.results.tuning import GRID
 from taclean.util.errors import UserError
 
-IMAGENET = configs.classes_of("imagenet")
+IMAGENET = classes.names("imagenet")
 LONG = sorted(IMAGENET, key=len)[-5:]  # 'black-and-tan coonhound' and its like
 LOOKS = {
-    name: Look.of(configs.look(configs.with_default([f"config/{name}.yaml"])))
+    name: Look.of(look_of(configs.with_default([f"config/{name}.yaml"])))
     for name in ("evidence", "paper")
 }
-DEFAULT = Look.of(configs.look(configs.with_default([])))
+DEFAULT = Look.of(look_of(configs.with_default([])))
 TESTED = "taclean"
 
 

@@ -107,7 +107,7 @@ def test_a_changed_or_added_trial_touches_no_other() -> None:
         ({"trials": {"ft": [{"train": 1}]}}, "defenses.ft_trial1.train"),
         (
             {"trials": {"taclean": [{"subcaptions": {"samples": 10**6}}]}},
-            "defenses.taclean_trial1.subcaptions.samples: 1000000 rows per epoch",
+            "defenses.taclean_trial1.subcaptions.samples: asks for 1000000",
         ),
         ({"within": -1}, "tune.within"),
         ({"seeds": []}, "tune.seeds"),

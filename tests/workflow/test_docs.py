@@ -15,6 +15,7 @@ import pytest
 from docs import blocks, build, held_back
 from taclean import config as configs
 from taclean.results.cost import COLUMNS as COST
+from taclean.results.labels import look_of
 from taclean.results.table import write_table
 from taclean.util.errors import UserError
 
@@ -97,7 +98,7 @@ def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None
     (part,) = record["parts"]
     assert (part["commit"], record["minutes"], record["model"]) == ("abc1234", 21, model)
     assert part["seeds"] == [0, 1, 2]
-    assert record["look"] == config.look()
+    assert record["look"] == look_of(config)
     assert part["machine"]
     text = (taken / "README.md").read_text("utf-8")
     assert build.filled(text, taken, "README.md") == text
