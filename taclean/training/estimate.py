@@ -67,7 +67,9 @@ def measure(config: Config) -> dict[str, Any]:
     data = Labelled(images, torch.zeros(rows, dtype=torch.int64))
     classifier, triggers = head(model, prompts), {"same": lambda images, ids: images}
     jpeg = io.BytesIO()  # of CC3M's usual size
-    Image.fromarray(pixels[0, :60, :80]).resize((640, 480), Image.Resampling.BICUBIC).save(jpeg, "JPEG")
+    Image.fromarray(pixels[0, :60, :80]).resize((640, 480), Image.Resampling.BICUBIC).save(
+        jpeg, "JPEG"
+    )
     cpu = f"CPU, {torch.get_num_threads()} threads"
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda" else cpu,
