@@ -31,10 +31,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     The content decides the form, not the suffix: safetensors; torch files, zipped or of the old
     form, by torch's `weights_only` reader; TorchScript archives, which is what OpenAI released. A
     wrapped state dict is unwrapped, `module.` prefixes (CleanCLIP's form) are dropped, and 16-bit
-    floats become float32.
-
-    Raises:
-        UserError: the file is missing or truncated, holds no weights, or would have to run code.
+    floats become float32. A file that would have to run code is refused.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,10 +103,8 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
 
     `torch.jit.load` compiles the archive's code and runs its `__setstate__`; torch's `weights_only`
     reader refuses archives, and wants them without their code. It then gets the data alone, with
-    an inert class in place of each class of the archive's own.
-
-    Raises:
-        pickle.UnpicklingError: the data name anything but tensors and the archive's classes.
+    an inert class in place of each class of the archive's own. It raises a pickle.UnpicklingError
+    where the data name anything else.
     """
     pickled = archive.read(f"{root}/data.pkl")
     names = {
@@ -124,12 +119,9 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as plain:
         for entry in archive.namelist():
-            if entry.startswith(f"{root}/data/") or entry.split("/")[1:] in (
-                ["data.pkl"],
-                ["version"],
-                [".data", "version"],  # where torch writes it since 2.13
-                ["byteorder"],
-            ):
+            name = entry.partition("/")[2]  # torch writes .data/version since 2.13
+            needed = ("data.pkl", "version", ".data/version", "byteorder")
+            if entry.startswith(f"{root}/data/") or name in needed:
                 plain.writestr(entry, archive.read(entry))
     data.seek(0)
     with torch.serialization.safe_globals(stubs):

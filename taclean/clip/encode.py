@@ -28,11 +28,7 @@ def device_of(model: CLIP) -> torch.device:
 
 
 def normalize(model: CLIP, images: Tensor) -> Tensor:
-    """Normalise (B, 3, H, W) uint8, or float in [0, 1], by the model's mean and std.
-
-    Raises:
-        UserError: the images have another shape or dtype than the model wants.
-    """
+    """Normalise (B, 3, H, W) uint8, or float in [0, 1], by the model's mean and std."""
     size = model.visual.image_size
     height, width = size if isinstance(size, tuple | list) else (size, size)
     if images.ndim != 4 or tuple(images.shape[1:]) != (3, height, width):
@@ -63,9 +59,9 @@ def encode_images(model: CLIP, images: Tensor) -> Tensor:
 def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
     """Embed (B, 77) int64 tokens on any device: (B, d) float32 of unit norm.
 
-    The rows are cut to the longest caption of those beside them: exact, since CLIP's text tower is
+    Rows are cut to the longest caption of their group. That is exact, since CLIP's text tower is
     causal and reads the end token. Other towers get rows as long as their context. Tokens in host
-    memory are best: a GPU would have to be waited for.
+    memory are best: on a GPU the lengths would have to be waited for.
     """
     device = device_of(model)
     if not _is_causal(model):

@@ -43,9 +43,6 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     Returns:
         {"quick_gelu": bool, "heads": [of the image tower, of the text tower], "preprocess": mean
         and std of the pictures where the folder says them}.
-
-    Raises:
-        UserError: the folder is no CLIPModel, or its towers differ from open_clip's in form.
     """
     folder = Path(folder)
     if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
@@ -87,15 +84,11 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 def read_weights(folder: Path | str) -> dict[str, Tensor]:
     """Read `model.safetensors` by open_clip's names and in its layout.
 
-    Query, key and value are stacked, and projections, which it multiplies from the right, turned.
+    Query, key and value are stacked; projections, which it multiplies from the right, are turned.
     Tensors that it has no name for keep theirs.
-
-    Raises:
-        UserError: the file holds no weights, or an attention lacks a part.
     """
     path = Path(folder) / WEIGHTS
-    state = read_state_dict(path)
-    out: dict[str, Tensor] = {}
+    state, out = read_state_dict(path), {}
     for name, value in state.items():
         key = name
         # Buffers that older versions kept; parts that are stacked with their query.

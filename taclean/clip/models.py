@@ -57,12 +57,8 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
         seed: decides the random weights where `pretrained` gives none; nothing else does.
         pretrained: a checkpoint file in any form that `read_state_dict` reads, the folder of a
             Hugging Face `CLIPModel`, or one of open_clip's tags for this model (downloaded once,
-            read as safetensors or with `weights_only`). A file that does not tell the mean and std
-            of its pictures gets those of the model's tags where they agree, else CLIP's.
-
-    Raises:
-        UserError: unknown model or tag, a download that fails, GELU where the weights want
-            QuickGELU, or a checkpoint that is refused or another model's.
+            read as safetensors or with `weights_only`). A file without the mean and std of its
+            pictures gets those of the model's tags where they agree, else CLIP's.
     """
     open_clip = library()
     if name not in open_clip.list_models():
@@ -71,26 +67,23 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
         return _build(name, seed)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if Path(pretrained).is_file() or (Path(pretrained).is_dir() and pretrained not in tags):
-        model = _build(name, seed)
-        _set_geometry(model, _file_geometry(name))
+        model = _build(name, seed, force_preprocess_cfg=_file_geometry(name))
         load_weights(model, pretrained, name)
         return model
     wanted = open_clip.get_pretrained_cfg(name, pretrained)
     if not wanted:
-        known = ", ".join(tags) or "none"
         raise UserError(
             f"model.pretrained: {pretrained!r} is no file, no folder and no tag of {name}; its "
-            f"tags are {known}"
+            f"tags are {', '.join(tags) or 'none'}"
         )
     better = f"{name}-quickgelu"
-    quick = (open_clip.get_model_config(name) or {}).get("quick_gelu", False)
+    quick = open_clip.get_model_config(name).get("quick_gelu", False)
     if wanted.get("quick_gelu") and not quick and better in open_clip.list_models():
         raise UserError(
             f"model.name: the weights {pretrained!r} were trained with QuickGELU, {name} has GELU; "
             f"use {better}"
         )
-    path = _download(name, pretrained, wanted)
-    geometry = _geometry(wanted)
+    path, geometry = _download(name, pretrained, wanted), _geometry(wanted)
     try:
         return _build(name, seed, pretrained=path, weights_only=True, force_preprocess_cfg=geometry)
     except Exception as error:  # whatever the readers raise
@@ -137,24 +130,14 @@ def _geometry(known: Mapping[str, Any]) -> dict[str, Any]:
     return {key: known[key] for key in GEOMETRY if key in known}
 
 
-def _set_geometry(model: CLIP, geometry: dict[str, Any]) -> None:
-    known = library().get_model_preprocess_cfg(model)
-    library().set_model_preprocess_cfg(model, known | geometry)
-
-
-def _clip_geometry() -> dict[str, Any]:
+def _file_geometry(name: str) -> dict[str, Any]:
+    """Return the geometry for a file without one: that of all tags of `name`, or CLIP's own."""
     from open_clip.transform import PreprocessCfg
 
-    return _geometry(vars(PreprocessCfg()))
-
-
-def _file_geometry(name: str) -> dict[str, Any]:
-    """Return the geometry for a file that says none: that of all tags of `name`, or CLIP's own."""
     tags = library().list_pretrained_tags_by_model(name)
     found = [_geometry(library().get_pretrained_cfg(name, tag)) for tag in tags]
-    if found and all(geometry == found[0] for geometry in found):
-        return found[0]
-    return _clip_geometry()
+    agree = found and all(geometry == found[0] for geometry in found)
+    return found[0] if agree else _geometry(vars(PreprocessCfg()))
 
 
 @functools.cache
@@ -166,9 +149,6 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
     """Tokenise with the model's own tokenizer: (N, 77) uint16; the end token is kept when cut.
 
     Rows of a model with a shorter context end in zeros, which `encode_tokens` drops.
-
-    Raises:
-        UserError: no texts, a tokenizer that cannot be had, or one whose ids or rows do not fit.
     """
     if len(texts) == 0:
         raise UserError("captions: the list is empty; give at least one caption")
@@ -213,7 +193,7 @@ def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
     """
     check_suffix(path)
     geometry = _geometry(library().get_model_preprocess_cfg(model))
-    if not geometry == _clip_geometry() == _file_geometry(metadata.get("name", "")):
+    if not geometry == _file_geometry("") == _file_geometry(metadata.get("name", "")):
         metadata["preprocess"] = json.dumps(geometry)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
@@ -252,10 +232,6 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
     """Load a checkpoint in open_clip's, OpenAI's or CleanCLIP's form, or a CLIPModel folder.
 
     `open_clip.load_checkpoint` would resize embeddings of another shape; here they are refused.
-
-    Raises:
-        UserError: the file is unreadable, its tensors are not those of `name`, or one of the two
-            has QuickGELU and the other GELU.
     """
     from open_clip.model import QuickGELU
 
@@ -282,7 +258,8 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
     model.load_state_dict(state)
     if geometry:
         pair = {key: tuple(geometry[key]) for key in ("mean", "std") if key in geometry}
-        _set_geometry(model, geometry | pair)
+        known = library().get_model_preprocess_cfg(model)
+        library().set_model_preprocess_cfg(model, known | geometry | pair)
 
 
 def _difference(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
@@ -301,10 +278,12 @@ def _check_folder(model: CLIP, folder: Path | str, name: str, quick: bool) -> di
     """Compare what the shapes of the weights do not tell; return the pictures' geometry."""
     found = huggingface.read_config(folder)
     if found["quick_gelu"] != quick:
-        acts = [("GELU", "QuickGELU")[is_quick] for is_quick in (found["quick_gelu"], quick)]
+        own, theirs, form = ("GELU", "QuickGELU", "with")
+        if quick:
+            own, theirs, form = ("QuickGELU", "GELU", "without")
         raise UserError(
-            f"{folder}: trained with {acts[0]}, and {name} has {acts[1]}; set model.name to the "
-            f"form {'with' if found['quick_gelu'] else 'without'} -quickgelu"
+            f"{folder}: trained with {theirs}, and {name} has {own}; set model.name to the form "
+            f"{form} -quickgelu"
         )
     heads = [
         block.attn.num_heads

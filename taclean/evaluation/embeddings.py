@@ -87,9 +87,6 @@ def embed(
     Args:
         triggers: go on the images whose class is not `target`.
         precision: a key of `taclean.clip.models.PRECISIONS`, or "auto".
-
-    Raises:
-        UserError: the images are neither uint8 nor floats in [0, 1].
     """
     model.eval()
     device, on = device_of(model), triggers or {}
@@ -144,6 +141,29 @@ def ranks(scores: Tensor, right: Tensor, *, first_wins: bool = False) -> Tensor:
         index = torch.arange(scores.shape[1], device=scores.device)
         below |= (scores == best) & (index > right.int().argmax(1, keepdim=True))
     return (~right).sum(1) - (below & ~right).sum(1)
+
+
+def ranks_among(
+    queries: Tensor,
+    keys: Tensor,
+    wanted: Tensor,
+    labels: Tensor,
+    chunk: int,
+    *,
+    first_wins: bool = False,
+) -> Tensor:
+    """Rank for each query the best key that has the wanted label, `chunk` queries at a time.
+
+    Args:
+        queries, keys: (N, d) and (K, d) embeddings of unit length.
+        wanted, labels: (N,) what each query looks for, and (K,) what each key is.
+        first_wins: see `ranks`.
+    """
+    parts = zip(queries.split(chunk), wanted.split(chunk), strict=True)
+    found = [
+        ranks(part @ keys.T, labels == own[:, None], first_wins=first_wins) for part, own in parts
+    ]
+    return torch.cat(found)
 
 
 def at_k(metric: str, found: Tensor, ks: Sequence[int]) -> Counts:

@@ -69,22 +69,20 @@ def score(
         heads, prompts = own.heads(model), own
     images = embed(model, pairs, triggers, prompts.target, precision=precision)
     own_heads = {name: heads[trigger.prefix] for name, trigger in triggers.items()}
-    found = zeroshot.scores(images, heads[""], own_heads)
+    parts = [zeroshot.scores(images, heads[""], own_heads)]
     if learned:
         known = embed(model, learned, precision=precision)
-        found = merged(found, probe(known, images, prompts.target))
+        parts.append(probe(known, images, prompts.target))
     if captions:
         texts = embed_texts(model, pairs.tokens[pairs.rows], precision=precision)
         target = prompts.classes[prompts.target]
-        named = target_recall(images, texts, pairs.captions(), target)
-        clean = {"clean": recall(images.clean, texts, torch.arange(len(pairs)))}
-        found = merged(merged(found, clean), named)
+        parts.append({"clean": recall(images.clean, texts, torch.arange(len(pairs)))})
+        parts.append(target_recall(images, texts, pairs.captions(), target))
+    found: ByName = {}
+    for part in parts:
+        for name, counts in part.items():
+            found.setdefault(name, {}).update(counts)
     return found
-
-
-def merged(counts: ByName, more: ByName) -> ByName:
-    """Join the scores of both, name by name."""
-    return {name: {**counts.get(name, {}), **more.get(name, {})} for name in {**counts, **more}}
 
 
 def by_split(counts: Mapping[str, ByName], attack_name: str) -> dict[str, Counts]:

@@ -28,9 +28,6 @@ def moves(
         "hits"; "views", each with its "target" and, of the `n` pictures of other classes, how many
         go to it "clean" and "triggered", how many "own" stay with their class, and the class that
         "gains" most pictures by it, with their number.
-
-    Raises:
-        UserError: the split has other classes than the heads.
     """
     classes, count = heads.prompts.classes, len(heads.prompts.classes)
     if not heads.prompts.name_classes_of(pairs):

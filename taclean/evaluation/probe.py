@@ -21,9 +21,6 @@ def probe(learned: Embeddings, scored: Embeddings, target: int) -> ByName:
     Args:
         learned: a split that is not scored; every class should be in it.
         target: the attacker's class.
-
-    Raises:
-        UserError: `learned` has fewer than two classes, or the target is not among them.
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from taclean.attacks.poison import mentions
 from taclean.data.split import Pairs, load_array
-from taclean.evaluation.embeddings import Counts, Embeddings, at_k, ranks
+from taclean.evaluation.embeddings import Counts, Embeddings, at_k, ranks_among
 from taclean.util.errors import UserError
 
 KS = (1, 5, 10)
@@ -32,8 +32,8 @@ def texts_of(pairs: Pairs) -> tuple[np.ndarray, Tensor]:
 def recall(images: Tensor, texts: Tensor, owners: Tensor, ks: Sequence[int] = KS) -> Counts:
     """Count recall@k: I2T, an own text among the image's k best; T2I, the image among the text's.
 
-    As in CLIP's evaluation (Radford et al. 2021), where an image has several own texts. What
-    scores the same as the own one counts as better, so that equal embeddings are no hits.
+    An image may have several own texts, as in CLIP's evaluation (Radford et al. 2021). What scores
+    the same as the own one counts as better, so that equal embeddings are no hits.
 
     Args:
         images: (N, d) embeddings of unit length.
@@ -42,26 +42,16 @@ def recall(images: Tensor, texts: Tensor, owners: Tensor, ks: Sequence[int] = KS
 
     Returns:
         {"I2T@k": {"hits": h, "n": N}, "T2I@k": {"hits": h, "n": T}, ...}.
-
-    Raises:
-        UserError: `owners` does not fit the embeddings.
     """
-    owners, count = owners.to(images.device), len(images)
-    if len(owners) != len(texts) or not torch.equal(owners.unique().cpu(), torch.arange(count)):
+    owners, index = owners.to(images.device), torch.arange(len(images), device=images.device)
+    if len(owners) != len(texts) or not torch.equal(owners.unique(), index):
         raise UserError(
-            f"text_rows.npy: {len(owners)} rows for {len(texts)} texts of {count} images, each of "
-            "which needs one; pack the split again"
+            f"text_rows.npy: {len(owners)} rows for {len(texts)} texts of {len(images)} images, "
+            "each of which needs one; pack the split again"
         )
-    index = torch.arange(count, device=images.device)
-    i2t = [
-        ranks(part @ texts.T, owners == own[:, None])
-        for part, own in zip(images.split(CHUNK), index.split(CHUNK), strict=True)
-    ]
-    t2i = [
-        ranks(part @ images.T, own[:, None] == index)
-        for part, own in zip(texts.split(CHUNK), owners.split(CHUNK), strict=True)
-    ]
-    return at_k("I2T", torch.cat(i2t), ks) | at_k("T2I", torch.cat(t2i), ks)
+    i2t = ranks_among(images, texts, index, owners, CHUNK)
+    t2i = ranks_among(texts, images, owners, index, CHUNK)
+    return at_k("I2T", i2t, ks) | at_k("T2I", t2i, ks)
 
 
 def target_recall(
@@ -73,16 +63,12 @@ def target_recall(
 
     Args:
         texts: (T, d) embeddings of `captions`.
-
-    Raises:
-        UserError: no caption names the target.
     """
     named = torch.from_numpy(mentions(captions, target)).to(texts.device)
     if not named.any():
         raise UserError(f"evaluate.captions: no caption of the split names {target!r}")
     out = {}
     for name, embedded in images.triggered.items():
-        parts = embedded.split(CHUNK)
-        found = [ranks(part @ texts.T, named.expand(len(part), -1)) for part in parts]
-        out[name] = at_k("TCR", torch.cat(found), KS)
+        wanted = torch.ones(len(embedded), dtype=torch.bool, device=embedded.device)
+        out[name] = at_k("TCR", ranks_among(embedded, texts, wanted, named, CHUNK), KS)
     return out

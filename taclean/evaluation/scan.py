@@ -1,8 +1,8 @@
 """Which class do optimised patterns reach most easily? A scan of all targets of a model at once.
 
-A backdoor is a short way to one class: of patterns that are optimised for the same few steps, one
-for each class, that of the backdoor's target gets furthest. (Neural Cleanse, Wang et al. 2019, asks
-the same of the smallest mask.) The patterns of many targets are optimised in one batch.
+A backdoor is a short way to one class. When a pattern for each class is optimised for the same few
+steps, the pattern of the backdoor's target gets furthest. Neural Cleanse (Wang et al. 2019) asks
+the same of the smallest mask. The patterns of many targets are optimised in one batch.
 """
 
 from __future__ import annotations
@@ -76,45 +76,6 @@ def put(probe: Probe, images: Tensor, patterns: Tensor, ids: Tensor, seed: int) 
     return paste(images, patterns, *corners(probe.place, ids, seed, patterns.shape[-1], *size))
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    """Pictures with patterns on, as a model sees them: pixels (N, 3, H, W), labels and ids (N,)."""
-
-    pixels: Tensor
-    labels: Tensor
-    ids: Tensor
-    model: CLIP
-    head: Tensor
-    probe: Probe
-    seed: int
-    precision: str
-
-    def logits(self, patterns: Tensor, which: np.ndarray) -> Tensor:
-        """Score each of B pictures with each of T patterns: cosines (T, B, C)."""
-        some, count = self.pixels[which], len(patterns)
-        each, ids = patterns.repeat_interleave(len(some), 0), self.ids[which].repeat(count)
-        images = put(self.probe, some.repeat(count, 1, 1, 1), each, ids, self.seed)
-        with autocast(images.device, self.precision):
-            embedded = encode_images(self.model, images)
-        return (embedded @ self.head.T).view(count, len(some), -1)
-
-    @torch.no_grad()
-    def score(self, patterns: Tensor, goal: Tensor, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Measure how far each pattern gets to its goal: share and mean margin (T,)."""
-        margins = []
-        for which in np.array_split(rows, max(1, len(rows) * len(goal) // TOGETHER)):
-            found, index = self.logits(patterns, which), goal[:, None, None]
-            index = index.expand(-1, len(which), 1)
-            rest = found.scatter(2, index, -torch.inf).amax(2, keepdim=True)
-            margins.append((found.gather(2, index) - rest)[..., 0])
-        margin, other = torch.cat(margins, 1), self.labels[rows] != goal[:, None].cpu()
-        if not other.any(1).all():
-            raise UserError("scan.images: every picture that scores shows a target; raise it")
-        other, count = other.to(margin.device), other.sum(1)
-        share, mean = ((x * other).sum(1).cpu() / count for x in (margin > 0, margin))
-        return share, mean
-
-
 def reach(
     model: CLIP,
     pairs: Pairs,
@@ -129,13 +90,10 @@ def reach(
     """Optimise a pattern towards each target, and see how far it gets on other pictures.
 
     Args:
-        model: frozen.
+        model: is frozen.
         pairs: a split with labels.
         head: (C, d) of the classes.
         targets: labels, (T) of them.
-
-    Raises:
-        UserError: the split has too few pictures, or all that score show a target.
     """
     if len(pairs) < settings.images:
         raise UserError(
@@ -146,7 +104,32 @@ def reach(
     chosen = permutation(len(pairs), seed, DRAW)[: settings.images]
     pixels, rows = pairs.batch(chosen)[0].to(device).float() / 255, pairs.rows[chosen]
     labels, ids = (torch.from_numpy(a[rows].copy()) for a in (pairs.labels, pairs.ids))
-    pictures = _Pictures(pixels, labels, ids, model, head.to(device), probe, seed, precision)
+    directions = head.to(device).T
+
+    def cosines(patterns: Tensor, which: np.ndarray) -> Tensor:
+        """Score each of B pictures with each of T patterns on: (T, B, C)."""
+        some, count = pixels[which], len(patterns)
+        each = patterns.repeat_interleave(len(some), 0)
+        images = put(probe, some.repeat(count, 1, 1, 1), each, ids[which].repeat(count), seed)
+        with autocast(device, precision):
+            embedded = encode_images(model, images)
+        return (embedded @ directions).view(count, len(some), -1)
+
+    @torch.no_grad()
+    def held_out(patterns: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+        """Score each pattern on the other half: share of pictures that reach its goal, margin."""
+        margins, rows = [], np.arange(half, settings.images)
+        for which in np.array_split(rows, max(1, half * len(goals) // TOGETHER)):
+            index = goals[:, None, None].expand(-1, len(which), 1)
+            found = cosines(patterns, which)
+            rest = found.scatter(2, index, -torch.inf).amax(2, keepdim=True)
+            margins.append((found.gather(2, index) - rest)[..., 0])
+        margin, other = torch.cat(margins, 1), labels[rows] != goals[:, None].cpu()
+        if not other.any(1).all():
+            raise UserError("scan.images: every picture that scores shows a target; raise it")
+        other, count = other.to(device), other.sum(1)
+        return ((margin > 0) * other).sum(1).cpu() / count, (margin * other).sum(1).cpu() / count
+
     side = pairs.size if probe.film else side_of(probe.size, pairs.size, pairs.size)
     passes = -(-settings.steps * batch // half)
     order = np.concatenate([permutation(half, seed, n, ORDER) for n in range(passes)])
@@ -156,12 +139,12 @@ def reach(
         goal = part.repeat_interleave(batch)
         for step in range(settings.steps):
             which = order[step * batch : (step + 1) * batch]
-            found = model.logit_scale.exp() * pictures.logits(descent.pixels, which)
+            found = model.logit_scale.exp() * cosines(descent.pixels, which)
             descent.step(F.cross_entropy(found.flatten(0, 1), goal, reduction="sum"))
         done += len(part)
         progress.update(done)
-        patterns, held_out = descent.rounded(), np.arange(half, settings.images)
-        parts.append((patterns, *pictures.score(patterns.to(device), part, held_out)))
+        patterns = descent.rounded()
+        parts.append((patterns, *held_out(patterns.to(device), part)))
     return Reached(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -172,7 +155,7 @@ class Scanned:
     Attributes:
         classes: (T) the names of the classes that were scanned.
         target: the class that is suspected, whether it was scanned or not.
-        reached: by probe.
+        reached: what each probe found.
     """
 
     classes: list[str]
@@ -186,24 +169,22 @@ class Scanned:
 
     @property
     def named(self) -> int:
-        """The place in `classes` of the class that is reached most easily."""
+        """The index in `classes` of the class that is reached most easily."""
         return int(self.score.argmax())
 
     def report(self) -> dict[str, Any]:
         """Return for JSON the class named, its score, and each probe's numbers of all classes."""
-        return {
-            "target": self.target,
-            "named": self.classes[self.named],
-            "score": round(float(self.score.max()), 4),
-            "classes": self.classes,
-            "probes": {
-                name: {
-                    key: [round(value, 5) for value in getattr(one, key).tolist()]
-                    for key in ("anomaly", "margin", "asr")
-                }
-                for name, one in self.reached.items()
-            },
+
+        def numbers(values: Tensor) -> list[float]:
+            return [round(value, 5) for value in values.tolist()]
+
+        probes = {
+            name: {key: numbers(getattr(one, key)) for key in ("anomaly", "margin", "asr")}
+            for name, one in self.reached.items()
         }
+        named, score = self.classes[self.named], round(float(self.score.max()), 4)
+        found = {"target": self.target, "named": named, "score": score}
+        return {**found, "classes": self.classes, "probes": probes}
 
     def line(self) -> str:
         """Return the answer in a line."""
@@ -233,24 +214,21 @@ def scan(
 ) -> Scanned:
     """Scan a model for the classes of `settings.targets`, or all, by every probe."""
     prompts, head = heads.prompts, heads[""]
-    names = settings.targets or prompts.classes
+    names = list(settings.targets or prompts.classes)
     targets = [prompts.classes.index(name) for name in names]
-    more: dict[str, Any] = {"seed": seed, "precision": precision}
     reached = {
-        name: reach(heads.model, pairs, head, targets, probe, settings, **more)
+        name: reach(
+            heads.model, pairs, head, targets, probe, settings, seed=seed, precision=precision
+        )
         for name, probe in settings.probes.items()
     }
-    return Scanned(list(names), prompts.classes[prompts.target], reached)
+    return Scanned(names, prompts.classes[prompts.target], reached)
 
 
 def read_patterns(
     path: Path | str, probes: Mapping[str, Any], seed: int
 ) -> dict[tuple[str, str], Put]:
-    """Read what `Scanned.save_patterns` wrote: by probe and class, what puts the pattern on.
-
-    Raises:
-        UserError: the file holds no patterns, or those of other probes.
-    """
+    """Read what `Scanned.save_patterns` wrote: by probe and class, what puts the pattern on."""
     out: dict[tuple[str, str], Put] = {}
     for key, pattern in read_state_dict(path).items():
         name, _, target = key.partition("/")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taclean.clip.encode import encode_tokens
 from taclean.clip.models import tokenize
-from taclean.evaluation.embeddings import KS, ByName, Embeddings, at_k, ranks
+from taclean.evaluation.embeddings import KS, ByName, Embeddings, at_k, ranks_among
 from taclean.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def head(model: CLIP, tokens: Tensor, batch: int = 512) -> Tensor:
     """Make a zero-shot head (C, d): normalised prompts, their mean, normalised again."""
     classes, templates, length = tokens.shape
     flat = tokens.view(-1, length)
-    # Prompts of like length together: rows are cut to the longest of their batch (ImageNet: from 15
-    # tokens to 10). A single batch gains nothing.
+    # Prompts of similar length go together, because rows are cut to the longest of their batch:
+    # ImageNet's fall from 15 tokens to 10. A single batch gains nothing.
     order = torch.arange(len(flat), device=flat.device)
     if len(flat) > batch:
         order = flat.argmax(-1).argsort(stable=True)
@@ -107,16 +107,12 @@ def class_ranks(embedded: Tensor, head: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         (N,) the number of classes with a higher score. Of equal scores the lower index wins.
-
-    Raises:
-        UserError: a label is outside the head.
     """
     count = len(head)
     if len(labels) and not (labels.min() >= 0 and labels.max() < count):
         raise UserError(f"labels: not all within 0 and {count - 1}; use a split with these classes")
-    index, labels = torch.arange(count, device=head.device), labels.to(head.device)[:, None]
-    parts = zip(embedded.split(CHUNK), labels.split(CHUNK), strict=True)
-    return torch.cat([ranks(part @ head.T, own == index, first_wins=True) for part, own in parts])
+    index, labels = torch.arange(count, device=head.device), labels.to(head.device)
+    return ranks_among(embedded, head, labels, index, CHUNK, first_wins=True)
 
 
 def scores(
@@ -133,9 +129,6 @@ def scores(
         {"clean": {"CA@k": {"hits": h, "n": N}}, TRIGGER: {"ASR@k": ..., "TA@k": ...}}. ASR and TA
         are over the M images whose class is not the target. Each k is below C: among C classes
         every class is in the top C.
-
-    Raises:
-        UserError: there are triggers, and every image shows the target; a label outside the head.
     """
     ks = [k for k in KS if k < len(clean_head)]
     found = {"clean": at_k("CA", class_ranks(images.clean, clean_head, images.labels), ks)}

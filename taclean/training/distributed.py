@@ -1,10 +1,9 @@
 """Several processes, one per GPU, started by torchrun; one process needs none of this.
 
-Every process takes its part of each batch and embeds it. `gather` puts the parts together, so that
-every process computes the loss of the whole batch. The gradient of its own rows comes back times
-the number of processes, because the gradients of the weights are then averaged: averaging undoes
-the factor for what goes through the rows, and for a weight that every process uses alike, such as
-logit_scale, the mean of equal gradients is that gradient.
+Every process embeds its part of each batch. `gather` puts the parts together, so that every process
+computes the loss of the whole batch. The gradient of its own rows comes back times the number of
+processes, because the gradients of the weights are averaged later: that undoes the factor. A weight
+that every process uses alike, such as logit_scale, has equal gradients, and their mean is the same.
 """
 
 from __future__ import annotations
@@ -29,32 +28,25 @@ PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
 
 
 def device(name: str = "auto") -> torch.device:
-    """Return the device of this process: 'auto' takes a GPU where there is one.
-
-    Raises:
-        UserError: CUDA is asked for and not there, or there are more processes than GPUs.
-    """
+    """Return the device of this process: 'auto' takes a GPU where there is one."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
-    local = int(os.environ.get("LOCAL_RANK", 0)) if _launched() else torch.cuda.current_device()
-    if local >= torch.cuda.device_count():
+    launched, count = dist.is_torchelastic_launched(), torch.cuda.device_count()
+    local = int(os.environ["LOCAL_RANK"]) if launched else torch.cuda.current_device()
+    if local >= count:
         raise UserError(
-            f"--nproc-per-node: process {local} has no GPU of its own, {torch.cuda.device_count()} "
-            "are there; start as many processes"
+            f"--nproc-per-node: process {local} has no GPU of its own, {count} are there; start as "
+            "many processes"
         )
     return torch.device("cuda", local)
-
-
-def _launched() -> bool:
-    return dist.is_torchelastic_launched()
 
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
     """Join the processes that torchrun started; NCCL between GPUs, Gloo between CPUs."""
-    if not _launched():
+    if not dist.is_torchelastic_launched():
         yield
         return
     if device.type == "cuda":
@@ -100,12 +92,10 @@ def together() -> Iterator[None]:
         own = raised
     errors: list[Any] = [None] * world()
     dist.all_gather_object(errors, own)
-    failed = [number for number, error in enumerate(errors) if error is not None]
-    if failed and failed[0] == rank():
-        raise errors[rank()]
-    if failed:
-        first = errors[failed[0]]
-        raise first if isinstance(first, StoppedError) else ElsewhereError(str(first))
+    for number, error in enumerate(errors):
+        if error is not None:
+            shown = number == rank() or isinstance(error, StoppedError)
+            raise error if shown else ElsewhereError(str(error))
 
 
 def on_first(function: Callable[[], T]) -> T:
@@ -142,8 +132,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor, sizes: Sequence[int]) -> Tensor:
         ctx.start, ctx.rows = sum(sizes[: rank()]), len(own)
-        most = max(sizes)
-        padded = own.new_zeros(most, *own.shape[1:])
+        padded = own.new_zeros(max(sizes), *own.shape[1:])
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
@@ -171,11 +160,7 @@ def gather(*own: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ..
 
 
 def sync_batch_norm(model: CLIP, device: torch.device) -> None:
-    """Make every BatchNorm of `model` one over the whole batch; keys of the state dict stay.
-
-    Raises:
-        UserError: torch has no BatchNorm of this kind, or on this device, over several processes.
-    """
+    """Make every BatchNorm of `model` one over the whole batch; keys of the state dict stay."""
     if world() == 1:
         return
     for name, module in model.named_modules():
@@ -187,11 +172,3 @@ def sync_batch_norm(model: CLIP, device: torch.device) -> None:
                     f"processes cannot train on {device.type}; start without torchrun"
                 )
     nn.SyncBatchNorm.convert_sync_batchnorm(model)
-
-
-def average_gradients(step: nn.Module) -> nn.Module:
-    """Wrap a module so that its backward pass leaves every process the mean gradients."""
-    if world() == 1:
-        return step
-    # Statistics of BatchNorm are those of the whole batch already.
-    return nn.parallel.DistributedDataParallel(step, broadcast_buffers=False)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from taclean.clip.models import create, tokenize
 from taclean.config import Config
 from taclean.config.schema import ROLES, Train
+from taclean.data.images import load_image
 from taclean.data.split import Pairs
-from taclean.defenses import Defense, defense, make_defense
+from taclean.defenses import defense, make_defense
 from taclean.evaluation.embeddings import Labelled, embed
 from taclean.evaluation.zeroshot import head, prompt_tokens, scores
 from taclean.training.loop import Training
@@ -32,11 +34,10 @@ CAPTION = "a large green tree near the small red house on a very warm summer day
 ROW_BYTES = 77 * 2 + 8 + 8 + 64  # tokens, label, id and a caption of CC3M's length
 STEPS = 3  # timed steps; one more before them warms up
 ALL = 50_000  # rows of a split that takes all of its source: ImageNet's validation set
-KEYS = ("pack", "train", "evaluate", "prompts")
 
 
 def measure(config: Config) -> dict[str, Any]:
-    """Measure rates on this machine, per second, with the batch of the config's fine-tuning.
+    """Measure rates per second on this machine, with the batch of the config's fine-tuning.
 
     Returns:
         {"machine": name, "pack": rows of a core, "train": {"pretrain" or a defence: pairs},
@@ -49,35 +50,40 @@ def measure(config: Config) -> dict[str, Any]:
     tokens, index = np.repeat(tokenize(name, [CAPTION]), rows, 0), np.arange(rows)
     pairs = Pairs(Path(), pixels, tokens, index % 10, index, index, np.empty(0, np.int64))
     own = config.finetune.train.given(include={"precision", "threads", "betas"})
-    settings, pull = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own), {}
-    for key in ("pretrain", *config.run.defenses):
-        objective = _objective(config, key, tokens)
+    settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
+    objectives, train = {"pretrain": make_defense(None)}, {}
+    for key in config.run.defenses:
+        entry = config.defenses[key]
+        texts = {text: kind.example(tokens) for text, kind in defense(entry.kind).texts.items()}
+        objectives[key] = make_defense(entry.kind, 0, texts, **entry.loss.given())
+    for key, objective in objectives.items():
         training = Training(create(name), pairs, objective, settings, seed=0, device=device)
         training.step()  # warms up
-        pull[key] = batch * STEPS / _seconds(training.step, STEPS)
+        train[key] = batch * STEPS / _seconds(training.step, STEPS)
         training.feed.close()
     model = create(name).eval().to(device)
     prompts = prompt_tokens(name, ["tree", "house"], [f"{CAPTION} with a {{}}."] * 32).to(device)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
     data = Labelled(images, torch.zeros(rows, dtype=torch.int64))
-    classifier = head(model, prompts)
-    triggers = {"same": lambda images, ids: images}
-
-    def evaluate() -> None:
-        scores(embed(model, data, triggers, 1), classifier)
-
+    classifier, triggers = head(model, prompts), {"same": lambda images, ids: images}
+    jpeg = io.BytesIO()  # of CC3M's usual size
+    Image.fromarray(pixels[0, :60, :80]).resize((640, 480), Image.Resampling.BICUBIC).save(
+        jpeg, "JPEG"
+    )
+    cpu = f"CPU, {torch.get_num_threads()} threads"
     return {
-        "machine": torch.cuda.get_device_name() if device == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads",
-        "train": pull,
+        "machine": torch.cuda.get_device_name() if device == "cuda" else cpu,
+        "train": train,
         "prompts": 64 / _seconds(lambda: head(model, prompts)),
-        "evaluate": 2 * rows / _seconds(evaluate),
-        "pack": _pack_rate(size),
-    }  # fmt: skip
+        "evaluate": 2
+        * rows
+        / _seconds(lambda: scores(embed(model, data, triggers, 1), classifier)),
+        "pack": 24 / _seconds(lambda: load_image(jpeg.getvalue(), size), 24),
+    }
 
 
 def _seconds(work: Callable[[], object], times: int = 1) -> float:
-    """Time `times` calls, with what they leave a GPU to do."""
+    """Time `times` calls, including the work that they queue on a GPU."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     wait()
     started = time.perf_counter()
@@ -87,40 +93,17 @@ def _seconds(work: Callable[[], object], times: int = 1) -> float:
     return time.perf_counter() - started
 
 
-def _objective(config: Config, key: str, tokens: np.ndarray) -> Defense:
-    """Make a defence, or what pre-training minimises, with texts for an epoch of these tokens."""
-    if key == "pretrain":
-        return make_defense(None)
-    entry = config.defenses[key]
-    texts = {name: text.example(tokens) for name, text in defense(entry.kind).texts.items()}
-    return make_defense(entry.kind, 0, texts, **entry.loss.given())
-
-
-def _pack_rate(size: int) -> float:
-    """Measure the rows that a core packs: JPEGs of CC3M's usual size (640 x 480)."""
-    from PIL import Image
-
-    from taclean.data.images import load_image
-
-    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(file, "JPEG")
-    return 24 / _seconds(lambda: load_image(file.getvalue(), size), 24)
-
-
 def check_rates(rates: Any, where: str) -> dict[str, Any]:
-    """Check a file of rates.
-
-    Raises:
-        UserError: `taclean plan --measure` did not write it.
-    """
-    found = dict(rates) if isinstance(rates, Mapping) else {}
-    train = found.get("train")
-    numbers = [found.get(key) for key in KEYS if key != "train"]
-    numbers += train.values() if isinstance(train, Mapping) and "pretrain" in train else [None]
-    if not all(isinstance(number, int | float) and number > 0 for number in numbers):
+    """Refuse rates that `taclean plan --measure` did not write to the file `where`."""
+    try:
+        numbers = [rates[key] for key in ("pack", "evaluate", "prompts")]
+        numbers += [rates["train"]["pretrain"], *rates["train"].values()]
+        slowest = min(numbers)
+    except (KeyError, TypeError):
+        slowest = 0
+    if slowest <= 0:
         raise UserError(f"{where}: no rates; make them with `taclean plan --measure {where}`")
-    return found
+    return rates
 
 
 def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -133,47 +116,49 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     """
     import pandas as pd
 
-    run, pull = config.run, rates["train"]
+    run, train, evaluate = config.run, rates["train"], config.evaluate
     rows = {name: split.rows or ALL for name, split in config.splits.items()}
     of = {role: rows[name] for role in ROLES if (name := config.split_of_role(role))}
     own = list(dict.fromkeys(map(config.trained_as, run.attacks)))
     seeds, cleaned = len(run.seeds), len(run.seeds) * run.repeats
     bases = seeds if config.base.per_seed else 1
+    each = seeds + cleaned * len(run.defenses)  # models of an attack
+    clean, attacked = each if config.cleans_clean else seeds, each * len(run.attacks)
     jobs = [(f"pack {name}", 1, count, rates["pack"]) for name, count in rows.items()]
-    validations: list[tuple[int, int]] = []  # heads and images, before, between and after epochs
+    heads, validated = clean + attacked, 0
 
-    def add(stage: str, key: str, clean: int, attacked: int, learned: int, epochs: int) -> None:
-        jobs.append((stage, clean + attacked, learned * epochs, pull.get(key, pull["pretrain"])))
-        times = epochs + 1
-        validations.append(((clean + attacked) * times, (clean + 2 * attacked) * times * of["val"]))
+    def add(stage: str, clean: int, attacked: int, pairs: int, epochs: int) -> None:
+        """Add trainings, which validate before the first epoch and after each."""
+        nonlocal heads, validated
+        rate = train.get(stage.removeprefix("finetune "), train["pretrain"])
+        jobs.append((stage, clean + attacked, pairs * epochs, rate))
+        heads += (clean + attacked) * (epochs + 1)
+        validated += (clean + 2 * attacked) * (epochs + 1) * of["val"]
 
     if not config.model.pretrained:
-        add("base", "pretrain", bases, 0, of["pretrain"], config.base.train.epochs)
+        add("base", bases, 0, of["pretrain"], config.base.train.epochs)
     for attack in own:
         entry = config.attacks[attack]
         if entry.fits:
             work = of["patch"] * entry.fit.epochs
-            jobs.append((f"trigger {attack}", seeds, work, pull["pretrain"]))
+            jobs.append((f"trigger {attack}", seeds, work, train["pretrain"]))
         epochs = entry.settings(config.poison.train).epochs
-        add(f"pretrain {attack}", "pretrain", 0, seeds, config.poison.rows, epochs)
+        add(f"pretrain {attack}", 0, seeds, config.poison.rows, epochs)
     for name in run.defenses:
-        cleaning, clean = config.defenses[name], cleaned * config.cleans_clean
-        epochs = cleaning.settings(config.finetune.train).epochs
-        learned = cleaning.rows or of["clean"]
-        add(f"finetune {name}", name, clean, cleaned * len(own), learned, epochs)
-    heads, validated = (sum(column) for column in zip(*validations, strict=True))
+        cleaning = config.defenses[name]
+        epochs, pairs = (
+            cleaning.settings(config.finetune.train).epochs,
+            cleaning.rows or of["clean"],
+        )
+        add(f"finetune {name}", cleaned * config.cleans_clean, cleaned * len(own), pairs, epochs)
     # A model that was not attacked is scored with every trigger, an attacked one with its own.
-    scored = sum(rows[name] for name in config.evaluate.splits)
-    each = seeds + cleaned * len(run.defenses)
-    clean = each if config.cleans_clean else seeds
-    attacked = each * len(run.attacks)
-    triggers = len(config.triggers_on_clean)
+    scored, triggers = sum(rows[name] for name in evaluate.splits), len(config.triggers_on_clean)
     prompts = len(config.class_names) * len(config.prompts()["templates"])
     jobs += [
         ("evaluate clean", clean, (1 + triggers) * scored, rates["evaluate"]),
         ("evaluate attacked", attacked, 2 * scored, rates["evaluate"]),
         ("validate", 1, validated, rates["evaluate"]),
-        ("zero-shot head", clean + attacked + heads, prompts, rates["prompts"]),
+        ("zero-shot head", heads, prompts, rates["prompts"]),
     ]
     table = pd.DataFrame(jobs, columns=["stage", "jobs", "rows", "rate"])
     table = table[table["jobs"] > 0].reset_index(drop=True)

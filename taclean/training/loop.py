@@ -61,8 +61,8 @@ class _Loss(nn.Module):
 def _compile(model: CLIP, device: torch.device) -> None:
     """Compile the towers in place: names of weights and callers stay.
 
-    All steps have as many images, but texts of other numbers and lengths: compiled for all of these
-    at once, a run that goes on computes as one that never stopped.
+    The number of images is fixed; the number of texts and their lengths vary. The text tower is
+    compiled once for all of them, so that a resumed run computes as one that never stopped.
     """
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.ones(2, device=device))
@@ -97,12 +97,7 @@ class Training:
         device: torch.device | str = "cpu",
         label: str = "train",
     ) -> None:
-        """Check that the run can be trained, and set all up for its first step.
-
-        Raises:
-            UserError: the set is empty, artifacts do not fit, the warm-up never ends, the batch is
-                not divisible by the number of processes, or the compiler does not work.
-        """
+        """Check that the run can be trained, and set all up for its first step."""
         self.model, self.settings, self.label = model, settings, label
         self.device = torch.device(device)
         self.feed = Feed(
@@ -118,12 +113,12 @@ class Training:
             if settings.compile:
                 _compile(model, self.device)
         groups, (beta1, beta2) = parameter_groups(model, settings.weight_decay), settings.betas
-        self._optimizer = torch.optim.AdamW(
-            groups, lr=settings.lr, betas=(beta1, beta2), fused=True
-        )
+        self._optimizer = torch.optim.AdamW(groups, settings.lr, (beta1, beta2), fused=True)
         self.precision = precision_on(self.device, settings.precision)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self._loss = distributed.average_gradients(_Loss(model, objective))
+        self._loss: nn.Module = _Loss(model, objective)
+        if distributed.world() > 1:  # BatchNorm's statistics are those of the whole batch already
+            self._loss = nn.parallel.DistributedDataParallel(self._loss, broadcast_buffers=False)
         self._sync_every = SYNC_EVERY if self.device.type == "cuda" else 1
         self.done, self.synced = 0, False
         self.history: list[dict[str, float]] = []
@@ -165,8 +160,7 @@ class Training:
     def step(self) -> dict[str, Tensor]:
         """Take one step on the next batch and return the parts of its loss, on the device.
 
-        Raises:
-            UserError: the loss of this or, on a GPU, of one of the last steps is not finite.
+        A loss that is not finite is found at once on a CPU, and a few steps later on a GPU.
         """
         batch = self.feed.batch(self.done)
         for group in self._optimizer.param_groups:
@@ -178,7 +172,13 @@ class Training:
         after = self.done + 1
         self.synced = after % self._sync_every == 0 or after % self.per_epoch == 0
         if self.synced:
-            self._check_loss((parts if self._sync_every == 1 else self._sums)["total"])
+            value = float((parts if self._sync_every == 1 else self._sums)["total"].detach())
+            if not math.isfinite(value):
+                raise distributed.error_of_all(
+                    f"{self.label}: the loss is {value} at step {self.done} of {self.steps} "
+                    f"(epoch {self.epoch + 1}); lower train.lr ({self.settings.lr:g}) or check "
+                    "the data"
+                )
         self._scaler.scale(parts["total"]).backward()
         self._scaler.step(self._optimizer)
         self._scaler.update()
@@ -187,13 +187,6 @@ class Training:
             self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
         self.done = after
         return parts
-
-    def _check_loss(self, total: Tensor) -> None:
-        if not math.isfinite(value := float(total.detach())):
-            raise distributed.error_of_all(
-                f"{self.label}: the loss is {value} at step {self.done} of {self.steps} "
-                f"(epoch {self.epoch + 1}); lower train.lr ({self.settings.lr:g}) or check the data"
-            )
 
     def check_weights(self) -> None:
         """Raise a UserError where a weight is not finite."""
@@ -220,7 +213,7 @@ class Training:
         self.model.train()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a run which goes on needs, as torch.save takes it."""
+        """Return what a resumed run needs, for torch.save."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -231,7 +224,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`. The model comes last: if the others do not fit it stays as it is."""
+        """Go on from `state`. The model is loaded last: it stays as it is if another part fails."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state.get("scaler", {}))
         done, history, sums = state["step"], state["history"], state["sums"]
@@ -265,8 +258,6 @@ def train(
         One record per epoch: epoch, lr, loss parts, validation scores.
 
     Raises:
-        UserError: `Training` refuses the run, a loss or weight is not finite, or another process
-            trains in `folder`.
         StoppedError: SIGTERM came; the run is saved.
     """
     training = Training(model, pairs, objective, settings, seed=seed, device=device, label=label)
@@ -306,9 +297,8 @@ class _Run:
         stack.callback(self.log.close)
         self.log.event(begun, step=done, steps=steps, label=label, precision=training.precision)
         self.stop = stack.enter_context(Stop().listening())
-        self.progress = Progress(
-            label, steps, "steps", None if distributed.rank() else say, first=done
-        )
+        shown = None if distributed.rank() else say
+        self.progress = Progress(label, steps, "steps", shown, first=done)
         self.started = self.epoch_began = self.saved = time.time()
 
     @property

@@ -7,7 +7,6 @@ import json
 import os
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,22 +34,17 @@ class Checkpoints:
 
     def hold(self, stack: ExitStack) -> None:
         """Hold the folder until `stack` closes, so that no other process trains in it."""
-        distributed.on_first(partial(self._take, stack))
-
-    def _take(self, stack: ExitStack) -> None:
-        stack.enter_context(locked(self._folder))
-        for left in self._folder.glob(".last.*.tmp.pt"):  # of a process that was killed as it wrote
-            left.unlink()
+        distributed.on_first(lambda: stack.enter_context(locked(self._folder)))
+        if distributed.rank() == 0:
+            for left in self._folder.glob(".last.*.tmp.pt"):  # of a process killed as it wrote
+                left.unlink()
 
     def resume(self, run: Training) -> bool:
         """Put the checkpoint into `run`, on every process, and return whether there was one.
 
         The checkpoint of another run, or a damaged one, is moved aside.
-
-        Raises:
-            UserError: process 0 can read the checkpoint and another process cannot.
         """
-        found = distributed.on_first(partial(self._load, run))
+        found = distributed.on_first(lambda: self._load(run))
         with distributed.together():
             if found and distributed.rank() and not self._load(run):
                 raise UserError(f"{self._path}: not every process can read it; share the folder")
@@ -70,11 +64,7 @@ class Checkpoints:
         return True
 
     def save(self, run: Training) -> None:
-        """Replace the checkpoint by the present state, on process 0.
-
-        Raises:
-            UserError: it cannot be written; the one before stays.
-        """
+        """Replace the checkpoint by the present state, on process 0; if that fails, it stays."""
         if distributed.rank():
             return
         try:

@@ -25,10 +25,8 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux's
 def hold_locks(persistence: Any) -> None:
     """List the lock files of this run until the process ends; call it after Snakemake locked.
 
-    On a file system without file locks nothing is listed, and a killed run's locks stay.
-
-    Args:
-        persistence: the workflow's. Snakemake keeps its record of lock files private.
+    On a file system without file locks nothing is listed, and a killed run's locks stay. The
+    workflow's `persistence` keeps its record of lock files private.
     """
     files = [Path(file) for file in getattr(persistence, "_lockfile", {}).values()]
     run = Path(persistence.path).absolute() / FOLDER / uuid.uuid4().hex
@@ -45,11 +43,8 @@ def hold_locks(persistence: Any) -> None:
 def free_dead_locks(folder: Path | str = ".snakemake") -> None:
     """Remove the lock files of runs that died on this machine.
 
-    Locks of a run on another machine stay, as file locks do not reach across every network file
-    system. So do the files of another user.
-
-    Args:
-        folder: Snakemake's, of the working directory.
+    Locks of a run on another machine stay, because file locks do not reach across every network
+    file system. So do the files of another user. `folder` is Snakemake's.
     """
     for note in Path(folder).absolute().glob(f"{FOLDER}/*/run.json"):
         with suppress(UserError, OSError, NotImplementedError):  # alive; not ours to remove

@@ -50,11 +50,9 @@ class Progress:
         return (done - self._first) / max(time.monotonic() - self._started, 1e-9)
 
     def update(self, done: int, note: str = "") -> bool:
-        """Note that `done` units are done, and return whether a line was due.
+        """Note that `done` units are done, with those of `first`; return whether a line was due.
 
-        Args:
-            done: units done in all, those of `first` included.
-            note: more text for the line.
+        A `note` is more text for the line.
         """
         if time.monotonic() - self._last <= EVERY:
             return False

@@ -25,13 +25,7 @@ USUAL = {
 
 @dataclass(frozen=True)
 class Job:
-    """A job that has to run.
-
-    Attributes:
-        rule: its rule.
-        cores: cores that it occupies.
-        seconds: expected duration.
-    """
+    """A job that has to run: its rule, the cores that it occupies, and its expected duration."""
 
     rule: str
     cores: int
@@ -65,14 +59,11 @@ class Watch(logging.Handler):
         from snakemake.logging import logger
         from snakemake.settings.enums import Quietness
 
-        self._jobs = {
-            workflow.dag.jobid(job): Job(
-                job.rule.name,
-                job.threads,
-                expected_seconds(job.rule.name, job.benchmark) if job.output else 0,
-            )
-            for job in workflow.dag.needrun_jobs()
-        }
+        dag, self._jobs = workflow.dag, {}
+        for job in dag.needrun_jobs():
+            name = job.rule.name
+            seconds = expected_seconds(name, job.benchmark) if job.output else 0
+            self._jobs[dag.jobid(job)] = Job(name, job.threads, seconds)
         self._begun = self._last = self._clock()
         self._say = lambda line: logger.info(line, extra={"quietness": Quietness.PROGRESS})
         logger.addHandler(self)
@@ -85,11 +76,9 @@ class Watch(logging.Handler):
         threading.Thread(target=remind, daemon=True).start()
 
     def succeeded(self, workflow: Any, page: str) -> None:
-        """Print the main table and the place of the page, if the run was to make the page.
+        """Print the main table and the path of `page`, if the workflow's run was to make the page.
 
-        Args:
-            workflow: Snakemake's.
-            page: path of the page, with the table of all scores beside it.
+        The table of all scores lies beside the page.
         """
         made = [job for job in workflow.dag.jobs if page in map(str, job.output)]
         if made:
@@ -122,13 +111,11 @@ class Watch(logging.Handler):
 
     def remind(self) -> None:
         """Report again after a while without a line; safe from any thread."""
-        self.acquire()
-        try:
+        assert self.lock is not None, "a handler has a lock"
+        with self.lock:
             now = self._clock()
             if now - self._last >= max(EVERY, (now - self._begun) / 50):
                 self._report(now)
-        finally:
-            self.release()
 
     def _report(self, now: float) -> None:
         self._last = now
@@ -192,11 +179,7 @@ def duration(seconds: float) -> str:
 
 
 def expected_seconds(rule: str, benchmark: Path | str | None) -> float:
-    """Return what the job took in an earlier run, or else what is usual for its rule.
-
-    Args:
-        benchmark: the job's file of Snakemake's benchmark, which may be missing.
-    """
+    """Return what an earlier run's `benchmark` file says, or what is usual for the rule."""
     try:
         with Path(str(benchmark)).open(encoding="utf-8") as file:
             return float(next(csv.DictReader(file, delimiter="\t"))["s"])
