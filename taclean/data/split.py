@@ -51,14 +51,15 @@ class Pairs:
             UserError: a file is missing or truncated, or has another number of rows.
         """
         folder = Path(folder)
-        images = load_array(folder / "images.npy", np.uint8, 4)
-        tokens = load_array(folder / "tokens.npy", np.uint16, 2)
-        labels = load_array(folder / "labels.npy", np.int64, 1)
-        ids = load_array(folder / "ids.npy", np.int64, 1)
-        if not len(images) == len(tokens) == len(labels) == len(ids):
+        arrays = [
+            load_array(folder / "images.npy", np.uint8, 4),
+            load_array(folder / "tokens.npy", np.uint16, 2),
+            load_array(folder / "labels.npy", np.int64, 1),
+            load_array(folder / "ids.npy", np.int64, 1),
+        ]
+        if len({len(array) for array in arrays}) > 1:
             raise UserError(f"{folder}: arrays with different numbers of rows; pack it again")
-        rows = np.arange(len(images))
-        return cls(folder, images, tokens, labels, ids, rows, np.empty(0, np.int64))
+        return cls(folder, *arrays, np.arange(len(arrays[0])), np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -107,19 +108,13 @@ class Pairs:
         """Replace the split's `rows` by poisoned images (M, H, H, 3) and tokens (M, 77).
 
         Raises:
-            UserError: the images have another size, or a row is not in this set.
+            UserError: a row is not in this set.
         """
-        if images.shape[1:] != self.images.shape[1:]:
-            raise UserError(
-                f"poisoned images: {images.shape[1:]}, the split's {self.images.shape[1:]}; "
-                "run the poison stage again"
-            )
         positions = np.full(len(self.images), -1)
         positions[self.rows] = np.arange(len(self.rows))
         if ((rows < 0) | (rows >= len(positions))).any() or (positions[rows] < 0).any():
             raise UserError(
-                "poison manifest: names rows that the training set does not hold; run the poison "
-                "stage again"
+                "poison manifest: lists rows outside the training set; run the poison stage again"
             )
         return replace(self, poisoned=positions[rows], poison=(images, tokens))
 
@@ -138,9 +133,8 @@ class Pairs:
         """
         rows = self.rows[index]
         # Reading in sorted order touches each page of the file once.
-        order = np.argsort(rows)
-        back = np.argsort(order)
-        images, tokens = self.images[rows[order]][back], self.tokens[rows[order]][back]
+        order, back = np.unique(rows, return_inverse=True)
+        images, tokens = self.images[order][back], self.tokens[order][back]
         if self.poison is not None:
             which = self._poison_at[index]
             here = np.flatnonzero(which >= 0)

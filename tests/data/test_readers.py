@@ -487,7 +487,7 @@ def test_flat_imagenet_with_any_label_file(tmp_path, name, text):
         (f"{FLAT[0]} 954\n{FLAT[1]} n00007846\n", "line 2"),
         (f"{FLAT[0]} 954\n{FLAT[1]}\n", "line 2"),
         (f"{FLAT[0]} 1000\n{FLAT[1]} 3\n", "line 1"),
-        (f"{FLAT[0]} 954\n{FLAT[1]} 3\n{FLAT[0]} 4\n", "listed twice"),
+        (f"{FLAT[0]} 954\n{FLAT[1]} 3\n{FLAT[0]} 4\n", "once"),
         ("", "NAME,LABEL"),
     ],
     ids=["missing", "1000", "wnid", "no label", "first", "twice", "empty"],

@@ -101,7 +101,9 @@ class Reader(ABC):
         try:
             found = {path for pattern in patterns for path in self.folder.glob(pattern)}
         except (NotImplementedError, ValueError):
-            raise UserError(f"files: {patterns} are not globs inside {self.folder}; fix them") from None
+            raise UserError(
+                f"files: {patterns} are not globs inside {self.folder}; fix them"
+            ) from None
         paths = [path for path in found if path.is_file() and not path.name.startswith(".")]
         if not paths:
             raise UserError(
@@ -154,7 +156,9 @@ def file_contents(path: Path) -> bytes | None:
     try:
         return path.read_bytes() if os.path.isfile(path) else None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from None
 
 
 def image_files(folder: Path) -> list[str]:

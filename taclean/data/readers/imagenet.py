@@ -136,9 +136,11 @@ def _row_group(path: Path, group: int, columns: tuple[str, ...]) -> Any:
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """Raise a UserError for what pyarrow raises where a file is damaged."""
+    import pyarrow as pa
+
     try:
         yield
-    except (OSError, ValueError):  # pyarrow's own errors derive from these
+    except (pa.ArrowException, OSError, ValueError):
         raise UserError(f"{path}: missing, damaged or not Parquet; fetch it again") from None
 
 
