@@ -43,6 +43,8 @@ def fetch(
     from huggingface_hub.utils import filter_repo_objects
 
     place = f"{' and '.join(patterns)} into a folder yourself and set folder to it"
+    # Connection, HTTP status, disk. Versions of the hub's library use different HTTP libraries.
+    failures: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
     try:
         info = HfApi().dataset_info(repo, revision=revision)
         if info.sha != revision:
@@ -71,8 +73,7 @@ def fetch(
         raise UserError(
             f"{repo}: no such dataset, or a private one; correct hub, set HF_TOKEN, or put {place}"
         ) from None
-    # Connection, HTTP status, disk. Versions of the hub's library use different HTTP libraries.
-    except (OSError, *errors.HfHubHTTPError.__bases__) as error:
+    except failures as error:
         what = f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
         raise UserError(
             f"{repo}: revision {revision} cannot be fetched ({what}); correct revision or fetch "

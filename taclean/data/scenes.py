@@ -129,7 +129,7 @@ def nouns(classes: Classes) -> tuple[Noun, ...]:
         table = table[table["default"] == 1]
     elif classes != "all":
         table = table.loc[list(classes)]
-    return tuple(Noun(name, plural == 1) for name, plural in table["plural"].items())
+    return tuple(Noun(str(name), plural == 1) for name, plural in table["plural"].items())
 
 
 @functools.cache

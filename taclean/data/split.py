@@ -51,15 +51,14 @@ class Pairs:
             UserError: a file is missing or truncated, or has another number of rows.
         """
         folder = Path(folder)
-        arrays = [
-            load_array(folder / "images.npy", np.uint8, 4),
-            load_array(folder / "tokens.npy", np.uint16, 2),
-            load_array(folder / "labels.npy", np.int64, 1),
-            load_array(folder / "ids.npy", np.int64, 1),
-        ]
-        if len({len(array) for array in arrays}) > 1:
+        images = load_array(folder / "images.npy", np.uint8, 4)
+        tokens = load_array(folder / "tokens.npy", np.uint16, 2)
+        labels = load_array(folder / "labels.npy", np.int64, 1)
+        ids = load_array(folder / "ids.npy", np.int64, 1)
+        if not len(images) == len(tokens) == len(labels) == len(ids):
             raise UserError(f"{folder}: arrays with different numbers of rows; pack it again")
-        return cls(folder, *arrays, np.arange(len(arrays[0])), np.empty(0, np.int64))
+        rows = np.arange(len(images))
+        return cls(folder, images, tokens, labels, ids, rows, np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -34,7 +34,6 @@ from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 from taclean.data.table import save_table
 from taclean.stages import stage_config
-from taclean.util import progress as progress_module
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
@@ -84,13 +83,6 @@ def test_geometry_is_that_of_open_clips_evaluation_transform(sides, size):
     assert found.shape == (size, size, 3)
     assert found.dtype == np.uint8
     assert (found == transformed(image, size)).all()
-
-
-def test_sharp_jpegs_are_decoded_at_full_size():
-    noise = np.random.default_rng(0).integers(0, 256, (512, 700, 3), np.uint8)
-    data = encode(Image.fromarray(noise), "JPEG", quality=95)
-    image = Image.open(io.BytesIO(data))
-    assert (load_image(data, 224) == transformed(image, 224)).all()
 
 
 @pytest.mark.parametrize(
@@ -543,14 +535,6 @@ def test_scenes_are_packed_as_they_are_composed(tmp_path, shift, classes):
     assert contents(tmp_path / "2") == contents(tmp_path / "1")
 
 
-def test_pixels_need_no_encoding(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 32, 3), np.uint8)
-    for size in (SIZE, 32):
-        run(tmp_path / str(size), Given(list(pixels), labels=[0, 1, 2]), None, None, size=size)
-        for image, found in zip(pixels, Pairs.open(tmp_path / str(size)).images, strict=True):
-            assert (found == transformed(Image.fromarray(image), size)).all()
-
-
 # ---- refusals ------------------------------------------------------------------------------------
 
 
@@ -651,15 +635,6 @@ def test_a_packing_that_fails_in_a_worker_leaves_nothing(source, tmp_path, kill,
     reader.kill = kill
     refused(tmp_path / "split", reader, "memory" if kill else "disk is full", workers=2)
     assert not list(tmp_path.iterdir())
-
-
-def test_progress_is_reported(source, tmp_path, monkeypatch):
-    clock = iter(range(0, 10**6, 11))
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
-    lines: list[str] = []
-    run(tmp_path / "split", source, say=lines.append)
-    assert lines
-    assert all(line.startswith("pack split: ") and "/" in line for line in lines)
 
 
 def test_names_that_are_not_utf8_are_listed(tmp_path):

@@ -310,14 +310,6 @@ def test_a_stand_in_appears_whole_or_not_at_all(tmp_path, monkeypatch, old):
     assert [path.name for path in tmp_path.iterdir()] == (["cc3m"] if old else [])
 
 
-def test_nothing_of_an_older_stand_in_stays(tmp_path):
-    folder = tmp_path / "cc3m"
-    standin.make_pairs(folder, shards=3, per_shard=1, seed=0, broken={})
-    standin.make_pairs(folder, shards=1, per_shard=2, seed=1, broken={})
-    assert sorted(path.name for path in folder.iterdir()) == ["cc3m-train-0000.tar", "truth.json"]
-    assert [path.name for path in tmp_path.iterdir()] == ["cc3m"]
-
-
 def test_a_folder_of_other_files_is_refused_and_an_empty_one_taken(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "cc3m-train-0000.tar").write_text("precious")

@@ -46,18 +46,12 @@ class ImageNet(Reader):
                 return self._tree(base, synsets)
             if labels := _label_file(base):
                 return self._flat(labels)
-            paths = sorted(base.glob("*.parquet"))
-            if paths := [path for path in paths if path.name.startswith("val")] or paths:
-                if foreign := [p for p in paths if p.name.startswith(("train", "test"))]:
-                    raise UserError(
-                        f"{foreign[0]}: not of the validation set; put validation-*.parquet there "
-                        "or set files"
-                    )
+            if paths := sorted(base.glob("val*.parquet")):
                 return self._parquet([path.relative_to(self.folder).as_posix() for path in paths])
         raise UserError(
             f"{self.folder}: no ImageNet validation set; put there the tree n01440764/*.JPEG, or "
             "ILSVRC2012_val_*.JPEG with labels.txt (lines NAME LABEL), or the hub's "
-            "validation-*.parquet"
+            "validation-*.parquet (for other names set files)"
         )
 
     def _table(self, keys: list[str], places: list[str], labels: list[int]) -> pd.DataFrame:

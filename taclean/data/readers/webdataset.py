@@ -69,11 +69,11 @@ def samples_of(shards: Iterable[Iterable[Member]]) -> pd.DataFrame:
         parts = (part for part in named if part[0])
         for key, group in itertools.groupby(parts, lambda part: part[0]):
             found: dict[str, tuple[str, bytes | None]] = {}
-            for _, extension, *part in group:
-                found.setdefault(extension, tuple(part))
+            for _, extension, place, text in group:
+                found.setdefault(extension, (place, text))
             image = next((found[extension][0] for extension in IMAGES if extension in found), None)
-            text, record = (found.get(extension, ("", None))[1] for extension in TEXTS)
-            rows.append((key, image, _caption(text, record)))
+            texts = (found.get(extension, ("", None))[1] for extension in TEXTS)
+            rows.append((key, image, _caption(*texts)))
     return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
 
