@@ -34,9 +34,7 @@ def mild(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
         (B, 3, H, W) float32 in [0, 1], channels_last.
     """
     x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    u = (
-        uniform(rows, 9, seed, epoch, AUGMENT).to(x.device, non_blocking=True) * 2 - 1
-    )  # each in [-1, 1)
+    u = uniform(rows, 9, seed, epoch, AUGMENT).to(x.device, non_blocking=True) * 2 - 1  # [-1, 1)
     angle, scale = u[:, 0] * math.radians(15), 1 + 0.15 * u[:, 1]
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     theta = torch.stack([cos, -sin, 0.15 * u[:, 2], sin, cos, 0.15 * u[:, 3]], 1).view(-1, 2, 3)

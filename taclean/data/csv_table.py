@@ -35,33 +35,15 @@ class CsvReader(Reader):
         """Read all CSV files.
 
         Returns:
-            Columns `file`, `where` (of the picture; None where the record names none), `image` (the
-            path as it is written) and the column `text`; blanks around values are removed, and a
-            value is None where the record is too short.
+            Columns `file`, `image` (the path as it is written), `key`, `where` and `picture` of
+            `make_table`, and the column `text`; blanks around values are removed, and a value is
+            None where the record is too short.
 
         Raises:
             UserError: a file is not CSV, a column or a folder is missing, or a key is wrong.
         """
         import pandas as pd
 
-        columns, separator, images = self._form()
-        tables = []
-        for name in self.files("*.csv"):
-            table = _read(self.folder / name, columns, separator)
-            base = os.path.dirname(name) if images is None else images
-            places = [os.path.join(base, path) if path else None for path in table["image"]]
-            tables.append(table.assign(file=name, where=pd.Series(places, dtype=object)))
-        return pd.concat(tables, ignore_index=True)
-
-    def pictures(self, records: pd.DataFrame) -> list[str]:
-        """Return a name for each record's picture, the same where the path is the same."""
-        return [
-            f"record {row}" if where is None else os.path.normpath(self.folder / where)
-            for row, where in enumerate(records["where"])
-        ]
-
-    def _form(self) -> tuple[dict[str, str], str, str | None]:
-        """Return the names of the wanted columns in the files, the separator and `images`."""
         columns = {"image": "image", self.text: self.text}
         given = self.spec.get("columns") or {}
         if foreign := [key for key in given if key not in columns]:
@@ -71,7 +53,20 @@ class CsvReader(Reader):
             raise UserError(
                 f"{self.folder / images}: no such folder; put the images there or correct images"
             )
-        return columns | given, self.spec.get("separator") or ",", images
+        tables = []
+        for name in self.files("*.csv"):
+            separator = self.spec.get("separator") or ","
+            table = _read(self.folder / name, columns | given, separator)
+            base = os.path.dirname(name) if images is None else images
+            places = [os.path.join(base, path) if path else None for path in table["image"]]
+            tables.append(table.assign(file=name, where=pd.Series(places, dtype=object)))
+        records = pd.concat(tables, ignore_index=True)
+        records["key"] = records["image"].fillna("")
+        pictures = [
+            f"record {row}" if where is None else os.path.normpath(self.folder / where)
+            for row, where in enumerate(records["where"])
+        ]
+        return records.assign(picture=pd.Series(pictures, dtype=object))
 
 
 def _read(path: Path, columns: dict[str, str], separator: str) -> pd.DataFrame:
@@ -102,8 +97,6 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> pd.DataFrame:
             f"{path}: no column {missing[0]!r}, its first line names {shown}; set columns and "
             "separator, or correct files"
         )
-    values = {
-        new: [value.strip() if isinstance(value, str) else None for value in table[name]]
-        for new, name in columns.items()
-    }
-    return pd.DataFrame(values, dtype=object)
+    values = {new: table[name].str.strip() for new, name in columns.items()}
+    texts = pd.DataFrame(values, dtype=object)
+    return texts.where(texts.notna(), None)

@@ -30,8 +30,8 @@ def draw(
     The splits take their rows from one permutation of the source, in the order of the mapping; the
     spare rows follow behind all of them. So a split's rows depend on `seed`, the source and the
     sizes of the splits before it; a split added at the end changes spare rows only. The rows of a
-    picture stand together, where the first of them was permuted to; those that a split has no more
-    room for are the first of its spare rows.
+    picture stand together, where the first of them was permuted to. The last picture of a split may
+    have more rows than fit; the rest are the first spare rows of that split.
 
     Args:
         pictures: (N,) for each row of the source a number of the picture that it shows.
@@ -69,14 +69,12 @@ def draw(
         end = next_picture(start + count)
         taken[name], left_over[name] = pool[start : start + count], pool[start + count : end]
         start = end
-    wanted = {name: math.ceil(spare * count) for name, count in rows.items()}
-    first = {name: left_over[name][:count] for name, count in wanted.items()}
-    wanted = {name: count - len(first[name]) for name, count in wanted.items()}
+    first = {name: left_over[name][: math.ceil(spare * count)] for name, count in rows.items()}
+    wanted = {name: math.ceil(spare * count) - len(first[name]) for name, count in rows.items()}
     left, asked = total - start, sum(wanted.values())
     drawn = {}
     for name, count in wanted.items():
         count = count if asked <= left else left * count // asked
-        spares = np.concatenate([first[name], pool[start : start + count]])
-        drawn[name] = Drawn(taken[name], spares)
+        drawn[name] = Drawn(taken[name], np.append(first[name], pool[start : start + count]))
         start = next_picture(min(start + count, total))
     return drawn

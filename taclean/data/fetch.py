@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 from taclean.util.files import read_json, write_json
 
 MANIFEST = "fetched.json"  # in the folder, once everything is there
@@ -39,12 +39,12 @@ def fetch(
         say(f"{folder}: {len(names)} files of {repo} are there")
         return names
 
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub import HfApi, errors, snapshot_download
     from huggingface_hub.utils import filter_repo_objects
 
-    # The HTTP library that the hub's errors derive from differs between its versions.
-    errors: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
+    place = f"{' and '.join(patterns)} into a folder yourself and set folder to it"
+    # Connection, HTTP status, disk. Versions of the hub's library use different HTTP libraries.
+    failures: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
     try:
         info = HfApi().dataset_info(repo, revision=revision)
         if info.sha != revision:
@@ -64,11 +64,20 @@ def fetch(
             allow_patterns=patterns,
             local_dir=folder,
         )
-    except errors as error:  # connection, HTTP status, disk
-        reason = _reason(error, revision)
+    except errors.GatedRepoError:
         raise UserError(
-            f"{repo}: {reason}; or put {' and '.join(patterns)} into a folder yourself and set "
-            "folder to it"
+            f"{repo}: gated, so it needs a token; accept its terms on its page of the hub, make a "
+            f"token there, set HF_TOKEN to it and fetch again, or put {place}"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise UserError(
+            f"{repo}: no such dataset, or a private one; correct hub, set HF_TOKEN, or put {place}"
+        ) from None
+    except failures as error:
+        what = f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
+        raise UserError(
+            f"{repo}: revision {revision} cannot be fetched ({what}); correct revision or fetch "
+            f"again, or put {place}"
         ) from None
     write_json(folder / MANIFEST, wanted | {"commit": info.sha, "names": names})
     return names
@@ -95,20 +104,3 @@ def _wanted(spec: Mapping[str, Any]) -> dict[str, Any]:
     files = spec.get("files") or "*"
     patterns = [files] if isinstance(files, str) else list(files)
     return {"hub": spec["hub"], "revision": spec["revision"], "files": patterns}
-
-
-def _reason(error: BaseException, revision: str) -> str:
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        return (
-            "gated, so it needs a token: accept its terms on its page of the hub, make a token "
-            "there, set HF_TOKEN to it and fetch again"
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "no such dataset, or a private one; correct hub or set HF_TOKEN"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"no revision {revision}; correct revision"
-    lines = str(error).splitlines() or [""]
-    what = f"{type(error).__name__}: {lines[0]}".rstrip(": ")
-    return f"the hub cannot be reached or failed ({what}); fetch again"

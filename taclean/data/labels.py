@@ -35,11 +35,10 @@ def count_classes(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         UserError: a class of the table is not one of the run's.
     """
     own, classes = table.attrs["classes"], list(classes)
-    places = dict(enumerate(_places(own, classes))) | {-1: -1}
+    places = _places(own, classes) | {-1: -1}
     for label in table["label"].unique().tolist():
-        if places.get(label) is None:
-            known = own is not None and label < len(own)
-            what = f"class {own[label]!r}" if known else f"label {label}"
+        if label not in places:
+            what = f"class {own[label]!r}" if own else f"label {label}"
             some = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
             raise UserError(
                 f"{what}: not one of the run's {len(classes)} classes ({some}); add it to "
@@ -50,17 +49,15 @@ def count_classes(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return counted
 
 
-def _places(own: Sequence[str] | None, classes: list[str]) -> Sequence[int | None]:
-    """Return the place of each of a source's classes among the run's, None where it has none."""
+def _places(own: Sequence[str] | None, classes: list[str]) -> dict[int, int]:
+    """Return the run's label of each label of a source; foreign classes are left out."""
     if own is None or list(own) == classes:  # also where two classes have one name
-        return range(len(classes))
+        return {label: label for label in range(len(classes))}
     exact = {name: i for i, name in reversed(list(enumerate(classes)))}
-    close = {_plain_name(name): i for name, i in exact.items()}
-    names = Counter(map(_plain_name, exact))
-    return [
-        exact.get(name, close.get(plain) if names[plain] == 1 else None)
-        for name, plain in zip(own, map(_plain_name, own), strict=True)
-    ]
+    forms = Counter(map(_plain_name, exact))
+    close = {form: i for name, i in exact.items() if forms[form := _plain_name(name)] == 1}
+    found = {label: exact.get(name, close.get(_plain_name(name))) for label, name in enumerate(own)}
+    return {label: place for label, place in found.items() if place is not None}
 
 
 def _plain_name(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 
 FILES = ("images.npy", "tokens.npy", "captions.txt", "labels.npy", "ids.npy", "pictures.npy")
 Tokenize = Callable[[Sequence[str]], np.ndarray]
@@ -33,10 +33,10 @@ def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; pack the split again") from None
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: truncated or not an array ({error}); pack it again") from None
+        raise UserError(
+            f"{path}: missing or damaged ({first_line(error)}); pack it again"
+        ) from None
     if array.dtype != dtype or array.ndim != ndim:
         raise UserError(f"{path}: not {np.dtype(dtype)} with {ndim} dimensions; pack it again")
     return array

@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,17 +33,10 @@ from taclean.util.files import replacing, write_json
 from taclean.util.progress import Progress
 
 # In the order in which a sample is looked at: one with two faults counts for the first.
-KINDS = (
-    "no_image",
-    "no_caption",
-    "empty_caption",
-    "caption_not_utf8",
-    "undecodable",
-    "too_large",
-    "wrong_mode",
+KINDS = tuple(
+    "no_image no_caption empty_caption caption_not_utf8 undecodable too_large wrong_mode".split()
 )
-TEXT_FILES = ("texts.txt", "texts.npy", "text_rows.npy")
-OUTPUTS = (*FILES, "account.json", "rows.csv", "classes.txt", *TEXT_FILES)
+MORE_FILES = "account.json rows.csv classes.txt texts.txt texts.npy text_rows.npy".split()
 PART = 64  # rows that a worker packs at once
 
 
@@ -73,8 +67,8 @@ def pack_rows(
 ) -> dict[str, Any]:
     """Pack rows of a source's table into a split (see `taclean.data.split`).
 
-    Rows are packed in source order (sorted ids). A broken row is replaced by the next sound spare
-    row, in drawn order, so that exactly `len(table)` rows come out. Without spare rows, broken ones
+    Rows are packed in source order (sorted ids). The next sound spare row, in drawn order, replaces
+    a broken row, so that the split has exactly `len(table)` rows. Without spare rows, broken ones
     are left out. Beside the files of every split, the folder gets:
 
     - `account.json`: what was read, packed and broken;
@@ -114,20 +108,28 @@ def pack_rows(
                 f"{target}: needs {needed / 1e9:.1f} GB but the disk has {free / 1e9:.1f} GB; free "
                 "some or choose another folder"
             )
-        job = _Job(reader, split / "images.npy", size, len(table))
-        rows, tokens, kinds = _fill(
-            job, table.sort_index(), spare, tokenize, workers, max_broken, target, say
-        )
+        images = split / "images.npy"
+        np.lib.format.open_memmap(images, "w+", np.uint8, (len(table), size, size, 3))
+        pack, table = partial(_pack_part, reader, images, size), table.sort_index()
+        try:
+            rows, tokens, kinds = _fill(
+                pack, table, spare, tokenize, workers, max_broken, target, say
+            )
+        except BrokenProcessPool:
+            raise UserError(
+                f"{target}: a worker was killed (out of memory?); use fewer workers and run it "
+                "again"
+            ) from None
         account = {
             "read": len(rows) + sum(kinds.values()),
             "packed": len(rows),
             "broken": {kind: kinds[kind] for kind in KINDS},
         }
         if len(rows) < len(table):
-            _keep_rows(job.images, rows["slot"].to_numpy(int))
+            _keep_rows(images, rows["slot"].to_numpy(int))
         _write(split, rows, tokens, table.attrs["classes"], tokenize)
         write_json(split / "account.json", account)
-        for name in OUTPUTS:
+        for name in (*FILES, *MORE_FILES):
             (target / name).unlink(missing_ok=True)
     return account
 
@@ -140,41 +142,35 @@ class _Row(NamedTuple):
     key: str
     where: str | None
     label: int
+    caption: str | None
     kind: str | None = None  # of `KINDS`, where it is broken
-    captions: tuple[str, ...] = ()  # the first is the row's
+    captions: tuple[str, ...] = ()  # as lines; the first is the row's
     picture: int = 0  # hash of the pixels
 
 
-class _Job:
-    """Packs pictures; it is sent to the workers with each part of the rows."""
-
-    def __init__(self, reader: Reader, images: Path, size: int, rows: int) -> None:
-        self.reader, self.images, self.size = reader, images, size
-        pixels = np.lib.format.open_memmap(images, "w+", np.uint8, (rows, size, size, 3))
-        self.offset = pixels.offset
-
-    def __call__(self, rows: list[tuple[_Row, str | None]]) -> list[_Row]:
-        """Write the pixels of rows, given with their captions, in place."""
-        found = []
-        with self.images.open("r+b") as file:
-            for row, caption in rows:
-                try:
-                    image, caption = self.reader.read(row.where, caption)
-                    if image is None:
-                        raise Broken("no_image")
-                    captions = _captions(caption, row.label, self.reader.gives == "captions")
-                    pixels = np.ascontiguousarray(load_image(image, self.size))
-                except Broken as error:
-                    found.append(row._replace(kind=str(error)))
-                    continue
-                file.seek(self.offset + row.slot * pixels.nbytes)
-                file.write(pixels.data)
-                found.append(row._replace(captions=captions, picture=picture_hash(pixels)))
-        return found
+def _pack_part(reader: Reader, images: Path, size: int, rows: list[_Row]) -> list[_Row]:
+    """Write the pixels of some rows in place; return the rows with what was found."""
+    found, offset = [], np.load(images, mmap_mode="r").offset
+    # Pages of a memory map would count as memory of the worker, and a full disk would kill it.
+    with images.open("r+b") as file:
+        for row in rows:
+            try:
+                image, caption = reader.read(row.where, row.caption)
+                if image is None:
+                    raise Broken("no_image")
+                captions = _captions(caption, row.label, reader.gives == "captions")
+                pixels = np.ascontiguousarray(load_image(image, size))
+            except Broken as error:
+                found.append(row._replace(kind=str(error)))
+                continue
+            file.seek(offset + row.slot * pixels.nbytes)
+            file.write(pixels.data)
+            found.append(row._replace(captions=captions, picture=picture_hash(pixels)))
+    return found
 
 
 def _fill(
-    job: _Job,
+    pack: Callable[[list[_Row]], list[_Row]],
     table: pd.DataFrame,
     spare: pd.DataFrame | None,
     tokenize: Tokenize,
@@ -183,7 +179,7 @@ def _fill(
     target: Path,
     say: Callable[[str], None],
 ) -> tuple[pd.DataFrame, np.ndarray, Counter[str]]:
-    """Pack all rows, then spare rows in place of broken ones until none is missing.
+    """Pack all rows, then spare rows in place of broken ones until no row is missing.
 
     Returns:
         The sound rows (a column for each field of `_Row`) in the order of their slots, their tokens
@@ -194,9 +190,13 @@ def _fill(
     kinds: Counter[str] = Counter()
     chosen, slots, used = table, list(range(len(table))), 0
     while slots:
-        progress = Progress(f"pack {target.name}", len(slots), "rows", say)
-        done, missing = 0, []
-        for part in _packed(job, chosen, slots, workers, target):
+        columns = chosen[["key", "where", "label", "caption"]].itertuples(name=None)
+        rows = [_Row(slot, *values) for slot, values in zip(slots, columns, strict=True)]
+        rows.sort(key=lambda row: row.id)
+        parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
+        parallel = Parallel(n_jobs=min(workers, len(parts)), return_as="generator")
+        progress, done, missing = Progress(f"pack {target.name}", len(rows), "rows", say), 0, []
+        for part in parallel(delayed(pack)(part) for part in parts):
             good = [row for row in part if row.kind is None]
             sound += good
             if good:
@@ -213,9 +213,9 @@ def _fill(
                 )
             done += len(part)
             progress.update(done, f"{kinds.total()} broken" if kinds else "")
-        slots = sorted(missing)
         if spare is None:
             break
+        slots = sorted(missing)
         chosen = spare.iloc[used : used + len(slots)]
         if len(chosen) < len(slots):
             raise UserError(
@@ -227,29 +227,8 @@ def _fill(
     if not sound:
         raise UserError(f"{target}: no sound row ({_in_words(kinds)}); look at the source")
     # As objects: a name that is not UTF-8 cannot be in a column of strings.
-    rows = pd.DataFrame(sorted(sound), columns=_Row._fields, dtype=object)
-    return rows, tokens[rows["slot"].astype(int)], kinds
-
-
-def _packed(
-    job: _Job, chosen: pd.DataFrame, slots: list[int], workers: int, target: Path
-) -> Iterator[list[_Row]]:
-    """Pack the chosen rows into these slots, in source order and in parallel."""
-    columns = (chosen[name] for name in ("key", "where", "label", "caption"))
-    rows = [
-        (_Row(slot, *rest), caption)
-        for slot, *rest, caption in zip(slots, chosen.index, *columns, strict=True)
-    ]
-    rows.sort(key=lambda row: row[0].id)
-    parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
-    try:
-        yield from Parallel(n_jobs=min(workers, len(parts)), return_as="generator")(
-            delayed(job)(part) for part in parts
-        )
-    except BrokenProcessPool:
-        raise UserError(
-            f"{target}: a worker was killed (out of memory?); use fewer workers and run it again"
-        ) from None
+    packed = pd.DataFrame(sorted(sound), columns=_Row._fields, dtype=object)
+    return packed, tokens[packed["slot"].astype(int)], kinds
 
 
 def _in_words(kinds: Counter[str]) -> str:

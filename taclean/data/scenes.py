@@ -7,20 +7,17 @@ construction; the `shift` split uses styles of drawing that no other split uses.
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from taclean.data.readers import Reader, make_table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CELL = 64  # px of a sprite in the sheet
 COLUMNS = 48  # sprites in a row of the sheet
@@ -55,15 +52,12 @@ PLACES = {
 }
 # Sides of a drawing as shares of the picture's side.
 SIZES = {"small": (0.48, 0.52), "medium": (0.60, 0.66), "large": (0.76, 0.84)}
-SECOND_SIZE = {"small": (0.34, 0.40)}
-
 
 # Mass nouns take "some" but a singular verb.
 MASS = set(
     "bread broccoli cheese coffee corn beer popcorn milk rice spaghetti sushi tea wine bowling "
     "lightning".split()
 )
-SILENT_H = ("hour", "honest")
 Classes = str | tuple[str, ...]  # 'default', 'all', or names of the sheet
 
 
@@ -81,7 +75,7 @@ class Noun:
             return f"some {words}"
         # Spelling decides, except for the sounds that are listed here.
         vowel = words[0] in "aeiou" and not words.startswith(("unicorn", "ukulele", "one-"))
-        vowel = vowel or words.startswith(SILENT_H)
+        vowel |= words.startswith(("hour", "honest"))
         return f"{'an' if vowel else 'a'} {words}"
 
     def verb(self, singular: str) -> str:
@@ -122,30 +116,28 @@ def sprite_sheet() -> np.ndarray:
     return cells.reshape(-1, CELL, CELL, 4)
 
 
-def _table(name: str) -> list[dict[str, str]]:
-    text = (resources.files("taclean") / "assets/emoji" / name).read_text("utf-8")
-    return list(csv.DictReader(text.splitlines(), delimiter="\t"))
+def _table(name: str) -> pd.DataFrame:
+    with (resources.files("taclean") / "assets/emoji" / name).open("rb") as file:
+        return pd.read_csv(file, sep="\t")
 
 
 @functools.cache
 def nouns(classes: Classes) -> tuple[Noun, ...]:
     """Return the classes in label order: 'default' (100), 'all' (281), or the named ones."""
-    rows = {row["class"]: row for row in _table("classes.tsv")}
-    if isinstance(classes, str):
-        names = [name for name, row in rows.items() if classes == "all" or row["default"] == "1"]
-    else:
-        names = list(classes)
-    return tuple(Noun(name, rows[name]["plural"] == "1") for name in names)
+    table = _table("classes.tsv").set_index("class")
+    if classes == "default":
+        table = table[table["default"] == 1]
+    elif classes != "all":
+        table = table.loc[list(classes)]
+    return tuple(Noun(str(name), plural == 1) for name, plural in table["plural"].items())
 
 
 @functools.cache
-def _sprites_by_class(classes: Classes, shift: bool) -> tuple[tuple[int, ...], ...]:
-    styles = SHIFT_STYLES if shift else STYLES
-    found: dict[str, list[int]] = {noun.name: [] for noun in nouns(classes)}
-    for row in _table("sprites.tsv"):
-        if row["class"] in found and row["style"] in styles:
-            found[row["class"]].append(int(row["index"]))
-    return tuple(tuple(indices) for indices in found.values())
+def _sprites_by_class(classes: Classes, shift: bool) -> tuple[list[int], ...]:
+    table = _table("sprites.tsv")
+    table = table[table["style"].isin(SHIFT_STYLES if shift else STYLES)]
+    sprites = table.groupby("class")["index"].agg(list)
+    return tuple(sprites[noun.name] for noun in nouns(classes))
 
 
 def scene(
@@ -186,11 +178,12 @@ def scene(
         other = int(rng.integers(len(sprites) - 1))
         other += other >= label
         # Opposite places keep the two drawings apart and their relation visible.
-        left, right = ("on the left", "on the right"), ("on the right", "on the left")
-        above, below = ("at the top", "at the bottom"), ("at the bottom", "at the top")
-        place = (left, right, above, below)[rng.integers(4)]
-        sizes = {"medium": (0.58, 0.64)}
-        drawings = [drawing(label, sizes, place[0]), drawing(other, SECOND_SIZE, place[1])]
+        opposite = ("on the left", "on the right", "at the top", "at the bottom")
+        place = int(rng.integers(4))
+        drawings = [
+            drawing(label, {"medium": (0.58, 0.64)}, opposite[place]),
+            drawing(other, {"small": (0.34, 0.40)}, opposite[place ^ 1]),
+        ]
     colour = str(rng.choice(list(COLOURS)))
     texture = str(rng.choice(TEXTURES, p=TEXTURE_SHARES))
     return Scene(tuple(drawings), colour, texture)
@@ -264,35 +257,30 @@ _TWO = (
 
 def caption(scene: Scene, classes: Classes, rng: np.random.Generator) -> str:
     """Write one English sentence about the scene; every statement in it is true."""
-    main = scene.drawings[0]
-    names = nouns(classes)
+    names, main = nouns(classes), scene.drawings[0]
     noun = names[main.label]
-
-    def capital(text: str) -> str:
-        return text[0].upper() + text[1:]
-
-    adjective = main.size if rng.random() < 0.7 else ""
-    a = noun.with_adjective(adjective)
+    a = noun.with_adjective(main.size if rng.random() < 0.7 else "")
     texture = "" if scene.texture == "plain" and rng.random() < 0.5 else f"{scene.texture} "
-    # A place ("at the top") continues with "of a blue background".
-    ground = f"a {scene.colour} {texture}background" if texture else f"a {scene.colour} background"
     words = {
-        "A": capital(a),
+        "A": a[0].upper() + a[1:],
         "a": a,
         "sits": noun.verb("sits"),
         "lies": noun.verb("lies"),
         "is_": noun.verb("is"),
         "place": main.place,
-        "ground": ground,
+        # A place ("at the top") continues with "of a blue background".
+        "ground": f"a {scene.colour} {texture}background",
     }
     if len(scene.drawings) == 1:
         return str(rng.choice(_ONE)).format(**words)
     other = scene.drawings[1]
     noun2 = names[other.label]
-    b = noun2.with_adjective(other.size if rng.random() < 0.7 else "")
-    pronoun = "them" if noun.plural else "it"
-    relation = _RELATIONS[main.place].format(pronoun)
-    words |= {"b": b, "lies2": noun2.verb("lies"), "place2": other.place, "relation": relation}
+    words |= {
+        "b": noun2.with_adjective(other.size if rng.random() < 0.7 else ""),
+        "lies2": noun2.verb("lies"),
+        "place2": other.place,
+        "relation": _RELATIONS[main.place].format("them" if noun.plural else "it"),
+    }
     return str(rng.choice(_TWO)).format(**words)
 
 

@@ -107,19 +107,13 @@ class Pairs:
         """Replace the split's `rows` by poisoned images (M, H, H, 3) and tokens (M, 77).
 
         Raises:
-            UserError: the images have another size, or a row is not in this set.
+            UserError: a row is not in this set.
         """
-        if images.shape[1:] != self.images.shape[1:]:
-            raise UserError(
-                f"poisoned images: {images.shape[1:]}, the split's {self.images.shape[1:]}; "
-                "run the poison stage again"
-            )
         positions = np.full(len(self.images), -1)
         positions[self.rows] = np.arange(len(self.rows))
         if ((rows < 0) | (rows >= len(positions))).any() or (positions[rows] < 0).any():
             raise UserError(
-                "poison manifest: names rows that the training set does not hold; run the poison "
-                "stage again"
+                "poison manifest: lists rows outside the training set; run the poison stage again"
             )
         return replace(self, poisoned=positions[rows], poison=(images, tokens))
 
@@ -138,9 +132,8 @@ class Pairs:
         """
         rows = self.rows[index]
         # Reading in sorted order touches each page of the file once.
-        order = np.argsort(rows)
-        back = np.argsort(order)
-        images, tokens = self.images[rows[order]][back], self.tokens[rows[order]][back]
+        order, back = np.unique(rows, return_inverse=True)
+        images, tokens = self.images[order][back], self.tokens[order][back]
         if self.poison is not None:
             which = self._poison_at[index]
             here = np.flatnonzero(which >= 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 from taclean.util.files import replacing
 
 TEXTS = ["key", "where", "caption"]
@@ -30,8 +30,9 @@ def load_table(path: Path | str) -> pd.DataFrame:
         table = pd.read_parquet(path)
         return _mapped(table, lambda text: text.decode("utf-8", "surrogatepass"))
     except (OSError, ValueError, KeyError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: not an index ({reason}); make it with `taclean index`") from None
+        raise UserError(
+            f"{path}: not an index ({first_line(error)}); make it with `taclean index`"
+        ) from None
 
 
 def _mapped(table: pd.DataFrame, function: Callable[[Any], Any]) -> pd.DataFrame:

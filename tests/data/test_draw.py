@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -24,11 +23,8 @@ def draw(total: int, rows: Mapping[str, int], seed: int, spare: float) -> dict[s
 def test_splits_have_their_rows_and_nothing_twice():
     drawn = draw(1000, ROWS, 3, 0.05)
     assert {name: len(split.rows) for name, split in drawn.items()} == ROWS
-    assert {name: len(split.spare) for name, split in drawn.items()} == {
-        "pretrain": 25,
-        "clean": 5,
-        "patch": 1,  # rounded up
-    }
+    spares = {name: len(split.spare) for name, split in drawn.items()}
+    assert spares == {"pretrain": 25, "clean": 5, "patch": 1}  # rounded up
     everything = np.concatenate([part for split in drawn.values() for part in split])
     assert len(np.unique(everything)) == len(everything)
     assert everything.min() >= 0
@@ -103,11 +99,8 @@ def test_splits_share_no_picture(seed, spare):
     assert {name: len(split.rows) for name, split in drawn.items()} == ROWS
     check_apart(drawn, pictures)
     if spare == 0.1:
-        assert {name: len(split.spare) for name, split in drawn.items()} == {
-            "pretrain": 50,
-            "clean": 10,
-            "patch": 1,
-        }
+        spares = {name: len(split.spare) for name, split in drawn.items()}
+        assert spares == {"pretrain": 50, "clean": 10, "patch": 1}
     again = draw_pictures(pictures, ROWS, seed, spare)
     assert all(
         (a == b).all() for name in ROWS for a, b in zip(drawn[name], again[name], strict=True)
@@ -142,10 +135,3 @@ def test_a_pool_that_pictures_make_too_small_is_refused():
         draw_pictures(np.zeros(610, int), ROWS, 0, 0.0)
     drawn = draw_pictures(np.zeros(610, int), {"pretrain": 600}, 0, 1.0)
     assert len(drawn["pretrain"].spare) == 10
-
-
-def test_millions_of_rows_are_drawn_in_seconds():
-    pictures = np.arange(3_000_000) // 5 * 5
-    started = time.perf_counter()
-    draw_pictures(pictures, {"pretrain": 500_000, "clean": 100_000}, 0, 0.05)
-    assert time.perf_counter() - started < 30

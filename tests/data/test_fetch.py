@@ -168,14 +168,6 @@ def test_a_branch_is_resolved_and_its_commit_told(hub, tmp_path):
     assert all("/main/" not in path for _, path in hub.requests if "resolve" in path)
 
 
-def test_only_what_is_missing_is_fetched_again(hub, tmp_path):
-    fetch(SPEC, tmp_path, lambda line: None)
-    (tmp_path / "cc3m-train-0001.tar").unlink()
-    hub.requests.clear()
-    fetch(SPEC, tmp_path, lambda line: None)
-    assert gets(hub) == ["cc3m-train-0001.tar"]
-
-
 def test_a_download_that_is_cut_off_goes_on(hub, tmp_path):
     hub.cut = 30_000
     refused(SPEC | {"files": "cc3m-train-0000.tar"}, tmp_path, "some/data-wds", "fetch again")

@@ -34,7 +34,6 @@ from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 from taclean.data.table import save_table
 from taclean.stages import stage_config
-from taclean.util import progress as progress_module
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
@@ -80,17 +79,17 @@ def transformed(image: Image.Image, size: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [224, 32])
 def test_geometry_is_that_of_open_clips_evaluation_transform(sides, size):
     image = picture(sum(sides), *sides)
-    found = load_image(encode(image), size)
-    assert found.shape == (size, size, 3)
-    assert found.dtype == np.uint8
-    assert (found == transformed(image, size)).all()
+    for data in (encode(image), np.asarray(image)):
+        found = load_image(data, size)
+        assert found.shape == (size, size, 3)
+        assert found.dtype == np.uint8
+        assert (found == transformed(image, size)).all()
 
 
 def test_sharp_jpegs_are_decoded_at_full_size():
     noise = np.random.default_rng(0).integers(0, 256, (512, 700, 3), np.uint8)
     data = encode(Image.fromarray(noise), "JPEG", quality=95)
-    image = Image.open(io.BytesIO(data))
-    assert (load_image(data, 224) == transformed(image, 224)).all()
+    assert (load_image(data, 224) == transformed(Image.open(io.BytesIO(data)), 224)).all()
 
 
 @pytest.mark.parametrize(
@@ -277,18 +276,8 @@ def test_broken_rows_are_counted_and_replaced_by_spare_rows_in_drawn_order(sourc
     account = run(tmp_path / "split", source)
     # Broken: 3, 8, 11, 12, 31; then of the spares 21, 36, 1, 20, 9 the 21 and the 20; then 25, 30
     # of which the 30; then 10, which is sound.
-    assert account["read"] == 12 + 5 + 2 + 1
-    assert account["packed"] == 12
-    assert account["broken"] == {
-        "no_image": 1,
-        "no_caption": 1,
-        "empty_caption": 1,
-        "caption_not_utf8": 1,
-        "undecodable": 3,
-        "too_large": 0,
-        "wrong_mode": 1,
-    }
-    assert account["read"] == account["packed"] + sum(account["broken"].values())
+    assert (account["read"], account["packed"]) == (12 + 5 + 2 + 1, 12)
+    assert account["broken"] == dict(zip(KINDS, (1, 1, 1, 1, 3, 0, 1), strict=True))
     assert json.loads((tmp_path / "split" / "account.json").read_text()) == account
     pairs = Pairs.open(tmp_path / "split")
     # Slots of 3, 8, 11, 12, 31 in source order; 21 and 20 fail, so their slots come up again.
@@ -311,19 +300,11 @@ def test_a_row_is_its_image_its_caption_and_its_place_in_the_list(source, tmp_pa
         assert captions[row] == " ".join(wanted.split())
         assert (pairs.tokens[row] == hashed(captions[row])).all()
         assert pairs.labels[row] == -1
-        assert listed[row] == {
-            "row": str(row),
-            "id": str(source_id),
-            "key": f"{source_id:09d}",
-        }
+        assert listed[row] == {"row": str(row), "id": str(source_id), "key": f"{source_id:09d}"}
         shard, offset, size = places[row].split(":")
         assert shard == f"cc3m-train-{source_id // 7:04d}.tar"
         data = (source.folder / shard).read_bytes()[int(offset) :][: int(size)]
         assert data == parts[name]
-    files = "account.json captions.txt ids.npy images.npy labels.npy pictures.npy rows.csv"
-    files += " tokens.npy"
-    assert list(contents(tmp_path / "split")) == files.split()
-    assert list(tmp_path.iterdir()) == [tmp_path / "split"]
 
 
 def test_five_captions_of_a_photograph_are_in_one_split(tmp_path):
@@ -355,11 +336,10 @@ def test_five_captions_of_a_photograph_are_in_one_split(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
-@pytest.mark.parametrize("workers", [2])
-def test_the_number_of_workers_does_not_change_a_byte(source, tmp_path, rows, workers):
+def test_the_number_of_workers_does_not_change_a_byte(source, tmp_path, rows):
     spare = None if rows is None else SPARE
     one = run(tmp_path / "one", source, rows, spare)
-    assert run(tmp_path / "many", source, rows, spare, workers=workers) == one
+    assert run(tmp_path / "many", source, rows, spare, workers=2) == one
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 
@@ -369,10 +349,9 @@ def test_without_rows_all_sound_ones_are_packed(source, tmp_path):
     assert pairs.ids.tolist() == [i for i in range(40) if i not in FAULTS]
     assert (account["read"], account["packed"]) == (40, 31)
     assert account["broken"] == {kind: list(FAULTS.values()).count(kind) for kind in KINDS}
-    for row, source_id in enumerate(pairs.ids.tolist()):
-        name, data = members(source_id)[0]
-        assert (pairs.images[row] == load_image(data, SIZE)).all(), name
-        assert (pairs.tokens[row] == hashed(pairs.captions()[row])).all()
+    for image, source_id in zip(pairs.images, pairs.ids.tolist(), strict=True):
+        assert (image == load_image(members(source_id)[0][1], SIZE)).all()
+    assert (pairs.tokens == tokenize(pairs.captions())).all()
 
 
 def test_labelled_sets_keep_labels_and_classes_and_need_no_captions(tmp_path):
@@ -409,26 +388,17 @@ def test_labels_count_the_runs_classes(own, labels, wanted):
 
 
 @pytest.mark.parametrize(
-    ("own", "label", "words"),
+    ("own", "label", "classes", "message"),
     [
-        (["zebra", "okapi"], 1, ["'okapi'", "6 classes", "zebra, golden retriever", "add it"]),
-        (None, 6, ["label 6", "6 classes"]),
-        (["the t_shirt"], 0, ["'the t_shirt'"]),
+        (["zebra", "okapi"], 1, RUN, "'okapi'.* 6 classes .zebra, golden retriever.*add it"),
+        (None, 6, RUN, "label 6.*6 classes"),
+        (["the t_shirt"], 0, RUN, "'the t_shirt'"),
+        (["ICE CREAM"], 0, ["Ice Cream", "ice cream"], "not one of the run's"),
     ],
 )
-def test_labels_of_other_classes_are_refused(own, label, words):
-    with pytest.raises(UserError) as caught:
-        count_classes(make_table(["0"], ["0"], label=label, classes=own), RUN)
-    assert "\n" not in str(caught.value)
-    assert all(word in str(caught.value) for word in words)
-
-
-def test_a_class_that_fits_two_of_the_run_is_refused():
-    classes = ["Ice Cream", "ice cream"]
-    table = make_table(["0"], ["0"], label=0, classes=["ice cream"])
-    assert count_classes(table, classes)["label"].tolist() == [1]
-    with pytest.raises(UserError, match="not one of the run's"):
-        count_classes(make_table(["0"], ["0"], label=0, classes=["ICE CREAM"]), classes)
+def test_labels_of_other_classes_are_refused(own, label, classes, message):
+    with pytest.raises(UserError, match=message):
+        count_classes(make_table(["0"], ["0"], label=label, classes=own), classes)
 
 
 def test_two_classes_of_one_name_stay_two_where_the_lists_are_one():
@@ -543,14 +513,6 @@ def test_scenes_are_packed_as_they_are_composed(tmp_path, shift, classes):
     assert contents(tmp_path / "2") == contents(tmp_path / "1")
 
 
-def test_pixels_need_no_encoding(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 32, 3), np.uint8)
-    for size in (SIZE, 32):
-        run(tmp_path / str(size), Given(list(pixels), labels=[0, 1, 2]), None, None, size=size)
-        for image, found in zip(pixels, Pairs.open(tmp_path / str(size)).images, strict=True):
-            assert (found == transformed(Image.fromarray(image), size)).all()
-
-
 # ---- refusals ------------------------------------------------------------------------------------
 
 
@@ -596,16 +558,12 @@ def test_a_source_that_shrank_after_the_index_is_refused(tmp_path):
     table = reader.table()
     shard = folder / "cc3m-train-0001.tar"
     shard.write_bytes(shard.read_bytes()[:1000])
-    for missing in (False, True):
-        if missing:
-            shard.unlink()
-        for workers in (1, 2):
-            with pytest.raises(UserError, match=r"cc3m-train-0001\.tar"):
-                pack_rows(
-                    tmp_path / "split", reader, table, size=SIZE, tokenize=tokenize,
-                    workers=workers,
-                )  # fmt: skip
-            assert not (tmp_path / "split").exists()
+    for workers in (1, 2):
+        with pytest.raises(UserError, match=r"cc3m-train-0001\.tar"):
+            pack_rows(tmp_path / "split", reader, table, size=SIZE, tokenize=tokenize,
+                      workers=workers)  # fmt: skip
+        assert not (tmp_path / "split").exists()
+        shard.unlink(missing_ok=True)
 
 
 def test_a_full_disk_is_foreseen(source, tmp_path, monkeypatch):
@@ -651,15 +609,6 @@ def test_a_packing_that_fails_in_a_worker_leaves_nothing(source, tmp_path, kill,
     reader.kill = kill
     refused(tmp_path / "split", reader, "memory" if kill else "disk is full", workers=2)
     assert not list(tmp_path.iterdir())
-
-
-def test_progress_is_reported(source, tmp_path, monkeypatch):
-    clock = iter(range(0, 10**6, 11))
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
-    lines: list[str] = []
-    run(tmp_path / "split", source, say=lines.append)
-    assert lines
-    assert all(line.startswith("pack split: ") and "/" in line for line in lines)
 
 
 def test_names_that_are_not_utf8_are_listed(tmp_path):

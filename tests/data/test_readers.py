@@ -203,14 +203,6 @@ def test_a_bad_shard_is_named(tmp_path):
     )
 
 
-def test_a_shard_that_went_away_is_named(tmp_path):
-    write_tar(tmp_path / "a.tar", pairs(CAPTIONS))
-    reader = make_reader({"reader": "webdataset", "files": "*.tar"}, tmp_path)
-    where = reader.table()["where"][0]
-    (tmp_path / "a.tar").unlink()
-    refused(lambda: reader.image(where), str(tmp_path / "a.tar"))
-
-
 @pytest.mark.parametrize("name", READERS)
 def test_a_missing_or_empty_folder_is_named(tmp_path, name):
     refused(lambda: make_reader({"reader": name}, tmp_path / "none"), str(tmp_path / "none"))
@@ -487,7 +479,7 @@ def test_flat_imagenet_with_any_label_file(tmp_path, name, text):
         (f"{FLAT[0]} 954\n{FLAT[1]} n00007846\n", "line 2"),
         (f"{FLAT[0]} 954\n{FLAT[1]}\n", "line 2"),
         (f"{FLAT[0]} 1000\n{FLAT[1]} 3\n", "line 1"),
-        (f"{FLAT[0]} 954\n{FLAT[1]} 3\n{FLAT[0]} 4\n", "listed twice"),
+        (f"{FLAT[0]} 954\n{FLAT[1]} 3\n{FLAT[0]} 4\n", "once"),
         ("", "NAME,LABEL"),
     ],
     ids=["missing", "1000", "wnid", "no label", "first", "twice", "empty"],
@@ -524,7 +516,9 @@ def test_parquet_files_of_other_splits_are_no_test_set(tmp_path):
     write_parquet(tmp_path / "train-0.parquet", [3, 4], 2)
     assert [s.label for s in open_all({"reader": "imagenet"}, tmp_path)] == [1, 2]
     (tmp_path / "val-0.parquet").unlink()
-    refused(lambda: open_all({"reader": "imagenet"}, tmp_path), "train-0.parquet", "validation")
+    refused(
+        lambda: open_all({"reader": "imagenet"}, tmp_path), str(tmp_path), "validation-*.parquet"
+    )
 
 
 def test_bad_parquet_files_are_named(tmp_path):
@@ -549,22 +543,32 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_cifar_is_downloaded_once(tmp_path, monkeypatch, name):
-    kind = torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
-    parts = {"batch": {"data": np.zeros((2, 3072), np.uint8), "labels": [1, 0]}}
-    parts[kind.meta["filename"]] = {kind.meta["key"]: ["x", "y"]}
-    sums, archive = {}, tmp_path / kind.filename
+@pytest.fixture(params=["cifar10", "cifar100"])
+def cifar(request, monkeypatch, tmp_path) -> tuple[str, Any, Path, np.ndarray]:
+    """A small set in the published form: reader, torchvision's class, its folder and pixels."""
+    name, count = request.param, int(request.param[5:])
+    kind = getattr(torchvision.datasets, name.upper())
+    base = tmp_path / "files" / kind.base_folder
+    base.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), np.uint8)
+    labels = [0, count - 1, 3, 1, 2, 5]
+    key, meta = "labels" if count == 10 else "fine_labels", kind.meta["filename"]
+    (base / "batch").write_bytes(pickle.dumps({"data": pixels.reshape(6, -1), key: labels}))
+    classes = [f"fine_{i}" for i in range(count)]
+    (base / meta).write_bytes(pickle.dumps({kind.meta["key"]: classes}))
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in base.iterdir()}
+    for part in ("train_list", "test_list"):
+        monkeypatch.setattr(kind, part, [["batch", sums["batch"]]])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[meta]})
+    cifar10._load.cache_clear()
+    return name, kind, base, pixels.transpose(0, 2, 3, 1)
+
+
+def test_cifar_is_downloaded_once(cifar, tmp_path, monkeypatch):
+    name, kind, base, pixels = cifar
+    archive = tmp_path / kind.filename
     with tarfile.open(archive, "w:gz") as tar:
-        for part, value in parts.items():
-            data = pickle.dumps(value)
-            sums[part] = hashlib.md5(data).hexdigest()
-            info = tarfile.TarInfo(f"{kind.base_folder}/{part}")
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    monkeypatch.setattr(kind, "train_list", [["batch", sums["batch"]]])
-    monkeypatch.setattr(kind, "test_list", [["batch", sums["batch"]]])
-    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[kind.meta["filename"]]})
+        tar.add(base, kind.base_folder)
     monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     monkeypatch.setenv("no_proxy", "*")
     folder = tmp_path / "data" / "sources"
@@ -576,45 +580,25 @@ def test_cifar_is_downloaded_once(tmp_path, monkeypatch, name):
         server.shutdown()
     READERS[name].download(folder)  # what is there is not fetched again
     for split in ("train", "test"):
-        found = everything(make_reader({"reader": name, "split": split}, folder))
-        assert [sample.label for sample in found] == [1, 0]
+        assert len(open_all({"reader": name, "split": split}, folder)) == len(pixels)
     (folder / kind.base_folder / "batch").write_bytes(b"cut")
     (folder / kind.filename).unlink()
     refused(lambda: READERS[name].download(folder), kind.url, "set folder to it")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_cifar_from_a_local_folder(tmp_path, monkeypatch, name):
-    kind = torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
-    count, names = int(name[5:]), [f"fine_{i}" for i in range(int(name[5:]))]
-    base = tmp_path / kind.base_folder
-    base.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), np.uint8)
-    labels = [0, count - 1, 3, 1, 2, 5]
-    file = "test_batch" if count == 10 else "test"
-    key = "labels" if count == 10 else "fine_labels"
-    contents = {
-        file: {"data": pixels.reshape(6, -1), key: labels},
-        kind.meta["filename"]: {kind.meta["key"]: names},
-    }
-    sums = {}
-    for part, value in contents.items():
-        (base / part).write_bytes(pickle.dumps(value))
-        sums[part] = hashlib.md5((base / part).read_bytes()).hexdigest()
-    monkeypatch.setattr(kind, "train_list", [])
-    monkeypatch.setattr(kind, "test_list", [[file, sums[file]]])
-    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[kind.meta["filename"]]})
-    for folder in (tmp_path, base):
+def test_cifar_from_a_local_folder(cifar, tmp_path):
+    name, kind, base, pixels = cifar
+    count = int(name[5:])
+    for folder in (base.parent, base):
         reader = make_reader({"reader": name}, folder)
         found = everything(reader)
-        assert [s.label for s in found] == labels
+        assert [s.label for s in found] == [0, count - 1, 3, 1, 2, 5]
         assert classes_of(reader) == [f"fine {i}" for i in range(count)]
-        for sample, image in zip(found, pixels, strict=True):
-            assert (sample.image == image.transpose(1, 2, 0)).all()
+        assert (np.stack([s.image for s in found]) == pixels).all()
     refused(lambda: make_reader({"reader": name, "split": "val"}, tmp_path), "'val'")
-    (base / file).write_bytes(b"cposix\nsystem\n")  # never unpickled: its sum is wrong
+    (base / "batch").write_bytes(b"cposix\nsystem\n")  # never unpickled: its sum is wrong
     cifar10._load.cache_clear()
-    refused(lambda: open_all({"reader": name}, tmp_path), str(tmp_path), kind.filename)
+    refused(lambda: open_all({"reader": name}, base.parent), str(base.parent), kind.filename)
 
 
 def test_caltech101_from_a_local_folder(tmp_path):
@@ -695,22 +679,21 @@ def test_a_folder_for_each_class(tmp_path):
     refused(lambda: open_all(FOLDERS, tmp_path), "holds test", str(tmp_path / "test"))
 
 
-def test_class_folders_that_are_none_are_refused(tmp_path):
-    write_folders(tmp_path / "a", {"dog": 1, "cat": 0})
-    refused(
-        lambda: open_all(FOLDERS, tmp_path / "a"), str(tmp_path / "a" / "cat"), "remove the folder"
-    )
-    write_folders(tmp_path / "b", {"ice_cream": 1, "ice cream": 1})
-    refused(lambda: open_all(FOLDERS, tmp_path / "b"), "'ice cream' and 'ice_cream'", "rename")
-    write_folders(tmp_path / "c", {"e\u0301lan": 1, "\u00e9lan": 1})
-    refused(lambda: open_all(FOLDERS, tmp_path / "c"), "both the class", "rename")
-    write_folders(tmp_path / "d", {"dog": 1, "caf\udce9": 1})
-    refused(lambda: open_all(FOLDERS, tmp_path / "d"), "UTF-8", "rename")
-    write_folders(tmp_path / "e", {"dog": 1, "__": 1})
-    refused(lambda: open_all(FOLDERS, tmp_path / "e"), "'__'", "rename")
-    (tmp_path / "f").mkdir()
-    (tmp_path / "f" / "0.jpg").write_bytes(jpeg(0))
-    refused(lambda: open_all(FOLDERS, tmp_path / "f"), "no class folders")
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ({"dog": 1, "cat": 0}, ["/cat", "remove the folder"]),
+        ({"ice_cream": 1, "ice cream": 1}, ["'ice cream' and 'ice_cream'", "rename"]),
+        ({"e\u0301lan": 1, "\u00e9lan": 1}, ["both the class", "rename"]),
+        ({"dog": 1, "caf\udce9": 1}, ["UTF-8", "rename"]),
+        ({"dog": 1, "__": 1}, ["'__'", "rename"]),
+        ({}, ["no class folders"]),
+    ],
+    ids=ascii,
+)
+def test_folders_that_are_no_classes_are_refused(tmp_path, classes, words):
+    write_folders(tmp_path, classes)
+    refused(lambda: open_all(FOLDERS, tmp_path), str(tmp_path), *words)
 
 
 def test_an_image_whose_name_is_not_utf8_is_read(tmp_path):

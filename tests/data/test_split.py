@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from taclean.data.layout import load_array, one_line
+from taclean.data.layout import load_array
 from taclean.data.pack import pack_rows
 from taclean.data.readers import Reader, make_table
 from taclean.data.split import Pairs, to_array, to_tensor
@@ -150,40 +150,16 @@ def test_poison_shows_at_its_rows_only(folder, taken):
     assert torch.equal(clean.batch(index)[0], was)
 
 
-def test_no_poison_changes_nothing(folder):
-    pairs = Pairs.open(folder)
-    images, tokens = poison(0)
-    same = pairs.with_poison(np.empty(0, int), images, tokens)
-    assert torch.equal(same.batch(np.arange(12))[0], pairs.batch(np.arange(12))[0])
-
-
-def test_poison_outside_the_training_rows_is_refused(folder):
+@pytest.mark.parametrize("row", [12, -1, 3])
+def test_poison_outside_the_training_rows_is_refused(folder, row):
     pairs = Pairs.open(folder).take(np.array([0, 1, 2]))
     with pytest.raises(UserError, match="manifest"):
-        pairs.with_poison(np.array([1, 3]), *poison(2))
-
-
-@pytest.mark.parametrize("row", [12, -1])
-def test_poison_outside_the_split_is_refused(folder, row):
-    with pytest.raises(UserError, match="manifest"):
-        Pairs.open(folder).with_poison(np.array([1, row]), *poison(2))
+        pairs.with_poison(np.array([1, row]), *poison(2))
 
 
 # ---- captions are lines --------------------------------------------------------------------------
 
-SEPARATORS = [
-    "\n",
-    "\r",
-    "\r\n",
-    "\x0b",
-    "\x0c",
-    "\x1c",
-    "\x1d",
-    "\x1e",
-    "\x85",
-    "\u2028",
-    "\u2029",
-]
+SEPARATORS = ["\n", "\r", "\r\n", *"\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"]
 
 
 @pytest.mark.parametrize("separator", SEPARATORS, ids=ascii)
@@ -192,7 +168,7 @@ def test_line_separators_in_captions_do_not_shift_rows(tmp_path, separator):
         "first",
         f"a red{separator}apple{separator}",
         f"a{separator}b",
-        "  two   words ",
+        " two   words ",
         "z",
     ]
     got = Pairs.open(pack(tmp_path / "s", captions)).captions()
@@ -205,11 +181,6 @@ def test_line_separators_in_captions_do_not_shift_rows(tmp_path, separator):
 )
 def test_any_letters_come_back(tmp_path, caption):
     assert Pairs.open(pack(tmp_path / "s", [caption, "b"])).captions() == [caption, "b"]
-
-
-def test_one_line_keeps_the_words():
-    assert one_line(" a\tb\u2028 c\n\nd ") == "a b c d"
-    assert one_line("\n") == ""
 
 
 # ---- mistakes ------------------------------------------------------------------------------------
@@ -271,13 +242,6 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
         fail()
     assert read_json(path) == {"a": "ö"}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_repacking_replaces_the_split(folder):
-    (folder / "kept.txt").write_text("others' file")
-    pack(folder, ["one", "two", "three"])
-    assert Pairs.open(folder).captions() == ["one", "two", "three"]
-    assert (folder / "kept.txt").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"], ids=["missing", "", "{", "ff"])

@@ -19,14 +19,8 @@ from taclean.data.readers.imagenet import label_of_synset
 from taclean.util.errors import UserError
 from tools import standin
 
-FAULTS = {
-    "truncated": 3,
-    "empty_image": 2,
-    "not_an_image": 2,
-    "no_image": 1,
-    "no_caption": 2,
-    "empty_caption": 1,
-}
+FAULTS = {"truncated": 3, "empty_image": 2, "not_an_image": 2, "no_image": 1, "no_caption": 2,
+          "empty_caption": 1}  # fmt: skip
 PAIRS = {"shards": 2, "per_shard": 60, "seed": 4}
 
 
@@ -66,11 +60,6 @@ def made(tmp_path_factory):
 def test_the_account_is_what_the_shards_hold(made):
     folder, truth = made
     assert json.loads((folder / "truth.json").read_text("utf-8")) == truth
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "cc3m-train-0000.tar",
-        "cc3m-train-0001.tar",
-        "truth.json",
-    ]
     found: dict[str, list[str]] = {fault: [] for fault in standin.BROKEN}
     usable = []
     for key, members in samples(folder).items():
@@ -225,14 +214,6 @@ def test_grey_pictures_say_nothing_of_colour():
     assert not [text for text in captions("plain", 300) if "background" in text]
 
 
-def test_shares_sum_to_one_and_all_kinds_come():
-    for shares in (standin._KINDS, standin._CAPTIONS):
-        assert sum(shares.values()) == pytest.approx(1)
-        rng = np.random.default_rng(0)
-        seen = Counter(standin._pick(shares, rng) for _ in range(3000))
-        assert set(seen) == set(shares)
-
-
 @pytest.mark.parametrize(
     ("kind", "form", "mode"),
     [
@@ -255,9 +236,6 @@ def test_files_of_each_kind(kind, form, mode):
     if kind != "L":
         difference = np.asarray(got.convert("RGB")).astype(int) - np.asarray(picture)
         assert np.abs(difference).mean() < 8
-    assert set(standin._KINDS) == {
-        "RGB", "progressive", "L", "CMYK", "png", "palette", "webp"
-    }  # fmt: skip
 
 
 def test_the_same_arguments_give_the_same_bytes(made, tmp_path):
@@ -308,14 +286,6 @@ def test_a_stand_in_appears_whole_or_not_at_all(tmp_path, monkeypatch, old):
         standin.make_pairs(folder, shards=2, per_shard=4, seed=0, broken={})
     assert files(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == (["cc3m"] if old else [])
-
-
-def test_nothing_of_an_older_stand_in_stays(tmp_path):
-    folder = tmp_path / "cc3m"
-    standin.make_pairs(folder, shards=3, per_shard=1, seed=0, broken={})
-    standin.make_pairs(folder, shards=1, per_shard=2, seed=1, broken={})
-    assert sorted(path.name for path in folder.iterdir()) == ["cc3m-train-0000.tar", "truth.json"]
-    assert [path.name for path in tmp_path.iterdir()] == ["cc3m"]
 
 
 def test_a_folder_of_other_files_is_refused_and_an_empty_one_taken(tmp_path):

@@ -7,8 +7,8 @@ imports pandas, torch and their kin where it uses them.
 
 from __future__ import annotations
 
-import errno
 import importlib
+import os
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -53,8 +53,7 @@ class Reader(ABC):
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
         if not folder.is_dir():
             raise UserError(
-                f"{folder}: no such folder; put the {spec['reader']} files there or correct the "
-                "path"
+                f"{folder}: no such folder; put the {spec['reader']} files there or correct it"
             )
         self.spec, self.folder = spec, folder
 
@@ -87,13 +86,10 @@ class Reader(ABC):
         return (None if where is None else self.image(where)), caption
 
     def files(self, default: str) -> list[str]:
-        """Return the files that match `files` of the config: sorted paths, relative to the folder.
+        """Return the sorted paths, relative to the folder, of the files that match a glob.
 
-        If the source was fetched, return the fetched files: the folder may hold those of another
-        revision, too.
-
-        Args:
-            default: the glob where the config has none.
+        The glob is `files` of the config, or else `default`. For a source that was fetched, return
+        the fetched files: the folder may hold those of another revision, too.
 
         Raises:
             UserError: no file matches, or a glob is wrong.
@@ -106,19 +102,15 @@ class Reader(ABC):
             found = {path for pattern in patterns for path in self.folder.glob(pattern)}
         except (NotImplementedError, ValueError):
             raise UserError(
-                f"files: {patterns} are not globs inside {self.folder}; correct them"
+                f"files: {patterns} are not globs inside {self.folder}; fix them"
             ) from None
-        names = sorted(
-            path.relative_to(self.folder).as_posix()
-            for path in found
-            if path.is_file() and not path.name.startswith(".")
-        )
-        if not names:
+        paths = [path for path in found if path.is_file() and not path.name.startswith(".")]
+        if not paths:
             raise UserError(
                 f"{self.folder}: no file matches {' or '.join(patterns)}; put the files there or "
                 "change files"
             )
-        return names
+        return sorted(path.relative_to(self.folder).as_posix() for path in paths)
 
 
 def make_table(
@@ -162,32 +154,27 @@ def file_contents(path: Path) -> bytes | None:
         UserError: the file cannot be read.
     """
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
-        return None
+        return path.read_bytes() if os.path.isfile(path) else None
     except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            return None
-        raise UserError(f"{path}: cannot be read ({error.strerror}); mend that") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from None
 
 
 def image_files(folder: Path) -> list[str]:
     """Return the paths of a folder's images at any depth, sorted; hidden ones are left out."""
     paths = (path.relative_to(folder) for path in folder.rglob("*"))
-    return sorted(
-        path.as_posix()
-        for path in paths
-        if path.suffix.lower() in IMAGES and not any(part.startswith(".") for part in path.parts)
-    )
+    images = (path.as_posix() for path in paths if path.suffix.lower() in IMAGES)
+    return sorted(path for path in images if "/." not in f"/{path}")
 
 
 def _discover() -> dict[str, type[Reader]]:
+    """Import all modules of this package; return the reader that each of them defines."""
     found = {}
     for file in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{file.name}")
         for value in vars(module).values():
-            own = getattr(value, "__module__", "") == module.__name__
-            if own and isinstance(value, type) and issubclass(value, Reader):
+            if getattr(value, "__module__", "") == module.__name__ and hasattr(value, "gives"):
                 found[file.name] = value
     return found
 

@@ -28,11 +28,6 @@ class Caltech101(Folders):
 
     def table(self) -> pd.DataFrame:
         """List the pictures of the 101 classes."""
-        names = sorted(
-            entry.name
-            for entry in self.top.iterdir()
-            if entry.is_dir() and entry.name != "BACKGROUND_Google"
-        )
-        if not names:
-            raise UserError(f"{self.top}: no images; unpack it again")
-        return self.listed(self.top.relative_to(self.folder).as_posix(), names)
+        names = {entry.name for entry in self.top.iterdir() if entry.is_dir()}
+        top = self.top.relative_to(self.folder).as_posix()
+        return self.listed(top, sorted(names - {"BACKGROUND_Google"}))

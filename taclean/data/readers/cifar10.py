@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taclean.data.readers import Reader, make_table
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,9 +63,8 @@ class Cifar10(Reader):
                 kind(folder, download=True)
         # The network or the disk; a connection that broke off; not the published files.
         except (OSError, HTTPException, RuntimeError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"{kind.url}: cannot be fetched ({reason}); run it again, or unpack "
+                f"{kind.url}: cannot be fetched ({first_line(error)}); run it again, or unpack "
                 f"{kind.filename} into a folder and set folder to it"
             ) from None
 

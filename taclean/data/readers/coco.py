@@ -27,8 +27,7 @@ class Coco(Reader):
         Raises:
             UserError: the files are missing or of another form.
         """
-        paths = [path for path in (self.folder / FILE, self.folder / "annotations" / FILE)
-                 if path.is_file()]  # fmt: skip
+        paths = [*self.folder.glob(FILE), *self.folder.glob(f"annotations/{FILE}")]
         if not paths or not (self.folder / "val2017").is_dir():
             missing = "val2017/" if paths else FILE
             raise UserError(
@@ -42,8 +41,6 @@ class Coco(Reader):
             images = {image["id"]: image["file_name"] for image in notes["images"]}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{paths[0]}: no COCO captions ({error!r}); fetch it again") from None
-        if not images:
-            raise UserError(f"{paths[0]}: lists no images; fetch it again")
         texts = [
             "\n".join([text for text in captions[i] if text][:CAPTIONS]) if i in captions else None
             for i in sorted(images)

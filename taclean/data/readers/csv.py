@@ -20,7 +20,6 @@ class CsvPairs(CsvReader):
     def table(self) -> pd.DataFrame:
         """List the records of all CSV files."""
         records = self.records()
-        keys = [path or "" for path in records["image"]]
         return make_table(
-            keys, records["where"], records["caption"], picture=self.pictures(records)
+            records["key"], records["where"], records["caption"], picture=records["picture"]
         )

@@ -53,11 +53,8 @@ class Folders(Reader):
         Raises:
             UserError: there are none, or one cannot be a class.
         """
-        names = sorted(
-            entry.name
-            for entry in self.folder.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".")
-        )
+        folders = [path.name for path in self.folder.iterdir() if path.is_dir()]
+        names = sorted(name for name in folders if not name.startswith("."))
         if not names:
             raise UserError(
                 f"{self.folder}: no class folders; put CLASS/*.jpg there or correct folder"
@@ -67,17 +64,15 @@ class Folders(Reader):
                 f"{self.folder}: holds {', '.join(names)} instead of classes; set folder to "
                 f"{self.folder / names[-1]}"
             )
-        of_class: dict[str, str] = {}
-        for name in names:
-            title = class_name(name)
+        titles = [class_name(name) for name in names]
+        for i, (name, title) in enumerate(zip(names, titles, strict=True)):
             if not title or re.search("[\ud800-\udfff]", name):
                 raise UserError(
                     f"{self.folder}: the class folder {name!a} has no name in UTF-8; rename it"
                 )
-            if title in of_class:
+            if title in titles[:i]:
                 raise UserError(
-                    f"{self.folder}: the folders {of_class[title]!a} and {name!a} are both the "
-                    f"class {title!r}; rename one"
+                    f"{self.folder}: the folders {names[titles.index(title)]!a} and {name!a} are "
+                    f"both the class {title!r}; rename one"
                 )
-            of_class[title] = name
         return names

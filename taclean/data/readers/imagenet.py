@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,21 +46,12 @@ class ImageNet(Reader):
                 return self._tree(base, synsets)
             if labels := _label_file(base):
                 return self._flat(labels)
-            paths = sorted(base.glob("*.parquet"))
-            if paths := [path for path in paths if path.name.startswith("val")] or paths:
-                if foreign := [p for p in paths if p.name.startswith(("train", "test"))]:
-                    raise UserError(
-                        f"{foreign[0]}: not of the validation set; put validation-*.parquet there "
-                        "or set files"
-                    )
+            if paths := sorted(base.glob("val*.parquet")):
                 return self._parquet([path.relative_to(self.folder).as_posix() for path in paths])
-        if any(self.folder.glob("ILSVRC2012_val_*")):
-            raise UserError(
-                f"{self.folder}: images without labels; add labels.txt with lines NAME LABEL"
-            )
         raise UserError(
             f"{self.folder}: no ImageNet validation set; put there the tree n01440764/*.JPEG, or "
-            "ILSVRC2012_val_*.JPEG with labels.txt, or the hub's validation-*.parquet"
+            "ILSVRC2012_val_*.JPEG with labels.txt (lines NAME LABEL), or the hub's "
+            "validation-*.parquet (for other names set files)"
         )
 
     def _table(self, keys: list[str], places: list[str], labels: list[int]) -> pd.DataFrame:
@@ -84,16 +76,12 @@ class ImageNet(Reader):
 
     def _flat(self, labels: Path) -> pd.DataFrame:
         """List the images beside a file of labels."""
-        names, places, values = [], [], []
-        for name, value in _listed(labels):
-            names.append(name)
-            places.append(_beside(labels, name).relative_to(self.folder).as_posix())
-            values.append(value)
-        listed = set(places)
-        for path in sorted(labels.parent.glob("ILSVRC2012_val_*")):
-            if path.relative_to(self.folder).as_posix() not in listed:
-                raise UserError(f"{labels}: no label for {path.name}; complete the file")
-        return self._table(names, places, values)
+        listed = _listed(labels)
+        paths = [_beside(labels, name) for name in listed]
+        if missing := sorted({*labels.parent.glob("ILSVRC2012_val_*")}.difference(paths)):
+            raise UserError(f"{labels}: no label for {missing[0].name}; complete the file")
+        places = [path.relative_to(self.folder).as_posix() for path in paths]
+        return self._table(list(listed), places, list(listed.values()))
 
     def _parquet(self, files: list[str]) -> pd.DataFrame:
         """List the rows of Parquet files; a place is FILE:ROW_GROUP:POSITION."""
@@ -103,15 +91,14 @@ class ImageNet(Reader):
             for group in range(_open(path).num_row_groups):
                 rows = _row_group(path, group, ("image.path", "label"))
                 for position, row in enumerate(rows.to_pylist()):
-                    label = row["label"]
-                    if not isinstance(label, int) or not 0 <= label < 1000:
-                        raise UserError(
-                            f"{path}: label {label} in row group {group}, expected 0 to 999; use "
-                            "the validation files (the hub's test files have no labels)"
-                        )
                     keys.append((row["image"] or {}).get("path") or f"{group}/{position}")
                     places.append(f"{name}:{group}:{position}")
-                    labels.append(label)
+                    labels.append(row["label"])
+                    if labels[-1] not in range(1000):
+                        raise UserError(
+                            f"{path}: label {labels[-1]} in row group {group}, expected 0 to 999; "
+                            "use the validation files (the hub's test files have no labels)"
+                        )
         return self._table(keys, places, labels)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
@@ -125,36 +112,36 @@ class ImageNet(Reader):
 
 def _open(path: Path) -> Any:
     """Open a Parquet file with the columns image{bytes, path} and label."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _damage(path):
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError, ValueError):
-        raise UserError(f"{path}: missing, truncated or not Parquet; fetch it again") from None
-    columns = {file.schema.column(i).path for i in range(len(file.schema))}
-    if not {"image.bytes", "label"} <= columns:
+    if not {"image.bytes", "label"} <= {column.path for column in file.schema}:
         raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
     return file
 
 
 @functools.lru_cache(maxsize=1)  # neighbours are read one after the other
 def _row_group(path: Path, group: int, columns: tuple[str, ...]) -> Any:
+    with _damage(path):
+        return _open(path).read_row_group(group, columns=list(columns), use_threads=False)
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Raise a UserError for what pyarrow raises where a file is damaged."""
     import pyarrow as pa
 
     try:
-        return _open(path).read_row_group(group, columns=list(columns), use_threads=False)
-    except (pa.ArrowException, OSError):
-        raise UserError(
-            f"{path}: row group {group} is damaged or truncated; fetch it again"
-        ) from None
+        yield
+    except (pa.ArrowException, OSError, ValueError):
+        raise UserError(f"{path}: missing, damaged or not Parquet; fetch it again") from None
 
 
 def _label_file(folder: Path) -> Path | None:
-    for name in ("labels.csv", "labels.txt"):
-        if (folder / name).is_file():
-            return folder / name
-    tables = sorted(folder.glob("*.csv"))
+    """Return the file of labels in a folder, if there is one."""
+    usual = [folder / name for name in ("labels.csv", "labels.txt") if (folder / name).is_file()]
+    tables = usual[:1] or sorted(folder.glob("*.csv"))
     if len(tables) > 1:
         raise UserError(
             f"{folder}: {len(tables)} CSV files; name the one with the labels labels.csv"
@@ -168,32 +155,29 @@ def _beside(labels: Path, name: str) -> Path:
     return image if image.suffix else image.with_suffix(".JPEG")
 
 
-def _listed(path: Path) -> list[tuple[str, int]]:
-    """Return the names and labels in lines `NAME LABEL` or `NAME,LABEL`, below a header or not."""
+def _listed(path: Path) -> dict[str, int]:
+    """Return the labels by name in lines `NAME LABEL` or `NAME,LABEL`, below a header or not."""
     found: dict[str, int] = {}
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8; give it lines NAME,LABEL") from None
     for number, line in enumerate(lines, 1):
-        row = next(csv.reader([line])) if "," in line else line.rsplit(None, 1)
-        if not row:
+        if not line.strip():
             continue
         # Kaggle's list has boxes behind the WordNet id.
-        name, label = row[0].strip(), (row[1].split() or [""])[0] if len(row) > 1 else ""
+        name, label, *_ = *re.split(r"[\s,]+", line.replace('"', "").strip()), ""
         # pandas writes an index as a float where its column had a gap.
         value = int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
         value = label_of_synset().get(label, value)
         if number == 1 and value < 0 and not _beside(path, name).is_file():
             continue  # a header
-        if not 0 <= value < 1000:
+        if not 0 <= value < 1000 or name in found:
             raise UserError(
-                f"{path}, line {number}: label {label!r}, expected a class index 0 to 999 or a "
-                "WordNet id; correct the file"
+                f"{path}, line {number}: {name!a} has the label {label!a}; list each picture once, "
+                "with a class index 0 to 999 or a WordNet id"
             )
-        if name in found:
-            raise UserError(f"{path}, line {number}: {name} is listed twice; correct the file")
         found[name] = value
     if not found:
         raise UserError(f"{path}: no lines NAME,LABEL; correct the file")
-    return list(found.items())
+    return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from taclean.data.readers import file_contents
-from taclean.data.readers.webdataset import Member, WebDataset, samples_of
+from taclean.data.readers.webdataset import TEXTS, Member, WebDataset, samples_of
 from taclean.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ class Img2Dataset(WebDataset):
     def _files_in(self, number: str) -> Iterator[Member]:
         """Yield the files of a numbered folder."""
         for path in sorted((self.folder / number).iterdir(), key=lambda path: path.name.split(".")):
-            yield path.name, f"{number}/{path.name}", functools.partial(file_contents, path)
+            text = file_contents(path) if path.suffix.lower() in TEXTS else None
+            yield path.name, f"{number}/{path.name}", text
 
     def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its tar or its folder."""

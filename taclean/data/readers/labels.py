@@ -35,32 +35,32 @@ class LabelledCsv(CsvReader):
         records = self.records()
         if not len(records):
             raise UserError(f"{self.folder}: no records; put images and their labels there")
-        for file, part in records.groupby("file"):
-            for number, label in enumerate(part["label"], 1):
-                if not label:
-                    raise UserError(
-                        f"{self.folder / str(file)}, record {number}: no label; give each image one"
-                    )
+        number = records.groupby("file").cumcount() + 1
+        for row in records.index[records["label"].isin(["", None])][:1]:
+            raise UserError(
+                f"{self.folder / records['file'][row]}, record {number[row]}: no label; give each "
+                "image one"
+            )
         indices = [
             int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
             for label in records["label"]
         ]
-        classes = self._classes()
+        names, classes = [class_name(label) for label in records["label"]], self._classes()
         if classes is None and min(indices) < 0:
-            classes = sorted({class_name(label) for label in records["label"]})
+            classes = sorted(set(names))
         if classes is not None:
             label_of = {name: i for i, name in enumerate(classes)}
-            for row, label in enumerate(records["label"]):
-                indices[row] = label_of.get(class_name(label), indices[row])
+            for row, name in enumerate(names):
+                indices[row] = label_of.get(name, indices[row])
                 if not 0 <= indices[row] < len(classes):
                     raise UserError(
-                        f"{self.folder / records['file'][row]}: label {label!a} of "
+                        f"{self.folder / records['file'][row]}: label {records['label'][row]!a} of "
                         f"{records['image'][row]!a} is not one of the {len(classes)} classes; "
                         "correct it or add it to classes"
                     )
-        keys = [path or "" for path in records["image"]]
-        pictures = self.pictures(records)
-        return make_table(keys, records["where"], None, indices, pictures, classes)
+        return make_table(
+            records["key"], records["where"], None, indices, records["picture"], classes
+        )
 
     def _classes(self) -> list[str] | None:
         """Return the class names that the config gives."""

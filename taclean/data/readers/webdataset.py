@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# Name and place (see `Reader.image`) of a file, and a function that reads it before the next.
-Member = tuple[str, str, Callable[[], bytes | None]]
+TEXTS = (".txt", ".json")
+# Name and place (see `Reader.image`) of a file, and its contents where the name ends as in TEXTS.
+Member = tuple[str, str, bytes | None]
 
 
 class WebDataset(Reader):
@@ -65,19 +65,16 @@ def samples_of(shards: Iterable[Iterable[Member]]) -> pd.DataFrame:
     """
     rows = []
     for members in shards:
-        named = ((*_key(name), place, read) for name, place, read in members)
+        named = ((*_key(name), place, text) for name, place, text in members)
         parts = (part for part in named if part[0])
         for key, group in itertools.groupby(parts, lambda part: part[0]):
-            places: dict[str, str] = {}
-            texts: dict[str, bytes | None] = {}
-            for _, extension, place, read in group:
-                places.setdefault(extension, place)
-                if extension in (".txt", ".json") and extension not in texts:
-                    texts[extension] = read()
-            image = next((places[extension] for extension in IMAGES if extension in places), None)
-            rows.append((key, image, _caption(texts.get(".txt"), texts.get(".json"))))
-    columns = zip(*rows, strict=True) if rows else ((), (), ())
-    return make_table(*columns)
+            found: dict[str, tuple[str, bytes | None]] = {}
+            for _, extension, place, text in group:
+                found.setdefault(extension, (place, text))
+            image = next((found[extension][0] for extension in IMAGES if extension in found), None)
+            texts = (found.get(extension, ("", None))[1] for extension in TEXTS)
+            rows.append((key, image, _caption(*texts)))
+    return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -109,15 +106,12 @@ def _members(path: Path, shard: str) -> Iterator[Member]:
     """
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-
-            def read(member: tarfile.TarInfo) -> bytes:
-                file.seek(member.offset_data)
-                return file.read(member.size)
-
-            for member in tar:
-                if member.isreg():
-                    place = f"{shard}:{member.offset_data}:{member.size}"
-                    yield member.name, place, functools.partial(read, member)
+            for member in filter(tarfile.TarInfo.isreg, tar):
+                text = None
+                if member.name.lower().endswith(TEXTS):
+                    file.seek(member.offset_data)
+                    text = file.read(member.size)
+                yield member.name, f"{shard}:{member.offset_data}:{member.size}", text
             # tarfile takes a cut or damaged header for the end, which is a block of zeros.
             file.seek(tar.offset)
             if (end := file.read(tarfile.BLOCKSIZE)).strip(b"\0") or not end:
