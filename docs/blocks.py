@@ -31,7 +31,7 @@ from taclean.results.table import (
     split_title,
 )
 from taclean.results.tuning import choose
-from taclean.results.verdict import judged, verdict
+from taclean.results.verdict import verdict
 
 EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")  # `make evidence`
 
@@ -257,7 +257,7 @@ def further_victim(run: Run) -> str:
     }
     rows = pd.DataFrame(texts).rename_axis("Defence").reset_index()
     inside = pd.concat(
-        stats.landed(scores[scores["seed"] != seed], scores[scores["seed"] == seed])["inside"]
+        stats.new_victims(scores[scores["seed"] != seed], scores[scores["seed"] == seed])["inside"]
         for seed in scores["seed"].unique()
     )
     note = "Each cell: CA@1 / ASR@1, in %."

@@ -14,13 +14,13 @@ import pandas as pd
 
 from docs.runs import ROOT, Run
 from taclean.results.labels import CLEAN, Look
-from taclean.results.statistics import LANDED, landed
+from taclean.results.statistics import NEW_VICTIMS, new_victims
 from taclean.results.table import ASR, CA, main_split, pick, read_table, seeds_text
 from taclean.util.errors import UserError
 
 
 def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:
-    """Compare CA@1 and ASR@1 of each new victim with the evidence: columns LANDED.
+    """Compare CA@1 and ASR@1 of each new victim with the evidence: columns NEW_VICTIMS.
 
     Args:
         known: scores of the evidence.
@@ -39,7 +39,7 @@ def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFram
         part[part["metric"].isin([CA, ASR]) & (part["attack"] != CLEAN)]
         for part in (pick(known, split=split), pick(table, split=split))
     ]
-    found = landed(*both)
+    found = new_victims(*both)
     if found.empty:
         raise UserError(f"no CA@1 or ASR@1 on {split!r} of an attack and a defence of the evidence")
     return found
@@ -54,7 +54,7 @@ def summary(found: pd.DataFrame) -> str:
     inside = found["inside"]
     lines += [f"{inside.sum()} of {len(inside)} ({inside.mean():.1%}); 95% are expected"]
     if not inside.all():
-        lines += ["outside:", found.loc[~inside, LANDED[:-1]].round(1).to_string(index=False)]
+        lines += ["outside:", found.loc[~inside, NEW_VICTIMS[:-1]].round(1).to_string(index=False)]
     return "\n".join(lines)
 
 

@@ -131,7 +131,7 @@ def markdown_table(frame: pd.DataFrame, left: int = 1) -> str:
 # ---- selections ----------------------------------------------------------------------------------
 
 
-def pick(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+def pick(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
     """Return the rows whose columns equal the arguments."""
     for column, value in wanted.items():
         table = table[table[column] == value]
