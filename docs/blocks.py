@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +16,8 @@ from taclean.results import cost as costs
 from taclean.results import main_table as tables
 from taclean.results import scan_table
 from taclean.results import statistics as stats
-from taclean.results.labels import CLEAN, NONE, ordered
-from taclean.results.statistics import Estimate, difference, estimate, interval_text
+from taclean.results.labels import CLEAN, NONE, Look, ordered
+from taclean.results.statistics import interval_text
 from taclean.results.table import (
     ASR,
     CA,
@@ -31,7 +30,7 @@ from taclean.results.table import (
     split_title,
 )
 from taclean.results.tuning import choose
-from taclean.results.verdict import verdict
+from taclean.results.verdict import compare, verdict
 
 EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")  # `make evidence`
 
@@ -39,44 +38,48 @@ EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")  #
 # ---- numbers as text -----------------------------------------------------------------------------
 
 
-def plus_minus(found: Estimate | None) -> str:
-    """Return '87.6 ± 2.1', or '–' without runs."""
-    if found is None:
-        return "–"
-    return f"{found.mean:.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
+def plus_minus(found: pd.DataFrame) -> pd.Series:
+    """Return '87.6 ± 2.1' for each row of `statistics.summary`."""
+    half = found["half"].map(" ± {:.1f}".format).where(found["half"].notna(), "")
+    return found["mean"].map("{:.1f}".format) + half
 
 
-def signed(found: Estimate | None) -> str:
-    """Return '-1.4 (-2.1 to -0.8)', or '–' without runs."""
-    if found is None:
-        return "–"
-    ends = "" if found.ends is None else " ({:+.1f} to {:+.1f})".format(*found.ends)
-    return f"{found.mean:+.1f}{ends}"
+def signed(found: pd.DataFrame, bold: bool = False) -> pd.Series:
+    """Return '-1.4 (-2.1 to -0.8)' for each row of `statistics.differences`.
+
+    Args:
+        bold: print settled differences bold.
+    """
+    low, high = (found[end].map("{:+.1f}".format) for end in ("low", "high"))
+    ends = (" (" + low + " to " + high + ")").where(found["low"].notna(), "")
+    text = found["difference"].map("{:+.1f}".format) + ends
+    return text.mask(found["settled"] & bold, "**" + text + "**")
 
 
-def bold_if_settled(found: Estimate | None) -> str:
-    """Return `signed`, bold if the interval does not contain 0."""
-    return f"**{signed(found)}**" if found and found.settled else signed(found)
+def labelled(found: pd.DataFrame, look: Look, *keys: str) -> pd.DataFrame:
+    """Return the rows in the order of the config, sorted by the last key, with labels for names."""
+    for key in keys:
+        of_attacks = key == "attack"
+        order = ordered(found[key], look.attacks if of_attacks else look.defenses)
+        label = look.attack_label if of_attacks else look.defense_label
+        found = found.assign(**{key: pd.Categorical(found[key], order)})
+        found = found.sort_values(key, kind="stable")
+        found[key] = found[key].astype(str).map(label)
+    return found
 
 
-def expected(found: Estimate | None) -> str:
-    """Return where one more victim's percentage is expected: '82.5 to 92.7'."""
-    if found is None or found.further is None:
-        return "–"
-    return " to ".join(f"{min(100.0, max(0.0, end)):.1f}" for end in found.further)
+def wide(texts: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
+    """Return the column `text` as a table with rows and columns as they come.
 
-
-def _ca_asr(runs: pd.DataFrame, text: Callable[[Estimate | None], str]) -> str:
-    return " / ".join(text(estimate(pick(runs, metric=metric))) for metric in (CA, ASR))
+    Texts of the same cell are joined by " / ".
+    """
+    cells = texts.groupby([index, columns], sort=False)["text"].agg(" / ".join)
+    return cells.unstack(sort=False).fillna("–").rename_axis(columns=None)
 
 
 def picture_name(run: str, file: str) -> str:
     """Return the name of a run's picture in docs/."""
     return file if run == DEFAULT else f"{run}_{file}"
-
-
-def _picture(run: Run, file: str, text: str) -> str:
-    return f"![{text}]({picture_name(run.name, file)})\n"
 
 
 def _table(run: Run, rows: pd.DataFrame, note: str = "", left: int = 1) -> str:
@@ -85,13 +88,40 @@ def _table(run: Run, rows: pd.DataFrame, note: str = "", left: int = 1) -> str:
     return f"{markdown_table(rows, left)}\n\n{below}\n"
 
 
+def figure(name: str, text: str, folder: str = "") -> Callable[[Run], str]:
+    """Return a block that shows a figure of the run; {} in its text is the tested defence."""
+
+    def block(run: Run) -> str:
+        shown = text.format(run.look.defense_label(run.tested))
+        return f"![{shown}]({folder}{picture_name(run.name, f'{name}.png')})\n"
+
+    return block
+
+
+def of_main_table(
+    metrics: tuple[str, ...], note: str = "", split: str = "", counts: bool = False
+) -> Callable[[Run], str]:
+    """Return a block of the main table.
+
+    Args:
+        note: the sentences that follow the names of the metrics.
+        split: the split, by default the main one.
+        counts: also say how many images, seeds and victims there are.
+    """
+
+    def block(run: Run) -> str:
+        title = f"{split_title(split or run.split)}: {' and '.join(metrics)}"
+        found = dict(tables.blocks(run.table, run.look)).get(title)
+        if found is None:
+            return ""
+        numbers = f"{tables.numbers_text(run.table, run.look)} " if counts else ""
+        text = f"Each cell: {' / '.join(metrics)}. {numbers}{note}{run.where}.\n"
+        return f"{tables.block_markdown(found)}\n\n{text}"
+
+    return block
+
+
 # ---- blocks of a run -----------------------------------------------------------------------------
-
-
-def first(run: Run) -> str:
-    """Return the picture at the top of README.md."""
-    label = run.look.defense_label(run.tested)
-    return f"![A picture with a trigger, before and after {label}](docs/first.png)\n"
 
 
 def time(run: Run) -> str:
@@ -109,47 +139,10 @@ def time(run: Run) -> str:
     return f"{text}\n"
 
 
-def _block(run: Run, metrics: tuple[str, ...], note: str, split: str = "") -> str:
-    """Return a block of the main table, by default of the main split."""
-    title = f"{split_title(split or run.split)}: {' and '.join(metrics)}"
-    block = dict(tables.blocks(run.table, run.look)).get(title)
-    if block is None:
-        return ""
-    text = f"Each cell: {' / '.join(metrics)}. {note}{run.where}.\n"
-    return f"{tables.block_markdown(block)}\n\n{text}"
-
-
-def main_table(run: Run) -> str:
-    """Return clean accuracy and attack success on the main split."""
-    note = tables.numbers_text(run.table, run.look)
-    return _block(run, (CA, ASR), f"{note} The lowest ASR of the defences is bold. ")
-
-
-def probe(run: Run) -> str:
-    """Return clean accuracy and attack success of a linear probe."""
-    return _block(run, ("LCA@1", "LASR@1"), "LCA@1, LASR@1: CA@1, ASR@1 of a linear probe. ")
-
-
-def captions(run: Run) -> str:
-    """Return how often a trigger retrieves captions of the target."""
-    note = "TCR@k: triggered pictures with a caption of the target among the k best, in %. "
-    return _block(run, ("TCR@1", "TCR@10"), note)
-
-
-def shift(run: Run) -> str:
-    """Return clean accuracy and attack success on styles that no other split has."""
-    return _block(run, (CA, ASR), "", "shift")
-
-
 def every_table(run: Run) -> str:
     """Return the whole main table."""
     text = tables.markdown(run.table, run.look).partition("\n")[2].strip()
     return f"{run.where}.\n\n" + text.replace("\n## ", "\n### ") + "\n"
-
-
-def figure(name: str, text: str) -> Callable[[Run], str]:
-    """Return a block that shows a figure of the run."""
-    return lambda run: _picture(run, f"{name}.png", text.format(run.look.defense_label(run.tested)))
 
 
 def in_words(run: Run) -> str:
@@ -160,37 +153,35 @@ def in_words(run: Run) -> str:
 
 def retrieval(run: Run) -> str:
     """Return recall on clean pairs: means over the attacks, and differences by seed."""
-    look, defense = run.look, run.look.defense_label
+    label = run.look.defense_label
     metrics = [f"{way}@{k}" for way in ("I2T", "T2I") for k in (1, 5, 10)]
     # Victims of a seed may share a base model, so they count as one.
-    of_seed = run.scores.groupby(["defense", "metric", "seed", "repeat"], as_index=False)["percent"]
-    means = of_seed.mean().assign(attack="all")
-    of = {d: pick(means, defense=d) for d in ordered(means["defense"], look.defenses)}
-    rows = {
-        defense(d): [plus_minus(estimate(pick(its, metric=m))) for m in metrics]
-        for d, its in of.items()
-    }
-    own = of.pop(run.tested)
-    for d, its in of.items():
-        minus = [difference(pick(own, metric=m), pick(its, metric=m)) for m in metrics]
-        rows[f"*{defense(run.tested)} minus {defense(d)}*"] = [bold_if_settled(x) for x in minus]
-    frame = pd.DataFrame(rows, metrics).T.rename_axis("Defence").reset_index()
+    keys = ["defense", "split", "metric", "seed", "repeat"]
+    means = run.scores.groupby(keys, as_index=False)["percent"].mean().assign(attack="all")
+    means = means[means["metric"].isin(metrics)]
+    recall = labelled(stats.summary(means), run.look, "defense")
+    others = [d for d in ordered(means["defense"], run.look.defenses) if d != run.tested]
+    minus = stats.differences(means, [(run.tested, other) for other in others])
+    names = f"*{label(run.tested)} minus " + minus["against"].map(label) + "*"
+    texts = [
+        recall.assign(text=plus_minus(recall)),
+        minus.assign(text=signed(minus, bold=True), defense=names),
+    ]
+    rows = wide(pd.concat(texts), "defense", "metric").reindex(columns=metrics).fillna("–")
     note = "I2T@k: images with their own caption among the k best; T2I@k: the other way. In %, mean"
     note += f" over {run.scores['attack'].nunique()} attacks, ± half of the 95 % interval"
-    return _table(run, frame, f"{note} {interval_text(run.scores)}.")
+    rows = rows.rename_axis("Defence").reset_index()
+    return _table(run, rows, f"{note} {interval_text(run.scores)}.")
 
 
 def deviations(run: Run) -> str:
     """Return means and standard deviations over cleanings on the main split."""
-    table = pick(stats.spread(run.table), split=run.split)
-    table = table[(table["attack"] != CLEAN) & (table["defense"] != NONE)]
-    table = table[table["metric"].isin([CA, ASR])]
-    number = "{:.1f}".format
-    text = table["mean"].map(number) + " ± " + table["sd_repeats"].map(number)
-    column = table["defense"].map(run.look.defense_label) + ": " + table["metric"]
-    rows = table["attack"].map(run.look.attack_label)
-    wide = text.set_axis(pd.MultiIndex.from_arrays([rows, column])).unstack(sort=False)
-    return _table(run, wide.reset_index(), "Mean ± standard deviation.")
+    found = labelled(stats.spread(run.scores), run.look, "defense", "attack")
+    found = found[found["sd_repeats"].notna() & found["metric"].isin([CA, ASR])]
+    found["text"] = plus_minus(found.assign(half=found["sd_repeats"]))
+    found["score"] = found["defense"] + ": " + found["metric"]
+    rows = wide(found, "attack", "score").reset_index()
+    return _table(run, rows, "Mean ± standard deviation.")
 
 
 def cost(run: Run) -> str:
@@ -216,23 +207,24 @@ def agreement(run: Run) -> str:
     base = Run(run.root, "repeats")
     if not base.there:
         return ""
-    table = run.table.replace({"defense": run.record["kinds"]})
-    found = pick(stats.paired(base.table, base.look), split=base.split, metric=ASR)
-    found = found[found["settled"] & (found["attack"] != CLEAN) & (found["against"] != NONE)]
-    rows, same = [], 0
-    for row in found.itertuples():
-        scores = pick(table, attack=row.attack, split=base.split, metric=ASR)
-        here = difference(pick(scores, defense=row.defense), pick(scores, defense=row.against))
-        if here:
-            same += here.mean * row.difference > 0
-            pair = " minus ".join(map(base.look.defense_label, (row.defense, row.against)))
-            there = f"{row.difference:+.1f} ({row.low:+.1f} to {row.high:+.1f})"
-            rows.append((base.look.attack_label(row.attack), pair, there, f"{here.mean:+.1f}"))
-    if not rows:
+    found = pick(stats.paired(base.scores, base.look), metric=ASR, settled=True)
+    found = found[found["against"] != NONE]
+    scores = pick(run.table, split=base.split, metric=ASR).replace({"defense": run.record["kinds"]})
+    pairs = dict.fromkeys(zip(found["defense"], found["against"], strict=True))
+    here = stats.differences(scores, pairs)[["attack", "defense", "against", "difference"]]
+    found = found.merge(here, on=["attack", "defense", "against"], suffixes=("", "_here"))
+    if found.empty:
         return "The cleanings of `repeats` settle no difference between two defences.\n"
-    frame = pd.DataFrame(rows, columns=["attack", "ASR@1 of", "in `repeats`", "here"])
-    note = f"The sign is the same for {same} of {len(rows)} settled differences."
-    return _table(run, frame, note, left=2)
+    names = [found[key].map(base.look.defense_label) for key in ("defense", "against")]
+    columns = {
+        "attack": found["attack"].map(base.look.attack_label),
+        "ASR@1 of": names[0] + " minus " + names[1],
+        "in `repeats`": signed(found),
+        "here": found["difference_here"].map("{:+.1f}".format),
+    }
+    same = (found["difference"] * found["difference_here"] > 0).sum()
+    note = f"The sign is the same for {same} of {len(found)} settled differences."
+    return _table(run, pd.DataFrame(columns), note, left=2)
 
 
 def scan(run: Run) -> str:
@@ -246,26 +238,18 @@ def scan(run: Run) -> str:
 
 def further_victim(run: Run) -> str:
     """Return where CA@1 and ASR@1 of one more victim are expected."""
-    scores, look = run.scores[run.scores["metric"].isin([CA, ASR])], run.look
-    texts = {
-        look.attack_label(attack): {
-            look.defense_label(d): _ca_asr(pick(own, defense=d), expected)
-            for d in ordered(scores["defense"], look.defenses)
-        }
-        for attack in ordered(scores["attack"], look.attacks)
-        for own in [pick(scores, attack=attack)]
-    }
-    rows = pd.DataFrame(texts).rename_axis("Defence").reset_index()
+    scores = run.scores[run.scores["metric"].isin([CA, ASR])]
+    found = labelled(stats.predicted(scores), run.look, "defense", "attack")
+    low, high = (found[end].clip(0, 100).map("{:.1f}".format) for end in ("low", "high"))
+    rows = wide(found.assign(text=low + " to " + high), "defense", "attack")
     inside = pd.concat(
         stats.new_victims(scores[scores["seed"] != seed], scores[scores["seed"] == seed])["inside"]
         for seed in scores["seed"].unique()
     )
-    note = "Each cell: CA@1 / ASR@1, in %."
-    if len(inside):
-        note += " Checked on the victims themselves: one left out at a time, "
-        note += f"{inside.sum()} of its {len(inside)} scores ({inside.mean():.1%}) are in the "
-        note += "ranges that the others give."
-    return _table(run, rows, note)
+    note = "Each cell: CA@1 / ASR@1, in %. Checked on the victims themselves: one left out at a "
+    note += f"time, {inside.sum()} of its {len(inside)} scores ({inside.mean():.1%}) are in the "
+    note += "ranges that the others give."
+    return _table(run, rows.rename_axis("Defence").reset_index(), note)
 
 
 def held_back(run: Run) -> str:
@@ -277,53 +261,52 @@ def held_back(run: Run) -> str:
 
 def at_equal_ca(run: Run) -> str:
     """Return the differences in ASR@1 and CA@1 from each other defence, and the verdict."""
-    look, rows = run.look, []
-    attacks = ordered(run.scores["attack"], look.attacks)
-    for attack, other in itertools.product(attacks, run.others):
-        asr, ca = (run.minus(attack, run.tested, other, metric=m) for m in (ASR, CA))
-        if asr and ca:
-            names = (look.attack_label(attack), look.defense_label(other))
-            rows.append((*names, signed(asr), signed(ca), judged(asr, ca)))
+    found = run.minus(run.scores[run.scores["metric"].isin([CA, ASR])])
+    found = labelled(found.assign(text=signed(found)), run.look, "against", "attack")
+    rows = []
+    for names, own in found.groupby(["attack", "against"], sort=False):
+        scores = own.set_index("metric")
+        if {CA, ASR} <= set(scores.index):
+            asr, ca = scores.loc[ASR], scores.loc[CA]
+            rows.append((*names, asr["text"], ca["text"], compare(asr, ca)))
     frame = pd.DataFrame(rows, columns=["attack", "minus", "ASR@1", "CA@1", "verdict"])
-    note = f"{look.defense_label(run.tested)} minus the other, in points, with 95 % intervals"
+    note = f"{run.look.defense_label(run.tested)} minus the other, in points, with 95 % intervals"
     return _table(run, frame, f"{note} {interval_text(run.scores)}.", left=2)
 
 
 def settled(run: Run) -> str:
     """Return where the defence under test is settled better or worse than each other one."""
-    look, name = run.look, run.look.defense_label(run.tested)
     poisoned = run.table[run.table["attack"] != CLEAN]
-    main, *further = scored_splits(poisoned, look)
-    wanted = [(main, m) for m in (ASR, "ASR@10", "TA@1", CA, "LASR@1", "TCR@10", "I2T@5", "T2I@5")]
-    wanted += [(split, metric) for split in further for metric in (ASR, CA)]
-    rows, compared = [], 0
-    for split, metric in wanted:
-        scores = pick(poisoned, split=split, metric=metric)
-        if scores.empty:
-            continue
-        row = {"score": metric if split == main else f"{metric}, {split} split"}
-        for other in run.others:
-            minus = {
-                look.attack_label(a): run.minus(a, run.tested, other, split=split, metric=metric)
-                for a in ordered(scores["attack"], look.attacks)
-            }
-            known = {attack: found for attack, found in minus.items() if found}
-            compared += len(known)
-            row[f"minus {look.defense_label(other)}"] = _better_and_worse(known, metric)
-        rows.append(row)
-    note = f"{name} minus each other defence, {interval_text(poisoned)}. Better and worse are "
-    note += "settled: the 95 % interval of the difference does not contain 0; otherwise it is open."
-    note += f" Of {compared} such comparisons, about {compared / 20:.0f} would be settled by chance"
-    return _table(run, pd.DataFrame(rows), f"{note} if nothing differed.", left=1 + len(run.others))
+    main, *further = scored_splits(poisoned, run.look)
+    shown = (ASR, "ASR@10", "TA@1", CA, "LASR@1", "TCR@10", "I2T@5", "T2I@5")
+    wanted = [(main, metric, metric) for metric in shown]
+    wanted += [(split, m, f"{m}, {split} split") for split in further for m in (ASR, CA)]
+    names = pd.DataFrame(wanted, columns=["split", "metric", "score"])
+    found = run.minus(names.merge(poisoned)).merge(names)
+    found = labelled(found, run.look, "against", "attack")
+    found["score"] = pd.Categorical(found["score"], names["score"])
+    texts = {
+        (score, f"minus {other}"): _better_and_worse(own)
+        for (score, other), own in found.groupby(["score", "against"], sort=False, observed=True)
+    }
+    rows = pd.Series(texts).unstack(sort=False).fillna("open").rename_axis("score").reset_index()
+    rows = rows.sort_values("score", key=lambda scores: scores.map([*names["score"]].index))
+    over, chance = interval_text(poisoned), len(found) / 20
+    note = f"{run.look.defense_label(run.tested)} minus each other defence, {over}. Better and "
+    note += "worse are settled: the 95 % interval of the difference does not contain 0; otherwise "
+    note += f"it is open. Of {len(found)} such comparisons, about {chance:.0f} would be settled by "
+    return _table(run, rows, f"{note}chance if nothing differed.", left=len(rows.columns))
 
 
-def _better_and_worse(known: Mapping[str, Estimate], metric: str) -> str:
-    sign, texts = -1 if of_the_attacker(metric) else 1, []
-    for word, way in (("better", sign), ("**worse**", -sign)):
-        on = [attack for attack, x in known.items() if x.settled and x.mean * way > 0]
-        if on:
-            which = f"{len(on)}: {', '.join(on)}" if len(on) < len(known) else f"all {len(on)}"
-            texts.append(f"{word} on {which}")
+def _better_and_worse(found: pd.DataFrame) -> str:
+    """Return on which attacks the differences in one score are settled, or 'open'."""
+    better = (found["difference"] < 0) == found["metric"].map(of_the_attacker)
+    texts = []
+    for word, which in (("better", better), ("**worse**", ~better)):
+        on = found.loc[found["settled"] & which, "attack"]
+        if len(on):
+            all_of = f"all {len(on)}" if len(on) == len(found) else f"{len(on)}: {', '.join(on)}"
+            texts.append(f"{word} on {all_of}")
     return "; ".join(texts) or "open"
 
 
@@ -334,31 +317,26 @@ def axes(run: Run) -> str:
 
 def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
     """Return the scores at each value of a choice, and the differences from the method itself."""
-    look, scores, rows, n = run.look, run.scores, [], 0
     values = {key: " ".join(text.split()) for key, text in axis["values"].items()}
-    if set(values) & set(scores["defense"]):
-        varied, other, known, label = "defense", "attack", look.attacks, look.attack_label
-        method = [v for v in values if v != NONE and v not in look.variants][-1:]
-    else:  # other attacks have other victims, which cannot be paired
-        varied, other, known, label = "attack", "defense", look.defenses, look.defense_label
-        method = []
-    for value, text in values.items():
-        own = pick(scores, **{varied: value})
-        row = {axis["label"]: text}
-        for column in ordered(scores[other], known):
-            row[label(column)] = _ca_asr(pick(own, **{other: column}), plus_minus)
-        for reference in method:
-            base = pick(scores, defense=reference)
-            pairs = [(pick(own, metric=m), pick(base, metric=m)) for m in (CA, ASR)]
-            minus = [difference(*pair) for pair in pairs if value != reference]
-            n = max([n, *(found.n for found in minus if found)])
-            title = f"CA@1 / ASR@1 minus {values[reference]}"
-            row[title] = " / ".join(map(bold_if_settled, minus)) or "–"
-        rows.append(row)
-    models = f"{n} poisoned models, bold where settled" if n > 1 else "poisoned model"
-    over = f"; differences on the same {models}" if n else ""
-    picture = _picture(run, f"{name}.png", axis["label"])
-    return f"{picture}\n{_table(run, pd.DataFrame(rows), f'CA@1 / ASR@1 in %{over}.')}"
+    scores = run.scores[run.scores["metric"].isin([CA, ASR])]
+    of_defenses = bool(set(values) & set(scores["defense"]))
+    varied, other = ("defense", "attack") if of_defenses else ("attack", "defense")
+    scores = scores[scores[varied].isin(values)]
+    found = labelled(stats.summary(scores), run.look, other)
+    rows = wide(found.assign(text=plus_minus(found)), varied, other).reindex([*values])
+    note = "CA@1 / ASR@1 in %"
+    # Other attacks have other victims, which cannot be paired.
+    methods = [v for v in values if of_defenses and v != NONE and v not in run.look.variants]
+    for method in methods[-1:]:
+        pairs = [(value, method) for value in values if value != method]
+        minus = stats.differences(scores, pairs, by=["split", "metric"])
+        texts = minus.assign(text=signed(minus, bold=True)).groupby("defense")["text"]
+        rows[f"CA@1 / ASR@1 minus {values[method]}"] = texts.agg(" / ".join)
+        n = minus["n"].max()
+        models = f"{n} poisoned models, bold where settled" if n > 1 else "poisoned model"
+        note += f"; differences on the same {models}"
+    rows = rows.fillna("–").rename(index=values).rename_axis(axis["label"]).reset_index()
+    return f"{figure(name, axis['label'])(run)}\n{_table(run, rows, f'{note}.')}"
 
 
 def reported() -> pd.DataFrame:
@@ -377,13 +355,14 @@ def claim(run: Run) -> str:
     numbers = numbers[numbers["defense"].str.contains(" minus ")]
     keys = ["attack", "defense", "source", "where", "backbone"]
     for (attack, pair, source, where, backbone), rows in numbers.groupby(keys, sort=False):
-        defenses = pair.split(" minus ")
-        names = " minus ".join(map(run.look.defense_label, defenses))
-        here = [signed(run.minus(attack, *defenses, metric=m)) for m in rows["metric"]]
+        defense, other = pair.split(" minus ")
+        found = stats.differences(pick(run.scores, attack=attack), [(defense, other)])
+        here = signed(found).set_axis(found["metric"]).reindex(rows["metric"]).fillna("–")
         lines = {
-            f"{source}, {where}; {backbone}": [f"{value:+.2f}" for value in rows["percent"]],
-            f"this repository; {run.record['model']} on {run.record['data']}": here,
+            f"{source}, {where}; {backbone}": rows["percent"].map("{:+.2f}".format).to_list(),
+            f"this repository; {run.record['model']} on {run.record['data']}": here.to_list(),
         }
+        names = " minus ".join(map(run.look.defense_label, (defense, other)))
         frame = pd.DataFrame(lines, rows["metric"].to_list()).T
         frame = frame.rename_axis(f"{run.look.attack_label(attack)}: {names}, points")
         parts.append(f"{markdown_table(frame.reset_index())}\n")
@@ -444,18 +423,25 @@ def evidence_time(root: Path) -> str:
 
 
 OF_A_RUN: dict[str, Callable[[Run], str]] = {
-    **{
-        block.__name__: block
-        for block in (
-            *(first, time, main_table, in_words, claim, every_table, shift, probe, captions),
-            *(retrieval, further_victim, held_back, at_equal_ca, settled, deviations, cost),
-            *(agreement, scan, axes),
-        )
-    },
+    "first": figure("first", "A picture with a trigger, before and after {}", "docs/"),
     "asr_ca": figure("asr_ca", "ASR and CA for each attack and defence"),
     "tradeoff": figure("tradeoff", "ASR against CA after each defence"),
     "versus": figure("versus", "{} minus each other defence"),
+    "main_table": of_main_table((CA, ASR), "The lowest ASR of the defences is bold. ", counts=True),
+    "shift": of_main_table((CA, ASR), split="shift"),
+    "probe": of_main_table(("LCA@1", "LASR@1"), "LCA@1, LASR@1: CA@1, ASR@1 of a linear probe. "),
+    "captions": of_main_table(
+        ("TCR@1", "TCR@10"),
+        "TCR@k: triggered pictures with a caption of the target among the k best, in %. ",
+    ),
+    **{"time": time, "in_words": in_words, "claim": claim, "every_table": every_table},
+    **{"retrieval": retrieval, "further_victim": further_victim, "held_back": held_back},
+    **{"at_equal_ca": at_equal_ca, "settled": settled, "deviations": deviations, "cost": cost},
+    **{"agreement": agreement, "scan": scan, "axes": axes},
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
-    block.__name__: block for block in (reported_numbers, speed, tuning, evidence_time)
+    "reported_numbers": reported_numbers,
+    "speed": speed,
+    "tuning": tuning,
+    "evidence_time": evidence_time,
 }

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from taclean.results.labels import CLEAN, NONE, Look
-from taclean.results.statistics import Estimate, difference
+from taclean.results.statistics import differences
 from taclean.results.table import main_split, pick, read_table, seeds_text
 from taclean.util.files import read_json
 
@@ -74,10 +74,9 @@ class Run:
             f"{seeds_text(part['seeds'])}: " * (len(parts) > 1) + _where(part) for part in parts
         )
 
-    def minus(self, attack: str, defense: str, other: str, **wanted: str) -> Estimate | None:
-        """Return the difference of two defences in a score, by default on the main split."""
-        scores = pick(self.table, attack=attack, **({"split": self.split} | wanted))
-        return difference(pick(scores, defense=defense), pick(scores, defense=other))
+    def minus(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the differences of the defence under test from each other one."""
+        return differences(table, [(self.tested, other) for other in self.others])
 
 
 def _where(part: dict[str, Any]) -> str:

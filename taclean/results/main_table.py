@@ -71,7 +71,8 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
         UserError: the table has none of the scores.
     """
     look = look or Look()
-    scores, splits, main = summary(table), scored_splits(table, look), main_split(table, look)
+    splits, main = scored_splits(table, look), main_split(table, look)
+    scores = summary(table).assign(settled=False)
     poisoned, never = scores[scores["attack"] != CLEAN], pick(scores, attack=CLEAN)
     attacks = ordered(poisoned["attack"], look.attacks)
     under_attack = pd.concat([poisoned, _never_poisoned(pick(never, defense=NONE), attacks)])
@@ -91,8 +92,8 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
     found = pd.concat([part for part in parts if len(part)] or [scores], ignore_index=True)
     if "title" not in found:
         raise UserError("results/table.csv: no CA@1, ASR@1 or recall@1; evaluate a run")
-    settled = found["metric"].isin(["ΔCA@1", "ΔASR@1"]) & (found["half"] < found["mean"].abs())
-    found = found.assign(bold=_lowest(found) | settled, reference=found["defense"] == CLEAN)
+    found["bold"] = _lowest(found) | found["settled"]
+    found["reference"] = found["defense"] == CLEAN
     defenses = {d: look.defense_label(d) for d in ordered(table["defense"], look.defenses)}
     rows = defenses | {CLEAN: look.attack_label(CLEAN)}
     rows |= {f"−{defense}": f"− {label}" for defense, label in defenses.items()}
