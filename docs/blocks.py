@@ -88,16 +88,6 @@ def _table(run: Run, rows: pd.DataFrame, note: str = "", left: int = 1) -> str:
     return f"{markdown_table(rows, left)}\n\n{below}\n"
 
 
-def figure(name: str, text: str, folder: str = "") -> Callable[[Run], str]:
-    """Return a block that shows a figure of the run; {} in its text is the tested defence."""
-
-    def block(run: Run) -> str:
-        shown = text.format(run.look.defense_label(run.tested))
-        return f"![{shown}]({folder}{picture_name(run.name, f'{name}.png')})\n"
-
-    return block
-
-
 def of_main_table(
     metrics: tuple[str, ...], note: str = "", split: str = "", counts: bool = False
 ) -> Callable[[Run], str]:
@@ -126,17 +116,16 @@ def of_main_table(
 
 def time(run: Run) -> str:
     """Return how long the first command and the quick one take."""
-    second, quick = Run(run.root, "second_cpu"), Run(run.root, "quick")
-
-    def took(run: Run, what: str = "") -> str:
-        return f"{run.record['minutes']} minutes{what} on {run.record['parts'][-1]['machine']}"
-
-    text = f"The first took {took(run, ' with its install')}"
-    text += f", and {took(second)}." if second.there else "."
-    if quick.there:
-        text += "\nIn a hurry, `make quick` does one attack and twenty classes in the folder "
-        text += f"`quick`; it took {took(quick, ' after the install')}."
-    return f"{text}\n"
+    runs = [run, Run(run.root, "second_cpu"), Run(run.root, "quick")]
+    if not all(taken.there for taken in runs):
+        return ""
+    first, second, quick = (taken.record["minutes"] for taken in runs)
+    return (
+        f"The first took {first} minutes with its install on {runs[0].machine}, and {second} "
+        f"minutes on {runs[1].machine}.\nIn a hurry, `make quick` does one attack and twenty "
+        f"classes in the folder `quick`; it took {quick} minutes after the install on "
+        f"{runs[2].machine}.\n"
+    )
 
 
 def every_table(run: Run) -> str:
@@ -336,7 +325,8 @@ def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
         models = f"{n} poisoned models, bold where settled" if n > 1 else "poisoned model"
         note += f"; differences on the same {models}"
     rows = rows.fillna("–").rename(index=values).rename_axis(axis["label"]).reset_index()
-    return f"{figure(name, axis['label'])(run)}\n{_table(run, rows, f'{note}.')}"
+    picture = f"![{axis['label']}]({picture_name(run.name, f'{name}.png')})"
+    return f"{picture}\n\n{_table(run, rows, f'{note}.')}"
 
 
 def reported() -> pd.DataFrame:
@@ -350,23 +340,21 @@ def reported() -> pd.DataFrame:
 
 
 def claim(run: Run) -> str:
-    """Return published differences between two defences, and the same ones here."""
-    numbers, parts = reported(), []
-    numbers = numbers[numbers["defense"].str.contains(" minus ")]
-    keys = ["attack", "defense", "source", "where", "backbone"]
-    for (attack, pair, source, where, backbone), rows in numbers.groupby(keys, sort=False):
-        defense, other = pair.split(" minus ")
-        found = stats.differences(pick(run.scores, attack=attack), [(defense, other)])
-        here = signed(found).set_axis(found["metric"]).reindex(rows["metric"]).fillna("–")
-        lines = {
-            f"{source}, {where}; {backbone}": rows["percent"].map("{:+.2f}".format).to_list(),
-            f"this repository; {run.record['model']} on {run.record['data']}": here.to_list(),
-        }
-        names = " minus ".join(map(run.look.defense_label, (defense, other)))
-        frame = pd.DataFrame(lines, rows["metric"].to_list()).T
-        frame = frame.rename_axis(f"{run.look.attack_label(attack)}: {names}, points")
-        parts.append(f"{markdown_table(frame.reset_index())}\n")
-    return "\n".join(parts)
+    """Return the published difference between two defences, and the same one here."""
+    rows = reported()
+    rows = rows[rows["defense"].str.contains(" minus ")].set_index("metric")
+    source, where, backbone, attack, pair = rows.iloc[0, :5]
+    defenses = pair.split(" minus ")
+    found = stats.differences(pick(run.scores, attack=attack), [defenses])
+    here = signed(found).set_axis(found["metric"])
+    lines = {
+        f"{source}, {where}; {backbone}": rows["percent"].map("{:+.2f}".format),
+        f"this repository; {run.record['model']} on {run.record['data']}": here,
+    }
+    frame = pd.DataFrame(lines).reindex(rows.index).fillna("–").T
+    names = " minus ".join(map(run.look.defense_label, defenses))
+    frame = frame.rename_axis(f"{run.look.attack_label(attack)}: {names}, points")
+    return f"{markdown_table(frame.reset_index())}\n"
 
 
 # ---- other blocks --------------------------------------------------------------------------------
@@ -413,20 +401,15 @@ def tuning(root: Path) -> str:
 
 def evidence_time(root: Path) -> str:
     """Return how long the runs of `make evidence` took."""
-    runs = [run for name in EVIDENCE if (run := Run(root, name)).there]
-    took = {run.name: run.record["minutes"] for run in runs}
+    took = {run.name: run.record["minutes"] for n in EVIDENCE if (run := Run(root, n)).there}
     if None in took.values() or len(took) < len(EVIDENCE):
         return "*Not noted for every run; `python -m docs.build --take` takes `--minutes`.*\n"
     each = ", ".join(f"{name} {minutes:,}" for name, minutes in took.items())
-    machines = "; ".join(dict.fromkeys(p["machine"] for run in runs for p in run.record["parts"]))
+    machines = "; ".join(dict.fromkeys(Run(root, name).machine for name in EVIDENCE))
     return f"Minutes: {each}; together {sum(took.values()) / 60:.1f} hours on {machines}.\n"
 
 
 OF_A_RUN: dict[str, Callable[[Run], str]] = {
-    "first": figure("first", "A picture with a trigger, before and after {}", "docs/"),
-    "asr_ca": figure("asr_ca", "ASR and CA for each attack and defence"),
-    "tradeoff": figure("tradeoff", "ASR against CA after each defence"),
-    "versus": figure("versus", "{} minus each other defence"),
     "main_table": of_main_table((CA, ASR), "The lowest ASR of the defences is bold. ", counts=True),
     "shift": of_main_table((CA, ASR), split="shift"),
     "probe": of_main_table(("LCA@1", "LASR@1"), "LCA@1, LASR@1: CA@1, ASR@1 of a linear probe. "),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -35,11 +34,11 @@ def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFram
             f"seed {shared[0]} is one of the evidence ({seeds_text(known['seed'])}); take others"
         )
     split = main_split(known, look)
-    both = [
-        part[part["metric"].isin([CA, ASR]) & (part["attack"] != CLEAN)]
-        for part in (pick(known, split=split), pick(table, split=split))
-    ]
-    found = new_victims(*both)
+    known, new = (
+        pick(scores[scores["metric"].isin([CA, ASR]) & (scores["attack"] != CLEAN)], split=split)
+        for scores in (known, table)
+    )
+    found = new_victims(known, new)
     if found.empty:
         raise UserError(f"no CA@1 or ASR@1 on {split!r} of an attack and a defence of the evidence")
     return found
@@ -58,14 +57,13 @@ def summary(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Print the comparison."""
     parser = argparse.ArgumentParser(prog="python -m docs.held_back", description=__doc__)
     parser.add_argument("table", type=Path, help="table.csv of a run with seeds of your own")
-    options = parser.parse_args(arguments)
-    evidence = Run(ROOT, "evidence")
+    table, evidence = parser.parse_args().table, Run(ROOT, "evidence")
     try:
-        print(summary(against(evidence.table, read_table(options.table), evidence.look)))
+        print(summary(against(evidence.table, read_table(table), evidence.look)))
     except UserError as error:
         sys.exit(f"error: {error}")
 
