@@ -12,68 +12,25 @@ import pandas as pd
 from docs.held_back import against, summary
 from docs.runs import DEFAULT, Run
 from taclean import config as configs
-from taclean.results import cost as costs
 from taclean.results import main_table as tables
 from taclean.results import scan_table
 from taclean.results import statistics as stats
-from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import interval_text
-from taclean.results.table import (
-    ASR,
-    CA,
-    markdown_table,
-    of_the_attacker,
-    pick,
-    read_csv,
-    scored_splits,
-    seeds_text,
-    split_title,
-)
+from taclean.results.labels import CLEAN, NONE, labelled, ordered
+from taclean.results.statistics import interval_text, plus_minus, signed
+from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
 from taclean.results.tuning import choose
 from taclean.results.verdict import compare, verdict
 
 EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")  # `make evidence`
+TIME = """The first took {} minutes with its install on {}, and {} minutes on {}.
+In a hurry, `make quick` does one attack and twenty classes in the folder `quick`; it took {} \
+minutes after the install on {}.
+"""
 
 
-# ---- numbers as text -----------------------------------------------------------------------------
-
-
-def plus_minus(found: pd.DataFrame) -> pd.Series:
-    """Return '87.6 ± 2.1' for each row of `statistics.summary`."""
-    half = found["half"].map(" ± {:.1f}".format).where(found["half"].notna(), "")
-    return found["mean"].map("{:.1f}".format) + half
-
-
-def signed(found: pd.DataFrame, bold: bool = False) -> pd.Series:
-    """Return '-1.4 (-2.1 to -0.8)' for each row of `statistics.differences`.
-
-    Args:
-        bold: print settled differences bold.
-    """
-    low, high = (found[end].map("{:+.1f}".format) for end in ("low", "high"))
-    ends = (" (" + low + " to " + high + ")").where(found["low"].notna(), "")
-    text = found["difference"].map("{:+.1f}".format) + ends
-    return text.mask(found["settled"] & bold, "**" + text + "**")
-
-
-def labelled(found: pd.DataFrame, look: Look, *keys: str) -> pd.DataFrame:
-    """Return the rows in the order of the config, sorted by the last key, with labels for names."""
-    for key in keys:
-        of_attacks = key == "attack"
-        order = ordered(found[key], look.attacks if of_attacks else look.defenses)
-        label = look.attack_label if of_attacks else look.defense_label
-        found = found.assign(**{key: pd.Categorical(found[key], order)})
-        found = found.sort_values(key, kind="stable")
-        found[key] = found[key].astype(str).map(label)
-    return found
-
-
-def wide(texts: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
-    """Return the column `text` as a table with rows and columns as they come.
-
-    Texts of the same cell are joined by " / ".
-    """
-    cells = texts.groupby([index, columns], sort=False)["text"].agg(" / ".join)
+def wide(texts: pd.DataFrame, index: str, columns: str, between: str = " / ") -> pd.DataFrame:
+    """Return the column `text` as a table, in order, with the texts of a cell joined."""
+    cells = texts.groupby([index, columns], sort=False)["text"].agg(between.join)
     return cells.unstack(sort=False).fillna("–").rename_axis(columns=None)
 
 
@@ -88,30 +45,23 @@ def _table(run: Run, rows: pd.DataFrame, note: str = "", left: int = 1) -> str:
     return f"{markdown_table(rows, left)}\n\n{below}\n"
 
 
-def of_main_table(
-    metrics: tuple[str, ...], note: str = "", split: str = "", counts: bool = False
-) -> Callable[[Run], str]:
-    """Return a block of the main table.
-
-    Args:
-        note: the sentences that follow the names of the metrics.
-        split: the split, by default the main one.
-        counts: also say how many images, seeds and victims there are.
-    """
+def of_main_table(*metrics: str, split: str = "") -> Callable[[Run], str]:
+    """Return a block of the main table, by default on the main split."""
 
     def block(run: Run) -> str:
-        title = f"{split_title(split or run.split)}: {' and '.join(metrics)}"
+        title = f"{(split or run.split).capitalize()} split: {' and '.join(metrics)}"
         found = dict(tables.blocks(run.table, run.look)).get(title)
-        if found is None:
-            return ""
-        numbers = f"{tables.numbers_text(run.table, run.look)} " if counts else ""
-        text = f"Each cell: {' / '.join(metrics)}. {numbers}{note}{run.where}.\n"
-        return f"{tables.block_markdown(found)}\n\n{text}"
+        text = f"Each cell: {' / '.join(metrics)}. {run.where}.\n"
+        return "" if found is None else f"{tables.block_markdown(found)}\n\n{text}"
 
     return block
 
 
-# ---- blocks of a run -----------------------------------------------------------------------------
+def main_table(run: Run) -> str:
+    """Return clean accuracy and attack success on the main split."""
+    numbers = tables.numbers_text(run.table, run.look)
+    note = f"{numbers} The lowest ASR of the defences is bold. {run.where}."
+    return of_main_table(CA, ASR)(run).replace(f"{run.where}.", note)
 
 
 def time(run: Run) -> str:
@@ -119,19 +69,7 @@ def time(run: Run) -> str:
     runs = [run, Run(run.root, "second_cpu"), Run(run.root, "quick")]
     if not all(taken.there for taken in runs):
         return ""
-    first, second, quick = (taken.record["minutes"] for taken in runs)
-    return (
-        f"The first took {first} minutes with its install on {runs[0].machine}, and {second} "
-        f"minutes on {runs[1].machine}.\nIn a hurry, `make quick` does one attack and twenty "
-        f"classes in the folder `quick`; it took {quick} minutes after the install on "
-        f"{runs[2].machine}.\n"
-    )
-
-
-def every_table(run: Run) -> str:
-    """Return the whole main table."""
-    text = tables.markdown(run.table, run.look).partition("\n")[2].strip()
-    return f"{run.where}.\n\n" + text.replace("\n## ", "\n### ") + "\n"
+    return TIME.format(*(x for taken in runs for x in (taken.record["minutes"], taken.machine)))
 
 
 def in_words(run: Run) -> str:
@@ -157,8 +95,7 @@ def retrieval(run: Run) -> str:
         minus.assign(text=signed(minus, bold=True), defense=names),
     ]
     rows = wide(pd.concat(texts), "defense", "metric").reindex(columns=metrics).fillna("–")
-    note = "I2T@k: images with their own caption among the k best; T2I@k: the other way. In %, mean"
-    note += f" over {run.scores['attack'].nunique()} attacks, ± half of the 95 % interval"
+    note = f"In %, mean over {run.scores['attack'].nunique()} attacks, ± half of the 95 % interval"
     rows = rows.rename_axis("Defence").reset_index()
     return _table(run, rows, f"{note} {interval_text(run.scores)}.")
 
@@ -175,7 +112,7 @@ def deviations(run: Run) -> str:
 
 def cost(run: Run) -> str:
     """Return the time and the memory that a cleaning takes."""
-    table = read_csv(run.folder / "cost.csv", costs.COLUMNS)
+    table = pd.read_csv(run.folder / "cost.csv")
     number = "{:.0f}".format
     spread = (" ± " + table["sd"].map(number)).where(table["sd"].notna(), "")
     columns = {
@@ -188,40 +125,9 @@ def cost(run: Run) -> str:
     return _table(run, pd.DataFrame(columns))
 
 
-def agreement(run: Run) -> str:
-    """Return the settled differences in ASR@1 of the run `repeats`, and the same ones here.
-
-    A variant stands for the method that it is a variant of.
-    """
-    base = Run(run.root, "repeats")
-    if not base.there:
-        return ""
-    found = pick(stats.paired(base.scores, base.look), metric=ASR, settled=True)
-    found = found[found["against"] != NONE]
-    scores = pick(run.table, split=base.split, metric=ASR).replace({"defense": run.record["kinds"]})
-    pairs = dict.fromkeys(zip(found["defense"], found["against"], strict=True))
-    here = stats.differences(scores, pairs)[["attack", "defense", "against", "difference"]]
-    found = found.merge(here, on=["attack", "defense", "against"], suffixes=("", "_here"))
-    if found.empty:
-        return "The cleanings of `repeats` settle no difference between two defences.\n"
-    names = [found[key].map(base.look.defense_label) for key in ("defense", "against")]
-    columns = {
-        "attack": found["attack"].map(base.look.attack_label),
-        "ASR@1 of": names[0] + " minus " + names[1],
-        "in `repeats`": signed(found),
-        "here": found["difference_here"].map("{:+.1f}".format),
-    }
-    same = (found["difference"] * found["difference_here"] > 0).sum()
-    note = f"The sign is the same for {same} of {len(found)} settled differences."
-    return _table(run, pd.DataFrame(columns), note, left=2)
-
-
 def scan(run: Run) -> str:
     """Return how well the scan of `taclean check` tells poisoned models from clean ones."""
-    path = run.folder / "scan.csv"
-    if not path.is_file():
-        return ""
-    table = read_csv(path, scan_table.COLUMNS).astype({"rank": "Int64"})
+    table = pd.read_csv(run.folder / "scan.csv").astype({"rank": "Int64"})
     return f"{scan_table.markdown(table, run.look)}\n{run.where}.\n"
 
 
@@ -245,7 +151,7 @@ def held_back(run: Run) -> str:
     """Return how many scores of other seeds lie where the evidence predicts them."""
     evidence = Run(run.root, "evidence")
     found = against(evidence.table, run.table, evidence.look)
-    return f"{seeds_text(run.table['seed'])}, {run.where}:\n\n```\n{summary(found)}\n```\n"
+    return f"{run.where}:\n\n```\n{summary(found)}\n```\n"
 
 
 def at_equal_ca(run: Run) -> str:
@@ -271,32 +177,32 @@ def settled(run: Run) -> str:
     wanted = [(main, metric, metric) for metric in shown]
     wanted += [(split, m, f"{m}, {split} split") for split in further for m in (ASR, CA)]
     names = pd.DataFrame(wanted, columns=["split", "metric", "score"])
-    found = run.minus(names.merge(poisoned)).merge(names)
-    found = labelled(found, run.look, "against", "attack")
-    found["score"] = pd.Categorical(found["score"], names["score"])
-    texts = {
-        (score, f"minus {other}"): _better_and_worse(own)
-        for (score, other), own in found.groupby(["score", "against"], sort=False, observed=True)
-    }
-    rows = pd.Series(texts).unstack(sort=False).fillna("open").rename_axis("score").reset_index()
-    rows = rows.sort_values("score", key=lambda scores: scores.map([*names["score"]].index))
-    over, chance = interval_text(poisoned), len(found) / 20
-    note = f"{run.look.defense_label(run.tested)} minus each other defence, {over}. Better and "
-    note += "worse are settled: the 95 % interval of the difference does not contain 0; otherwise "
-    note += f"it is open. Of {len(found)} such comparisons, about {chance:.0f} would be settled by "
-    return _table(run, rows, f"{note}chance if nothing differed.", left=len(rows.columns))
-
-
-def _better_and_worse(found: pd.DataFrame) -> str:
-    """Return on which attacks the differences in one score are settled, or 'open'."""
+    found = labelled(run.minus(names.merge(poisoned)).merge(names), run.look, "against", "attack")
     better = (found["difference"] < 0) == found["metric"].map(of_the_attacker)
-    texts = []
-    for word, which in (("better", better), ("**worse**", ~better)):
-        on = found.loc[found["settled"] & which, "attack"]
-        if len(on):
-            all_of = f"all {len(on)}" if len(on) == len(found) else f"{len(on)}: {', '.join(on)}"
-            texts.append(f"{word} on {all_of}")
-    return "; ".join(texts) or "open"
+    found["way"] = better.map({True: "better", False: "**worse**"})
+
+    def on(attacks: pd.Series) -> str:
+        n = len(attacks)
+        return f"all {n}" if n == found["attack"].nunique() else f"{n}: {', '.join(attacks)}"
+
+    texts = found[found["settled"]].groupby(["score", "against", "way"])["attack"].agg(on)
+    texts = texts.reset_index(name="on")
+    texts["text"] = texts["way"] + " on " + texts["on"]
+    rows = wide(texts, "score", "against", "; ").reindex(
+        index=[name for name in names["score"] if name in set(found["score"])],
+        columns=found["against"].unique(),
+    )
+    rows = (
+        rows.fillna("–")
+        .replace("–", "open")
+        .add_prefix("minus ")
+        .rename_axis("score")
+        .reset_index()
+    )
+    note = f"{run.look.defense_label(run.tested)} minus each other defence, "
+    note += f"{interval_text(poisoned)}. Of {len(found)} such comparisons, about "
+    note += f"{len(found) / 20:.0f} would be settled by chance if nothing differed."
+    return _table(run, rows, note, left=len(rows.columns))
 
 
 def axes(run: Run) -> str:
@@ -335,8 +241,7 @@ def reported() -> pd.DataFrame:
     `percent` is the number, in percent or points. `seen` is `quoted` (read at the source) or
     `second-hand`. `backbone` says "presumed" where the source does not name it.
     """
-    columns = ["source", "where", "backbone", "attack", "defense", "metric", "percent", "seen"]
-    return read_csv(Path(__file__).with_name("reported_numbers.csv"), [*columns, "note"])
+    return pd.read_csv(Path(__file__).with_name("reported_numbers.csv"))
 
 
 def claim(run: Run) -> str:
@@ -355,9 +260,6 @@ def claim(run: Run) -> str:
     names = " minus ".join(map(run.look.defense_label, defenses))
     frame = frame.rename_axis(f"{run.look.attack_label(attack)}: {names}, points")
     return f"{markdown_table(frame.reset_index())}\n"
-
-
-# ---- other blocks --------------------------------------------------------------------------------
 
 
 def reported_numbers(root: Path) -> str:
@@ -410,21 +312,15 @@ def evidence_time(root: Path) -> str:
 
 
 OF_A_RUN: dict[str, Callable[[Run], str]] = {
-    "main_table": of_main_table((CA, ASR), "The lowest ASR of the defences is bold. ", counts=True),
-    "shift": of_main_table((CA, ASR), split="shift"),
-    "probe": of_main_table(("LCA@1", "LASR@1"), "LCA@1, LASR@1: CA@1, ASR@1 of a linear probe. "),
-    "captions": of_main_table(
-        ("TCR@1", "TCR@10"),
-        "TCR@k: triggered pictures with a caption of the target among the k best, in %. ",
-    ),
-    **{"time": time, "in_words": in_words, "claim": claim, "every_table": every_table},
+    **{"main_table": main_table, "shift": of_main_table(CA, ASR, split="shift")},
+    **{"probe": of_main_table("LCA@1", "LASR@1"), "captions": of_main_table("TCR@1", "TCR@10")},
+    **{"time": time, "in_words": in_words, "claim": claim, "scan": scan},
     **{"retrieval": retrieval, "further_victim": further_victim, "held_back": held_back},
     **{"at_equal_ca": at_equal_ca, "settled": settled, "deviations": deviations, "cost": cost},
-    **{"agreement": agreement, "scan": scan, "axes": axes},
+    "axes": axes,
+    "asr10": of_main_table("ASR@10"),
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
-    "reported_numbers": reported_numbers,
-    "speed": speed,
-    "tuning": tuning,
-    "evidence_time": evidence_time,
+    **{"reported_numbers": reported_numbers, "speed": speed},
+    **{"tuning": tuning, "evidence_time": evidence_time},
 }

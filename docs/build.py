@@ -21,7 +21,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from docs.blocks import EVIDENCE, OF_A_RUN, OTHERS, picture_name
+from docs.blocks import OF_A_RUN, OTHERS, picture_name
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
 from taclean.results.cost import COLUMNS as COST
@@ -55,8 +55,7 @@ def filled(text: str, root: Path, page: str) -> str:
         if name in OTHERS and not of:
             inner = OTHERS[name](root)
         elif name in OF_A_RUN and run.name in PICTURES:
-            missing = "*Not measured yet.*\n" if run.name in EVIDENCE else ""
-            inner = OF_A_RUN[name](run) if run.there else missing
+            inner = OF_A_RUN[name](run) if run.there else "*Not measured yet.*\n" * bool(of)
         else:
             known = f"{', '.join([*OF_A_RUN, *OTHERS])}, of the runs {', '.join(PICTURES)}"
             raise UserError(f"{page}: unknown block {match[2]!r}; known are {known}")
@@ -94,14 +93,12 @@ def commit(root: Path) -> str:
 def take(
     results: Path, root: Path, minutes: int | None, overlays: Sequence[str], name: str = DEFAULT
 ) -> None:
-    """Keep a run's table, cost, pictures and record, and its scan if it has one.
+    """Keep a run's table, cost, scan, pictures and record.
 
     Args:
-        results: the folder of a run that has ended.
-        minutes: how long it took; for the runs TIMED but `quick`, with the install. A run made in
+        minutes: how long the run took; for the runs TIMED but `quick`, with the install. A run in
             pieces took the seconds of its rules' benchmarks, times their cores, over all cores.
         overlays: the config files of the run.
-        name: a key of PICTURES.
 
     Raises:
         UserError: a file is missing.
@@ -127,19 +124,13 @@ def take(
     for picture, file in figures.items():
         shutil.copyfile(file, root / "docs" / picture)
     written = datetime.date.fromtimestamp((results / "table.csv").stat().st_mtime)
-    part = {
-        "seeds": sorted({int(seed) for seed in table["seed"]}),
-        "date": written.isoformat(),
-        "commit": commit(root),
-        "machine": machine(),
-    }
+    part = {"seeds": sorted({int(seed) for seed in table["seed"]}), "date": written.isoformat()}
     record = {
-        "parts": [part],
+        "parts": [{**part, "commit": commit(root), "machine": machine()}],
         "minutes": minutes,
         "model": config["model"]["name"],
         "data": config["data"]["name"],
         "look": configs.look(config),
-        "kinds": {d: configs.kind(config, "defenses", d) for d in config["run"]["defenses"]},
         "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
         **({"axes": axes} if axes else {}),
     }

@@ -19,26 +19,18 @@ from taclean.util.errors import UserError
 
 
 def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:
-    """Compare CA@1 and ASR@1 of each new victim with the evidence: columns NEW_VICTIMS.
-
-    Args:
-        known: scores of the evidence.
-        table: scores of victims of other seeds.
-        look: labels of the evidence.
+    """Compare CA@1 and ASR@1 of new victims, in `table`, with those that are `known`.
 
     Raises:
-        UserError: a seed is one of the evidence, or there is no score to compare.
+        UserError: a seed is one of the known ones, or there is no score to compare.
     """
     if shared := sorted(set(known["seed"]) & set(table["seed"])):
-        raise UserError(
-            f"seed {shared[0]} is one of the evidence ({seeds_text(known['seed'])}); take others"
-        )
+        seeds = seeds_text(known["seed"])
+        raise UserError(f"seed {shared[0]} is one of the evidence ({seeds}); take others")
     split = main_split(known, look)
-    known, new = (
-        pick(scores[scores["metric"].isin([CA, ASR]) & (scores["attack"] != CLEAN)], split=split)
-        for scores in (known, table)
-    )
-    found = new_victims(known, new)
+    parts = [pick(scores, split=split) for scores in (known, table)]
+    parts = [part[part["metric"].isin([CA, ASR]) & (part["attack"] != CLEAN)] for part in parts]
+    found = new_victims(*parts)
     if found.empty:
         raise UserError(f"no CA@1 or ASR@1 on {split!r} of an attack and a defence of the evidence")
     return found

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import pandas as pd
+
 from taclean.util.errors import UserError
 
 CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
@@ -94,6 +96,21 @@ class Look:
     def colours(self, defenses: Iterable[str]) -> dict[str, str]:
         """Return the colour of each defence, in order."""
         return _signs(self.defenses, defenses, "colour")
+
+
+def labelled(table: pd.DataFrame, look: Look, *keys: str) -> pd.DataFrame:
+    """Return a table in the order of the config, sorted by the last key, with labels for names.
+
+    Args:
+        keys: "attack", or columns that name defences.
+    """
+    for key in keys:
+        of_attacks = key == "attack"
+        order = ordered(table[key], look.attacks if of_attacks else look.defenses)
+        label = look.attack_label if of_attacks else look.defense_label
+        table = table.sort_values(key, key=lambda names: names.map(order.index), kind="stable")
+        table = table.assign(**{key: table[key].map(label)})
+    return table
 
 
 def _spaced(name: str) -> str:

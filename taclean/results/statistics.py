@@ -122,6 +122,20 @@ def interval_text(table: pd.DataFrame) -> str:
     return f"over {runs} cleanings of one victim" if runs > 1 else ""
 
 
+def plus_minus(found: pd.DataFrame) -> pd.Series:
+    """Return '87.6 ± 2.1' for each row of `summary`."""
+    half = found["half"].map(" ± {:.1f}".format).where(found["half"].notna(), "")
+    return found["mean"].map("{:.1f}".format) + half
+
+
+def signed(found: pd.DataFrame, bold: bool = False) -> pd.Series:
+    """Return '-1.4 (-2.1 to -0.8)' for each row of `differences`; `bold` marks settled ones."""
+    low, high = (found[end].map("{:+.1f}".format) for end in ("low", "high"))
+    ends = (" (" + low + " to " + high + ")").where(found["low"].notna(), "")
+    text = found["difference"].map("{:+.1f}".format) + ends
+    return text.mask(found["settled"] & bold, "**" + text + "**")
+
+
 def _first(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["metric"].str.endswith("@1")]
 
