@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ minutes after the install on {}.
 def wide(texts: pd.DataFrame, index: str, columns: str, between: str = " / ") -> pd.DataFrame:
     """Return the column `text` as a table, in order, with the texts of a cell joined."""
     cells = texts.groupby([index, columns], sort=False)["text"].agg(between.join)
-    return cells.unstack(sort=False).fillna("–").rename_axis(columns=None)
+    return cells.unstack(sort=False).rename_axis(columns=None)
 
 
 def picture_name(run: str, file: str) -> str:
@@ -42,7 +41,7 @@ def picture_name(run: str, file: str) -> str:
 def _table(run: Run, rows: pd.DataFrame, note: str = "", left: int = 1) -> str:
     """Return a table of text and below it a note and where the numbers come from."""
     below = " ".join(text for text in (note, f"{run.where}.") if text)
-    return f"{markdown_table(rows, left)}\n\n{below}\n"
+    return f"{markdown_table(rows.fillna('–'), left)}\n\n{below}\n"
 
 
 def of_main_table(*metrics: str, split: str = "") -> Callable[[Run], str]:
@@ -90,11 +89,9 @@ def retrieval(run: Run) -> str:
     others = [d for d in ordered(means["defense"], run.look.defenses) if d != run.tested]
     minus = stats.differences(means, [(run.tested, other) for other in others])
     names = f"*{label(run.tested)} minus " + minus["against"].map(label) + "*"
-    texts = [
-        recall.assign(text=plus_minus(recall)),
-        minus.assign(text=signed(minus, bold=True), defense=names),
-    ]
-    rows = wide(pd.concat(texts), "defense", "metric").reindex(columns=metrics).fillna("–")
+    minus = minus.assign(text=signed(minus, bold=True), defense=names)
+    texts = pd.concat([recall.assign(text=plus_minus(recall)), minus])
+    rows = wide(texts, "defense", "metric").reindex(columns=metrics)
     note = f"In %, mean over {run.scores['attack'].nunique()} attacks, ± half of the 95 % interval"
     rows = rows.rename_axis("Defence").reset_index()
     return _table(run, rows, f"{note} {interval_text(run.scores)}.")
@@ -127,6 +124,8 @@ def cost(run: Run) -> str:
 
 def scan(run: Run) -> str:
     """Return how well the scan of `taclean check` tells poisoned models from clean ones."""
+    if not (run.folder / "scan.csv").is_file():
+        return ""
     table = pd.read_csv(run.folder / "scan.csv").astype({"rank": "Int64"})
     return f"{scan_table.markdown(table, run.look)}\n{run.where}.\n"
 
@@ -192,13 +191,7 @@ def settled(run: Run) -> str:
         index=[name for name in names["score"] if name in set(found["score"])],
         columns=found["against"].unique(),
     )
-    rows = (
-        rows.fillna("–")
-        .replace("–", "open")
-        .add_prefix("minus ")
-        .rename_axis("score")
-        .reset_index()
-    )
+    rows = rows.fillna("open").add_prefix("minus ").rename_axis("score").reset_index()
     note = f"{run.look.defense_label(run.tested)} minus each other defence, "
     note += f"{interval_text(poisoned)}. Of {len(found)} such comparisons, about "
     note += f"{len(found) / 20:.0f} would be settled by chance if nothing differed."
@@ -230,7 +223,7 @@ def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
         n = minus["n"].max()
         models = f"{n} poisoned models, bold where settled" if n > 1 else "poisoned model"
         note += f"; differences on the same {models}"
-    rows = rows.fillna("–").rename(index=values).rename_axis(axis["label"]).reset_index()
+    rows = rows.rename(index=values).rename_axis(axis["label"]).reset_index()
     picture = f"![{axis['label']}]({picture_name(run.name, f'{name}.png')})"
     return f"{picture}\n\n{_table(run, rows, f'{note}.')}"
 
@@ -265,14 +258,13 @@ def claim(run: Run) -> str:
 def reported_numbers(root: Path) -> str:
     """Return what others report in percent: a table for each source and backbone."""
     numbers, parts = reported(), []
-    numbers = numbers[~numbers["defense"].str.contains(" minus ")]
-    keys = ["source", "where", "backbone"]
-    for (source, where, backbone), rows in numbers.groupby(keys, sort=False):
+    levels = numbers[~numbers["defense"].str.contains(" minus ")]
+    for names, rows in levels.groupby(["source", "where", "backbone"], sort=False):
         seen = " and ".join(dict.fromkeys(rows["seen"]))
         table = rows.pivot_table("percent", ["attack", "defense"], "metric", sort=False)
         table = table.map(lambda value: "–" if pd.isna(value) else f"{value:g}")
         table = table.reset_index().rename(columns={"defense": "defence"})
-        title = f"### {source}, {where}; {backbone} ({seen})"
+        title = "### {}, {}; {} ({})".format(*names, seen)
         parts.append(f"{title}\n\n{markdown_table(table, left=2)}\n")
     return "\n".join(parts)
 
@@ -291,12 +283,14 @@ def tuning(root: Path) -> str:
     """Return the trials of the tuning: means over attacks and seeds, the chosen ones bold."""
     within = configs.read_yaml(root / "config" / "tune.yaml")["tune"]["within"]
     trials = choose(pd.read_csv(root / "docs" / "data" / "tune" / "grid.csv"), within)
-    settings = [re.sub(r'[{}"]', "", overrides) for overrides in trials["overrides"]]
-    scores = {"CA": "CA@1", "victim_CA": "of the victims", "ASR": "ASR@1", "TA": "TA@1"}
-    rows = trials[["defense", "trial"]].rename(columns={"defense": "defence"}).astype(str)
-    rows["trial"] += ": " + pd.Series(settings)
-    for key, name in scores.items():
-        rows[name] = trials[key].map("{:.1f}".format)
+    names = (
+        trials["trial"].astype(str)
+        + ": "
+        + trials["overrides"].str.replace(r'[{}"]', "", regex=True)
+    )
+    numbers = trials[["CA", "victim_CA", "ASR", "TA"]].map("{:.1f}".format)
+    rows = pd.concat([trials["defense"], names, numbers], axis=1)
+    rows.columns = pd.Index(["defence", "trial", "CA@1", "of the victims", "ASR@1", "TA@1"])
     bold = rows.map("**{}**".format)
     return f"{markdown_table(rows.mask(trials['chosen'], bold), left=2)}\n"
 
@@ -312,15 +306,14 @@ def evidence_time(root: Path) -> str:
 
 
 OF_A_RUN: dict[str, Callable[[Run], str]] = {
-    **{"main_table": main_table, "shift": of_main_table(CA, ASR, split="shift")},
-    **{"probe": of_main_table("LCA@1", "LASR@1"), "captions": of_main_table("TCR@1", "TCR@10")},
-    **{"time": time, "in_words": in_words, "claim": claim, "scan": scan},
-    **{"retrieval": retrieval, "further_victim": further_victim, "held_back": held_back},
-    **{"at_equal_ca": at_equal_ca, "settled": settled, "deviations": deviations, "cost": cost},
-    "axes": axes,
+    **{function.__name__: function for function in (time, main_table, in_words, claim, retrieval)},
+    **{function.__name__: function for function in (further_victim, held_back, at_equal_ca, axes)},
+    **{function.__name__: function for function in (settled, deviations, cost, scan)},
     "asr10": of_main_table("ASR@10"),
+    "shift": of_main_table(CA, ASR, split="shift"),
+    "probe": of_main_table("LCA@1", "LASR@1"),
+    "captions": of_main_table("TCR@1", "TCR@10"),
 }
 OTHERS: dict[str, Callable[[Path], str]] = {
-    **{"reported_numbers": reported_numbers, "speed": speed},
-    **{"tuning": tuning, "evidence_time": evidence_time},
+    function.__name__: function for function in (reported_numbers, speed, tuning, evidence_time)
 }

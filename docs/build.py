@@ -24,8 +24,7 @@ from pathlib import Path
 from docs.blocks import OF_A_RUN, OTHERS, picture_name
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
-from taclean.results.cost import COLUMNS as COST
-from taclean.results.table import read_csv, read_table
+from taclean.results.table import read_table
 from taclean.util.errors import UserError
 from taclean.util.files import replacing, write_json
 
@@ -108,7 +107,6 @@ def take(
     config, folder = configs.with_default(list(overlays)), Run(root, name).folder
     axes = config.get("axes", {})
     table = read_table(results / "table.csv")
-    read_csv(results / "cost.csv", COST)
     figures = {}
     for wanted in PICTURES[name]:
         for axis in axes if "*" in wanted else [""]:

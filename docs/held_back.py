@@ -25,8 +25,8 @@ def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFram
         UserError: a seed is one of the known ones, or there is no score to compare.
     """
     if shared := sorted(set(known["seed"]) & set(table["seed"])):
-        seeds = seeds_text(known["seed"])
-        raise UserError(f"seed {shared[0]} is one of the evidence ({seeds}); take others")
+        known_seeds = seeds_text(known["seed"])
+        raise UserError(f"seed {shared[0]} is one of the evidence ({known_seeds}); take others")
     split = main_split(known, look)
     parts = [pick(scores, split=split) for scores in (known, table)]
     parts = [part[part["metric"].isin([CA, ASR]) & (part["attack"] != CLEAN)] for part in parts]
@@ -38,11 +38,8 @@ def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFram
 
 def summary(found: pd.DataFrame) -> str:
     """Return how many scores lie in the ranges, by seed and in all, then those outside."""
-    lines = [
-        f"seed {seed}: {rows['inside'].sum()} of {len(rows)} scores in the ranges"
-        for seed, rows in found.groupby("seed")
-    ]
-    inside = found["inside"]
+    inside, seeds = found["inside"], found.groupby("seed")["inside"]
+    lines = [f"seed {s}: {own.sum()} of {len(own)} scores in the ranges" for s, own in seeds]
     lines += [f"{inside.sum()} of {len(inside)} ({inside.mean():.1%}); 95% are expected"]
     if not inside.all():
         lines += ["outside:", found.loc[~inside, NEW_VICTIMS[:-1]].round(1).to_string(index=False)]

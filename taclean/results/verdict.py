@@ -35,8 +35,8 @@ ONE_VICTIM = (
 ACCURACY = "Clean accuracy changes by {change} points, on average over the attacks{beside}."
 
 
-def difference_text(found: pd.Series) -> str:
-    """Return a difference in words: '11.0 lower (-20.1 to -1.9): settled'."""
+def difference_text(found: Any) -> str:
+    """Return a row of `differences` in words: '11.0 lower (-20.1 to -1.9): settled'."""
     text = f"{abs(found.difference):.1f} {'lower' if found.difference < 0 else 'higher'}"
     if pd.isna(found.low):
         return text
@@ -79,7 +79,7 @@ class Verdict:
 def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     """Return the verdict on the defence `tested` on the main split; None without its scores.
 
-    A model has a backdoor if its ASR@1 is more than `BACKDOOR_POINTS` points above that of the model
+    A model has a backdoor if its ASR@1 is more than BACKDOOR_POINTS points above that of the model
     that was never poisoned, shown the same trigger. An attack whose victims have no backdoor does
     not count.
     See `taclean.results.statistics` for differences and when they are settled.
