@@ -184,7 +184,8 @@ def settled(run: Run) -> str:
         n = len(attacks)
         return f"all {n}" if n == found["attack"].nunique() else f"{n}: {', '.join(attacks)}"
 
-    texts = found[found["settled"]].groupby(["score", "against", "way"])["attack"].agg(on)
+    ways = found[found["settled"]].sort_values("way", ascending=False, kind="stable")
+    texts = ways.groupby(["score", "against", "way"], sort=False)["attack"].agg(on)
     texts = texts.reset_index(name="on")
     texts["text"] = texts["way"] + " on " + texts["on"]
     rows = wide(texts, "score", "against", "; ").reindex(
@@ -283,11 +284,8 @@ def tuning(root: Path) -> str:
     """Return the trials of the tuning: means over attacks and seeds, the chosen ones bold."""
     within = configs.read_yaml(root / "config" / "tune.yaml")["tune"]["within"]
     trials = choose(pd.read_csv(root / "docs" / "data" / "tune" / "grid.csv"), within)
-    names = (
-        trials["trial"].astype(str)
-        + ": "
-        + trials["overrides"].str.replace(r'[{}"]', "", regex=True)
-    )
+    settings = trials["overrides"].str.replace(r'[{}"]', "", regex=True)
+    names = trials["trial"].astype(str) + ": " + settings
     numbers = trials[["CA", "victim_CA", "ASR", "TA"]].map("{:.1f}".format)
     rows = pd.concat([trials["defense"], names, numbers], axis=1)
     rows.columns = pd.Index(["defence", "trial", "CA@1", "of the victims", "ASR@1", "TA@1"])
