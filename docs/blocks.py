@@ -41,7 +41,7 @@ def picture_name(run: str, file: str) -> str:
 def _table(run: Run, rows: pd.DataFrame, note: str = "", left: int = 1) -> str:
     """Return a table of text and below it a note and where the numbers come from."""
     below = " ".join(text for text in (note, f"{run.where}.") if text)
-    return f"{markdown_table(rows.fillna('–'), left)}\n\n{below}\n"
+    return f"{markdown_table(rows.astype(object).fillna('–'), left)}\n\n{below}\n"
 
 
 def of_main_table(*metrics: str, split: str = "") -> Callable[[Run], str]:

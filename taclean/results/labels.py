@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,10 +20,6 @@ PALETTE = (
     *("#cc78bc", "#56b4e9", "#ca9161", "#d55e00", "#fbafe4", "#ece133"),
     *("#949494", "#0173b2", "#de8f05", "#029e73"),
 )
-FORMS = {
-    "marker": (re.compile(f"[{re.escape(MARKERS)}]"), f"one of {' '.join(MARKERS)}"),
-    "colour": (re.compile("#[0-9a-fA-F]{6}"), "#rrggbb"),
-}
 
 
 def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -66,7 +61,7 @@ class Look:
                 every key is optional.
 
         Raises:
-            UserError: a marker or a colour is not valid.
+            UserError: a marker is not valid; the schema of the config checks colours.
         """
         first = cls()
         return cls(
@@ -151,9 +146,9 @@ def _entries(
     wanted: dict[str, str | None] = {name: sign for name, (_, sign) in first.items()}
     for name, entry in entries.items():
         label, sign = " ".join((entry.get("label") or _spaced(name)).split()), entry.get(key)
-        form, words = FORMS[key]
-        if sign is not None and not form.fullmatch(str(sign)):
-            raise UserError(f"{name}: {key} {sign!r} is not valid; write {words}")
+        if key == "marker" and sign is not None and sign not in MARKERS:
+            known = " ".join(MARKERS)
+            raise UserError(f"{name}: marker {sign!r} is not valid; write one of {known}")
         taken = label in labels.values()
         labels.setdefault(name, f"{label} ({_spaced(name)})" if taken else label)
         wanted.setdefault(name, sign.lower() if sign and key == "colour" else sign)

@@ -52,9 +52,6 @@ HOW_TO_READ = {
 }
 
 
-# ---- the frame -----------------------------------------------------------------------------------
-
-
 def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
     """Return the numbers of the main table in percent, a row each.
 
@@ -172,9 +169,6 @@ def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
     )
 
 
-# ---- words ---------------------------------------------------------------------------------------
-
-
 def numbers_text(table: pd.DataFrame, look: Look) -> str:
     """Return what the numbers are: unit, counts, seeds and intervals."""
     over = interval_text(table)
@@ -193,9 +187,6 @@ def header(table: pd.DataFrame, look: Look | None = None) -> str:
     never = look.attack_label(CLEAN)
     how = [text.format(never=never) for metric, text in HOW_TO_READ.items() if metric in measured]
     return " ".join([numbers_text(table, look), *how])
-
-
-# ---- renderers -----------------------------------------------------------------------------------
 
 
 def _escaped(text: str) -> str:
