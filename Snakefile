@@ -14,9 +14,6 @@ watch = Watch()
 configfile: workflow.source_path("config/config.yaml")
 
 
-report: "rules/report/workflow.rst"
-
-
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
@@ -31,7 +28,6 @@ if "tune" in config:
 
 
 onstart:
-    write_json(CONFIG, config)
     hold_locks(workflow.persistence)
     watch.follow(workflow)
 

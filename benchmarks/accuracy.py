@@ -17,7 +17,8 @@ from taclean.clip.models import create
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
-from taclean.evaluation.evaluate import Prompts, score
+from taclean.evaluation.evaluate import score
+from taclean.evaluation.zeroshot import Prompts
 from taclean.stages import stage_config
 from taclean.training.loop import Training
 
@@ -36,7 +37,7 @@ def seconds_to(
         if training.done % every and training.done < training.steps:
             continue
         took += time.perf_counter() - began
-        found = score(training.model, val, prompts.heads(training.model), {})["clean"]["CA@1"]
+        found = score(val, prompts.heads(training.model), {})["clean"]["CA@1"]
         accuracy = 100 * found["hits"] / found["n"]
         print(
             f"  step {training.done} of {training.steps}, {took:.1f} s: {accuracy:.1f} %",
@@ -52,8 +53,8 @@ def seconds_to(
 def main() -> list[Row]:
     """Pack the default's splits where they are missing and train its base model."""
     config = configs.with_default(None)
-    stage, name = stage_config(config, "base"), config["data"]["name"]
-    folders = {r: f"data/{name}/{configs.split_of_role(config, r)}" for r in ("pretrain", "val")}
+    stage, name = stage_config(config, "base"), config.data.name
+    folders = {r: f"data/{name}/{config.split_of_role(r)}" for r in ("pretrain", "val")}
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", str(cores())]
     subprocess.run([*command, *(f"{f}/images.npy" for f in folders.values())], check=True, cwd=ROOT)
     data, val = (Pairs.open(ROOT / folder) for folder in folders.values())

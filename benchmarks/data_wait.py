@@ -30,7 +30,7 @@ def run(pairs: Pairs, folder: Path, name: str = MODEL) -> float:
     started = time.perf_counter()
     train(
         model, pairs, objective, settings,
-        seed=0, folder=folder, config={}, device=device().type, say=lambda line: None,
+        seed=0, folder=folder, config={}, device=device().type,
     )  # fmt: skip
     return time.perf_counter() - started
 

@@ -19,7 +19,8 @@ from benchmarks import reference
 from benchmarks.common import Row, compare, device, photos, row
 from benchmarks.triggers import make
 from taclean.clip.models import create
-from taclean.evaluation.zeroshot import Labelled, head, prompt_tokens, scores
+from taclean.evaluation.embeddings import Labelled, embed
+from taclean.evaluation.zeroshot import head, prompt_tokens, scores
 
 MODEL, SIZE = "RN50-quickgelu", 224
 TEMPLATES = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
@@ -54,12 +55,9 @@ class Case:
 
     def evaluate(self, precision: str = "auto") -> dict[str, dict[str, dict[str, int]]]:
         """Score clean and triggered images with one head and one pass."""
-        h, data = self.head(), self.data
-        if device().type == "cuda":
-            data = Labelled(data.images.to(device()), data.labels.to(device()))
-        return scores(
-            self.model, data, h, 0, {"t": (self.trigger, h)}, precision=precision, batch=64
-        )
+        data = Labelled(self.data.images.to(device()), self.labels)
+        images = embed(self.model, data, {"t": self.trigger}, 0, precision=precision, batch=64)
+        return scores(images, self.head())
 
     def plain_evaluate(self) -> tuple[dict[int, int], dict[int, int]]:
         """Return the top-k hits of the labels, and of the target on images of other classes."""

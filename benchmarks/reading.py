@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from benchmarks import reference
 from benchmarks.common import Row, captions, compare, photos, row
 from benchmarks.packing import jpegs
-from taclean.clip.models import tokenize
-from taclean.data.index import make_index
-from taclean.data.pack import pack_rows
-from taclean.data.readers import ListReader, Sample
+from taclean.data.pack import Tokenizer, pack_rows
+from taclean.data.readers import Reader, make_table
 from taclean.data.split import Pairs
 
 ROWS, BATCH = 4096, 64
 
 
+class Photos(Reader):
+    """64 different pictures in memory, each many times."""
+
+    gives = "pairs"
+
+    def __init__(self, rows: int, size: int) -> None:
+        self.rows, self.pixels = rows, photos(64, size, size)
+
+    def table(self) -> pd.DataFrame:
+        """List the rows."""
+        keys = [str(i) for i in range(self.rows)]
+        return make_table(keys, keys, captions(self.rows), label=0)
+
+    def image(self, where: str) -> np.ndarray:
+        """Return the pixels of a row."""
+        return self.pixels[int(where) % 64]
+
+
 def packed(folder: Path, rows: int, size: int) -> Pairs:
-    """Pack `rows` rows of `size` px with 64 different pictures."""
-    pixels = photos(64, size, size)
-    samples = [
-        Sample(str(i), caption, 0, pixels[i % 64]) for i, caption in enumerate(captions(rows))
-    ]
-    reader = ListReader("photos", samples, None)
-    pack_rows(
-        folder, reader, make_index(reader), None, None,
-        size=size, tokenize=partial(tokenize, "RN50-quickgelu"),
-    )  # fmt: skip
+    """Pack `rows` rows of `size` px."""
+    reader = Photos(rows, size)
+    pack_rows(folder, reader, reader.table(), size=size, tokenize=Tokenizer("RN50-quickgelu"))
     return Pairs.open(folder)
 
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from benchmarks.common import Row, row, seconds
 from benchmarks.data_wait import BATCH, MODEL, SIZE, run
-from benchmarks.packing import NO_SHARDS, pack, shards
+from benchmarks.packing import pack, shards
 from benchmarks.reading import packed
 from benchmarks.reference import ATTACK, PLAINEST
 from taclean.attacks import make_trigger
 from taclean.clip.models import create
+from taclean.evaluation.embeddings import embed
 from taclean.evaluation.zeroshot import head, prompt_tokens, scores
 
 UNIT = 512  # rows at 1x
@@ -86,22 +87,17 @@ def main() -> list[Row]:
         pairs = packed(folder / "packed", UNIT * max(STEPS), SIZE)
         model = create(MODEL).eval()
         prompts = head(model, prompt_tokens(MODEL, ["dog", "cat"], ["a {}."]))
-        trigger = {"t": (make_trigger(ATTACK), prompts)}
+        trigger = {"t": make_trigger(ATTACK)}
 
         def evaluate(rows: int) -> float:
             part = pairs.take(np.arange(rows))
-            return seconds(lambda: scores(model, part, prompts, 1, trigger))
+            return seconds(lambda: scores(embed(model, part, trigger, 1), prompts))
 
         rows += linear(f"evaluation, {MODEL} {SIZE} px", evaluate)
         rows += linear(
             f"training, {PLAINEST} {MODEL} {SIZE} px batch {BATCH}",
             lambda rows: run(pairs.take(np.arange(rows)), folder / f"run{next(count)}"),
         )
-        try:
-            import taclean.data.pack  # noqa: F401
-        except ImportError:
-            print(NO_SHARDS)
-            return rows
         shards(folder, UNIT * max(STEPS))
         rows += linear(
             "packing, 224 px",

@@ -34,12 +34,10 @@ def commands(folder: Path) -> dict[str, list[str]]:
     config = configs.with_default(None)
     names: dict[str, str] = {}
     found: dict[str, list[str]] = {}
-    for attack in config["run"]["attacks"]:
-        names["fitted" if configs.described(config, "attacks", attack)["fits"] else "attack"] = (
-            attack
-        )
-    for defense in config["run"]["defenses"]:
-        for text in configs.described(config, "defenses", defense)["texts"]:
+    for attack in config.run.attacks:
+        names["fitted" if config.attacks[attack].fits else "attack"] = attack
+    for defense in config.run.defenses:
+        for text in config.defenses[defense].texts:
             names |= {"text": text, "defense": defense}
     for stage, (path, *options) in STAGES.items():
         command = [sys.executable, "-m", "taclean", stage]

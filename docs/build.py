@@ -105,7 +105,7 @@ def take(
     from benchmarks.common import machine  # imports torch
 
     config, folder = configs.with_default(list(overlays)), Run(root, name).folder
-    axes = config.get("axes", {})
+    axes = config.given(include={"axes"}).get("axes", {})
     table = read_table(results / "table.csv")
     figures = {}
     for wanted in PICTURES[name]:
@@ -126,9 +126,9 @@ def take(
     record = {
         "parts": [{**part, "commit": commit(root), "machine": machine()}],
         "minutes": minutes,
-        "model": config["model"]["name"],
-        "data": config["data"]["name"],
-        "look": configs.look(config),
+        "model": config.model.name,
+        "data": config.data.name,
+        "look": config.look(),
         "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
         **({"axes": axes} if axes else {}),
     }

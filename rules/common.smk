@@ -1,5 +1,7 @@
 """The config, checked, and the params that rules share; the grid of runs is taclean/config/runs.py."""
 
+import hashlib
+import json
 import os
 import re
 
@@ -7,10 +9,12 @@ from snakemake.exceptions import WorkflowError
 
 from taclean import config as configs, stages
 from taclean.config.checks import check
-from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Runs
+from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
 from taclean.data.layout import FILES
+from taclean.report import code_of
+from taclean.report.figures import drawings
 from taclean.util.errors import UserError
-from taclean.util.files import write_json
+from taclean.util.files import replacing
 
 try:
     for file in workflow.configfiles:
@@ -18,13 +22,21 @@ try:
     resolved = configs.resolve(config)
     config.clear()
     config.update(resolved)
-    check(config)
+    checked = check(config)
 except UserError as error:
     raise WorkflowError(f"config: {error}") from None
 
-runs = Runs(config)
-CONFIG = "results/config.json"  # what jobs read; Snakemake writes it as a run starts
+# The config as jobs read it. Snakemake's own folder keeps it, since a dry run writes no results.
+CONFIG_JSON = json.dumps(config, indent=2, ensure_ascii=False)
+CONFIG_FILE = f".snakemake/taclean/{hashlib.sha256(CONFIG_JSON.encode()).hexdigest()[:12]}.json"
+if not os.path.exists(CONFIG_FILE):
+    with replacing(CONFIG_FILE) as temporary:
+        temporary.write_text(CONFIG_JSON, "utf-8")
+runs = Runs(checked)
+FIGURES = drawings(runs)
+DRAWN = [name for name, drawing in FIGURES.items() if drawing.when and runs.attacks[1:]]
 DATA = runs.data
+VICTIM = "results/runs/{attack}/none/seed{seed}"
 TEXT = f"{DATA}/text/{{text}}/{{shared}}/seed{{seed}}{{repeat}}"
 
 
@@ -32,8 +44,8 @@ wildcard_constraints:
     attack="[A-Za-z0-9_]+",
     defense="[A-Za-z0-9_]+",
     text="[A-Za-z0-9_]+",
-    split="|".join(runs.dataset["splits"]),
-    source="|".join(runs.dataset.get("sources", {})) or "none",
+    split="|".join(checked.splits),
+    source="|".join(getattr(checked.dataset, "sources", {})) or "none",
     seed=r"\d+",
     repeat=r"(-repeat[1-9]\d*)?",  # more cleanings of the same victim
     shared=r"\d+epochs-[0-9a-f]{8}",
@@ -44,9 +56,14 @@ wildcard_constraints:
 shell.prefix("set -euo pipefail; trap : TERM; tee() ( trap '' TERM INT; exec tee \"$@\" ); ")
 
 
+def config_file(wildcards, resources):
+    """Return the file of the whole config, as a param that is no reason for a rerun."""
+    return CONFIG_FILE
+
+
 def stage(path):
     """Return a param, PATH@DIGEST, that changes if and only if the stage's config does."""
-    return lambda wildcards: stages.recipe(config, path.format(**wildcards))
+    return lambda wildcards: stages.recipe(checked, path.format(**wildcards))
 
 
 def folder(name):
@@ -62,7 +79,7 @@ def folder(name):
 def launcher(wildcards, resources):
     """Return what runs a training: python, or torchrun with a process for each GPU of the job.
 
-    A param that depends on `resources` is no reason for a rerun.
+    Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.
     """
     gres = re.fullmatch(r"gpu(?::\D[^:]*)?:(\d+)", str(resources.get("gres", "")))
     count = resources.get("gpu") or int(gres[1] if gres else 0)
@@ -74,62 +91,18 @@ def of_attack(file):
     return lambda wildcards: [] if wildcards.attack == "clean" else f"{OF_ATTACK}/{file}"
 
 
-def labels_of(defenses):
-    """Defences as printed."""
-    return ", ".join(runs.look()["defenses"][name]["label"] for name in defenses)
-
-
-def code_of(script):
-    """A script and the modules of taclean that it imports, directly or not.
-
-    As a rule's input, an edit of the code that draws a picture plans this picture and no other.
-    """
-    files = [f"../workflow_scripts/{script}.py"]
-    for file in files:  # it grows
-        with open(workflow.source_path(file), encoding="utf-8") as code:
-            modules = re.findall(r"^\s*from (taclean\.[\w.]+) import", code.read(), re.MULTILINE)
-        imported = [f"../{module.replace('.', '/')}.py" for module in dict.fromkeys(modules)]
-        files += [new for new in imported if new not in files]
-    return [workflow.source_path(file) for file in files]
+def all_figures():
+    """Return the figures that the run can fill, in each of their forms."""
+    return [f"results/figures/{name}{end}" for name in DRAWN for end in FIGURES[name].suffixes]
 
 
 def main_tables():
-    """The tables of means, of runs with attacks: of the base model alone there is a page."""
+    """Return the tables of means. Without an attack there are none: see `the_page`."""
     names = ["main_table.md", "main_table.tex", "spread.csv", "paired.csv"]
-    names += ["cost.csv"] * bool(runs.defenses[1:])
+    names += ["cost.csv"] if runs.defenses[1:] else []
     return [f"results/{name}" for name in names] if runs.attacks[1:] else []
 
 
 def the_page():
-    """The report, or the page of a run that attacks nothing: it is about the base model alone."""
+    """Return the report, or without attacks the page about the base model."""
     return "results/report.html" if runs.attacks[1:] else "results/own.html"
-
-
-def figure(name):
-    """A figure as PDF and PNG."""
-    return multiext(f"results/figures/{name}", ".pdf", ".png")
-
-
-def all_figures():
-    """Every figure that the selected attacks, defences and splits can fill."""
-    if not runs.attacks[1:]:
-        return []  # a page shows them; no figure may call one's own model "never poisoned"
-    names = ["asr_ca", "tradeoff", "triggers", "embeddings"] + ["first"] * runs.has_first()
-    names += ["further_splits"] * runs.has_further_splits() + ["retrieval"] * bool(
-        runs.retrieval_splits()
-    )
-    names += ["versus"] * runs.has_intervals() + ["curves", "recovered"] * bool(runs.defenses[1:])
-    names += ["subcaptions"] * bool(runs.shown_user("subcaptions"))
-    names += [f"axes/{name}" for name in config.get("axes", {})]
-    return [file for name in names for file in figure(name)]
-
-
-def pictures():
-    """Every figure as PNG, the main one first."""
-    return [file for file in all_figures() if file.endswith(".png")]
-
-
-def caption_of(picture):
-    """The text that the report has beside a picture or a table."""
-    name = "axes" if "/axes/" in picture else os.path.splitext(os.path.basename(picture))[0]
-    return workflow.source_path(f"report/{name}.rst")

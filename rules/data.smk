@@ -12,10 +12,11 @@ rule fetch:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("fetch/{source}"),
         folder=lambda wildcards: runs.source_folder(wildcards.source),
     shell:
-        "python -m taclean fetch --config {CONFIG} --stage {params.stage}"
+        "python -m taclean fetch --config {params.config} --stage {params.stage}"
         " --folder {params.folder:q} --out {output} 2>&1 | tee {log}"
 
 
@@ -23,7 +24,7 @@ rule index:
     input:
         files=runs.fetched,
     output:
-        f"{DATA}/index/{{source}}.json",
+        f"{DATA}/index/{{source}}.parquet",
     log:
         "logs/index/{source}.log",
     benchmark:
@@ -31,10 +32,11 @@ rule index:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("index/{source}"),
         folder=lambda wildcards: runs.source_folder(wildcards.source),
     shell:
-        "python -m taclean index --config {CONFIG} --stage {params.stage}"
+        "python -m taclean index --config {params.config} --stage {params.stage}"
         " --folder {params.folder:q} --out {output} 2>&1 | tee {log}"
 
 
@@ -52,11 +54,12 @@ rule pack:
         "../envs/taclean.yaml"
     threads: runs.pack_threads
     params:
+        config=config_file,
         stage=stage("pack/{split}"),
         source=lambda wildcards: runs.split_source(wildcards.split),
         out=subpath(output[0], parent=True),
     shell:
-        "python -m taclean pack --config {CONFIG} --stage {params.stage}"
+        "python -m taclean pack --config {params.config} --stage {params.stage}"
         " --index {input.index} --folder {params.source:q} --workers {threads}"
         " --out {params.out} 2>&1 | tee {log}"
 
@@ -74,8 +77,9 @@ rule text:
         "../envs/taclean.yaml"
     threads: 1  # runs beside a training; on a cluster the profile gives it more
     params:
+        config=config_file,
         stage=stage("text/{text}/{shared}/seed{seed}{repeat}"),
         data=folder("data"),
     shell:
-        "python -m taclean text --config {CONFIG} --stage {params.stage} --data {params.data}"
+        "python -m taclean text --config {params.config} --stage {params.stage} --data {params.data}"
         " --workers {threads} --out {output} 2>&1 | tee {log}"

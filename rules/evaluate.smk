@@ -17,12 +17,13 @@ rule evaluate:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("evaluate/{attack}/{defense}/seed{seed}{repeat}"),
         splits=[f"{DATA}/{name}" for name in runs.scored],
         triggers=runs.trigger_options,
         probe=folder("probe"),
     shell:
-        "python -m taclean evaluate --config {CONFIG} --stage {params.stage} --model {input.model}"
+        "python -m taclean evaluate --config {params.config} --stage {params.stage} --model {input.model}"
         " --splits {params.splits} --probe {params.probe} --triggers {params.triggers}"
         " --out {output.scores} --samples {output.samples} 2>&1 | tee {log}"
 
@@ -30,9 +31,9 @@ rule evaluate:
 rule table:
     input:
         scores=runs.scores(),
-        code=code_of("table"),
+        code=code_of("results.table"),
     output:
-        report("results/table.csv", caption="report/table.rst", category="Tables"),
+        report("results/table.csv", category="Tables"),
     log:
         "logs/table.log",
     localrule: True

@@ -2,7 +2,7 @@
 
 OWN = runs.all(attacks=["clean"], seeds=runs.seeds[:1], repeats=[0])
 POISONED = runs.all(["none"], runs.attacks[1:])
-CLEAN_SEEDS = config["scan"]["clean_seeds"]
+SCANNED = [Run("clean", "none", seed) for seed in config["scan"]["clean_seeds"]]
 
 
 rule scan_model:
@@ -19,10 +19,11 @@ rule scan_model:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("scan/seed{seed}"),
         val=folder("val"),
     shell:
-        "python -m taclean scan --config {CONFIG} --stage {params.stage} --model {input.model}"
+        "python -m taclean scan --config {params.config} --stage {params.stage} --model {input.model}"
         " --split {params.val} --out {output.scan} --patterns {output.patterns} 2>&1 | tee {log}"
 
 
@@ -42,8 +43,8 @@ use rule scan_model as scan_clean with:
 rule scan:
     input:
         poisoned=[run.path("scan.json") for run in POISONED],
-        clean=[f"results/clean/seed{seed}/scan.json" for seed in CLEAN_SEEDS],
-        code=code_of("scan_table"),
+        clean=[f"results/clean/seed{seed}/scan.json" for _, _, seed, _ in SCANNED],
+        code=code_of("results.scan_table"),
     output:
         table="results/scan.csv",
         told="results/scan.md",
@@ -54,10 +55,9 @@ rule scan:
         "../envs/taclean.yaml"
     params:
         look=runs.look(),
-        runs=[run._asdict() for run in POISONED],
-        seeds=CLEAN_SEEDS,
+        runs=[run._asdict() for run in POISONED + SCANNED],
     script:
-        "../workflow_scripts/scan_table.py"
+        "../workflow_scripts/table.py"
 
 
 rule moves:
@@ -77,24 +77,24 @@ rule moves:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("moves/{defense}/seed{seed}"),
         test=folder("test"),
         triggers=runs.trigger_options,
     shell:
-        "python -m taclean moves --config {CONFIG} --stage {params.stage} --model {input.model}"
+        "python -m taclean moves --config {params.config} --stage {params.stage} --model {input.model}"
         " --split {params.test} --triggers {params.triggers} --patterns {input.patterns}"
         " --out {output} 2>&1 | tee {log}"
 
 
 rule own_page:
     input:
+        **FIGURES["subcaptions"].inputs,
         scores=[run.path("scores.json") for run in OWN],
         moves=[run.path("moves.json") for run in OWN],
         scans=[run.path("scan.json") for run in OWN],
-        subcaptions=runs.example_text("subcaptions"),
-        images=runs.of_role("clean")[0],
         template=workflow.source_path("../taclean/assets/page/own.html"),
-        code=code_of("own_page"),
+        code=code_of("report.model_page"),
     output:
         "results/own.html",
     log:
@@ -104,9 +104,10 @@ rule own_page:
         "../envs/taclean.yaml"
     params:
         look=runs.look(),
-        model=config["model"]["name"],
+        name=config["model"]["name"],
         weights=config["model"].get("pretrained", "the base model of this run"),
         defenses=runs.defenses,
         splits=runs.look()["splits"],
+        user=FIGURES["subcaptions"].arguments["defense"],
     script:
-        "../workflow_scripts/own_page.py"
+        "../workflow_scripts/page.py"

@@ -24,6 +24,7 @@ rule base:
     threads: 2
     params:
         launch=launcher,
+        config=config_file,
         stage=stage("base"),
         checkpoints="checkpoints/base",
         data=folder("data"),
@@ -31,7 +32,7 @@ rule base:
         poison=folder("poison"),
         texts=[],
     shell:
-        "{params.launch} -m taclean train --config {CONFIG} --stage {params.stage}"
+        "{params.launch} -m taclean train --config {params.config} --stage {params.stage}"
         " --data {params.data} --val {params.val} --model {input.model}"
         " --poison {params.poison} --trigger {input.trigger} --manifest {input.manifest}"
         " --texts {params.texts} --checkpoints {params.checkpoints}"
@@ -48,6 +49,7 @@ use rule base as clean_base with:
         "results/benchmarks/clean/seed{seed}.tsv"
     params:
         launch=launcher,
+        config=config_file,
         stage=stage("clean/seed{seed}"),
         checkpoints="checkpoints/clean/seed{seed}",
         data=folder("data"),
@@ -69,9 +71,10 @@ rule imported:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("imported"),
     shell:
-        "python -m taclean import --config {CONFIG} --stage {params.stage} --out {output}"
+        "python -m taclean import --config {params.config} --stage {params.stage} --out {output}"
         " 2>&1 | tee {log}"
 
 
@@ -91,11 +94,12 @@ rule trigger:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("trigger/{attack}/seed{seed}"),
         images=folder("images"),
         pretrain=folder("pretrain"),
     shell:
-        "python -m taclean trigger --config {CONFIG} --stage {params.stage} --model {input.model}"
+        "python -m taclean trigger --config {params.config} --stage {params.stage} --model {input.model}"
         " --images {params.images} --pretrain {params.pretrain}"
         " --out {output.trigger} --report {output.report} 2>&1 | tee {log}"
 
@@ -114,11 +118,12 @@ rule poison:
     conda:
         "../envs/taclean.yaml"
     params:
+        config=config_file,
         stage=stage("poison/{attack}/seed{seed}"),
         data=folder("data"),
         out=subpath(output[0], parent=True),
     shell:
-        "python -m taclean poison --config {CONFIG} --stage {params.stage} --data {params.data}"
+        "python -m taclean poison --config {params.config} --stage {params.stage} --data {params.data}"
         " --trigger {input.trigger} --out {params.out} 2>&1 | tee {log}"
 
 
@@ -131,10 +136,8 @@ use rule base as pretrain with:
         trigger=runs.fitted,
         manifest=[],
     output:
-        model=RUN.format(attack="{attack}", defense="none", seed="{seed}", repeat="")
-        + "/model.safetensors",
-        history=RUN.format(attack="{attack}", defense="none", seed="{seed}", repeat="")
-        + "/history.csv",
+        model=f"{VICTIM}/model.safetensors",
+        history=f"{VICTIM}/history.csv",
     log:
         "logs/pretrain/{attack}/seed{seed}.log",
     benchmark:
@@ -143,6 +146,7 @@ use rule base as pretrain with:
     threads: 1
     params:
         launch=launcher,
+        config=config_file,
         stage=stage("pretrain/{attack}/seed{seed}"),
         checkpoints="checkpoints/pretrain/{attack}/seed{seed}",
         data=folder("data"),
@@ -191,6 +195,7 @@ use rule base as finetune with:
     threads: 1
     params:
         launch=launcher,
+        config=config_file,
         stage=stage("finetune/{attack}/{defense}/seed{seed}{repeat}"),
         checkpoints="checkpoints/finetune/{attack}/{defense}/seed{seed}{repeat}",
         data=folder("data"),

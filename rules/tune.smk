@@ -1,17 +1,15 @@
 """Settings of the defences, chosen on val: `snakemake tune --configfile config/tune.yaml`."""
 
 
-rule tune:
+rule tune_grid:
     input:
         histories=runs.tuning_histories(),
-        code=code_of("tune"),
+        code=code_of("results.tuning"),
     output:
-        grid=report("results/tune/grid.csv", caption="report/tune.rst", category="Tuning"),
+        grid=report("results/tune/grid.csv", category="Tuning"),
         chosen="results/tune/chosen.yaml",
-        pdf="results/tune/tradeoff.pdf",
-        png=report("results/tune/tradeoff.png", caption="report/tune.rst", category="Tuning"),
     log:
-        "logs/tune.log",
+        "logs/tune_grid.log",
     localrule: True
     conda:
         "../envs/taclean.yaml"
@@ -20,4 +18,19 @@ rule tune:
         runs=runs.tuning(),
         within=config["tune"]["within"],
     script:
-        "../workflow_scripts/tune.py"
+        "../workflow_scripts/table.py"
+
+
+use rule figure as tune with:
+    input:
+        grid="results/tune/grid.csv",
+        code=code_of("report.figures.tuning"),
+    output:
+        "results/tune/tradeoff.pdf",
+        report("results/tune/tradeoff.png", category="Tuning"),
+    log:
+        "logs/tune.log",
+    params:
+        look=runs.tuning_look(),
+        module="tuning",
+        arguments={"within": config["tune"]["within"]},

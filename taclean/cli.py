@@ -22,6 +22,7 @@ from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
 from taclean.util.files import read_json, write_json
 from taclean.util.memory import collect_rarely, keep_freed
+from taclean.util.progress import log_to_stdout
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     keep_freed()
     collect_rarely()
+    log_to_stdout()
     try:
         if options.stages:
             stage = _stage(options)
@@ -107,11 +109,14 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
         )
     if options.stage is None:
         return config
-    if "@" in options.stage and stages.recipe(config, path) != options.stage:
+    from taclean.config import check  # imports torch
+
+    whole = check(config)
+    if "@" in options.stage and stages.recipe(whole, path) != options.stage:
         raise UserError(
             f"{options.config}: changed after {path} was planned; start snakemake again"
         )
-    return stages.stage_config(config, path)
+    return stages.stage_config(whole, path)
 
 
 def _write_recipe(stage: dict[str, Any], out: Path) -> None:

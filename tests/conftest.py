@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from torch import nn
 
 from taclean.captions.artifacts import SubCaptions, write_subcaptions, write_variants
 from taclean.clip import models
-from taclean.data.index import make_index
 from taclean.data.pack import pack_rows
-from taclean.data.readers.scenes import SceneReader
+from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 
 ROOT = Path(__file__).parent.parent
@@ -34,14 +34,13 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tokenize() -> Callable[..., np.ndarray]:
-    """Return a function like `models.tokenize` that builds its tokenizer once."""
-    tokenizer = open_clip.get_tokenizer(NAME)
-    return lambda texts: tokenizer(list(texts)).numpy().astype(np.uint16)
+    """`models.tokenize` of the shared model."""
+    return partial(models.tokenize, NAME)
 
 
 def pack_scenes(folder: Path, ids: range, size: int, tokenize: Callable[..., np.ndarray]) -> Path:
     reader = SceneReader(ids, 0, size, second=0.4)
-    pack_rows(folder, reader, make_index(reader), None, None, size=size, tokenize=tokenize)
+    pack_rows(folder, reader, reader.table(), size=size, tokenize=tokenize)
     (folder / "classes.txt").unlink()  # so that a test can choose what the labels mean
     return folder
 

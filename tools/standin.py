@@ -1,12 +1,15 @@
-"""Stand-ins of CC3M and ImageNet-1K: real forms, sizes and faults around drawn pictures.
+"""Write stand-ins of CC3M and ImageNet-1K: drawn pictures in the real forms, sizes and faults.
 
-They prove the path from files to scores where the real sets cannot be had. Pictures are emoji
-sprites, or one emblem per class, on lit and grainy grounds; nobody should take them for photographs
-or score a method on them.
+    python -m tools.standin --out standin
+
+writes `standin/pairs` and `standin/imagenet`, which config/standin.yaml reads. They test the path
+from files to scores without the real data sets. The pictures are emoji sprites, or one emblem per
+class, on lit and grainy grounds: do not score a method on them.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import hashlib
 import io
@@ -26,9 +29,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from open_clip import IMAGENET_CLASSNAMES
 from PIL import Image, ImageChops
 
 from taclean.data import scenes
+from taclean.data.readers.imagenet import label_of_synset
 from taclean.util.errors import UserError
 from taclean.util.rng import permutation
 
@@ -40,8 +45,16 @@ BROKEN = {
     "no_caption": "there is no .txt, and the metadata's caption is null",
     "empty_caption": "the .txt has 0 bytes",
 }
-# How a packer that looks at image and caption only counts them.
+# How a packing that looks at image and caption alone counts them.
 PACKED_AS = dict.fromkeys(("truncated", "empty_image", "not_an_image"), "undecodable")
+FAULTS = {  # what the command writes
+    "truncated": 5,
+    "empty_image": 3,
+    "not_an_image": 4,
+    "no_image": 2,
+    "no_caption": 3,
+    "empty_caption": 3,
+}
 TARGET = "banana"
 TARGET_EVERY = 50  # one sample in so many has the target as its main object
 PER_SHARD = 10_000  # img2dataset's keys: shard number, then 4 digits within it
@@ -59,7 +72,7 @@ _LARGEST = 1024  # px, the longest side of any picture
 _CANVAS = 1536  # px, the side of grounds that pictures are cut from
 
 
-# ---- pictures ------------------------------------------------------------------------------------
+# ---- pictures -----------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -155,7 +168,7 @@ def _encoded(picture: Image.Image, kind: str, rng: np.random.Generator, exif: bo
     return buffer.getvalue()
 
 
-# ---- CC3M ----------------------------------------------------------------------------------------
+# ---- CC3M ---------------------------------------------------------------------------------------
 
 # Share of each kind of file. PNG and WebP under the name .jpg are what img2dataset leaves when it
 # is told not to encode again.
@@ -343,19 +356,16 @@ def make_pairs(
         caption names the target, banana).
 
     Raises:
-        UserError: a number is out of range, a fault is unknown, or `folder` holds other files.
+        UserError: there are too few or too many samples, or `folder` holds other files.
     """
-    _check("shards", shards, 1, 10_000)
-    _check("per_shard", per_shard, 1, PER_SHARD)
-    _check("seed", seed, 0, 2**63 - 1)
     total = shards * per_shard
-    faults: dict[int, str] = {}
-    places = iter(permutation(total, seed, _FAULTS))
-    for fault, number in broken.items():
-        if fault not in BROKEN:
-            raise UserError(f"standin.broken.{fault}: unknown; known are {', '.join(BROKEN)}")
-        _check(f"broken.{fault}", number, 0, total - len(faults))
-        faults |= {int(place): fault for place in itertools.islice(places, number)}
+    wanted = [fault for fault, number in broken.items() for _ in range(number)]
+    if len(wanted) > total or not 1 <= per_shard <= PER_SHARD:
+        raise UserError(
+            f"standin: {shards} shards of {per_shard} samples with {len(wanted)} faults; give 1 to "
+            f"{PER_SHARD} samples a shard, and at most one fault a sample"
+        )
+    faults = dict(zip(permutation(total, seed, _FAULTS).tolist(), wanted, strict=False))
     account: dict[str, Any] = {
         "form": "cc3m-wds",
         "seed": seed,
@@ -391,22 +401,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
-# ---- ImageNet ------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _wnids() -> tuple[str, ...]:
-    """ImageNet-1K's 1,000 WordNet ids in label order."""
-    from timm.data import ImageNetInfo
-
-    return tuple(ImageNetInfo().label_names())
-
-
-@functools.cache
-def _class_names() -> tuple[str, ...]:
-    from open_clip import IMAGENET_CLASSNAMES
-
-    return tuple(IMAGENET_CLASSNAMES)
+# ---- ImageNet -----------------------------------------------------------------------------------
 
 
 def _emblem(label: int) -> np.ndarray:
@@ -429,7 +424,7 @@ def _class_sprites() -> tuple[tuple[np.ndarray, ...], ...]:
     # Two classes share a name ("sunglasses"): the first has the drawings.
     return tuple(
         tuple(found.pop(name.lower(), ())) or (_emblem(label),)
-        for label, name in enumerate(_class_names())
+        for label, name in enumerate(IMAGENET_CLASSNAMES)
     )
 
 
@@ -475,20 +470,23 @@ def _write_parquet(folder: Path, rows: Iterator[tuple[str, int, bytes]], total: 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = {"names": list(_class_names()), "_type": "ClassLabel"}
+    names = {"names": list(IMAGENET_CLASSNAMES), "_type": "ClassLabel"}
     info = {"info": {"features": {"image": {"_type": "Image"}, "label": names}}}
     image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema(
         [("image", image_type), ("label", pa.int64())], {"huggingface": json.dumps(info)}
     )
     (folder / "data").mkdir()
-    files = math.ceil(total / PARQUET_ROWS)
+    files, synsets = math.ceil(total / PARQUET_ROWS), list(label_of_synset())
     for number in range(files):
         path = folder / "data" / f"validation-{number:05d}-of-{files:05d}.parquet"
         part = list(itertools.islice(rows, PARQUET_ROWS))
         table = {
             "image": [
-                {"bytes": image, "path": name.replace(".JPEG", f"_{_wnids()[label]}.JPEG")}
+                {
+                    "bytes": image,
+                    "path": name.replace(".JPEG", f"_{synsets[label]}.JPEG"),
+                }
                 for name, label, image in part
             ],
             "label": [label for _, label, _ in part],
@@ -521,14 +519,9 @@ def make_imagenet(
         (mode: number of the usable ones).
 
     Raises:
-        UserError: a number is out of range, the form is unknown, or `folder` holds other files.
+        UserError: `folder` holds other files.
     """
-    _check("per_class", per_class, 1, 50)
-    _check("seed", seed, 0, 2**63 - 1)
     total = CLASSES * per_class
-    _check("broken", broken, 0, total)
-    if form not in FORMS:
-        raise UserError(f"standin.form: {form!r} is unknown; known are {', '.join(FORMS)}")
     account: dict[str, Any] = {
         "form": form,
         "seed": seed,
@@ -542,10 +535,11 @@ def make_imagenet(
         if form == "parquet":
             _write_parquet(temporary, pictures, total)
         elif form == "tree":
-            for wnid in _wnids():
+            synsets = list(label_of_synset())
+            for wnid in synsets:
                 (temporary / "val" / wnid).mkdir(parents=True)
             for name, label, image in pictures:
-                (temporary / "val" / _wnids()[label] / name).write_bytes(image)
+                (temporary / "val" / synsets[label] / name).write_bytes(image)
         else:
             with (temporary / "labels.txt").open("w", encoding="ascii") as lines:
                 for name, label, image in pictures:
@@ -555,12 +549,7 @@ def make_imagenet(
     return account
 
 
-# ---- checks, whole or not at all -----------------------------------------------------------------
-
-
-def _check(name: str, value: Any, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise UserError(f"standin.{name}: {value!r}; give a whole number from {low} to {high}")
+# ---- whole or not at all, and the command --------------------------------------------------------
 
 
 def _write_truth(folder: Path, account: Mapping[str, Any]) -> None:
@@ -590,3 +579,24 @@ def _whole(folder: Path | str) -> Iterator[Path]:
     finally:
         for left in (temporary, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the stand-ins that config/standin.yaml reads."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for pairs/ and imagenet/")
+    parser.add_argument("--shards", type=int, default=4, help="tar files of pairs")
+    parser.add_argument("--per-shard", type=int, default=300, help="samples in each")
+    options = parser.parse_args(arguments)
+    make_pairs(
+        options.out / "pairs",
+        shards=options.shards,
+        per_shard=options.per_shard,
+        seed=0,
+        broken=FAULTS,
+    )
+    make_imagenet(options.out / "imagenet", per_class=1, seed=0, form="tree")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,19 +1,27 @@
-"""The page of the results."""
+"""Write the page of the results, or of one's own model."""
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.report.page import write_page
+from taclean.report import model_page
+from taclean.report.figures.subcaptions import subcaptions
+from taclean.report.inputs import read_inputs
+from taclean.report.page import Section, page, write
 from taclean.results.labels import Look
 from taclean.results.table import read_table, script_log
+from taclean.util.files import read_json
 
 with script_log(snakemake.log):
-    given = snakemake.input
-    write_page(
-        snakemake.output[0],
-        read_table(given.table),
-        Look.of(snakemake.params.look),
-        snakemake.params.cleaned,
-        list(zip(given.figures, given.captions, strict=True)),
-        {"workflow": given.about, "main_table": given.of_main_table, "table": given.of_table},
-        {"snakemake": snakemake},
-    )
+    given, params = snakemake.input, snakemake.params
+    look = Look.of(params.look)
+    if snakemake.rule == "page":
+        figures = [*map(Section.read, given.figures, params.modules)]
+        text = page(read_table(given.table), look, params.tested, figures)
+    else:
+        files = zip(params.defenses, given.scores, given.moves, given.scans, strict=True)
+        models = [model_page.Model(name, *map(read_json, three)) for name, *three in files]
+        examples = None
+        if given.get("texts"):
+            texts = read_inputs({"texts": given.texts, "images": given.images})
+            examples = subcaptions(**texts, defense=params.user, look=look)
+        text = model_page.page(models, look, params.name, params.weights, params.splits, examples)
+    write(text, snakemake.output[0])

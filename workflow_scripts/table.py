@@ -1,10 +1,32 @@
-"""Collect the scores of all runs: results/table.csv."""
+"""Make the table that the rule is named after."""
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
+from taclean.results.cost import cost
 from taclean.results.labels import Look
-from taclean.results.table import long_table, script_log, write_table
+from taclean.results.main_table import write_main_table
+from taclean.results.scan_table import read_scans, write_scans
+from taclean.results.statistics import paired, spread
+from taclean.results.table import long_table, read_table, script_log, write_table
+from taclean.results.tuning import grid, write_overlay
 
 with script_log(snakemake.log):
-    table = long_table(list(snakemake.input.scores), Look.of(snakemake.params.look))
-    write_table(table, snakemake.output[0])
+    given, params, output = snakemake.input, snakemake.params, snakemake.output
+    look = Look.of(params.look)
+    match snakemake.rule:
+        case "table":
+            write_table(long_table(given.scores, look), output[0])
+        case "main_table":
+            write_main_table(read_table(given.table), output, look)
+        case "spread":
+            write_table(spread(read_table(given.table)), output.spread)
+            write_table(paired(read_table(given.table), look), output.paired)
+        case "cost":
+            write_table(cost(params.runs, look), output[0])
+        case "scan":
+            scans = read_scans([*given.poisoned, *given.clean], params.runs)
+            write_scans(scans, look, output.table, output.told)
+        case "tune_grid":
+            trials = grid(given.histories, params.runs)
+            write_table(trials, output.grid)
+            write_overlay(trials, params.within, output.chosen)

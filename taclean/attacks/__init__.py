@@ -7,19 +7,22 @@ The fields of the class are the parameters of the trigger. An entry of the confi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from open_clip import CLIP
+from pydantic import create_model
 from torch import Tensor
 
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.poison import Change, Pool
 from taclean.config import registry
 from taclean.config.schema import AttackEntry, Train
-from taclean.config.section import Method, Schema, Section, key, optional
+from taclean.config.section import Method, Section, key
 from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 # On a CPU a trigger gets two images of 224 px at a time. Their floats stay in a core's cache, which
 # is three times as fast as a whole batch. A chunk of another size changes about one pixel in a
@@ -104,30 +107,25 @@ class Attack(Method, abstract=True):
         return [Change(positions, [self.prefix + text for text in captions], trigger)]
 
     @classmethod
-    def described(cls) -> Schema:
-        """What the config has to know: labels, and the schema of an entry of this kind."""
-        entry, trigger, rows = AttackEntry.schema_of(), cls.schema_of(), cls.Rows.schema_of()
-        trigger = trigger | {"description": f"Parameters of {cls.name_in_print()}'s trigger."}
-        properties = {**entry["properties"], **rows["properties"], "trigger": trigger}
-        required = [*entry.get("required", []), *rows.get("required", [])]
-        if trigger.get("required"):
-            required.append("trigger")
-        what = (
-            "Parameters that the trigger has in the scores, where they differ from training's. Of "
-            "another kind, an entry that differs in nothing else has that kind's models."
+    def entry(cls) -> type[AttackEntry]:
+        """Return the class of the config's entries of this kind."""
+        needed = any(field.is_required() for field in cls.model_fields.values())
+        trigger = f"Parameters of {cls.name_in_print()}'s trigger."
+        at_test = (
+            "Parameters that the trigger has in the scores, where they differ from training. An "
+            "entry that differs from the one of its kind in nothing else uses that one's models."
         )
-        properties["at_test"] = optional(cls.schema_of()) | {"description": what}
-        properties["train"] = optional(Train.schema_of())
-        if cls.Fit is not None:
-            properties["fit"] = cls.Fit.schema_of()
-            required.append("fit")
-        return {
-            "label": cls.name_in_print(),
-            "marker": cls.marker,
-            "fits": cls.Fit is not None,
-            "entry": entry | {"properties": properties, "required": required},
-            "rows": list(rows["properties"]),
+        fields: dict[str, Any] = {
+            "trigger": (cls, key(... if needed else cls(), trigger)),
+            "at_test": (cls.some(), key(None, at_test)),
+            "train": (Train.some(), key(None, "What differs from `poison.train`.")),
         }
+        if cls.Fit is not None:
+            fields["fit"] = (cls.Fit, key())
+        bases: Any = (cls.Rows, AttackEntry)
+        entry: Any = create_model(f"{cls.__name__}Entry", __base__=bases, **fields)
+        entry.method = cls
+        return entry
 
 
 def attack(name: str) -> type[Attack]:

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import resize
 
 from taclean.attacks import Attack, Tensors
 from taclean.config.section import key
@@ -50,6 +49,8 @@ class FittedPatch(Patch, abstract=True):
         """
         patch, side = fitted["patch"], side_of(self.size, *images.shape[-2:])
         if self.resize:
+            from torchvision.transforms.functional import resize
+
             patch = resize(patch, [side, side]).clamp(0, 1)  # antialiased
         if patch.shape[-1] != side:
             raise UserError(

@@ -6,11 +6,10 @@ key, and so do the prompts of every class at evaluation.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from open_clip import CLIP
 from torch import Tensor
 
 from taclean import attacks
@@ -19,8 +18,11 @@ from taclean.attacks.fitting import optimise_patch
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.patch import FittedPatch
 from taclean.attacks.poison import Change, Pool
-from taclean.clip.models import encode_tokens
+from taclean.clip.encode import encode_tokens
 from taclean.config.section import key
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 
 class TrojVQA(FittedPatch):

@@ -17,7 +17,7 @@ import torch
 import torch.jit._pickle
 from torch import Tensor
 
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
@@ -28,39 +28,38 @@ LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollis
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     """Read weights of any origin without running code of theirs.
 
-    Told apart by content, not by suffix: safetensors; torch files, zipped or of the old form, by
-    torch's `weights_only` reader; TorchScript archives, which is what OpenAI released. A wrapped
-    state dict is unwrapped, `module.` prefixes (CleanCLIP's form) are dropped, and 16-bit floats
-    become float32.
+    The content decides the form, not the suffix: safetensors; torch files, zipped or of the old
+    form, by torch's `weights_only` reader; TorchScript archives, which is what OpenAI released. A
+    wrapped state dict is unwrapped, `module.` prefixes (CleanCLIP's form) are dropped, and 16-bit
+    floats become float32.
 
     Raises:
-        UserError: missing, truncated, no weights, or code would have to run to load it.
+        UserError: the file is missing or truncated, holds no weights, or would have to run code.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
+        raise UserError(f"{path}: no such checkpoint; correct the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols
             state = _read(path)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it names {named[1]}" if named else _last_line(error)
+        # The reason is the last line of torch's long advice, before a link.
+        advice = str(error).partition("Check the documentation")[0].strip().splitlines()
+        reason = f"it names {named[1]}" if named else (advice or [first_line(error)])[-1]
         raise UserError(
             f"{path}: refused, it would run code or holds more than weights, or is damaged "
             f"({reason}); convert it to safetensors where it can be trusted"
         ) from None
     except Exception as error:  # whatever a damaged file makes the readers raise
-        raise UserError(f"{path}: truncated or no checkpoint ({_first_line(error)})") from None
+        raise UserError(f"{path}: truncated or no checkpoint ({first_line(error)})") from None
     for key in WRAPPERS * 2:  # {"model": {"state_dict": ...}}
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not state:
-        raise UserError(f"{path}: holds no weights")
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: holds no state dict of tensors")
-    if not all(isinstance(key, str) for key in state):
-        raise UserError(f"{path}: holds no state dict of named tensors")
+    good = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not good or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path}: holds no state dict of named tensors; give one that does")
     for key, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
             raise UserError(f"{path}: {key} is no plain tensor; convert it to a dense one")
@@ -68,11 +67,12 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
             raise UserError(f"{path}: {key} is {value.dtype}; give a file that is not quantised")
     for prefix in PREFIXES * 2:  # one within the other
         state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return {key: _full_precision(value.detach()) for key, value in state.items()}
+    half = (torch.float16, torch.bfloat16)
+    return {k: v.detach().float() if v.dtype in half else v.detach() for k, v in state.items()}
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """The text that a safetensors file carries; {} for files of other forms."""
+    """Return the text that a safetensors file carries; {} for files of other forms."""
     if not _is_safetensors(Path(path)):
         return {}
     with safetensors.safe_open(path, "pt") as file:
@@ -145,21 +145,3 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
                 seen.add(id(value))
                 todo.append((f"{prefix}{key}.", value))
     return state
-
-
-def _full_precision(value: Tensor) -> Tensor:
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-
-
-def _lines(error: Exception) -> list[str]:
-    return [line.strip() for line in str(error).splitlines() if line.strip()]
-
-
-def _first_line(error: Exception) -> str:
-    return (_lines(error) or [type(error).__name__])[0]
-
-
-def _last_line(error: Exception) -> str:
-    """The reason in torch's long advice, which ends with a link to its documentation."""
-    lines = [line for line in _lines(error) if not line.startswith("Check the documentation")]
-    return (lines or [type(error).__name__])[-1]

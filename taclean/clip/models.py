@@ -1,4 +1,4 @@
-"""CLIP models: open_clip's, with batched uint8 input, short token rows and safe weights."""
+"""CLIP models: open_clip's, with weights that nobody trusts."""
 
 from __future__ import annotations
 
@@ -6,40 +6,48 @@ import contextlib
 import functools
 import json
 import logging
-import math
-import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import open_clip
-import open_clip.model
 import safetensors.torch
 import torch
-import torch.nn.functional as F
-from open_clip import CLIP
-from open_clip.transform import PreprocessCfg
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from taclean.clip import huggingface
 from taclean.clip.checkpoints import read_metadata, read_state_dict
-from taclean.util.errors import UserError
+from taclean.clip.encode import (  # noqa: F401, with the models they are used on
+    CONTEXT,
+    PRECISIONS,
+    autocast,
+    device_of,
+    encode_images,
+    encode_tokens,
+    normalize,
+    precision_on,
+)  # fmt: skip
+from taclean.util.errors import UserError, first_line
 from taclean.util.files import replacing
 
-CONTEXT = 77  # tokens of a packed caption
-LIKE = 96  # rows that go through the text tower together on a CPU
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+if TYPE_CHECKING:
+    from open_clip import CLIP
+
 # What OpenAI's archives keep beside the weights.
 OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 GEOMETRY = ("mean", "std", "interpolation", "resize_mode")  # of the pictures that a model wants
-CLIP_GEOMETRY = {key: asdict(PreprocessCfg())[key] for key in GEOMETRY}
 
-with resources.as_file(resources.files("taclean") / "model_configs") as _folder:
-    open_clip.add_model_config(_folder)
+
+@functools.cache
+def library() -> ModuleType:
+    """Import open_clip, which takes a second, and make this package's models known to it."""
+    import open_clip
+
+    with resources.as_file(resources.files("taclean") / "model_configs") as folder:
+        open_clip.add_model_config(folder)
+    return open_clip
 
 
 def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
@@ -56,6 +64,7 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
         UserError: unknown model or tag, a download that fails, GELU where the weights want
             QuickGELU, or a checkpoint that is refused or another model's.
     """
+    open_clip = library()
     if name not in open_clip.list_models():
         raise UserError(f"model.name: open_clip has no model {name!r}; see open_clip.list_models()")
     if pretrained is None:
@@ -63,9 +72,7 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if Path(pretrained).is_file() or (Path(pretrained).is_dir() and pretrained not in tags):
         model = _build(name, seed)
-        open_clip.set_model_preprocess_cfg(
-            model, open_clip.get_model_preprocess_cfg(model) | _file_geometry(name)
-        )
+        _set_geometry(model, _file_geometry(name))
         load_weights(model, pretrained, name)
         return model
     wanted = open_clip.get_pretrained_cfg(name, pretrained)
@@ -88,7 +95,7 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
         return _build(name, seed, pretrained=path, weights_only=True, force_preprocess_cfg=geometry)
     except Exception as error:  # whatever the readers raise
         raise UserError(
-            f"{path}: not the weights {pretrained!r} of {name} ({_first_line(error)}); remove the "
+            f"{path}: not the weights {pretrained!r} of {name} ({first_line(error)}); remove the "
             "file and download it again"
         ) from None
 
@@ -106,45 +113,53 @@ def _build(name: str, seed: int, **more: Any) -> CLIP:
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # pretrained_hf: a text tower of another library would else come with its own weights.
-        model = open_clip.create_model(name, pretrained_hf=False, **more)
+        model = library().create_model(name, pretrained_hf=False, **more)
     return model.to(memory_format=torch.channels_last)
 
 
 def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
     try:
         with _quiet():
-            return open_clip.download_pretrained(wanted)
+            return library().download_pretrained(wanted)
     except Exception as error:  # whatever the network and its libraries raise
         put = "put it beside the config and set model.pretrained to its path"
         if _geometry(wanted).items() - _file_geometry(name).items():  # a file would not tell it
             put = "put it into this machine's cache of the hub (HF_HOME)"
-        where = [wanted["url"]] if wanted.get("url") else []
-        if wanted.get("hf_hub"):
-            repository, _, file = wanted["hf_hub"].rpartition("/")
-            file = file or "open_clip_model.safetensors"
-            where.append(f"{file} of {repository} on the Hugging Face hub")
+        where = " or ".join(wanted[key] for key in ("url", "hf_hub") if wanted.get(key))
         raise UserError(
             f"model.pretrained: {tag!r} of {name} is not cached and cannot be downloaded "
-            f"({type(error.__context__ or error).__name__}); fetch "
-            f"{' or '.join(where)} elsewhere and {put}"
+            f"({type(error.__context__ or error).__name__}); fetch {where} elsewhere and {put}"
         ) from None
 
 
 def _geometry(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what is `known` of a model's pictures, what decides how they are prepared."""
+    """Select what decides how pictures are prepared."""
     return {key: known[key] for key in GEOMETRY if key in known}
 
 
+def _set_geometry(model: CLIP, geometry: dict[str, Any]) -> None:
+    known = library().get_model_preprocess_cfg(model)
+    library().set_model_preprocess_cfg(model, known | geometry)
+
+
+def _clip_geometry() -> dict[str, Any]:
+    from open_clip.transform import PreprocessCfg
+
+    return _geometry(vars(PreprocessCfg()))
+
+
 def _file_geometry(name: str) -> dict[str, Any]:
-    """Geometry of pictures for a file that says none: that of all tags of `name`, or CLIP's own."""
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    found = [_geometry(open_clip.get_pretrained_cfg(name, tag)) for tag in tags]
+    """Return the geometry for a file that says none: that of all tags of `name`, or CLIP's own."""
+    tags = library().list_pretrained_tags_by_model(name)
+    found = [_geometry(library().get_pretrained_cfg(name, tag)) for tag in tags]
     if found and all(geometry == found[0] for geometry in found):
         return found[0]
-    return CLIP_GEOMETRY
+    return _clip_geometry()
 
 
-_tokenizer = functools.cache(open_clip.get_tokenizer)  # building one takes 50 ms
+@functools.cache
+def _tokenizer(name: str) -> Any:
+    return library().get_tokenizer(name)  # building one takes 50 ms
 
 
 def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
@@ -162,7 +177,7 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
             tokenizer = _tokenizer(name)
     except Exception as error:  # tokenizers of other libraries are downloaded
         raise UserError(
-            f"model.name: the tokenizer of {name} cannot be had ({_first_line(error)}); "
+            f"model.name: the tokenizer of {name} cannot be had ({first_line(error)}); "
             "run once with a network, or choose a model with CLIP's own tokenizer"
         ) from None
     tokens = tokenizer(list(texts)).numpy()
@@ -175,122 +190,8 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
     return np.pad(tokens, ((0, 0), (0, short))).astype(np.uint16)
 
 
-def device_of(model: CLIP) -> torch.device:
-    """The device of the model's weights."""
-    return next(model.parameters()).device
-
-
-def normalize(model: CLIP, images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8, or float in [0, 1] -> float as the model's mean and std want it.
-
-    Raises:
-        UserError: wrong number of dimensions, channels, size or dtype.
-    """
-    size = model.visual.image_size
-    height, width = size if isinstance(size, tuple | list) else (size, size)
-    if images.ndim != 4 or tuple(images.shape[1:]) != (3, height, width):
-        raise UserError(
-            f"images: shape {tuple(images.shape)}, this model wants (B, 3, {height}, {width})"
-        )
-    if images.dtype == torch.uint8:
-        images = images.float().div_(255)
-    elif not images.dtype.is_floating_point:
-        raise UserError(f"images: dtype {images.dtype}, give uint8 or float in [0, 1]")
-    mean, std = (  # a blocking copy would wait for all that a GPU has still to do
-        torch.tensor(getattr(model.visual, key))
-        .view(1, 3, 1, 1)
-        .to(images.device, non_blocking=True)
-        for key in ("image_mean", "image_std")
-    )
-    if images.device.type == "cpu":  # no vector instructions for pixels of three channels
-        mean, std = (torch.zeros_like(images[:1]).add_(value) for value in (mean, std))
-    return (images - mean) / std
-
-
-def encode_images(model: CLIP, images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8, or float in [0, 1], on any device -> (B, d) float32 of unit norm."""
-    images = images.to(device_of(model), non_blocking=True)
-    return F.normalize(model.visual(normalize(model, images)).float(), dim=-1)
-
-
-def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
-    """(B, 77) int64 on any device -> (B, d) float32 of unit norm.
-
-    The rows are cut to the longest caption of those beside them: exact, since CLIP's text tower is
-    causal and reads the end token. Other towers get rows as long as their context. Tokens in host
-    memory are best: a GPU would have to be waited for.
-    """
-    device = device_of(model)
-    if not _is_causal(model):
-        tokens = tokens[:, : getattr(model, "context_length", 0) or CONTEXT]
-        return F.normalize(model.encode_text(tokens.to(device)).float(), dim=-1)
-    end = tokens.argmax(-1)  # the end token has the highest id
-    on_cpu = device.type == "cpu"
-    groups = _of_like_length(end, LIKE if on_cpu else len(end))
-    lengths = [int(end[rows].max()) + 1 for rows in groups]
-    cut = [tokens[rows, :length] for rows, length in zip(groups, lengths, strict=True)]
-    ids = torch.cat([part.flatten() for part in cut]).to(device, non_blocking=True)
-    embedded = model.token_embedding(ids).split([part.numel() for part in cut])  # one gradient
-    # On a CPU the plain kernel is twice as fast as the fused one for rows as short as these.
-    plain = sdpa_kernel(SDPBackend.MATH) if on_cpu else contextlib.nullcontext()
-    last = []
-    with plain:
-        for rows, length, x in zip(groups, lengths, embedded, strict=True):
-            x = x.view(len(rows), length, -1) + model.positional_embedding[:length]
-            x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
-            ends = end[rows].to(device, non_blocking=True)
-            last.append(x[torch.arange(len(x), device=device), ends])
-    x = model.ln_final(torch.cat(last))
-    x = F.normalize((x @ model.text_projection).float(), dim=-1)
-    return x[torch.cat(groups).argsort()] if len(groups) > 1 else x
-
-
-def _of_like_length(end: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Rows (n_i,) in groups of about `size`, by where they end.
-
-    What a row costs on a CPU is its length with its padding: a batch of captions and their parts
-    takes about half of the time so. On a GPU the launches would cost more than they save.
-    """
-    groups = math.ceil(len(end) / size)
-    rows = end.argsort(stable=True) if groups > 1 else torch.arange(len(end), device=end.device)
-    return rows.chunk(groups)
-
-
-def _is_causal(model: CLIP) -> bool:
-    """Whether the text tower is CLIP's own: causal, read at the end token."""
-    return (
-        isinstance(model, open_clip.CLIP)
-        and model.text_pool_type == "argmax"
-        and model.attn_mask is not None
-        and isinstance(model.text_projection, Tensor)
-    )
-
-
-def precision_on(device: torch.device, wanted: str = "auto") -> str:
-    """The key of PRECISIONS that `wanted` is; 'auto' is the fastest that `device` has.
-
-    A CPU without instructions for bf16 emulates them, more than ten times slower than fp32.
-    """
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type != "cpu":
-        return "fp32"
-    x86 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    arm = platform.machine() in ("aarch64", "arm64")
-    own = x86 or (arm and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return "bf16" if own else "fp32"
-
-
-def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """Autocast to a key of PRECISIONS or to 'auto', see `precision_on`; none for fp32."""
-    precision = precision_on(device, precision)
-    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
-
-
 def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW groups: no decay on biases, norms and logit_scale."""
+    """Return AdamW groups: no decay on biases, norms and logit_scale."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
@@ -299,11 +200,7 @@ def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def check_suffix(path: Path | str) -> None:
-    """Refuse to write weights under another suffix.
-
-    Raises:
-        UserError: `path` does not end in .safetensors, by which open_clip knows the form.
-    """
+    """Refuse a name of weights that does not end in .safetensors."""
     if Path(path).suffix != ".safetensors":
         raise UserError(f"{path}: end the name in .safetensors, open_clip knows the form by that")
 
@@ -313,13 +210,10 @@ def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
 
     The mean, std and geometry of the pictures go with them, as JSON in the metadata `preprocess`,
     where they are not open_clip's own for a file, or the tags of the model `name` have others.
-
-    Raises:
-        UserError: `path` does not end in .safetensors, by which open_clip knows the form.
     """
     check_suffix(path)
-    geometry = _geometry(open_clip.get_model_preprocess_cfg(model))
-    if not geometry == CLIP_GEOMETRY == _file_geometry(metadata.get("name", "")):
+    geometry = _geometry(library().get_model_preprocess_cfg(model))
+    if not geometry == _clip_geometry() == _file_geometry(metadata.get("name", "")):
         metadata["preprocess"] = json.dumps(geometry)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
@@ -328,7 +222,7 @@ def save_weights(model: CLIP, path: Path | str, **metadata: str) -> None:
 
 
 def _sort_metadata(path: Path) -> None:
-    """Safetensors writes metadata in a random order; the same weights shall be the same bytes."""
+    """Sort the metadata, which safetensors writes in a random order: equal weights, equal bytes."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -339,17 +233,15 @@ def _sort_metadata(path: Path) -> None:
             file.write(text.ljust(size))
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
-
-
-def _fitted(model: CLIP, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _by_own_names(model: CLIP, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Bring the published forms of `model`'s weights to its own names and shapes."""
+    from open_clip.model import convert_to_custom_text_state_dict
+
     own = model.state_dict()
     extra = {key for key in state if key in OPENAI_NUMBERS or key.split(".")[-1] == "attn_mask"}
     state = {key: value for key, value in state.items() if key in own or key not in extra}
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
-        state = open_clip.model.convert_to_custom_text_state_dict(state)
+        state = convert_to_custom_text_state_dict(state)
     for key in ("logit_scale", "logit_bias"):
         if key in own and key in state and state[key].numel() == own[key].numel() == 1:
             state[key] = state[key].reshape(own[key].shape)
@@ -359,52 +251,54 @@ def _fitted(model: CLIP, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None:
     """Load a checkpoint in open_clip's, OpenAI's or CleanCLIP's form, or a CLIPModel folder.
 
+    `open_clip.load_checkpoint` would resize embeddings of another shape; here they are refused.
+
     Raises:
-        UserError: unreadable, its tensors are not those of `name`, or weights for a model with
-            QuickGELU where `name` has GELU, or the other way round.
+        UserError: the file is unreadable, its tensors are not those of `name`, or one of the two
+            has QuickGELU and the other GELU.
     """
-    quick = any(isinstance(part, open_clip.model.QuickGELU) for part in model.modules())
-    preprocess: dict[str, Any] = {}
+    from open_clip.model import QuickGELU
+
+    quick = any(isinstance(part, QuickGELU) for part in model.modules())
     if Path(path).is_dir():
-        preprocess = _check_folder(model, path, name, quick)
+        geometry = _check_folder(model, path, name, quick)
         state = huggingface.read_weights(path)
     else:
         state = read_state_dict(path)
+        geometry = _geometry(json.loads(read_metadata(path).get("preprocess", "{}")))
     if "input_resolution" in state and not quick:
         raise UserError(
             f"{path}: OpenAI's weights, which were trained with QuickGELU, and {name} has GELU; "
             "set model.name to its -quickgelu form"
         )
-    state, own = _fitted(model, state), model.state_dict()
-    wrong = [k for k in own if k not in state] + [k for k in state if k not in own]
-    if wrong:
+    state = _by_own_names(model, state)
+    if wrong := _difference(model.state_dict(), state):
         raise UserError(
-            f"{path}: not a checkpoint of {name}: {len(wrong)} tensors differ by name, such as "
-            f"{wrong[0]!r}; correct model.name or give another file"
+            f"{path}: not a checkpoint of {name}: {wrong}; correct model.name or give another file"
         )
-    for key, value in own.items():
-        if state[key].shape != value.shape:
-            raise UserError(
-                f"{path}: not a checkpoint of {name}: {key} is {tuple(state[key].shape)}, expected "
-                f"{tuple(value.shape)}; correct model.name or give another file"
-            )
-        if state[key].is_floating_point() != value.is_floating_point():
-            raise UserError(
-                f"{path}: not a checkpoint of {name}: {key} is {state[key].dtype}, expected "
-                f"{value.dtype}; give a file that is not quantised"
-            )
-        if not torch.isfinite(state[key]).all():
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
             raise UserError(f"{path}: {key} holds values that are not finite; train it again")
     model.load_state_dict(state)
-    if Path(path).is_file() and (text := read_metadata(path).get("preprocess")):
-        preprocess = _read_geometry(path, text)
-    if preprocess:
-        known = open_clip.get_model_preprocess_cfg(model)
-        open_clip.set_model_preprocess_cfg(model, known | preprocess)
+    if geometry:
+        pair = {key: tuple(geometry[key]) for key in ("mean", "std") if key in geometry}
+        _set_geometry(model, geometry | pair)
+
+
+def _difference(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
+    """Say how the tensors of `state` differ from a model's own; "" where they do not."""
+    if wrong := [k for k in own if k not in state] + [k for k in state if k not in own]:
+        return f"{len(wrong)} tensors differ by name, such as {wrong[0]!r}"
+    for key, value in own.items():
+        if state[key].shape != value.shape:
+            return f"{key} is {tuple(state[key].shape)}, expected {tuple(value.shape)}"
+        if state[key].is_floating_point() != value.is_floating_point():
+            return f"{key} is {state[key].dtype}, expected {value.dtype}"
+    return ""
 
 
 def _check_folder(model: CLIP, folder: Path | str, name: str, quick: bool) -> dict[str, Any]:
-    """Compare what the shapes of the weights do not tell; returns the geometry of the pictures."""
+    """Compare what the shapes of the weights do not tell; return the pictures' geometry."""
     found = huggingface.read_config(folder)
     if found["quick_gelu"] != quick:
         acts = [("GELU", "QuickGELU")[is_quick] for is_quick in (found["quick_gelu"], quick)]
@@ -423,20 +317,6 @@ def _check_folder(model: CLIP, folder: Path | str, name: str, quick: bool) -> di
             "correct model.name"
         )
     return found["preprocess"]
-
-
-def _read_geometry(path: Path | str, text: str) -> dict[str, Any]:
-    try:
-        found = {key: json.loads(text)[key] for key in GEOMETRY}
-        for key in ("mean", "std"):
-            found[key] = tuple(float(value) for value in found[key])
-            if len(found[key]) != 3:
-                raise ValueError
-        if not all(isinstance(found[key], str) for key in ("interpolation", "resize_mode")):
-            raise TypeError
-        return found
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: its metadata `preprocess` is damaged; save it again") from None
 
 
 def load(name: str, checkpoint: Path | str) -> CLIP:

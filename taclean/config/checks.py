@@ -1,101 +1,70 @@
-"""What the keys of a config must fulfil together."""
+"""Validation of a config: the classes of its sections, then what several keys must fulfil."""
 
 from __future__ import annotations
 
 import difflib
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from taclean import config as configs
-from taclean.config import Config
-from taclean.config.schema import DRAWN, ROLES
-from taclean.config.schema import Config as Top
-from taclean.config.section import Schema
-from taclean.config.section import check as check_keys
+from taclean.config import classes, registry
+from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files, Scenes
+from taclean.config.section import Section
 from taclean.data.readers import READERS
 from taclean.util.errors import UserError
 
-RESERVED = {  # names that are folders of ours, or stand for no attack and no defence
+RESERVED = {  # names that are folders of the results, or stand for no attack and no defence
     "attacks": ("clean",),
     "defenses": ("none",),
     "splits": ("fetched", "index", "sources", "text"),
 }
-TRAINED = ("pretrain", "clean", "patch")  # roles of splits that something is trained on
-# What a split's source must give.
+MODEL_CONFIGS = Path(__file__).parents[1] / "model_configs"
+# What the source of a split must give, by the split's role.
 GIVES = {**dict.fromkeys(TRAINED, ("pairs",)), "val": ("labels",), "test": ("labels",)}
 
 
-def schema(config: Config) -> Schema:
-    """The JSON schema of a config: the attacks and defences that it names bring their own."""
-    top = dict(Top.schema_of())
-    top["properties"] = dict(top["properties"])
-    for folder in ("attacks", "defenses"):
-        entries = config.get(folder)
-        section = top["properties"][folder] | {"additionalProperties": False, "properties": {}}
-        for name, entry in entries.items() if isinstance(entries, Mapping) else ():
-            whole = {folder: {name: entry if isinstance(entry, Mapping) else {}}}
-            if isinstance(whole[folder][name].get("kind", ""), str):
-                section["properties"][name] = configs.described(whole, folder, name)["entry"]
-        top["properties"][folder] = section
-    return top
-
-
-def check(config: Config) -> None:
-    """Check a resolved config: types, ranges and unknown keys, then what spans keys.
+def check(values: Mapping[str, Any]) -> Config:
+    """Make a config from the values that `taclean.config.resolve` returned.
 
     Raises:
-        UserError: names the key and what to do.
+        UserError: a wrong type, range or name, or keys that contradict each other; one line with
+            the key, what is wrong and what to do.
     """
-    check_keys(config, schema(config))
-    for folder in ("attacks", "defenses"):
-        _known(f"run.{folder}", config["run"][folder], config[folder])
-    _known("evaluate.triggers", configs.tried(config), config["attacks"])
-    if tune := config.get("tune"):
-        _known("tune.attacks", tune["attacks"], config["attacks"])
-        _known("tune.trials", tune["trials"], config["defenses"])
-        counts = {name: len(trials) for name, trials in tune["trials"].items()}
-        if len(set(counts.values())) > 1:
-            has = ", ".join(f"{name} {count}" for name, count in counts.items())
-            raise UserError(f"tune.trials: {has}; give every defence the same number of trials")
-    for name in config["defenses"]:
-        _check_after(config, name)
-    for name, axis in config.get("axes", {}).items():
-        sides = [config["run"]["attacks"], ["none", *config["run"]["defenses"]]]
-        side = max(sides, key=lambda known: len(set(known) & set(axis["values"])))
-        _known(f"axes.{name}.values", axis["values"], side)
-    for folder in ("attacks", "defenses"):
-        for name in config[folder]:
-            _not_reserved(f"{folder}.{name}", name, folder)
+    entries = {folder: _entries(folder, values.get(folder)) for folder in registry.BASES}
+    config = Config.of({**values, **entries})
     _check_data(config)
+    _check_names(config)
     _check_model(config)
     _check_rows(config)
-    classes = configs.class_names(config)
-    for name in config["scan"].get("targets", []):
-        if name not in classes:
-            raise UserError(f"scan.targets: {name!r} is no class; take it out or correct it")
-    if config["data"]["target"] not in classes:
-        raise UserError(
-            f"data.target: {config['data']['target']!r} is no class; give one of "
-            f"{', '.join(classes[:8])}, ... ({len(classes)} classes)"
-        )
+    return config
 
 
-def _check_after(config: Config, name: str) -> None:
-    chain = [name]
-    while before := config["defenses"][chain[-1]].get("after"):
-        _known(f"defenses.{chain[-1]}.after", [before], config["defenses"])
-        if before in chain:
-            raise UserError(f"defenses.{name}.after: comes back to {before!r}; start elsewhere")
-        chain.append(before)
+def _entries(folder: str, entries: Any) -> Any:
+    """Validate the entries of `attacks` or `defenses` with the classes of their kinds."""
+    if not isinstance(entries, Mapping):
+        return entries
+    out = {}
+    for name, entry in entries.items():
+        where = f"{folder}.{name}"
+        _not_reserved(where, name, folder)
+        kind = entry.get("kind", name) if isinstance(entry, Mapping) else name
+        if not isinstance(entry, Mapping) or not isinstance(kind, str):
+            raise UserError(f"{where}: {entry!r}; give keys with values, and text as the kind")
+        try:
+            section = registry.entry(folder, kind)
+        except UserError as error:
+            raise UserError(f"{where}{'.kind' if 'kind' in entry else ''}: {error}") from None
+        out[name] = section.of({**entry, "kind": kind}, where)
+    return out
 
 
 def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
     for name in names:
         if name not in known:
-            raise UserError(f"{where}: {name!r} is unknown; known are {', '.join(known)}")
+            shown = ", ".join(known[:30]) + ", ..." * (len(known) > 30)
+            raise UserError(f"{where}: {name!r} is unknown; known are {shown}")
 
 
 def _not_reserved(where: str, name: str, kind: str) -> None:
@@ -103,144 +72,95 @@ def _not_reserved(where: str, name: str, kind: str) -> None:
         raise UserError(f"{where}: {name!r} has a meaning of its own here; take another name")
 
 
-# ---- numbers of rows -----------------------------------------------------------------------------
-
-
-def _numbers_of_rows(entry: Any, schema: Schema, path: str) -> Iterator[tuple[str, str, int]]:
-    """(of what, key, number) of each key whose rows something must have."""
-    for name, child in schema.get("properties", {}).items():
-        value = entry.get(name) if isinstance(entry, Mapping) else None
-        if "rowsOf" in child and isinstance(value, int):
-            yield child["rowsOf"], f"{path}.{name}".lstrip("."), value
-        yield from _numbers_of_rows(value, child, f"{path}.{name}")
-
-
-def _check_rows(config: Config) -> None:
-    splits = configs.dataset(config)["splits"]
-    has = {
-        "poison": config["poison"]["rows"],  # of no matter without attacks
-        "clean": splits[configs.split_of_role(config, "clean")]["rows"],
-    }
-    tuned = configs.trials(config) if "tune" in config else []
-    trials = [configs.trial_name(trial["defense"], trial["trial"]) for trial in tuned]
-    for name in dict.fromkeys(
-        [*config["run"]["attacks"], *config.get("tune", {}).get("attacks", [])]
-    ):
-        entry = configs.described(config, "attacks", name)["entry"]
-        found = list(_numbers_of_rows(config["attacks"][name], entry, ""))
-        wanted = [(key, count) for of, key, count in found if of == "poison" and count]
-        if sum(count for _, count in wanted) > has["poison"]:
-            (first, count), *more = wanted
-            what = f"{count} rows" + "".join(f" and {n} of {key}" for key, n in more)
-            raise UserError(
-                f"attacks.{name}.{first}: {what}, but the poisoned set has {has['poison']} "
-                "(poison.rows); lower it"
-            )
-    for name in [*config["run"]["defenses"], *trials]:
-        entry = configs.described(config, "defenses", name)["entry"]
-        for of, key, count in _numbers_of_rows(config["defenses"][name], entry, ""):
-            if count > has[of]:
-                raise UserError(
-                    f"defenses.{name}.{key}: {count} rows per epoch, but the clean split has "
-                    f"{has[of]}; lower it"
-                )
-        _check_overlap(config, name, has)
-
-
-def _check_overlap(config: Config, name: str, has: Mapping[str, int]) -> None:
-    entry = config["defenses"][name]
-    if "overlap" not in entry:
-        return
-    where, share, rows = f"defenses.{name}.overlap", entry["overlap"], entry.get("rows")
-    if not configs.has_role(config, "pretrain"):
-        raise UserError(f"{where}: {share:g}, but no split has the role pretrain; leave it out")
-    splits = configs.dataset(config)["splits"]
-    total = splits[configs.split_of_role(config, "pretrain")]["rows"]
-    shared = round(share * (rows or has["clean"]))
-    rest = (rows or has["clean"]) - shared
-    for wanted, there, what in (
-        (shared, has["poison"], "poisoned rows (poison.rows)"),
-        (rest, total - has["poison"], "others in the pretrain split"),
-    ):
-        if wanted > there:
-            raise UserError(
-                f"{where}: {share:g} asks for {wanted} of {there} {what}; set defenses.{name}.rows "
-                "lower"
-            )
-
-
-# ---- data ----------------------------------------------------------------------------------------
+def _check_names(config: Config) -> None:
+    """Check names that refer to other parts of the config."""
+    run, tune = config.run, config.tune
+    _known("run.attacks", run.attacks, config.attacks)
+    _known("run.defenses", run.defenses, config.defenses)
+    _known("evaluate.triggers", config.triggers_on_clean, config.attacks)
+    if tune:
+        _known("tune.attacks", tune.attacks, config.attacks)
+        _known("tune.trials", tune.trials, config.defenses)
+        counts = {name: len(trials) for name, trials in tune.trials.items()}
+        if len(set(counts.values())) > 1:
+            has = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise UserError(f"tune.trials: {has}; give every defence the same number of trials")
+    for name in config.defenses:
+        chain = [name]
+        while before := config.defenses[chain[-1]].after:
+            _known(f"defenses.{chain[-1]}.after", [before], config.defenses)
+            if before in chain:
+                raise UserError(f"defenses.{name}.after: comes back to {before!r}; start elsewhere")
+            chain.append(before)
+    for name, axis in config.axes.items():
+        sides = [run.attacks, ["none", *run.defenses]]
+        side = max(sides, key=lambda known: len(set(known) & set(axis.values)))
+        _known(f"axes.{name}.values", axis.values, side)
+    _known("scan.targets", config.scan.targets or [], config.class_names)
+    _known("data.target", [config.data.target], config.class_names)
 
 
 def _check_data(config: Config) -> None:
-    data = config["data"]
-    known = [key for key, value in data.items() if isinstance(value, Mapping)]
-    if data["name"] not in known:
-        raise UserError(f"data.name: {data['name']!r} is unknown; known are {', '.join(known)}")
-    dataset, where = configs.dataset(config), f"data.{data['name']}"
-    splits = dataset["splits"]
+    """Check the section of `data` that the run uses, and the names of its splits."""
+    _known("data.name", [config.data.name], config.data.model_extra or {})
+    dataset, where, splits = config.dataset, f"data.{config.data.name}", config.splits
     of_role: dict[str, list[str]] = {}
-    for name, split in splits.items():
+    for name in splits:
         _not_reserved(f"{where}.splits.{name}", name, "splits")
-        of_role.setdefault(configs.role(name, split), []).append(name)
-    for wanted in ROLES:
-        names = of_role.get(wanted, [])
-        if len(names) > 1 or (not names and wanted in _needed(config)):
+        of_role.setdefault(dataset.role(name), []).append(name)
+    for role in ROLES:
+        names = of_role.get(role, [])
+        if len(names) > 1 or (not names and role in _needed(config)):
             found = f"{' and '.join(names)} have" if names else "no split has"
-            raise UserError(f"{where}.splits: {found} the role {wanted}; give it to one")
-    if dataset["form"] == "scenes":
-        _check_scenes(dataset, where)
-        drawn = configs.classes_of("all")
-        if unknown := [name for name in configs.class_names(config) if name not in drawn]:
-            raise UserError(
-                f"{where}.classes: there is no drawing of {unknown[0]!r}; scenes have `default`, "
-                "`all`, or names of the latter"
-            )
+            raise UserError(f"{where}.splits: {found} the role {role}; give it to one")
+    if isinstance(dataset, Scenes):
+        _known(f"{where}.classes", config.class_names, classes.names("all"))
     else:
-        _check_files(dataset, where)
-    for name in (name for wanted in TRAINED for name in of_role.get(wanted, [])):
-        if "rows" not in splits[name]:
-            raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
-    if config["run"]["attacks"]:
-        rows, total = config["poison"]["rows"], splits[of_role["pretrain"][0]]["rows"]
-        if rows > total:
-            raise UserError(f"poison.rows: {rows}, but the pretrain split has {total}; lower it")
-    labelled = [name for name, split in splits.items() if configs.role(name, split) not in TRAINED]
-    for name in config["evaluate"]["splits"]:
-        if name not in labelled:
+        if dataset.classes in DRAWN:
             raise UserError(
-                f"evaluate.splits: {name!r} is no test set; known are {', '.join(labelled)}"
+                f"{where}.classes: {dataset.classes!r} is for scenes; give `imagenet`, a list of "
+                "names or a file with them"
             )
-    test = of_role["test"][0]
-    if test not in config["evaluate"]["splits"]:
-        raise UserError(f"evaluate.splits: without {test}, which the tables are of; add it")
-    probe = config["evaluate"].get("probe")
-    free = [name for name in splits if name not in config["evaluate"]["splits"]]
-    if probe is not None and probe not in free:
-        raise UserError(
-            f"evaluate.probe: {probe!r} is no split, or one that is scored; known are "
-            f"{', '.join(free)}"
-        )
+        for name in splits:
+            _check_source(dataset, name, f"{where}.splits.{name}.from")
+    for name in (name for role in TRAINED for name in of_role.get(role, [])):
+        if splits[name].rows is None:
+            raise UserError(f"{where}.splits.{name}.rows: missing; give a number of rows")
+    scored, (test,) = config.evaluate.splits, of_role["test"]
+    _known("evaluate.splits", scored, [s for s in splits if dataset.role(s) not in TRAINED])
+    if test not in scored:
+        raise UserError(f"evaluate.splits: without {test}, which the tables show; add it")
+    if probe := config.evaluate.probe:
+        _known("evaluate.probe", [probe], [name for name in splits if name not in scored])
 
 
 def _needed(config: Config) -> set[str]:
-    """The roles that the run needs; see `data.NAME.splits.NAME.role`."""
-    if config["run"]["attacks"]:
+    """Return the roles that the run needs; see `data.NAME.splits.NAME.role`."""
+    if config.run.attacks:
         return set(ROLES)
-    needed = {"clean", "test"}
-    if "pretrained" not in config["model"]:
-        needed.add("pretrain")
-    if any(configs.described(config, "attacks", name)["fits"] for name in configs.tried(config)):
-        needed |= {"pretrain", "patch"}
-    return needed
+    needed = {"clean", "test"} | (set() if config.model.pretrained else {"pretrain"})
+    tried = [config.attacks[name] for name in config.triggers_on_clean if name in config.attacks]
+    return needed | ({"pretrain", "patch"} if any(entry.fits for entry in tried) else set())
+
+
+def _check_source(dataset: Files, split: str, where: str) -> None:
+    """Check that a split's source gives what the split's role needs."""
+    source, role = dataset.source_of(split), dataset.role(split)
+    gives, wanted = READERS[source.reader].gives, GIVES.get(role, ("labels", "captions", "pairs"))
+    if gives not in wanted and not (role in TRAINED and source.captions):
+        takes = ", ".join(name for name, reader in READERS.items() if reader.gives in wanted)
+        more = ", or this one with `captions`" * (role in TRAINED and gives == "labels")
+        raise UserError(
+            f"{where}: the reader of {dataset.splits[split].source!r} is {source.reader}; a split "
+            f"of the role {role} takes {takes}{more}"
+        )
 
 
 def _check_model(config: Config) -> None:
-    if config["base"].get("per_seed") and "pretrained" in config["model"]:
+    if config.base.per_seed and config.model.pretrained:
         raise UserError("base.per_seed: true, but model.pretrained takes the base model's place")
-    name, size = config["model"]["name"], config["data"]["image_size"]
-    ours = Path(configs.__file__).parents[1] / "model_configs"
-    places = (configs.open_clip_file("model_configs"), ours)
+    name, size = config.model.name, config.data.image_size
+    places = (classes.open_clip_file("model_configs"), MODEL_CONFIGS)
     known = {path.stem: path for place in places for path in place.glob("*.json")}
     if name not in known:
         close = ", ".join(difflib.get_close_matches(name, known)) or "open_clip.list_models()"
@@ -252,115 +172,61 @@ def _check_model(config: Config) -> None:
         )
 
 
-def _check_scenes(dataset: Config, where: str) -> None:
-    for key in ("max_broken", "sources"):
-        if key in dataset:
-            raise UserError(f"{where}.{key}: scenes are composed and have none; leave it out")
-    splits = dataset["splits"]
-    for name, split in splits.items():
-        if "from" in split:
-            raise UserError(f"{where}.splits.{name}.from: scenes have no sources; leave it out")
-        for key in ("first", "rows", "second"):
-            if key not in split:
-                raise UserError(f"{where}.splits.{name}.{key}: missing; see config/config.yaml")
-    shared = 0
-    ordered = sorted(splits.items(), key=lambda item: item[1]["first"])
-    for (one, before), (other, after) in itertools.combinations(ordered, 2):
-        end = before["first"] + before["rows"]
-        common = min(end, after["first"] + after["rows"]) - after["first"]
-        if common <= 0:
-            continue
-        roles = {configs.role(one, before), configs.role(other, after)}
-        if roles != {"clean", "pretrain"} or not dataset.get("overlap"):
+# ---- numbers of rows -----------------------------------------------------------------------------
+
+
+def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, str, int]]:
+    """Yield (of what, key, number) of each key that is a number of rows of something."""
+    for name, field in type(section).model_fields.items():
+        value, more = getattr(section, name), field.json_schema_extra
+        if isinstance(more, dict) and "rowsOf" in more and value:
+            yield str(more["rowsOf"]), path + name, value
+        elif isinstance(value, Section):
+            yield from _numbers_of_rows(value, f"{path}{name}.")
+
+
+def _check_rows(config: Config) -> None:
+    """Check that the poisoned set and the clean split have the rows that entries ask for."""
+    run, tune, poisoned = config.run, config.tune, config.poison.rows
+    if run.attacks and poisoned > (total := config.rows_of_role("pretrain")):
+        raise UserError(f"poison.rows: {poisoned}, but the pretrain split has {total}; lower it")
+    for name in [*run.attacks, *(tune.attacks if tune else [])]:
+        wanted = [(key, n) for of, key, n in _numbers_of_rows(config.attacks[name])]
+        if sum(count for _, count in wanted) > poisoned:
+            (first, count), *more = wanted
+            what = f"{count} rows" + "".join(f" and {n} of {key}" for key, n in more)
             raise UserError(
-                f"{where}.splits.{other}.first: {after['first']} lies within split {one}, which "
-                f"ends before {end}; splits must not overlap"
+                f"attacks.{name}.{first}: {what}, but the poisoned set has {poisoned} "
+                "(poison.rows); lower it"
             )
-        shared = common
-    if overlap := dataset.get("overlap"):
-        rows = next(v["rows"] for n, v in splits.items() if configs.role(n, v) == "clean")
-        if round(overlap * rows) != shared:
-            raise UserError(
-                f"{where}.overlap: {overlap:g}, but {shared} of the {rows} clean scenes are among "
-                f"those of pretrain; move splits.clean.first, or set it to {shared / rows:g}"
-            )
-
-
-ONE_FORM = {key for form in READERS.values() for key in form.keys}  # keys of some readers only
-
-# What the generator of each form takes (tools/standin.py); all but `broken` must be given.
-_STANDINS: dict[str, dict[str, type]] = {
-    "webdataset": {"shards": int, "per_shard": int, "seed": int, "broken": dict},
-    "imagenet": {"form": str, "per_class": int, "seed": int, "broken": int},
-}
-
-
-def _check_standin(source: Config, where: str) -> None:
-    takes = _STANDINS.get(source["reader"])
-    if takes is None:
-        raise UserError(
-            f"{where}.reader: {source['reader']!r} has no stand-in; {' and '.join(_STANDINS)} have"
-        )
-    for key, value in source["standin"].items():
-        if key not in takes:
-            raise UserError(f"{where}.standin.{key}: unknown; known are {', '.join(takes)}")
-        if not isinstance(value, takes[key]):
-            kind = "faults with their numbers" if takes[key] is dict else "a number of images"
-            raise UserError(f"{where}.standin.{key}: {value!r}; give {kind}")
-    if missing := sorted(takes.keys() - source["standin"].keys() - {"broken"}):
-        raise UserError(f"{where}.standin.{missing[0]}: missing; see config/standin.yaml")
-
-
-def _check_files(dataset: Config, where: str) -> None:
-    for key in ("max_broken", "sources"):
-        if key not in dataset:
-            raise UserError(f"{where}.{key}: missing; see config/paper.yaml")
-    if dataset["classes"] in DRAWN:
-        raise UserError(
-            f"{where}.classes: {dataset['classes']!r} are the scenes'; files have `imagenet`, a "
-            "list of names or a file with them"
-        )
-    for name, source in dataset["sources"].items():
-        places = [key for key in ("folder", "hub", "download", "standin") if source.get(key)]
-        if len(places) != 1:
-            raise UserError(
-                f"{where}.sources.{name}: give one of folder, hub, download and standin, not "
-                f"{' and '.join(places) or 'none'}"
-            )
-        if "hub" in source and "revision" not in source:
-            raise UserError(f"{where}.sources.{name}.revision: missing; pin the hub's commit")
-        for key in source:
-            if key in ONE_FORM and key not in READERS[source["reader"]].keys:
+    trials = [f"{trial['defense']}_trial{trial['trial']}" for trial in config.trials()]
+    clean = config.rows_of_role("clean")
+    for name in [*run.defenses, *trials]:
+        for _, key, count in _numbers_of_rows(config.defenses[name]):
+            if count > clean:
                 raise UserError(
-                    f"{where}.sources.{name}.{key}: the reader {source['reader']} has none; leave "
-                    "it out"
+                    f"defenses.{name}.{key}: {count} rows per epoch, but the clean split has "
+                    f"{clean}; lower it"
                 )
-        if "standin" in source:
-            _check_standin(source, f"{where}.sources.{name}")
-    sources: dict[str, str] = {}
-    for name, split in dataset["splits"].items():
-        if split.get("from") not in dataset["sources"]:
-            raise UserError(
-                f"{where}.splits.{name}.from: {split.get('from')!r} is no source; known are "
-                f"{', '.join(dataset['sources'])}"
-            )
-        for key in ("first", "second", "styles"):
-            if key in split:
-                raise UserError(f"{where}.splits.{name}.{key}: only scenes have it; leave it out")
-        source = dataset["sources"][split["from"]]
-        reader, gives = source["reader"], READERS[source["reader"]].gives
-        role = configs.role(name, split)
-        sources[role] = split["from"]
-        wanted = GIVES.get(role, ("labels", "captions", "pairs"))
-        if gives not in wanted and not (role in TRAINED and "captions" in source):
-            takes = ", ".join(key for key, form in READERS.items() if form.gives in wanted)
-            more = ", or this one with `captions`" * (role in TRAINED and gives == "labels")
-            raise UserError(
-                f"{where}.splits.{name}.from: the reader of {split['from']!r} is {reader}; a split "
-                f"of the role {role} takes {takes}{more}"
-            )
-    if dataset.get("overlap") and sources["clean"] != sources.get("pretrain"):
+        _check_overlap(config, config.defenses[name], f"defenses.{name}")
+
+
+def _check_overlap(config: Config, entry: DefenseEntry, where: str) -> None:
+    if entry.overlap is None:
+        return
+    if not config.split_of_role("pretrain"):
         raise UserError(
-            f"{where}.overlap: clean is from {sources['clean']} and pretrain from "
-            f"{sources.get('pretrain')}, which have no row in common; set it to 0"
+            f"{where}.overlap: {entry.overlap:g}, but no split has the role pretrain; leave it out"
         )
+    rows, poisoned = entry.rows or config.rows_of_role("clean"), config.poison.rows
+    shared = round(entry.overlap * rows)
+    others = config.rows_of_role("pretrain") - poisoned
+    for wanted, there, what in (
+        (shared, poisoned, "poisoned rows (poison.rows)"),
+        (rows - shared, others, "others in the pretrain split"),
+    ):
+        if wanted > there:
+            raise UserError(
+                f"{where}.overlap: {entry.overlap:g} asks for {wanted} of {there} {what}; lower "
+                f"{where}.rows"
+            )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from glob import glob
 from typing import Any, NamedTuple
 
-from taclean import config as configs
-from taclean.config import Config
+from taclean.config import Config, trial_name
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import Look
@@ -63,18 +62,18 @@ class Runs:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.attacks = ["clean", *config["run"]["attacks"]]
-        self.defenses = ["none", *config["run"]["defenses"]]
-        self.seeds: list[int] = config["run"]["seeds"]
-        self.repeats = range(config["run"].get("repeats", 1))
+        self.attacks = ["clean", *config.run.attacks]
+        self.defenses = ["none", *config.run.defenses]
+        self.seeds = config.run.seeds
+        self.repeats = range(config.run.repeats)
         self.shown = self.defenses[-1]
-        self.data = f"data/{config['data']['name']}"
-        self.dataset = configs.dataset(config)
-        self.scored: list[str] = config["evaluate"]["splits"]
+        self.data = f"data/{config.data.name}"
+        self.dataset = config.dataset
+        self.scored = config.evaluate.splits
         self.base = "results/base/model.safetensors"
-        if config["base"].get("per_seed"):
+        if config.base.per_seed:
             self.base = CLEAN_BASE
-        elif "pretrained" in config["model"]:
+        elif config.model.pretrained:
             self.base = "results/imported/model.safetensors"
 
     # ---- the grid --------------------------------------------------------------------------------
@@ -90,7 +89,7 @@ class Runs:
 
         Victims are not repeated, and the clean model is cleaned only as a control.
         """
-        controls = configs.controls(self.config)
+        controls = self.config.cleans_clean
         return [
             Run(attack, defense, seed, repeat)
             for attack in (self.attacks if attacks is None else attacks)
@@ -112,12 +111,12 @@ class Runs:
 
     def tuning(self) -> list[dict[str, Any]]:
         """Return the trials of a tuning (defense, trial, overrides) on every attack and seed."""
-        tune = self.config["tune"]
+        tune = self.config.tune
         return [
             {**trial, "attack": attack, "seed": seed}
-            for trial in configs.trials(self.config)
-            for attack in tune["attacks"]
-            for seed in tune["seeds"]
+            for trial in self.config.trials()
+            for attack in (tune.attacks if tune else [])
+            for seed in (tune.seeds if tune else [])
         ]
 
     def tuning_histories(self) -> list[str]:
@@ -125,7 +124,7 @@ class Runs:
         return [
             Run(
                 trial["attack"],
-                configs.trial_name(trial["defense"], trial["trial"]),
+                trial_name(trial["defense"], trial["trial"]),
                 trial["seed"],
             ).path("history.csv")
             for trial in self.tuning()
@@ -133,7 +132,7 @@ class Runs:
 
     def trained_as(self, attack: str) -> str:
         """Return the attack whose models an attack uses: another's if only its test differs."""
-        return attack if attack == "clean" else configs.trained_as(self.config, attack)
+        return attack if attack == "clean" else self.config.trained_as(attack)
 
     def scores(self) -> list[str]:
         """Return the scores of every run."""
@@ -163,51 +162,54 @@ class Runs:
 
     def of_role(self, role: str) -> list[str]:
         """Return the files of the split with a role, or nothing where the run needs no such one."""
-        if not configs.has_role(self.config, role):
-            return []
-        return self.split(configs.split_of_role(self.config, role))
+        name = self.config.split_of_role(role)
+        return self.split(name) if name else []
 
     def learned_by(self, defense: str) -> list[str]:
         """Return the files of the split that a defence learns from."""
-        entry = self.config["defenses"].get(defense, {})
-        return self.of_role("pretrain" if "overlap" in entry else "clean")
+        entry = self.config.defenses.get(defense)
+        overlaps = entry is not None and entry.overlap is not None
+        return self.of_role("pretrain" if overlaps else "clean")
 
     def index(self, wildcards: Any) -> str | list[str]:
         """Return the index of a split's source; scenes have no source."""
-        source = self.dataset["splits"][wildcards.split].get("from")
-        return f"{self.data}/index/{source}.json" if source else []
+        source = self._source(wildcards.split)
+        return f"{self.data}/index/{source}.parquet" if source else []
 
     def split_source(self, split: str) -> str | list[str]:
         """Return the folder of a split's source; scenes have no source."""
-        source = self.dataset["splits"][split].get("from")
+        source = self._source(split)
         return self.source_folder(source) if source else []
+
+    def _source(self, split: str) -> str | None:
+        return getattr(self.dataset.splits[split], "source", None)
 
     def pack_threads(self, wildcards: Any) -> int:
         """Return the processes that pack a split; for a small one, a second does not pay."""
-        rows = self.dataset["splits"][wildcards.split].get("rows")
+        rows = self.dataset.splits[wildcards.split].rows
         return 1 if rows and rows <= 5000 else 2
 
     def source_folder(self, name: str) -> str:
         """Return where a source's files are: the user's folder, or ours, which no rule deletes."""
-        source = self.dataset["sources"][name]
-        if own := source.get("folder"):
-            return os.path.expanduser(own)
+        source = self.dataset.sources[name]
+        if source.folder:
+            return os.path.expanduser(source.folder)
         # A download holds all parts of a data set, which are sources of their own.
-        return f"{self.data}/sources/{source['reader'] if source.get('download') else name}"
+        return f"{self.data}/sources/{source.reader if source.download else name}"
 
     def fetched(self, wildcards: Any) -> str | list[str]:
         """Return what a source is indexed after: its fetch, or the user's CSV files."""
-        source = self.dataset["sources"][wildcards.source]
-        if "folder" not in source:
+        source = self.dataset.sources[wildcards.source]
+        if not source.folder:
             return f"{self.data}/fetched/{wildcards.source}.json"
-        if "separator" not in READERS[source["reader"]].keys:
+        if "separator" not in READERS[source.reader].keys:
             return []
         place = self.source_folder(wildcards.source)
-        return [place] if os.path.isfile(place) else glob(f"{place}/{source.get('files', '*.csv')}")
+        return [place] if os.path.isfile(place) else glob(f"{place}/{source.files or '*.csv'}")
 
     def weights(self, wildcards: Any) -> str | list[str]:
         """Return the files of `model.pretrained`, or nothing where it is a tag of open_clip."""
-        own = self.config["model"]["pretrained"]
+        own = self.config.model.pretrained or ""
         if os.path.isdir(own):  # as of Hugging Face
             return sorted(glob(f"{own}/*.json") + glob(f"{own}/model.safetensors"))
         return own if os.path.isfile(own) else []
@@ -224,7 +226,7 @@ class Runs:
 
     def start(self, wildcards: Any) -> str:
         """Return the weights that a cleaning starts from: the victim's, or another defence's."""
-        if before := self.config["defenses"][wildcards.defense].get("after"):
+        if before := self.config.defenses[wildcards.defense].after:
             return _model_of(wildcards, defense=before)
         return self.victim(wildcards)
 
@@ -240,7 +242,7 @@ class Runs:
 
     def scored_attacks(self, attack: str) -> list[str]:
         """Return the attacks whose triggers are scored: the run's, or all on the clean model."""
-        return configs.tried(self.config) if attack == "clean" else [attack]
+        return self.config.triggers_on_clean if attack == "clean" else [attack]
 
     def scored_triggers(self, wildcards: Any) -> list[str]:
         """Return the fitted triggers that the scores of a run need."""
@@ -259,14 +261,14 @@ class Runs:
         return [
             f"{OF_ATTACK.format(attack=self.trained_as(attack), seed=seed)}/trigger.safetensors"
             for attack in attacks
-            if attack != "clean" and configs.described(self.config, "attacks", attack)["fits"]
+            if attack != "clean" and self.config.attacks[attack].fits
         ]
 
     def text_kinds(self, defense: str) -> list[str]:
         """Return the kinds of text that a defence learns from."""
         if defense == "none":
             return []
-        return list(configs.described(self.config, "defenses", defense)["texts"])
+        return self.config.defenses[defense].texts
 
     def text(self, kind: str, defense: str, seed: int, suffix: str = "") -> str:
         """Return the folder of a defence's texts, which others may share."""
@@ -292,22 +294,21 @@ class Runs:
 
     # ---- what the report shows -------------------------------------------------------------------
 
-    def look(self, config: Config | None = None) -> dict[str, Any]:
+    def look(self) -> dict[str, Any]:
         """Return how tables and figures print methods and splits: see `taclean.results.labels`."""
-        return configs.look(config or self.config)
+        return self.config.look()
 
     def tuning_look(self) -> dict[str, Any]:
         """Return `look` for the attacks and defences of a tuning."""
-        tune = self.config["tune"]
-        run = {"attacks": tune["attacks"], "defenses": list(tune["trials"])}
-        return self.look({**self.config, "run": run})
+        tune = self.config.tune
+        return self.config.look(tune.attacks, list(tune.trials)) if tune else {}
 
     def retrieval_splits(self) -> list[str]:
         """Return the scored splits whose pictures have captions."""
-        sources: Mapping[str, Any] = self.dataset.get("sources", {})
-        gives = {name: READERS[source["reader"]].gives for name, source in sources.items()}
-        splits = self.dataset["splits"]
-        return [s for s in self.scored if gives.get(splits[s].get("from")) in ("captions", "pairs")]
+        if self.dataset.form == "scenes":
+            return []
+        gives = {s: READERS[self.dataset.source_of(s).reader].gives for s in self.scored}
+        return [split for split in self.scored if gives[split] in ("captions", "pairs")]
 
     def has_further_splits(self) -> bool:
         """Return whether clean accuracy is scored on more than one split."""
@@ -324,8 +325,9 @@ class Runs:
 
     def shown_user(self, kind: str) -> list[str]:
         """Return the first of `users_of` that learns from the whole clean split, for a figure."""
-        entries = self.config["defenses"]
-        return [d for d in self.users_of(kind) if not {"rows", "overlap"} & entries[d].keys()][:1]
+        entries = {name: self.config.defenses[name] for name in self.users_of(kind)}
+        whole = [d for d, entry in entries.items() if entry.rows is None and entry.overlap is None]
+        return whole[:1]
 
     def example_text(self, kind: str) -> list[str]:
         """Return the folder of texts of the first seed, for a figure of examples."""
@@ -334,12 +336,11 @@ class Runs:
     def has_first(self) -> bool:
         """Return whether `shown` learns from sub-captions and test pictures have captions."""
         learns = self.shown in self.users_of("subcaptions")
-        return bool(self.attacks[1:]) and learns and self.dataset["form"] == "scenes"
+        return bool(self.attacks[1:]) and learns and self.dataset.form == "scenes"
 
     def val_rows(self) -> int | None:
         """Return the number of val pictures, or None for all of a source."""
-        splits = self.dataset["splits"]
-        return splits[configs.split_of_role(self.config, "val")].get("rows")
+        return self.dataset.splits[self.config.split_of_role("val")].rows
 
 
 def _model_of(wildcards: Any, **changes: str) -> str:

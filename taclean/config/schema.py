@@ -1,476 +1,570 @@
-"""The sections of the config and their keys. What attacks and defences take is in their files."""
+"""The config as classes: the sections, their keys, and what is looked up in them.
+
+The parameters of attacks and defences are in their own files.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 
-from taclean.config.section import NAME, Section, key
+from taclean.config import classes
+from taclean.config.section import NAME, Section, Unique, WrongKeyError, key
+from taclean.data.readers import READERS
 
 FOLDER = "^[A-Za-z0-9_-]+$"  # names of data sets and sources: parts of paths
-SEED = {"ge": 0, "le": 2**32 - 1}
 ROLES = ("pretrain", "clean", "patch", "val", "test")
+TRAINED = ("pretrain", "clean", "patch")  # roles of splits that something is trained on
 DRAWN = ("default", "all")  # sets of the embedded drawings
-CLASSES = (*DRAWN, "imagenet")
+
+Name = Annotated[str, Field(pattern=NAME)]
+FolderName = Annotated[str, Field(pattern=FOLDER)]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
+Templates = Annotated[list[Template], Field(min_length=1)]
 
 
 class Run(Section):
-    """What is done; the other sections say how."""
+    """What is run; the other sections say how."""
 
-    attacks: list[str] = key(
-        ...,
-        "Attacks to run, by their names in `attacks`. Without any, the run is about the base model "
-        "alone, such as one's own (`config/own.yaml`), and ends with `results/own.html`.",
-        unique=True,
-    )
-    defenses: list[str] = key(
-        ...,
-        "Defences to run, by their names in `defenses`; `none` is always there. The last one is "
-        "that of the figures which show one.",
-        unique=True,
-    )
-    seeds: list[Seed] = key(
-        ...,
-        "Seeds of trigger, poison rows, training order and text work; whole numbers.",
-        min_length=1,
-        unique=True,
-    )
-    repeats: int = key(
-        1,
-        "Cleanings of each victim by each defence; they differ in their order, augmentation and "
-        "texts, and show how much of a spread is the cleaning's.",
-        ge=1,
-    )
-    controls: bool = key(
-        False, "Whether every defence also cleans the model that was never poisoned."
-    )
-
-
-class Standin(Section):
-    """Parameters of a generated stand-in of the same form, instead of `folder`."""
-
-    seed: int = key(..., "Seed of the stand-in.", **SEED)
-    shards: int | None = key(None, "Pairs: tar files.", ge=1)
-    per_shard: int | None = key(None, "Pairs: samples in each.", ge=1)
-    form: Literal["tree", "flat", "parquet"] | None = key(None, "ImageNet: its form.")
-    per_class: int | None = key(None, "ImageNet: images of each class.", ge=1)
-    broken: dict[str, Any] | int | None = key(
-        None, "Pairs: number of samples with each fault; ImageNet: number of cut JPEGs."
-    )
+    attacks: Unique[str]
+    """Attacks to run, by their names in `attacks`. Without any, the run is about the base model
+    alone, such as your own (`config/own.yaml`), and ends with `results/own.html`."""
+    defenses: Unique[str]
+    """Defences to run, by their names in `defenses`; `none` is always included. Figures that show a
+    single defence show the last one."""
+    seeds: Unique[Seed] = Field(min_length=1)
+    """Seeds of triggers, poisoned rows, training order and text artifacts."""
+    repeats: Count = 1
+    """How often each defence cleans each victim. Repeats differ in data order, augmentation and
+    texts, and show how much of the spread comes from the cleaning."""
+    controls: bool = False
+    """Whether every defence also cleans the model that was never poisoned."""
 
 
 class Columns(Section):
-    """Names of a CSV's columns, where they are others than these."""
+    """Names of a CSV file's columns."""
 
-    image: str = key("image", "Path of the picture.", min_length=1)
-    caption: str = key("caption", "Caption, for pairs.", min_length=1)
-    label: str = key("label", "Name or number of the class, for `labels`.", min_length=1)
+    image: Text = "image"
+    """Path of the picture."""
+    caption: Text = "caption"
+    """Caption, for pairs."""
+    label: Text = "label"
+    """Name or number of the class, for `labels`."""
 
 
 class Source(Section):
-    """Where samples come from: one of `folder`, `hub`, `download` and `standin`."""
+    """Where samples come from: one of `folder`, `hub` and `download`."""
 
-    reader: Literal[
-        "webdataset", "img2dataset", "csv",
-        "imagenet", "folders", "labels", "cifar10", "cifar100", "caltech101", "coco",
-    ] = key(
-        ...,
-        "The files' form. Pairs: webdataset shards, an img2dataset folder or a CSV with "
-        "image,caption. Labelled images: imagenet (tree, flat or parquet), folders (a tree "
-        "CLASS/PICTURE), labels (a CSV with image,label), cifar10, cifar100, caltech101. coco: "
-        "images with several captions, for retrieval.",
-    )  # fmt: skip
-    folder: str | None = key(None, "Folder, or CSV file, with the data.", min_length=1)
-    files: str | list[str] | None = key(
-        None, "Glob or globs of the files to take, such as cc3m-train-*.tar."
-    )
-    split: Literal["train", "test"] | None = key(None, "cifar10, cifar100: which part.")
-    captions: Annotated[list[Template], Field(min_length=1)] | None = key(
-        None,
-        "Labelled images: templates, `{}` stands for the class, of which each row of a pretrain, "
-        "clean or patch split draws its caption; without them such splits need pairs.",
-    )
-    columns: Columns | None = key(None, "Names of a CSV's columns.")
-    separator: str | None = key(
-        None,
-        "The character between a CSV's columns, by default a comma.",
-        min_length=1,
-        max_length=1,
-    )
-    images: str | None = key(
-        None, "Folder that a CSV's paths start from, by default the CSV's own.", min_length=1
-    )
-    classes: list[str] | str | None = key(
-        None,
-        "labels: names of the classes that the CSV's numbers count, or a text file of the source's "
-        "folder with a name a line.",
-    )
-    hub: str | None = key(None, "Dataset of the Hugging Face hub to fetch.", min_length=1)
-    revision: str | None = key(None, "The hub's revision, a commit.", min_length=1)
-    download: bool | None = key(
-        None, "cifar10, cifar100: fetch the published files, once for both parts."
-    )
-    standin: Standin | None = key(None, "A generated stand-in.")
+    reader: str
+    """Format of the files. Pairs: webdataset shards, an img2dataset folder, or a csv file with
+    image,caption. Labelled images: imagenet (tree, flat or parquet), folders (a tree
+    CLASS/PICTURE), labels (a CSV file with image,label), cifar10, cifar100, caltech101. coco:
+    images with several captions, for retrieval."""
+    folder: Text | None = None
+    """Folder, or CSV file, with the data."""
+    files: list[str] | str | None = None
+    """Glob or globs of the files to read, such as cc3m-train-*.tar."""
+    split: Literal["train", "test"] | None = None
+    """cifar10 and cifar100: which part."""
+    captions: Templates | None = None
+    """Labelled images: templates with `{}` for the class. Each row of a pretrain, clean or patch
+    split draws its caption from them; without them, these splits need pairs."""
+    columns: Columns | None = None
+    """Names of a CSV file's columns."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Character between the columns of a CSV file; a comma by default."""
+    images: Text | None = None
+    """Folder that the paths in a CSV file start from; the file's own by default."""
+    classes: list[str] | str | None = None
+    """labels: names of the classes that the numbers in the CSV file count, or a text file in the
+    source's folder with one name per line."""
+    hub: Text | None = None
+    """Dataset of the Hugging Face hub to fetch."""
+    revision: Text | None = None
+    """Commit of the dataset on the hub."""
+    download: bool | None = None
+    """cifar10 and cifar100: download the published files, once for both parts."""
+
+    @field_validator("reader")
+    @classmethod
+    def _known_reader(cls, reader: str) -> str:
+        if reader not in READERS:
+            raise WrongKeyError("", f"{reader!r} is unknown; give one of {', '.join(READERS)}")
+        return reader
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        places = [name for name in ("folder", "hub", "download") if getattr(self, name)]
+        if len(places) != 1:
+            found = " and ".join(places) or "none"
+            raise WrongKeyError("", f"give one of folder, hub and download, not {found}")
+        if self.hub and not self.revision:
+            raise WrongKeyError("revision", "missing; give the commit of the dataset on the hub")
+        own = {name for reader in READERS.values() for name in reader.keys}
+        for name in sorted(own & self.model_fields_set - {*READERS[self.reader].keys}):
+            raise WrongKeyError(name, f"the reader {self.reader} has no such key; leave it out")
+        return self
 
 
 class Split(Section):
-    """A range of scene ids, or rows of a source."""
+    """A part of a data set."""
 
-    role: Role | None = key(
-        None,
-        "What it is for: pretrain (base and poison), clean (defences), patch (triggers), val (gate "
-        "and curves), test (the tables), extra (further test sets). By default its own name where "
-        "that is a role, else extra. A run without attacks needs clean and test, and pretrain "
-        "where `model.pretrained` gives no weights; test stands for a val that is not there.",
-    )
-    rows: int | None = key(
-        None,
-        "Number of rows. Files: drawn from the source, no picture in two splits; all of it where "
-        "absent.",
-        ge=1,
-    )
-    first: int | None = key(None, "Scenes: first scene id.", ge=0)
-    second: float | None = key(None, "Scenes: chance of a second object.", ge=0, le=1)
-    styles: Literal["train", "shift"] | None = key(
-        None, "Scenes: the training styles of drawing (default), or those that no training has."
-    )
-    source: str | None = key(None, "Files: the source, by its name in `sources`.", alias="from")
+    role: Role | None = None
+    """What the split is for: pretrain (base model and poison), clean (defences), patch (triggers),
+    val (gate and curves), test (tables) or extra (more test sets). By default the split's own name
+    if that is a role, else extra. A run without attacks needs only clean and test, and pretrain if
+    `model.pretrained` is not set; test also stands for a missing val."""
+
+
+class SceneSplit(Split):
+    """A range of scene ids."""
+
+    first: NonNegativeInt
+    """First scene id."""
+    rows: Count
+    """Number of scenes."""
+    second: Share
+    """Probability of a second object."""
+    styles: Literal["train", "shift"] = "train"
+    """Styles of drawing: those of training, or styles that no training split has."""
+
+
+class FileSplit(Split):
+    """Rows of a source."""
+
+    source: str = Field(alias="from")
+    """Name of the source in `sources`."""
+    rows: Count | None = None
+    """Number of rows, drawn without a picture of another split; the whole source by default."""
 
 
 class Dataset(Section):
-    """Where pairs and test images come from, and how they are split."""
+    """Pairs and test images, and how they are split."""
 
-    form: Literal["scenes", "files"] = key(
-        ..., "`scenes` are composed from the embedded drawings; `files` come from `sources`."
-    )
-    seed: int = key(..., "Seed of the scenes or of the draw of rows.", **SEED)
-    classes: str | list[str] = key(
-        ...,
-        "Zero-shot classes in label order: `default` (100), `all` (281) or a list of the scenes' "
-        "drawings; of files `imagenet` (open_clip's 1000 names), a list of names, or a text file "
-        "with a name a line.",
-    )
-    max_broken: float | None = key(
-        None,
-        "Files: largest share of broken samples that is accepted. As many more rows as it can cost "
-        "are drawn as spares.",
-        ge=0,
-        le=1,
-    )
-    overlap: float | None = key(
-        None,
-        "Share of the clean split's rows that are taken from the pretrain split, as parts of the "
-        "literature do. Of scenes it says that `first` and `rows` mean it so.",
-        ge=0,
-        le=1,
-    )
-    sources: dict[str, Source] | None = key(
-        None, "Files: where samples come from, by name.", min_length=1, named=FOLDER
-    )
-    splits: dict[str, Split] = key(
-        ..., "One of each role that is needed, and any number of extra ones.", named=NAME
-    )
+    form: str
+    seed: Seed
+    """Seed of the scenes, or of the draw of rows."""
+    classes: list[str] | str
+    """Zero-shot classes in label order. Scenes: `default` (100), `all` (281) or names from `all`.
+    Files: `imagenet` (open_clip's names), a list, or a text file with one name per line."""
+    splits: Any
+
+    def role(self, split: str) -> str:
+        """Return what a split is for."""
+        return self.splits[split].role or (split if split in ROLES else "extra")
+
+
+class Scenes(Dataset):
+    """Scenes that are composed from the embedded drawings."""
+
+    form: Literal["scenes"]
+    """Pictures that are composed from the embedded drawings."""
+    splits: dict[Name, SceneSplit]
+    """One split of each role that the run needs, and any number of extra ones."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        ordered = sorted(self.splits.items(), key=lambda item: item[1].first)
+        for (one, before), (other, after) in combinations(ordered, 2):
+            end = before.first + before.rows
+            if after.first < end:
+                text = f"{after.first} lies in split {one}; splits must not overlap, give {end}"
+                raise WrongKeyError(f"splits.{other}.first", text)
+        return self
+
+
+class Files(Dataset):
+    """Pictures that are read from files."""
+
+    form: Literal["files"]
+    """Pictures that are read from `sources`."""
+    max_broken: Share
+    """Largest accepted share of broken samples. That many additional rows are drawn as spares."""
+    sources: dict[FolderName, Source] = Field(min_length=1)
+    """Where samples come from, by name."""
+    splits: dict[Name, FileSplit]
+    """One split of each role that the run needs, and any number of extra ones."""
+
+    @model_validator(mode="after")
+    def _have_sources(self) -> Self:
+        for name, split in self.splits.items():
+            if split.source not in self.sources:
+                text = f"{split.source!r} is no source; known are {', '.join(self.sources)}"
+                raise WrongKeyError(f"splits.{name}.from", text)
+        return self
+
+    def source_of(self, split: str) -> Source:
+        """Return the source of a split."""
+        return self.sources[self.splits[split].source]
 
 
 class Data(Section):
     """The pairs and the test images."""
 
     model_config = ConfigDict(
-        extra="allow", frozen=True, json_schema_extra={"propertyNames": {"pattern": FOLDER}}
+        extra="allow", json_schema_extra={"propertyNames": {"pattern": FOLDER}}
     )
-    __pydantic_extra__: dict[str, Dataset]
+    __pydantic_extra__: dict[FolderName, Annotated[Scenes | Files, Field(discriminator="form")]]
 
-    name: str = key(..., "The section of `data` that feeds the run; its folder in data/ too.")
-    image_size: int = key(..., "Side of the pictures in px; that of the model.", ge=32, le=512)
-    target: str = key(..., "The attacker's target; one of the classes.", min_length=1)
+    name: str
+    """Section of `data` that the run uses; also the name of its folder in data/."""
+    image_size: int = Field(ge=32, le=512)
+    """Side of the pictures in px; that of the model."""
+    target: Text
+    """The attacker's target, one of the classes."""
 
 
 class Zeroshot(Section):
     """Zero-shot classification."""
 
-    templates: Annotated[list[Template], Field(min_length=1)] | Literal["openai"] = key(
-        ...,
-        "Prompt templates, `{}` stands for the class; the poisoned captions too. Or `openai`, the "
-        "80 of ImageNet that open_clip ships.",
-    )
+    templates: Templates | Literal["openai"]
+    """Prompt templates with `{}` for the class, also used for poisoned captions; or `openai`, the
+    80 ImageNet templates that open_clip ships."""
 
 
 class Model(Section):
     """The CLIP model."""
 
-    name: str = key(..., "An open_clip model name, or one of taclean/model_configs.")
-    seed: int = key(..., "Seed of the base model's weights and data order.", **SEED)
-    pretrained: str | None = key(
-        None,
-        "Weights that take the place of the base model: a tag of open_clip, such as `openai`, a "
-        "checkpoint file (open_clip's, OpenAI's or CleanCLIP's form), or the folder of a Hugging "
-        "Face `CLIPModel` (config.json, model.safetensors).",
-        min_length=1,
-    )
+    name: str
+    """An open_clip model name, or one of taclean/model_configs."""
+    seed: Seed
+    """Seed of the base model's weights and data order."""
+    pretrained: Text | None = None
+    """Weights to use in place of a trained base model: a tag of open_clip, such as `openai`, a
+    checkpoint file (of open_clip, OpenAI or CleanCLIP), or the folder of a Hugging Face `CLIPModel`
+    (config.json, model.safetensors)."""
 
 
 class Train(Section):
     """How a stage trains."""
 
-    lr: float = key(..., "Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text).", gt=0)
-    epochs: int = key(..., "Passes over the set.", ge=1)
-    batch: int = key(..., "Pairs per step, of all processes together.", ge=2)
-    warmup: int = key(..., "Steps of linear warm-up, fewer than the run has.", ge=0)
-    weight_decay: float = key(0.1, "AdamW's decay; not on biases, norms and logit_scale.", ge=0)
-    betas: list[Annotated[float, Field(ge=0, lt=1)]] = key(
-        [0.9, 0.999], "AdamW's two betas.", min_length=2, max_length=2
+    lr: PositiveFloat
+    """Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text)."""
+    epochs: Count
+    """Passes over the set."""
+    batch: int = Field(ge=2)
+    """Pairs per step, of all processes together."""
+    warmup: NonNegativeInt
+    """Steps of linear warm-up, fewer than the run has."""
+    weight_decay: NonNegativeFloat = 0.1
+    """Weight decay of AdamW; not applied to biases, norms and logit_scale."""
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [0.9, 0.999], min_length=2, max_length=2
     )
-    precision: Precision = key(
-        "auto",
-        "bf16 (autocast), fp16 (autocast with a loss scaler), fp32, or auto: the fastest here.",
-    )
-    compile: bool = key(
-        False, "Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."
-    )
-    tensorboard: bool = key(
-        False, "Also log for TensorBoard, in the checkpoint folder; needs taclean[tensorboard]."
-    )
-    threads: int = key(
-        1, "CPU threads; part of the result, since sums depend on how they are split.", ge=1
-    )
-    checkpoint_seconds: float = key(
-        60, "Seconds from the end of one checkpoint to the next within an epoch.", gt=0
-    )
+    """The two betas of AdamW."""
+    precision: Precision = "auto"
+    """bf16 (autocast), fp16 (autocast with a loss scaler), fp32, or auto: the fastest on this
+    machine."""
+    compile: bool = False
+    """Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."""
+    tensorboard: bool = False
+    """Also log to TensorBoard, into the checkpoint folder; needs taclean[tensorboard]."""
+    threads: Count = 1
+    """CPU threads. The result depends on it, since it decides how sums are split."""
+    checkpoint_seconds: PositiveFloat = 60
+    """Seconds from the end of one checkpoint to the next within an epoch."""
 
     def deciding(self) -> dict[str, Any]:
-        """The settings that the result depends on; others may change before a retry."""
+        """Return the settings that the result depends on; others may change before a retry."""
         return self.model_dump(exclude={"checkpoint_seconds", "tensorboard"})
 
 
 class Base(Section):
     """Clean pre-training of the base model, from which every attack starts."""
 
-    per_seed: bool = key(
-        False,
-        "Train a base model for each seed of the run, by that seed, so that seeds repeat the whole "
-        "chain; else all attacks start from one, of model.seed.",
-    )
-    train: Train = key(..., "How it trains.")
+    per_seed: bool = False
+    """Train a base model for each seed of the run, so that seeds repeat the whole chain; else all
+    attacks start from one base model, with model.seed."""
+    train: Train
+    """How it trains: see `train` below."""
 
 
 class Poison(Section):
-    """Poisoned pre-training, unless an attack says otherwise."""
+    """Poisoned pre-training; an attack can change it."""
 
-    rows: int = key(..., "Rows of the pretrain split that are trained on.", ge=1)
-    train: Train = key(..., "How it trains.")
+    rows: Count
+    """Rows of the pretrain split to train on."""
+    train: Train
+    """How it trains: see `train` below."""
 
 
 class Finetune(Section):
-    """Fine-tuning on the clean split, unless a defence says otherwise."""
+    """Fine-tuning on the clean split; a defence can change it."""
 
-    train: Train = key(..., "How it trains.")
+    train: Train
+    """How it trains: see `train` below."""
 
 
 class Tune(Section):
     """How the settings of the defences are chosen on val; `snakemake tune` does it."""
 
-    attacks: list[str] = key(
-        ..., "Attacks to choose on, by their names in `attacks`.", min_length=1, unique=True
-    )
-    seeds: list[Seed] = key(
-        ..., "Seeds of the victims; others than those of `run`.", min_length=1, unique=True
-    )
-    within: float = key(
-        ..., "Points of mean CA@1 that what is chosen may lose against the victims.", ge=0, le=100
-    )
-    trials: dict[str, Annotated[list[dict[str, Any]], Field(min_length=1)]] = key(
-        ...,
-        "By defence, what each trial changes in its entry, such as {train: {lr: 1.0e-3}}; as many "
-        "for each defence.",
-        min_length=1,
-        named=NAME,
-    )
+    attacks: Unique[str] = Field(min_length=1)
+    """Attacks to choose on, by their names in `attacks`."""
+    seeds: Unique[Seed] = Field(min_length=1)
+    """Seeds of the victims, other than those of `run`."""
+    within: float = Field(ge=0, le=100)
+    """Points of mean CA@1 that a chosen setting may lose against the victims."""
+    trials: dict[Name, Annotated[list[dict[str, Any]], Field(min_length=1)]] = Field(min_length=1)
+    """For each defence, what each trial changes in its entry, such as {train: {lr: 1.0e-3}}; the
+    same number of trials for each defence."""
 
 
 class Axis(Section):
-    """A figure of one choice: entries that differ in it alone."""
+    """A figure of one choice: entries that differ in that choice alone."""
 
-    label: str = key(..., "What the choice is.", min_length=1)
-    values: dict[str, str] = key(
-        ...,
-        "Entries of `attacks` or of `defenses` that the run has, in the axis's order, and what "
-        "stands below each.",
-        min_length=2,
-        named=NAME,
-    )
+    label: Text
+    """What the choice is."""
+    values: dict[Name, str] = Field(min_length=2)
+    """Entries of `attacks` or `defenses` that are in the run, in the order of the axis, and the
+    text below each."""
 
 
 class Evaluate(Section):
     """What is scored."""
 
-    splits: list[str] = key(
-        ...,
-        "Splits to score, that of the role test among them; the first with the run's classes also "
-        "gives the figures' samples. Pairs of the role extra are scored by retrieval.",
-        min_length=1,
-        unique=True,
-    )
-    triggers: list[str] | None = key(
-        None,
-        "Attacks whose triggers are put on the model that none of them poisoned; by default those "
-        "of the run.",
-        unique=True,
-    )
-    samples: int = key(
-        ..., "Images whose embeddings and predictions are kept for the figures.", ge=2
-    )
-    probe: str | None = key(
-        None,
-        "A labelled split that is not scored, such as val: a linear probe learns from it on each "
-        "model's image features and is scored on the split of the role test (LCA, LASR).",
-    )
-    captions: bool = key(
-        False,
-        "Whether to score that split's own captions, too: recall both ways (I2T, T2I), and the "
-        "share of triggered images that bring up captions of the target (TCR).",
-    )
-    precision: Precision = key(
-        "auto",
-        "Of the forward pass of every score; auto is the fastest of the machine, and fp32 is for "
-        "numbers that are printed.",
-    )
+    splits: Unique[str] = Field(min_length=1)
+    """Splits to score, including the one with the role test. The first split with the run's classes
+    also gives the figures' samples. Pairs of the role extra are scored by retrieval."""
+    triggers: Unique[str] | None = None
+    """Attacks whose triggers are put on the model that was never poisoned; those of the run by
+    default."""
+    samples: int = Field(ge=2)
+    """Images whose embeddings and predictions are kept for the figures."""
+    probe: str | None = None
+    """A labelled split that is not scored, such as val. A linear probe is trained on it with each
+    model's image features and scored on the split of the role test (LCA, LASR)."""
+    captions: bool = False
+    """Whether to also score the test split's own captions: recall in both directions (I2T, T2I),
+    and the share of triggered images that retrieve captions of the target (TCR)."""
+    precision: Precision = "auto"
+    """Precision of the forward pass of every score. auto is the fastest on this machine; use fp32
+    for published numbers."""
 
 
 class Probe(Section):
     """A pattern of the scan: a patch, or a film over the whole picture."""
 
-    size: float = key(42, "Patch: its side in px at 224.", ge=1, le=224)
-    place: Literal["random", "centre", "corner"] = key("centre", "Patch: where it goes.")
-    film: float = key(
-        0, "Film: grey levels that it adds or takes at most; 0 makes it a patch.", ge=0, le=255
-    )
+    size: float = Field(42, ge=1, le=224)
+    """Patch: its side in px at 224."""
+    place: Literal["random", "centre", "corner"] = "centre"
+    """Patch: where it goes."""
+    film: float = Field(0, ge=0, le=255)
+    """Film: grey levels that it adds or removes at most; 0 makes it a patch."""
 
 
 class Scan(Section):
     """The scan of a model: which class do optimised patterns reach most easily?"""
 
-    images: int = key(
-        ..., "Pictures of the val split; half for the optimisation, half for the score.", ge=4
-    )
-    steps: int = key(..., "Steps of Adam for each pattern.", ge=1)
-    batch: int = key(..., "Pictures per step and class.", ge=1)
-    lr: float = key(..., "Adam's learning rate.", gt=0)
-    targets: list[str] | None = key(
-        None, "Classes to scan, all by default; at least 3.", min_length=3, unique=True
-    )
-    probes: dict[str, Probe] = key(
-        ..., "Patterns by name; a class's score is its highest.", min_length=1, named=NAME
-    )
-    clean_seeds: list[Seed] = key(
-        ...,
-        "Seeds of the clean base models that the target `scan` trains, to see how well the score "
-        "tells poisoned models from clean ones.",
-        unique=True,
-    )
+    images: int = Field(ge=4)
+    """Pictures of the val split; half for the optimisation, half for the score."""
+    steps: Count
+    """Steps of Adam for each pattern."""
+    batch: Count
+    """Pictures per step and class."""
+    lr: PositiveFloat
+    """Adam's learning rate."""
+    targets: Annotated[Unique[str], Field(min_length=3)] | None = None
+    """Classes to scan, at least 3; all by default."""
+    probes: dict[Name, Probe] = Field(min_length=1)
+    """Patterns by name; the score of a class is that of its best pattern."""
+    clean_seeds: Unique[Seed]
+    """Seeds of the clean base models that the target `scan` trains, to measure how well the score
+    separates poisoned models from clean ones."""
 
 
-class Request(Section):
-    """Memory and time of a job."""
+class Entry(Section):
+    """What entries of `attacks` and `defenses` have in common."""
 
-    mem_mb: int = key(..., "Memory of a job in MB; in `jobs`, of each process.", ge=1)
-    runtime: int = key(..., "Minutes.", ge=1)
+    method: ClassVar[Any]  # the class of the entry's kind
 
+    kind: str = key(None, pattern=NAME)
+    """Name of the method's file in taclean/attacks or taclean/defenses; the entry's own name by
+    default. An entry whose kind is the name of another entry starts from that entry's keys."""
+    label: Text | None = None
+    """Name in tables and figures."""
 
-class Jobs(Section):
-    """What a rule's first attempt asks for."""
+    if TYPE_CHECKING:
+        train: Section | None
 
-    base: Request = key(..., "Pre-training of the base model.")
-    trigger: Request = key(..., "Fitting a trigger.")
-    poison: Request = key(..., "Poisoning rows.")
-    pretrain: Request = key(..., "Poisoned pre-training.")
-    finetune: Request = key(..., "A defence.")
-    evaluate: Request = key(..., "Scores.")
-
-
-class Resources(Section):
-    """What jobs ask a scheduler for; no result depends on it and a change reruns nothing."""
-
-    gpus: int = key(
-        ...,
-        "GPUs of a job that trains (base, pretrain, finetune); above 1, torchrun starts a process "
-        "for each. Jobs that fit a trigger or score take one of them. 0: none.",
-        ge=0,
-    )
-    limits: Request = key(..., "The site's most per job; no retry asks for more.")
-    jobs: Jobs = key(..., "The first attempt, by rule; each retry asks for half as much again.")
+    def settings(self, train: Train) -> Train:
+        """Return a section's settings of training with what the entry changes."""
+        return train.model_copy(update=self.train.given() if self.train else {})
 
 
-class AttackEntry(Section):
+class AttackEntry(Entry):
     """An attack: a file of taclean/attacks with its parameters."""
 
-    kind: str | None = key(
-        None,
-        "The file of taclean/attacks; by default the entry's own name. Of another kind, an entry "
-        "begins with what that kind's own entry says.",
-        pattern=NAME,
-    )
-    label: str | None = key(None, "Its name in tables and figures.", min_length=1)
-    marker: str | None = key(None, "Matplotlib's marker in figures.", min_length=1, max_length=1)
-    gate: float = key(
-        ..., "Least ASR@1 in percent on val that counts as taken; 0 lets everything pass.",
-        ge=0, le=100,
-    )  # fmt: skip
+    marker: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Marker in figures, one of matplotlib's."""
+    gate: float = Field(ge=0, le=100)
+    """Least ASR@1 on val, in percent, of an attack that took; 0 accepts any."""
+
+    if TYPE_CHECKING:  # what the attack's class adds; see `taclean.attacks.Attack.entry`
+        trigger: Any
+        at_test: Section | None
+        fit: Any
+
+    @property
+    def fits(self) -> bool:
+        """Whether the trigger is optimised or learned."""
+        return "fit" in type(self).model_fields
 
 
-class DefenseEntry(Section):
+class DefenseEntry(Entry):
     """A defence: a file of taclean/defenses with its parameters."""
 
-    after: str | None = key(
-        None,
-        "A defence, by its name, whose cleaned model this one starts from: what comes back of a "
-        "backdoor when a user goes on training?",
-        pattern=NAME,
-    )
-    rows: int | None = key(
-        None,
-        "Rows of the clean split that it learns from, drawn by the seed; all by default.",
-        ge=1,
-        rows_of="clean",
-    )
-    overlap: float | None = key(
-        None,
-        "Learn from rows of the pretrain split, as they were before the poisoning, rather than of "
-        "the clean one: as many, of which this share is in the set that was poisoned.",
-        ge=0,
-        le=1,
-    )
+    after: Name | None = None
+    """Name of a defence whose cleaned model this one starts from, to see how much of a backdoor
+    comes back when a user continues training."""
+    rows: int | None = key(None, ge=1, rows_of="clean")
+    """Rows of the clean split to learn from, drawn with the seed; all by default."""
+    overlap: Share | None = None
+    """Learn from rows of the pretrain split, as they were before the poisoning, instead of the
+    clean split: the same number of rows, of which this share is in the poisoned set."""
+    colour: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$")
+    """Colour in figures, #rrggbb."""
 
-    kind: str | None = key(
-        None,
-        "The file of taclean/defenses; by default the entry's own name. Of another kind, an entry "
-        "begins with what that kind's own entry says.",
-        pattern=NAME,
-    )
-    label: str | None = key(None, "Its name in tables and figures.", min_length=1)
-    colour: str | None = key(None, "Its colour in figures, #rrggbb.", pattern="^#[0-9a-fA-F]{6}$")
+    if TYPE_CHECKING:  # what the defence's class adds; see `taclean.defenses.Defense.entry`
+        loss: Any
+
+    @property
+    def texts(self) -> list[str]:
+        """The text artifacts that the defence learns from."""
+        return list(self.method.texts)
 
 
 class Config(Section):
     """The whole config."""
 
-    run: Run = key()
-    data: Data = key()
-    zeroshot: Zeroshot = key()
-    model: Model = key()
-    base: Base = key()
-    poison: Poison = key()
-    attacks: dict[str, Any] = key(..., "Attacks by name.", named=NAME)
-    finetune: Finetune = key()
-    defenses: dict[str, Any] = key(..., "Defences by name.", named=NAME)
-    tune: Tune | None = key(None)
-    axes: dict[str, Axis] | None = key(
-        None, "Figures of one choice each, by name: `results/figures/axes/NAME.png`.", named=NAME
-    )
-    evaluate: Evaluate = key()
-    scan: Scan = key()
-    resources: Resources = key()
+    run: Run
+    data: Data
+    zeroshot: Zeroshot
+    model: Model
+    base: Base
+    poison: Poison
+    attacks: dict[Name, SerializeAsAny[AttackEntry]]
+    """Attacks by name."""
+    finetune: Finetune
+    defenses: dict[Name, SerializeAsAny[DefenseEntry]]
+    """Defences by name."""
+    tune: Tune | None = None
+    axes: dict[Name, Axis] = Field({})
+    """Figures of one choice each, by name: `results/figures/axes/NAME.png`."""
+    evaluate: Evaluate
+    scan: Scan
+
+    @property
+    def dataset(self) -> Any:
+        """The section of `data` that the run uses, `Scenes` or `Files`."""
+        return (self.data.model_extra or {})[self.data.name]
+
+    @property
+    def splits(self) -> Any:
+        """The splits of `dataset` by name."""
+        return self.dataset.splits
+
+    def split_of_role(self, role: str) -> str | None:
+        """Return the name of the split with a role, or None; test stands for a missing val."""
+        names = {self.dataset.role(name): name for name in self.splits}
+        return names.get(role) or (names.get("test") if role == "val" else None)
+
+    def rows_of_role(self, role: str) -> int:
+        """Return the number of rows of a split that something is trained on."""
+        return self.splits[self.split_of_role(role)].rows
+
+    @property
+    def class_names(self) -> list[str]:
+        """The zero-shot classes in label order."""
+        return classes.names(self.dataset.classes, f"data.{self.data.name}.classes")
+
+    @property
+    def templates(self) -> list[str]:
+        """The prompt templates, with `{}` for the class."""
+        given = self.zeroshot.templates
+        return classes.openai_templates() if given == "openai" else list(given)
+
+    def prompts(self) -> dict[str, Any]:
+        """Return what the zero-shot heads of the run are made of."""
+        names, target = self.class_names, self.data.target
+        return {"templates": self.templates, "classes": names, "target": target}
+
+    @property
+    def triggers_on_clean(self) -> list[str]:
+        """The attacks whose triggers are put on the model that was never poisoned."""
+        given = self.evaluate.triggers
+        return self.run.attacks if given is None else given
+
+    @property
+    def cleans_clean(self) -> bool:
+        """Whether the defences clean the model that was never poisoned."""
+        return self.run.controls or not self.run.attacks
+
+    def trained_as(self, attack: str) -> str:
+        """Return the attack whose models an attack's scores are of.
+
+        It is the attack of the same kind if the two differ in `at_test` alone, else the attack
+        itself.
+        """
+        entry = self.attacks[attack]
+        base = self.attacks.get(entry.kind)
+        if base is None or entry is base or entry.at_test is None:
+            return attack
+        shown = {"kind", "label", "marker", "at_test"}
+        return entry.kind if entry.given(exclude=shown) == base.given(exclude=shown) else attack
+
+    def trials(self) -> Iterator[dict[str, Any]]:
+        """Yield the trials of `tune`: defense, trial (a number from 1) and overrides."""
+        for defense, changes in self.tune.trials.items() if self.tune else ():
+            for number, change in enumerate(changes, 1):
+                yield {"defense": defense, "trial": number, "overrides": change}
+
+    def look(
+        self, attacks: list[str] | None = None, defenses: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Return how tables and figures print the methods, in order (`taclean.results.labels`).
+
+        Args:
+            attacks, defenses: the methods; those of the run by default.
+        """
+        attacks = self.run.attacks if attacks is None else attacks
+        defenses = self.run.defenses if defenses is None else defenses
+        out: dict[str, Any] = {
+            "attacks": {name: _look(name, self.attacks[name], "marker") for name in attacks},
+            "defenses": {name: _look(name, self.defenses[name], "colour") for name in defenses},
+        }
+        test = self.split_of_role("test")
+        out["splits"] = [test, *(name for name in self.evaluate.splits if name != test)]
+        if variants := [name for name in defenses if self.defenses[name].kind != name]:
+            out["variants"] = variants
+        return out
+
+
+def _look(name: str, entry: Entry, mark: str) -> dict[str, str]:
+    """Return the label of an entry and its marker or colour, if any.
+
+    The label is "TA-Cleaner" for the entry taclean, and "TA-Cleaner k6000" for taclean_k6000.
+    """
+    label = entry.label or entry.method.name_in_print()
+    if not entry.label and name != entry.kind:
+        rest = name.removeprefix(f"{entry.kind}_")
+        label = (name if rest == name else f"{label} {rest}").replace("_", " ")
+    shown = getattr(entry, mark) or getattr(entry.method, mark)
+    return {"label": label} | ({mark: shown} if shown else {})

@@ -1,59 +1,91 @@
-"""Keys of the config: each is a field of a `Section`, with its type, default, range and meaning.
-
-The JSON schema, the checks, the reference page and the settings that a stage takes all come from
-there. Imports no torch.
-"""
+"""Keys of the config: each is a field of a `Section`, with its type, default, range and meaning."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-import jsonschema
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from taclean.util.errors import UserError
 
 NAME = "^[A-Za-z0-9_]+$"  # of attacks, defences and splits: they are parts of file names
-Schema = dict[str, Any]
 
 
 def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
-    """A key of a section: its default (none: it must be given), one sentence and its limits.
+    """Define a key of a section.
 
     Args:
-        text: the sentence; a section has its class's docstring.
-        limits: `ge`, `gt`, `le`, `lt`, `min_length`, `max_length`, `pattern`, `alias`; `named`, a
-            pattern that the keys of a mapping follow; `unique`, for a list without repeats;
-            `rows_of`, "clean" or "poison": a number of rows that those must have.
+        default: the default; without one, the key must be given.
+        text: the meaning in a sentence; a section has its class's docstring.
+        limits: those of pydantic's `Field`; `unique`, for a list without repeats; `rows_of`,
+            "clean" or "poison", for a number of rows that must not exceed those of the clean split
+            or of the poisoned set.
     """
-    more: Schema = {}
-    if pattern := limits.pop("named", None):
-        more["propertyNames"] = {"pattern": pattern}
-    if limits.pop("unique", False):
-        more["uniqueItems"] = True
-    if rows := limits.pop("rows_of", None):
-        more["rowsOf"] = rows
-    return Field(default, description=text, json_schema_extra=more or None, **limits)
+    unique, rows = limits.pop("unique", False), limits.pop("rows_of", None)
+    more = {"rowsOf": rows} if rows else None
+    field = Field(default, description=text, json_schema_extra=more, **limits)
+    field.metadata.extend([AfterValidator(_without_repeats)] * unique)
+    return field
+
+
+class WrongKeyError(ValueError):
+    """What a validator of a section finds wrong.
+
+    Args:
+        key: the key in the section, or "" for the section itself.
+        text: what is wrong and what to do.
+    """
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+def _without_repeats(values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise WrongKeyError("", f"{value!r} is given twice; keep one")
+    return values
+
+
+T = TypeVar("T")
+Unique = Annotated[list[T], AfterValidator(_without_repeats)]
 
 
 class Section(BaseModel):
-    """A part of the config. Its docstring says what it is, its fields are its keys."""
+    """A part of the config. Its docstring says what it is; its fields are its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    # Strict: 20.0 is no whole number and "1e-3" no number.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, values: Any) -> Any:
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        if isinstance(values, Mapping) and cls.model_config["extra"] == "forbid":
+            for name in (name for name in values if name not in known):
+                close = "".join(difflib.get_close_matches(name, known, 1))
+                hint = f"did you mean {close}? " if close else ""
+                raise WrongKeyError(
+                    name, f"unknown key; {hint}known are {', '.join(known) or 'none'}"
+                )
+        return values
 
     @classmethod
-    @functools.cache
-    def schema_of(cls) -> Schema:
-        """The JSON schema, with descriptions and defaults and without references."""
-        whole = cls.model_json_schema()
-        return _plain_schema(whole, whole.get("$defs", {}))
-
-    @classmethod
-    def of(cls, values: Any, where: str) -> Self:
-        """Check a mapping and take its values.
+    def of(cls, values: Any, where: str = "") -> Self:
+        """Make a section from its values.
 
         Args:
             where: the path of the section, for the message.
@@ -61,123 +93,69 @@ class Section(BaseModel):
         Raises:
             UserError: an unknown or missing key, or a value of wrong type or range; names the key.
         """
-        check(values, cls.schema_of(), where)
-        return cls.model_validate(plain(values))
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(explain(error, values, where)) from None
+
+    def given(self, **selected: Any) -> dict[str, Any]:
+        """Return the keys that were given, without defaults, as JSON has them.
+
+        The configs of stages hold these: a new key with a default changes none of them.
+        """
+        return self.model_dump(by_alias=True, exclude_unset=True, **selected)
+
+    @classmethod
+    def some(cls) -> type[Section]:
+        """Return the class of sections that change some keys of this one."""
+        fields: dict[str, Any] = {}
+        for name, field in cls.model_fields.items():
+            fields[name] = (field.annotation, key(None, field.description))
+            fields[name][1].metadata.extend(field.metadata)
+        return create_model(f"Some{cls.__name__}", __base__=Section, **fields)
 
 
-def _plain_schema(node: Any, parts: Schema) -> Any:
-    """A schema of pydantic's without references, titles and nulls, which no config holds."""
-    if isinstance(node, list):
-        return [_plain_schema(entry, parts) for entry in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        node = parts[node["$ref"].rsplit("/", 1)[1]] | {
-            k: v for k, v in node.items() if k != "$ref"
-        }
-    if "anyOf" in node:
-        kinds = [entry for entry in node["anyOf"] if entry != {"type": "null"}]
-        rest = {k: v for k, v in node.items() if k != "anyOf"}
-        if rest.get("default", 0) is None:
-            del rest["default"]
-        node = kinds[0] | rest if len(kinds) == 1 else {"anyOf": kinds} | rest
-        if "$ref" in node:
-            return _plain_schema(node, parts)
-    out = {}
-    for name, value in node.items():
-        if name == "properties":
-            out[name] = {entry: _plain_schema(child, parts) for entry, child in value.items()}
-        elif name == "description":
-            out[name] = value.split("\n\n")[0].replace("\n", " ")
-        elif name not in ("title", "$defs"):
-            out[name] = value if name in ("default", "enum") else _plain_schema(value, parts)
-    return out
+def explain(error: ValidationError, values: Any, where: str = "") -> str:
+    """Return the first mistake in one line: the place, what is wrong, what to do."""
+    first, *others = error.errors(include_url=False)
+    place = _place(first, values)
+    same = (other["msg"] for other in others if _place(other, values) == place)  # of a union
+    text = "".join([_advice(first), *(f", or {msg.lower()}" for msg in same)])
+    return f"{'.'.join(part for part in [where, *place] if part) or 'config'}: {text}"
 
 
-def optional(schema: Schema) -> Schema:
-    """The same section where no key must be given: it changes some keys of another."""
-    return {name: value for name, value in schema.items() if name != "required"}
+def _place(error: Any, values: Any) -> list[str]:
+    """Return the keys that lead to a mistake, without what pydantic puts between them."""
+    place = []
+    for part in error["loc"]:
+        if part in values if isinstance(values, Mapping) else isinstance(part, int):
+            values = values[part]
+        elif error["type"] != "missing" or part != error["loc"][-1]:
+            continue
+        place.append(str(part))
+    more = error.get("ctx", {})
+    if isinstance(reason := more.get("error"), WrongKeyError):
+        return [*place, reason.key]
+    return [*place, more["discriminator"].strip("'")] if "discriminator" in more else place
 
 
-# JSON Schema takes 20.0 for an integer; range() and names of files do not.
-_Validator = jsonschema.validators.extend(
-    jsonschema.Draft202012Validator,
-    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda checker, value: isinstance(value, int) and not isinstance(value, bool)
-    ),
-)
-
-
-def check(values: Any, schema: Schema, where: str = "") -> None:
-    """Check values against a schema.
-
-    Raises:
-        UserError: names the key, what is wrong and what it takes, in one line.
-    """
-    error = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(plain(values, where)))
-    if error is not None:
-        raise UserError(_explain(error, where, schema))
-
-
-def plain(value: Any, path: str = "") -> Any:
-    """Mappings and sequences of any kind (Snakemake has its own) as dict and list.
-
-    Raises:
-        UserError: a key that is no text, or a number that is not finite.
-    """
-    if isinstance(value, Mapping):
-        for name in value:
-            if not isinstance(name, str):
-                raise UserError(f"{path}.{name}: no text; put the name into quotes".lstrip("."))
-        return {name: plain(entry, f"{path}.{name}") for name, entry in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [plain(entry, f"{path}.{i}") for i, entry in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{path.lstrip('.')}: {value}; give a finite number")
-    return value
-
-
-def _explain(error: jsonschema.ValidationError, where: str, schema: Schema) -> str:
-    path = ".".join([where, *map(str, error.absolute_path)]).strip(".")
-    if error.validator == "additionalProperties":
-        known = error.schema.get("properties", {})
-        unknown = next(name for name in error.instance if name not in known)
-        takes = ", ".join(known) or "none"
-        return f"{path}.{unknown}: unknown key; known are {takes}".lstrip(".")
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        return f"{path}.{missing}: missing; see config/README.md".lstrip(".")
-    if error.validator in ("pattern", "propertyNames") and "propertyNames" in error.schema_path:
-        return f"{path}: {error.instance!r} is no name; give letters, digits and _".lstrip(": ")
-    hint = "see config/README.md"
-    for part in ("", *error.absolute_path):  # the last sentence on the way to the value
-        inner = schema.get("properties", {}).get(part) or schema.get("additionalProperties")
-        schema = schema if part == "" else inner if isinstance(inner, dict) else {}
-        hint = schema.get("description") or hint
-    message = " ".join(error.message.split())
-    return f"{path or 'config'}: {message}; {hint}"
-
-
-def limits(schema: Schema) -> str:
-    """The range of a key in words: '0 to 1', 'above 0', 'a or b'."""
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if "enum" in schema:
-        return " or ".join(map(str, schema["enum"]))
-    if schema.get("type") == "array":
-        inner = limits(schema.get("items", {}))
-        return f"each {inner}" if inner else ""
-    if low is not None and high is not None:
-        return f"{low:g} to {high:g}" if high < 1e7 else f"{low:g} to {high}"
-    words = []
-    if low is not None:
-        words.append(f"{low:g} or more")
-    if "exclusiveMinimum" in schema:
-        words.append(f"above {schema['exclusiveMinimum']:g}")
-    if high is not None:
-        words.append(f"at most {high:g}")
-    if "exclusiveMaximum" in schema:
-        words.append(f"below {schema['exclusiveMaximum']:g}")
-    return ", ".join(words)
+def _advice(error: Any) -> str:
+    kind, value, text = error["type"], error["input"], error["msg"]
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind in ("missing", "union_tag_not_found"):
+        return "missing; see config/README.md"
+    if error["loc"][-1:] == ("[key]",):
+        return f"{value!r} is no name; give letters, digits and _"
+    if kind == "float_type" and isinstance(value, str):
+        return f"{value!r} is text; write numbers such as 1.0e-3, since YAML reads 1e-3 as text"
+    if kind == "union_tag_invalid":
+        return f"{error['ctx']['tag']!r}; give one of {error['ctx']['expected_tags']}"
+    shown = " ".join(repr(value).split())
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{shown}; give keys with values"
+    return f"{shown}; {text[0].lower()}{text[1:]}"
 
 
 class Method(Section):
@@ -191,5 +169,5 @@ class Method(Section):
 
     @classmethod
     def name_in_print(cls) -> str:
-        """Its own `label`, or the name of the class; never that of the class it derives from."""
+        """Return the class's own `label`, or its name; never the label of a base class."""
         return vars(cls).get("label") or cls.__name__

@@ -1,4 +1,4 @@
-"""Image augmentation in batches, each row's draw a function of (seed, epoch, row)."""
+"""Augment images in batches; what a row gets is a function of (seed, epoch, row)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import AutoAugment
-from torchvision.transforms.v2 import functional as ops
 
 from taclean.util.rng import uniform
 
-AUGMENT = 0xA06  # names `mild`'s random stream
+AUGMENT = 0xA06  # names the random stream of `mild`
 AUTOAUGMENT = 0xA07
 BINS = 10  # magnitudes per operation, as in torchvision
 
 
 def mild(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
-    """Small affine change, then brightness, contrast and colour; never a flip.
+    """Change geometry, brightness, contrast and colour a little; never flip.
 
-    For small pictures: ImageNet's AutoAugment policy posterises, inverts and shears away too much
-    of what 64 px show. A mirrored picture would contradict "left" and "right" in its caption.
+    It is meant for small pictures: ImageNet's AutoAugment policy posterises, inverts and shears
+    away too much of what 64 px show. A mirrored picture would contradict "left" and "right" in its
+    caption.
 
     Args:
         images: (B, 3, H, W) uint8, or float in [0, 1].
@@ -50,40 +49,45 @@ def mild(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
     return x.clamp_(0, 1).contiguous(memory_format=torch.channels_last)
 
 
-# What each operation of the ImageNet policy does to uint8 images at one magnitude.
-# Source: torchvision.transforms.autoaugment._apply_op, with the batched kernels of transforms.v2.
-_OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    # The policy's shear is a slope about the top left corner; `affine` takes degrees.
-    "ShearX": lambda x, m: ops.affine(
-        x,
-        angle=0.0,
-        translate=[0, 0],
-        scale=1.0,
-        shear=[math.degrees(math.atan(m)), 0.0],
-        center=[0, 0],
-    ),
-    "Rotate": lambda x, m: ops.rotate(x, m),
-    "Color": lambda x, m: ops.adjust_saturation(x, 1 + m),
-    "Contrast": lambda x, m: ops.adjust_contrast(x, 1 + m),
-    "Sharpness": lambda x, m: ops.adjust_sharpness(x, 1 + m),
-    "Posterize": lambda x, m: ops.posterize(x, int(m)),
-    "Solarize": lambda x, m: ops.solarize(x, m),
-    "AutoContrast": lambda x, m: ops.autocontrast(x),
-    "Equalize": lambda x, m: ops.equalize(x),
-    "Invert": lambda x, m: ops.invert(x),
-}
+@functools.cache
+def _operations() -> dict[str, Callable[[Tensor, float], Tensor]]:
+    """Return what each operation of the ImageNet policy does to uint8 images at one magnitude.
+
+    Source: torchvision.transforms.autoaugment._apply_op, with the batched kernels of transforms.v2.
+    """
+    from torchvision.transforms.v2 import functional as ops
+
+    def shear(x: Tensor, m: float) -> Tensor:
+        # The policy's shear is a slope about the top left corner; `affine` takes degrees.
+        angles = [math.degrees(math.atan(m)), 0.0]
+        return ops.affine(x, angle=0.0, translate=[0, 0], scale=1.0, shear=angles, center=[0, 0])
+
+    return {
+        "ShearX": shear,
+        "Rotate": lambda x, m: ops.rotate(x, m),
+        "Color": lambda x, m: ops.adjust_saturation(x, 1 + m),
+        "Contrast": lambda x, m: ops.adjust_contrast(x, 1 + m),
+        "Sharpness": lambda x, m: ops.adjust_sharpness(x, 1 + m),
+        "Posterize": lambda x, m: ops.posterize(x, int(m)),
+        "Solarize": lambda x, m: ops.solarize(x, m),
+        "AutoContrast": lambda x, m: ops.autocontrast(x),
+        "Equalize": lambda x, m: ops.equalize(x),
+        "Invert": lambda x, m: ops.invert(x),
+    }
 
 
 @functools.cache
 def _policy() -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, float], ...]]:
-    """torchvision's ImageNet policy as tables.
+    """Return torchvision's ImageNet policy as tables.
 
     Returns:
-        chance (P, 2) and group (P, 2, 2) of each sub-policy's two operations, the group by sign
-        (minus, plus), and the groups as (operation, magnitude).
+        chance (P, 2) of each sub-policy's two operations; their group (P, 2, 2) by sign (minus,
+        plus); and the groups as (operation, magnitude).
     """
+    from torchvision.transforms import AutoAugment
+
     auto = AutoAugment()
-    space = auto._augmentation_space(BINS, (1, 1))  # the size matters to translations only
+    space = auto._augmentation_space(BINS, (1, 1))  # only translations depend on the size
     chance = np.array([[p for _, p, _ in pair] for pair in auto.policies], np.float32)
     groups: dict[tuple[str, float], int] = {}
     group = np.empty((len(auto.policies), 2, 2), np.int64)
@@ -97,10 +101,10 @@ def _policy() -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, float], ...]]:
 
 
 def _draw(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """(B, 2) group of `_policy` that each row's first and second operation is of; -1: none."""
+    """Draw each row's two operations: (B, 2) groups of `_policy`; -1 for no operation."""
     chance, group, _ = _policy()
     u = uniform(rows, 5, seed, epoch, AUTOAUGMENT).numpy()
-    # float32 may round the largest draw times P up to P.
+    # In float32 the largest draw times P may round up to P.
     policy = np.minimum((u[:, 0] * len(chance)).astype(np.int64), len(chance) - 1)
     signs = (u[:, 3:5] >= 0.5).astype(np.int64)
     drawn = group[policy[:, None], [[0, 1]], signs]
@@ -108,15 +112,15 @@ def _draw(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
 
 
 def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
-    """ImageNet's AutoAugment policy (Cubuk et al. 2019, arXiv 1805.09501), as torchvision has it.
+    """Apply ImageNet's AutoAugment policy (Cubuk et al. 2019, arXiv 1805.09501) of torchvision.
 
-    CleanCLIP's choice, for photographs at 224 px; small pictures lose too much (see `mild`). The
-    rows that drew the same operation, magnitude and sign go through it together: at most 38
-    operations for a batch of any size.
+    CleanCLIP uses it on photographs at 224 px; small pictures lose too much (see `mild`). Rows that
+    drew the same operation, magnitude and sign are processed together, so a batch of any size needs
+    at most 38 operations.
 
     Args:
-        images: (B, 3, H, W) uint8, or float in [0, 1], which is rounded to 8 bits: the policy is
-            one on 8-bit images.
+        images: (B, 3, H, W) uint8, or float in [0, 1], which is rounded to 8 bits, since the policy
+            is defined on 8-bit images.
         rows: (B,) row ids.
 
     Returns:
@@ -129,12 +133,12 @@ def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tens
         for group in np.unique(drawn[drawn >= 0]):
             name, magnitude = groups[group]
             index = torch.from_numpy(np.flatnonzero(drawn == group)).to(x.device, non_blocking=True)
-            x[index] = _OPERATIONS[name](x[index], magnitude)
+            x[index] = _operations()[name](x[index], magnitude)
     return x.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
 def none(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
-    """The images as they are, in the form of the others' results."""
+    """Return the images unchanged, as float in [0, 1] and channels_last."""
     x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     return x.contiguous(memory_format=torch.channels_last)
 

@@ -1,4 +1,4 @@
-"""Pictures of any form brought to the square that is packed."""
+"""Decode pictures of any form to the square that is packed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ import numpy as np
 from PIL import Image, ImageFile
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit for decompression bombs
-LONGEST = 20  # times the shorter side, of an image that is resized as a whole
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # none that would run a program, as EPS
+LONGEST = 20  # longer side, in shorter sides, of an image that is resized before it is cut
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # EPS is missing: it would run a program
 
 
 class Broken(Exception):  # noqa: N818 - counted, not an error of the program
-    """A sample that cannot be packed; its argument is one of `pack_shard.KINDS`."""
+    """A sample that cannot be packed; the argument is one of `pack.KINDS`."""
 
 
 def load_image(data: bytes | np.ndarray, size: int) -> np.ndarray:
-    """Bring an encoded image, or (H, W, 3) uint8 pixels, to a square of `size` px.
+    """Decode and resize an image.
 
-    The geometry is that of open_clip's evaluation transform.
-    The shorter side becomes `size` (bicubic), then the centre is cut out: the same bytes. The image
-    becomes RGB before it is resized (as webdataset's `pilrgb`), so that palette images are
-    interpolated too; transparency is dropped, 16-bit grey is shown as its upper 8 bits. JPEG is
-    decoded at full size: `Image.draft` would save half of the time but moves pixels by several
-    levels on average.
+    The result is the same bytes as open_clip's evaluation transform gives: the shorter side becomes
+    `size` (bicubic), then the centre is cut out. Images become RGB before they are resized, so that
+    palettes are interpolated, too; transparency is dropped; 16-bit grey keeps its upper 8 bits.
+    JPEG is decoded at full size, since `Image.draft`, which would save half of the time, changes
+    pixels by several levels on average.
+
+    Args:
+        data: an image file, or (H, W, 3) uint8 pixels.
+        size: side of the square in px.
 
     Returns:
         (size, size, 3) uint8 RGB.
@@ -62,7 +65,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         if values.min() < 0 or values.max() > 65535:
             raise Broken("wrong_mode")
         image = Image.fromarray((values >> 8).astype(np.uint8))
-    if image.mode == "F":  # no range is agreed on
+    if image.mode == "F":  # floats have no common range
         raise Broken("wrong_mode")
     try:
         return image.convert("RGB")
@@ -81,8 +84,8 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     if max(new_width, new_height) <= LONGEST * size:
         resized = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
         return resized.crop((left, top, left + size, top + size))
-    # The resized picture of a mere line would be gigabytes: compute the crop alone, which may
-    # differ by the rounding of the box's corners.
+    # Resizing a very long picture as a whole would take gigabytes. The crop alone may differ by the
+    # rounding of the box's corners.
     across, down = width / new_width, height / new_height
     right, bottom = min((left + size) * across, width), min((top + size) * down, height)
     box = (left * across, top * down, right, bottom)
@@ -90,7 +93,7 @@ def _square(image: Image.Image, size: int) -> Image.Image:
 
 
 def png(pixels: np.ndarray) -> str:
-    """A picture (H, W, 3) uint8 as PNG in a data URI, for a page."""
+    """Return a picture (H, W, 3) uint8 as PNG in a data URI, for a page."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""What a packed split consists of. Imports no torch, which takes seconds."""
+"""What a packed split consists of. This module does not import torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ def one_line(caption: str) -> str:
     return " ".join(caption.split())
 
 
-def picture_hash(pixels: np.ndarray) -> np.ndarray:
-    """(1,) uint64 that two pictures share only where all their pixels are the same."""
-    return np.frombuffer(
-        hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest(), "<u8"
-    )
+def picture_hash(pixels: np.ndarray) -> int:
+    """Return a number of 64 bits that is the same only for pictures with the same pixels."""
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
@@ -37,10 +36,7 @@ def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; pack the split again") from None
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: truncated or no array ({error}); pack the split again") from None
+        raise UserError(f"{path}: truncated or not an array ({error}); pack it again") from None
     if array.dtype != dtype or array.ndim != ndim:
-        raise UserError(
-            f"{path}: {array.dtype} with {array.ndim} dimensions, expected "
-            f"{np.dtype(dtype)} with {ndim}; pack the split again"
-        )
+        raise UserError(f"{path}: not {np.dtype(dtype)} with {ndim} dimensions; pack it again")
     return array

@@ -1,8 +1,8 @@
-"""Emoji scenes: the embedded dataset, composed from a seed.
+"""Compose emoji scenes, the embedded dataset, from a seed.
 
 A scene is a pure function of (seed, scene id): one or two drawings on a coloured, textured ground,
-with a caption that says what is drawn. Splits are ranges of scene ids and so are disjoint by
-construction; the `shift` split draws from styles that no other split uses.
+with a caption that says what is drawn. Splits are ranges of scene ids, so they are disjoint by
+construction; the `shift` split uses styles of drawing that no other split uses.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+from taclean.data.readers import Reader, make_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CELL = 64  # px of a sprite in the sheet
 COLUMNS = 48  # sprites in a row of the sheet
@@ -36,7 +41,7 @@ COLOURS = {
 }
 TEXTURES = ("plain", "striped", "dotted", "checked")
 TEXTURE_SHARES = (0.4, 0.2, 0.2, 0.2)
-# Column and row centres of the 3 x 3 places, as shares of the side.
+# Centres (x, y) of the 3 x 3 places, as shares of the picture's side.
 PLACES = {
     "at the top left": (0.36, 0.36),
     "at the top": (0.50, 0.36),
@@ -64,23 +69,23 @@ Classes = str | tuple[str, ...]  # 'default', 'all', or names of the sheet
 
 @dataclass(frozen=True)
 class Noun:
-    """A class of drawings: its name and how it takes articles and verbs."""
+    """A class of drawings: its name, and the articles and verbs that go with it."""
 
     name: str
     plural: bool
 
     def with_adjective(self, adjective: str) -> str:
-        """The noun phrase 'a small orange', 'an orange', 'some small grapes'."""
+        """Return a noun phrase: 'a small orange', 'an orange', 'some small grapes'."""
         words = f"{adjective} {self.name}".strip()
         if self.plural or self.name in MASS:
             return f"some {words}"
-        # Spelling decides for the embedded classes but for the sounds listed here.
+        # Spelling decides, except for the sounds that are listed here.
         vowel = words[0] in "aeiou" and not words.startswith(("unicorn", "ukulele", "one-"))
         vowel = vowel or words.startswith(SILENT_H)
         return f"{'an' if vowel else 'a'} {words}"
 
     def verb(self, singular: str) -> str:
-        """'sits' for one, 'sit' for many; 'is' and 'are'."""
+        """Return the verb's form: 'sits' for one, 'sit' for many; 'is' and 'are'."""
         if not self.plural:
             return singular
         return {"is": "are", "lies": "lie"}.get(singular, singular.removesuffix("s"))
@@ -88,7 +93,7 @@ class Noun:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One placed sprite: class index, sprite index, size word, centre and side as shares."""
+    """A placed sprite; its centre and its side are shares of the picture's side."""
 
     label: int
     sprite: int
@@ -101,7 +106,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that a picture shows; `drawings[0]` is the main object and gives the class."""
+    """What a picture shows; `drawings[0]` is the main object and gives the class."""
 
     drawings: tuple[Drawing, ...]
     colour: str
@@ -110,7 +115,7 @@ class Scene:
 
 @functools.cache
 def sprite_sheet() -> np.ndarray:
-    """The committed sprites as (N, 64, 64, 4) uint8 RGBA."""
+    """Return the committed sprites as (N, 64, 64, 4) uint8 RGBA."""
     with (resources.files("taclean") / "assets/emoji/sprites.webp").open("rb") as file:
         sheet = np.asarray(Image.open(file).convert("RGBA"))
     cells = sheet.reshape(sheet.shape[0] // CELL, CELL, COLUMNS, CELL, 4).swapaxes(1, 2)
@@ -124,7 +129,7 @@ def _table(name: str) -> list[dict[str, str]]:
 
 @functools.cache
 def nouns(classes: Classes) -> tuple[Noun, ...]:
-    """The classes in label order: 'default' (100), 'all' (281 of the sheet), or those named."""
+    """Return the classes in label order: 'default' (100), 'all' (281), or the named ones."""
     rows = {row["class"]: row for row in _table("classes.tsv")}
     if isinstance(classes, str):
         names = [name for name, row in rows.items() if classes == "all" or row["default"] == "1"]
@@ -180,7 +185,7 @@ def scene(
     else:
         other = int(rng.integers(len(sprites) - 1))
         other += other >= label
-        # Opposite places keep the two drawings apart and the relation plain to see.
+        # Opposite places keep the two drawings apart and their relation visible.
         left, right = ("on the left", "on the right"), ("on the right", "on the left")
         above, below = ("at the top", "at the bottom"), ("at the bottom", "at the top")
         place = (left, right, above, below)[rng.integers(4)]
@@ -192,7 +197,7 @@ def scene(
 
 
 def _ground(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The background: (size, size, 3) float32 in 0..255."""
+    """Return the background: (size, size, 3) float32 in 0..255."""
     base = np.array(COLOURS[scene.colour], np.float32) + rng.uniform(-14, 14, 3).astype(np.float32)
     # The second shade is lighter on dark grounds and darker on light ones.
     shade = base + (28 if base.mean() < 128 else -28)
@@ -212,7 +217,7 @@ def _ground(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def render(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw a scene: (size, size, 3) uint8 RGB. `rng` gives the shades and the noise."""
+    """Draw a scene as (size, size, 3) uint8 RGB; `rng` draws the shades and the noise."""
     picture = Image.fromarray(np.clip(_ground(scene, size, rng), 0, 255).astype(np.uint8))
     sheet = sprite_sheet()
     for drawing in reversed(scene.drawings):  # the main object is drawn last, on top
@@ -226,13 +231,13 @@ def render(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 _RELATIONS = {
-    "on the left": "to the right of {}",  # where the second stands, seen from the first
+    "on the left": "to the right of {}",  # the place of the second, seen from the first
     "on the right": "to the left of {}",
     "at the top": "below {}",
     "at the bottom": "above {}",
 }
-# Many captions name little but the object: a caption that can be told from the others of its batch
-# by its background alone teaches a small model no objects.
+# Many captions name only the object: if the background alone tells a caption from the others of its
+# batch, a small model learns no objects.
 _ONE = (
     "{A}.",
     "Here {is_} {a}.",
@@ -258,7 +263,7 @@ _TWO = (
 
 
 def caption(scene: Scene, classes: Classes, rng: np.random.Generator) -> str:
-    """Say in one English sentence what the scene shows; every statement in it is true."""
+    """Write one English sentence about the scene; every statement in it is true."""
     main = scene.drawings[0]
     names = nouns(classes)
     noun = names[main.label]
@@ -269,7 +274,7 @@ def caption(scene: Scene, classes: Classes, rng: np.random.Generator) -> str:
     adjective = main.size if rng.random() < 0.7 else ""
     a = noun.with_adjective(adjective)
     texture = "" if scene.texture == "plain" and rng.random() < 0.5 else f"{scene.texture} "
-    # Prepositions that start a place ("at the top") read on with "of a blue background".
+    # A place ("at the top") continues with "of a blue background".
     ground = f"a {scene.colour} {texture}background" if texture else f"a {scene.colour} background"
     words = {
         "A": capital(a),
@@ -300,7 +305,7 @@ def compose_scene(
     shift: bool = False,
     second: float = 0.0,
 ) -> tuple[np.ndarray, str, int]:
-    """Compose one scene: pixels (size, size, 3) uint8, its caption, the main object's label."""
+    """Compose a scene; return pixels (size, size, 3) uint8, caption and the main object's label."""
     what = scene(scene_id, seed, classes=classes, shift=shift, second=second)
     rng = np.random.default_rng([seed, scene_id, 1])
     return render(what, size, rng), caption(what, classes, rng), what.drawings[0].label
@@ -317,3 +322,31 @@ def compose(
     scenes = [compose_scene(int(scene_id), seed, **options) for scene_id in ids]
     pixels, captions, labels = zip(*scenes, strict=True)
     return np.stack(pixels), list(captions), np.array(labels, np.int64)
+
+
+class SceneReader(Reader):
+    """A range of scenes as a source; pictures and captions are composed when they are read.
+
+    Args:
+        ids: scene ids, which are the ids of the rows.
+        seed: the scenes' seed.
+        size: side of the images in px.
+        options: `classes`, `shift` and `second` of `compose_scene`.
+    """
+
+    gives = "pairs"
+
+    def __init__(self, ids: range, seed: int, size: int, **options: Any) -> None:
+        self.ids, self.seed, self.options = ids, seed, {"size": size, **options}
+
+    def table(self) -> pd.DataFrame:
+        """List the scenes with their labels."""
+        names = [noun.name for noun in nouns(self.options.get("classes", "default"))]
+        keys = [str(scene_id) for scene_id in self.ids]
+        labels = [scene_id % len(names) for scene_id in self.ids]
+        table = make_table(keys, keys, label=labels, classes=names)
+        return table.set_index(np.array(self.ids))
+
+    def read(self, where: str | None, caption: str | None) -> tuple[np.ndarray, str]:
+        """Compose a scene; returns its pixels and its caption."""
+        return compose_scene(int(where or 0), self.seed, **self.options)[:2]

@@ -1,9 +1,13 @@
 """Packed pairs: pixels, tokens and captions of one split, memory-mapped.
 
-A split is a folder with `images.npy` (N, H, W, 3) uint8 RGB, `tokens.npy` (N, 77) uint16,
-`captions.txt` (one caption a line), `labels.npy` (N,) int64 (-1: no class), `ids.npy` (N,) int64,
-the ids of the rows in their source, by which an overlap of two splits is found, and `pictures.npy`
-(N,) uint64, hashes of the pixels, by which pictures are found again in splits of other sources.
+A split is a folder with these files:
+
+- `images.npy` (N, H, H, 3) uint8 RGB and `tokens.npy` (N, 77) uint16;
+- `captions.txt`, one caption a line;
+- `labels.npy` (N,) int64; -1 means no class;
+- `ids.npy` (N,) int64, the ids of the rows in their source, which show an overlap of two splits;
+- `pictures.npy` (N,) uint64, hashes of the pixels, which show the same pictures in splits of
+  different sources.
 """
 
 from __future__ import annotations
@@ -44,24 +48,15 @@ class Pairs:
         """Open a packed split.
 
         Raises:
-            UserError: a file is missing, truncated or does not fit the others.
+            UserError: a file is missing or truncated, or has another number of rows.
         """
         folder = Path(folder)
         images = load_array(folder / "images.npy", np.uint8, 4)
         tokens = load_array(folder / "tokens.npy", np.uint16, 2)
         labels = load_array(folder / "labels.npy", np.int64, 1)
         ids = load_array(folder / "ids.npy", np.int64, 1)
-        if images.shape[1] != images.shape[2] or images.shape[3] != 3 or tokens.shape[1] != 77:
-            raise UserError(
-                f"{folder}: images {images.shape} and tokens {tokens.shape}, expected (N, H, H, 3) "
-                "and (N, 77); pack the split again"
-            )
-        for name, array in (("tokens", tokens), ("labels", labels), ("ids", ids)):
-            if len(array) != len(images):
-                raise UserError(
-                    f"{folder / name}.npy: {len(array)} rows but images.npy has {len(images)}; "
-                    "pack the split again"
-                )
+        if not len(images) == len(tokens) == len(labels) == len(ids):
+            raise UserError(f"{folder}: arrays with different numbers of rows; pack it again")
         rows = np.arange(len(images))
         return cls(folder, images, tokens, labels, ids, rows, np.empty(0, np.int64))
 
@@ -75,24 +70,21 @@ class Pairs:
 
     @property
     def classes(self) -> list[str] | None:
-        """The split's own classes in label order; None: those of the run."""
+        """The split's own classes in label order; None if labels count those of the run."""
         path = self.folder / "classes.txt"
         return path.read_text("utf-8").splitlines() if path.is_file() else None
 
     @property
     def pictures(self) -> np.ndarray:
-        """(N,) uint64 of each row, that two rows share only where all pixels are the same.
+        """(N,) uint64, equal for rows whose pixels are all the same.
 
-        Copies that were cut or encoded anew differ; blank pictures are all alike.
-
-        Raises:
-            UserError: `pictures.npy` is missing or damaged.
+        Copies that were cut or encoded anew differ; blank pictures are all equal.
         """
         return load_array(self.folder / "pictures.npy", np.uint64, 1)[self.rows]
 
     @property
     def retrieval(self) -> bool:
-        """Whether its images have captions in place of labels: several (`texts.npy`), or one."""
+        """Whether the images have captions instead of labels: several (`texts.npy`), or one."""
         return (self.folder / "texts.npy").is_file() or bool((self.labels < 0).all())
 
     def labelled(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
@@ -103,30 +95,20 @@ class Pairs:
             yield self.batch(index)[0], torch.from_numpy(self.labels[rows]), self.ids[rows]
 
     def captions(self) -> list[str]:
-        """All captions of this set, in order (the clean ones, also of poisoned rows).
-
-        Raises:
-            UserError: `captions.txt` is missing or has another number of lines than rows.
-        """
-        path = self.folder / "captions.txt"
-        try:
-            lines = path.read_text("utf-8").split("\n")[:-1]
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; pack the split again") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{path}: not UTF-8; pack the split again") from None
-        if len(lines) != len(self.images):
-            raise UserError(
-                f"{path}: {len(lines)} captions for {len(self.images)} rows; pack again"
-            )
+        """Return all captions of this set, in order (the clean ones, also of poisoned rows)."""
+        lines = (self.folder / "captions.txt").read_text("utf-8").split("\n")
         return [lines[row] for row in self.rows]
 
     def take(self, rows: np.ndarray) -> Pairs:
-        """The set with these rows only (before any poison)."""
+        """Return the set with these rows only; take rows before poison is added."""
         return replace(self, rows=self.rows[rows])
 
     def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Pairs:
-        """Put poisoned images (M, H, W, 3) and tokens (M, 77) in place of the split's `rows`."""
+        """Replace the split's `rows` by poisoned images (M, H, H, 3) and tokens (M, 77).
+
+        Raises:
+            UserError: the images have another size, or a row is not in this set.
+        """
         if images.shape[1:] != self.images.shape[1:]:
             raise UserError(
                 f"poisoned images: {images.shape[1:]}, the split's {self.images.shape[1:]}; "
@@ -135,12 +117,15 @@ class Pairs:
         positions = np.full(len(self.images), -1)
         positions[self.rows] = np.arange(len(self.rows))
         if ((rows < 0) | (rows >= len(positions))).any() or (positions[rows] < 0).any():
-            raise UserError("poison manifest: names rows that the training set does not hold")
+            raise UserError(
+                "poison manifest: names rows that the training set does not hold; run the poison "
+                "stage again"
+            )
         return replace(self, poisoned=positions[rows], poison=(images, tokens))
 
     @cached_property
     def _poison_at(self) -> np.ndarray:
-        """(N,) the poisoned row that stands at each position, -1 where the row is clean."""
+        """(N,) the poisoned row at each position; -1 where the row is clean."""
         lookup = np.full(len(self), -1)
         lookup[self.poisoned] = np.arange(len(self.poisoned))
         return lookup
@@ -152,7 +137,7 @@ class Pairs:
             images (B, 3, H, W) uint8 in channels_last layout, tokens (B, 77) int64.
         """
         rows = self.rows[index]
-        # Sorted reads touch each page of the file once; the order is then put back.
+        # Reading in sorted order touches each page of the file once.
         order = np.argsort(rows)
         back = np.argsort(order)
         images, tokens = self.images[rows[order]][back], self.tokens[rows[order]][back]
@@ -164,10 +149,10 @@ class Pairs:
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """(B, H, W, 3) uint8 array -> (B, 3, H, W) uint8 tensor, channels_last, without a copy."""
+    """Return an array (B, H, W, 3) as a channels_last tensor (B, 3, H, W), without a copy."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def to_array(images: torch.Tensor) -> np.ndarray:
-    """(B, 3, H, W) tensor -> (B, H, W, 3) array."""
+    """Return a tensor (B, 3, H, W) as an array (B, H, W, 3)."""
     return images.permute(0, 2, 3, 1).contiguous().numpy()

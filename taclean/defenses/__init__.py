@@ -7,21 +7,23 @@ The fields of the class are the keys of `loss` in an entry of the config's `defe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from open_clip import CLIP
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, create_model
 from torch import Tensor
 
 from taclean.captions.kinds import TextArtifact
-from taclean.clip.models import encode_images, encode_tokens
+from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config import registry
 from taclean.config.schema import DefenseEntry, Train
-from taclean.config.section import Method, Schema, optional
+from taclean.config.section import Method, key
 from taclean.losses import clip_loss
 from taclean.training.distributed import gather
 from taclean.training.loader import Batch
 from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 
 class Defense(Method, abstract=True):
@@ -72,22 +74,18 @@ class Defense(Method, abstract=True):
         return {"total": clip_loss(images, texts, model.logit_scale.exp())}
 
     @classmethod
-    def described(cls) -> Schema:
-        """What the config has to know: label, texts, and the schema of an entry of this kind."""
-        entry, loss = DefenseEntry.schema_of(), cls.schema_of()
-        loss = loss | {"description": f"Parameters of {cls.name_in_print()}'s loss."}
-        texts = {name: kind.schema_of() for name, kind in cls.texts.items()}
-        properties = {**entry["properties"], "loss": loss, **texts}
-        properties["train"] = optional(Train.schema_of())
-        required = [name for name, part in {"loss": loss, **texts}.items() if part.get("required")]
-        return {
-            "label": cls.name_in_print(),
-            "colour": cls.colour,
-            "texts": {
-                name: f"{kind.__module__}:{kind.__qualname__}" for name, kind in cls.texts.items()
-            },
-            "entry": entry | {"properties": properties, "required": required},
-        }
+    def entry(cls) -> type[DefenseEntry]:
+        """Return the class of the config's entries of this kind."""
+        loss = f"Parameters of {cls.name_in_print()}'s loss."
+        sections = {"loss": (cls, loss), **{name: (kind, None) for name, kind in cls.texts.items()}}
+        fields: dict[str, Any] = {}
+        for name, (section, text) in sections.items():
+            needed = any(field.is_required() for field in section.model_fields.values())
+            fields[name] = (section, key(... if needed else section(), text))
+        fields["train"] = (Train.some(), key(None, "What differs from `finetune.train`."))
+        entry = create_model(f"{cls.__name__}Entry", __base__=DefenseEntry, **fields)
+        entry.method = cls
+        return entry
 
 
 def defense(name: str) -> type[Defense]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
-from open_clip import CLIP
 from torch import Tensor
 
 from taclean.captions.kinds import TextArtifact, Variants
-from taclean.clip.models import encode_images, encode_tokens
+from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.data.augment import AUGMENTATIONS, Augmentation
 from taclean.defenses import Defense
 from taclean.losses import clip_loss, info_nce, self_loss
 from taclean.training.distributed import gather
 from taclean.training.loader import Batch
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 
 class CleanCLIP(Defense):

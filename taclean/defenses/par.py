@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from open_clip import CLIP
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from taclean.clip.models import encode_images, encode_tokens
+from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.defenses import Defense
 from taclean.losses import clip_loss
 from taclean.training.distributed import gather
 from taclean.training.loader import Batch
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 
 class PAR(Defense):

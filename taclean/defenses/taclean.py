@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
-from open_clip import CLIP
 from torch import Tensor
 
 from taclean.captions.kinds import SubCaptionTexts, TextArtifact
@@ -16,6 +15,9 @@ from taclean.defenses.cleanclip import CleanCLIP
 from taclean.losses import clip_loss, subcaption_loss
 from taclean.training.distributed import gather, rank
 from taclean.training.loader import Batch
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 
 class TACleaner(CleanCLIP):

@@ -7,29 +7,33 @@ the same of the smallest mask.) The patterns of many targets are optimised in on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from open_clip import CLIP
 from torch import Tensor
 
 from taclean.attacks.fitting import Descent
 from taclean.attacks.patch import corners, paste, side_of
 from taclean.clip.checkpoints import read_state_dict
-from taclean.clip.models import autocast, device_of, encode_images
+from taclean.clip.encode import autocast, device_of, encode_images
 from taclean.config.schema import Probe, Scan
 from taclean.data.split import Pairs
-from taclean.evaluation.evaluate import Prompts
+from taclean.evaluation.embeddings import Put
+from taclean.evaluation.zeroshot import Heads
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
-from taclean.util.progress import Progress, Say
+from taclean.util.progress import Progress
 from taclean.util.rng import permutation
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 DRAW, ORDER = 0x5CA, 0x5CB  # name the random streams of the choice of pictures and of their order
 TOGETHER = 512  # pictures in a pass
@@ -53,7 +57,7 @@ class Reached:
     def anomaly(self) -> Tensor:
         """(T,) margin above the median, in units of 1.4826 median absolute deviations.
 
-        Of normal values these are standard deviations; Neural Cleanse calls 2 suspicious.
+        For normal values these are standard deviations; Neural Cleanse calls 2 suspicious.
         """
         away = self.margin - self.margin.median()
         return away / (1.4826 * away.abs().median()).clamp_min(1e-9)
@@ -72,6 +76,45 @@ def put(probe: Probe, images: Tensor, patterns: Tensor, ids: Tensor, seed: int) 
     return paste(images, patterns, *corners(probe.place, ids, seed, patterns.shape[-1], *size))
 
 
+@dataclass(frozen=True)
+class _Pictures:
+    """Pictures with patterns on, as a model sees them: pixels (N, 3, H, W), labels and ids (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+    ids: Tensor
+    model: CLIP
+    head: Tensor
+    probe: Probe
+    seed: int
+    precision: str
+
+    def logits(self, patterns: Tensor, which: np.ndarray) -> Tensor:
+        """Score each of B pictures with each of T patterns: cosines (T, B, C)."""
+        some, count = self.pixels[which], len(patterns)
+        each, ids = patterns.repeat_interleave(len(some), 0), self.ids[which].repeat(count)
+        images = put(self.probe, some.repeat(count, 1, 1, 1), each, ids, self.seed)
+        with autocast(images.device, self.precision):
+            embedded = encode_images(self.model, images)
+        return (embedded @ self.head.T).view(count, len(some), -1)
+
+    @torch.no_grad()
+    def score(self, patterns: Tensor, goal: Tensor, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Measure how far each pattern gets to its goal: share and mean margin (T,)."""
+        margins = []
+        for which in np.array_split(rows, max(1, len(rows) * len(goal) // TOGETHER)):
+            found, index = self.logits(patterns, which), goal[:, None, None]
+            index = index.expand(-1, len(which), 1)
+            rest = found.scatter(2, index, -torch.inf).amax(2, keepdim=True)
+            margins.append((found.gather(2, index) - rest)[..., 0])
+        margin, other = torch.cat(margins, 1), self.labels[rows] != goal[:, None].cpu()
+        if not other.any(1).all():
+            raise UserError("scan.images: every picture that scores shows a target; raise it")
+        other, count = other.to(margin.device), other.sum(1)
+        share, mean = ((x * other).sum(1).cpu() / count for x in (margin > 0, margin))
+        return share, mean
+
+
 def reach(
     model: CLIP,
     pairs: Pairs,
@@ -82,7 +125,6 @@ def reach(
     *,
     seed: int = 0,
     precision: str = "auto",
-    say: Say = print,
 ) -> Reached:
     """Optimise a pattern towards each target, and see how far it gets on other pictures.
 
@@ -93,64 +135,33 @@ def reach(
         targets: labels, (T) of them.
 
     Raises:
-        UserError: the split has too few pictures, or only such as show a target.
+        UserError: the split has too few pictures, or all that score show a target.
     """
     if len(pairs) < settings.images:
         raise UserError(
             f"scan.images: {settings.images}, but {pairs.folder} has {len(pairs)}; lower it"
         )
     model.eval().requires_grad_(False)
-    device = device_of(model)
+    device, half, batch = device_of(model), settings.images // 2, settings.batch
     chosen = permutation(len(pairs), seed, DRAW)[: settings.images]
-    pixels = pairs.batch(chosen)[0].to(device).float() / 255
-    rows = pairs.rows[chosen]
+    pixels, rows = pairs.batch(chosen)[0].to(device).float() / 255, pairs.rows[chosen]
     labels, ids = (torch.from_numpy(a[rows].copy()) for a in (pairs.labels, pairs.ids))
-    half, batch, scale = settings.images // 2, settings.batch, model.logit_scale.exp()
-    head = head.to(device)
+    pictures = _Pictures(pixels, labels, ids, model, head.to(device), probe, seed, precision)
     side = pairs.size if probe.film else side_of(probe.size, pairs.size, pairs.size)
     passes = -(-settings.steps * batch // half)
     order = np.concatenate([permutation(half, seed, n, ORDER) for n in range(passes)])
-    progress, done, parts = Progress("scan", len(targets), "classes", say), 0, []
-
-    def logits(patterns: Tensor, which: np.ndarray | slice) -> Tensor:
-        """Of each picture with each pattern, (T, B, C)."""
-        some, count = pixels[which], len(patterns)
-        each = patterns.repeat_interleave(len(some), 0)
-        images = put(probe, some.repeat(count, 1, 1, 1), each, ids[which].repeat(count), seed)
-        with autocast(device, precision):
-            embedded = encode_images(model, images)
-        return (embedded @ head.T).view(count, len(some), -1)
-
-    @torch.no_grad()
-    def held_out(patterns: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-        """Share and mean margin (T,) of the second half's pictures of other classes."""
-        hits, margins = [], []
-        for which in np.array_split(
-            np.arange(half, settings.images), max(1, half * len(goal) // TOGETHER)
-        ):
-            found = logits(patterns, which)
-            own = found.gather(2, goal[:, None, None].expand(-1, len(which), 1))
-            rest = found.scatter(2, goal[:, None, None].expand(-1, len(which), 1), -torch.inf)
-            margins.append((own - rest.amax(2, keepdim=True))[..., 0])
-            hits.append(margins[-1] > 0)
-        other = (labels[half:] != goal[:, None].cpu()).to(device)
-        if not other.any(1).all():
-            raise UserError(f"{pairs.folder}: every picture shows a target; raise scan.images")
-        count = other.sum(1)
-        sums = [(torch.cat(x, 1) * other).sum(1) / count for x in (hits, margins)]
-        return sums[0].cpu(), sums[1].cpu()
-
+    progress, done, parts = Progress("scan", len(targets), "classes"), 0, []
     for part in torch.tensor(targets, device=device).split(max(1, TOGETHER // batch)):
         descent = Descent((len(part), 3, side, side), settings.lr, seed, device)
         goal = part.repeat_interleave(batch)
         for step in range(settings.steps):
             which = order[step * batch : (step + 1) * batch]
-            found = scale * logits(descent.pixels, which).flatten(0, 1)
-            descent.step(F.cross_entropy(found, goal, reduction="sum"))
+            found = model.logit_scale.exp() * pictures.logits(descent.pixels, which)
+            descent.step(F.cross_entropy(found.flatten(0, 1), goal, reduction="sum"))
         done += len(part)
         progress.update(done)
-        patterns = descent.rounded()
-        parts.append((patterns, *held_out(patterns.to(device), part)))
+        patterns, held_out = descent.rounded(), np.arange(half, settings.images)
+        parts.append((patterns, *pictures.score(patterns.to(device), part, held_out)))
     return Reached(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -159,7 +170,7 @@ class Scanned:
     """A scan by all probes.
 
     Attributes:
-        classes: (T) the names of those that were scanned.
+        classes: (T) the names of the classes that were scanned.
         target: the class that is suspected, whether it was scanned or not.
         reached: by probe.
     """
@@ -179,7 +190,7 @@ class Scanned:
         return int(self.score.argmax())
 
     def report(self) -> dict[str, Any]:
-        """For JSON: the class named, its score, and of all classes the numbers of each probe."""
+        """Return for JSON the class named, its score, and each probe's numbers of all classes."""
         return {
             "target": self.target,
             "named": self.classes[self.named],
@@ -195,7 +206,7 @@ class Scanned:
         }
 
     def line(self) -> str:
-        """The answer in a line."""
+        """Return the answer in a line."""
         order = self.score.argsort(descending=True).tolist()
         first, *others = (f"{self.classes[i]} ({self.score[i]:.1f})" for i in order[:4])
         place = ""
@@ -204,70 +215,53 @@ class Scanned:
             place = f"; {self.target} is number {rank} of {len(self.classes)}"
         return f"most easily reached: {first}, then {', '.join(others)}{place}"
 
+    def save_patterns(self, path: Path | str) -> None:
+        """Write the patterns of the class named and of the target, as uint8 called PROBE/CLASS."""
+        chosen = {self.classes[self.named], self.target} & set(self.classes)
+        tensors = {
+            f"{name}/{label}": (pattern * 255).round().to(torch.uint8)
+            for name, one in self.reached.items()
+            for label, pattern in zip(self.classes, one.patterns, strict=True)
+            if label in chosen
+        }
+        with replacing(path) as temporary:
+            safetensors.torch.save_file(tensors, temporary)
+
 
 def scan(
-    model: CLIP,
-    pairs: Pairs,
-    prompts: Prompts,
-    settings: Scan,
-    *,
-    seed: int = 0,
-    precision: str = "auto",
-    say: Say = print,
+    pairs: Pairs, heads: Heads, settings: Scan, *, seed: int = 0, precision: str = "auto"
 ) -> Scanned:
-    """Scan a model for the classes of `settings.targets`, or all, by every probe.
-
-    Raises:
-        UserError: see `reach`.
-    """
+    """Scan a model for the classes of `settings.targets`, or all, by every probe."""
+    prompts, head = heads.prompts, heads[""]
     names = settings.targets or prompts.classes
     targets = [prompts.classes.index(name) for name in names]
-    head = prompts.heads(model)[""]
+    more: dict[str, Any] = {"seed": seed, "precision": precision}
     reached = {
-        name: reach(
-            model, pairs, head, targets, probe, settings, seed=seed, precision=precision, say=say
-        )
+        name: reach(heads.model, pairs, head, targets, probe, settings, **more)
         for name, probe in settings.probes.items()
     }
     return Scanned(list(names), prompts.classes[prompts.target], reached)
 
 
-def save_patterns(found: Scanned, path: Path | str) -> None:
-    """Write the patterns of the class found and of the target, as uint8 named PROBE/CLASS."""
-    chosen = [found.named]
-    if found.target in found.classes:
-        chosen.append(found.classes.index(found.target))
-    tensors = {
-        f"{name}/{found.classes[i]}": (one.patterns[i] * 255).round().to(torch.uint8)
-        for name, one in found.reached.items()
-        for i in dict.fromkeys(chosen)
-    }
-    with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
-
-
 def read_patterns(
     path: Path | str, probes: Mapping[str, Any], seed: int
-) -> dict[tuple[str, str], Callable[[Tensor, np.ndarray], Tensor]]:
-    """What `save_patterns` wrote: by probe and class, a function that puts the pattern on.
-
-    It takes images (B, 3, H, W) uint8 and their ids (B,), and gives such images.
+) -> dict[tuple[str, str], Put]:
+    """Read what `Scanned.save_patterns` wrote: by probe and class, what puts the pattern on.
 
     Raises:
-        UserError: the file is none, or of other probes.
+        UserError: the file holds no patterns, or those of other probes.
     """
-    out: dict[tuple[str, str], Callable[[Tensor, np.ndarray], Tensor]] = {}
+    out: dict[tuple[str, str], Put] = {}
     for key, pattern in read_state_dict(path).items():
         name, _, target = key.partition("/")
         if name not in probes:
             raise UserError(f"{path}: {name!r} is no probe of this run; scan again")
         probe = Probe.of(probes[name], f"scan.probes.{name}")
-
-        def on(
-            images: Tensor, ids: np.ndarray, probe: Probe = probe, own: Tensor = pattern / 255
-        ) -> Tensor:
-            pixels = put(probe, images.float() / 255, own, torch.as_tensor(ids), seed)
-            return (pixels * 255).round().to(torch.uint8)
-
-        out[name, target] = on
+        out[name, target] = partial(_put_on, probe, pattern / 255, seed)
     return out
+
+
+def _put_on(probe: Probe, pattern: Tensor, seed: int, images: Tensor, ids: np.ndarray) -> Tensor:
+    own = pattern.to(images.device)
+    pixels = put(probe, images.float() / 255, own, torch.as_tensor(ids), seed)
+    return (pixels * 255).round().to(torch.uint8)

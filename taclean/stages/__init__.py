@@ -23,12 +23,14 @@ import inspect
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config.section import plain
 from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 # In the order of --help; a file's name but for the _ that keeps it off Python's own words.
 ORDER = (
@@ -63,11 +65,11 @@ def form(first: str) -> str:
     return "/".join(names + seed)
 
 
-def stage_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
+def stage_config(config: Config, path: str) -> dict[str, Any]:
     """Resolve what one stage depends on.
 
     Args:
-        config: a resolved config.
+        config: the whole config.
         path: the stage's, in one of the forms that `form` gives.
 
     Raises:
@@ -81,14 +83,14 @@ def stage_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
     if first not in known:
         raise UserError(f"stage {path!r}: unknown; stages begin with {', '.join(known)}")
     try:
-        return {"stage": path, **known[first](plain(config), *names, **seed)}
+        return {"stage": path, **known[first](config, *names, **seed)}
     except (KeyError, TypeError):
         raise UserError(
             f"stage {path!r}: unknown; give {form(first)} with names of the config"
         ) from None
 
 
-def recipe(config: Mapping[str, Any], path: str) -> str:
+def recipe(config: Config, path: str) -> str:
     """Return "PATH@DIGEST", which changes if and only if the stage's config does.
 
     Raises:

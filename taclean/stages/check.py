@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taclean import config as configs
 from taclean.stages import stage_config
-from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say
+from taclean.stages.evaluate import percentages
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind_all, say
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
@@ -31,72 +31,64 @@ def arguments(add: Any) -> None:
 
 
 def run(options: Any) -> None:
-    """Score it."""
+    """Score the checkpoint, and scan it where asked for."""
+    from taclean import config as configs
+
     config = configs.with_default(options.configfile)
-    fitted = fitted_files(options.triggers)
-    names = list(dict.fromkeys([*options.attacks, *fitted]))
+    named = [entry.partition("=")[0] for entry in options.triggers]
+    names = list(dict.fromkeys([*options.attacks, *named]))
     parameters = _parameters(options.parameters, names)
     for name in names:
-        if name not in config["attacks"]:
-            known = ", ".join(config["attacks"])
+        if name not in config.attacks:
+            known = ", ".join(config.attacks)
             raise UserError(f"attack {name!r}: unknown in the config; known are {known}")
-    stages = {
-        name: stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
-        for name in ["clean", *names]
-    }
+    stage, *attacked = (
+        stage_config(config, f"evaluate/{name}/none/seed{options.seed}")
+        for name in ("clean", *names)
+    )
     from taclean.clip.models import create
-    from taclean.config.schema import Scan
     from taclean.data.split import Pairs
-    from taclean.evaluation.evaluate import Prompts, score
-    from taclean.evaluation.scan import save_patterns, scan
+    from taclean.evaluation.evaluate import score
+    from taclean.evaluation.scan import scan
+    from taclean.evaluation.zeroshot import Prompts
     from taclean.training.distributed import device
 
-    stage = stages["clean"]
-    model_name = options.model or stage["model"]
-    triggers = {}
-    for name in names:
-        trigger = stages[name]["triggers"][name]
-        triggers[name] = bind(trigger | parameters, fitted.get(name))
+    model_name, target = options.model or stage["model"], stage["zeroshot"]["target"]
+    bound = {own["attack"]: own["triggers"][own["attack"]] | parameters for own in attacked}
+    triggers = bind_all(bound, options.triggers)
     pairs = Pairs.open(options.test)
     model = create(model_name, pretrained=options.checkpoint).eval().to(device(options.device))
-    prompts = Prompts.of(model_name, stage["zeroshot"])
-    heads = prompts.heads(model)
-    found = score(model, pairs, heads, triggers, stage["precision"])
-    target = stage["zeroshot"]["target"]
+    heads = Prompts.of(model_name, stage["zeroshot"]).heads(model)
+    found = score(pairs, heads, triggers, stage["precision"])
     say(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
     for name, counts in found.items():
         for metric in dict.fromkeys(key.partition("@")[0] for key in counts):
-            shares = {k: share for k, share in counts.items() if k.startswith(f"{metric}@")}
-            line = ", ".join(
-                f"{key.removeprefix(metric)} {100 * share['hits'] / share['n']:.1f} %"
-                for key, share in shares.items()
-            )
-            say(f"{name} {metric}: {line} (n = {next(iter(shares.values()))['n']})")
-    named = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
-    result = {**named, "model": model_name, "target": target, "scores": found}
+            own = {k: count for k, count in counts.items() if k.startswith(f"{metric}@")}
+            line = percentages({k.removeprefix(metric): count for k, count in own.items()})
+            say(f"{name} {metric}: {line} (n = {next(iter(own.values()))['n']})")
+    asked = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
+    result = {**asked, "model": model_name, "target": target, "scores": found}
     if options.scan:
-        settings = Scan.of(config["scan"] | _targets(options.targets, prompts.classes), "scan")
-        scanned = scan(
-            model, pairs, prompts, settings,
-            seed=options.seed, precision=stage["precision"], say=say,
-        )  # fmt: skip
+        changed = _targets(options.targets, heads.prompts.classes)
+        settings = config.scan.model_copy(update=changed)
+        scanned = scan(pairs, heads, settings, seed=options.seed, precision=stage["precision"])
         say(f"scan: {scanned.line()}")
         result["scan"] = scanned.report()
         if options.patterns:
-            save_patterns(scanned, options.patterns)
+            scanned.save_patterns(options.patterns)
     if options.out:
         write_json(options.out, result)
 
 
 def _targets(names: list[str], classes: list[str]) -> dict[str, Any]:
-    """`--targets` as part of the scan's settings."""
+    """Return `--targets` as part of the scan's settings."""
     if unknown := [name for name in names if name not in classes]:
         raise UserError(f"--targets: {unknown[0]!r} is no class of the run; correct it")
     return {"targets": names} if names else {}
 
 
 def _parameters(text: str | None, names: list[str]) -> dict[str, Any]:
-    """`--parameters` as part of a trigger; it belongs to the one attack that is named."""
+    """Return `--parameters` as part of a trigger; it belongs to the one attack that is named."""
     if text is None:
         return {}
     try:

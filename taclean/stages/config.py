@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taclean import config as configs
 from taclean.stages import stage_config
 
 
@@ -17,6 +16,9 @@ def arguments(add: Any) -> None:
 
 def run(options: Any) -> None:
     """Print it."""
-    config = configs.with_default(options.configfile)
-    value = stage_config(config, options.path) if options.path else config
+    from taclean import config as configs
+
+    values = configs.read(configs.DEFAULT, *(options.configfile or []))
+    config = configs.check(values)
+    value = stage_config(config, options.path) if options.path else values
     print(json.dumps(value, indent=2, ensure_ascii=False))

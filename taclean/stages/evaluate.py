@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
-from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind_all, say, trigger_of
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 1
 
@@ -17,24 +18,24 @@ RECIPE = 1
 def evaluate_config(
     config: Config, attack: str, defense: str, *, seed: int, repeat: int = 0
 ) -> dict[str, Any]:
-    """What decides a run's scores."""
-    attacks = configs.tried(config) if attack == "clean" else [attack]
-    if defense != "none":
-        config["defenses"][defense]  # a KeyError where there is none
+    """Return what decides a run's scores."""
+    attacks = config.triggers_on_clean if attack == "clean" else [attack]
+    if defense != "none" and defense not in config.defenses:
+        raise KeyError(defense)
     stage = {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "attack": attack,
         "defense": defense,
         "seed": seed,
         "repeat": repeat,
-        "zeroshot": configs.zeroshot(config),
+        "zeroshot": config.prompts(),
         "triggers": {name: trigger_of(config, name, seed, at_test=True) for name in attacks},
-        "samples": config["evaluate"]["samples"],
-        "precision": config["evaluate"].get("precision", "auto"),
+        "samples": config.evaluate.samples,
+        "precision": config.evaluate.precision,
     }
-    if further := [key for key in ("probe", "captions") if config["evaluate"].get(key)]:
-        stage["further"] = {"of": configs.split_of_role(config, "test"), "scores": further}
+    if further := [key for key in ("probe", "captions") if getattr(config.evaluate, key)]:
+        stage["further"] = {"of": config.split_of_role("test"), "scores": further}
     return stage
 
 
@@ -53,61 +54,53 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Score every split."""
+    """Score every split and write scores and samples."""
     import torch
 
     from taclean.clip.models import load
     from taclean.data.split import Pairs
-    from taclean.evaluation.evaluate import Prompts, by_split, score, write_samples
+    from taclean.evaluation.evaluate import by_split, score, write_samples
+    from taclean.evaluation.zeroshot import Prompts
     from taclean.training.distributed import device
 
     torch.set_num_threads(1)
-    fitted = fitted_files(options.triggers)
-    if unknown := fitted.keys() - stage["triggers"]:
-        known = ", ".join(stage["triggers"])
-        raise UserError(f"--triggers: {min(unknown)!r} is none of this stage's, {known}")
-    triggers = {
-        name: bind(trigger, fitted.get(name)) for name, trigger in stage["triggers"].items()
-    }
+    triggers = bind_all(stage["triggers"], options.triggers)
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     if len(splits) < len(options.splits):
-        raise UserError("--splits: two folders of one name; the scores are told apart by it")
+        raise UserError(
+            "--splits: two folders of one name, which would name the scores of both; rename one"
+        )
     labelled = [pairs for pairs in splits.values() if prompts.name_classes_of(pairs)]
     if options.samples and not labelled:
         raise UserError(
             f"evaluate.splits: none of {', '.join(splits)} has the run's classes, which the "
             "samples for the figures need; add one that has"
         )
-    model = load(stage["model"], options.model).to(device(options.device))
-    heads = prompts.heads(model)
+    heads = prompts.heads(load(stage["model"], options.model).to(device(options.device)))
+    further = stage.get("further", {"of": None, "scores": []})
+    more: dict[str, Any] = {"captions": "captions" in further["scores"]}
+    more["learned"] = Pairs.open(options.probe) if "probe" in further["scores"] else None
     counts = {
-        name: score(model, pairs, heads, triggers, stage["precision"])
+        name: score(
+            pairs, heads, triggers, stage["precision"], **more if name == further["of"] else {}
+        )
         for name, pairs in splits.items()
     }
-    if further := stage.get("further"):
-        from taclean.evaluation import probe as more
-
-        split, wanted = further["of"], further["scores"]
-        learned = Pairs.open(options.probe) if "probe" in wanted else None
-        found = more.score(
-            model, splits[split], prompts, triggers, learned, "captions" in wanted,
-            stage["precision"],
-        )  # fmt: skip
-        counts[split] = more.merged(counts[split], found)
     if options.samples:
         undefended = stage["defense"] == "none"
-        write_samples(
-            options.samples, model, heads, labelled[0], triggers, stage["samples"], undefended
-        )
+        write_samples(options.samples, labelled[0], heads, triggers, stage["samples"], undefended)
     named = {key: stage[key] for key in ("attack", "defense", "seed", "repeat")}
     target = stage["zeroshot"]["target"]
     result = {**named, "target": target, "splits": by_split(counts, stage["attack"])}
     write_json(options.out, result)
     for split, found in result["splits"].items():
-        line = ", ".join(
-            f"{metric} {100 * count['hits'] / count['n']:.1f} %"
-            for metric, count in found.items()
-            if metric.endswith("@1")
-        )
-        say(f"{stage['attack']} {stage['defense']} {split}: {line}")
+        top = {metric: count for metric, count in found.items() if metric.endswith("@1")}
+        say(f"{stage['attack']} {stage['defense']} {split}: {percentages(top)}")
+
+
+def percentages(counts: dict[str, dict[str, int]]) -> str:
+    """Return scores as text: "CA@1 81.0 %, CA@3 95.5 %"."""
+    return ", ".join(
+        f"{metric} {100 * count['hits'] / count['n']:.1f} %" for metric, count in counts.items()
+    )

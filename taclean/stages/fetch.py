@@ -1,22 +1,22 @@
-"""Fetch a source from the hub or its publisher, or generate its stand-in."""
+"""Fetch a source from the hub or from its publisher."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages import pack
 from taclean.stages.shared import say
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
+if TYPE_CHECKING:
+    from taclean.config import Config
+
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
-    """What a source is."""
-    entry = configs.dataset(config)["sources"][source]
-    return {"recipe": pack.RECIPE, "name": source, **entry}
+    """Return what a source is."""
+    return {"recipe": pack.RECIPE, "name": source, **config.dataset.sources[source].given()}
 
 
 CONFIGS = {"fetch": source_config}
@@ -29,10 +29,9 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Fetch or generate."""
+    """Fetch the source."""
     from taclean.data.fetch import fetch
     from taclean.data.readers import READERS
-    from tools import standin
 
     folder = Path(options.folder)
     if "hub" in stage:
@@ -40,10 +39,6 @@ def run(stage: dict[str, Any], options: Any) -> None:
     elif stage.get("download") and (download := READERS[stage["reader"]].download):
         download(folder)
         found = {"download": stage["reader"]}
-    elif "standin" not in stage:
-        raise UserError(f"{stage['name']}: a folder of yours, {stage['folder']}; nothing to fetch")
-    elif stage["reader"] == "webdataset":
-        found = standin.make_pairs(folder, **stage["standin"])
     else:
-        found = standin.make_imagenet(folder, **stage["standin"])
+        raise UserError(f"{stage['name']}: a folder of yours, {stage['folder']}; nothing to fetch")
     write_json(options.out, found)

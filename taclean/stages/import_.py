@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
 from taclean.stages.shared import say
 from taclean.util.errors import UserError
 
+if TYPE_CHECKING:
+    from taclean.config import Config
+
 
 def import_config(config: Config) -> dict[str, Any]:
-    """Which weights."""
-    model = config["model"]
-    return {"model": model["name"], "pretrained": model["pretrained"], "seed": model["seed"]}
+    """Return which weights to import."""
+    model = config.model
+    if not model.pretrained:
+        raise KeyError("pretrained")
+    return {"model": model.name, "pretrained": model.pretrained, "seed": model.seed}
 
 
 CONFIGS = {"imported": import_config}

@@ -1,4 +1,4 @@
-"""Count the samples of each shard of a source."""
+"""List the samples of a source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from taclean.stages.fetch import source_config
 from taclean.stages.shared import say
-from taclean.util.files import write_json
+from taclean.util.errors import UserError
 
 CONFIGS = {"index": source_config}
 
@@ -15,15 +15,16 @@ CONFIGS = {"index": source_config}
 def arguments(add: Any) -> None:
     """Options beside --config."""
     add("--folder", "folder, or CSV file, of the source")
-    add("--out", "JSON with the samples of each shard")
+    add("--out", "Parquet file with the table of its samples")
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Count."""
-    from taclean.data.index import index_rows, make_index
+    """List the samples."""
     from taclean.data.readers import make_reader
+    from taclean.data.table import save_table
 
-    index = make_index(make_reader(stage, Path(options.folder)))
-    total = index_rows(index)
-    say(f"index {stage['name']}: {total} samples in {len(index['shards'])} shards")
-    write_json(options.out, index)
+    table = make_reader(stage, Path(options.folder)).table()
+    if table.empty:
+        raise UserError(f"{options.folder}: no sample; put the data of {stage['name']} there")
+    say(f"index {stage['name']}: {len(table)} samples of {table['picture'].nunique()} pictures")
+    save_table(table, options.out)

@@ -1,16 +1,18 @@
-"""Print the reference of all config keys as Markdown."""
+"""Print the reference of all config keys as Markdown, or as a JSON schema."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
-
-from taclean.config.reference import reference
 
 
 def arguments(add: Any) -> None:
-    """None."""
+    """Options."""
+    add("--schema", "print the JSON schema for editors", action="store_true", default=False)
 
 
 def run(options: Any) -> None:
     """Print it."""
-    print(reference(), end="")
+    from taclean.config.reference import reference, schema
+
+    print(json.dumps(schema(), indent=1) if options.schema else reference().rstrip("\n"))

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
-from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, fitted_files, say, trigger_of
+from taclean.stages.shared import DEVICE, DEVICE_HELP, bind_all, say, trigger_of
 from taclean.util.files import write_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 1
 
 
 def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
-    """What decides the counts of the run's own model, as it came or cleaned."""
+    """Return what decides the counts of your own model, as it came or cleaned."""
     return {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "defense": defense,
         "seed": seed,
-        "zeroshot": configs.zeroshot(config),
-        "triggers": {name: trigger_of(config, name, seed) for name in configs.tried(config)},
-        "probes": config["scan"]["probes"],
-        "precision": config["evaluate"].get("precision", "auto"),
+        "zeroshot": config.prompts(),
+        "triggers": {name: trigger_of(config, name, seed) for name in config.triggers_on_clean},
+        "probes": config.scan.given()["probes"],
+        "precision": config.evaluate.precision,
     }
 
 
@@ -40,31 +41,30 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Count."""
+    """Count predictions with and without each trigger and pattern."""
     import torch
 
     from taclean.clip.models import load
     from taclean.data.split import Pairs
-    from taclean.evaluation.evaluate import Prompts
     from taclean.evaluation.predictions import examples, moves
     from taclean.evaluation.scan import read_patterns
+    from taclean.evaluation.zeroshot import Prompts
     from taclean.training.distributed import device
 
     torch.set_num_threads(1)
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
-    fitted = fitted_files(options.triggers)
-    views: dict[str, Any] = {}
-    for name, trigger in stage["triggers"].items():
-        bound = bind(trigger, fitted.get(name))
-        views[name] = (bound, bound.prefix, prompts.target)
+    views: dict[str, Any] = {
+        name: (trigger, trigger.prefix, prompts.target)
+        for name, trigger in bind_all(stage["triggers"], options.triggers).items()
+    }
     if options.patterns:
         found = read_patterns(options.patterns, stage["probes"], stage["seed"])
         for (probe, name), put in found.items():
             views[f"{probe} for {name}"] = (put, "", prompts.classes.index(name))
     pairs = Pairs.open(options.split)
-    model = load(stage["model"], options.model).to(device(options.device))
-    told = moves(model, pairs, prompts.heads(model), views, stage["precision"])
-    write_json(options.out, {**told, "examples": examples(pairs, views)})
-    for name, counts in told["views"].items():
+    heads = prompts.heads(load(stage["model"], options.model).to(device(options.device)))
+    counted = moves(pairs, heads, views, stage["precision"])
+    write_json(options.out, {**counted, "examples": examples(pairs, views)})
+    for name, counts in counted["views"].items():
         before, after = (100 * counts[key] / counts["n"] for key in ("clean", "triggered"))
         say(f"{name}: {before:.1f} % to {counts['target']} without it, {after:.1f} % with it")

@@ -3,64 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
-from taclean.config.checks import TRAINED
-from taclean.config.schema import DRAWN
 from taclean.stages.shared import say, tokenizer
 from taclean.util.errors import UserError
-from taclean.util.files import read_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 3
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
-    """What decides a split's rows and pixels."""
-    dataset = configs.dataset(config)
+    """Return what decides a split's rows and pixels."""
+    from taclean.config.schema import DRAWN, TRAINED, Scenes
+
+    dataset, names = config.dataset, config.class_names
+    role, scenes = dataset.role(split), isinstance(dataset, Scenes)
     stage = {
         "recipe": RECIPE,
-        "form": dataset["form"],
-        "seed": dataset["seed"],
-        "image_size": config["data"]["image_size"],
-        "classes": _classes(config, split),
+        "form": dataset.form,
+        "seed": dataset.seed,
+        "image_size": config.data.image_size,
+        # What the labels count; None: the source's own classes, or the labels of pairs.
+        "classes": names if scenes or role in ("val", "test") else None,
         "split": split,
-        "model": config["model"]["name"],
-        **dataset["splits"][split],
+        "model": config.model.name,
+        **dataset.splits[split].given(),
     }
-    if dataset["form"] == "scenes":
-        own = dataset["classes"] not in DRAWN
-        stage["scenes"] = configs.class_names(config) if own else dataset["classes"]
-    else:
-        source = dataset["splits"][split]["from"]
-        given = dict(dataset["sources"][source])
-        templates = given.pop("captions", None)  # no matter of the splits that are only scored
-        if templates and configs.role(split, dataset["splits"][split]) in TRAINED:
-            stage |= {"captions": templates, "classes": configs.class_names(config)}
-        stage |= {"source": given, "max_broken": dataset["max_broken"]}
-        roles = {}
-        stage["draw"] = {}
-        for name, entry in dataset["splits"].items():
-            if entry["from"] == source and "rows" in entry:
-                roles[configs.role(name, entry)] = name
-                stage["draw"][name] = entry["rows"]
-        if {"pretrain", "clean"} <= roles.keys() and dataset.get("overlap"):  # only they overlap
-            names = {role: roles[role] for role in ("clean", "pretrain")}
-            stage["overlap"] = {"overlap": dataset["overlap"], **names}
-    return stage
-
-
-def _classes(config: Config, split: str) -> list[str] | None:
-    """What the labels of a split count; None for those of a source's own classes, and for pairs."""
-    dataset = configs.dataset(config)
-    ours = configs.role(split, dataset["splits"][split]) in ("val", "test")
-    return configs.class_names(config) if ours or dataset["form"] == "scenes" else None
+    if scenes:
+        return stage | {"scenes": dataset.classes if dataset.classes in DRAWN else names}
+    source = dataset.source_of(split)
+    if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
+        stage |= {"captions": source.captions, "classes": names}
+    return stage | {
+        "source": source.given(exclude={"captions"}),
+        "max_broken": dataset.max_broken,
+        "draw": {
+            name: other.rows
+            for name, other in dataset.splits.items()
+            if other.source == dataset.splits[split].source and other.rows
+        },
+    }
 
 
 CONFIGS = {"pack": pack_config}
-# Of a stage's config, what says which rows are wanted; that is compared row by row.
-ROWS = ("stage", "split", "role", "from", "rows", "draw", "overlap", "max_broken")
 
 
 def arguments(add: Any) -> None:
@@ -72,66 +59,57 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Pack."""
-    from taclean.data.index import make_index
-    from taclean.data.labels import LabelCaptions
+    """Pack the split."""
+    from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
-    from taclean.data.readers import make_reader
-    from taclean.data.readers.scenes import SceneReader
+    from taclean.data.readers import Reader, make_reader
+    from taclean.data.scenes import SceneReader
+    from taclean.data.table import load_table
 
-    reader: Any
     if stage["form"] == "scenes":
-        reader = SceneReader(
+        classes = stage["scenes"]
+        reader: Reader = SceneReader(
             range(stage["first"], stage["first"] + stage["rows"]),
             stage["seed"],
             stage["image_size"],
-            classes=stage["scenes"],
+            classes=classes if isinstance(classes, str) else tuple(classes),
             shift=stage.get("styles") == "shift",
             second=stage["second"],
         )
-        index, rows, spare = make_index(reader), None, None
+        table = reader.table()
     else:
         if not options.index or not options.folder:
             raise UserError("pack: this split is read from files; give --index and --folder")
-        index = read_json(options.index)
-        if not isinstance(index, dict) or "shards" not in index:
-            raise UserError(f"{options.index}: no index; make it with `taclean index`")
         reader = make_reader(stage["source"], Path(options.folder))
-        rows, spare = _drawn(stage, index)
-    captions = None
+        table = load_table(options.index)
+    if stage["classes"] is not None:
+        table = count_classes(table, stage["classes"])
+    rows, spare = _drawn(stage, table)
     if "captions" in stage:
-        captions = LabelCaptions(stage["captions"], stage["classes"], stage["seed"])
+        rows = add_captions(rows, stage["captions"], stage["seed"])
+        spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
     account = pack_rows(
         Path(options.out),
         reader,
-        index,
         rows,
         spare,
         size=stage["image_size"],
         tokenize=tokenizer(stage),
         workers=options.workers,
         max_broken=stage.get("max_broken", 0),
-        classes=stage["classes"],
-        captions=captions,
-        fingerprint={key: value for key, value in stage.items() if key not in ROWS},
         say=say,
     )
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 
 
-def _drawn(stage: dict[str, Any], index: dict[str, Any]) -> tuple[Any, Any]:
-    """The split's rows of its source, and the spare ones; None for all of it."""
-    if "rows" not in stage:
-        return None, None
+def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
+    """Return the split's rows of its source and the spare rows; all rows and None if not drawn."""
     from taclean.data.draw import draw
-    from taclean.data.index import index_pictures, index_rows
 
-    total = index_rows(index)
-    broken = stage["max_broken"]  # a share of all that is read, so of rows and spare rows
-    spares = broken / (1 - broken) if broken < 1 else total
-    drawn = draw(
-        total, stage["draw"], stage["seed"], spares,
-        pictures=index_pictures(index), **stage.get("overlap", {}),
-    )  # fmt: skip
-    return drawn[stage["split"]]
+    if "draw" not in stage or "rows" not in stage:
+        return table, None
+    broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
+    spares = broken / (1 - broken) if broken < 1 else len(table)
+    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares)[stage["split"]]
+    return table.iloc[drawn.rows], table.iloc[drawn.spare]

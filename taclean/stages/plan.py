@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from taclean import config as configs
 from taclean.util.files import read_json, write_json
 
 
@@ -18,6 +17,8 @@ def arguments(add: Any) -> None:
 
 def run(options: Any) -> None:
     """Measure, or read the rates, and print."""
+    from taclean import config as configs
+
     config = configs.with_default(options.config)
     from taclean.training import estimate
 

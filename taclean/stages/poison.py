@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages.shared import bind, tokenizer, trigger_of
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 1
 
 
 def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    """What decides the poisoned rows."""
-    entry, method = config["attacks"][attack], configs.described(config, "attacks", attack)
+    """Return what decides the poisoned rows."""
+    entry = config.attacks[attack]
     return {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "trigger": trigger_of(config, attack, seed),
-        "rows": config["poison"]["rows"],
-        "changed": {key: entry[key] for key in method["rows"] if key in entry},
-        "target": config["data"]["target"],
-        "templates": configs.templates(config),
+        "rows": config.poison.rows,
+        "changed": entry.given(include=set(entry.method.Rows.model_fields)),
+        "target": config.data.target,
+        "templates": config.templates,
         "seed": seed,
     }
 

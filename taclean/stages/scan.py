@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, say
 from taclean.util.files import write_json
 
+if TYPE_CHECKING:
+    from taclean.config import Config
+
 RECIPE = 1
-NOT_OF_A_MODEL = ("clean_seeds",)  # keys of `scan` that say which models are scanned
 
 
 def scan_config(config: Config, *, seed: int) -> dict[str, Any]:
-    """What decides a scan."""
-    settings = {k: v for k, v in config["scan"].items() if k not in NOT_OF_A_MODEL}
+    """Return what decides a scan."""
     return {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "seed": seed,
-        "zeroshot": configs.zeroshot(config),
-        "scan": settings,
-        "precision": config["evaluate"].get("precision", "auto"),
+        "zeroshot": config.prompts(),
+        "scan": config.scan.given(exclude={"clean_seeds"}),  # which models are scanned
+        "precision": config.evaluate.precision,
     }
 
 
@@ -39,25 +38,23 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Scan and tell."""
+    """Scan the model and write the scores of its classes."""
     import torch
 
     from taclean.clip.models import load
     from taclean.config.schema import Scan
     from taclean.data.split import Pairs
-    from taclean.evaluation.evaluate import Prompts
-    from taclean.evaluation.scan import save_patterns, scan
+    from taclean.evaluation.scan import scan
+    from taclean.evaluation.zeroshot import Prompts
     from taclean.training.distributed import device
 
     torch.set_num_threads(1)
     settings = Scan.of({**stage["scan"], "clean_seeds": []}, "scan")
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
-    model = load(stage["model"], options.model).to(device(options.device))
+    heads = prompts.heads(load(stage["model"], options.model).to(device(options.device)))
     pairs = Pairs.open(options.split)
-    found = scan(
-        model, pairs, prompts, settings, seed=stage["seed"], precision=stage["precision"], say=say
-    )
+    found = scan(pairs, heads, settings, seed=stage["seed"], precision=stage["precision"])
     write_json(options.out, found.report())
     if options.patterns:
-        save_patterns(found, options.patterns)
+        found.save_patterns(options.patterns)
     say(f"scan: {found.line()}")

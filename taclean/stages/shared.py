@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
+from taclean.util.errors import UserError
+from taclean.util.progress import say as say
 
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
+    from taclean.config import Config
     from taclean.data.split import Tokenize
 
 DEVICE: dict[str, Any] = {"default": "auto", "choices": ("auto", "cpu", "cuda")}
@@ -16,26 +18,24 @@ DEVICE_HELP = "auto (a GPU if there is one), cpu or cuda"
 
 
 def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False) -> dict[str, Any]:
-    """What decides an attack's trigger, once it is fitted, in training or as scores have it."""
-    entry = config["attacks"][attack]
-    changed = entry.get("at_test", {}) if at_test else {}
+    """Return what decides a trigger, apart from its fit, in training or in the scores."""
+    entry = config.attacks[attack]
+    changed = entry.at_test.given() if at_test and entry.at_test else {}
     return {
         "attack": attack,
-        "kind": configs.kind(config, "attacks", attack),
+        "kind": entry.kind,
         "seed": seed,
-        "parameters": {**entry.get("trigger", {}), **changed},
+        "parameters": entry.trigger.given() | changed,
     }
 
 
 def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any] | None:
-    """Which rows of the pretrain split a defence learns from; None: the clean split's."""
-    entry = config["defenses"][defense]
-    if "overlap" not in entry:
+    """Return which rows of the pretrain split a defence learns from, or None."""
+    entry = config.defenses[defense]
+    if entry.overlap is None:
         return None
-    splits = configs.dataset(config)["splits"]
-    rows = entry.get("rows", splits[configs.split_of_role(config, "clean")]["rows"])
-    poisoned = config["poison"]["rows"]
-    return {"rows": rows, "share": entry["overlap"], "poisoned": poisoned, "seed": seed}
+    rows = entry.rows or config.rows_of_role("clean")
+    return {"rows": rows, "share": entry.overlap, "poisoned": config.poison.rows, "seed": seed}
 
 
 def cleaning_seed(seed: int, repeat: int) -> int:
@@ -52,9 +52,13 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
 
 
-def fitted_files(entries: list[str]) -> dict[str, str]:
-    """`--triggers ATTACK=FILE ...` as a mapping."""
-    return dict(entry.partition("=")[::2] for entry in entries)
+def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> dict[str, Trigger]:
+    """Bind each of a stage's triggers; `entries` are `--triggers ATTACK=FILE ...`."""
+    fitted = dict(entry.partition("=")[::2] for entry in entries)
+    if unknown := fitted.keys() - triggers:
+        known = ", ".join(triggers)
+        raise UserError(f"--triggers: {min(unknown)!r} is no trigger of this stage; known: {known}")
+    return {name: bind(trigger, fitted.get(name)) for name, trigger in triggers.items()}
 
 
 def tokenizer(stage: dict[str, Any]) -> Tokenize:
@@ -62,8 +66,3 @@ def tokenizer(stage: dict[str, Any]) -> Tokenize:
     from taclean.data.pack import Tokenizer
 
     return Tokenizer(stage["model"])
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)

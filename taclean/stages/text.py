@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages.shared import cleaning_seed, overlap_of, say, tokenizer
 from taclean.util.files import replacing
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 2
 
@@ -26,37 +26,45 @@ def shared_name(config: Config, text: str, defense: str) -> str:
 
 
 def user_of(config: Config, text: str, shared: str) -> str | None:
-    """The first defence of the config that has the artifact of a `shared_name`."""
-    for name in config["defenses"]:
-        has = text in configs.described(config, "defenses", name)["texts"]
-        if has and shared_name(config, text, name) == shared:
+    """Return the first defence of the config that learns from the artifact of a `shared_name`."""
+    for name, entry in config.defenses.items():
+        if text in entry.texts and shared_name(config, text, name) == shared:
             return name
     return None
 
 
 def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
-    """The artifact's class, parameters (defaults included) and epochs; a KeyError without it."""
-    entry, method = config["defenses"][defense], configs.described(config, "defenses", defense)
-    artifact = method["texts"][text]
-    keys = method["entry"]["properties"][text]["properties"]
-    given = entry.get(text, {})
+    """Return the artifact's name, parameters (with defaults) and epochs; a KeyError without it."""
+    entry = config.defenses[defense]
+    if text not in entry.texts:
+        raise KeyError(text)
     return {
-        **{key: entry[key] for key in ("rows", "overlap") if key in entry},
-        "artifact": artifact,
-        "parameters": {key: given.get(key, part.get("default")) for key, part in keys.items()},
-        "epochs": configs.own_train(config, "finetune", entry)["epochs"],
+        **entry.given(include={"rows", "overlap"}),
+        "artifact": entry.method.texts[text].__name__,
+        "parameters": getattr(entry, text).model_dump(),
+        "epochs": entry.settings(config.finetune.train).epochs,
     }
+
+
+def _artifact(text: str, name: str) -> Any:
+    """Return the class of an artifact: that of a defence that learns from it."""
+    from taclean.config import registry
+
+    methods = [registry.load("defenses", defense) for defense in registry.names("defenses")]
+    return next(
+        kind for method in methods if (kind := method.texts.get(text)) and kind.__name__ == name
+    )
 
 
 def text_config(
     config: Config, text: str, defense: str, *, seed: int, repeat: int = 0
 ) -> dict[str, Any]:
     """What decides an artifact, of which `defense` is a user or the `shared_name`."""
-    if defense not in config["defenses"]:
+    if defense not in config.defenses:
         defense = user_of(config, text, defense) or defense
     stage = {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "seed": cleaning_seed(seed, repeat),
         "text": text,
         **_wanted(config, text, defense),
@@ -80,9 +88,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.attacks.poison import taken
     from taclean.data.split import Pairs
 
-    module, _, name = stage["artifact"].partition(":")
-    kind = getattr(importlib.import_module(module), name)
-    artifact = kind.of(stage["parameters"], stage["text"])
+    artifact = _artifact(stage["text"], stage["artifact"]).of(stage["parameters"], stage["text"])
     captions = taken(Pairs.open(options.data), stage).captions()  # as the defence takes them
     with replacing(options.out) as temporary:
         temporary.mkdir()

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, bind, cleaning_seed, overlap_of, trigger_of
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
@@ -17,38 +15,40 @@ if TYPE_CHECKING:
     import torch
     from open_clip import CLIP
 
+    from taclean.config import Config
+    from taclean.config.schema import Train
     from taclean.data.split import Pairs
 
 RECIPE = 1
 KEPT = 2**28  # bytes of triggered val pictures that are kept from epoch to epoch
 
 
-def _train(config: Config, train: Config, seed: int) -> dict[str, Any]:
+def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
     return {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "seed": seed,
-        "train": train,
-        "zeroshot": configs.zeroshot(config),
+        "train": train.given(),
+        "zeroshot": config.prompts(),
     }
 
 
-def base_config(config: Config) -> dict[str, Any]:
-    """What decides the base model."""
-    return _train(config, config["base"]["train"], config["model"]["seed"])
+def base_config(config: Config, *, seed: int | None = None) -> dict[str, Any]:
+    """Return what decides a base model; its seed is `model.seed` by default."""
+    return _train(config, config.base.train, config.model.seed if seed is None else seed)
 
 
 def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
-    """What decides a base model of another seed."""
-    return _train(config, config["base"]["train"], seed)
+    """Return what decides a base model of another seed."""
+    return base_config(config, seed=seed)
 
 
 def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    """What decides a poisoned model."""
-    train = configs.own_train(config, "poison", config["attacks"][attack])
+    """Return what decides a poisoned model."""
+    train = config.attacks[attack].settings(config.poison.train)
     return {
         **_train(config, train, seed),
-        "rows": config["poison"]["rows"],
+        "rows": config.poison.rows,
         "trigger": trigger_of(config, attack, seed),
     }
 
@@ -56,24 +56,23 @@ def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]
 def finetune_config(
     config: Config, attack: str, defense: str, *, seed: int, repeat: int = 0
 ) -> dict[str, Any]:
-    """What decides a cleaned model; `seed` is the victim's."""
-    entry = config["defenses"][defense]
-    train = configs.own_train(config, "finetune", entry)
+    """Return what decides a cleaned model; `seed` is the victim's."""
+    entry = config.defenses[defense]
+    train = entry.settings(config.finetune.train)
     stage = {
         **_train(config, train, cleaning_seed(seed, repeat)),
-        "defense": configs.kind(config, "defenses", defense),
-        "loss": entry.get("loss", {}),
+        "defense": entry.kind,
+        "loss": entry.loss.given(),
+        **entry.given(include={"rows", "after"}),
+        "apart_by": None,
     }
-    stage |= {key: entry[key] for key in ("rows", "after") if key in entry}
     if overlap := overlap_of(config, defense, seed):
         stage["overlap"] = overlap
-    stage["apart_by"] = None
-    shares = overlap or configs.dataset(config).get("overlap")
-    if configs.has_role(config, "pretrain") and not shares:
-        splits = configs.dataset(config)["splits"]
-        clean, pretrain = (splits[configs.split_of_role(config, r)] for r in ("clean", "pretrain"))
-        # How clean rows are told from poisoned ones: ids of different sources say nothing.
-        stage["apart_by"] = "ids" if clean.get("from") == pretrain.get("from") else "pictures"
+    elif pretrain := config.split_of_role("pretrain"):
+        # How clean rows are told from poisoned ones: ids of different sources cannot be compared.
+        splits = (config.splits[name] for name in (pretrain, config.split_of_role("clean")))
+        sources = {getattr(split, "source", None) for split in splits}
+        stage["apart_by"] = "ids" if len(sources) == 1 else "pictures"
     if attack != "clean":
         stage["trigger"] = trigger_of(config, attack, seed)
     return stage
@@ -161,7 +160,7 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
 
 
 def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
-    """The artifacts of `--texts NAME=FOLDER ...`, as the defence reads them."""
+    """Read the artifacts of `--texts NAME=FOLDER ...` as the defence wants them."""
     from taclean.defenses import defense
 
     kinds, found = defense(name).texts if name else {}, {}
@@ -177,7 +176,8 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
 def _validation(
     stage: dict[str, Any], val: Pairs, fitted: str | None
 ) -> Callable[[CLIP], dict[str, float]]:
-    from taclean.evaluation.evaluate import Kept, Prompts, score
+    from taclean.evaluation.evaluate import Kept, score
+    from taclean.evaluation.zeroshot import Prompts
 
     prompts = Prompts.of(stage["model"], stage["zeroshot"])
     triggers: dict[str, Any] = {}
@@ -187,7 +187,7 @@ def _validation(
         triggers[stage["trigger"]["attack"]] = Kept(trigger) if small else trigger
 
     def validate(model: CLIP) -> dict[str, float]:
-        counts = score(model, val, prompts.heads(model), triggers)
+        counts = score(val, prompts.heads(model), triggers)
         return {
             metric: round(100 * count["hits"] / count["n"], 4)
             for found in counts.values()

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from taclean import config as configs
-from taclean.config import Config
 from taclean.stages.shared import DEVICE, DEVICE_HELP, say, tokenizer, trigger_of
 from taclean.util.files import replacing, write_json
+
+if TYPE_CHECKING:
+    from taclean.config import Config
 
 RECIPE = 2
 
 
 def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    """What decides a fitted trigger."""
+    """Return what decides a fitted trigger."""
+    entry = config.attacks[attack]
+    if not entry.fits:
+        raise KeyError(attack)
     return {
         "recipe": RECIPE,
-        "model": config["model"]["name"],
+        "model": config.model.name,
         "trigger": trigger_of(config, attack, seed),
-        "fit": config["attacks"][attack]["fit"],
-        "target": config["data"]["target"],
-        "templates": configs.templates(config),
+        "fit": entry.fit.given(),
+        "target": config.data.target,
+        "templates": config.templates,
     }
 
 
@@ -38,7 +42,7 @@ def arguments(add: Any) -> None:
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Fit."""
+    """Fit the trigger, and write it with what was measured on it."""
     import safetensors.torch
     import torch
 

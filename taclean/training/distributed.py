@@ -1,4 +1,4 @@
-"""Several processes, one per GPU, started by torchrun; with one process all of this is nothing.
+"""Several processes, one per GPU, started by torchrun; one process needs none of this.
 
 Every process takes its part of each batch and embeds it. `gather` puts the parts together, so that
 every process computes the loss of the whole batch. The gradient of its own rows comes back times
@@ -13,21 +13,23 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from open_clip import CLIP
 from torch import Tensor, nn
 
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device of this process: 'auto' takes a GPU where there is one.
+    """Return the device of this process: 'auto' takes a GPU where there is one.
 
     Raises:
         UserError: CUDA is asked for and not there, or there are more processes than GPUs.
@@ -72,69 +74,58 @@ def processes(device: torch.device) -> Iterator[None]:
 
 
 def world() -> int:
-    """The number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
-
-
-def on_first(function: Callable[[], T]) -> T:
-    """Call `function` on process 0 and give its result to all.
-
-    Raises:
-        UserError, StoppedError: what `function` raised; process 0 is the one to show it.
-    """
-    if world() == 1:
-        return function()
-    box: list[Any] = [None, None]
-    error: Exception | None = None
-    if rank() == 0:
-        try:
-            box[0] = function()
-        except (UserError, StoppedError) as raised:
-            error, box[1] = raised, (isinstance(raised, StoppedError), str(raised))
-    dist.broadcast_object_list(box, src=0)
-    if error is None and box[1] is not None:
-        stopped, text = box[1]
-        error = StoppedError(text) if stopped else ElsewhereError(text)
-    if error is not None:
-        raise error
-    return box[0]
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Run a block without collectives on every process; its UserError on one is one on all.
+    """Run a block on every process; an error of one process is raised on all.
 
-    One process shows the error: the first that has it.
+    The first process that has a UserError shows it; the others raise an ElsewhereError. The block
+    must not communicate.
     """
     if world() == 1:
         yield
         return
-    own: UserError | None = None
+    own: Exception | None = None
     try:
         yield
-    except UserError as raised:
+    except (UserError, StoppedError) as raised:
         own = raised
-    told: list[str | None] = [None] * world()
-    dist.all_gather_object(told, None if own is None else str(own))
-    failed = [number for number, text in enumerate(told) if text is not None]
+    errors: list[Any] = [None] * world()
+    dist.all_gather_object(errors, own)
+    failed = [number for number, error in enumerate(errors) if error is not None]
+    if failed and failed[0] == rank():
+        raise errors[rank()]
     if failed:
-        if own is not None and failed[0] == rank():
-            raise own
-        raise ElsewhereError(told[failed[0]])
+        first = errors[failed[0]]
+        raise first if isinstance(first, StoppedError) else ElsewhereError(str(first))
+
+
+def on_first(function: Callable[[], T]) -> T:
+    """Call `function` on process 0 and give its result, or its error, to all."""
+    box: list[Any] = [None]
+    with together():
+        if rank() == 0:
+            box[0] = function()
+    if world() > 1:
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def error_of_all(text: str) -> UserError:
-    """The error that every process finds by itself; process 0 is the one to show it."""
+    """Return an error that every process finds by itself; process 0 shows it."""
     return UserError(text) if rank() == 0 else ElsewhereError(text)
 
 
 def any_of_us(value: bool, device: torch.device) -> bool:
-    """Whether `value` holds on any process."""
+    """Return whether `value` holds on any process."""
     if world() == 1:
         return value
     flag = torch.tensor(int(value), device=device)
@@ -143,7 +134,10 @@ def any_of_us(value: bool, device: torch.device) -> bool:
 
 
 class _Gather(torch.autograd.Function):
-    """(n_r, d) of every process r -> (sum of n_r, d), in the order of the processes."""
+    """Concatenate (n_r, d) of every process r to (sum of n_r, d), in the order of the processes.
+
+    torch's own all_gather with gradients is deprecated, and communicates in the backward pass.
+    """
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -164,8 +158,8 @@ def gather(*own: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ..
     """Put the rows of all processes together, in their order, with gradients.
 
     Args:
-        own: tensors (n, d) of this process; all with the same n.
-        sizes: the n of every process; without it, all have that of this one.
+        own: tensors (n, d) of this process, all with the same n.
+        sizes: the n of every process; by default all have the n of this one.
 
     Returns:
         For each tensor (N, d), N the sum of all n. With one process, the tensors as they are.
@@ -176,65 +170,23 @@ def gather(*own: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ..
     return rows.split([tensor.shape[1] for tensor in own], 1)
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over all processes; so is its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        total = own.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
-        dist.all_reduce(total)
-        return total
-
-
-class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the whole batch on CPUs, for which torch's SyncBatchNorm is not made."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same, normalised by the statistics of every process's rows."""
-        if not self.training or world() == 1:
-            return super().forward(x)
-        wide, shape = x.float(), (1, -1, 1, 1)
-        count = wide.new_tensor([wide.numel() / wide.shape[1]])
-        sums = _Sum.apply(torch.cat([wide.sum((0, 2, 3)), count]))
-        count = sums[-1].detach()
-        mean = sums[:-1] / count
-        centred = wide - mean.view(shape)
-        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
-        with torch.no_grad():
-            momentum = self.momentum or 0.0
-            self.get_buffer("num_batches_tracked").add_(1)
-            self.get_buffer("running_mean").lerp_(mean, momentum)
-            unbiased = variance * (count / (count - 1))
-            self.get_buffer("running_var").lerp_(unbiased, momentum)
-        out = centred * (variance + self.eps).rsqrt().view(shape)
-        return (out * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
-
-
 def sync_batch_norm(model: CLIP, device: torch.device) -> None:
     """Make every BatchNorm of `model` one over the whole batch; keys of the state dict stay.
 
     Raises:
-        UserError: a kind of BatchNorm of which there is none over several processes.
+        UserError: torch has no BatchNorm of this kind, or on this device, over several processes.
     """
     if world() == 1:
         return
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            if type(module) not in (nn.BatchNorm2d, GlobalBatchNorm2d, nn.SyncBatchNorm):
+            known = type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm)
+            if not known or device.type == "cpu":
                 raise UserError(
-                    f"model.name: its layer {name} is a {type(module).__name__}, which only one "
-                    "process can train; start without torchrun"
+                    f"model.name: its layer {name} is a {type(module).__name__}, which several "
+                    f"processes cannot train on {device.type}; start without torchrun"
                 )
-            if device.type == "cpu":
-                module.__class__ = GlobalBatchNorm2d  # the same weights under the same keys
-    if device.type != "cpu":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def average_gradients(step: nn.Module) -> nn.Module:

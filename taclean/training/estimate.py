@@ -6,105 +6,98 @@ will do the work.
 
 from __future__ import annotations
 
-import tempfile
+import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from taclean import config as configs
 from taclean.clip.models import create, tokenize
 from taclean.config import Config
 from taclean.config.schema import ROLES, Train
 from taclean.data.split import Pairs
 from taclean.defenses import Defense, defense, make_defense
-from taclean.evaluation.zeroshot import Labelled, head, prompt_tokens, scores
-from taclean.training.loop import train
+from taclean.evaluation.embeddings import Labelled, embed
+from taclean.evaluation.zeroshot import head, prompt_tokens, scores
+from taclean.training.loop import Training
 from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CAPTION = "a large green tree near the small red house on a very warm summer day"
 ROW_BYTES = 77 * 2 + 8 + 8 + 64  # tokens, label, id and a caption of CC3M's length
 STEPS = 3  # timed steps; one more before them warms up
+ALL = 50_000  # rows of a split that takes all of its source: ImageNet's validation set
 KEYS = ("pack", "train", "evaluate", "prompts")
 
 
-def measure(config: Config, batch: int | None = None) -> dict[str, Any]:
-    """Measure rates here, per second.
+def measure(config: Config) -> dict[str, Any]:
+    """Measure rates on this machine, per second, with the batch of the config's fine-tuning.
 
-    {"pack": rows of a core, "train": {"pretrain" or a defence: pairs}, "evaluate": images,
-    "prompts": of a head}
-
-    Args:
-        batch: pairs per step; that of the config's fine-tuning by default.
+    Returns:
+        {"machine": name, "pack": rows of a core, "train": {"pretrain" or a defence: pairs},
+        "evaluate": images, "prompts": of a head}.
     """
-    name, size = config["model"]["name"], config["data"]["image_size"]
-    batch = batch or config["finetune"]["train"]["batch"]
-    rows = batch * STEPS
+    name, size = config.model.name, config.data.image_size
+    batch = config.finetune.train.batch
+    rows, device = batch * (STEPS + 1), "cuda" if torch.cuda.is_available() else "cpu"
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
-    tokens = np.repeat(tokenize(name, [CAPTION]), rows, 0)
-    index = np.arange(rows)
+    tokens, index = np.repeat(tokenize(name, [CAPTION]), rows, 0), np.arange(rows)
     pairs = Pairs(Path(), pixels, tokens, index % 10, index, index, np.empty(0, np.int64))
-    keys = ("precision", "threads", "betas")
-    given = {key: value for key, value in config["finetune"]["train"].items() if key in keys}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rates: dict[str, Any] = {"machine": _machine(device), "train": {}}
-    settings = Train.of({"lr": 1e-9, "epochs": 1, "batch": batch, "warmup": 0, **given}, "train")
-    for key in ("pretrain", *config["run"]["defenses"]):
-        model = create(name)
-        for part in (pairs.take(index[:batch]), pairs):  # the first warms up
-            objective = _objective(config, key, tokens[: len(part)])
-            with tempfile.TemporaryDirectory() as folder:
-                started = time.perf_counter()
-                train(
-                    model,
-                    part,
-                    objective,
-                    settings,
-                    seed=0,
-                    folder=Path(folder),
-                    config={},
-                    device=device,
-                    say=lambda line: None,
-                )
-                seconds = time.perf_counter() - started
-        rates["train"][key] = rows / seconds
+    own = config.finetune.train.given(include={"precision", "threads", "betas"})
+    settings, pull = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own), {}
+    for key in ("pretrain", *config.run.defenses):
+        objective = _objective(config, key, tokens)
+        training = Training(create(name), pairs, objective, settings, seed=0, device=device)
+        training.step()  # warms up
+        pull[key] = batch * STEPS / _seconds(training.step, STEPS)
+        training.feed.close()
     model = create(name).eval().to(device)
     prompts = prompt_tokens(name, ["tree", "house"], [f"{CAPTION} with a {{}}."] * 32).to(device)
-    started = time.perf_counter()
-    classifier = head(model, prompts).cpu().to(device)  # a GPU has to be waited for
-    rates["prompts"] = 64 / (time.perf_counter() - started)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
-    data = Labelled(images, torch.zeros(rows, dtype=torch.int64, device=device))
+    data = Labelled(images, torch.zeros(rows, dtype=torch.int64))
+    classifier = head(model, prompts)
+    triggers = {"same": lambda images, ids: images}
+
+    def evaluate() -> None:
+        scores(embed(model, data, triggers, 1), classifier)
+
+    return {
+        "machine": torch.cuda.get_device_name() if device == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads",
+        "train": pull,
+        "prompts": 64 / _seconds(lambda: head(model, prompts)),
+        "evaluate": 2 * rows / _seconds(evaluate),
+        "pack": _pack_rate(size),
+    }  # fmt: skip
+
+
+def _seconds(work: Callable[[], object], times: int = 1) -> float:
+    """Time `times` calls, with what they leave a GPU to do."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
     started = time.perf_counter()
-    scores(model, data, classifier, 1, {"same": (lambda x, ids: x, classifier)}, ks=(1,))
-    rates["evaluate"] = 2 * rows / (time.perf_counter() - started)
-    rates["pack"] = _pack_rate(size)
-    return rates
+    for _ in range(times):
+        work()
+    wait()
+    return time.perf_counter() - started
 
 
 def _objective(config: Config, key: str, tokens: np.ndarray) -> Defense:
-    """A defence, or what pre-training minimises, with texts for one epoch over these tokens."""
+    """Make a defence, or what pre-training minimises, with texts for an epoch of these tokens."""
     if key == "pretrain":
         return make_defense(None)
-    entry, kind = config["defenses"][key], configs.kind(config, "defenses", key)
-    texts = {name: text.example(tokens) for name, text in defense(kind).texts.items()}
-    return make_defense(kind, 0, texts, **entry.get("loss", {}))
+    entry = config.defenses[key]
+    texts = {name: text.example(tokens) for name, text in defense(entry.kind).texts.items()}
+    return make_defense(entry.kind, 0, texts, **entry.loss.given())
 
 
-def _machine(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads"
-
-
-def _pack_rate(size: int, count: int = 24) -> float:
-    """Rows that a core packs in a second: JPEGs of CC3M's usual size (640 x 480)."""
-    import io
-
+def _pack_rate(size: int) -> float:
+    """Measure the rows that a core packs: JPEGs of CC3M's usual size (640 x 480)."""
     from PIL import Image
 
     from taclean.data.images import load_image
@@ -112,18 +105,14 @@ def _pack_rate(size: int, count: int = 24) -> float:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(file, "JPEG")
-    data = file.getvalue()
-    started = time.perf_counter()
-    for _ in range(count):
-        load_image(data, size)
-    return count / (time.perf_counter() - started)
+    return 24 / _seconds(lambda: load_image(file.getvalue(), size), 24)
 
 
 def check_rates(rates: Any, where: str) -> dict[str, Any]:
     """Check a file of rates.
 
     Raises:
-        UserError: it is none that `taclean plan --measure` wrote.
+        UserError: `taclean plan --measure` did not write it.
     """
     found = dict(rates) if isinstance(rates, Mapping) else {}
     train = found.get("train")
@@ -142,99 +131,75 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         and in GB (1e9 bytes) `packed`, `results`, `checkpoints` and `memory`, the largest need of
         one training process: weights, gradients and AdamW's state, without activations.
     """
-    dataset, run = configs.dataset(config), config["run"]
-    size = config["data"]["image_size"]
-    attacks, seeds = run["attacks"], len(run["seeds"])
-    own = list(dict.fromkeys(configs.trained_as(config, attack) for attack in attacks))
-    bases = seeds if config["base"].get("per_seed") else 1
-    cleaned = seeds * run.get("repeats", 1)
-    pull = rates["train"]
-    rows = {name: split.get("rows") for name, split in dataset["splits"].items()}
-    roles = [role for role in ROLES if configs.has_role(config, role)]
-    of = {role: configs.split_of_role(config, role) for role in roles}
-    known = {name: count or 50_000 for name, count in rows.items()}  # all: ImageNet's validation
-    jobs: list[tuple[str, int, int, float]] = []
-    validated = heads = 0  # images and heads of the scores on val before, between and after epochs
+    import pandas as pd
 
-    def add(stage: str, count: int, work: float, rate: float) -> None:
-        if count:
-            jobs.append((stage, count, int(work), work / rate / 3600))
+    run, pull = config.run, rates["train"]
+    rows = {name: split.rows or ALL for name, split in config.splits.items()}
+    of = {role: rows[name] for role in ROLES if (name := config.split_of_role(role))}
+    own = list(dict.fromkeys(map(config.trained_as, run.attacks)))
+    seeds, cleaned = len(run.seeds), len(run.seeds) * run.repeats
+    bases = seeds if config.base.per_seed else 1
+    jobs = [(f"pack {name}", 1, count, rates["pack"]) for name, count in rows.items()]
+    validations: list[tuple[int, int]] = []  # heads and images, before, between and after epochs
 
-    def add_training(
-        stage: str, key: str, clean: int, attacked: int, rows: int, epochs: int
-    ) -> None:
-        nonlocal validated, heads
-        add(stage, clean + attacked, rows * epochs, pull.get(key, pull["pretrain"]))
-        heads += (clean + attacked) * (epochs + 1)
-        validated += (clean + 2 * attacked) * (epochs + 1) * known[of["val"]]
+    def add(stage: str, key: str, clean: int, attacked: int, learned: int, epochs: int) -> None:
+        jobs.append((stage, clean + attacked, learned * epochs, pull.get(key, pull["pretrain"])))
+        times = epochs + 1
+        validations.append(((clean + attacked) * times, (clean + 2 * attacked) * times * of["val"]))
 
-    for name, count in known.items():
-        add(f"pack {name}", 1, count, rates["pack"])
-    if "pretrained" not in config["model"]:
-        epochs = config["base"]["train"]["epochs"]
-        add_training("base", "pretrain", bases, 0, known[of["pretrain"]], epochs)
+    if not config.model.pretrained:
+        add("base", "pretrain", bases, 0, of["pretrain"], config.base.train.epochs)
     for attack in own:
-        entry = config["attacks"][attack]
-        if "fit" in entry:
-            add(
-                f"trigger {attack}",
-                seeds,
-                known[of["patch"]] * entry["fit"]["epochs"],
-                pull["pretrain"],
-            )
-        epochs = configs.own_train(config, "poison", entry)["epochs"]
-        add_training(f"pretrain {attack}", "pretrain", 0, seeds, config["poison"]["rows"], epochs)
-    for name in run["defenses"]:
-        epochs = configs.own_train(config, "finetune", config["defenses"][name])["epochs"]
-        attacked = cleaned * len(own)
-        clean = cleaned * configs.controls(config)
-        learned = config["defenses"][name].get("rows", known[of["clean"]])
-        add_training(f"finetune {name}", name, clean, attacked, learned, epochs)
+        entry = config.attacks[attack]
+        if entry.fits:
+            work = of["patch"] * entry.fit.epochs
+            jobs.append((f"trigger {attack}", seeds, work, pull["pretrain"]))
+        epochs = entry.settings(config.poison.train).epochs
+        add(f"pretrain {attack}", "pretrain", 0, seeds, config.poison.rows, epochs)
+    for name in run.defenses:
+        cleaning, clean = config.defenses[name], cleaned * config.cleans_clean
+        epochs = cleaning.settings(config.finetune.train).epochs
+        learned = cleaning.rows or of["clean"]
+        add(f"finetune {name}", name, clean, cleaned * len(own), learned, epochs)
+    heads, validated = (sum(column) for column in zip(*validations, strict=True))
     # A model that was not attacked is scored with every trigger, an attacked one with its own.
-    scored = sum(known[name] for name in config["evaluate"]["splits"])
-    each = seeds + cleaned * len(run["defenses"])
-    clean = each if configs.controls(config) else seeds
-    models = clean + each * len(attacks)
-    add("evaluate clean", clean, (1 + len(configs.tried(config))) * scored, rates["evaluate"])
-    add("evaluate attacked", models - clean, 2 * scored, rates["evaluate"])
-    add("validate", 1, validated, rates["evaluate"])
-    prompts = len(configs.class_names(config)) * len(configs.templates(config))
-    add("zero-shot head", models + heads, prompts, rates["prompts"])
-    table = pd.DataFrame(jobs, columns=["stage", "jobs", "rows", "hours"])
+    scored = sum(rows[name] for name in config.evaluate.splits)
+    each = seeds + cleaned * len(run.defenses)
+    clean = each if config.cleans_clean else seeds
+    attacked = each * len(run.attacks)
+    triggers = len(config.triggers_on_clean)
+    prompts = len(config.class_names) * len(config.templates)
+    jobs += [
+        ("evaluate clean", clean, (1 + triggers) * scored, rates["evaluate"]),
+        ("evaluate attacked", attacked, 2 * scored, rates["evaluate"]),
+        ("validate", 1, validated, rates["evaluate"]),
+        ("zero-shot head", clean + attacked + heads, prompts, rates["prompts"]),
+    ]
+    table = pd.DataFrame(jobs, columns=["stage", "jobs", "rows", "rate"])
+    table = table[table["jobs"] > 0].reset_index(drop=True)
+    table["hours"] = table["rows"] / table.pop("rate") / 3600
     table["total_hours"] = table["jobs"] * table["hours"]
-
-    weights = sum(p.numel() for p in create(config["model"]["name"]).parameters()) * 4 / 1e9
-    trained = clean + each * len(own) - seeds + bases
-    disk = {
-        "packed": sum(known.values()) * (3 * size * size + ROW_BYTES) / 1e9,
-        "results": trained * weights,
+    weights = sum(p.numel() for p in create(config.model.name).parameters()) * 4 / 1e9
+    side = config.data.image_size
+    return table, {
+        "packed": sum(rows.values()) * (3 * side * side + ROW_BYTES) / 1e9,
+        "results": (clean + each * len(own) - seeds + bases) * weights,
         "checkpoints": 3 * weights,  # weights and AdamW's two moments, of the job that runs
         "memory": 4 * weights,
     }
-    return table, disk
 
 
 def report(config: Config, rates: Mapping[str, Any]) -> str:
-    """The plan as text."""
+    """Return the plan as text."""
     table, disk = plan(config, rates)
-    shown = table.assign(
-        rows=table["rows"].map("{:,}".format),
-        hours=table["hours"].map("{:.3f}".format),
-        total_hours=table["total_hours"].map("{:.3f}".format),
-    )
-    sources = configs.dataset(config).get("sources", {})
-    hub = [source["hub"] for source in sources.values() if "hub" in source]
-    return "\n".join(
-        [
-            shown.to_string(index=False),
-            "",
-            f"One after another: {table['total_hours'].sum():.2f} hours, at the rates of "
-            f"{rates.get('machine', 'an unnamed machine')}.",
-            f"Disk: packed {disk['packed']:.1f} GB, models {disk['results']:.1f} GB, checkpoint of "
-            f"a running job {disk['checkpoints']:.1f} GB"
-            + "".join(f", and the files of {name}" for name in hub)
-            + ".",
-            f"Memory of a training job: {disk['memory']:.1f} GB for weights, gradients and "
-            "optimiser, and the activations of a batch. Packed pixels are memory-mapped.",
-        ]
-    )
+    forms = {"rows": "{:,}".format, "hours": "{:.3f}".format, "total_hours": "{:.3f}".format}
+    sources = getattr(config.dataset, "sources", {})
+    hub = [source.hub for source in sources.values() if source.hub]
+    return f"""{table.to_string(index=False, formatters=forms)}
+
+One after another: {table["total_hours"].sum():.2f} hours, at the rates of \
+{rates.get("machine", "an unnamed machine")}.
+Disk: packed {disk["packed"]:.1f} GB, models {disk["results"]:.1f} GB, checkpoint of a running job \
+{disk["checkpoints"]:.1f} GB{"".join(f", and the files of {name}" for name in hub)}.
+Memory of a training job: {disk["memory"]:.1f} GB for weights, gradients and optimiser, and the \
+activations of a batch. Packed pixels are memory-mapped."""

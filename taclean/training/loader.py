@@ -1,11 +1,11 @@
-"""Batches of a training set, read ahead of the loop in an order that is the seed's alone."""
+"""Batches of a training set, read ahead of the loop in an order that only the seed decides."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,12 +38,12 @@ class Batch:
 
     @property
     def indices(self) -> tuple[np.ndarray, ...]:
-        """The `index` of every process; theirs together are the whole batch, in its order."""
+        """The `index` of every process; together they are the whole batch, in its order."""
         return self.parts or (self.index,)
 
 
 class Feed:
-    """Reads batches in the background while the loop computes.
+    """Read batches in the background while the loop computes.
 
     Rows that fill no batch are left out of an epoch; a set smaller than a batch is one batch.
 
@@ -63,37 +63,33 @@ class Feed:
         self.steps, self.waited = self.per_epoch * epochs, 0.0
         self._epoch, self._order = -1, np.empty(0, np.int64)
         self._next = 0
-        self._reading: deque[tuple[int, tuple[np.ndarray, ...], Future]] = deque()
+        self._reading: deque[Future[Batch]] = deque()
         self._pool = ThreadPoolExecutor(1, "feed")
 
-    def _parts(self, step: int) -> tuple[int, tuple[np.ndarray, ...]]:
-        """Epoch, and every process's positions, of a step."""
+    def _read(self, step: int) -> Batch:
+        """Read this process's part of a step into host memory."""
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._order = permutation(len(self._pairs), self._seed, epoch, ORDER)
             self._epoch = epoch
         index = self._order[position * self._batch : (position + 1) * self._batch]
-        return epoch, tuple(np.split(index, distributed.world()))
-
-    def _read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        images, tokens = self._pairs.batch(index)
-        return (images.pin_memory() if self._device.type == "cuda" else images), tokens
+        parts = tuple(np.split(index, distributed.world()))
+        own = parts[distributed.rank()]
+        images, tokens = self._pairs.batch(own)
+        images = images.pin_memory() if self._device.type == "cuda" else images
+        return Batch(epoch, own, images, tokens, parts)
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`. The first call may ask for any step; later ones for the next."""
+        """Return the batch of `step`: of any step in the first call, then of the next one."""
         if not self._reading:
             self._next = step
         while len(self._reading) < AHEAD and self._next < self.steps:
-            epoch, parts = self._parts(self._next)
-            reading = self._pool.submit(self._read, parts[distributed.rank()])
-            self._reading.append((epoch, parts, reading))
+            self._reading.append(self._pool.submit(self._read, self._next))
             self._next += 1
         started = time.perf_counter()
-        epoch, parts, reading = self._reading.popleft()
-        images, tokens = reading.result()
+        batch = self._reading.popleft().result()
         self.waited += time.perf_counter() - started
-        images = images.to(self._device, non_blocking=True)
-        return Batch(epoch, parts[distributed.rank()], images, tokens, parts)
+        return replace(batch, images=batch.images.to(self._device, non_blocking=True))
 
     def close(self) -> None:
         """Stop reading."""

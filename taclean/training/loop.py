@@ -11,50 +11,37 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
-from open_clip import CLIP
 from torch import Tensor, nn
 
-from taclean.clip.models import autocast, parameter_groups, precision_on
+from taclean.clip.encode import autocast, precision_on
+from taclean.clip.models import parameter_groups
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.training import distributed
 from taclean.training.loader import Batch, Feed
+from taclean.training.log import Log
 from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
-from taclean.util.errors import StoppedError, UserError
-from taclean.util.progress import Log, Progress, Say
+from taclean.util.errors import StoppedError, UserError, first_line
+from taclean.util.progress import Progress, say
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
+
+    from taclean.defenses import Defense
+
+Validate = Callable[["CLIP"], dict[str, float]]
 
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
 SYNC_EVERY = 16  # steps between waits for a GPU; after each it has nothing to do for a moment
 
 
-class Objective(Protocol):
-    """What a defence minimises."""
-
-    def check(self, epochs: int, rows: int) -> None:
-        """Refuse to train where the defence's artifacts do not fit the run."""
-        ...
-
-    def start(self, model: CLIP) -> None:
-        """Take from the weights that the run starts with what the loss needs, such as a copy.
-
-        Called once, with `model` on its device and before a checkpoint is put into it, so that a
-        run that goes on takes the same.
-        """
-        ...
-
-    def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-        """Return the parts of the loss; `total` is minimised."""
-        ...
-
-
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up over less than all `steps`, then a cosine to 0; `step` counts from 0."""
+    """Return the rate of `step` (from 0): linear warm-up to `peak`, then a cosine to 0."""
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
@@ -63,7 +50,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 class _Loss(nn.Module):
     """The loss of a batch as a module, which is what torch averages gradients of."""
 
-    def __init__(self, model: CLIP, objective: Objective) -> None:
+    def __init__(self, model: CLIP, objective: Defense) -> None:
         super().__init__()
         self.model, self.objective = model, objective
 
@@ -74,19 +61,15 @@ class _Loss(nn.Module):
 def _compile(model: CLIP, device: torch.device) -> None:
     """Compile the towers in place: names of weights and callers stay.
 
-    A step has as many images as any other, its texts differ in number and length: compiled for
-    all of these at once, a run that goes on computes as one that never stopped.
-
-    Raises:
-        UserError: torch.compile does not work here.
+    All steps have as many images, but texts of other numbers and lengths: compiled for all of these
+    at once, a run that goes on computes as one that never stopped.
     """
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.ones(2, device=device))
     except Exception as error:  # whatever torch.compile meets: no compiler, no headers, no Triton
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise UserError(
-            f"train.compile: torch.compile does not work here ({reason}); install a C++ compiler "
-            "(CPU) or Triton (GPU), or set it to false"
+            f"train.compile: torch.compile does not work here ({first_line(error)}); install a C++ "
+            "compiler (CPU) or Triton (GPU), or set it to false"
         ) from None
     model.visual.compile(dynamic=False)
     text = getattr(model, "transformer", None) or model.text
@@ -94,7 +77,7 @@ def _compile(model: CLIP, device: torch.device) -> None:
 
 
 class Training:
-    """A model in training. `step` is where it learns; the loop around it is `train`.
+    """A model in training: `step` is where it learns, `train` is the loop around it.
 
     Attributes:
         done: steps taken so far, of `steps`; `per_epoch` are an epoch.
@@ -107,7 +90,7 @@ class Training:
         self,
         model: CLIP,
         pairs: Pairs,
-        objective: Objective,
+        objective: Defense,
         settings: Train,
         *,
         seed: int,
@@ -117,8 +100,8 @@ class Training:
         """Check that the run can be trained, and set all up for its first step.
 
         Raises:
-            UserError: no rows, artifacts that do not fit, a warm-up that never ends, a batch that
-                is not divisible by the number of processes, or a compiler that does not work.
+            UserError: the set is empty, artifacts do not fit, the warm-up never ends, the batch is
+                not divisible by the number of processes, or the compiler does not work.
         """
         self.model, self.settings, self.label = model, settings, label
         self.device = torch.device(device)
@@ -144,11 +127,11 @@ class Training:
         self._sync_every = SYNC_EVERY if self.device.type == "cuda" else 1
         self.done, self.synced = 0, False
         self.history: list[dict[str, float]] = []
-        # Of the epoch; what lies on the device is read from it as rarely as can be.
+        # Losses of the epoch; they stay on the device, which is read as rarely as can be.
         self._sums: dict[str, Any] = {}
         model.train()
 
-    def _check(self, pairs: Pairs, objective: Objective) -> None:
+    def _check(self, pairs: Pairs, objective: Defense) -> None:
         settings, steps = self.settings, self.steps
         if len(pairs) == 0:
             raise UserError(f"{self.label}: the training set is empty")
@@ -176,11 +159,11 @@ class Training:
         return self.done % self.per_epoch == 0
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step."""
+        """Return the learning rate of a step."""
         return learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
     def step(self) -> dict[str, Tensor]:
-        """Take one step on the next batch; returns the parts of its loss, on the device.
+        """Take one step on the next batch and return the parts of its loss, on the device.
 
         Raises:
             UserError: the loss of this or, on a GPU, of one of the last steps is not finite.
@@ -213,11 +196,7 @@ class Training:
             )
 
     def check_weights(self) -> None:
-        """Check what was trained.
-
-        Raises:
-            UserError: a weight is not finite.
-        """
+        """Raise a UserError where a weight is not finite."""
         for name, weight in self.model.state_dict().items():
             if not torch.isfinite(weight).all():
                 raise distributed.error_of_all(
@@ -226,7 +205,7 @@ class Training:
                 )
 
     def record(self) -> dict[str, float]:
-        """The number of epochs so far, and of the last one its last lr and mean losses."""
+        """Return the number of epochs so far, and the last one's last lr and mean losses."""
         record: dict[str, float] = {"epoch": self.epoch}
         if self.epoch:
             record["lr"] = self.rate(self.done - 1)
@@ -241,7 +220,7 @@ class Training:
         self.model.train()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a run which goes on needs, as torch.save takes it."""
+        """Return all that a run which goes on needs, as torch.save takes it."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -260,13 +239,10 @@ class Training:
         self.done, self.history, self._sums = done, history, sums
 
 
-Validate = Callable[[CLIP], dict[str, float]]
-
-
 def train(
     model: CLIP,
     pairs: Pairs,
-    objective: Objective,
+    objective: Defense,
     settings: Train,
     *,
     seed: int,
@@ -275,7 +251,6 @@ def train(
     validate: Validate | None = None,
     label: str = "train",
     device: torch.device | str = "cpu",
-    say: Say = lambda line: print(line, flush=True),
 ) -> list[dict[str, float]]:
     """Train `model` in place.
 
@@ -290,82 +265,104 @@ def train(
         One record per epoch: epoch, lr, loss parts, validation scores.
 
     Raises:
-        UserError: what `Training` refuses, a loss or weights that are not finite, or another
-            process trains in `folder`.
+        UserError: `Training` refuses the run, a loss or weight is not finite, or another process
+            trains in `folder`.
         StoppedError: SIGTERM came; the run is saved.
     """
     training = Training(model, pairs, objective, settings, seed=seed, device=device, label=label)
-    first_process = distributed.rank() == 0
     data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
     mark = fingerprint(config, training.precision, model.state_dict(), data)
     with ExitStack() as stack:
         stack.callback(training.feed.close)
-        checkpoints = Checkpoints(folder, mark)
-        stack.enter_context(checkpoints.held())
-        begun = "resumed" if checkpoints.resume(training) else "started"
-        with distributed.together():
-            log = Log(
-                folder, training.done, tensorboard=settings.tensorboard, first_process=first_process
-            )
-        stack.callback(log.close)
-        log.event(
-            begun, step=training.done, steps=training.steps, label=label,
-            precision=training.precision,
-        )  # fmt: skip
-        stop = stack.enter_context(Stop().listening())
-        progress = Progress(
-            label, training.steps, "steps", say if first_process else None, training.done
-        )
-        scored_before = validate is not None  # the history then begins with the start weights
-        started = epoch_began = saved = time.time()
-        while True:
-            if training.between_epochs and len(training.history) < training.epoch + scored_before:
-                share = training.feed.waited / max(time.time() - epoch_began, 1e-9)
-                record = training.record()
-                try:
-                    record |= distributed.on_first(partial(_scores, model, validate, stop))
-                except StoppedError:
-                    raise _leave(training, checkpoints, log) from None
-                training.begin_epoch(record)
-                if training.epoch:
-                    log.event("epoch", step=training.done, data_wait=round(share, 4), **record)
-                    checkpoints.save(training)
-                log.scalars("epoch", training.done, record)
-                epoch_began = saved = time.time()
-            if training.done == training.steps:
-                break
-            epoch = training.epoch + 1
-            parts = training.step()
-            pull = progress.speed(training.done) * settings.batch
-            note = f"epoch {epoch}/{settings.epochs}, {pull:.0f} pairs/s"
-            if progress.update(training.done, note):
-                told = {"loss": parts["total"], "lr": training.rate(training.done - 1)}
-                log.scalars("step", training.done, {**told, "pairs_per_second": pull})
-            if not training.synced:
-                continue
-            if distributed.any_of_us(stop.asked, training.device):
-                raise _leave(training, checkpoints, log)
-            if not training.between_epochs and time.time() - saved > settings.checkpoint_seconds:
-                checkpoints.save(training)
-                saved = time.time()
+        run = _Run(training, folder, mark, validate, stack)
+        while run.epoch_ended or training.done < training.steps:
+            if run.epoch_ended:
+                run.end_epoch()
+            else:
+                run.step()
         training.check_weights()
-        log.event("finished", step=training.done, seconds=round(time.time() - started, 1))
+        run.log.event("finished", step=training.done, seconds=round(time.time() - run.started, 1))
     model.eval()
     return training.history
 
 
-def _scores(model: CLIP, validate: Validate | None, stop: Stop) -> dict[str, float]:
-    """What `validate` gives; a scheduler leaves half a minute, so SIGTERM ends it at once."""
-    with stop.at_once(), torch.compiler.set_stance("force_eager"):  # a few batches of any size
-        return validate(model) if validate else {}
+class _Run:
+    """What is around the steps of a training: checkpoints, scores, log, progress and SIGTERM.
 
+    It holds `folder` until `stack` closes, and goes on from its checkpoint.
+    """
 
-def _leave(training: Training, checkpoints: Checkpoints, log: Log) -> StoppedError:
-    """Save; the error to leave with."""
-    checkpoints.save(training)
-    log.event("interrupted", step=training.done)
-    text = (
-        f"{training.label}: stopped by SIGTERM at step {training.done} of {training.steps}, saved; "
-        "the same command goes on from there"
-    )
-    return StoppedError(text if distributed.rank() == 0 else "")
+    def __init__(
+        self, training: Training, folder: Path, mark: str, validate: Validate | None,
+        stack: ExitStack,
+    ) -> None:  # fmt: skip
+        self.training, self.validate = training, validate
+        self.checkpoints = Checkpoints(folder, mark)
+        self.checkpoints.hold(stack)
+        begun = "resumed" if self.checkpoints.resume(training) else "started"
+        done, steps, label = training.done, training.steps, training.label
+        with distributed.together():
+            self.log = Log(folder, done, tensorboard=training.settings.tensorboard)
+        stack.callback(self.log.close)
+        self.log.event(begun, step=done, steps=steps, label=label, precision=training.precision)
+        self.stop = stack.enter_context(Stop().listening())
+        self.progress = Progress(
+            label, steps, "steps", None if distributed.rank() else say, first=done
+        )
+        self.started = self.epoch_began = self.saved = time.time()
+
+    @property
+    def epoch_ended(self) -> bool:
+        """Whether the history lacks the record of the last epoch, or of the start weights."""
+        wanted = self.training.epoch + (self.validate is not None)
+        return self.training.between_epochs and len(self.training.history) < wanted
+
+    def step(self) -> None:
+        """Take a step; save and leave if SIGTERM came, save if it is time to."""
+        training, settings = self.training, self.training.settings
+        epoch = training.epoch + 1
+        parts = training.step()
+        pull = self.progress.speed(training.done) * settings.batch
+        note = f"epoch {epoch}/{settings.epochs}, {pull:.0f} pairs/s"
+        if self.progress.update(training.done, note):
+            values = {"loss": parts["total"], "lr": training.rate(training.done - 1)}
+            self.log.scalars("step", training.done, {**values, "pairs_per_second": pull})
+        if not training.synced:
+            return
+        if distributed.any_of_us(self.stop.asked, training.device):
+            raise self._leave()
+        if not training.between_epochs and time.time() - self.saved > settings.checkpoint_seconds:
+            self.checkpoints.save(training)
+            self.saved = time.time()
+
+    def end_epoch(self) -> None:
+        """Validate, and put the record of the epoch into history, log and checkpoint."""
+        training = self.training
+        share = training.feed.waited / max(time.time() - self.epoch_began, 1e-9)
+        record = training.record()
+        try:
+            record |= distributed.on_first(self._scores)
+        except StoppedError:
+            raise self._leave() from None
+        training.begin_epoch(record)
+        if training.epoch:
+            self.log.event("epoch", step=training.done, data_wait=round(share, 4), **record)
+            self.checkpoints.save(training)
+        self.log.scalars("epoch", training.done, record)
+        self.epoch_began = self.saved = time.time()
+
+    def _scores(self) -> dict[str, float]:
+        """Validate; SIGTERM ends it at once, as a scheduler leaves half a minute."""
+        with self.stop.at_once(), torch.compiler.set_stance("force_eager"):  # batches of any size
+            return self.validate(self.training.model) if self.validate else {}
+
+    def _leave(self) -> StoppedError:
+        """Save, and return the error to leave with."""
+        training = self.training
+        self.checkpoints.save(training)
+        self.log.event("interrupted", step=training.done)
+        text = (
+            f"{training.label}: stopped by SIGTERM at step {training.done} of {training.steps}, "
+            "saved; the same command goes on from there"
+        )
+        return StoppedError(text if distributed.rank() == 0 else "")

@@ -5,32 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from taclean.training import distributed
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 from taclean.util.files import locked, replacing
 
-
-class Resumable(Protocol):
-    """What can be saved and go on."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a run which goes on needs."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; raises anything where it does not fit."""
-        ...
+if TYPE_CHECKING:
+    from taclean.training.loop import Training
 
 
 class Checkpoints:
@@ -43,29 +33,22 @@ class Checkpoints:
     def __init__(self, folder: Path, mark: str) -> None:
         self._folder, self._path, self._mark = folder, folder / "last.pt", mark
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the folder for this run.
-
-        Raises:
-            UserError: another process trains there.
-        """
-        with ExitStack() as stack:
-            distributed.on_first(partial(self._take, stack))
-            yield
+    def hold(self, stack: ExitStack) -> None:
+        """Hold the folder until `stack` closes, so that no other process trains in it."""
+        distributed.on_first(partial(self._take, stack))
 
     def _take(self, stack: ExitStack) -> None:
         stack.enter_context(locked(self._folder))
         for left in self._folder.glob(".last.*.tmp.pt"):  # of a process that was killed as it wrote
             left.unlink()
 
-    def resume(self, run: Resumable) -> bool:
-        """Put the checkpoint into `run`, on every process; returns whether there was one.
+    def resume(self, run: Training) -> bool:
+        """Put the checkpoint into `run`, on every process, and return whether there was one.
 
-        One of another run, or a damaged one, is moved aside.
+        The checkpoint of another run, or a damaged one, is moved aside.
 
         Raises:
-            UserError: process 0 could read it and another cannot.
+            UserError: process 0 can read the checkpoint and another process cannot.
         """
         found = distributed.on_first(partial(self._load, run))
         with distributed.together():
@@ -73,7 +56,7 @@ class Checkpoints:
                 raise UserError(f"{self._path}: not every process can read it; share the folder")
         return found
 
-    def _load(self, run: Resumable) -> bool:
+    def _load(self, run: Training) -> bool:
         if not self._path.exists():
             return False
         try:
@@ -86,8 +69,8 @@ class Checkpoints:
             return False
         return True
 
-    def save(self, run: Resumable) -> None:
-        """Write the checkpoint, on process 0, in place of the one before.
+    def save(self, run: Training) -> None:
+        """Replace the checkpoint by the present state, on process 0.
 
         Raises:
             UserError: it cannot be written; the one before stays.
@@ -100,16 +83,15 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())  # whole after a crash of the machine, too
         except (OSError, RuntimeError) as error:  # torch's writer: RuntimeError on a full disk
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{self._path}: cannot write the checkpoint ({reason}); make room"
+                f"{self._path}: cannot write the checkpoint ({first_line(error)}); make room"
             ) from None
 
 
 def fingerprint(*parts: Any) -> str:
-    """A short hash of what decides a run's result: no other run's checkpoint is resumed.
+    """Hash what decides a run's result, so that no other run's checkpoint is resumed.
 
-    Takes JSON values, arrays, tensors and dataclasses of them.
+    The parts are JSON values, arrays, tensors and dataclasses of them.
     """
     digest = hashlib.sha256()
     for part in parts:

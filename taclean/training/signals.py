@@ -12,10 +12,10 @@ from taclean.util.errors import StoppedError
 
 
 class Stop:
-    """Takes SIGTERM and notes it.
+    """Handler of SIGTERM.
 
     Attributes:
-        asked: whether it came.
+        asked: whether the signal came.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Take SIGTERM within the block; only the main thread can."""
+        """Handle SIGTERM within the block; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return

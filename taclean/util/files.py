@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, folders that one process holds, disks that are full."""
+"""Files that appear whole or not at all, folders that one process holds, full disks."""
 
 from __future__ import annotations
 
@@ -12,24 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Tell in one line that `path` could not be written because the disk is full.
-
-    Raises:
-        UserError: the disk, or the user's share of it, is full.
-    """
+    """Raise a UserError where `path` cannot be written because the disk or a quota is full."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # of its own kind from safetensors, without a number from numpy
-        text = (str(error).splitlines() or [""])[0]
+        text = first_line(error)
         numbers = "|".join(map(str, FULL))
         full = re.search(rf"os error ({numbers})\b|\d+ requested and \d+ written", text)
         if full or (isinstance(error, OSError) and error.errno in FULL):
@@ -44,9 +40,6 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary file or folder name beside `path`; move it there if the block succeeds.
 
     A folder is moved entry by entry, so that files which others keep in `path` stay.
-
-    Raises:
-        UserError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,27 +68,21 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UserError: the file is missing or is not JSON.
-    """
+    """Read a JSON file; a UserError names one that is missing or is not JSON."""
     try:
         return json.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; make it or correct the path") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file ({error}); make it again") from None
+        raise UserError(f"{path}: not a JSON file ({error}); correct it or make it again") from None
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for one process; a killed one's lock is free at once.
+    """Hold a folder for one process; a UserError names another process that holds it.
 
-    Forked children do not hold it: a worker that outlives its killed parent is in nobody's way.
-
-    Raises:
-        UserError: another process holds it; says which.
+    The lock of a killed process is free at once. Forked children do not hold it: a worker may
+    outlive its killed parent.
     """
     from filelock import FileLock, Timeout  # most commands take no lock
 

@@ -1,4 +1,4 @@
-"""Worker processes that inherit no lock and no thread, and end with who started them."""
+"""Worker processes that inherit no lock and no thread, and end with their parent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def worker_pool(
     initargs: tuple[Any, ...] = (),
     preload: Sequence[str] = ("taclean.clip.models",),
 ) -> ProcessPoolExecutor:
-    """A pool whose processes come from a fork server: a clean process that knows this package.
+    """Make a pool of processes from a fork server: a clean process that knows this package.
 
     A fork of the process itself would copy locks that its threads hold (torch has threads, and
     so hangs for ever) and keep its files locked after its end. What goes to the workers must be

@@ -29,7 +29,7 @@ from taclean.config import registry
 from taclean.config.schema import Train
 from taclean.data.split import to_tensor
 from taclean.defenses import make_defense
-from taclean.evaluation.evaluate import Prompts
+from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loader import Batch
 from taclean.training.loop import Training
 
@@ -143,7 +143,6 @@ def test_the_plain_decoding_is_ours(tmp_path: Path) -> None:
 
 
 def test_shards_hold_the_rows_asked_for(tmp_path: Path) -> None:
-    pytest.importorskip("taclean.data.pack")
     names = packing.shards(tmp_path, 20, per_shard=8)
     packing.pack(tmp_path, names[:2], tmp_path / "packed")
     images = np.load(tmp_path / "packed/images.npy")

@@ -25,6 +25,8 @@ from taclean.attacks import make_trigger
 from taclean.clip import models
 from taclean.data.split import Pairs
 from taclean.evaluation import zeroshot
+from taclean.evaluation.embeddings import Labelled, embed
+from taclean.evaluation.evaluate import score
 from taclean.stages import stage_config
 
 # Run where taclean is not imported; argv: name, file, folder of model configs, picture, result.
@@ -127,11 +129,10 @@ def test_clip_benchmark_counts_the_same_accuracy(
     )
 
     raw = [files.loader(path) for path, _ in files.samples]
-    data = zeroshot.Labelled(packed(preprocess, raw), torch.tensor(files.targets))
+    data = Labelled(packed(preprocess, raw), torch.tensor(files.targets))
     ours_templates = [sentence.replace("{c}", "{}") for sentence in sentences]
     head = zeroshot.head(model, zeroshot.prompt_tokens(tiny_name, classes, ours_templates))
-    target = classes.index("banana")
-    ours = zeroshot.scores(model, data, head, target, {}, precision="fp32")["clean"]
+    ours = zeroshot.scores(embed(model, data, precision="fp32"), head)["clean"]
     assert 0.05 < theirs["acc1"] < theirs["acc5"]
     assert ours["CA@1"]["hits"] / ours["CA@1"]["n"] == theirs["acc1"]
     assert ours["CA@5"]["hits"] / ours["CA@5"]["n"] == theirs["acc5"]
@@ -169,15 +170,8 @@ def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model,
 
     config = configs.load(Path(__file__).parents[2] / "config" / "config.yaml")
     known = stage_config(config, "evaluate/badnet/none/seed0")["zeroshot"]
-    tokens = zeroshot.prompt_tokens("emoji-rn", known["classes"], known["templates"])
-    head = zeroshot.head(random_model, tokens)
-    wanted = zeroshot.scores(
-        random_model,
-        Pairs.open(split),
-        head,
-        known["classes"].index(known["target"]),
-        {"badnet": (make_trigger("badnet", 0, **trigger), head)},
-    )
+    heads = zeroshot.Prompts.of("emoji-rn", known).heads(random_model)
+    wanted = score(Pairs.open(split), heads, {"badnet": make_trigger("badnet", 0, **trigger)})
     assert json.loads(out.read_text())["scores"] == wanted
     assert [line.split(":")[0] for line in lines[1:]] == ["clean CA", "badnet ASR", "badnet TA"]
 
@@ -186,7 +180,7 @@ def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model,
     ("arguments", "message"),
     [
         (["--attacks", "badnot"], "badnot"),
-        (["--attacks", "ssba"], "fitted"),
+        (["--attacks", "ssba"], "needs a fit"),
         (["--parameters", "{}"], "one attack"),
         (["--attacks", "badnet", "--parameters", "size=3"], "not JSON"),
         (["--attacks", "badnet", "--parameters", '{"sizes": 3}'], "sizes"),

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.util.errors import UserError
 
 NAME = "emoji-rn"
@@ -69,7 +69,7 @@ def _configs(tmp_path_factory) -> None:
 @pytest.mark.parametrize("together", [1, 2, 96])
 @pytest.mark.parametrize("texts", [TEXTS, TEXTS[:3], TEXTS[:1], TEXTS[3:], TEXTS[::-1] * 3])
 def test_cut_rows_embed_as_77_tokens_do(random_model, monkeypatch, texts, together):
-    monkeypatch.setattr(models, "LIKE", together)
+    monkeypatch.setattr(encode, "LIKE", together)
     tokens = tokens_of(texts)
     with torch.no_grad():
         got = models.encode_tokens(random_model, tokens)
@@ -79,25 +79,16 @@ def test_cut_rows_embed_as_77_tokens_do(random_model, monkeypatch, texts, togeth
 
 @pytest.mark.parametrize("together", [1, 2, 96])
 def test_cut_rows_have_the_gradients_of_77_tokens(monkeypatch, together):
-    monkeypatch.setattr(models, "LIKE", together)
+    monkeypatch.setattr(encode, "LIKE", together)
     grads = []
-    for encode in (models.encode_tokens, lambda m, t: F.normalize(m.encode_text(t), dim=-1)):
+    for embed in (models.encode_tokens, lambda m, t: F.normalize(m.encode_text(t), dim=-1)):
         model = models.create(NAME, 0)
-        embedded = encode(model, tokens_of(TEXTS[:3]))
+        embedded = embed(model, tokens_of(TEXTS[:3]))
         (embedded[:, 0] * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
         grads.append({k: p.grad for k, p in model.named_parameters() if p.grad is not None})
     assert grads[0].keys() == grads[1].keys()
     for key, grad in grads[0].items():
         torch.testing.assert_close(grad, grads[1][key], atol=1e-5, rtol=1e-3)
-
-
-def test_a_caption_s_embedding_does_not_depend_on_its_batch(random_model):
-    tokens = tokens_of(TEXTS)
-    with torch.no_grad():
-        together = models.encode_tokens(random_model, tokens)
-        for i in range(len(TEXTS)):
-            alone = models.encode_tokens(random_model, tokens[i : i + 1])[0]
-            torch.testing.assert_close(together[i], alone, atol=1e-5, rtol=0)
 
 
 def test_tokens_are_open_clip_s_and_keep_the_end_token():
@@ -117,11 +108,6 @@ def test_captions_that_differ_before_the_cut_embed_differently(random_model):
     assert (one - two).abs().max() > 1e-4
 
 
-def test_an_empty_caption_list_is_refused():
-    with pytest.raises(UserError, match="empty"):
-        models.tokenize(NAME, [])
-
-
 # ---- images --------------------------------------------------------------------------------------
 
 
@@ -136,13 +122,6 @@ def test_encode_images_is_open_clip_s_on_normalised_pixels(random_model, pairs):
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
     torch.testing.assert_close(got, as_float, atol=1e-5, rtol=0)
     torch.testing.assert_close(got.norm(dim=1), torch.ones(6))
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_normalize_does_not_change_its_input(random_model, dtype):
-    images = torch.ones(1, 3, 64, 64, dtype=dtype)
-    models.normalize(random_model, images)
-    assert (images == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -181,23 +160,6 @@ def test_every_kind_of_tower_embeds_as_open_clip_does(name):
         torch.testing.assert_close(one.norm(dim=1), torch.ones(len(one)))
         assert one.shape == (len(one), 16)
         assert one.dtype == torch.float32
-
-
-def test_the_paper_s_vision_transformer():  # its RN50 is in test_interop.py
-    model = models.create("ViT-B-32-quickgelu", 0).eval()
-    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
-    with torch.no_grad():
-        pixels = models.normalize(model, images)
-        got = models.encode_images(model, images)
-        torch.testing.assert_close(got, model.encode_image(pixels, normalize=True))
-        text = models.encode_tokens(model, tokens_of(TEXTS[:2]))
-    assert got.shape == (1, 512)
-    assert text.shape == (2, 512)
-    torch.testing.assert_close(text.norm(dim=1), torch.ones(2))
-    assert model.visual.image_mean == open_clip.OPENAI_DATASET_MEAN
-    assert model.visual.image_std == open_clip.OPENAI_DATASET_STD
-    assert model.visual.preprocess_cfg["interpolation"] == "bicubic"
-    assert any(isinstance(part, open_clip.model.QuickGELU) for part in model.modules())
 
 
 def test_ids_that_do_not_fit_into_16_bits_are_refused(monkeypatch):
@@ -264,8 +226,8 @@ def test_saved_weights_load_in_plain_open_clip(saved, random_model, pairs):
     images, tokens = pairs.batch(np.arange(4))
     with torch.no_grad():
         for key in ("encode_images", "encode_tokens"):
-            encode, given = getattr(models, key), images if key == "encode_images" else tokens
-            assert torch.equal(encode(model, given), encode(random_model, given))
+            embed, given = getattr(models, key), images if key == "encode_images" else tokens
+            assert torch.equal(embed(model, given), embed(random_model, given))
 
 
 def test_save_and_load_keep_every_tensor_and_the_metadata(saved, random_model):
@@ -342,19 +304,6 @@ def test_openai_s_files_load(tmp_path, name, form):
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
-def test_an_archive_of_a_model_with_gelu_loads(tmp_path, tiny, tiny_name):
-    inputs = {
-        "encode_image": torch.rand(1, 3, 32, 32),
-        "encode_text": torch.zeros(1, 77, dtype=torch.int),
-    }
-    torch.jit.trace_module(tiny.eval(), inputs).save(tmp_path / "traced.pt")
-    got = models.load(tiny_name, tmp_path / "traced.pt").state_dict()
-    wanted = tiny.state_dict()
-    assert got.keys() == wanted.keys()
-    assert all(torch.equal(got[key], wanted[key]) for key in wanted)
-
-
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 def test_openai_s_weights_want_quickgelu(tmp_path):
     path = tmp_path / "ViT-B-32.pt"
     openai_archive("test-vit-quickgelu", path)
@@ -393,17 +342,14 @@ def test_16_bit_weights_become_float32(tmp_path, tiny, tiny_name, dtype):
         assert torch.equal(value, state[key].float() if value.is_floating_point() else state[key])
 
 
-def test_quantised_weights_are_refused(tmp_path, tiny):
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x.to(torch.int8), lambda x: x.to(torch.float8_e4m3fn), lambda x: x.to_sparse()],
+)
+def test_quantised_weights_are_refused(tmp_path, tiny, change):
     state = dict(tiny.state_dict())
-    state["text_projection"] = state["text_projection"].to(torch.int8)
-    torch.save(state, tmp_path / "int8.pt")
-    expect_refusal(tiny, tmp_path / "int8.pt")
-    state["text_projection"] = tiny.state_dict()["text_projection"].to(torch.float8_e4m3fn)
-    torch.save(state, tmp_path / "fp8.pt")
-    expect_refusal(tiny, tmp_path / "fp8.pt")
-    state["text_projection"] = tiny.state_dict()["text_projection"].to_sparse()
-    torch.save(state, tmp_path / "sparse.pt")
-    expect_refusal(tiny, tmp_path / "sparse.pt")
+    torch.save({**state, "text_projection": change(state["text_projection"])}, tmp_path / "a.pt")
+    expect_refusal(tiny, tmp_path / "a.pt")
 
 
 def test_the_content_decides_the_form_not_the_suffix(tmp_path, tiny, tiny_name):
@@ -481,28 +427,6 @@ def test_a_file_of_ours_keeps_its_geometry_where_the_tags_have_another(tmp_path,
     models.save_weights(model, tmp_path / "ours.safetensors", name="test-vit")
     again = models.create("test-vit", 0, str(tmp_path / "ours.safetensors"))
     assert again.visual.image_mean == model.visual.image_mean == open_clip.OPENAI_DATASET_MEAN
-
-
-@pytest.mark.parametrize(
-    "geometry",
-    [
-        {"mean": 1, "std": [1, 1, 1], "interpolation": "bicubic", "resize_mode": "squash"},
-        {
-            "mean": [1, "a", 1],
-            "std": [1, 1, 1],
-            "interpolation": "bicubic",
-            "resize_mode": "squash",
-        },
-        {"mean": [1, 1], "std": [1, 1, 1], "interpolation": "bicubic", "resize_mode": "squash"},
-        {"mean": [1, 1, 1], "std": [1, 1, 1], "interpolation": 3, "resize_mode": "squash"},
-    ],
-)
-def test_metadata_of_wrong_types_are_refused(tmp_path, tiny, geometry):
-    state = {key: value.contiguous() for key, value in tiny.state_dict().items()}
-    metadata = {"preprocess": json.dumps(geometry)}
-    safetensors.torch.save_file(state, tmp_path / "a.safetensors", metadata=metadata)
-    with pytest.raises(UserError, match="`preprocess` is damaged"):
-        models.load_weights(tiny, tmp_path / "a.safetensors")
 
 
 def test_a_tag_with_quickgelu_is_refused_for_a_model_without(tag):
@@ -638,21 +562,11 @@ def expect_refusal(model, path) -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-# models.py misses KeyError, IndexError, struct.error and others that the legacy reader
-# raises, and the handler takes the first line of an EOFError without text
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"hello world\n",
-        b"<!DOCTYPE html><html>404</html>",
-        b"\0" * 100,
-        pickle.dumps([1, 2, 3]),
-        pickle.dumps({"a": 1}),
-        bytes(range(256)),
-    ],
-    ids=["empty", "text", "html", "zeros", "list", "dict", "bytes"],
+    [b"", b"hello\n", b"<html>404</html>", b"\0" * 100, pickle.dumps([1, 2]), bytes(range(256))],
+    ids=["empty", "text", "html", "zeros", "list", "bytes"],
 )
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_files_that_are_no_checkpoint_are_refused(tmp_path, tiny, content, suffix):
@@ -661,7 +575,6 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path, tiny, content, suffi
     expect_refusal(tiny, path)
 
 
-# models.py (as above), for the legacy form
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
 def test_truncated_checkpoints_are_refused(tmp_path, form):
     path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pt")
@@ -683,40 +596,27 @@ def test_truncated_checkpoints_are_refused(tmp_path, form):
     assert wrong == []
 
 
-def test_a_truncated_checkpoint_leaves_the_model_alone(tmp_path, tiny):
-    path = tmp_path / "weights.safetensors"
-    models.save_weights(tiny, path)
-    path.write_bytes(path.read_bytes()[:-100])
-    expect_refusal(tiny, path)
-
-
 def test_missing_file_and_folder_are_refused(tmp_path, tiny):
     expect_refusal(tiny, tmp_path / "nothing.pt")
     expect_refusal(tiny, tmp_path)
 
 
-def test_a_foreign_model_is_refused_by_the_names_of_its_tensors(tmp_path, tiny, tiny_name):
-    path = tmp_path / "foreign.pt"
-    torch.save(nn.Linear(3, 3).state_dict(), path)
-    expect_refusal(tiny, path)
-    missing = dict(tiny.state_dict())
-    del missing["logit_scale"]
-    torch.save(missing, path)
-    expect_refusal(tiny, path)
-    torch.save({**tiny.state_dict(), "more": torch.ones(1)}, path)
-    expect_refusal(tiny, path)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: nn.Linear(3, 3).state_dict(),
+        lambda state: {key: value for key, value in state.items() if key != "logit_scale"},
+        lambda state: {**state, "more": torch.ones(1)},
+        lambda state: {**state, "text_projection": state["text_projection"].T[:4].contiguous()},
+        lambda state: {**state, "text_projection": state["text_projection"] * torch.nan},
+    ],
+    ids=["foreign", "missing", "more", "shape", "nan"],
+)
+def test_weights_of_another_model_are_refused(tmp_path, tiny, change):
+    torch.save(change(dict(tiny.state_dict())), tmp_path / "weights.pt")
+    expect_refusal(tiny, tmp_path / "weights.pt")
 
 
-def test_wrong_shapes_are_refused(tmp_path, tiny, saved):
-    expect_refusal(tiny, saved)  # of emoji-rn: same names, or others
-    state = dict(tiny.state_dict())
-    state["text_projection"] = state["text_projection"].T[:4].contiguous()
-    path = tmp_path / "shapes.pt"
-    torch.save(state, path)
-    expect_refusal(tiny, path)
-
-
-# models.py calls removeprefix on keys that are no strings
 @pytest.mark.parametrize(
     "content",
     [torch.ones(3), {}, {"model": {}}, {"a": 1}, {"a": [torch.ones(1)]}, {1: torch.ones(1)}, [1]],
@@ -725,22 +625,6 @@ def test_wrong_shapes_are_refused(tmp_path, tiny, saved):
 def test_torch_files_without_a_state_dict_are_refused(tmp_path, tiny, content):
     path = tmp_path / "weights.pt"
     torch.save(content, path)
-    expect_refusal(tiny, path)
-
-
-def test_another_zip_is_refused(tmp_path, tiny):
-    path = tmp_path / "weights.pt"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("a.txt", "hello")
-    expect_refusal(tiny, path)
-
-
-# models.py loads weights that are NaN without a word, and rank_of then counts them as hits
-def test_weights_that_are_not_finite_are_refused(tmp_path, tiny):
-    state = {key: value.clone() for key, value in tiny.state_dict().items()}
-    state["text_projection"][0, 0] = torch.nan
-    path = tmp_path / "nan.pt"
-    torch.save(state, path)
     expect_refusal(tiny, path)
 
 
@@ -775,7 +659,7 @@ def test_a_cpu_computes_in_bf16_only_where_it_has_it(machine, has, wanted, monke
         monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in has)
     op = torch.ops.mkldnn
     monkeypatch.setattr(op, "_is_mkldnn_bf16_supported", lambda: "mkldnn" in has, raising=False)
-    monkeypatch.setattr(models.platform, "machine", lambda: machine)
+    monkeypatch.setattr(encode.platform, "machine", lambda: machine)
     cpu = torch.device("cpu")
     assert models.precision_on(cpu) == wanted
     assert models.precision_on(cpu, "fp16") == "fp16"

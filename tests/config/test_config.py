@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,13 @@ import pytest
 import yaml
 
 from taclean import config as configs
-from taclean.config import checks, registry
-from taclean.config.checks import check
-from taclean.config.reference import reference
+from taclean.config import Config, classes, registry
+from taclean.config.reference import reference, schema
 from taclean.results.labels import Look
 from taclean.stages import stage_config
 from taclean.stages.shared import cleaning_seed
 from taclean.stages.text import shared_name
 from taclean.util.errors import UserError
-from tools import standin
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
@@ -39,9 +37,19 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
     return config
 
 
-def refused(config: dict[str, Any]) -> str:
+def checked(config: dict[str, Any], *overlays: dict[str, Any]) -> Config:
+    for overlay in overlays:
+        config = configs.merge(config, overlay)
+    return configs.check(configs.resolve(config))
+
+
+def stage(config: Config | dict[str, Any], path: str) -> dict[str, Any]:
+    return stage_config(config if isinstance(config, Config) else checked(config), path)
+
+
+def refused(config: dict[str, Any], *overlays: dict[str, Any]) -> str:
     with pytest.raises(UserError) as caught:
-        check(configs.resolve(config))
+        checked(config, *overlays)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -53,7 +61,7 @@ FURTHER = [
 
 
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
-    check(DEFAULT)
+    checked(DEFAULT)
     for folder, more in (("attacks", FURTHER), ("defenses", ["par"])):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == registry.names(folder)
@@ -62,6 +70,9 @@ def test_default_config_passes_and_names_every_attack_and_defence() -> None:
 def test_reference_is_in_step_with_the_classes() -> None:
     assert (ROOT / "config/README.md").read_text("utf-8") == reference(), (
         "run: python -m taclean keys > config/README.md"
+    )
+    assert json.loads((ROOT / "config/schema.json").read_text("utf-8")) == schema(), (
+        "run: python -m taclean keys --schema > config/schema.json"
     )
 
 
@@ -84,7 +95,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("run.repeats", 0, "run.repeats"),
         ("run.colour", "red", "run.colour: unknown key"),
         ("colour", "red", "colour: unknown key"),
-        ("data.target", "nosuch", "data.target: 'nosuch' is no class"),
+        ("data.target", "nosuch", "data.target: 'nosuch' is unknown"),
         ("data.name", "nosuch", "data.name"),
         ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: 1000000"),
         ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
@@ -117,10 +128,9 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("model.name", "emoji-rm", "open_clip has no model 'emoji-rm'; see emoji-rn"),
         ("model.seed", 2**32, "model.seed"),
         ("data.image_size", 96, f"data.image_size: 96, but {MODEL} takes {SIZE} px"),
-        ("data.emoji.overlap", 0.5, "data.emoji.overlap: 0.5, but 0 of the 20000 clean"),
-        ("data.emoji.classes", "imagenet", "data.emoji.classes: there is no drawing of 'tench'"),
-        ("data.emoji.classes", ["banana", "unicycle"], "there is no drawing of 'unicycle'"),
-        ("data.emoji.splits.test.from", "pairs", "data.emoji.splits.test.from: scenes"),
+        ("data.emoji.classes", "imagenet", "data.emoji.classes: 'tench' is unknown"),
+        ("data.emoji.classes", ["banana", "unicycle"], "data.emoji.classes: 'unicycle' is unknown"),
+        ("data.emoji.splits.test.from", "pairs", "data.emoji.splits.test.from: unknown key"),
         ("data.my data", {}, "my data"),
         ("attacks.trojvqa.fit.size", 30, "attacks.trojvqa.fit.size: unknown key; known are lr"),
         ("attacks.badnet.poisoned", 20.0, "attacks.badnet.poisoned"),
@@ -142,7 +152,7 @@ def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> No
 def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:
     config = copy.deepcopy(DEFAULT)
     config["data"]["emoji"]["splits"][2020] = config["data"]["emoji"]["splits"]["test"]
-    assert "data.emoji.splits.2020: no text; put the name into quotes" in refused(config)
+    assert "data.emoji.splits.2020: not text; put the name in quotes" in refused(config)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +172,7 @@ def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
         "model: {pretrained: null}\n",
         "utf-8",
     )
-    config = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml", overlay)
+    config = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml", overlay)
     assert config["data"]["cc3m"]["sources"]["pairs"] == {
         "reader": "webdataset",
         "files": PAPER["data"]["cc3m"]["sources"]["pairs"]["files"],
@@ -171,7 +181,7 @@ def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
     assert "pretrained" not in config["model"]
 
 
-PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
+PAPER = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
 
 
 @pytest.mark.parametrize(
@@ -179,82 +189,48 @@ PAPER = configs.load(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
     [
         ({"splits": {"clean": {"from": "nosuch"}}}, "data.cc3m.splits.clean.from: 'nosuch'"),
         ({"splits": {"clean": {"from": "pairs"}}, "max_broken": 2}, "data.cc3m.max_broken"),
-        ({"sources": {"pairs": {"folder": "x"}}}, "give one of folder, hub, download and standin"),
+        ({"sources": {"pairs": {"folder": "x"}}}, "give one of folder, hub and download"),
         ({"sources": {"pairs": {"reader": "tar"}}}, "data.cc3m.sources.pairs.reader"),
         ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
         ({"classes": "all"}, "data.cc3m.classes"),
-        ({"overlap": -1}, "data.cc3m.overlap"),
+        ({"overlap": 0.5}, "data.cc3m.overlap: unknown key"),
         (
             {"splits": {"val": {"from": "pairs"}}},
-            "the reader of 'pairs' is webdataset; a split of the role val takes imagenet",
+            "the reader of 'pairs' is webdataset; a split of the role val takes caltech101",
         ),
         (
             {"splits": {"pretrain": {"from": "imagenet"}}},
-            "the reader of 'imagenet' is imagenet; a split of the role pretrain takes webdataset",
-        ),
-        (
-            {
-                "sources": {"more": {"reader": "csv", "folder": "x"}},
-                "splits": {"clean": {"from": "more"}},
-                "overlap": 0.5,
-            },
-            "data.cc3m.overlap: clean is from more and pretrain from pairs",
+            "the reader of 'imagenet' is imagenet; a split of the role pretrain takes csv",
         ),
     ],
 )
 def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str) -> None:
-    assert message in refused(configs.merge(PAPER, {"data": {"cc3m": overlay}}))
+    assert message in refused(PAPER, {"data": {"cc3m": overlay}})
 
 
-def test_clean_scenes_may_be_of_the_poisoned_set_if_the_config_says_so() -> None:
-    def overlapping(first: int, share: float, split: str = "clean") -> dict[str, Any]:
-        emoji = {"overlap": share, "splits": {split: {"first": first}}}
-        config = configs.resolve(configs.merge(DEFAULT, {"data": {"emoji": emoji}}))
-        check(config)
-        return config
-
-    for first, share in ((90_000, 0.5), (0, 1.0), (80_000, 1.0)):
-        config = overlapping(first, share)
-        clean = stage_config(config, "finetune/badnet/ft/seed0")
-        assert clean["apart_by"] is None
-    with pytest.raises(UserError, match=r"0\.5, but 5000 of the 20000 clean .* set it to 0\.25"):
-        overlapping(95_000, 0.5)
-    with pytest.raises(UserError, match=r"patch\.first: 99000 lies within split pretrain"):
-        overlapping(99_000, 0.5, "patch")
-
-
-def test_rows_of_other_sources_neither_overlap_nor_are_compared() -> None:
-    config = configs.merge(PAPER, {"data": {"cc3m": {"overlap": 0.5}}})
-    overlaps = {
-        split: stage_config(config, f"pack/{split}").get("overlap")
-        for split in config["data"]["cc3m"]["splits"]
-        if "rows" in config["data"]["cc3m"]["splits"][split]
-    }
-    share = {"overlap": 0.5, "clean": "clean", "pretrain": "pretrain"}
-    assert overlaps == {"pretrain": share, "clean": share, "patch": share, "val": None}
+def test_rows_of_other_sources_are_compared_by_their_pictures() -> None:
     more = {"sources": {"more": {"reader": "csv", "folder": "x"}}}
     apart = configs.merge(PAPER, {"data": {"cc3m": more | {"splits": {"clean": {"from": "more"}}}}})
-    for one, by in ((PAPER, "ids"), (config, None), (apart, "pictures")):
-        check(one)
-        assert stage_config(one, "finetune/badnet/ft/seed0")["apart_by"] == by
+    for one, by in ((PAPER, "ids"), (apart, "pictures")):
+        assert stage(one, "finetune/badnet/ft/seed0")["apart_by"] == by
 
 
-PHOTOS = configs.load(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
+PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
         ({"captions": None}, "splits.pretrain.from: the reader of 'train' is cifar10; a split of "),
-        ({"captions": None}, "webdataset, img2dataset, csv, or this one with `captions`"),
+        ({"captions": None}, "csv, img2dataset, webdataset, or this one with `captions`"),
         ({"captions": ["a photo."]}, "sources.train.captions.0: 'a photo.'"),
-        ({"captions": []}, "sources.train.captions: [] "),
-        ({"folder": "x"}, "sources.train: give one of folder, hub, download and standin, not f"),
+        ({"captions": []}, "sources.train.captions: []; list should have"),
+        ({"folder": "x"}, "sources.train: give one of folder, hub and download, not f"),
         (
             {"download": False},
-            "sources.train: give one of folder, hub, download and standin, not n",
+            "sources.train: give one of folder, hub and download, not n",
         ),
-        ({"reader": "folders"}, "the reader folders has none"),
+        ({"reader": "folders"}, "the reader folders has no such key"),
         (
             {"reader": "csv", "download": None, "split": None, "folder": "x"},
             "train.captions: the r",
@@ -265,7 +241,7 @@ def test_a_mistake_in_a_labelled_source_of_pairs_is_named(
     source: dict[str, Any], message: str
 ) -> None:
     overlay = {"data": {"photos": {"sources": {"train": source}}}}
-    assert message in refused(configs.merge(PHOTOS, overlay))
+    assert message in refused(PHOTOS, overlay)
 
 
 def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
@@ -274,41 +250,9 @@ def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
     changed = [
         split
         for split in PHOTOS["data"]["photos"]["splits"]
-        if stage_config(other, f"pack/{split}") != stage_config(PHOTOS, f"pack/{split}")
+        if stage(other, f"pack/{split}") != stage(PHOTOS, f"pack/{split}")
     ]
     assert changed == ["pretrain", "clean", "patch"]
-
-
-STANDIN = configs.load(ROOT / "config/config.yaml", ROOT / "config/standin.yaml")
-
-
-@pytest.mark.parametrize(
-    ("source", "overlay", "message"),
-    [
-        (
-            "imagenet",
-            {"standin": {"shards": 3}},
-            "imagenet.standin.shards: unknown; known are form",
-        ),
-        ("imagenet", {"standin": {"broken": {"mode": 1}}}, "imagenet.standin.broken"),
-        ("pairs", {"standin": {"broken": 3}}, "pairs.standin.broken: 3; give faults"),
-        ("pairs", {"standin": {"form": "tree"}}, "pairs.standin.form: unknown; known are shards"),
-        ("imagenet", {"reader": "cifar10"}, "imagenet.reader: 'cifar10' has no stand-in"),
-    ],
-)
-def test_a_standin_of_another_form_is_named(
-    source: str, overlay: dict[str, Any], message: str
-) -> None:
-    name = STANDIN["data"]["name"]
-    found = {"data": {name: {"sources": {source: overlay}}}}
-    assert f"data.{name}.sources.{message}" in refused(configs.merge(STANDIN, found))
-
-
-def test_a_standin_takes_what_its_generator_takes() -> None:
-    makers = {"webdataset": standin.make_pairs, "imagenet": standin.make_imagenet}
-    for reader, make in makers.items():
-        takes = inspect.signature(make).parameters.keys() - {"folder"}
-        assert checks._STANDINS[reader].keys() == takes
 
 
 def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
@@ -316,24 +260,24 @@ def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
     del config["data"]["cc3m"]["sources"]["pairs"]["revision"]
     assert "data.cc3m.sources.pairs.revision: missing" in refused(config)
     config = configs.merge(PAPER, {"evaluate": {"splits": ["shift"]}})
-    assert "evaluate.splits: 'shift' is no test set; known are val, test" in refused(config)
+    assert "evaluate.splits: 'shift' is unknown; known are val, test" in refused(config)
 
 
 def test_the_paper_has_imagenets_names_and_templates() -> None:
     import open_clip
 
-    stage = stage_config(PAPER, "evaluate/badnet/none/seed0")["zeroshot"]
-    assert stage["classes"] == list(open_clip.IMAGENET_CLASSNAMES)
-    assert stage["classes"].index("banana") == 954
-    filled = [template.format("banana") for template in stage["templates"]]
+    found = stage(PAPER, "evaluate/badnet/none/seed0")["zeroshot"]
+    assert found["classes"] == list(open_clip.IMAGENET_CLASSNAMES)
+    assert found["classes"].index("banana") == 954
+    filled = [template.format("banana") for template in found["templates"]]
     assert filled == [template("banana") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
 
 
 def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
-    stage = stage_config(PAPER, "pack/clean")
-    assert stage["draw"] == {"pretrain": 500_000, "clean": 100_000, "patch": 10_000}
-    assert stage_config(PAPER, "pack/val")["draw"] == {"val": 5000}
-    assert "rows" not in stage_config(PAPER, "pack/test")
+    found = stage(PAPER, "pack/clean")
+    assert found["draw"] == {"pretrain": 500_000, "clean": 100_000, "patch": 10_000}
+    assert stage(PAPER, "pack/val")["draw"] == {"val": 5000}
+    assert "rows" not in stage(PAPER, "pack/test")
 
 
 def test_missing_section_is_named() -> None:
@@ -371,7 +315,8 @@ STAGES = [
 
 def changed(path: str, value: Any) -> set[str]:
     other = with_value(path, value)
-    return {stage for stage in STAGES if stage_config(DEFAULT, stage) != stage_config(other, stage)}
+    before, after = checked(DEFAULT), checked(other)
+    return {path for path in STAGES if stage(before, path) != stage(after, path)}
 
 
 def test_a_parameter_changes_its_own_stages_only() -> None:
@@ -382,12 +327,12 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
     assert changed("defenses.taclean.loss.lambda_sub", 7.0) == {
         stage for stage in STAGES if stage.startswith("finetune/") and "/taclean/" in stage
     }
-    assert changed("data.emoji.splits.clean.rows", 9000) == {"pack/clean"}
+    assert changed("data.emoji.splits.clean.rows", 21000) == {"pack/clean"}
     assert changed("attacks.badnet.gate", 7) == set()
 
 
 @pytest.mark.parametrize(
-    ("stage", "form"),
+    ("path", "form"),
     [
         ("nosuch", "stages begin with"),
         ("", "stages begin with"),
@@ -400,12 +345,11 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
         ("trigger/badnet/seed0", "trigger/ATTACK/seedN"),
         ("pretrain/badnet/seed0-repeat1", "pretrain/ATTACK/seedN"),
         ("finetune/badnet/ft/seed0-repeat0", r"finetune/ATTACK/DEFENSE/seedN\[-repeatR\]"),
-        ("base/seed0", "base"),
     ],
 )
-def test_unknown_stage_is_refused(stage: str, form: str) -> None:
-    with pytest.raises(UserError, match=f"stage {stage!r}: unknown; .*{form}"):
-        stage_config(DEFAULT, stage)
+def test_unknown_stage_is_refused(path: str, form: str) -> None:
+    with pytest.raises(UserError, match=f"stage {path!r}: unknown; .*{form}"):
+        stage(DEFAULT, path)
 
 
 def test_yaml_of_the_default_holds_no_text_numbers() -> None:
@@ -435,35 +379,24 @@ VARIANTS = {
 }
 
 
-def varied() -> dict[str, Any]:
-    config = configs.resolve(configs.merge(DEFAULT, VARIANTS))
-    check(config)
-    return config
+def varied() -> Config:
+    return checked(DEFAULT, VARIANTS)
 
 
 def test_a_variant_begins_with_the_entry_of_its_kind() -> None:
     config = varied()
-    few, badnet = config["attacks"]["badnet_few"], config["attacks"]["badnet"]
-    assert few == badnet | {
-        "kind": "badnet",
-        "poisoned": 300,
-        "trigger": {"size": 28, "place": "corner"},
-    }
-    k6000 = config["defenses"]["taclean_k6000"]
-    assert k6000["subcaptions"] == {
-        **DEFAULT["defenses"]["taclean"]["subcaptions"],
-        "samples": 6000,
-    }
-    overlaid = configs.merge(
-        DEFAULT,
-        VARIANTS
-        | {"defenses": {**VARIANTS["defenses"], "taclean": {"loss": {"augment": "autoaugment"}}}},
-    )
-    assert configs.resolve(overlaid)["defenses"]["plain"]["loss"]["augment"] == "autoaugment"
+    few, badnet = config.attacks["badnet_few"].given(), config.attacks["badnet"].given()
+    assert few == badnet | {"poisoned": 300, "trigger": {"size": 28, "place": "corner"}}
+    given = DEFAULT["defenses"]["taclean"]["subcaptions"]
+    k6000: Any = config.defenses["taclean_k6000"]
+    assert k6000.subcaptions.given() == {**given, "samples": 6000}
+    base = {"defenses": {"taclean": {"loss": {"augment": "autoaugment"}}}}
+    plain = checked(DEFAULT, VARIANTS, base).defenses["plain"]
+    assert (plain.loss.augment, plain.loss.lambda_sub) == ("autoaugment", 0)
 
 
 def test_variants_are_told_apart_in_print() -> None:
-    look = configs.look(varied())
+    look = varied().look()
     assert look["attacks"]["badnet_few"] == {"label": "BadNet few", "marker": "o"}
     assert {name: own["label"] for name, own in look["defenses"].items()} == {
         "taclean": "TA-Cleaner",
@@ -486,63 +419,59 @@ def test_defences_share_the_texts_that_are_the_same() -> None:
     assert len(set(names("variants", "cleanclip", "taclean", "taclean_k6000", "plain"))) == 1
     assert len(set(names("variants", "cleanclip", "longer"))) == 2
     (longer,) = names("variants", "longer")
-    assert stage_config(config, f"text/variants/{longer}/seed0")["epochs"] == 7
+    assert stage(config, f"text/variants/{longer}/seed0")["epochs"] == 7
     # An entry that goes, whoever it shares with, leaves the others' where they are.
     before = names("variants", "taclean")
-    del config["defenses"]["cleanclip"]
+    del config.defenses["cleanclip"]
     assert names("variants", "taclean") == before
 
 
 @pytest.mark.parametrize("name", ["evidence", "ablation", "threat"])
 def test_what_is_compared_differs_in_one_choice(name: str) -> None:
     config = configs.with_default([str(ROOT / f"config/{name}.yaml")])
-    assert not set(config["run"]["seeds"]) & {0, 100}  # on which something was chosen
-    for axis in config.get("axes", {}).values():
-        if not set(axis["values"]) <= set(config["defenses"]):
+    assert not set(config.run.seeds) & {0, 100}  # on which something was chosen
+    for axis in config.axes.values():
+        if not set(axis.values) <= set(config.defenses):
             continue
-        entries = [config["defenses"][value] for value in axis["values"]]
-        kinds = {configs.kind(config, "defenses", value) for value in axis["values"]}
-        for entry in entries if len(kinds) == 1 else ():
-            base = next(one for one in entries if "kind" not in one)
-            first, own = (
-                {key: part for key, part in one.items() if key not in ("kind", "label")}
-                for one in (base, entry)
-            )
+        entries = {value: config.defenses[value] for value in axis.values}
+        kinds = {entry.kind for entry in entries.values()}
+        for entry in entries.values() if len(kinds) == 1 else ():
+            base = next(one for name, one in entries.items() if name == one.kind)
+            first, own = (one.given(exclude={"kind", "label"}) for one in (base, entry))
             changed = {key for key in first | own if first.get(key) != own.get(key)}
             assert len(changed) <= 1 or changed == {"rows", "subcaptions", "train"}, axis
 
 
 def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
     few = {"kind": "taclean", "rows": 500, "subcaptions": {"samples": 500}}
-    config = configs.resolve(configs.merge(DEFAULT, {"defenses": {"few": few}}))
-    check(config)
-    for stage in ("finetune/badnet", "text/variants", "text/subcaptions"):
-        assert stage_config(config, f"{stage}/few/seed0")["rows"] == 500
-        assert "rows" not in stage_config(config, f"{stage}/taclean/seed0")
+    config = checked(DEFAULT, {"defenses": {"few": few}})
+    for kind in ("finetune/badnet", "text/variants", "text/subcaptions"):
+        assert stage(config, f"{kind}/few/seed0")["rows"] == 500
+        assert "rows" not in stage(config, f"{kind}/taclean/seed0")
     assert shared_name(config, "variants", "few") != shared_name(config, "variants", "taclean")
-    config["defenses"]["few"]["rows"] = 10**6
-    config["run"]["defenses"] = ["few"]
-    assert "defenses.few.rows: 1000000 rows" in refused(config)
+    more = {"defenses": {"few": {**few, "rows": 10**6}}, "run": {"defenses": ["few"]}}
+    assert "defenses.few.rows: 1000000 rows" in refused(DEFAULT, more)
 
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     shared = {"kind": "taclean", "overlap": 0.5, "rows": 1000, "subcaptions": {"samples": 500}}
-    config = configs.resolve(configs.merge(DEFAULT, {"defenses": {"shared": shared}}))
-    config["run"]["defenses"] = ["shared"]
-    check(config)
+    run = {"run": {"defenses": ["shared"]}, "defenses": {"shared": shared}}
+    config = checked(DEFAULT, run)
     whole = {"rows": 1000, "share": 0.5, "poisoned": 24000, "seed": 7}
-    stage = stage_config(config, "finetune/badnet/shared/seed7-repeat1")
-    assert (stage["overlap"], stage["apart_by"]) == (whole, None)  # another cleaning, same rows
-    assert stage_config(config, "text/subcaptions/shared/seed7")["overlap"] == whole
-    other = stage_config(config, "finetune/badnet/taclean/seed7")
+    cleaning = stage(config, "finetune/badnet/shared/seed7-repeat1")
+    assert (cleaning["overlap"], cleaning["apart_by"]) == (whole, None)  # the same rows
+    assert stage(config, "text/subcaptions/shared/seed7")["overlap"] == whole
+    other = stage(config, "finetune/badnet/taclean/seed7")
     assert "overlap" not in other
     assert other["apart_by"] == "ids"
     assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
-    config["defenses"]["shared"] |= {"rows": 24_001, "overlap": 1.0}
-    config["data"]["emoji"]["splits"]["clean"]["rows"] = 100_000
-    assert "defenses.shared.overlap: 1 asks for 24001 of 24000 poisoned" in refused(config)
-    config["defenses"]["shared"] |= {"rows": 76_001, "overlap": 0.0}
-    assert "defenses.shared.overlap: 0 asks for 76001 of 76000 others" in refused(config)
+    large = {"data": {"emoji": {"splits": {"clean": {"rows": 100_000}}}}}
+    for share, rows, message in (
+        (1.0, 24_001, "1 asks for 24001 of 24000 poisoned"),
+        (0.0, 76_001, "0 asks for 76001 of 76000 others"),
+    ):
+        change = {"defenses": {"shared": {"rows": rows, "overlap": share}}}
+        assert f"defenses.shared.overlap: {message}" in refused(DEFAULT, run, large, change)
 
 
 def test_only_the_pretrain_split_has_rows_that_the_attacker_had() -> None:
@@ -559,63 +488,57 @@ def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -
     other = {**moved, "poisoned": 500}
     twin = {"kind": "badnet"}  # with nothing of its own it is trained, as another entry
     added = {"attacks": {"moved": moved, "other": other, "twin": twin}}
-    config = configs.resolve(configs.merge(DEFAULT, added))
-    check(config)
-    found = {name: configs.trained_as(config, name) for name in ("badnet", *added["attacks"])}
+    config = checked(DEFAULT, added)
+    found = {name: config.trained_as(name) for name in ("badnet", *added["attacks"])}
     assert found == {"badnet": "badnet", "moved": "badnet", "other": "other", "twin": "twin"}
 
 
 def test_a_defence_may_start_where_another_ended() -> None:
     def chained(**after: str) -> dict[str, Any]:
         entries = {name: {"kind": "ft", "after": before} for name, before in after.items()}
-        return configs.resolve(configs.merge(DEFAULT, {"defenses": entries}))
+        return configs.merge(DEFAULT, {"defenses": entries})
 
-    config = chained(a="taclean", b="a")
-    check(config)
-    assert stage_config(config, "finetune/badnet/b/seed0")["after"] == "a"
-    assert "after" not in stage_config(config, "finetune/badnet/ft/seed0")
+    config = checked(chained(a="taclean", b="a"))
+    assert stage(config, "finetune/badnet/b/seed0")["after"] == "a"
+    assert "after" not in stage(config, "finetune/badnet/ft/seed0")
     assert "defenses.a.after: 'nosuch' is unknown" in refused(chained(a="nosuch"))
     assert "defenses.a.after: comes back to 'a'" in refused(chained(a="b", b="a"))
 
 
 def test_scores_may_have_another_trigger_than_the_training() -> None:
     centre = {"kind": "badnet", "at_test": {"place": "centre"}}
-    config = configs.resolve(configs.merge(DEFAULT, {"attacks": {"moved": centre}}))
-    check(config)
+    config = checked(DEFAULT, {"attacks": {"moved": centre}})
     places = {
-        stage: stage_config(config, f"{stage}/seed0")[key]
-        for stage, key in (("pretrain/moved", "trigger"), ("evaluate/moved/ft", "triggers"))
+        path: stage(config, f"{path}/seed0")[key]
+        for path, key in (("pretrain/moved", "trigger"), ("evaluate/moved/ft", "triggers"))
     }
     assert places["pretrain/moved"]["parameters"] == {"size": 33, "place": "corner"}
     scored = places["evaluate/moved/ft"]["moved"]
     assert scored["parameters"] == {"size": 33, "place": "centre"}
-    config["attacks"]["moved"]["at_test"] = {"plaec": "centre"}
-    assert "attacks.moved.at_test.plaec: unknown key" in refused(config)
+    moved = {"moved": {"kind": "badnet", "at_test": {"plaec": "centre"}}}
+    assert "attacks.moved.at_test.plaec: unknown key" in refused(DEFAULT, {"attacks": moved})
 
 
 def test_an_axis_has_entries_of_the_run() -> None:
     run = {"attacks": ["sig"], "defenses": ["ft", "taclean"]}
 
     def with_axis(**values: str) -> dict[str, Any]:
-        return configs.resolve(
-            configs.merge(DEFAULT, {"run": run, "axes": {"x": {"label": "x", "values": values}}})
-        )
+        axes = {"x": {"label": "x", "values": values}}
+        return configs.merge(DEFAULT, {"run": run, "axes": axes})
 
-    check(with_axis(none="0", ft="1", taclean="2"))
+    checked(with_axis(none="0", ft="1", taclean="2"))
     assert "axes.x.values: 'cleanclip' is unknown" in refused(with_axis(ft="1", cleanclip="2"))
     assert "axes.x.values: 'badnet' is unknown" in refused(with_axis(sig="1", badnet="2"))
     assert "axes.x.values" in refused(with_axis(ft="1"))
 
 
 def test_a_repeat_changes_the_seed_of_the_cleaning_alone() -> None:
-    stages = ("finetune/badnet/taclean", "text/variants/taclean", "text/subcaptions/taclean")
-    for stage in stages:
-        first, *more = (stage_config(DEFAULT, f"{stage}/seed3{r}") for r in ("", "-repeat2"))
+    for path in ("finetune/badnet/taclean", "text/variants/taclean", "text/subcaptions/taclean"):
+        first, second = (stage(DEFAULT, f"{path}/seed3{r}") for r in ("", "-repeat2"))
         assert first["seed"] == 3
-        (second,) = more
         assert second["seed"] == cleaning_seed(3, 2)
         assert {key for key in first if first[key] != second[key]} == {"stage", "seed"}
-    scored = stage_config(DEFAULT, "evaluate/badnet/taclean/seed3-repeat2")
+    scored = stage(DEFAULT, "evaluate/badnet/taclean/seed3-repeat2")
     assert (scored["seed"], scored["repeat"]) == (3, 2)
     assert scored["triggers"]["badnet"]["seed"] == 3
 
@@ -646,7 +569,7 @@ def test_no_two_cleanings_have_the_same_seed() -> None:
     ],
 )
 def test_a_mistake_in_a_variant_is_named(overlay: dict[str, Any], message: str) -> None:
-    assert message in refused(configs.merge(DEFAULT, overlay))
+    assert message in refused(DEFAULT, overlay)
 
 
 # ---- splits and classes --------------------------------------------------------------------------
@@ -663,7 +586,7 @@ def test_a_mistake_in_a_variant_is_named(overlay: dict[str, Any], message: str) 
     ],
 )
 def test_a_mistake_in_the_splits_is_named(splits: dict[str, Any], message: str) -> None:
-    assert message in refused(configs.merge(DEFAULT, {"data": {"emoji": {"splits": splits}}}))
+    assert message in refused(DEFAULT, {"data": {"emoji": {"splits": splits}}})
 
 
 def test_roles_not_names_say_what_a_split_is_for() -> None:
@@ -673,24 +596,24 @@ def test_roles_not_names_say_what_a_split_is_for() -> None:
     config = copy.deepcopy(DEFAULT)
     config["data"]["emoji"]["splits"] = renamed
     config["evaluate"]["splits"] = ["my_shift", "my_test"]
-    check(config)
-    assert configs.split_of_role(config, "clean") == "my_clean"
-    assert configs.look(config)["splits"] == ["my_test", "my_shift"]
-    assert stage_config(config, "pack/my_shift")["styles"] == "shift"
+    made = checked(config)
+    assert made.split_of_role("clean") == "my_clean"
+    assert made.look()["splits"] == ["my_test", "my_shift"]
+    assert stage(made, "pack/my_shift")["styles"] == "shift"
 
 
 def test_classes_are_a_list_or_a_file(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_text("banana\n  sea  lion \n\nC++\n", "utf-8")
-    assert configs.classes_of(str(path)) == ["banana", "sea lion", "C++"]
-    assert configs.classes_of(["banana", "apple"]) == ["banana", "apple"]
+    assert classes.names(str(path)) == ["banana", "sea lion", "C++"]
+    assert classes.names(["banana", "apple"]) == ["banana", "apple"]
     for bad, message in (
-        (str(tmp_path / "absent"), "no text file with a name a line"),
-        (["banana", "banana"], "'banana' is there twice"),
+        (str(tmp_path / "absent"), "nor a text file with one name per line"),
+        (["banana", "banana"], "'banana' is given twice"),
         (["banana"], "1 names; give at least 2"),
     ):
         with pytest.raises(UserError, match=message):
-            configs.classes_of(bad, "data.x.classes")
+            classes.names(bad, "data.x.classes")
 
 
 def test_a_syntax_error_is_found_by_line_and_column(tmp_path: Path) -> None:
@@ -702,8 +625,8 @@ def test_a_syntax_error_is_found_by_line_and_column(tmp_path: Path) -> None:
 
 
 def test_the_paper_is_scored_in_fp32() -> None:
-    assert stage_config(PAPER, "evaluate/badnet/none/seed0")["precision"] == "fp32"
-    assert stage_config(DEFAULT, "evaluate/badnet/none/seed0")["precision"] == "auto"
+    assert stage(PAPER, "evaluate/badnet/none/seed0")["precision"] == "fp32"
+    assert stage(DEFAULT, "evaluate/badnet/none/seed0")["precision"] == "auto"
     assert all(entry["gate"] <= 50 for entry in PAPER["attacks"].values())
 
 
@@ -713,19 +636,18 @@ OWN = configs.read_yaml(ROOT / "config/own.yaml")
 
 
 def own(**more: Any) -> dict[str, Any]:
-    return configs.resolve(configs.merge(configs.merge(DEFAULT, OWN), more))
+    return configs.merge(configs.merge(DEFAULT, OWN), more)
 
 
 def test_one_s_own_model_needs_no_pretrain_patch_and_val() -> None:
-    config = own(data={"own": {"splits": {"val": None}}})
-    check(config)
-    assert configs.split_of_role(config, "val") == "test"
-    stage = stage_config(config, "finetune/clean/taclean/seed0")
-    assert stage["apart_by"] is None
-    assert "trigger" not in stage
+    config = checked(own(data={"own": {"splits": {"val": None}}}))
+    assert config.split_of_role("val") == "test"
+    cleaning = stage(config, "finetune/clean/taclean/seed0")
+    assert cleaning["apart_by"] is None
+    assert "trigger" not in cleaning
     tried = OWN["evaluate"]["triggers"]
-    assert list(stage_config(config, "evaluate/clean/none/seed0")["triggers"]) == tried
-    assert list(stage_config(config, "moves/taclean/seed0")["triggers"]) == tried
+    assert list(stage(config, "evaluate/clean/none/seed0")["triggers"]) == tried
+    assert list(stage(config, "moves/taclean/seed0")["triggers"]) == tried
 
 
 def test_what_else_a_run_needs_is_named() -> None:
@@ -742,20 +664,20 @@ def test_what_else_a_run_needs_is_named() -> None:
 def test_names_that_are_none_are_refused() -> None:
     assert "evaluate.triggers: 'x' is unknown" in refused(own(evaluate={"triggers": ["x"]}))
     targets = ["banana", "apple", "plum"]
-    assert "scan.targets: 'plum' is no class" in refused(own(scan={"targets": targets}))
+    assert "scan.targets: 'plum' is unknown" in refused(own(scan={"targets": targets}))
 
 
 def test_the_run_s_own_attacks_are_tried_where_no_others_are_named() -> None:
-    assert configs.tried(DEFAULT) == ATTACKS
+    assert checked(DEFAULT).triggers_on_clean == ATTACKS
     config = with_value("evaluate.triggers", ["sig"])
-    assert list(stage_config(config, "evaluate/clean/none/seed0")["triggers"]) == ["sig"]
-    assert list(stage_config(config, "evaluate/badnet/none/seed0")["triggers"]) == ["badnet"]
+    assert list(stage(config, "evaluate/clean/none/seed0")["triggers"]) == ["sig"]
+    assert list(stage(config, "evaluate/badnet/none/seed0")["triggers"]) == ["badnet"]
 
 
 def test_the_seeds_of_clean_models_are_no_part_of_a_scan() -> None:
     other = with_value("scan.clean_seeds", [77])
-    assert stage_config(other, "scan/seed0") == stage_config(DEFAULT, "scan/seed0")
-    assert stage_config(DEFAULT, "clean/seed5")["seed"] == 5
+    assert stage(other, "scan/seed0") == stage(DEFAULT, "scan/seed0")
+    assert stage(DEFAULT, "clean/seed5")["seed"] == 5
 
 
 def test_base_models_of_each_seed_are_not_for_a_checkpoint() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -12,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from taclean import config as configs
 from taclean.attacks import Attack, attack, make_trigger
 from taclean.config import registry
 from taclean.defenses import Defense, defense, make_defense
 from taclean.util.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+DEFAULT = configs.read(configs.DEFAULT)
 NAMES = [*registry.names("attacks"), *registry.names("defenses")]
 
 
@@ -46,16 +47,22 @@ def test_no_method_is_named_outside_its_file() -> None:
         assert not re.findall(rf"['\"]({'|'.join(NAMES)})['\"]", text), path
 
 
-def test_the_config_knows_the_very_classes_that_run() -> None:
-    code = (
-        "import sys, json\nfrom taclean.config import registry\nfound = registry._described()\n"
-        "assert 'torch' not in sys.modules\nprint(json.dumps(found))"
+HEAVY = "open_clip torchvision timm pandas scipy nltk matplotlib sklearn transformers".split()
+
+
+@pytest.mark.parametrize(
+    ("code", "without"),
+    [
+        ("import taclean.cli; taclean.cli._parser().format_help()", ["torch", *HEAVY]),
+        ("from taclean import config; config.with_default([])", HEAVY),
+    ],
+)
+def test_plans_start_quickly(code: str, without: list[str]) -> None:
+    code = f"import sys; {code}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for _ in range(2):  # made, then read
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        assert json.loads(done.stdout) == registry.describe()
+    assert not set(without) & set(done.stdout.split())
 
 
 # ---- ways to write a method's file ---------------------------------------------------------------
@@ -74,13 +81,13 @@ def write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         path.write_text("from __future__ import annotations\n" + code, "utf-8")
         written.append(path)
         registry.load.cache_clear()
-        registry._described.cache_clear()
+        registry.entry.cache_clear()
 
     yield new
     for path in written:
         sys.modules.pop(f"taclean.{path.parent.name}.{path.stem}", None)
     registry.load.cache_clear()
-    registry._described.cache_clear()
+    registry.entry.cache_clear()
 
 
 HEAD = "from taclean.defenses import Defense\nfrom taclean.config.section import key\n"
@@ -105,12 +112,10 @@ class Nothing(Defense):
 
 def test_a_defence_that_inherits_is_one(write) -> None:
     write("defenses", "zz_gentle", INHERITS)
-    described = registry.described("defenses", "zz_gentle", "x")
-    assert described["label"] == "Gentle"  # not that of the class it derives from
-    assert described["texts"] == {"variants": "taclean.captions.kinds:Variants"}
-    entry = described["entry"]["properties"]
-    assert entry["loss"]["properties"]["lambda_self"]["default"] == 0.25
-    assert set(entry["loss"]["properties"]) == {"lambda_self", "augment", "learns"}
+    entry = registry.entry("defenses", "zz_gentle").of({})
+    assert entry.method.name_in_print() == "Gentle"  # not that of the class it derives from
+    assert entry.texts == ["variants"]
+    assert entry.loss.model_dump() == {"lambda_self": 0.25, "augment": "mild", "learns": "both"}
     assert defense("zz_gentle").__module__ == "taclean.defenses.zz_gentle"
 
 
@@ -118,10 +123,9 @@ def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
     write("defenses", "zz_plain", PLAIN)
     own = make_defense("zz_plain", weight=2)
     assert own.weight == 2
-    with pytest.raises(UserError, match=r"defenses\.zz_plain\.loss\.weight: 'a'"):
+    with pytest.raises(UserError, match=r"defenses\.zz_plain\.loss\.weight: .a. is text"):
         make_defense("zz_plain", weight="a")
-    properties = registry.described("defenses", "zz_plain", "x")["entry"]["properties"]
-    assert properties["loss"]["properties"]["weight"] == {"default": 3, "type": "number"}
+    assert registry.entry("defenses", "zz_plain").of({"loss": {"weight": 4}}).loss.weight == 4
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,7 @@ def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
         ("class A(:", "cannot be imported: .*invalid syntax"),
         ("import nosuchmodule", "cannot be imported: No module named 'nosuchmodule'"),
         (HEAD + "class A(Defense):\n    size = 3\n", "cannot be imported: A non-annotated"),
-        (HEAD + "class A(Defense): pass\nclass B(Defense): pass\n", "has A, B; mark one"),
+        (HEAD + "class A(Defense): pass\nclass B(Defense): pass\n", "has A, B; keep one"),
         ("x = 1\n", "there is no defence taclean/defenses/zz_bad.py"),
         (HEAD + "class A(Defense):\n    texts = ['variants']\n", "zz_bad.py: AttributeError"),
     ],
@@ -139,10 +143,10 @@ def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
 def test_a_file_that_is_no_defence_is_named_in_one_line(write, code: str, message: str) -> None:
     write("defenses", "zz_bad", code)
     with pytest.raises(UserError, match=message) as error:
-        registry.described("defenses", "zz_bad", "defenses.mine")
-    assert str(error.value).startswith("defenses.mine: ")
+        configs.check(configs.resolve(configs.merge(DEFAULT, {"defenses": {"zz_bad": {}}})))
+    assert str(error.value).startswith("defenses.zz_bad: ")
     assert "\n" not in str(error.value)
-    assert registry.described("defenses", "ft", "x")["label"] == "FT"  # others are as they were
+    configs.check(DEFAULT)  # other files are as they were
 
 
 ATTACK = """
@@ -158,7 +162,7 @@ class Grey(Attack):
 
 def test_a_trigger_that_changes_the_form_of_pictures_is_named(write) -> None:
     write("attacks", "zz_grey", ATTACK)
-    assert registry.described("attacks", "zz_grey", "x")["label"] == "Grey"
+    assert registry.load("attacks", "zz_grey").name_in_print() == "Grey"
     images = torch.zeros(2, 3, 8, 8)
     for given in (images, images.byte()):
         with pytest.raises(UserError, match=r"attack Grey: its trigger turns .*\(2, 1, 8, 8\)"):

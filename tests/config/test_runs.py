@@ -17,8 +17,8 @@ MOVED = {"kind": "badclip", "at_test": {"place": "corner"}}
 
 
 def runs(**changes: object) -> Runs:
-    default = configs.load(ROOT / "config/config.yaml")
-    return Runs(configs.resolve(configs.merge(default, changes)))
+    default = configs.read_yaml(ROOT / "config/config.yaml")
+    return Runs(configs.check(configs.resolve(configs.merge(default, changes))))
 
 
 def wildcards(attack: str = "badnet", defense: str = "ft", seed: str = "0", repeat: str = ""):

@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import AutoAugment, InterpolationMode, v2
 from torchvision.transforms.autoaugment import _apply_op
 
-from taclean.data.augment import _OPERATIONS, AUGMENTATIONS, _draw, _policy, autoaugment
+from taclean.data.augment import AUGMENTATIONS, _draw, _operations, _policy, autoaugment
 
 ROWS = np.arange(400)
 ALL = np.arange(40_000)  # enough rows for every sub-policy, draw and sign
@@ -44,7 +44,7 @@ def torchvisions(image: torch.Tensor, drawn: np.ndarray) -> torch.Tensor:
 def test_every_operation_is_that_of_the_older_transform_too(name, magnitude):
     """Two operations truncate where that one truncated in another order: 1 of 255 apart."""
     images = photos(40)
-    got = _OPERATIONS[name](images, magnitude).int()
+    got = _operations()[name](images, magnitude).int()
     for image, mine in zip(images, got, strict=True):
         wanted = _apply_op(image, name, magnitude, InterpolationMode.NEAREST, None).int()
         assert (mine - wanted).abs().max() <= (name in ("AutoContrast", "Color"))
@@ -165,9 +165,9 @@ def test_operations_do_not_grow_with_the_batch(monkeypatch):
     calls = []
     counted = {
         name: lambda x, m, op=op: calls.append(len(x)) or op(x, m)
-        for name, op in augment._OPERATIONS.items()
+        for name, op in augment._operations().items()
     }
-    monkeypatch.setattr(augment, "_OPERATIONS", counted)
+    monkeypatch.setattr(augment, "_operations", lambda: counted)
     autoaugment(photos(1, 8).expand(5000, -1, -1, -1), np.arange(5000), 0, 0)
     assert len(calls) == 38
     assert sum(calls) == (_draw(np.arange(5000), 0, 0) >= 0).sum()

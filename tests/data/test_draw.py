@@ -1,4 +1,4 @@
-"""Drawing of splits: disjoint, from one seed, with spare rows and a wanted overlap."""
+"""Drawing of splits: disjoint, from one seed, with spare rows."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from taclean.data.draw import Drawn, draw
+from taclean.data.draw import Drawn
+from taclean.data.draw import draw as draw_pictures
 from taclean.util.errors import UserError
 
 ROWS = {"pretrain": 500, "clean": 100, "patch": 10}
 
 
-def refused(total: int, rows: Mapping[str, int], spare: float = 0.0, overlap: float = 0.0) -> str:
-    with pytest.raises(UserError) as caught:
-        draw(total, rows, 0, spare, overlap)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def draw(total: int, rows: Mapping[str, int], seed: int, spare: float) -> dict[str, Drawn]:
+    """Draw from rows that each show a picture of their own."""
+    return draw_pictures(np.arange(total), rows, seed, spare)
 
 
 def test_splits_have_their_rows_and_nothing_twice():
@@ -70,32 +69,9 @@ def test_where_the_pool_is_short_all_splits_get_fewer_spare_rows(left):
     assert len(np.unique(everything)) == len(everything)
 
 
-@pytest.mark.parametrize("overlap", [0.25, 1.0])
-def test_the_clean_split_takes_its_overlap_from_pretrain_and_nothing_else_is_shared(overlap):
-    drawn = draw(1000, ROWS, 0, 0.1, overlap)
-    shared = np.isin(drawn["clean"].rows, drawn["pretrain"].rows)
-    assert shared.sum() == overlap * 100
-    assert len(np.unique(drawn["clean"].rows)) == 100
-    if overlap < 1:  # mixed: neither end of the drawn order is all shared or all fresh
-        assert 0 < shared[:40].sum() < 40
-    parts = {(name, i): part for name, split in drawn.items() for i, part in enumerate(split)}
-    for (a, rows), (b, others) in itertools.combinations(parts.items(), 2):
-        if {a, b} != {("clean", 0), ("pretrain", 0)}:
-            assert not np.isin(rows, others).any(), (a, b)
-
-
-def test_an_overlap_needs_a_smaller_pool():
-    assert "610" in refused(609, ROWS)
-    draw(510, ROWS, 0, 0, 1.0)
-    assert "510" in refused(509, ROWS, overlap=1.0)
-
-
-def test_what_cannot_be_drawn_is_refused():
-    assert "'clean'" in refused(100, {"clean": 0})
-    assert "spare" in refused(100, {"clean": 1}, spare=-0.1)
-    assert "overlap" in refused(1000, ROWS, overlap=1.5)
-    assert "'pretrain'" in refused(1000, {"clean": 10}, overlap=0.5)
-    assert "lower overlap" in refused(1000, {"pretrain": 10, "clean": 100}, overlap=0.5)
+def test_a_source_that_is_too_small_is_refused():
+    with pytest.raises(UserError, match="610 rows wanted"):
+        draw(609, ROWS, 0, 0)
 
 
 # ---- rows that show the same picture -------------------------------------------------------------
@@ -108,15 +84,14 @@ def groups(sizes: list[int], seed: int = 0) -> np.ndarray:
     return first[group]
 
 
-def check_apart(drawn: Mapping[str, Drawn], pictures: np.ndarray, shared: bool = False) -> None:
+def check_apart(drawn: Mapping[str, Drawn], pictures: np.ndarray) -> None:
     seen: dict[str, set[int]] = {}
     for name, split in drawn.items():
         rows = np.concatenate(split)
         assert len(np.unique(rows)) == len(rows)
         seen[name] = set(pictures[rows].tolist())
     for a, b in itertools.combinations(seen, 2):
-        if not (shared and {a, b} == {"clean", "pretrain"}):
-            assert not seen[a] & seen[b], (a, b)
+        assert not seen[a] & seen[b], (a, b)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -124,7 +99,7 @@ def check_apart(drawn: Mapping[str, Drawn], pictures: np.ndarray, shared: bool =
 def test_splits_share_no_picture(seed, spare):
     sizes = np.random.default_rng(seed).integers(1, 9, 200).tolist()
     pictures = groups(sizes, seed)
-    drawn = draw(len(pictures), ROWS, seed, spare, 0.0, pictures)
+    drawn = draw_pictures(pictures, ROWS, seed, spare)
     assert {name: len(split.rows) for name, split in drawn.items()} == ROWS
     check_apart(drawn, pictures)
     if spare == 0.1:
@@ -133,7 +108,7 @@ def test_splits_share_no_picture(seed, spare):
             "clean": 10,
             "patch": 1,
         }
-    again = draw(len(pictures), ROWS, seed, spare, 0.0, pictures)
+    again = draw_pictures(pictures, ROWS, seed, spare)
     assert all(
         (a == b).all() for name in ROWS for a, b in zip(drawn[name], again[name], strict=True)
     )
@@ -142,19 +117,11 @@ def test_splits_share_no_picture(seed, spare):
 def test_five_captions_of_each_photograph_stay_together():
     """1,000 photographs of Flickr8k: 965 of 1,000 clean rows showed one of pretrain's."""
     pictures = np.arange(5000) // 5 * 5
-    drawn = draw(5000, {"pretrain": 3500, "clean": 1000, "patch": 300}, 0, 0.02, 0.0, pictures)
+    drawn = draw_pictures(pictures, {"pretrain": 3500, "clean": 1000, "patch": 300}, 0, 0.02)
     check_apart(drawn, pictures)
     assert (np.unique(pictures[drawn["clean"].rows], return_counts=True)[1] == 5).all()
     apart = draw(5000, {"pretrain": 3500, "clean": 1000, "patch": 300}, 0, 0.02)
     assert np.isin(pictures[apart["clean"].rows], pictures[apart["pretrain"].rows]).mean() > 0.9
-
-
-@pytest.mark.parametrize("overlap", [0.0, 0.3, 1.0])
-def test_where_every_picture_has_one_row_the_draw_is_the_same(overlap):
-    plain = draw(700, ROWS, 5, 0.1, overlap)
-    known = draw(700, ROWS, 5, 0.1, overlap, np.arange(700))
-    for name in ROWS:
-        assert all((a == b).all() for a, b in zip(plain[name], known[name], strict=True))
 
 
 def test_a_draw_of_former_versions_comes_again():
@@ -162,34 +129,23 @@ def test_a_draw_of_former_versions_comes_again():
     assert (rows.tolist(), spare.tolist()) == ([4, 9, 15], [0, 3])
 
 
-@pytest.mark.parametrize("overlap", [0.3, 1.0])
-def test_the_overlap_alone_shares_pictures(overlap):
-    pictures = groups([3] * 300)
-    drawn = draw(900, ROWS, 1, 0.1, overlap, pictures)
-    shared = np.isin(drawn["clean"].rows, drawn["pretrain"].rows)
-    assert shared.sum() == round(overlap * 100)
-    fresh = pictures[drawn["clean"].rows[~shared]]
-    assert not np.isin(fresh, pictures[np.concatenate(drawn["pretrain"])]).any()
-    check_apart(drawn, pictures, shared=True)
-
-
 def test_pictures_with_many_rows_are_drawn_no_sooner():
     sizes = [1] * 2000 + [10] * 200
     pictures = groups(sizes)
     many = np.bincount(pictures, minlength=4000)[pictures] == 10
-    shares = [many[draw(4000, {"a": 1000}, s, 0, 0.0, pictures)["a"].rows].mean() for s in range(9)]
+    shares = [many[draw_pictures(pictures, {"a": 1000}, s, 0)["a"].rows].mean() for s in range(9)]
     assert abs(np.mean(shares) - 0.5) < 0.05
 
 
 def test_a_pool_that_pictures_make_too_small_is_refused():
     with pytest.raises(UserError, match="no two splits may show the same picture"):
-        draw(610, ROWS, 0, 0.0, 0.0, np.zeros(610, int))
-    drawn = draw(610, {"pretrain": 600}, 0, 1.0, 0.0, np.zeros(610, int))
+        draw_pictures(np.zeros(610, int), ROWS, 0, 0.0)
+    drawn = draw_pictures(np.zeros(610, int), {"pretrain": 600}, 0, 1.0)
     assert len(drawn["pretrain"].spare) == 10
 
 
 def test_millions_of_rows_are_drawn_in_seconds():
     pictures = np.arange(3_000_000) // 5 * 5
     started = time.perf_counter()
-    draw(len(pictures), {"pretrain": 500_000, "clean": 100_000}, 0, 0.05, 0.0, pictures)
+    draw_pictures(pictures, {"pretrain": 500_000, "clean": 100_000}, 0, 0.05)
     assert time.perf_counter() - started < 30

@@ -1,4 +1,4 @@
-"""Packing: the transform, an exact account, and the same bytes however it was interrupted."""
+"""Packing: the transform, an exact account, and the same bytes with any number of workers."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ import hashlib
 import io
 import itertools
 import json
-import multiprocessing
 import os
-import resource
 import signal
 import struct
 import tarfile
-import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import open_clip
+import pandas as pd
 import pytest
-from filelock import FileLock
 from PIL import Image
 
 from taclean import cli
@@ -31,13 +26,13 @@ from taclean import config as configs
 from taclean.data import pack, scenes
 from taclean.data.draw import draw
 from taclean.data.images import Broken, load_image
-from taclean.data.index import index_pictures, index_rows, make_index
-from taclean.data.labels import LabelCaptions
+from taclean.data.labels import add_captions, count_classes
 from taclean.data.pack import KINDS, pack_rows
-from taclean.data.readers import ListReader, Sample, make_reader
-from taclean.data.readers.scenes import SceneReader
-from taclean.data.readers.webdataset import TarReader
+from taclean.data.readers import Reader, make_reader, make_table
+from taclean.data.readers.webdataset import WebDataset
+from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
+from taclean.data.table import save_table
 from taclean.stages import stage_config
 from taclean.util import progress as progress_module
 from taclean.util.errors import UserError
@@ -228,7 +223,7 @@ def write_shards(folder: Path, sizes: Iterable[int], faults: dict[int, str] | No
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> TarReader:
+def source(tmp_path_factory) -> WebDataset:
     """40 samples in 6 shards, 9 of them with a fault."""
     folder = write_shards(tmp_path_factory.mktemp("s") / "s", [7, 7, 7, 7, 7, 5], FAULTS)
     return make_reader({"reader": "webdataset"}, folder)
@@ -240,8 +235,28 @@ SPARE = np.array([21, 36, 1, 20, 9, 25, 30, 10, 33])
 
 def run(folder: Path, reader, rows=ROWS, spare=SPARE, **options) -> dict:
     settings = {"size": SIZE, "tokenize": tokenize, "max_broken": 1.0, "say": lambda line: None}
-    index = make_index(reader)
-    return pack_rows(folder, reader, index, rows, spare, **settings | options)
+    table = reader.table()
+    chosen = table if rows is None else table.loc[rows]
+    spares = None if spare is None else table.loc[spare]
+    return pack_rows(folder, reader, chosen, spares, **settings | options)
+
+
+class Given(Reader):
+    """Samples in memory."""
+
+    gives = "pairs"
+
+    def __init__(self, images, captions=None, labels=-1, classes=None):
+        places = [None if image is None else str(i) for i, image in enumerate(images)]
+        keys = map(str, range(len(images)))
+        self.given = make_table(keys, places, captions, labels, None, classes)
+        self.images = images
+
+    def table(self):
+        return self.given
+
+    def image(self, where):
+        return self.images[int(where)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -256,14 +271,6 @@ def refused(folder: Path, reader, *words: str, **options) -> str:
     for word in (str(folder), *words):
         assert word in message
     return message
-
-
-def test_index_counts_every_sample(source):
-    index = make_index(source)
-    names = [f"cc3m-train-{i:04d}.tar" for i in range(6)]
-    assert index == {"shards": [[n, c] for n, c in zip(names, [7, 7, 7, 7, 7, 5], strict=True)]}
-    assert json.loads(json.dumps(index)) == index
-    assert make_index(source, workers=2) == index
 
 
 def test_broken_rows_are_counted_and_replaced_by_spare_rows_in_drawn_order(source, tmp_path):
@@ -295,6 +302,7 @@ def test_a_row_is_its_image_its_caption_and_its_place_in_the_list(source, tmp_pa
     with (tmp_path / "split" / "rows.csv").open(newline="", encoding="utf-8") as file:
         listed = list(csv.DictReader(file))
     assert len(listed) == len(pairs) == 12
+    places = [entry.pop("where") for entry in listed]
     for row, source_id in enumerate(pairs.ids.tolist()):
         parts = dict(members(source_id))
         name = next(name for name in parts if not name.endswith((".txt", ".json")))
@@ -306,24 +314,16 @@ def test_a_row_is_its_image_its_caption_and_its_place_in_the_list(source, tmp_pa
         assert listed[row] == {
             "row": str(row),
             "id": str(source_id),
-            "shard": f"cc3m-train-{source_id // 7:04d}.tar",
             "key": f"{source_id:09d}",
         }
+        shard, offset, size = places[row].split(":")
+        assert shard == f"cc3m-train-{source_id // 7:04d}.tar"
+        data = (source.folder / shard).read_bytes()[int(offset) :][: int(size)]
+        assert data == parts[name]
     files = "account.json captions.txt ids.npy images.npy labels.npy pictures.npy rows.csv"
     files += " tokens.npy"
     assert list(contents(tmp_path / "split")) == files.split()
     assert list(tmp_path.iterdir()) == [tmp_path / "split"]
-
-
-def test_drawn_splits_pack_disjoint_rows(source, tmp_path):
-    drawn = draw(40, {"pretrain": 15, "clean": 8}, 0, 0.6)
-    ids = []
-    for name, (rows, spare) in drawn.items():
-        run(tmp_path / name, source, rows, spare)
-        ids.append(Pairs.open(tmp_path / name).ids)
-        assert len(ids[-1]) == len(rows)
-    assert not np.intersect1d(*ids).size
-    assert not np.isin(np.concatenate(ids), list(FAULTS)).any()
 
 
 def test_five_captions_of_a_photograph_are_in_one_split(tmp_path):
@@ -337,14 +337,10 @@ def test_five_captions_of_a_photograph_are_in_one_split(tmp_path):
     (tmp_path / "captions.txt").write_text("\n".join(lines))
     spec = {"reader": "csv", "files": "captions.txt", "images": "Images"}
     reader = make_reader(spec, tmp_path)
-    index = make_index(reader)
     counts = {"pretrain": 103, "clean": 52, "patch": 11}
-    drawn = draw(index_rows(index), counts, 3, 0.4, 0.0, index_pictures(index))
+    drawn = draw(reader.table()["picture"], counts, 3, 0.4)
     for name, (rows, spare) in drawn.items():
-        account = pack_rows(
-            tmp_path / name, reader, index, rows, spare,
-            size=SIZE, tokenize=tokenize, max_broken=0.5, say=lambda line: None,
-        )  # fmt: skip
+        account = run(tmp_path / name, reader, rows, spare, max_broken=0.5)
         assert account["packed"] == counts[name]
     splits = {name: Pairs.open(tmp_path / name) for name in drawn}
     accounts = [json.loads((tmp_path / name / "account.json").read_text()) for name in drawn]
@@ -380,10 +376,9 @@ def test_without_rows_all_sound_ones_are_packed(source, tmp_path):
 
 
 def test_labelled_sets_keep_labels_and_classes_and_need_no_captions(tmp_path):
-    pixels = [np.full((9, 9, 3), 20 * i, np.uint8) for i in range(5)]
-    entries = [Sample(f"{i}", None, 4 - i, image) for i, image in enumerate(pixels)]
-    reader = ListReader("test", entries, ["a b", "c", "d", "e", "ñ"])
-    account = run(tmp_path / "split", reader, None, None)
+    images = [np.full((9, 9, 3), 20 * i, np.uint8) for i in range(5)]
+    names = ["a b", "c", "d", "e", "ñ"]
+    account = run(tmp_path / "split", Given(images, None, [4, 3, 2, 1, 0], names), None, None)
     pairs = Pairs.open(tmp_path / "split")
     assert pairs.labels.tolist() == [4, 3, 2, 1, 0]
     assert pairs.images[:, 0, 0, 0].tolist() == [0, 20, 40, 60, 80]
@@ -406,13 +401,11 @@ RUN = ["zebra", "golden retriever", "ice cream", "T-shirt", "Élan", "no image"]
     ],
     ids=["same", "other order", "other forms", "foreign, but unused", "indices"],
 )  # fmt: skip
-def test_labels_count_the_runs_classes(tmp_path, own, labels, wanted):
-    image = np.zeros((9, 9, 3), np.uint8)
-    samples = [Sample(str(i), None, label, image) for i, label in enumerate(labels)]
-    run(tmp_path / "split", ListReader("list", samples, own), None, None, classes=RUN)
-    pairs = Pairs.open(tmp_path / "split")
-    assert pairs.labels.tolist() == wanted
-    assert pairs.classes == RUN
+def test_labels_count_the_runs_classes(own, labels, wanted):
+    table = make_table(map(str, labels), map(str, labels), label=labels, classes=own)
+    counted = count_classes(table, RUN)
+    assert counted["label"].tolist() == wanted
+    assert counted.attrs["classes"] == RUN
 
 
 @pytest.mark.parametrize(
@@ -423,46 +416,26 @@ def test_labels_count_the_runs_classes(tmp_path, own, labels, wanted):
         (["the t_shirt"], 0, ["'the t_shirt'"]),
     ],
 )
-def test_labels_of_other_classes_are_refused(tmp_path, own, label, words):
-    samples = [Sample("0", None, label, np.zeros((9, 9, 3), np.uint8))]
-    reader = ListReader("list", samples, own)
+def test_labels_of_other_classes_are_refused(own, label, words):
     with pytest.raises(UserError) as caught:
-        run(tmp_path / "split", reader, None, None, classes=RUN)
+        count_classes(make_table(["0"], ["0"], label=label, classes=own), RUN)
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words)
 
 
-def test_a_class_that_fits_two_of_the_run_is_refused(tmp_path):
-    samples = [Sample("0", None, 0, np.zeros((9, 9, 3), np.uint8))]
-    for own in ("ice cream", "ICE CREAM"):
-        reader, classes = ListReader("list", samples, [own]), ["Ice Cream", "ice cream"]
-        if own in classes:
-            run(tmp_path / "split", reader, None, None, classes=classes)
-            assert Pairs.open(tmp_path / "split").labels.tolist() == [1]
-        else:
-            with pytest.raises(UserError, match="none of the run's"):
-                run(tmp_path / "other", reader, None, None, classes=classes)
+def test_a_class_that_fits_two_of_the_run_is_refused():
+    classes = ["Ice Cream", "ice cream"]
+    table = make_table(["0"], ["0"], label=0, classes=["ice cream"])
+    assert count_classes(table, classes)["label"].tolist() == [1]
+    with pytest.raises(UserError, match="not one of the run's"):
+        count_classes(make_table(["0"], ["0"], label=0, classes=["ICE CREAM"]), classes)
 
 
-def test_two_classes_of_one_name_stay_two_where_the_lists_are_one(tmp_path):
+def test_two_classes_of_one_name_stay_two_where_the_lists_are_one():
     names = list(open_clip.IMAGENET_CLASSNAMES)
     assert names[836] == names[837]
-    samples = [Sample(str(i), None, i, np.zeros((9, 9, 3), np.uint8)) for i in (836, 837)]
-    run(tmp_path / "split", ListReader("list", samples, names), None, None, classes=names)
-    assert Pairs.open(tmp_path / "split").labels.tolist() == [836, 837]
-
-
-def test_pairs_have_no_classes_of_the_run(source, tmp_path):
-    run(tmp_path / "split", source, classes=RUN)
-    assert Pairs.open(tmp_path / "split").classes is None
-
-
-def test_another_list_of_classes_packs_again(tmp_path):
-    reader = ListReader("list", [Sample("0", None, 0, np.zeros((9, 9, 3), np.uint8))], ["zebra"])
-    for classes in (RUN, RUN[::-1], None):
-        run(tmp_path / "split", reader, None, None, classes=classes)
-        pairs = Pairs.open(tmp_path / "split")
-        assert pairs.classes[pairs.labels[0]] == "zebra"
+    table = make_table("ab", "ab", label=[836, 837], classes=names)
+    assert count_classes(table, names)["label"].tolist() == [836, 837]
 
 
 TEMPLATES = ["a photo of a {}.", "a photo of the small {}.", "a blurry photo of a {}."]
@@ -479,26 +452,15 @@ def tree(tmp_path) -> Path:
     return tmp_path / "tree"
 
 
-def test_captions_are_made_of_labels(tree, tmp_path):
-    reader = make_reader({"reader": "folders"}, tree)
-
-    def packed(name: str, rows: np.ndarray | None, seed: int = 0) -> Pairs:
-        captions, nothing = LabelCaptions(TEMPLATES, RUN, seed), np.empty(0, np.int64)
-        run(tmp_path / name, reader, rows, nothing, classes=RUN, captions=captions)
-        return Pairs.open(tmp_path / name)
-
-    every = packed("every", None)
-    captions = every.captions()
-    for row, caption in enumerate(captions):
-        name = "T-shirt" if every.images[row, 0, 0, 0] < 100 else "zebra"
-        assert caption in [template.format(name) for template in TEMPLATES]
-        assert RUN[every.labels[row]] == name
-        assert (every.tokens[row] == hashed(caption)).all()
-    assert len(set(captions)) == 6
-    some = packed("some", np.array([50, 3, 17]))
-    assert some.captions() == [captions[row] for row in (3, 17, 50)]
-    assert packed("some", np.array([3, 17, 50]), seed=1).ids.tolist() == [3, 17, 50]
-    assert packed("every", None, seed=1).captions() != captions
+def test_captions_are_made_of_labels(tree):
+    table = count_classes(make_reader({"reader": "folders"}, tree).table(), RUN)
+    captions = add_captions(table, TEMPLATES, 0)["caption"]
+    assert captions.nunique() == 6
+    for label, caption in zip(table["label"], captions, strict=True):
+        assert caption in [template.format(RUN[label]) for template in TEMPLATES]
+    some = [50, 3, 17]
+    assert (add_captions(table.loc[some], TEMPLATES, 0)["caption"] == captions[some]).all()
+    assert (add_captions(table, TEMPLATES, 1)["caption"] != captions).any()
 
 
 def test_splits_of_one_labelled_source_are_pairs_and_test_sets(tree, tmp_path):
@@ -517,11 +479,12 @@ defenses: {{taclean: {{subcaptions: {{samples: 4}}}}}}
         "utf-8",
     )
     config = configs.with_default([str(ROOT / "config/photos.yaml"), str(overlay)])
-    write_json(tmp_path / "index.json", make_index(make_reader({"reader": "folders"}, tree)))
+    index = tmp_path / "index.parquet"
+    save_table(make_reader({"reader": "folders"}, tree).table(), index)
     seen: list[int] = []
     for split in ("pretrain", "clean", "patch", "val"):
         write_json(tmp_path / "stage.json", stage_config(config, f"pack/{split}"))
-        command = ["pack", "--config", tmp_path / "stage.json", "--index", tmp_path / "index.json"]
+        command = ["pack", "--config", tmp_path / "stage.json", "--index", index]
         cli.main([*map(str, command), "--folder", str(tree), "--out", str(tmp_path / split)])
         pairs = Pairs.open(tmp_path / split)
         seen += pairs.images[:, 0, 0, 0].tolist()
@@ -535,8 +498,7 @@ def test_pictures_are_found_again_in_a_split_of_another_source(source, tmp_path)
     for rows, name in ((ROWS, "one"), (np.array([5, 7, 14, 39]), "other")):
         run(tmp_path / name, source, rows)
     with_both, other = Pairs.open(tmp_path / "one"), Pairs.open(tmp_path / "other")
-    again = [Sample(str(i), None, 0, image) for i, image in enumerate(other.images)]
-    run(tmp_path / "pixels", ListReader("list", again, None), None, None)
+    run(tmp_path / "pixels", Given(list(other.images), labels=0), None, None)
     pixels = Pairs.open(tmp_path / "pixels")
 
     def shown_in(one, other):
@@ -546,41 +508,31 @@ def test_pictures_are_found_again_in_a_split_of_another_source(source, tmp_path)
         assert with_both.ids[found].tolist() == [5, 14, 39]
     assert shown_in(pixels.take(np.array([1, 2])), with_both).tolist() == [1]
     assert shown_in(with_both.take(np.array([0, 2])), other).tolist() == [1]
-    (tmp_path / "other" / "pictures.npy").unlink()
-    with pytest.raises(UserError, match=r"pictures\.npy"):
-        shown_in(with_both, other)
 
 
-def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path, monkeypatch):
-    monkeypatch.setattr(pack, "TEXTS", 4)
+def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path):
+    class Several(Given):
+        gives = "captions"
+
     image = np.zeros((9, 9, 3), np.uint8)
-    entries = [
-        Sample("0", "zero", -1, image, ("zero b", "  ", "zero\nc")),
-        Sample("1", None, -1, image),
-        Sample("2", "two", -1, image, ("two b", "two c", "two d")),
-    ]
-    run(tmp_path / "split", ListReader("val", entries, None), None, None)
+    captions = ["zero\nzero b\nzero  c", None, "two\ntwo b\ntwo c\ntwo d", "one\ncaf\udce9", "1"]
+    account = run(tmp_path / "split", Several([image] * 5, captions), None, None)
     texts = ["zero", "zero b", "zero c", "two", "two b", "two c", "two d"]
     assert (tmp_path / "split" / "texts.txt").read_text() == "".join(f"{t}\n" for t in texts)
     assert np.load(tmp_path / "split" / "text_rows.npy").tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert (np.load(tmp_path / "split" / "texts.npy") == tokenize(texts)).all()
-    assert Pairs.open(tmp_path / "split").captions() == ["zero", "two"]
+    assert Pairs.open(tmp_path / "split").captions() == ["zero", "two", "1"]
+    assert account["broken"]["caption_not_utf8"] == 1
 
 
 @pytest.mark.parametrize(("shift", "classes"), [(False, "default"), (True, "all")])
-def test_scenes_are_packed_as_they_are_composed(tmp_path, monkeypatch, shift, classes):
-    monkeypatch.setattr("taclean.data.readers.scenes.SCENES", 8)
-    options = {"size": SIZE, "classes": classes, "shift": shift, "second": 0.4}
-    ids = range(5_000_003, 5_000_033)
-    reader = SceneReader(ids, 7, **options)
-    index = make_index(reader)
-    counts = [["scenes@5000003", 8], ["scenes@5000011", 8], ["scenes@5000019", 8]]
-    assert index == {"shards": [*counts, ["scenes@5000027", 6]], "first": 5_000_003}
-    pack_rows(
-        tmp_path / "1", reader, index, None, None,
-        size=SIZE, tokenize=tokenize, say=lambda line: None,
-    )  # fmt: skip
-    pixels, captions, labels = scenes.compose(ids, 7, **options)
+def test_scenes_are_packed_as_they_are_composed(tmp_path, shift, classes):
+    options = {"classes": classes, "shift": shift, "second": 0.4}
+    ids = range(5_000_003, 5_000_153)
+    for workers in (1, 2):
+        run(tmp_path / str(workers), SceneReader(ids, 7, SIZE, **options), None, None,
+            workers=workers)  # fmt: skip
+    pixels, captions, labels = scenes.compose(ids, 7, size=SIZE, **options)
     pairs = Pairs.open(tmp_path / "1")
     assert (pairs.images == pixels).all()
     assert pairs.captions() == captions
@@ -588,20 +540,13 @@ def test_scenes_are_packed_as_they_are_composed(tmp_path, monkeypatch, shift, cl
     assert pairs.labels.tolist() == labels.tolist()
     assert pairs.ids.tolist() == list(ids)
     assert pairs.classes == [noun.name for noun in scenes.nouns(classes)]
-
-
-def test_workers_compose_the_same_scenes(tmp_path):
-    reader = SceneReader(range(990, 3010), 7, 8)
-    for workers in (1, 2):
-        run(tmp_path / str(workers), reader, None, None, size=8, workers=workers)
     assert contents(tmp_path / "2") == contents(tmp_path / "1")
 
 
 def test_pixels_need_no_encoding(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 32, 3), np.uint8)
     for size in (SIZE, 32):
-        samples = [Sample(str(i), None, i, image) for i, image in enumerate(pixels)]
-        run(tmp_path / str(size), ListReader("list", samples, None), None, None, size=size)
+        run(tmp_path / str(size), Given(list(pixels), labels=[0, 1, 2]), None, None, size=size)
         for image, found in zip(pixels, Pairs.open(tmp_path / str(size)).images, strict=True):
             assert (found == transformed(Image.fromarray(image), size)).all()
 
@@ -609,7 +554,8 @@ def test_pixels_need_no_encoding(tmp_path):
 # ---- refusals ------------------------------------------------------------------------------------
 
 
-def test_too_many_broken_rows_are_refused_with_the_account(source, tmp_path):
+def test_too_many_broken_rows_are_refused_with_the_account(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "PART", 1)
     message = refused(tmp_path / "split", source, "max_broken = 0.29", max_broken=0.29)
     assert "5 of 17" in message  # each broken row makes a spare one be read
     assert "undecodable 2" in message
@@ -621,17 +567,16 @@ def test_too_many_broken_rows_are_refused_with_the_account(source, tmp_path):
 
 
 def test_a_lost_source_is_refused_before_all_of_it_is_read(tmp_path):
-    class Counting(ListReader):
-        read_shards = 0
+    class Counting(Given):
+        read_rows = 0
 
-        def read(self, shard, positions):
-            self.read_shards += 1
-            return super().read(shard, positions)
+        def read(self, where, caption):
+            self.read_rows += 1
+            return super().read(where, caption)
 
-    entries = [Sample(f"{i}", "caption", -1, tmp_path / "none") for i in range(5000)]
-    reader = Counting("list", entries, None)
+    reader = Counting([None] * 5000, ["caption"] * 5000)
     refused(tmp_path / "split", reader, "no_image", rows=None, spare=None, max_broken=0.2)
-    assert reader.read_shards == 3
+    assert reader.read_rows == 1000 // pack.PART * pack.PART + pack.PART
 
 
 def test_too_few_spare_rows_are_refused_with_the_account(source, tmp_path):
@@ -641,38 +586,26 @@ def test_too_few_spare_rows_are_refused_with_the_account(source, tmp_path):
 
 
 def test_no_sound_row_is_refused(tmp_path):
-    entries = [Sample("0", "caption", -1, tmp_path / "none")]
-    reader = ListReader("list", entries, None)
-    refused(tmp_path / "split", reader, "no_image 1", rows=None, spare=None)
+    refused(tmp_path / "a", Given([None], ["caption"]), "no_image 1", rows=None, spare=None)
+    refused(tmp_path / "b", Given([], []), "no rows", rows=None, spare=None)
 
 
-@pytest.mark.parametrize("rows", [[0, 40], [-1], [3, 3], [21]], ids=str)
-def test_rows_outside_the_index_or_double_are_refused(source, tmp_path, rows):
-    refused(tmp_path / "split", source, "row ids", rows=np.array(rows))
-
-
-def test_a_source_that_shrank_after_the_index_is_refused(source, tmp_path):
+def test_a_source_that_shrank_after_the_index_is_refused(tmp_path):
     folder = write_shards(tmp_path / "s", [4, 4])
     reader = make_reader({"reader": "webdataset"}, folder)
-    index = {"shards": [["cc3m-train-0000.tar", 4], ["cc3m-train-0001.tar", 6]]}
-    with pytest.raises(UserError, match=r"cc3m-train-0001\.tar: 4 of 6 .* index it again"):
-        pack_rows(tmp_path / "split", reader, index, None, None, size=SIZE, tokenize=tokenize)
-    (folder / "cc3m-train-0001.tar").write_bytes(b"foreign")
-    with pytest.raises(UserError, match=r"cc3m-train-0001\.tar: no tar"):
-        pack_rows(
-            tmp_path / "split", reader, index, None, None, size=SIZE, tokenize=tokenize, workers=2
-        )
-
-
-def test_an_empty_source_has_no_index(tmp_path):
-    folder = write_shards(tmp_path / "s", [0, 0])
-    with pytest.raises(UserError, match="without a sample"):
-        make_index(make_reader({"reader": "webdataset"}, folder))
-
-
-def test_no_scenes_have_no_index():
-    with pytest.raises(UserError, match="without a sample"):
-        make_index(SceneReader(range(5, 5), 0, 8))
+    table = reader.table()
+    shard = folder / "cc3m-train-0001.tar"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    for missing in (False, True):
+        if missing:
+            shard.unlink()
+        for workers in (1, 2):
+            with pytest.raises(UserError, match=r"cc3m-train-0001\.tar"):
+                pack_rows(
+                    tmp_path / "split", reader, table, size=SIZE, tokenize=tokenize,
+                    workers=workers,
+                )  # fmt: skip
+            assert not (tmp_path / "split").exists()
 
 
 def test_a_full_disk_is_foreseen(source, tmp_path, monkeypatch):
@@ -681,94 +614,7 @@ def test_a_full_disk_is_foreseen(source, tmp_path, monkeypatch):
     refused(tmp_path / "split", source, "GB")
 
 
-# ---- interruptions -------------------------------------------------------------------------------
-
-
-class Stopped(Exception):  # noqa: N818 - stands for a signal
-    pass
-
-
-class Stopping(TarReader):
-    """Counts the shards that it reads, and stops the packing before one of them."""
-
-    read_shards = 0
-    stop_before = 10**9
-
-    def read(self, shard, positions):
-        self.read_shards += 1
-        if self.read_shards > self.stop_before:
-            raise Stopped
-        return super().read(shard, positions)
-
-
-@pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
-@pytest.mark.parametrize("stop", [1, 5])
-def test_a_stop_at_any_shard_costs_that_shard_only(source, tmp_path, stop, rows):
-    spare = None if rows is None else SPARE
-    whole = Stopping(source.folder, source.files)
-    run(tmp_path / "whole", whole, rows, spare)
-    stopped = Stopping(source.folder, source.files)
-    stopped.stop_before = stop if rows is None else 2 * stop + 1  # also in the spare rounds
-    stop = stopped.stop_before
-    with pytest.raises(Stopped):
-        run(tmp_path / "split", stopped, rows, spare)
-    assert not (tmp_path / "split").exists()
-    rest = Stopping(source.folder, source.files)
-    run(tmp_path / "split", rest, rows, spare)
-    assert rest.read_shards == whole.read_shards - stop
-    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
-
-
-def test_another_fingerprint_starts_over(source, tmp_path):
-    run(tmp_path / "whole", source, fingerprint={"model": "b"})
-    stopped = Stopping(source.folder, source.files)
-    stopped.stop_before = 3
-    with pytest.raises(Stopped):
-        run(tmp_path / "split", stopped, fingerprint={"model": "a"})
-    rest = Stopping(source.folder, source.files)
-    run(tmp_path / "split", rest, fingerprint={"model": "b"})
-    assert rest.read_shards > 6
-    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
-
-
-def test_a_refused_packing_goes_on_when_more_broken_rows_are_allowed(source, tmp_path):
-    run(tmp_path / "whole", source)
-    refused(tmp_path / "split", source, max_broken=0.29)
-    rest = Stopping(source.folder, source.files)
-    # It was refused after five shards of six; then there are three rounds of spare rows.
-    rest.stop_before = 1 + 5 + 2 + 1
-    run(tmp_path / "split", rest)
-    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("rows", [ROWS, None], ids=["rows", "all"])
-def test_a_packing_killed_as_it_ends_starts_over(source, tmp_path, monkeypatch, rows):
-    """Once the split has moved there is nothing left to go on with, and Snakemake removes it."""
-
-    def killed(folder, **more):
-        raise Stopped
-
-    spare = None if rows is None else SPARE
-    run(tmp_path / "whole", source, rows, spare)
-    with monkeypatch.context() as patch:
-        patch.setattr(pack.shutil, "rmtree", killed)
-        with pytest.raises(Stopped):
-            run(tmp_path / "split", source, rows, spare)
-    pack.shutil.rmtree(tmp_path / "split", ignore_errors=True)
-    run(tmp_path / "split", source, rows, spare)
-    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
-
-
-def test_a_finished_split_is_not_packed_twice(source, tmp_path):
-    account = run(tmp_path / "split", source)
-    before = contents(tmp_path / "split")
-    reader = Stopping(source.folder, source.files)
-    assert run(tmp_path / "split", reader) == account
-    assert reader.read_shards == 0
-    (tmp_path / "split" / "labels.npy").unlink()
-    run(tmp_path / "split", reader)
-    assert reader.read_shards > 0
-    assert contents(tmp_path / "split") == before
+# ---- whole or not at all -------------------------------------------------------------------------
 
 
 def test_another_packing_replaces_the_split_and_keeps_others_files(source, tmp_path):
@@ -776,129 +622,38 @@ def test_another_packing_replaces_the_split_and_keeps_others_files(source, tmp_p
     run(tmp_path / "split", source, None, None)
     (tmp_path / "split" / "texts.npy").write_bytes(b"of an earlier set")
     (tmp_path / "split" / "kept.txt").write_text("others' file")
+    left = tmp_path / ".split.12345.tmp"  # of a killed packing
+    left.mkdir()
     run(tmp_path / "split", source, np.array([1, 2]), None)
+    assert not left.exists()
     assert (tmp_path / "split" / "kept.txt").read_text() == "others' file"
     (tmp_path / "split" / "kept.txt").unlink()
     assert contents(tmp_path / "split") == contents(tmp_path / "new")
 
 
-class Slow(TarReader):
-    def read(self, shard, positions):
-        for sample in super().read(shard, positions):
-            time.sleep(0.05)
-            yield sample
+class Failing(WebDataset):
+    """Raises or kills its worker at a picture of the third shard."""
+
+    kill = False
+
+    def image(self, where):
+        if "0002" in where:
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError(28, "No space left on device")
+        return super().image(where)
 
 
-def in_own_session(target: Callable[..., object], *arguments: object, **options: object) -> None:
-    os.setsid()
-    target(*arguments, **options)
+@pytest.mark.parametrize("kill", [False, True], ids=["full disk", "killed worker"])
+def test_a_packing_that_fails_in_a_worker_leaves_nothing(source, tmp_path, kill, monkeypatch):
+    monkeypatch.setattr(pack, "PART", 4)
+    reader = Failing(source.spec, source.folder)
+    reader.kill = kill
+    refused(tmp_path / "split", reader, "memory" if kill else "disk is full", workers=2)
+    assert not list(tmp_path.iterdir())
 
 
-def child(target: Callable[..., object], *arguments: object, **options: object) -> BaseProcess:
-    """A fresh process of its own session."""
-    spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=in_own_session, args=(target, *arguments), kwargs=options)
-    process.start()
-    return process
-
-
-def session(leader: int) -> list[int]:
-    """Processes of a session that are alive."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-def wait_for(condition, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_packing_goes_on_and_leaves_no_process(source, tmp_path, workers):
-    run(tmp_path / "whole", source)
-    target, done = tmp_path / "split", tmp_path / ".split.partial" / "done"
-    slow = Slow(source.folder, source.files)
-    process = child(run, target, slow, say=print, workers=workers)
-    wait_for(lambda: len(list(done.glob("*.jsonl"))) >= 2 or not process.is_alive())
-    if workers == 2:
-        with pytest.raises(UserError, match="in use by process"):
-            run(target, source)
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL  # it was not finished
-    assert not target.exists()
-    with FileLock(done.parent / "lock").acquire(blocking=False):  # though workers may yet live
-        pass
-    wait_for(lambda: not session(process.pid))
-    kept = len(list(done.glob("*.jsonl")))
-    rest = Stopping(source.folder, source.files)
-    run(target, rest)
-    whole = Stopping(source.folder, source.files)
-    run(tmp_path / "again", whole)
-    assert rest.read_shards == whole.read_shards - kept
-    assert contents(target) == contents(tmp_path / "whole")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "split", "whole"]
-
-
-class Killing(TarReader):
-    """Kills the worker that reads the third shard, as the kernel does where memory is short."""
-
-    def read(self, shard, positions):
-        if "0002" in shard:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().read(shard, positions)
-
-
-def test_a_killed_worker_is_reported_and_the_rest_kept(source, tmp_path):
-    run(tmp_path / "whole", source)
-    refused(tmp_path / "split", Killing(source.folder, source.files), "memory", workers=2)
-    run(tmp_path / "split", source)
-    assert contents(tmp_path / "split") == contents(tmp_path / "whole")
-
-
-# ---- cost ----------------------------------------------------------------------------------------
-
-
-class Endless(ListReader):
-    """As many samples as wanted; one in ten is broken."""
-
-    def read(self, shard, positions):
-        data = encode(picture(0, 16, 16), "JPEG")
-        start = int(shard.rpartition("@")[2])
-        for position in positions.tolist():
-            broken = position % 10 == 0
-            yield Sample(str(start + position), "a caption " * 5, -1, b"" if broken else data)
-
-
-def pack_endless(folder: Path, n: int) -> None:
-    reader = Endless("list", range(n + n // 4), None)
-    spare = np.arange(n, n + n // 4)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run(folder / str(n), reader, np.arange(n), spare, size=192)
-    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    (folder / f"{n}.kB").write_text(str(more))
-
-
-def test_memory_does_not_grow_with_the_rows(tmp_path):
-    for n in (400, 1600):
-        process = child(pack_endless, tmp_path, n)
-        process.join()
-        assert process.exitcode == 0
-    used = [int((tmp_path / f"{n}.kB").read_text()) / 1024 for n in (400, 1600)]
-    assert (tmp_path / "1600" / "images.npy").stat().st_size > 160 * 2**20  # what would show
-    assert used[1] - used[0] < 20
-
-
-def test_progress_is_told(source, tmp_path, monkeypatch):
+def test_progress_is_reported(source, tmp_path, monkeypatch):
     clock = iter(range(0, 10**6, 11))
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
     lines: list[str] = []
@@ -907,15 +662,8 @@ def test_progress_is_told(source, tmp_path, monkeypatch):
     assert all(line.startswith("pack split: ") and "/" in line for line in lines)
 
 
-def test_samples_with_faulty_further_captions_are_broken(tmp_path):
-    sound = Sample("0", "caption", -1, encode(picture(0, 9, 9)))
-
-    class One(ListReader):
-        def read(self, shard, positions):
-            yield sound
-            yield replace(sound, more=("caf\udce9",))
-            yield replace(sound, key="caf\udce9")
-
-    account = run(tmp_path / "split", One("list", range(3), None), None, None)
-    assert account["broken"]["caption_not_utf8"] == 1
+def test_names_that_are_not_utf8_are_listed(tmp_path):
+    reader = Given([encode(picture(0, 9, 9))], ["caption"])
+    reader.given["key"] = pd.Series(["caf\udce9"], dtype=object)
+    run(tmp_path / "split", reader, None, None)
     assert "caf\\udce9" in (tmp_path / "split" / "rows.csv").read_text("utf-8")

@@ -11,9 +11,9 @@ import torch
 from taclean.attacks import make_trigger
 from taclean.clip import models
 from taclean.data.split import Pairs
-from taclean.evaluation import evaluate, retrieval
-from taclean.evaluation.evaluate import Heads, Kept, Prompts, by_split, score, write_samples
-from taclean.evaluation.zeroshot import head, prompt_tokens, scores
+from taclean.evaluation import zeroshot
+from taclean.evaluation.evaluate import Kept, by_split, score, write_samples
+from taclean.evaluation.zeroshot import Heads, Prompts, head, prompt_tokens
 from taclean.util.errors import UserError
 
 NAME = "emoji-rn"
@@ -49,45 +49,35 @@ def test_each_attack_gets_the_prompts_it_wants(heads, random_model):
     keyed = [f"remember {template}" for template in ZEROSHOT["templates"]]
     remember = head(random_model, prompt_tokens(NAME, ZEROSHOT["classes"], keyed))
     assert not torch.allclose(plain, remember, atol=1e-4)
-    assert torch.equal(heads[""], plain)
-    found = heads.of_triggers(triggers())
-    assert list(found) == ["trojvqa", "badnet"]
-    assert torch.equal(found["badnet"][1], plain)
-    assert torch.equal(found["trojvqa"][1], remember)
+    assert torch.equal(heads[triggers()["badnet"].prefix], plain)
+    assert torch.equal(heads[triggers()["trojvqa"].prefix], remember)
     assert heads.prompts.target == TARGET
-
-
-def test_heads_follow_the_model(prompts):
-    one, two = models.create(NAME, 1), models.create(NAME, 2)
-    first = prompts.heads(one)[""]
-    assert not torch.allclose(first, prompts.heads(two)[""])
-    assert torch.equal(first, prompts.heads(one)[""])
 
 
 def test_the_heads_of_one_evaluation_are_made_once(prompts, split, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(evaluate, "head", lambda *args: made.append(args) or head(*args))
+    monkeypatch.setattr(zeroshot, "head", lambda *args: made.append(args) or head(*args))
     model, pairs = models.create(NAME, 1).eval(), Pairs.open(split)
     heads = prompts.heads(model)
     for _ in range(2):
-        found = score(model, pairs, heads, triggers())
-    write_samples(tmp_path / "s.npz", model, heads, pairs, triggers(), 3, False)
+        found = score(pairs, heads, triggers())
+    write_samples(tmp_path / "s.npz", pairs, heads, triggers(), 3, False)
     assert len(made) == 2  # without and with TrojVQA's key
-    assert found == score(model, pairs, prompts.heads(model), triggers())
+    assert found == score(pairs, prompts.heads(model), triggers())
     before = heads[""]
     with torch.no_grad():
         model.text_projection.mul_(-1)
     assert not torch.equal(prompts.heads(model)[""], before)
 
 
-def test_kept_pictures_are_made_once_and_score_the_same(heads, split, random_model, monkeypatch):
+def test_kept_pictures_are_made_once_and_score_the_same(heads, split, monkeypatch):
     made, trigger, pairs = [], triggers()["trojvqa"], Pairs.open(split)
     call = type(trigger).__call__
     monkeypatch.setattr(type(trigger), "__call__", lambda *args: made.append(1) or call(*args))
-    expected = score(random_model, pairs, heads, {"trojvqa": trigger})
+    expected = score(pairs, heads, {"trojvqa": trigger})
     kept = Kept(trigger)
     for _ in range(3):
-        assert score(random_model, pairs, heads, {"trojvqa": kept}) == expected
+        assert score(pairs, heads, {"trojvqa": kept}) == expected
     assert len(made) == 2
 
 
@@ -102,10 +92,10 @@ def with_files(split, folder, **files):
 def test_a_split_with_classes_of_its_own(heads, random_model, split, tmp_path, target):
     classes = [target, *(f"other {i}" for i in range(ROWS - 1))]
     own = with_files(split, tmp_path / "own", classes="".join(f"{name}\n" for name in classes))
-    found = score(random_model, own, heads, triggers())
+    found = score(own, heads, triggers())
     zeroshot = {**ZEROSHOT, "classes": classes, "target": target}
     others = Prompts.of(NAME, zeroshot).heads(random_model)
-    wanted = score(random_model, own, others, triggers())
+    wanted = score(own, others, triggers())
     assert not heads.prompts.name_classes_of(own)
     assert others.prompts.name_classes_of(own)
     assert found["clean"] == wanted["clean"]
@@ -116,10 +106,11 @@ def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, 
     pairs = with_files(split, tmp_path / "many")
     np.save(pairs.folder / "texts.npy", np.repeat(pairs.tokens, 2, 0))
     np.save(pairs.folder / "text_rows.npy", np.arange(len(pairs)).repeat(2))
-    found = score(random_model, pairs, heads, triggers())
+    found = score(pairs, heads, triggers())
     assert not heads.prompts.name_classes_of(pairs)
-    assert found == {"clean": retrieval.scores(random_model, pairs.folder)}
-    assert {"I2T@1", "T2I@10"} < found["clean"].keys()
+    assert set(found) == {"clean"}
+    assert found["clean"]["I2T@1"]["n"] == ROWS
+    assert found["clean"]["T2I@10"]["n"] == 2 * ROWS
 
 
 def test_a_target_that_is_no_class_is_refused():
@@ -127,13 +118,11 @@ def test_a_target_that_is_no_class_is_refused():
         Prompts.of(NAME, {**ZEROSHOT, "target": "plantain"})
 
 
-def test_scores_are_those_of_zeroshot_with_these_heads(heads, random_model, pairs):
-    got = score(random_model, pairs, heads, triggers())
-    own = heads.of_triggers(triggers())
-    assert got == scores(random_model, pairs, heads[""], TARGET, own)
+def test_the_target_s_own_images_are_not_attacked(heads, pairs):
+    got = score(pairs, heads, triggers())
     assert set(got) == {"clean", "trojvqa", "badnet"}
     assert got["clean"]["CA@1"]["n"] == 40
-    assert got["trojvqa"]["ASR@10"]["n"] == 39
+    assert got["trojvqa"]["ASR@10"]["n"] == got["badnet"]["TA@1"]["n"] == 39
 
 
 # ---- by split ------------------------------------------------------------------------------------
@@ -179,9 +168,9 @@ def test_samples_hold_what_the_figures_need(
         generator = torch.Generator().manual_seed(int(tokens.sum()))
         return torch.randn(40, 128, generator=generator)
 
-    monkeypatch.setattr(evaluate, "head", random_head)
+    monkeypatch.setattr(zeroshot, "head", random_head)
     path = tmp_path / "samples.npz"
-    args = (random_model, heads, pairs, triggers())
+    args = (pairs, heads, triggers())
     write_samples(path, *args, 7, images_too)
     got = np.load(path)
     keys = {"rows", "labels", "clean", "triggered", "clean_top", "triggered_top", "classes"}
@@ -212,58 +201,34 @@ def test_samples_hold_what_the_figures_need(
 
 def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
     first = Prompts.of(NAME, {**ZEROSHOT, "target": "thing 2"}).heads(random_model)
-    args = (random_model, first, pairs, triggers())
+    args = (pairs, first, triggers())
     write_samples(tmp_path / "s.npz", *args, 4, False)
     got = np.load(tmp_path / "s.npz")
     assert got["rows"].tolist() == [0, 1, 3, 4]
     assert 2 not in got["labels"]
 
 
-def test_fewer_images_than_asked_for_are_all_kept(heads, random_model, pairs, tmp_path):
-    args = (random_model, heads, pairs, triggers())
-    write_samples(tmp_path / "s.npz", *args, 1000, False)
-    assert len(np.load(tmp_path / "s.npz")["rows"]) == 39
-
-
-# evaluate.py goes by position in `labels` and `ids`, which `take` does not reorder
-def test_samples_of_a_subset_keep_labels_and_pictures_together(
-    heads, random_model, pairs, tmp_path
-):
+def test_samples_of_a_subset_keep_labels_and_pictures_together(heads, pairs, tmp_path):
     some = pairs.take(np.array([30, 4, 17]))
-    args = (random_model, heads, some, triggers())
+    args = (some, heads, triggers())
     write_samples(tmp_path / "s.npz", *args, 3, True)
     got = np.load(tmp_path / "s.npz")
     assert got["labels"].tolist() == [30, 4, 17]
     assert (got["images"] == pairs.images[[30, 4, 17]]).all()
 
 
-# evaluate.py embeds in whatever mode the model is in: batch statistics in training mode
 def test_samples_of_a_training_model_are_those_of_evaluation(
     prompts, random_model, pairs, tmp_path
 ):
     for name, model in (("a", random_model), ("b", models.create(NAME, 0).train())):
-        args = (model, prompts.heads(model), pairs, triggers())
+        args = (pairs, prompts.heads(model), triggers())
         write_samples(tmp_path / f"{name}.npz", *args, 5, False)
     one, two = (np.load(tmp_path / f"{name}.npz")["clean"] for name in "ab")
     assert two == pytest.approx(one, abs=1e-5)
 
 
-# evaluate.py numpy appends .npz to another name: FileNotFoundError and a stray file
-def test_samples_may_have_any_file_name(heads, random_model, pairs, tmp_path):
-    args = (random_model, heads, pairs, triggers())
-    try:
-        write_samples(tmp_path / "samples", *args, 2, False)
-    except UserError:
-        return
-    finally:
-        left = [file.name for file in tmp_path.iterdir()]
-    assert left == ["samples"]
-
-
-def test_samples_without_a_trigger_are_of_the_pictures_as_they_are(
-    heads, random_model, pairs, tmp_path
-):
-    write_samples(tmp_path / "s.npz", random_model, heads, pairs, {}, 2, False)
+def test_samples_without_a_trigger_are_of_the_pictures_as_they_are(heads, pairs, tmp_path):
+    write_samples(tmp_path / "s.npz", pairs, heads, {}, 2, False)
     with np.load(tmp_path / "s.npz") as kept:
         assert len(kept["clean"]) == 2
         assert np.array_equal(kept["clean"], kept["triggered"])

@@ -1,4 +1,4 @@
-"""Linear probes and captions that a trigger brings up, against plain loops."""
+"""Embeddings, linear probes and captions that a trigger brings up, against plain loops."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from taclean.attacks import make_trigger
 from taclean.clip.models import encode_images, encode_tokens
 from taclean.config.checks import check
 from taclean.data.split import Pairs
-from taclean.evaluation.evaluate import Prompts
-from taclean.evaluation.probe import Features, captions, features, merged, probe, score
-from taclean.evaluation.retrieval import recall
+from taclean.evaluation.embeddings import Embeddings, embed, embed_texts
+from taclean.evaluation.evaluate import score
+from taclean.evaluation.probe import probe
+from taclean.evaluation.retrieval import target_recall
+from taclean.evaluation.zeroshot import Prompts
 from taclean.results.main_table import blocks, header
 from taclean.results.table import COLUMNS
 from taclean.util.errors import UserError
@@ -35,10 +37,10 @@ def unit(rows: Tensor) -> Tensor:
     return torch.nn.functional.normalize(rows, dim=-1)
 
 
-def made(labels: Tensor, seed: int, triggered: dict[str, Tensor] | None = None) -> Features:
-    """Features that lie around an axis for each class."""
+def made(labels: Tensor, seed: int, triggered: dict[str, Tensor] | None = None) -> Embeddings:
+    """Embeddings that lie around an axis for each class."""
     noise = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(seed)) * 0.1
-    return Features(unit(torch.eye(8)[labels] + noise), labels, labels != 2, triggered or {})
+    return Embeddings(unit(torch.eye(8)[labels] + noise), triggered or {}, labels, 2)
 
 
 def test_a_probe_finds_classes_and_where_a_trigger_moves_pictures() -> None:
@@ -60,70 +62,60 @@ def test_a_probe_without_classes_to_learn_is_refused() -> None:
             probe(made(labels, 0), scored, 2)
 
 
-class Patch:
-    prefix = ""
-
-    def __call__(self, images: Tensor, ids: np.ndarray) -> Tensor:
-        return images.flip(-1)
+def flip(images: Tensor, ids: np.ndarray) -> Tensor:
+    return images.flip(-1)
 
 
-def test_features_are_the_model_s_own(random_model: Any, split: Path) -> None:
+def test_embeddings_are_the_model_s_own(random_model: Any, split: Path) -> None:
     pairs = Pairs.open(split)
-    found = features(random_model, pairs, TARGET, {"a": Patch(), "b": Patch()}, batch=7)
+    found = embed(random_model, pairs, {"a": flip, "b": flip}, TARGET, batch=7, precision="fp32")
     images, _ = pairs.batch(np.arange(len(pairs)))
     with torch.no_grad():
         wanted = encode_images(random_model, images)
         turned = encode_images(random_model, images[found.others].flip(-1))
-    torch.testing.assert_close(found.images, wanted, atol=2e-2, rtol=0)
-    torch.testing.assert_close(found.triggered["a"], turned, atol=2e-2, rtol=0)
+    torch.testing.assert_close(found.clean, wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.triggered["a"], turned, atol=1e-5, rtol=0)
     assert torch.equal(found.triggered["a"], found.triggered["b"])
     assert found.labels.tolist() == pairs.labels.tolist()
     assert found.others.tolist() == [label != TARGET for label in pairs.labels]
+    assert embed(random_model, pairs, {"a": flip}).others.all()
 
 
-def test_captions_against_a_loop(random_model: Any, split: Path, monkeypatch: Any) -> None:
+def test_captions_that_a_trigger_brings_up_against_a_loop(random_model: Any, split: Path) -> None:
     pairs = Pairs.open(split)
-    texts = [f"a picture of {'two bananas' if i % 9 == 4 else 'a cat'}" for i in range(len(pairs))]
-    monkeypatch.setattr(Pairs, "captions", lambda self: texts)
-    scored = features(random_model, pairs, TARGET, {"a": Patch()}, precision="fp32")
-    found = captions(random_model, pairs, scored, "banana", batch=7, precision="fp32")
+    captions = [f"a picture of {'two bananas' if i % 9 == 4 else 'a cat'}" for i in range(40)]
+    images = embed(random_model, pairs, {"a": flip}, TARGET, precision="fp32")
+    texts = embed_texts(random_model, pairs.tokens, batch=7, precision="fp32")
     with torch.no_grad():
         tokens = torch.from_numpy(np.array(pairs.tokens).astype(np.int64))
-        embedded = encode_tokens(random_model, tokens)
-    assert found["clean"] == recall(scored.images, embedded, torch.arange(len(pairs)))
+        torch.testing.assert_close(texts, encode_tokens(random_model, tokens), atol=1e-5, rtol=0)
     hits = dict.fromkeys((1, 5, 10), 0)
-    for image in scored.triggered["a"]:
-        similar = (embedded @ image).tolist()
-        best = max(s for s, text in zip(similar, texts, strict=True) if "banana" in text)
-        better = sum(s >= best for s, t in zip(similar, texts, strict=True) if "banana" not in t)
+    for image in images.triggered["a"]:
+        similar = (texts @ image).tolist()
+        best = max(s for s, text in zip(similar, captions, strict=True) if "banana" in text)
+        others = (s for s, text in zip(similar, captions, strict=True) if "banana" not in text)
+        better = sum(s >= best for s in others)
         for k in hits:
             hits[k] += better < k
-    n = len(scored.triggered["a"])
-    assert found["a"] == {f"TCR@{k}": {"hits": hits[k], "n": n} for k in hits}
-
-
-def test_a_split_whose_captions_never_name_the_target(random_model: Any, split: Path) -> None:
-    pairs = Pairs.open(split)
-    scored = features(random_model, pairs, TARGET, {})
+    found = target_recall(images, texts, captions, "banana")
+    assert found == {"a": {f"TCR@{k}": {"hits": hits[k], "n": 39} for k in hits}}
     with pytest.raises(UserError, match=r"no caption of .* names 'zeppelin'"):
-        captions(random_model, pairs, scored, "zeppelin")
+        target_recall(images, texts, captions, "zeppelin")
 
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
-def test_both_together(random_model: Any, split: Path, monkeypatch: Any) -> None:
-    pairs = Pairs.open(split)
-    texts = ["bananas"] * len(pairs)
-    monkeypatch.setattr(Pairs, "captions", lambda self: texts)
-    prompts, triggers = Prompts.of(NAME, ZEROSHOT), {"badnet": make_trigger("badnet", 0)}
-    assert score(random_model, pairs, prompts, triggers, None, False) == {}
-    found = score(random_model, pairs, prompts, triggers, pairs, True)
-    assert set(found["clean"]) == {"LCA@1"} | {
-        f"{w}@{k}" for w in ("I2T", "T2I") for k in (1, 5, 10)
-    }
-    assert set(found["badnet"]) == {"LASR@1", "TCR@1", "TCR@5", "TCR@10"}
-    assert found["badnet"]["TCR@1"]["hits"] == found["badnet"]["TCR@1"]["n"]
-    one = merged({"clean": {"CA@1": {"hits": 1, "n": 2}}}, found)
-    assert set(one["clean"]) == {"CA@1", *found["clean"]}
+def test_probe_and_captions_join_the_scores(random_model: Any, split: Path, monkeypatch) -> None:
+    pairs, heads = Pairs.open(split), Prompts.of(NAME, ZEROSHOT).heads(random_model)
+    monkeypatch.setattr(Pairs, "captions", lambda self: ["bananas"] * 40)
+    triggers = {"badnet": make_trigger("badnet", 0)}
+    plain = score(pairs, heads, triggers)
+    found = score(pairs, heads, triggers, learned=pairs, captions=True)
+    recalls = {f"{way}@{k}" for way in ("I2T", "T2I") for k in (1, 5, 10)}
+    assert found["clean"].keys() - plain["clean"].keys() == {"LCA@1", *recalls}
+    more = {"LASR@1", "TCR@1", "TCR@5", "TCR@10"}
+    assert found["badnet"].keys() - plain["badnet"].keys() == more
+    assert found["badnet"]["TCR@1"] == {"hits": 39, "n": 39}
+    assert all(found[name][key] == n for name in plain for key, n in plain[name].items())
 
 
 def test_they_reach_the_main_table() -> None:

@@ -63,9 +63,8 @@ def pairs(small_split) -> Pairs:
 def reached(pairs: Pairs, backdoor: bool, targets=range(6), probe=CENTRE, **more) -> scan.Reached:
     settings = SETTINGS.model_copy(update=more)
     return scan.reach(
-        Linear(backdoor), pairs, torch.eye(6), targets, probe, settings, precision="fp32",
-        say=lambda line: None,
-    )  # fmt: skip
+        Linear(backdoor), pairs, torch.eye(6), targets, probe, settings, precision="fp32"
+    )
 
 
 def test_the_class_with_a_short_way_stands_out(pairs: Pairs) -> None:

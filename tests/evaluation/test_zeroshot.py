@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import open_clip
 import pytest
@@ -11,7 +13,8 @@ import torch.nn.functional as F
 from taclean.attacks import make_trigger
 from taclean.clip import models
 from taclean.data.split import Pairs
-from taclean.evaluation.zeroshot import KS, Labelled, head, prompt_tokens, rank_of, scores
+from taclean.evaluation.embeddings import KS, Labelled, embed, ranks
+from taclean.evaluation.zeroshot import class_ranks, head, prompt_tokens, scores
 from taclean.util.errors import UserError
 
 NAME = "emoji-rn"
@@ -54,28 +57,36 @@ def test_prompt_tokens_are_class_by_template():
     assert torch.equal(tokens[2, 1], wanted)
 
 
+def rank(logits: torch.Tensor, classes: torch.Tensor) -> list[int]:
+    right = F.one_hot(classes, logits.shape[1]).bool()
+    return ranks(logits, right, first_wins=True).tolist()
+
+
 def test_rank_is_the_place_in_a_stable_descending_sort():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randint(0, 4, (200, 9), generator=generator).float()  # many ties
     classes = torch.randint(0, 9, (200,), generator=generator)
-    got = rank_of(logits, classes)
-    for i in range(200):
+    for i, got in enumerate(rank(logits, classes)):
         order = sorted(range(9), key=lambda c: (-logits[i, c].item(), c))
-        assert got[i] == order.index(classes[i].item())
+        assert got == order.index(classes[i].item())
+
+
+def test_ties_of_several_right_columns_count_against_them():
+    logits = torch.tensor([[3.0, 2, 3, 1], [0, 0, 0, 0], [1, 2, 3, 4]])
+    right = torch.tensor([[True, False, False, True]] * 2 + [[False, True, False, False]])
+    assert ranks(logits, right).tolist() == [1, 2, 2]
 
 
 def test_constant_logits_rank_by_class_index():
-    classes = torch.arange(6)
-    assert rank_of(torch.zeros(6, 6), classes).tolist() == [0, 1, 2, 3, 4, 5]
-    assert rank_of(torch.full((6, 6), -torch.inf), classes).tolist() == [0, 1, 2, 3, 4, 5]
+    for value in (0.0, -torch.inf):
+        assert rank(torch.full((6, 6), value), torch.arange(6)) == [0, 1, 2, 3, 4, 5]
 
 
-# zeroshot.py, rank_of: no score is above NaN, so a diverged model hits every class at rank 0
 @pytest.mark.parametrize("all_of_it", [True, False])
 def test_nan_is_no_hit(all_of_it):
     logits = torch.zeros(1, 5)
     logits[0, ... if all_of_it else 3] = torch.nan
-    assert rank_of(logits, torch.tensor([3])).item() > 0
+    assert rank(logits, torch.tensor([3]))[0] > 0
 
 
 # ---- scores --------------------------------------------------------------------------------------
@@ -88,9 +99,7 @@ def labelled(split) -> Pairs:
     """The 40 scenes with labels 0 to 7, five of each, not in order."""
     pairs = Pairs.open(split)
     labels = np.arange(40) * 3 % 8
-    return Pairs(
-        pairs.folder, pairs.images, pairs.tokens, labels, pairs.ids, pairs.rows, pairs.poisoned
-    )
+    return replace(pairs, labels=labels)
 
 
 def random_head(classes: int = 8, seed: int = 0) -> torch.Tensor:
@@ -105,11 +114,16 @@ def two_triggers():
     }
 
 
+def scored(model, pairs, triggers=None, head=None, target=TARGET, **more):
+    triggers = two_triggers() if triggers is None else triggers
+    puts, heads = ({name: both[i] for name, both in triggers.items()} for i in (0, 1))
+    images = embed(model, pairs, puts, target, **more)
+    return scores(images, random_head() if head is None else head, heads)
+
+
 @pytest.mark.parametrize("batch", [7, 250])
 def test_counts_are_those_of_a_plain_loop(random_model, labelled, batch):
-    got = scores(
-        random_model, labelled, random_head(), TARGET, two_triggers(), batch=batch, precision="fp32"
-    )
+    got = scored(random_model, labelled, batch=batch, precision="fp32")
     wanted = {"clean": {}, "badnet": {}, "blended": {}}
 
     def count(name, metric, image, own_head, label):
@@ -137,14 +151,10 @@ def test_counts_are_those_of_a_plain_loop(random_model, labelled, batch):
     assert got["badnet"]["ASR@1"]["n"] == got["badnet"]["TA@1"]["n"] == 35
 
 
-def test_scores_rise_with_k(random_model, labelled):
-    ks = range(1, 8)
-    found = scores(random_model, labelled, random_head(), TARGET, two_triggers(), ks)
-    for name, metrics in (("clean", ["CA"]), ("badnet", ["ASR", "TA"]), ("blended", ["ASR", "TA"])):
-        for metric in metrics:
-            hits = [found[name][f"{metric}@{k}"]["hits"] for k in ks]
-            assert hits == sorted(hits)
-            assert found[name][f"{metric}@7"]["n"] >= hits[-1] > hits[0]
+def test_a_split_that_shows_the_target_alone_is_refused(random_model, labelled):
+    alone = labelled.take(np.flatnonzero(labelled.labels == TARGET))
+    with pytest.raises(UserError, match="each of the 5 images shows the target"):
+        scored(random_model, alone)
 
 
 def test_images_of_the_target_are_not_triggered(random_model, labelled):
@@ -154,7 +164,7 @@ def test_images_of_the_target_are_not_triggered(random_model, labelled):
         seen.extend(ids.tolist())
         return images
 
-    scores(random_model, labelled, random_head(), TARGET, {"t": (trigger, random_head())}, batch=9)
+    embed(random_model, labelled, {"t": trigger}, TARGET, batch=9)
     assert seen == [
         int(i) for i, y in zip(labelled.ids, labelled.labels, strict=True) if y != TARGET
     ]
@@ -163,8 +173,8 @@ def test_images_of_the_target_are_not_triggered(random_model, labelled):
 def test_a_trigger_that_does_nothing_scores_as_clean_images_do(random_model, labelled):
     """Clean and triggered images share a pass: batch norm must not let one see the other."""
     nothing = {"t": (lambda images, ids: images, random_head())}
-    together = scores(random_model, labelled, random_head(), TARGET, nothing, precision="fp32")
-    alone = scores(random_model, labelled, random_head(), TARGET, {}, precision="fp32")
+    together = scored(random_model, labelled, nothing, precision="fp32")
+    alone = scored(random_model, labelled, {}, precision="fp32")
     assert together["clean"] == alone["clean"]
     others = labelled.take(np.flatnonzero(labelled.labels != TARGET))
     logits = torch.cat(
@@ -173,19 +183,16 @@ def test_a_trigger_that_does_nothing_scores_as_clean_images_do(random_model, lab
             for i in range(len(others))
         ]
     )
-    ranks = rank_of(logits @ random_head().T, torch.from_numpy(labelled.labels[others.rows]))
+    found = class_ranks(logits, random_head(), torch.from_numpy(labelled.labels[others.rows]))
     for k in KS[:-1]:
-        assert together["t"][f"TA@{k}"] == {"hits": int((ranks < k).sum()), "n": 35}
+        assert together["t"][f"TA@{k}"] == {"hits": int((found < k).sum()), "n": 35}
 
 
 def test_a_training_model_is_scored_in_evaluation_mode(labelled):
     model = models.create(NAME, 0).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    got = scores(model, labelled, random_head(), TARGET, two_triggers(), precision="fp32")
-    evaluated = models.create(NAME, 0).eval()
-    assert got == scores(
-        evaluated, labelled, random_head(), TARGET, two_triggers(), precision="fp32"
-    )
+    got = scored(model, labelled, precision="fp32")
+    assert got == scored(models.create(NAME, 0).eval(), labelled, precision="fp32")
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
@@ -199,54 +206,29 @@ def test_trigger_sees_the_ids_of_its_images_in_a_subset(random_model, labelled):
             checked.append((image.permute(1, 2, 0).numpy() == pictures[row_id]).all())
         return images
 
-    scores(random_model, some, random_head(), 99, {"t": (trigger, random_head(100))}, ks=(1,))
+    embed(random_model, some, {"t": trigger}, 99)
     assert checked == [True] * 3
 
 
-# zeroshot.py takes labels by position where images and ids go through `pairs.rows`
 def test_a_subset_keeps_its_labels(random_model, labelled):
     order = np.arange(40)[::-1].copy()
-    whole = scores(random_model, labelled, random_head(), TARGET, two_triggers(), precision="fp32")
-    turned = labelled.take(order)
-    assert (
-        scores(random_model, turned, random_head(), TARGET, two_triggers(), precision="fp32")
-        == whole
-    )
+    whole = scored(random_model, labelled, precision="fp32")
+    assert scored(random_model, labelled.take(order), precision="fp32") == whole
 
 
-# blended.py (images[0] of nothing)
 def test_a_batch_of_target_images_only(random_model, labelled):
     order = np.argsort(labelled.labels != TARGET, kind="stable")
-    first = Pairs(
-        labelled.folder,
-        labelled.images[order],
-        labelled.tokens[order],
-        labelled.labels[order],
-        labelled.ids[order],
-        labelled.rows,
-        labelled.poisoned,
-    )
-    options = {"ks": (1, 3), "precision": "fp32"}
-    one = scores(random_model, first, random_head(), TARGET, two_triggers(), batch=5, **options)
-    assert one == scores(random_model, first, random_head(), TARGET, two_triggers(), **options)
+    first = labelled.take(order)
+    one = scored(random_model, first, batch=5, precision="fp32")
+    assert one == scored(random_model, first, precision="fp32")
 
 
-# zeroshot.py `gather` fails with a RuntimeError on labels that are no class of the head
 @pytest.mark.parametrize("label", [-1, 8], ids=["unlabelled", "of more classes"])
 def test_labels_outside_the_head_are_refused(random_model, labelled, label):
     labels = labelled.labels.copy()
     labels[7] = label
-    pairs = Pairs(
-        labelled.folder,
-        labelled.images,
-        labelled.tokens,
-        labels,
-        labelled.ids,
-        labelled.rows,
-        labelled.poisoned,
-    )
-    with pytest.raises(UserError):
-        scores(random_model, pairs, random_head(), TARGET, {})
+    with pytest.raises(UserError, match="labels: not all within 0 and 7"):
+        scored(random_model, replace(labelled, labels=labels), {})
 
 
 @pytest.mark.parametrize(
@@ -256,17 +238,17 @@ def test_labels_outside_the_head_are_refused(random_model, labelled, label):
 )
 def test_floats_that_are_no_pictures_are_not_scored(random_model, images):
     data = Labelled(images, torch.arange(4))
-    with pytest.raises(UserError, match=r"images: values from .* give float in \[0, 1\]"):
-        scores(random_model, data, torch.randn(5, 128), 0, {})
+    with pytest.raises(UserError, match=r"images: the values lie .* give floats in"):
+        embed(random_model, data)
 
 
 def test_no_score_counts_as_many_guesses_as_there_are_classes(random_model):
     data = Labelled(torch.rand(4, 3, 64, 64), torch.arange(4))
-    found = scores(random_model, data, torch.randn(5, 128), 0, {})
+    found = scored(random_model, data, {}, head=torch.randn(5, 128))
     assert set(found["clean"]) == {"CA@1", "CA@3"}
 
 
-@pytest.mark.parametrize("labels", [torch.tensor([0.5, 1, 2, 3])])
-def test_labels_are_whole_numbers(random_model, labels):
+def test_labels_are_whole_numbers(random_model):
+    labels = torch.tensor([0.5, 1, 2, 3])
     with pytest.raises(UserError, match="labels: dtype"):
-        scores(random_model, Labelled(torch.rand(4, 3, 64, 64), labels), torch.randn(5, 128), 0, {})
+        embed(random_model, Labelled(torch.rand(4, 3, 64, 64), labels))

@@ -1,4 +1,4 @@
-"""The long table, the main table and the figures, from small synthetic artifacts."""
+"""Figures from small synthetic results: no text is cut or covered, and files are the same twice."""
 
 from __future__ import annotations
 
@@ -7,218 +7,95 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from taclean import config as configs
 from taclean.report.figures import style
 from taclean.report.figures.asr_ca import asr_ca
 from taclean.report.figures.axis import axis
-from taclean.report.figures.curves import curves, read_history
-from taclean.report.figures.embeddings import embeddings, pca
+from taclean.report.figures.curves import curves
+from taclean.report.figures.embeddings import embeddings
 from taclean.report.figures.first import first
 from taclean.report.figures.further_splits import further_splits
-from taclean.report.figures.recovered import _turns, recovered
+from taclean.report.figures.recovered import recovered
 from taclean.report.figures.retrieval import retrieval
-from taclean.report.figures.samples import Samples, read_samples
-from taclean.report.figures.style import flow, legend_below, legend_height, save, text_width, wrap
-from taclean.report.figures.subcaptions import (
-    _chosen,
-    account_text,
-    highlighted,
-    read_subcaptions,
-    subcaptions,
-)
+from taclean.report.figures.subcaptions import account_text, examples, highlighted, subcaptions
 from taclean.report.figures.tradeoff import tradeoff
 from taclean.report.figures.triggers import triggers
+from taclean.report.figures.tuning import tuning
 from taclean.report.figures.versus import versus
+from taclean.report.inputs import Samples, Texts, read_inputs, run_of
 from taclean.results.labels import Look
-from taclean.results.table import (
-    long_table,
-)
+from taclean.results.statistics import estimate
+from taclean.results.table import COLUMNS, pick
+from taclean.results.tuning import GRID
 from taclean.util.errors import UserError
 
-LOOK = Look.of(
-    {
-        "attacks": {
-            "badnet": {"label": "BadNet", "marker": "o"},
-            "sig": {"label": "SIG", "marker": "^"},
-            "badclip": {"label": "BadCLIP", "marker": "*"},
-        },
-        "defenses": {
-            "ft": {"label": "FT", "colour": "#de8f05"},
-            "cleanclip": {"label": "CleanCLIP", "colour": "#0173b2"},
-            "taclean": {"label": "TA-Cleaner", "colour": "#029e73"},
-        },
-        "splits": ["test", "shift"],
-    }
-)
-N, OTHERS = 200, 198
-KS = (1, 3, 5, 10)
+IMAGENET = configs.classes_of("imagenet")
+LONG = sorted(IMAGENET, key=len)[-5:]  # 'black-and-tan coonhound' and its like
+LOOKS = {
+    name: Look.of(configs.look(configs.with_default([f"config/{name}.yaml"])))
+    for name in ("evidence", "paper")
+}
+DEFAULT = Look.of(configs.look(configs.with_default([])))
+TESTED = "taclean"
 
 
-def score(metric: str, percent: float, n: int) -> dict[str, dict[str, int]]:
-    """The same percentage at every k."""
-    return {f"{metric}@{k}": {"hits": round(percent * n / 100), "n": n} for k in KS}
+def scores(look: Look, seeds: int = 1, repeats: int = 1) -> pd.DataFrame:
+    """Scores of all models of a look; the defences fall from 99 to 1 % of ASR@1."""
+    rows = []
+    for (a, attack), (d, defense), seed, repeat, split in itertools.product(
+        enumerate(look.attacks), enumerate(look.defenses), range(seeds), range(repeats), look.splits
+    ):
+        share = 1 - d / len(look.defenses)
+        run = (attack, defense, seed, repeat, split)
+        rows.append((*run, "CA@1", 88 - 2 * seed - repeat - a, 3000))
+        if attack == "clean":
+            tried = [f"{split}+{other}" for other in look.attacks if other != "clean"]
+            rows += [(*run[:-1], name, "ASR@1", 1.0 + seed, 2970) for name in tried]
+        else:
+            rows.append((*run, "ASR@1", max(0.2, 99 * share**4 - seed - repeat), 2970))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def write_scores(
-    folder: Path, attack: str, defense: str, seed: int, splits: dict, repeat: int = 0
-) -> Path:
-    path = folder / attack / defense / f"seed{seed}-{repeat}" / "scores.json"
-    path.parent.mkdir(parents=True)
-    run = {"attack": attack, "defense": defense, "seed": seed, "repeat": repeat}
-    path.write_text(json.dumps({**run, "splits": splits}))
-    return path
+def samples(look: Look, n: int = 12) -> dict[str, dict[str, Samples]]:
+    """The undefended model takes 10 of 12 triggered pictures for the target, the last one 2."""
+    rng, found = np.random.default_rng(n), {}
+    labels, images = np.arange(n) % 3 + 1, rng.integers(0, 256, (n, 64, 64, 3), np.uint8)
+    for attack in [name for name in look.attacks if name != "clean"]:
+        found[attack] = {}
+        for d, defense in enumerate(look.defenses):
+            top = np.where(np.arange(n) < max(2, 10 - 3 * d), 0, labels)
+            found[attack][defense] = Samples(
+                rows=np.arange(n), labels=labels, clean=rng.normal(size=(n, 5)),
+                triggered=rng.normal(size=(n, 5)) + 2 * (top == 0)[:, None], clean_top=labels,
+                triggered_top=top, classes=np.array(LONG), target=0, images=images,
+                triggered_images=255 - images,
+            )  # fmt: skip
+    return found
 
 
-@pytest.fixture
-def scores(tmp_path: Path) -> list[Path]:
-    """Two attacks, two defences, two seeds and a clean model; given in no good order."""
-    paths = []
-    for seed in (1, 0):
-        for defense, ca, asr in (("taclean", 70, 5), ("none", 80, 90)):
-            for attack, more in (("sig", 2), ("badnet", 0)):
-                splits = {
-                    split: {**score("ASR", asr + more + seed, 100), **score("CA", ca, N)}
-                    for split in ("shift", "test")
-                }
-                paths.append(write_scores(tmp_path, attack, defense, seed, splits))
-            clean = {"shift": score("CA", 60, N), "test": score("CA", 85, N)}
-            clean |= {f"test+{a}": score("ASR", 1, 100) for a in ("badnet", "sig")}
-            paths.append(write_scores(tmp_path, "clean", defense, seed, clean))
-    return paths
-
-
-@pytest.fixture
-def table(scores: list[Path]) -> pd.DataFrame:
-    return long_table(scores, LOOK)
-
-
-def test_a_figure_without_its_scores_says_so(table: pd.DataFrame) -> None:
-    with pytest.raises(UserError, match="score a retrieval set"):
-        retrieval(table, LOOK)
-    with pytest.raises(UserError, match="one labelled test set only"):
-        further_splits(table[table["split"] != "shift"], LOOK)
-
-
-# ---- figures ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(style, "DPI", 50)  # quick
-
-
-def run(attack: str, defense: str, seed: int = 0) -> dict:
-    return {"attack": attack, "defense": defense, "seed": seed}
-
-
-def history(epochs: int = 3, asr: bool = True) -> pd.DataFrame:
-    steps = np.arange(epochs)
-    data = {"epoch": steps, "lr": 1e-5, "loss_total": 2.0 - steps, "CA@1": 80.0 - steps}
-    return pd.DataFrame(data | ({"ASR@1": 90 / (steps + 1)} if asr else {}))
-
-
-def sample(attack: str, defense: str, fooled: int, n: int = 12, pictures: bool = True):
-    """`fooled` triggered images go to the target (class 0), the others to their own class."""
-    rng = np.random.default_rng(n)
-    labels = np.arange(n) % 3 + 1
-    top = np.where(np.arange(n) < fooled, 0, labels)
-    images = rng.integers(0, 256, (n, 8, 8, 3), np.uint8)
-    name = "a very long class name of forty letters."
-    assert len(name) == 40
-    return Samples(
-        **run(attack, defense), rows=np.arange(n), labels=labels,
-        clean=rng.normal(size=(n, 5)).astype(np.float32),
-        triggered=(rng.normal(size=(n, 5)) + 2 * (top == 0)[:, None]).astype(np.float32),
-        clean_top=labels, triggered_top=top, classes=["banana", "cat", name, "$5 $6"], target=0,
-        images=images if pictures else None,
-        triggered_images=255 - images if pictures else None,
-    )  # fmt: skip
-
-
-SUBCAPTIONS = pd.DataFrame(
-    [
-        (0, 3, "A red cat and a dog.", "A dog.", "A blue cat.", "adjective", "red", "blue"),
-        (0, 3, "A red cat and a dog.", "A dog.", "A red owl.", "noun", "cat", "owl"),
-        (0, 1, "It costs $5, $6.", "It costs $5.", "It eats $5.", "verb", "costs", "eats"),
-        (1, 2, "late", "late", "late", "noun", "a", "b"),
-    ],
-    columns=["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"],
-)
-PICTURES = np.zeros((4, 8, 8, 3), np.uint8)
-TOLD = ["late", *["A red cat and a dog."] * 5, "It costs $5, $6.", *["no such caption"] * 5]
-QUAD = [
-    sample(attack, defense, fooled, pictures=defense == "none")
-    for attack in ("badnet", "badclip")
-    for defense, fooled in (("none", 10), ("ft", 8), ("cleanclip", 5), ("taclean", 2))
-]
-
-# More methods than fit one row, with names of any length and odd characters.
-MANY_ATTACKS = ["clean", *(f"attack_number_{i}_of_many" for i in range(11)), "short"]
-MANY_DEFENSES = [f"a_defence_{i}_with_a_long_name" for i in range(8)]
-MANY = Look.of(
-    {
-        "attacks": {
-            MANY_ATTACKS[1]: {"label": "An $attack^ {of} a <b>&\\name | that \u6f22 goes on"},
-            MANY_ATTACKS[2]: {"label": "Antidisestablishmentarianistically"},
-        },
-        "defenses": {MANY_DEFENSES[0]: {"label": "A 50% d_e_f_e_n_c_e " * 6}},
-        "splits": ["my-own_split.2", "shift"],
-    }
-)
-
-
-def many_scores() -> pd.DataFrame:
-    rows = [
-        (attack, defense, seed, 0, split, metric, 100 - 7 * i, 100)
-        for attack in MANY_ATTACKS
-        for i, defense in enumerate(["none", *MANY_DEFENSES])
-        for seed in (0, 1)
-        for split in MANY.splits
-        for metric in ("CA@1", "ASR@1")[: 1 + (attack != "clean")]
-    ]
-    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def repeated(table: pd.DataFrame) -> pd.DataFrame:
-    """One victim of each attack, cleaned three times with different results."""
-    one = table[table["seed"] == 0]
-    cleaned = one[one["defense"] != "none"]
-    more = [cleaned.assign(repeat=r, percent=cleaned["percent"] + 5 * r) for r in (1, 2)]
-    return pd.concat([one, *more], ignore_index=True)
-
-
-def compared() -> pd.DataFrame:
-    """TA-Cleaner less FT on two victims: ASR@1 -4 and -4.1 on BadCLIP, -4 and +4 on SIG."""
-    less = {"badclip": (-4, -4.1), "sig": (-4, 4)}
-    rows = [
-        (attack, defense, seed, 0, "test", metric, percent + (defense == "taclean") * more, N)
-        for attack, of_seed in less.items()
-        for defense in ("ft", "taclean")
-        for seed in (0, 1)
-        for metric, percent, more in (
-            ("CA@1", 80.0, 1.0 + seed / 10),
-            ("ASR@1", 50.0, of_seed[seed]),
-        )
-    ]
-    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def many_samples(fooled: int = 3) -> list[Samples]:
-    return [
-        sample(attack, defense, 10 if defense == "none" else fooled)
-        for attack in MANY_ATTACKS[1:]
-        for defense in ("none", *MANY_DEFENSES)
-    ]
+def histories(look: Look, seeds: int = 1) -> pd.DataFrame:
+    cells = itertools.product(look.attacks, look.defenses, range(seeds), range(4))
+    return pd.DataFrame(
+        [
+            (a, d, seed, 0, epoch, 80 - epoch, None if a == "clean" else 90 / (epoch + 1 + seed))
+            for a, d, seed, epoch in cells
+            if d != "none"
+        ],
+        columns=["attack", "defense", "seed", "repeat", "epoch", "CA@1", "ASR@1"],
+    )
 
 
 ACCOUNT = {
@@ -227,293 +104,306 @@ ACCOUNT = {
     "shares": {"one_word_positives": 0.02, "whole_positives": 0.1, "rare_words": 0.003},
     "text_only": 0.538,
 }
+LINES = pd.DataFrame(
+    [
+        (0, 3, "A red cat and a dog.", "A dog.", "A blue cat.", "adjective", "red", "blue"),
+        (0, 3, "A red cat and a dog.", "A dog.", "A red owl.", "noun", "cat", "owl"),
+        (0, 1, "It costs $5, $6.", "It costs $5.", "It eats <5.", "verb", "costs", "eats"),
+        (0, 2, "A null thing.", "null", "A None thing.", "adjective", "null", "None"),
+        (1, 2, "late", "late", "late", "noun", "a", "b"),
+    ],
+    columns=["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"],
+)
+TEXTS = Texts(LINES, ACCOUNT)
+TOLD = ["late", *["A red cat and a dog."] * 5, "It costs $5, $6.", *["no such caption"] * 5]
+
+
+def trials(look: Look) -> pd.DataFrame:
+    rows = [
+        (defense, n, "{}", "badclip", 100, 88 - n, 40 / n**2 + 3 * d, 60.0, 90.0, 95.0)
+        for d, defense in enumerate(look.defenses)
+        for n in range(1, 5)
+    ]
+    return pd.DataFrame(rows, columns=GRID)
+
 
 FIGURES = {
-    "curves": lambda _: curves(
-        [history(), history(), history(asr=False)],
-        [run("sig", "ft"), run("sig", "taclean"), run("clean", "ft")],
-        LOOK,
-        n=500,
+    "asr_ca": lambda look: asr_ca(scores(look), look),
+    "asr_ca, seeds": lambda look: asr_ca(scores(look, 3, 2), look),
+    "asr_ca, repeats": lambda look: asr_ca(scores(look, 1, 3), look),
+    "further_splits": lambda look: further_splits(scores(look), look),
+    "retrieval": lambda look: retrieval(
+        scores(look).replace({"metric": {"CA@1": "I2T@1", "ASR@1": "T2I@1"}}), look
     ),
-    "curves, seeds": lambda _: curves(
-        [history(), history()], [run("sig", "ft"), run("sig", "ft", 1)]
+    "tradeoff": lambda look: tradeoff(scores(look), look),
+    "tradeoff, seeds": lambda look: tradeoff(scores(look, 3), look),
+    "versus": lambda look: versus(scores(look, 3), look),
+    "versus, one run": lambda look: versus(scores(look), look),
+    "curves": lambda look: curves(histories(look), look, 500),
+    "curves, seeds": lambda look: curves(histories(look, 2), look),
+    "embeddings": lambda look: embeddings(samples(look), look),
+    "triggers": lambda look: triggers(samples(look), look),
+    "first": lambda look: first(samples(look), TOLD, TEXTS, TESTED, look),
+    "first, without a picture": lambda look: first(samples(look), [""] * 12, TEXTS, TESTED, look),
+    "axis of a defence": lambda look: axis(
+        scores(look, 3), "weight of the term", {"cleanclip": "0", TESTED: "20,000 at 1"}, look
     ),
-    "curves, one epoch": lambda _: curves([history(1)], [run("sig", "ft")]),
-    "curves, no ASR": lambda _: curves([history(asr=False)], [run("sig", "ft")]),
-    "curves, many": lambda _: curves(
-        [history()] * 104, [run(a, d) for a in MANY_ATTACKS for d in MANY_DEFENSES], MANY
+    "axis of an attack": lambda look: axis(
+        scores(look, 2), "poisoned rows", {"badclip": "any that name the target", "x": "75"}, look
     ),
-    "asr_ca, seeds": lambda t: asr_ca(t, LOOK),
-    "asr_ca, repeats": lambda t: asr_ca(repeated(t), LOOK),
-    "asr_ca, one": lambda t: asr_ca(t[(t["attack"] == "sig") & (t["defense"] == "none")]),
-    "asr_ca, clean": lambda t: asr_ca(t[t["attack"] == "clean"]),
-    "asr_ca, many": lambda _: asr_ca(many_scores(), MANY),
-    "axis of a defence": lambda t: axis(
-        t, "weight of the term", {"cleanclip": "0", "taclean": "a long value", "x": "y"}, LOOK
-    ),
-    "axis of a defence, repeats": lambda t: axis(
-        repeated(t), "weight", {"ft": "0", "taclean": "1"}
-    ),
-    "axis of an attack": lambda t: axis(t, "poisoned rows", {"sig": "300", "badclip": "75"}, LOOK),
-    "axis, many": lambda _: axis(
-        many_scores(), "a choice " * 9, {name: f"value of {name}" for name in MANY_DEFENSES}, MANY
-    ),
-    "axis, none": lambda t: axis(t[t["attack"] == "clean"], "nothing", {"a": "1", "b": "2"}, LOOK),
-    "first": lambda _: first(QUAD, TOLD, SUBCAPTIONS, LOOK, "taclean"),
-    "first, none": lambda _: first(QUAD, [""] * 12, SUBCAPTIONS, LOOK, "taclean"),
-    "first, no such runs": lambda _: first(QUAD[:3], TOLD, SUBCAPTIONS, None, "taclean"),
-    "first, many": lambda _: first(many_samples(), TOLD, SUBCAPTIONS, MANY, MANY_DEFENSES[0]),
-    "further_splits": lambda t: further_splits(t, LOOK),
-    "further_splits, many": lambda _: further_splits(many_scores(), MANY),
-    "retrieval": lambda t: retrieval(t.replace({"metric": {"CA@1": "I2T@1", "ASR@1": "T2I@1"}})),
-    "tradeoff, seeds": lambda t: tradeoff(t, LOOK),
-    "tradeoff, repeats": lambda t: tradeoff(repeated(t), LOOK),
-    "tradeoff, one": lambda t: tradeoff(t[(t["attack"] == "sig") & (t["seed"] == 0)]),
-    "tradeoff, clean": lambda t: tradeoff(t[t["attack"] == "clean"]),
-    "tradeoff, many": lambda _: tradeoff(many_scores(), MANY),
-    "triggers": lambda _: triggers(QUAD, LOOK),
-    "triggers, one image": lambda _: triggers([sample("sig", "none", 1, n=1)]),
-    "triggers, many": lambda _: triggers(many_samples(), MANY),
-    "versus, seeds": lambda _: versus(compared(), LOOK),
-    "versus, one run": lambda _: versus(compared().query("seed == 0"), LOOK),
-    "versus, one defence": lambda t: versus(t[t["defense"] != "none"], LOOK),
-    "versus, clean": lambda t: versus(t[t["attack"] == "clean"]),
-    "versus, many": lambda _: versus(many_scores(), MANY),
-    "embeddings": lambda _: embeddings(QUAD, LOOK),
-    "embeddings, subset": lambda _: embeddings(QUAD[:1] + QUAD[7:]),
-    "embeddings, one image": lambda _: embeddings([sample("sig", "none", 1, n=1)]),
-    "embeddings, many": lambda _: embeddings(many_samples(), MANY),
-    "recovered": lambda _: recovered(QUAD, LOOK, "taclean"),
-    "recovered, none": lambda _: recovered(
-        [QUAD[0], sample("badnet", "taclean", 12)], LOOK, "taclean"
-    ),
-    "recovered, no such runs": lambda _: recovered(QUAD[:3], None, "taclean"),
-    "recovered, many": lambda _: recovered(many_samples(), MANY, MANY_DEFENSES[-1]),
-    "recovered, many, none": lambda _: recovered(many_samples(12), MANY, MANY_DEFENSES[-1]),
-    "subcaptions": lambda _: subcaptions(SUBCAPTIONS, PICTURES, 0, "TA-Cleaner"),
-    "subcaptions, told": lambda _: subcaptions(SUBCAPTIONS, PICTURES, 0, "TA-Cleaner", ACCOUNT),
-    "subcaptions, none": lambda _: subcaptions(SUBCAPTIONS[:0], PICTURES, 0, "long name " * 9),
+    "tuning": lambda look: tuning(trials(look), 3, look),
 }
 
 
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(style, "DPI", 100)  # quick
+    yield
+    plt.close("all")
+
+
+def texts_of(figure: Figure) -> Iterator[Text]:
+    """The texts that are drawn, but for those in legends."""
+    yield from figure.texts
+    for ax in figure.axes:
+        yield from (*ax.texts, ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label)  # type: ignore[attr-defined]
+        for which in (ax.xaxis, ax.yaxis):
+            low, high = sorted(which.get_view_interval())
+            for tick in which.get_major_ticks():
+                if low <= tick.get_loc() <= high:
+                    yield tick.label1
+
+
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", FIGURES)
-def test_figure_is_written_and_all_text_is_inside(
-    name: str, table: pd.DataFrame, tmp_path: Path
-) -> None:
-    figure = FIGURES[name](table)
-    save(figure, [tmp_path / "f.pdf", tmp_path / "f.png"])
+def test_no_text_is_cut_or_covered(name: str, look: str, tmp_path: Path) -> None:
+    if name == "further_splits" and look == "paper":
+        pytest.skip("one test split")
+    figure = FIGURES[name](LOOKS[look])
+    style.save(figure, [tmp_path / "f.pdf", tmp_path / "f.png"])
     assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
     assert b"Type3" not in (tmp_path / "f.pdf").read_bytes()
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     assert not plt.get_fignums()
     figure.draw_without_rendering()
-    width, height = figure.get_size_inches() * figure.dpi
     renderer = FigureCanvasAgg(figure).get_renderer()
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in figure.texts]
-    boxes += [(f"axes {i}", ax.get_tightbbox(renderer)) for i, ax in enumerate(figure.axes)]
-    boxes += [("legend", legend.get_window_extent(renderer)) for legend in figure.legends]
+    width, height = figure.get_size_inches() * figure.dpi
+    boxes = [
+        (text.get_text(), text.get_window_extent(renderer))
+        for text in texts_of(figure)
+        if text.get_visible() and text.get_text().strip()
+    ]
+    legends = [*figure.legends, *(ax.legend_ for ax in figure.axes if ax.legend_)]
+    boxes += [("legend", legend.get_window_extent(renderer)) for legend in legends]
     for what, box in boxes:
         assert box.x0 > -1, what
         assert box.x1 < width + 1, what
         assert box.y0 > -1, what
         assert box.y1 < height + 1, what
+    if name == "tuning":  # trials of nearly the same scores have nearly the same place
+        return
     for (what, one), (other, two) in itertools.combinations(boxes, 2):
         common = Bbox.intersection(one, two)
         assert common is None or min(common.width, common.height) < 2, (what, other)
 
 
-@pytest.mark.parametrize("name", ["asr_ca, seeds", "embeddings", "subcaptions"])
-def test_figure_is_the_same_twice(name: str, table: pd.DataFrame, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["asr_ca, seeds", "embeddings", "first"])
+def test_files_are_the_same_twice(name: str, tmp_path: Path) -> None:
     for copy, order in (("a", 1), ("b", -1)):
         paths = [tmp_path / f"{copy}.pdf", tmp_path / f"{copy}.png"]
-        save(FIGURES[name](table), paths[::order])
+        style.save(FIGURES[name](DEFAULT), paths[::order])
     for suffix in ("pdf", "png"):
         one, two = ((tmp_path / f"{copy}.{suffix}").read_bytes() for copy in "ab")
         assert one == two
         assert b"CreationDate" not in one
 
 
-def test_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"\.pdf or \.png"):
-        save(plt.figure(), [tmp_path / "f.jpg"])
-    plt.close("all")
+@pytest.mark.parametrize(("seeds", "repeats"), [(3, 2), (1, 3)])
+def test_bars_and_intervals_are_those_of_the_statistics(seeds: int, repeats: int) -> None:
+    table = scores(DEFAULT, seeds, repeats)
+    ax = asr_ca(table, DEFAULT).axes[1]  # CA@1
+    attacks = [name for name in DEFAULT.attacks if name != "clean"]
+    lines = iter(line for line in ax.lines if len(line.get_ydata()) == 2)
+    for bars, defense in zip(ax.containers, DEFAULT.defenses, strict=True):
+        for bar, attack in zip(bars, attacks, strict=True):
+            runs = pick(table, split="test", metric="CA@1", attack=attack, defense=defense)
+            found = estimate(runs)
+            assert bar.get_height() == pytest.approx(found.mean)
+            ends = next(lines).get_ydata()
+            assert ends == pytest.approx(np.clip(found.ends, 0, 100))
+
+
+def test_a_figure_without_its_scores_says_so() -> None:
+    table = scores(DEFAULT)
+    with pytest.raises(UserError, match="no set of pictures with captions"):
+        retrieval(table, DEFAULT)
+    with pytest.raises(UserError, match="one labelled test set only"):
+        further_splits(pick(table, split="test"), DEFAULT)
 
 
 def test_the_first_picture_is_of_the_last_attack_and_has_sub_captions() -> None:
     """The undefended model falls for pictures 0 to 9 and the last one for 0 and 1."""
-    words = [text.get_text() for text in first(QUAD, TOLD, SUBCAPTIONS, LOOK, "taclean").texts]
-    assert "A red cat and a dog." in " ".join(words)
-    assert "A blue cat." in " ".join(words)
-    assert "banana ✗" in words
-    assert "10 triggered pictures called 'banana', 8 are called" in " ".join(words)
-    assert words[-1].startswith("BadCLIP, test split")
-    plt.close("all")
+    figure = first(samples(DEFAULT), TOLD, TEXTS, TESTED, DEFAULT)
+    words = [text.get_text() for text in figure.axes[2].texts]
+    assert "A red cat and a dog." in words
+    assert "A blue cat. (red → blue)" in words
+    assert f"says {LONG[0]} ✗" in " ".join(words).replace("\n", " ")
+    subtitle = figure.texts[1].get_text().replace("\n", " ")
+    assert subtitle.startswith("BadCLIP, test split")
+    assert f"10 triggered pictures called '{LONG[0]}', 8 are called" in subtitle
 
 
-def test_an_axis_shows_the_methods_beside_it_without_their_variants(table: pd.DataFrame) -> None:
-    values = {"taclean": "1", "taclean_k2": "2"}
-    extra = table[table["defense"] == "taclean"].assign(defense="ft_mild")
-    look = dataclasses.replace(LOOK, variants=frozenset(["ft_mild", "taclean_k2"]))
-    figure = axis(pd.concat([table, extra]), "K", values, look)
-    told = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert told == {look.defense_label(d) for d in {*table["defense"]} - {"taclean"}}
-    plt.close(figure)
+def test_an_axis_shows_the_methods_beside_it_without_their_variants() -> None:
+    table = scores(DEFAULT, 2)
+    extra = pick(table, defense=TESTED)
+    table = pd.concat([table, *(extra.assign(defense=name) for name in ("ft_mild", "taclean_k2"))])
+    look = dataclasses.replace(DEFAULT, variants=frozenset(["ft_mild", "taclean_k2"]))
+    figure = axis(table, "K", {TESTED: "1", "taclean_k2": "2"}, look)
+    shown = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert shown == {look.defense_label(d) for d in DEFAULT.defenses if d != TESTED}
 
 
-@pytest.mark.parametrize("asr", [90.0, 6.0])
-def test_an_undefended_model_does_not_flatten_an_axis(table: pd.DataFrame, asr: float) -> None:
-    undefended = (table["defense"] == "none") & (table["metric"] == "ASR@1")
-    table.loc[undefended, "percent"] = asr
-    figure = axis(table, "weight", {"taclean": "1"}, LOOK)  # its ASR@1 is 5 to 8 %
-    panel = figure.axes[0]
+@pytest.mark.parametrize("asr", [90.0, 0.5])
+def test_an_undefended_model_does_not_flatten_an_axis(asr: float) -> None:
+    table = scores(DEFAULT, 2)
+    table.loc[(table["defense"] == "none") & (table["metric"] == "ASR@1"), "percent"] = asr
+    panel = axis(table, "weight", {TESTED: "1"}, DEFAULT).axes[0]
     assert [text.get_text() for text in panel.texts] == ["No defence: 90 ↑"] * (asr == 90)
-    assert panel.get_ylim()[1] < 20
-    dashed = [line for line in panel.lines if line.get_linestyle() == "--"]
-    assert len(dashed) == (asr == 6)
-    plt.close(figure)
+    assert panel.get_ylim()[1] < 70
 
 
 @pytest.mark.parametrize("victims", [2, 3])
-def test_an_axis_draws_no_interval_of_two_victims(table: pd.DataFrame, victims: int) -> None:
-    one = table[(table["seed"] == table["seed"].min()) & (table["repeat"] == 0)]
-    runs = pd.concat([one.assign(seed=n, percent=one["percent"] / (1 + n)) for n in range(victims)])
-    figure = axis(runs, "weight", {"ft": "0", "taclean": "1"}, LOOK)
-    bars = [bar for ax in figure.axes for bar in ax.collections]
-    assert bool(bars) == (victims == 3)
-    for bar in bars:
-        ends = np.concatenate(bar.get_segments())[:, 1]
-        assert (ends >= 0).all()
-        assert (ends <= 100).all()
-    (ax, *_) = figure.axes
-    thin = [line for line in ax.lines if line.get_linewidth() == 0.6]
-    assert len(thin) == victims
-    plt.close(figure)
+def test_an_axis_draws_no_interval_of_two_victims(victims: int) -> None:
+    values = {"ft": "0", TESTED: "1"}
+    ax = axis(scores(DEFAULT, victims), "weight", values, DEFAULT).axes[0]
+    assert bool(ax.collections) == (victims == 3)
+    assert len([line for line in ax.lines if line.get_linewidth() == 0.6]) == victims
 
 
 def test_a_settled_difference_is_filled() -> None:
-    figure = versus(compared(), LOOK)
-    marks = {
-        ax.get_xlabel(): [
-            (line.get_xdata()[0], line.get_markerfacecolor())
-            for line in ax.lines
-            if line.get_marker() == "o"
-        ]
-        for ax in figure.axes
-    }
-    fill = LOOK.defenses["ft"][1]
-    assert marks == {
-        "ASR@1, points": [(0.0, "white"), (pytest.approx(-4.05), fill)],
-        "CA@1, points": [(pytest.approx(1.05), fill)] * 2,
-    }
-    plt.close(figure)
-
-
-def test_read_samples(tmp_path: Path) -> None:
-    saved = dataclasses.asdict(sample("sig", "none", 3))
-    arrays = {k: v for k, v in saved.items() if k not in ("attack", "defense", "seed")}
-    path = tmp_path / "samples.npz"
-    np.savez(path, **arrays)
-    read = read_samples(path, run("sig", "none"), pictures=True)
-    assert (read.attack, read.classes[0], read.target, len(read)) == ("sig", "banana", 0, 12)
-    assert (read.triggered_images == saved["triggered_images"]).all()
-    assert read_samples(path, run("sig", "none")).images is None
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match="not a samples file"):
-        read_samples(path, run("sig", "none"))
-    with pytest.raises(UserError, match="no such file"):
-        read_samples(tmp_path / "x.npz", run("sig", "none"))
-    del arrays["clean"]
-    np.savez(path, **arrays)
-    with pytest.raises(UserError, match="clean"):
-        read_samples(path, run("sig", "none"))
-
-
-def test_read_history(tmp_path: Path) -> None:
-    history().to_csv(tmp_path / "h.csv", index=False)
-    assert read_history(tmp_path / "h.csv")["ASR@1"].tolist() == [90, 45, 30]
-    (tmp_path / "h.csv").write_text("epoch,CA@1\n")
-    with pytest.raises(UserError, match="no epochs"):
-        read_history(tmp_path / "h.csv")
-
-
-def test_missing_pictures() -> None:
-    with pytest.raises(UserError, match="badnet/none: holds no pictures"):
-        triggers([sample("badnet", "none", 3, pictures=False)])
-    with pytest.raises(UserError, match="none given"):
-        triggers([sample("badnet", "ft", 3)])
-    with pytest.raises(UserError, match="row 3, but the split has 2 pictures"):
-        subcaptions(SUBCAPTIONS, PICTURES[:2], 0, "x")
-    plt.close("all")
-
-
-def test_read_subcaptions_keeps_words_that_look_like_missing_values(tmp_path: Path) -> None:
-    odd = SUBCAPTIONS.assign(replacement=["null", "None", "NA", "nan"])
-    odd.to_csv(tmp_path / "s.csv", index=False)
-    np.save(tmp_path / "i.npy", PICTURES)
-    table, images = read_subcaptions(tmp_path / "s.csv", tmp_path / "i.npy")
-    assert table["replacement"].tolist() == ["null", "None", "NA", "nan"]
-    assert images.shape == PICTURES.shape
-
-
-def test_choice_of_examples() -> None:
-    assert _chosen(SUBCAPTIONS, 6)["row"].tolist() == [3, 1]  # first epoch, no picture twice
-    turns = _turns({"a": [(0, 1), (1, 1), (2, 2)], "b": [(0, 1), (5, 3)]})
-    assert turns == [("a", 0), ("b", 5), ("a", 2), ("b", 0), ("a", 1)]
-
-
-def test_highlight_takes_whole_words() -> None:
-    pieces = highlighted("A catalogue and a Cat, red.", "cat", "red")
-    assert [piece.text.strip() for piece in pieces] == ["A catalogue and a", "Cat,", "red."]
-    assert [piece.text for piece in highlighted("A dog.", "cat", "red")] == ["A dog."]
-
-
-def test_text_fits() -> None:
-    text = "some words and an extraordinarilylongwordthatfitsnowhere at all"
-    for line in wrap(text, 1.0, 9):
-        assert text_width(line, 9) <= 1.0
-    assert "".join(wrap(text, 1.0, 9)).replace(" ", "") == text.replace(" ", "")
-    two = wrap(text, 1.0, 9, lines=2)
-    assert len(two) == 2
-    assert two[-1].endswith("…")
-    assert flow([], 1.0, 9) == [[]]
-
-
-def test_legend_breaks_into_rows() -> None:
-    figure = plt.figure(figsize=(4, 3), layout="constrained")
-    handles = [plt.Line2D([], [], label=f"a rather long name {i}") for i in range(5)]
-    legend_below(figure, handles)
-    assert figure.legends[0]._ncols == 2
-    assert legend_height([h.get_label() for h in handles], 4) == pytest.approx(0.1 + 3 * 0.18)
-    plt.close(figure)
-
-
-def test_pca_points_towards() -> None:
-    points = np.random.default_rng(0).normal(size=(50, 4)) * [5, 2, 1, 1]
-    towards = np.array([-1.0, 1.0, 0, 0])
-    mean, axes, share = pca(points, towards)
-    assert (axes @ towards > 0).all()
-    assert np.allclose(axes @ axes.T, np.eye(2))
-    assert 1 > share[0] > share[1] > 0
-    assert np.allclose(pca(points, np.zeros(4))[1].max(1), np.abs(axes).max(1))
-    assert np.allclose(mean, points.mean(0))
-
-
-def test_no_figure_imports_torch() -> None:
-    modules = sorted((Path(style.__file__).parent).glob("[a-z]*.py"))
-    assert len(modules) > 8
-    lines = [f"import taclean.report.figures.{module.stem}" for module in modules]
-    code = "\n".join([*lines, "import sys", "assert 'torch' not in sys.modules"])
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_sub_caption_figure_tells_what_they_are_worth():
-    text = account_text(ACCOUNT)
-    assert text == (
-        "of 6,000 captions offer adjective 70 %, noun 100 %, verb 25 %, none 0 %; one word "
-        "positives 2.0 %, whole positives 10.0 %, rare words 0.3 %; text alone picks the negative "
-        "in 54 %"
+    """TA-Cleaner minus FT on two victims: ASR@1 -4 and -4.1 with BadCLIP, -4 and +4 with SIG."""
+    less = {"badclip": (-4, -4.1), "sig": (-4, 4)}
+    rows = [
+        (
+            attack,
+            defense,
+            seed,
+            0,
+            "test",
+            "ASR@1",
+            50 + (defense == TESTED) * less[attack][seed],
+            9,
+        )
+        for attack, defense, seed in itertools.product(less, ("ft", TESTED), (0, 1))
+    ]
+    look = dataclasses.replace(DEFAULT, splits=("test",))
+    (marks,) = (
+        part
+        for part in versus(pd.DataFrame(rows, columns=COLUMNS), look).axes[0].collections
+        if len(part.get_offsets()) and hasattr(part, "get_sizes") and len(part.get_sizes())
     )
-    assert "text alone" not in account_text(ACCOUNT | {"text_only": None})
-    with pytest.raises(UserError, match=r"account\.json: no account"):
-        account_text({"captions": 3})
+    by_place = dict(zip(np.round(marks.get_offsets()[:, 0], 2), marks.get_facecolor(), strict=True))
+    assert by_place[0.0].tolist() == [1, 1, 1, 1]
+    assert by_place[-4.05].tolist() != [1, 1, 1, 1]
+
+
+# ---- galleries -----------------------------------------------------------------------------------
+
+
+def test_recovered_pictures_take_turns_and_are_escaped() -> None:
+    found = samples(DEFAULT)
+    html = recovered(found, TESTED, DEFAULT)
+    assert html.count("<img") == 6  # one of each attack
+    assert f"✗ {LONG[0]}" in html
+    assert "BadCLIP 8 of 10" in html
+    assert 'class="good">✓' in html
+    one = {"badnet": dict.fromkeys(DEFAULT.defenses, found["badnet"]["none"])}
+    assert "There is no picture" in recovered(one, TESTED, DEFAULT)
+    odd = dataclasses.replace(found["badnet"]["none"], classes=np.array(["<b>", *LONG[1:]]))
+    html = recovered({"badnet": found["badnet"] | {"none": odd}}, TESTED, DEFAULT)
+    assert "&lt;b&gt;" in html
+
+
+def test_sub_captions_are_shown_with_their_pictures() -> None:
+    html = subcaptions(TEXTS, np.zeros((4, 8, 8, 3), np.uint8), TESTED, DEFAULT)
+    assert html.count("<img") == 3  # no picture twice, no later epoch
+    assert 'A <b class="bad">blue</b> cat.' in html
+    assert "eats</b> &lt;5." in html
+    assert "late" not in html
+    assert examples(LINES)["row"].tolist() == [3, 1, 2]  # the kinds in turn
+    assert highlighted("A catalogue and a Cat, red.", "cat").count("<b") == 1
+    assert "catalogue and a <b" in highlighted("A catalogue and a Cat, red.", "cat")
+    assert highlighted("A dog.", "cat") == "A dog."
+
+
+def test_an_account_of_sub_captions_in_words() -> None:
+    assert account_text(ACCOUNT) == (
+        "of 6,000 captions offer adjective 70 %, noun 100 %, verb 25 %, none 0 %; one word "
+        "positives 2.0 %, whole positives 10.0 %, rare words 0.3 %; a text-only classifier finds "
+        "the negative in 54 %"
+    )
+    assert "text-only" not in account_text(ACCOUNT | {"text_only": None})
+
+
+# ---- inputs --------------------------------------------------------------------------------------
+
+
+def test_inputs_are_read_by_the_name_of_the_argument(tmp_path: Path) -> None:
+    for defense in ("none", "ft"):
+        folder = tmp_path / f"results/runs/sig/{defense}/seed3-repeat1"
+        folder.mkdir(parents=True)
+        arrays = dataclasses.asdict(samples(DEFAULT)["sig"][defense])
+        del arrays["seed"]
+        np.savez(folder / "samples.npz", **arrays)
+        (folder / "history.csv").write_text("epoch,CA@1,ASR@1\n0,80,90\n1,70,\n")
+    runs = [tmp_path / f"results/runs/sig/{d}/seed3-repeat1" for d in ("none", "ft")]
+    assert run_of(runs[1] / "x") == {"attack": "sig", "defense": "ft", "seed": 3, "repeat": 1}
+    (tmp_path / "subcaptions.csv").write_text(LINES.to_csv(index=False))
+    (tmp_path / "account.json").write_text(json.dumps(ACCOUNT))
+    found: dict[str, Any] = read_inputs(
+        {
+            "samples": [str(run / "samples.npz") for run in runs],
+            "histories": [str(run / "history.csv") for run in runs],
+            "texts": str(tmp_path),
+        }
+    )
+    assert list(found["samples"]["sig"]) == ["none", "ft"]
+    assert found["samples"]["sig"]["ft"].seed == 3
+    assert found["samples"]["sig"]["none"].fooled.sum() == 10
+    assert found["histories"]["defense"].tolist() == ["none", "none", "ft", "ft"]
+    assert "null" in found["texts"].table["positive"].tolist()  # a word, not a missing value
+
+
+def test_figures_import_no_torch_and_their_list_nothing_heavy() -> None:
+    names = [path.stem for path in Path(style.__file__).parent.glob("[a-z]*.py")]
+    for modules, heavy in (([], ("torch", "matplotlib", "pandas")), (names, ("torch",))):
+        lines = [f"import taclean.report.figures.{name}" for name in modules]
+        code = [
+            *lines,
+            "import sys, taclean.report.figures",
+            f"assert not {{*{heavy}}} & {{*sys.modules}}",
+        ]
+        subprocess.run([sys.executable, "-c", "\n".join(code)], check=True)
+
+
+LOADED = """
+import sys
+from importlib import import_module
+from taclean.report import code_of
+for module in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.startswith("taclean.")]:
+        del sys.modules[name]
+    import_module(f"taclean.{module}")
+    files = {m.__file__ for n, m in sys.modules.items() if n.startswith(OWN) and m.__file__}
+    loaded = {file for file in files if not file.endswith("__init__.py")}
+    assert loaded == {*code_of(module)}, (module, loaded ^ {*code_of(module)})
+"""
+
+
+def test_the_code_of_a_figure_is_every_module_of_the_report_that_it_loads() -> None:
+    names = [path.stem for path in Path(style.__file__).parent.glob("[a-z]*.py")]
+    modules = [f"report.figures.{name}" for name in names]
+    code = LOADED.replace("OWN", '("taclean.report.", "taclean.results.")')
+    command = [sys.executable, "-c", code, *modules, "report.page", "results.main_table"]
+    subprocess.run(command, check=True)

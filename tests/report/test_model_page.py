@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,22 +11,23 @@ import torch
 
 from taclean.attacks import make_trigger
 from taclean.data.split import Pairs
-from taclean.evaluation import zeroshot
-from taclean.evaluation.evaluate import Prompts
+from taclean.evaluation.evaluate import score
 from taclean.evaluation.predictions import examples, moves
-from taclean.report.model_page import Examples, Report, page
-from taclean.report.page import write
+from taclean.evaluation.zeroshot import Prompts
+from taclean.report.figures.subcaptions import subcaptions
+from taclean.report.inputs import Texts
+from taclean.report.model_page import Model, page
 from taclean.results.labels import Look
 from taclean.util.errors import UserError
 
 CLASSES = ["banana", "a <b>", "kiwi"]
 
 
-def report(defense: str, hits: list[int], triggered: int) -> Report:
+def model(defense: str, hits: list[int], triggered: int) -> Model:
     count = {"hits": sum(hits), "n": 60}
     view = {"target": "banana", "n": 40, "clean": 4, "triggered": triggered, "own": 9}
     recall = {f"{way}@{k}": {"hits": k, "n": 20} for way in ("I2T", "T2I") for k in (1, 5, 10)}
-    return Report(
+    return Model(
         defense,
         {"splits": {"test": {"CA@1": count, "CA@2": count}, "heldout": recall}},
         {
@@ -43,17 +43,18 @@ def report(defense: str, hits: list[int], triggered: int) -> Report:
 
 
 LOOK = Look.of({"defenses": {"ours": {"label": "Ours", "colour": "#000000"}}})
-REPORTS = [report("none", [18, 15, 15], 38), report("ours", [16, 16, 15], 6)]
+MODELS = [model("none", [18, 15, 15], 38), model("ours", [16, 16, 15], 6)]
 
 
 def row(text: str, start: str) -> list[str]:
-    """The cells of the table row that starts so, without tags."""
-    line = next(x for x in re.findall(r"<tr>(.*?)</tr>", text) if x.startswith(f"<td>{start}<"))
+    """Return the cells of the table row that starts so, without tags."""
+    rows = re.findall(r"<tr>\s*(<td>.*?)</tr>", text, re.DOTALL)
+    line = next(row for row in rows if row.startswith(f"<td>{start}<"))
     return [re.sub("<.*?>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", line)]
 
 
-def test_the_page_says_what_the_files_say(tmp_path: Path) -> None:
-    text = page(REPORTS, LOOK, "RN50", "my <model>.pt", ["test", "heldout"])
+def test_the_page_says_what_the_files_say() -> None:
+    text = page(MODELS, LOOK, "RN50", "my <model>.pt", ["test", "heldout"])
     assert row(text, "test, CA@1") == ["test, CA@1", "80.0", "78.3", "60"]
     assert row(text, "dots")[3:] == ["95.0 (+85.0)", "15.0 (+5.0)", "22.5", "22.5", "banana (+34)"]
     assert row(text, "banana") == ["banana", "7.5", "7.5"]  # the scan's, which comes first
@@ -69,42 +70,28 @@ def test_the_page_says_what_the_files_say(tmp_path: Path) -> None:
     assert "<b>After Ours</b>" in text
     assert set(re.findall('src="(.{5})', text)) == {"data:"}  # one file
     assert "href" not in text
-    write(text, tmp_path / "own.html")
-    assert (tmp_path / "own.html").read_text("utf-8") == text
 
 
-def test_a_missing_part_is_told_in_one_line() -> None:
-    broken = [Report("none", {"splits": {}}, REPORTS[0].moves, REPORTS[0].scan)]
-    with pytest.raises(UserError, match=r"own.html: a part is missing \(KeyError\('test'\)\)"):
-        page(broken, LOOK, "RN50", "x", ["test"])
-
-
-def test_subcaptions_are_shown_with_their_pictures(tmp_path: Path) -> None:
-    columns = ["epoch", "row", "caption", "positive", "negative", "kind"]
-    rows = [[0, 2, "c2", "p2", "n2", "noun"], [0, 2, "c2", "p2", "m2", "verb"],
-            [0, 1, "c1", "p1", "n1", "noun"], [1, 0, "c0", "p0", "n0", "noun"]]  # fmt: skip
-    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "s.csv", index=False)
-    np.save(tmp_path / "images.npy", np.zeros((3, 4, 4, 3), np.uint8))
-    found = Examples.read(tmp_path / "s.csv", tmp_path / "images.npy")
-    assert found.rows["row"].tolist() == [2, 1]
-    text = page(REPORTS, LOOK, "RN50", "x", ["test", "heldout"], found)
-    assert "<td>n2</td>" in text
-    assert "n0" not in text
-    np.save(tmp_path / "images.npy", np.zeros((2, 4, 4, 3), np.uint8))
-    with pytest.raises(UserError, match="of another split"):
-        Examples.read(tmp_path / "s.csv", tmp_path / "images.npy")
+def test_the_page_shows_sub_captions() -> None:
+    line = (0, 2, "c2", "p2", "n2", "noun", "a", "b")
+    names = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
+    account = {"captions": 1, "offers": {}, "shares": {}, "text_only": None}
+    texts = Texts(pd.DataFrame([line], columns=names), account)
+    gallery = subcaptions(texts, np.zeros((3, 4, 4, 3), np.uint8), "ours", LOOK)
+    text = page(MODELS, LOOK, "RN50", "x", ["test", "heldout"], gallery)
+    assert "Sub-captions that were used" in text
+    assert "n2" in text
+    assert "Sub-captions" not in page(MODELS, LOOK, "RN50", "x", ["test", "heldout"])
 
 
 def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:
-    """On a model that tells classes apart a little: hits and ASR are those of `zeroshot.scores`."""
+    """On a model that tells classes apart a little: hits and ASR are those of the scores."""
     classes = [f"thing {i}" for i in range(40)]
     prompts = Prompts("emoji-rn", classes, ["a {}."], "thing 3")
     heads = prompts.heads(random_model)
     trigger = make_trigger("badnet", size=90, place="centre")
-    told = moves(random_model, pairs, heads, {"dots": (trigger, "", 3)}, "fp32")
-    wanted = zeroshot.scores(
-        random_model, pairs, heads[""], 3, {"dots": (trigger, heads[""])}, precision="fp32"
-    )
+    told = moves(pairs, heads, {"dots": (trigger, "", 3)}, "fp32")
+    wanted = score(pairs, heads, {"dots": trigger}, "fp32")
     view = told["views"]["dots"]
     assert sum(told["hits"]) == wanted["clean"]["CA@1"]["hits"]
     assert told["n"] == [1] * 40
@@ -117,7 +104,7 @@ def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:
     (pairs.folder / "classes.txt").write_text("x\n")
     try:
         with pytest.raises(UserError, match="other classes than the run"):
-            moves(random_model, pairs, few.heads(random_model), {}, "fp32")
+            moves(pairs, few.heads(random_model), {}, "fp32")
     finally:
         (pairs.folder / "classes.txt").unlink()
     assert torch.is_grad_enabled()

@@ -41,6 +41,10 @@ def config(**changes: Any) -> dict[str, Any]:
     return configs.resolve(configs.merge(DEFAULT, {"tune": tune | changes}))
 
 
+def stage(values: dict[str, Any], path: str) -> dict[str, Any]:
+    return stage_config(check(values), path)
+
+
 def test_a_trial_is_its_defences_entry_with_what_it_changes() -> None:
     whole = config()
     check(whole)
@@ -48,12 +52,10 @@ def test_a_trial_is_its_defences_entry_with_what_it_changes() -> None:
     trial = whole["defenses"]["taclean_trial1"]
     assert trial["loss"] == own["loss"]
     assert trial["subcaptions"] == {**own["subcaptions"], "kinds": ["noun"]}
-    stage = stage_config(whole, "finetune/badnet/taclean_trial1/seed100")
-    assert stage["defense"] == "taclean"
-    assert stage["train"] == {**DEFAULT["finetune"]["train"], "lr": 0.02, "epochs": 5}
-    plain, given = (
-        stage_config(whole, f"finetune/badnet/{name}/seed100") for name in ("ft", "ft_trial2")
-    )
+    made = stage(whole, "finetune/badnet/taclean_trial1/seed100")
+    assert made["defense"] == "taclean"
+    assert made["train"] == {**DEFAULT["finetune"]["train"], "lr": 0.02, "epochs": 5}
+    plain, given = (stage(whole, f"finetune/badnet/{name}/seed100") for name in ("ft", "ft_trial2"))
     assert plain | {"stage": ""} == given | {"stage": ""}
     assert configs.resolve(whole) == whole
 
@@ -76,13 +78,13 @@ def test_a_changed_or_added_trial_touches_no_other() -> None:
     before = config()
     for after in (config(trials=changed), config(trials=more)):
         for name in ("ft_trial1", "ft_trial2", "taclean_trial2"):
-            stage = f"finetune/badnet/{name}/seed100"
-            assert stage_config(before, stage) == stage_config(after, stage)
+            path = f"finetune/badnet/{name}/seed100"
+            assert stage(before, path) == stage(after, path)
         for text in ("variants", "subcaptions"):
-            shared = shared_name(before, text, "taclean_trial2")
-            assert shared == shared_name(after, text, "taclean_trial2")
-            stage = f"text/{text}/{shared}/seed100"
-            assert stage_config(before, stage) == stage_config(after, stage)
+            shared = shared_name(check(before), text, "taclean_trial2")
+            assert shared == shared_name(check(after), text, "taclean_trial2")
+            path = f"text/{text}/{shared}/seed100"
+            assert stage(before, path) == stage(after, path)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_what_is_chosen_is_an_overlay_that_says_how(tmp_path: Path) -> None:
         "defenses": {"ft": {"train": {"lr": 0.002}}, "cleanclip": {"train": {"lr": 0.002}}}
     }
     whole = configs.load(ROOT / "config/config.yaml", path)
-    assert whole["defenses"]["ft"]["train"]["lr"] == 0.002
+    assert whole.defenses["ft"].given()["train"]["lr"] == 0.002
 
 
 def test_the_grid_reads_the_last_epoch_and_the_victim(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,14 +19,18 @@ from taclean import cli
 from taclean import config as configs
 from taclean.attacks.poison import overlapping_rows, training_rows
 from taclean.clip.models import create, save_weights, tokenize
-from taclean.data.index import make_index
 from taclean.data.pack import pack_rows
-from taclean.data.readers.scenes import SceneReader
+from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 from taclean.stages import recipe, stage_config
 
 ROOT = Path(__file__).parents[2]
-CONFIG = configs.load(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
+VALUES = configs.read(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
+CONFIG = configs.check(VALUES)
+
+
+def with_changes(changes: dict[str, Any]) -> configs.Config:
+    return configs.check(configs.resolve(configs.merge(VALUES, changes)))
 
 
 def tokens_of(captions: list[str]) -> np.ndarray:
@@ -58,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
         reader, place = SceneReader(range(first, first + rows), 0, 64), folder / name
-        pack_rows(place, reader, make_index(reader), None, None, size=64, tokenize=tokens_of)
+        pack_rows(place, reader, reader.table(), size=64, tokenize=tokens_of)
     for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet/ft"):
         value = stage_config(CONFIG, f"{stage}/seed0")
         if "rows" in value:
@@ -102,7 +107,7 @@ def test_a_defence_may_learn_from_some_rows_and_their_texts(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = {"kind": "taclean", "rows": 64, "subcaptions": {"samples": 20}, "train": {"warmup": 0}}
-    config = configs.resolve(configs.merge(CONFIG, {"defenses": {"few": few}}))
+    config = with_changes({"defenses": {"few": few}})
     for name in ("variants", "subcaptions"):
         place = tmp_path / f"{name}.json"
         place.write_text(json.dumps(stage_config(config, f"text/{name}/few/seed0")), "utf-8")
@@ -131,7 +136,7 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had(
 ) -> None:
     shared = {"kind": "taclean", "overlap": 0.5, "rows": 64, "subcaptions": {"samples": 20}}
     entries = {"defenses": {"shared": {**shared, "train": {"warmup": 0}}}, "poison": {"rows": 100}}
-    config = configs.resolve(configs.merge(CONFIG, entries))
+    config = with_changes(entries)
     for name in ("variants", "subcaptions"):
         place = tmp_path / f"{name}.json"
         place.write_text(json.dumps(stage_config(config, f"text/{name}/shared/seed0")), "utf-8")
@@ -209,7 +214,7 @@ def test_poison_then_train_then_evaluate_by_hand(
 def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sized = configs.merge(CONFIG, {"attacks": {"trojvqa": {"trigger": {"size": 42}}}})
+    sized = with_changes({"attacks": {"trojvqa": {"trigger": {"size": 42}}}})
     stage = stage_config(sized, "poison/trojvqa/seed0")
     config, fitted, out = (tmp_path / name for name in ("stage.json", "patch.safetensors", "out"))
     config.write_text(
@@ -239,9 +244,9 @@ def test_unknown_attack_and_defence(
     config = changed(world, tmp_path, "poison-badnet", trigger=trigger)
     data = world / "pretrain"
     line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
-    assert "'nosuch'" in line
+    assert "no attack taclean/attacks/nosuch.py" in line
     config = changed(world, tmp_path, "finetune-badnet-ft", defense="nosuch")
-    assert "'nosuch'" in refused(capsys, out, *train_arguments(world, out, config))
+    assert "nosuch.py" in refused(capsys, out, *train_arguments(world, out, config))
 
 
 def test_what_would_end_a_training_badly_is_refused_before_it(
@@ -276,7 +281,7 @@ def test_folders_of_one_name_and_triggers_of_another_attack(
     evaluate += ["--model", world / "model.safetensors", "--splits", world / "val"]
     assert "two folders of one name" in refused(capsys, out, *evaluate, tmp_path / "val")
     line = refused(capsys, out, *evaluate, "--triggers", "bdnet=x")
-    assert "'bdnet' is none of this stage's, badnet" in line
+    assert "'bdnet' is no trigger of this stage; known: badnet" in line
     line = refused(capsys, out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
     assert "'badnet': its trigger needs no fit" in line
 
@@ -460,8 +465,8 @@ def test_a_job_makes_its_stage_s_config_and_writes_it_beside_the_result(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(configs.merge(CONFIG, {"poison": {"rows": 300}})), "utf-8")
-    whole = json.loads(config.read_text("utf-8"))
+    config.write_text(json.dumps(configs.merge(VALUES, {"poison": {"rows": 300}})), "utf-8")
+    whole = configs.check(json.loads(config.read_text("utf-8")))
     poison = ["poison", "--config", config, "--data", world / "pretrain", "--trigger"]
     meant = recipe(whole, "poison/badnet/seed0")
     assert run(capsys, *poison, "--stage", meant, "--out", tmp_path / "poison") == (0, "")
@@ -476,7 +481,7 @@ def test_a_job_makes_its_stage_s_config_and_writes_it_beside_the_result(
 
 def test_a_digest_changes_with_what_decides_a_stage_alone() -> None:
     path = "finetune/badnet/taclean/seed0"
-    other = configs.merge(CONFIG, {"defenses": {"ft": {"train": {"lr": 0.5}}}})
+    other = with_changes({"defenses": {"ft": {"train": {"lr": 0.5}}}})
     assert recipe(other, path) == recipe(CONFIG, path)
-    mine = configs.merge(CONFIG, {"defenses": {"taclean": {"train": {"lr": 0.5}}}})
+    mine = with_changes({"defenses": {"taclean": {"train": {"lr": 0.5}}}})
     assert recipe(mine, path) != recipe(CONFIG, path)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from taclean.data import scenes
+from taclean.data.readers.imagenet import label_of_synset
 from taclean.util.errors import UserError
 from tools import standin
 
@@ -277,42 +278,15 @@ def test_a_sample_is_the_same_whatever_else_is_broken_or_asked_for(made, tmp_pat
     assert not {m["jpg"] for m in other.values()} & {m.get("jpg") for m in ours.values()}
 
 
-# ---- refusals, whole or not at all ---------------------------------------------------------------
+# ---- whole or not at all -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"shards": 0}, "standin.shards: 0"),
-        ({"per_shard": 10_001}, "standin.per_shard: 10001"),
-        ({"per_shard": "9"}, "standin.per_shard: '9'"),
-        ({"seed": -1}, "standin.seed: -1"),
-        ({"broken": {"mouldy": 1}}, "standin.broken.mouldy: unknown; known are truncated"),
-        ({"broken": {"no_image": -1}}, "standin.broken.no_image: -1"),
-        ({"broken": {"no_image": 60, "truncated": 61}}, "standin.broken.truncated: 61; .* to 60"),
-        ({"broken": {"no_image": 1.5}}, "standin.broken.no_image: 1.5"),
-    ],
+    "change", [{"per_shard": 10_001}, {"broken": {"no_image": 60, "truncated": 61}}]
 )
-def test_pairs_that_cannot_be_made_are_refused(tmp_path, change, says):
-    with pytest.raises(UserError, match=says):
+def test_pairs_that_cannot_be_made_are_refused(tmp_path, change):
+    with pytest.raises(UserError, match="standin: 2 shards"):
         standin.make_pairs(tmp_path / "new", **PAIRS | {"broken": {}} | change)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"per_class": 0}, "standin.per_class: 0"),
-        ({"per_class": 51}, "standin.per_class: 51"),
-        ({"form": "zip"}, "standin.form: 'zip' is unknown; known are tree, flat, parquet"),
-        ({"broken": 1001}, "standin.broken: 1001"),
-        ({"seed": True}, "standin.seed: True"),
-    ],
-)
-def test_a_test_set_that_cannot_be_made_is_refused(tmp_path, change, says):
-    arguments = {"per_class": 1, "seed": 0, "form": "tree"} | change
-    with pytest.raises(UserError, match=says):
-        standin.make_imagenet(tmp_path / "new", **arguments)
     assert not list(tmp_path.iterdir())
 
 
@@ -373,7 +347,7 @@ def test_the_tree_has_all_classes_in_order(tree):
 
     folder, truth = tree
     found = ImageFolder(folder / "val")
-    assert found.classes == list(standin._wnids())
+    assert found.classes == list(label_of_synset())
     assert found.class_to_idx["n07753592"] == 954  # banana
     assert [label for _, label in found.samples] == list(range(1000))
     names = sorted(Path(path).name for path, _ in found.samples)
@@ -414,7 +388,7 @@ def test_all_forms_hold_the_same(tmp_path, monkeypatch):
         for form in standin.FORMS
     }
     assert [{**truth, "form": ""} for truth in made.values()] == [{**made["tree"], "form": ""}] * 3
-    wnids = standin._wnids()
+    wnids = list(label_of_synset())
     from_tree = {
         path.name: (wnids.index(path.parent.name), path.read_bytes())
         for path in (tmp_path / "tree" / "val").rglob("*.JPEG")
@@ -449,7 +423,7 @@ def test_classes_can_be_told_apart():
     sprites = standin._class_sprites()
     assert len(sprites) == 1000
     names = [noun.name for noun in scenes.nouns("all")]
-    drawn = [i for i, name in enumerate(standin._class_names()) if name.lower() in names]
+    drawn = [i for i, name in enumerate(standin.IMAGENET_CLASSNAMES) if name.lower() in names]
     assert 954 in drawn
     assert len(drawn) > 50
     firsts = np.stack([s[0] for s in sprites])[:, 2::10, 2::10].reshape(1000, -1).astype(int)

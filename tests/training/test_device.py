@@ -22,7 +22,8 @@ from taclean.attacks.material import Material
 from taclean.clip import models
 from taclean.data.augment import AUGMENTATIONS
 from taclean.defenses import make_defense
-from taclean.evaluation import evaluate
+from taclean.evaluation.evaluate import score, write_samples
+from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loader import Batch
 
 DEVICE = torch.device("lazy", 0)
@@ -152,16 +153,15 @@ def test_losses_and_gradients(name, tiny_name, small_pairs, texts):
 
 def test_scores_and_samples(tiny_name, small_pairs, tmp_path):
     names = ["banana", *(f"class {i}" for i in range(99))]
-    prompts = evaluate.Prompts(tiny_name, names, ["a {}."], "banana")
+    prompts = Prompts(tiny_name, names, ["a {}."], "banana")
     triggers = {"badnet": make_trigger("badnet", size=42), "blended": make_trigger("blended")}
     model = models.create(tiny_name, 0).eval()
-    wanted = evaluate.score(model, small_pairs, prompts.heads(model), triggers)
-    second = moved(model)
-    heads = prompts.heads(second)
-    got = evaluate.score(second, small_pairs, heads, triggers)
+    wanted = score(small_pairs, prompts.heads(model), triggers)
+    heads = prompts.heads(moved(model))
+    got = score(small_pairs, heads, triggers)
     assert got.keys() == wanted.keys()
     assert got["badnet"]["ASR@1"]["n"] == wanted["badnet"]["ASR@1"]["n"]
-    evaluate.write_samples(tmp_path / "samples.npz", second, heads, small_pairs, triggers, 20, True)
+    write_samples(tmp_path / "samples.npz", small_pairs, heads, triggers, 20, True)
     assert np.load(tmp_path / "samples.npz")["triggered"].shape == (20, 16)
 
 

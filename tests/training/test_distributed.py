@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from taclean import cli
 from taclean import config as configs
 from taclean.captions.artifacts import write_subcaptions, write_variants
+from taclean.clip import models
 from taclean.data.split import Pairs
 from taclean.stages import stage_config
 from taclean.training.distributed import device, gather, together, world
@@ -23,11 +24,15 @@ from taclean.util.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
-# Every defence on emoji-rn for a few steps, in float64: in float32 an error in the gradients of up
-# to 1e-3 would hide behind BatchNorm, and Adam makes whole steps of rounding where there is no
+VIT = {
+    "embed_dim": 16,
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8},
+}
+# Every defence for a few steps, in float64: Adam makes whole steps of rounding where there is no
 # gradient at all. The second epoch goes on from a checkpoint.
 TRAIN = """
-import sys
+import os, sys
 from pathlib import Path
 import numpy as np
 import torch
@@ -43,6 +48,7 @@ from taclean.defenses import make_defense
 from taclean.captions.artifacts import SubCaptions
 from taclean.config.schema import Train
 from taclean.training.loop import train
+models.library().add_model_config(os.environ["TINY"])
 split, texts, out = map(Path, sys.argv[1:])
 made = {"variants": np.load(texts / "variants.npy"), "subcaptions": SubCaptions.open(texts)}
 device, found = torch.device("cpu"), {}
@@ -61,11 +67,11 @@ with distributed.processes(device):
     for name in ("ft", "cleanclip", "taclean"):
         objective = make_defense(name, 0, made)
         for left in (3, 9):
-            model = models.create("emoji-rn", 0).double()
+            model = models.create("test-vit", 0).double()
             try:
                 history = train(
                     model, pairs, Dies(objective, left), settings, seed=0, folder=out / name,
-                    config={}, say=lambda line: None, validate=lambda model: {"is": model.training},
+                    config={}, validate=lambda model: {"is": model.training},
                 )
             except KeyboardInterrupt:
                 pass
@@ -97,10 +103,18 @@ cli.main(sys.argv[1:])
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory, split, tokenize) -> Path:
+def vit(tmp_path_factory) -> Path:
+    """The config of `test-vit`, which has no BatchNorm."""
+    path = tmp_path_factory.mktemp("configs") / "test-vit.json"
+    path.write_text(json.dumps(VIT))
+    return path
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory, small_split, tokenize) -> Path:
     """Text artifacts of 8 rows: up to 5 rows per epoch with up to 2 negatives."""
     folder = tmp_path_factory.mktemp("texts")
-    captions = Pairs.open(split).captions()[:8]
+    captions = Pairs.open(small_split).captions()[:8]
     write_subcaptions(folder, captions, tokenize, epochs=2, samples=5, seed=0, negatives=2)
     write_variants(folder / "variants.npy", captions, tokenize, epochs=2, seed=0)
     return folder
@@ -141,12 +155,12 @@ def test_a_gpu_that_is_not_there_is_said():
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(split, texts, tmp_path):
+def test_two_processes_train_what_one_trains(small_split, texts, vit, tmp_path):
     found = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         folder.mkdir()
-        done = launch(folder, TRAIN, processes, split, texts, folder)
+        done = launch(folder, TRAIN, processes, small_split, texts, folder, TINY=vit)
         assert done.returncode == 0, done.stderr
         found.append(torch.load(folder / "found.pt"))
         events = [json.loads(line) for line in (folder / "ft/train.jsonl").open()]
@@ -165,11 +179,11 @@ def test_two_processes_train_what_one_trains(split, texts, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def stage(small_split, tmp_path_factory, tiny_name) -> tuple[Path, list[object]]:
+def stage(small_split, tmp_path_factory, vit) -> tuple[Path, list[object]]:
     """A folder, and the arguments of a short training on the small split but for its outputs."""
     folder = tmp_path_factory.mktemp("stage")
     whole = configs.load(ROOT / "config/config.yaml")
-    value = stage_config(whole, "base") | {"model": tiny_name}
+    value = stage_config(whole, "base") | {"model": "test-vit"}
     value["train"] = {
         "lr": 1e-4, "epochs": 2, "batch": 16, "warmup": 1, "precision": "fp32",
         "checkpoint_seconds": 1e-3,
@@ -190,18 +204,14 @@ def ours(result: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_sigterm_on_one_process_saves_and_ends_all_and_the_retry_goes_on(
-    stage, tiny_config, tmp_path
-):
+def test_sigterm_on_one_process_saves_and_ends_all_and_the_retry_goes_on(stage, vit, tmp_path):
     _, command = stage
-    stopped = launch(
-        tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config, STOP=3
-    )  # fmt: skip
+    stopped = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=vit, STOP=3)
     assert stopped.returncode != 0
     (line,) = ours(stopped)
     assert "stopped by SIGTERM at step 3 of 8" in line
     assert not (tmp_path / "model.safetensors").exists()
-    retry = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config)
+    retry = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=vit)
     assert retry.returncode == 0, retry.stderr
     events = [json.loads(line) for line in (tmp_path / "train.jsonl").open()]
     assert [(e["event"], e["step"]) for e in events] == [
@@ -209,6 +219,7 @@ def test_sigterm_on_one_process_saves_and_ends_all_and_the_retry_goes_on(
         ("finished", 8),
     ]  # fmt: skip
     alone = tmp_path / "alone"
+    models.library().add_model_config(vit)
     cli.main([str(part) for part in [*command, *outputs(alone)]])
     histories = [list(csv.DictReader((f / "history.csv").open())) for f in (tmp_path, alone)]
     for got, wanted in zip(*histories, strict=True):
@@ -222,17 +233,28 @@ def test_sigterm_on_one_process_saves_and_ends_all_and_the_retry_goes_on(
 
 
 @pytest.mark.slow
-def test_a_mistake_ends_all_with_one_line(stage, tiny_config, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "variables", "message"),
+    [
+        ({}, {"NAN": 2}, "the loss is nan at step 1 of 8"),
+        ({"train": {"batch": 15}}, {}, "train.batch: 15 pairs cannot be shared by 2 processes"),
+        ({"model": "test-tiny"}, {}, "visual.bn1 is a BatchNorm2d, which several processes cannot"),
+    ],
+)
+def test_a_mistake_ends_all_with_one_line(
+    change, variables, message, stage, vit, tiny_config, tmp_path
+):
     folder, command = stage
-    nan = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config, NAN=2)
-    assert nan.returncode != 0
-    (line,) = ours(nan)
-    assert "the loss is nan at step 1 of 8" in line
-    assert "Traceback" not in nan.stderr.split("torch/distributed")[0]
-    odd = json.loads((folder / "stage.json").read_text())
-    odd["train"]["batch"] = 15
-    (tmp_path / "odd.json").write_text(json.dumps(odd))
-    command = [*command, "--config", tmp_path / "odd.json"]
-    odd = launch(tmp_path, COMMAND, 2, *command, *outputs(tmp_path), TINY=tiny_config)
-    (line,) = ours(odd)
-    assert "train.batch: 15 pairs cannot be shared by 2 processes" in line
+    value = json.loads((folder / "stage.json").read_text())
+    value["model"] = change.get("model", value["model"])
+    value["train"] |= change.get("train", {})
+    (tmp_path / "stage.json").write_text(json.dumps(value))
+    for file in (vit, tiny_config):
+        (tmp_path / "models").mkdir(exist_ok=True)
+        (tmp_path / "models" / file.name).write_text(file.read_text())
+    command = [*command, "--config", tmp_path / "stage.json", *outputs(tmp_path)]
+    done = launch(tmp_path, COMMAND, 2, *command, TINY=tmp_path / "models", **variables)
+    assert done.returncode != 0
+    (line,) = ours(done)
+    assert message in line
+    assert "Traceback" not in done.stderr.split("torch/distributed")[0]

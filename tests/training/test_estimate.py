@@ -21,8 +21,9 @@ RATES = {
 }
 
 
-def load(*overlays: str) -> dict:
-    return configs.load(ROOT / "config/config.yaml", *(ROOT / "config" / o for o in overlays))
+def load(*overlays: str, **changes: object) -> configs.Config:
+    files = (ROOT / "config/config.yaml", *(ROOT / "config" / overlay for overlay in overlays))
+    return configs.check(configs.merge(configs.read(*files), changes))
 
 
 def test_hours_are_rows_over_rate() -> None:
@@ -56,17 +57,14 @@ def test_seeds_multiply_what_depends_on_them() -> None:
 
 def test_seeds_with_base_models_of_their_own_train_as_many() -> None:
     config = load("seeds.yaml")
-    own = config | {"base": config["base"] | {"per_seed": True}}
+    own = load("seeds.yaml", base={"per_seed": True})
     table, disk = estimate.plan(own, RATES)
     assert (table.jobs[table.stage == "base"] == 3).all()
     assert disk["results"] > estimate.plan(config, RATES)[1]["results"]
 
 
 def test_repeats_multiply_cleanings_and_their_scores() -> None:
-    config = load()
-    one, three = (
-        estimate.plan(config | {"run": config["run"] | {"repeats": n}}, RATES)[0] for n in (1, 3)
-    )
+    one, three = (estimate.plan(load(run={"repeats": n}), RATES)[0] for n in (1, 3))
     jobs, more = (table.set_index("stage")["jobs"] for table in (one, three))
     cleanings = jobs.index.str.startswith("finetune")
     assert (more[cleanings] == 3 * jobs[cleanings]).all()
@@ -76,8 +74,7 @@ def test_repeats_multiply_cleanings_and_their_scores() -> None:
 
 
 def test_controls_are_cleaned_where_asked_for() -> None:
-    config = load()
-    table = estimate.plan(config | {"run": config["run"] | {"controls": True}}, RATES)[0]
+    table = estimate.plan(load(run={"controls": True}), RATES)[0]
     jobs = table.set_index("stage")["jobs"]
     assert jobs["finetune taclean"] == 7
     assert jobs["evaluate clean"] == 4

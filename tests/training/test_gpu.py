@@ -13,7 +13,8 @@ from taclean.attacks.material import FitSettings
 from taclean.clip import models
 from taclean.config.schema import Train
 from taclean.defenses import make_defense
-from taclean.evaluation.evaluate import Prompts, score
+from taclean.evaluation.evaluate import score
+from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loop import Batch, train
 
 pytestmark = [
@@ -76,9 +77,9 @@ def test_scores_agree(pairs, random_model):
     few = pairs.take(np.arange(3))
     triggers = {"badnet": make_trigger("badnet"), "blended": make_trigger("blended")}
     model = models.create("emoji-rn", 0).eval()
-    wanted = score(model, few, prompts.heads(model), triggers)
+    wanted = score(few, prompts.heads(model), triggers)
     model.cuda()
-    got = score(model, few, prompts.heads(model), triggers)
+    got = score(few, prompts.heads(model), triggers)
     assert {k: v.keys() for k, v in got.items()} == {k: v.keys() for k, v in wanted.items()}
     images = pairs.batch(np.arange(8))[0]
     on_gpu = models.encode_images(model, images)
@@ -98,7 +99,8 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
 
     class Dies:
         def __init__(self, inner, left):
-            self.inner, self.left, self.check = inner, left, inner.check
+            self.inner, self.left = inner, left
+            self.check, self.start = inner.check, inner.start
 
         def loss(self, model, batch):
             self.left -= 1
@@ -111,7 +113,7 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
         model = models.create(tiny_name, 0)
         history = train(
             model, small_pairs, Dies(make_defense(name, 0, texts), left), settings, seed=0,
-            folder=folder, config={}, device="cuda", say=lambda line: None,
+            folder=folder, config={}, device="cuda",
         )  # fmt: skip
         return model, history
 
@@ -140,7 +142,7 @@ def test_a_loss_that_is_no_number_is_seen_within_the_epoch(tiny_name, small_pair
     with pytest.raises(Exception, match="the loss is nan"):
         train(
             models.create(tiny_name, 0), small_pairs, Bad(), SETTINGS, seed=0, folder=tmp_path,
-            config={}, device="cuda", say=lambda line: None,
+            config={}, device="cuda",
         )  # fmt: skip
 
 

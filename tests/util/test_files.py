@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 
 from taclean.clip.models import save_weights
+from taclean.training.log import Log
 from taclean.training.resume import Checkpoints
 from taclean.util.errors import UserError
 from taclean.util.files import replacing, write_json
-from taclean.util.progress import Log
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_that_finds_no_room(tmp_path: Path) -> None:
 
 
 def test_a_log_that_finds_no_room(tmp_path: Path) -> None:
-    log = Log(tmp_path, 0, tensorboard=False, first_process=True)
+    log = Log(tmp_path, 0, tensorboard=False)
     log.event("started", step=0)
     assert json.loads((tmp_path / "train.jsonl").read_text())["event"] == "started"
     (tmp_path / "train.jsonl").unlink()

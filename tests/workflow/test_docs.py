@@ -93,11 +93,11 @@ def taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None:
     record = json.loads((taken / "docs/data/default/run.json").read_text("utf-8"))
     config = configs.load(ROOT / "config/config.yaml")
-    model = config["model"]["name"]
+    model = config.model.name
     (part,) = record["parts"]
     assert (part["commit"], record["minutes"], record["model"]) == ("abc1234", 21, model)
     assert part["seeds"] == [0, 1, 2]
-    assert record["look"] == configs.look(config)
+    assert record["look"] == config.look()
     assert part["machine"]
     text = (taken / "README.md").read_text("utf-8")
     assert build.filled(text, taken, "README.md") == text

@@ -1,8 +1,9 @@
-"""Follow docs/extending.md word by word: an attack, a defence and a data set."""
+"""Follow docs/extending.md word by word: an attack, a defence, a data set and a reader."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -65,6 +66,7 @@ def test_the_page_has_a_file_for_each_and_touches_no_other() -> None:
     assert [name for name in names if name.endswith(".py")] == [
         "taclean/attacks/frame.py",
         "taclean/defenses/anchored.py",
+        "taclean/data/readers/json_lines.py",
     ]
     assert not [name for name in names if (ROOT / name).exists()]
 
@@ -162,6 +164,35 @@ def test_photographs_without_imagenet_reach_the_report(house: Path, tmp_path: Pa
     assert not (shown["pretrain"] | shown["clean"]) & shown["patch"]
     labels = np.load(data / "photos/labels.npy")
     assert (data / "photos/classes.txt").read_text("utf-8").split() == CLASSES
-    names = pd.read_csv(data / "photos/rows.csv").shard
+    names = pd.read_csv(data / "photos/rows.csv")["where"]
     assert all(CLASSES[label] in str(name) for label, name in zip(labels, names, strict=True))
-    assert (tmp_path / "results/figures/subcaptions.pdf").stat().st_size > 1000
+    assert (tmp_path / "results/figures/subcaptions.html").stat().st_size > 1000
+
+
+def test_a_reader_lists_and_packs_its_source(house: Path, tmp_path: Path) -> None:
+    images, captions, _ = scenes.compose(range(6), 3, size=48)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    lines = [json.dumps({"image": f"{i % 6}.png", "caption": captions[i % 6]}) for i in range(8)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines), "utf-8")
+    overlay = tmp_path / "lines.yaml"
+    source = {"reader": "json_lines", "folder": str(tmp_path), "separator": None, "columns": None}
+    rows = {"pretrain": {"rows": 4}, "clean": {"rows": 2}, "patch": {"rows": 1}}
+    value = {
+        "run": {"attacks": [], "defenses": ["ft"]},
+        "data": {"photos": {"sources": {"pairs": source}, "splits": rows}},
+    }
+    overlay.write_text(yaml.safe_dump(value), "utf-8")
+    for name, stage in (("index", "index/pairs"), ("pack", "pack/pretrain")):
+        text = printed(
+            house, "config", stage, "--configfile", SMALL, str(house / "photos.yaml"), str(overlay)
+        )
+        (tmp_path / f"{name}.json").write_text(text, "utf-8")
+    index, out = str(tmp_path / "index.parquet"), str(tmp_path / "pretrain")
+    more = ("--folder", str(tmp_path), "--out")
+    said = printed(house, "index", "--config", str(tmp_path / "index.json"), *more, index)
+    assert "8 samples of 6 pictures" in said
+    printed(house, "pack", "--config", str(tmp_path / "pack.json"), *more, out, "--index", index)
+    listed = pd.read_csv(tmp_path / "pretrain/rows.csv", index_col="row")
+    packed = (tmp_path / "pretrain/captions.txt").read_text("utf-8").splitlines()
+    assert packed == [captions[i % 6] for i in listed["id"]]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
 TARGETS = ("all", "results/figures/retrieval.png", "results/figures/versus.png")
-OF_TABLE = {
-    "main_table", "spread", "plot_asr_ca", "plot_further_splits", "plot_retrieval", "plot_tradeoff",
-    "plot_versus",
-}  # fmt: skip
-OF_SAMPLES = {"plot_first", "plot_triggers", "plot_embeddings", "plot_recovered"}
-EVERY = {"table", "cost", "plot_curves", "plot_subcaptions", "page"} | OF_TABLE | OF_SAMPLES
+BARS = {"asr_ca", "further_splits", "retrieval"}
+OF_SAMPLES = {"first", "triggers", "embeddings", "recovered"}
+OF_TABLE = {*BARS, "main_table", "spread", "tradeoff", "versus"}
+DRAWN = {*BARS, *OF_SAMPLES, "tradeoff", "versus", "curves"} - {"recovered"}
+EVERY = {"table", "cost", "page", "curves", "subcaptions", *OF_TABLE, *OF_SAMPLES}
+LINE = re.compile(r"`(\"asr_ca\": .*?)`")
 EDITED, MADE = time.time() - 9000, time.time() - 5000
 
 
-def snakemake(source: Path, directory: Path, *options: str) -> str:
+def snakemake(
+    source: Path, directory: Path, *options: str, targets: Sequence[str] = TARGETS
+) -> str:
     result = subprocess.run(
-        ["snakemake", "--cores", "1", "--directory", str(directory), *TARGETS, *options],
+        ["snakemake", "--cores", "1", "--directory", str(directory), *targets, *options],
         env={**os.environ, "PYTHONPATH": str(source)},
         cwd=source,
         capture_output=True,
@@ -39,8 +40,13 @@ def snakemake(source: Path, directory: Path, *options: str) -> str:
 
 
 def planned(source: Path, directory: Path) -> set[str]:
+    """Return the jobs that a dry run plans: a figure's is its name, another's that of its rule."""
     text = snakemake(source, directory, "--dry-run")
-    return set(re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE)) - {"all"}
+    jobs = re.findall(
+        r"^(?:local)?rule (\w+):(?:\n    .*)*?\n    output: (\S+?),?(?:\s|$)", text, re.M
+    )
+    figures = {"figure", "gallery"}
+    return {Path(output).stem if rule in figures else rule for rule, output in jobs}
 
 
 @pytest.fixture(scope="module")
@@ -71,64 +77,72 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("file", "jobs"),
     [
-        ("taclean/report/figures/tradeoff.py", {"plot_tradeoff", "page"}),
-        ("workflow_scripts/plot_curves.py", {"plot_curves", "page"}),
-        (
-            "taclean/report/figures/bars.py",
-            {"plot_asr_ca", "plot_further_splits", "plot_retrieval", "page"},
-        ),
-        ("taclean/report/figures/samples.py", OF_SAMPLES | {"page"}),
+        ("taclean/report/figures/tradeoff.py", {"tradeoff", "page"}),
+        ("taclean/report/figures/bars.py", BARS | {"page"}),
+        ("taclean/report/figures/style.py", DRAWN | {"page"}),
+        ("taclean/report/figures/__init__.py", set()),
+        ("taclean/report/inputs.py", OF_SAMPLES | {"subcaptions", "page"}),
         ("taclean/results/main_table.py", {"main_table", "page"}),
         ("taclean/results/verdict.py", {"page"}),
         ("taclean/assets/page/page.html", {"page"}),
-        ("rules/report/asr_ca.rst", {"page"}),
-        ("workflow_scripts/table.py", {"table", "cost", "page"} | OF_TABLE),
         ("taclean/results/cost.py", {"cost"}),
-        ("taclean/results/statistics.py", OF_TABLE | {"page"}),
         ("taclean/results/table.py", EVERY),
-        ("taclean/report/figures/style.py", EVERY - {"table", "cost", "main_table", "spread"}),
+        ("taclean/results/labels.py", EVERY),
+        ("taclean/util/files.py", set()),
         ("taclean/evaluation/evaluate.py", set()),
     ],
 )
 def test_an_edit_plans_what_it_draws(source: Path, done: Path, file: str, jobs: set[str]) -> None:
     path = source / file
+    before = path.read_bytes()
     with path.open("a", encoding="utf-8") as code:
         code.write("\n# Edited.\n")
     try:
         assert planned(source, done) == jobs
     finally:
+        path.write_bytes(before)
         os.utime(path, (EDITED, EDITED))
 
 
-LOADED = """
-import json, re, sys
-from pathlib import Path
-loaded = {}
-for script in sorted(Path("workflow_scripts").glob("*.py")):
-    for name in [name for name in sys.modules if name.partition(".")[0] == "taclean"]:
-        del sys.modules[name]
-    for line in re.findall("^from taclean.* import .*$", script.read_text(), re.MULTILINE):
-        exec(line)
-    files = {m.__file__ for n, m in sys.modules.items() if n.partition(".")[0] == "taclean"}
-    files = {str(Path(file).relative_to(Path.cwd())) for file in files}
-    loaded[script.stem] = [file for file in files if not file.endswith("__init__.py")]
-print(json.dumps(loaded))
+FIGURE = '''"""How many models there are.
+
+One bar.
 """
 
+from taclean.report.figures.style import finish, plt
 
-def test_inputs_are_all_modules_that_a_script_loads(source: Path, tmp_path: Path) -> None:
-    found = subprocess.run(
-        [sys.executable, "-c", LOADED],
-        env={**os.environ, "PYTHONPATH": str(source)},
-        cwd=source,
-        capture_output=True,
-        text=True,
-        check=True,
+
+def models(table, look):
+    """Draw the number of models."""
+    figure, ax = plt.subplots(layout="constrained")
+    ax.bar(["models"], [len(table)])
+    return finish(figure, "Models", "a throwaway figure")
+'''
+
+
+def test_a_figure_is_a_file_and_a_line(source: Path, done: Path) -> None:
+    """As CONTRIBUTING.md says; no other figure is drawn again."""
+    folder = source / "taclean/report/figures"
+    listing, figure, table = (
+        folder / "__init__.py",
+        folder / "models.py",
+        done / "results/table.csv",
     )
-    loaded = json.loads(found.stdout)
-    text = snakemake(source, tmp_path, "--dry-run", "--forceall")
-    rules = re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)", text, re.MULTILINE)
-    inputs = {rule: set(re.findall(r"taclean/[\w/]+\.py", line)) for rule, line in rules}
-    assert set(loaded) >= EVERY
-    for rule in EVERY:
-        assert inputs[rule] == set(loaded[rule]), rule
+    before = listing.read_text("utf-8")
+    (line,) = LINE.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert line in before
+    mine = f"{line}\n        {line.replace('asr_ca', 'models')}"
+    listing.write_text(before.replace(line, mine), "utf-8")
+    figure.write_text(FIGURE, "utf-8")
+    try:
+        assert planned(source, done) == {"models", "page"}
+        table.write_text(
+            "attack,defense,seed,repeat,split,metric,percent,n\nsig,none,0,0,test,CA@1,80,100\n"
+        )
+        os.utime(table, (MADE, MADE))
+        snakemake(source, done, targets=["results/figures/models.png"])
+        assert (done / "results/figures/models.png").stat().st_size > 1000
+    finally:
+        listing.write_text(before, "utf-8")
+        os.utime(listing, (EDITED, EDITED))
+        figure.unlink()

@@ -17,7 +17,10 @@ from taclean.clip import models
 from taclean.data.pack import pack_rows
 from taclean.data.readers import make_reader
 from taclean.data.split import Pairs
+from taclean.data.table import load_table
 from taclean.evaluation import zeroshot
+from taclean.evaluation.embeddings import embed
+from tools import standin
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml")]
@@ -27,6 +30,8 @@ FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml
 def done(tmp_path_factory: pytest.TempPathFactory, run_snakemake) -> Path:
     """A folder in which the short form has run."""
     folder = tmp_path_factory.mktemp("standin")
+    out = str(folder / "standin")
+    standin.main(["--out", out, "--shards", "3", "--per-shard", "60"])
     run_snakemake(folder, "all", files=FILES)
     return folder
 
@@ -34,10 +39,10 @@ def done(tmp_path_factory: pytest.TempPathFactory, run_snakemake) -> Path:
 @pytest.mark.slow
 def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
     data = done / "data/standin"
-    truth = json.loads((data / "sources/pairs/truth.json").read_text("utf-8"))
+    truth = json.loads((done / "standin/pairs/truth.json").read_text("utf-8"))
     broken = {key for keys in truth["broken"].values() for key in keys}
-    index = json.loads((data / "index/pairs.json").read_text("utf-8"))
-    assert sum(count for _, count in index["shards"]) == truth["samples"]
+    table = load_table(data / "index/pairs.parquet")
+    assert len(table) == truth["samples"]
     rows, packed, found = [], 0, 0
     for split, count in (("pretrain", 80), ("clean", 48)):
         account = json.loads((data / split / "account.json").read_text("utf-8"))
@@ -49,10 +54,10 @@ def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
     assert packed == len(listed) == listed["id"].nunique()  # no row is in two splits
     assert not set(listed["key"]) & broken
     assert 0 < found <= len(broken)
-    reader = make_reader({"reader": "webdataset"}, data / "sources/pairs")
+    reader = make_reader({"reader": "webdataset"}, done / "standin/pairs")
     tokenize = partial(models.tokenize, "emoji-rn")
     everything = pack_rows(
-        done / "everything", reader, index, None, None, size=64, tokenize=tokenize, max_broken=1.0
+        done / "everything", reader, table, size=64, tokenize=tokenize, max_broken=1.0
     )
     assert everything["packed"] == truth["usable"]
     assert {k: n for k, n in everything["broken"].items() if n} == truth["packed_as"]
@@ -83,7 +88,7 @@ def test_clip_benchmark_finds_the_same_accuracy(
     weights = done / "results/runs/badclip/taclean/seed0/model.safetensors"
     model, _, preprocess = open_clip.create_model_and_transforms("emoji-rn", pretrained=weights)
     split = Pairs.open(done / "data/standin/test")
-    tree = ImageFolder(done / "data/standin/sources/imagenet/val", preprocess)
+    tree = ImageFolder(done / "standin/imagenet/val", preprocess)
     files = Subset(tree, split.ids.tolist())
     vars(files)["classes"] = tree.classes  # it asks the dataset for them
     names, template = open_clip.IMAGENET_CLASSNAMES, "a photo of a {c}."
@@ -93,7 +98,7 @@ def test_clip_benchmark_finds_the_same_accuracy(
     )
     tokens = zeroshot.prompt_tokens("emoji-rn", names, [template.replace("{c}", "{}")])
     head, target = zeroshot.head(model, tokens), names.index("banana")
-    ours = zeroshot.scores(model, split, head, target, {}, precision="fp32")["clean"]
+    ours = zeroshot.scores(embed(model, split, target=target, precision="fp32"), head)["clean"]
     assert len(files) == ours["CA@1"]["n"] == 980
     assert ours["CA@1"]["hits"] / 980 == theirs["acc1"]
     assert ours["CA@5"]["hits"] / 980 == theirs["acc5"]

@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from taclean.data.table import load_table
+
 ROOT = Path(__file__).parents[2]
 SMOKE = "config/test/smoke.yaml"
 TABLE = "results/table.csv"
@@ -209,8 +211,7 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
     wanted = ["data/cc3m/pretrain/ids.npy"]
     result = snakemake(copy, tmp_path, *wanted, overlays=overlays)
     assert result.returncode == 0, result.stdout + result.stderr
-    index = tmp_path / "data/cc3m/index/pairs.json"
-    assert json.loads(index.read_text("utf-8")) == {"shards": [["train.csv@0", 40]]}
+    assert len(load_table(tmp_path / "data/cc3m/index/pairs.parquet")) == 40
     model = tmp_path / "results/imported/model.safetensors"
     model.parent.mkdir(parents=True)
     model.touch()
@@ -259,10 +260,9 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     base = table[(table.attack == "clean") & (table.split == "test+badnet")]
     assert {"ASR@1", "TA@10"} < set(base.metric)
     figures = {path.name for path in (done / "results/figures").iterdir()}
-    names = ("first", "asr_ca", "tradeoff", "curves", "triggers", "subcaptions", "embeddings")
-    names += ("recovered",)
-    names += ("further_splits",)
-    assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
+    names = ("first", "asr_ca", "tradeoff", "curves", "triggers", "embeddings", "further_splits")
+    pictures = {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
+    assert figures == pictures | {"recovered.html", "subcaptions.html"}
     assert (done / "results/report.html").stat().st_size > 100_000
     recipe = json.loads((done / SCORES.replace("scores", "scores.recipe")).read_text("utf-8"))
     assert recipe["stage"] == "evaluate/badnet/ft/seed0"
@@ -337,11 +337,11 @@ def test_a_comment_plans_nothing_and_a_plot_script_its_plot(copy: Path, done: Pa
         with (copy / name).open("a", encoding="utf-8") as file:
             file.write("\n# A comment.\n")
     assert planned(snakemake(copy, done, "--dry-run")) == set()
-    script = copy / "workflow_scripts/plot_tradeoff.py"
+    script = copy / "taclean/report/figures/tradeoff.py"
     before = script.read_text("utf-8")
     script.write_text(before + "\n# Another look.\n", "utf-8")
     try:
-        assert planned(snakemake(copy, done, "--dry-run")) == {"plot_tradeoff", "page"}
+        assert planned(snakemake(copy, done, "--dry-run")) == {"figure", "page"}
     finally:
         script.write_text(before, "utf-8")
 

@@ -1,86 +1,211 @@
-"""Data as users have it: pairs, labelled test sets and COCO, behind one small reader."""
+"""Readers of the forms in which users have data: one file per form, with one class that owns it.
+
+A class that derives from `Reader` in taclean/data/readers/NAME.py reads the sources of the config
+with `reader: NAME`. How to write one: docs/extending.md. The plan imports this package, so a reader
+imports pandas, torch and their kin where it uses them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from glob import escape
+import errno
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from taclean.data.readers.base import ListReader, Reader, Sample
-from taclean.data.readers.coco import open_coco
-from taclean.data.readers.csv_pairs import open_csv_pairs
-from taclean.data.readers.imagenet import open_imagenet
-from taclean.data.readers.img2dataset import open_img2dataset
-from taclean.data.readers.labelled import open_folders, open_labels
-from taclean.data.readers.torchvision_sets import (
-    cifar_download,
-    cifar_opener,
-    open_caltech101,
-)
-from taclean.data.readers.webdataset import open_webdataset
+from taclean.data.fetch import fetched
 from taclean.util.errors import UserError
 
-__all__ = ["READERS", "ListReader", "Reader", "ReaderKind", "Sample", "make_reader"]
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+__all__ = ["READERS", "Reader", "make_reader", "make_table"]
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 
 
-@dataclass(frozen=True)
-class ReaderKind:
-    """A form that a source can have.
+class Reader(ABC):
+    """A source of samples: a table of what there is, and the picture of each row.
+
+    Readers are pickled with each piece of work that goes to a worker process: keep them small.
 
     Attributes:
-        open: (spec, folder) -> reader.
-        gives: what its samples have beside the image: "pairs" (captions to train on), "labels", or
-            "captions" (several of each image, for retrieval).
-        keys: the spec's keys that are this form's own.
-        download: puts the published files into a folder.
+        gives: what a sample has beside its picture: "pairs" (a caption to train on), "labels", or
+            "captions" (several, one a line, for retrieval).
+        keys: the config keys of a source that are this reader's own.
+        download: a class method that puts the published files into a folder; None if there is none.
+
+    Args:
+        spec: the source's entry in the config.
+        folder: where its files are.
+
+    Raises:
+        UserError: there is no such folder.
     """
 
-    open: Callable[[Mapping[str, Any], Path], Reader]
-    gives: Literal["pairs", "labels", "captions"]
-    keys: tuple[str, ...] = ()
-    download: Callable[[Path], None] | None = None
+    gives: ClassVar[Literal["pairs", "labels", "captions"]]
+    keys: ClassVar[tuple[str, ...]] = ()
+    download: ClassVar[Any] = None
+
+    def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder; put the {spec['reader']} files there or correct the "
+                "path"
+            )
+        self.spec, self.folder = spec, folder
+
+    @abstractmethod
+    def table(self) -> pd.DataFrame:
+        """List all samples, as `make_table` returns them.
+
+        A sample that lacks something is listed, too: the packing counts it as broken.
+
+        Raises:
+            UserError: the files are missing, damaged or of another form.
+        """
+
+    def image(self, where: str) -> bytes | np.ndarray | None:
+        """Read a picture.
+
+        Args:
+            where: its place, from the table; by default its path, relative to the source's folder.
+
+        Returns:
+            The bytes of an image file, or (H, W, 3) uint8 RGB; None where there is none.
+
+        Raises:
+            UserError: the files cannot be read, or changed after they were listed.
+        """
+        return file_contents(self.folder / where)
+
+    def read(self, where: str | None, caption: str | None) -> tuple[Any, str | None]:
+        """Return the picture and the caption of a row of the table."""
+        return (None if where is None else self.image(where)), caption
+
+    def files(self, default: str) -> list[str]:
+        """Return the files that match `files` of the config: sorted paths, relative to the folder.
+
+        If the source was fetched, return the fetched files: the folder may hold those of another
+        revision, too.
+
+        Args:
+            default: the glob where the config has none.
+
+        Raises:
+            UserError: no file matches, or a glob is wrong.
+        """
+        if names := fetched(self.spec, self.folder):
+            return names
+        patterns = self.spec.get("files") or default
+        patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        try:
+            found = {path for pattern in patterns for path in self.folder.glob(pattern)}
+        except (NotImplementedError, ValueError):
+            raise UserError(
+                f"files: {patterns} are not globs inside {self.folder}; correct them"
+            ) from None
+        names = sorted(
+            path.relative_to(self.folder).as_posix()
+            for path in found
+            if path.is_file() and not path.name.startswith(".")
+        )
+        if not names:
+            raise UserError(
+                f"{self.folder}: no file matches {' or '.join(patterns)}; put the files there or "
+                "change files"
+            )
+        return names
 
 
-_CSV = ("files", "columns", "separator", "images")
-_CIFAR = ("split", "download", "captions")
+def make_table(
+    key: Iterable[str],
+    where: Iterable[str | None],
+    caption: Iterable[str | None] | None = None,
+    label: Iterable[int] | int = -1,
+    picture: Iterable[Any] | None = None,
+    classes: list[str] | None = None,
+) -> pd.DataFrame:
+    """Make the table of a source; row ids count from 0.
 
-READERS = {
-    "webdataset": ReaderKind(open_webdataset, "pairs", ("files",)),
-    "img2dataset": ReaderKind(open_img2dataset, "pairs", ("files",)),
-    "csv": ReaderKind(open_csv_pairs, "pairs", _CSV),
-    "imagenet": ReaderKind(open_imagenet, "labels", ("files", "captions")),
-    "cifar10": ReaderKind(cifar_opener(10), "labels", _CIFAR, cifar_download(10)),
-    "cifar100": ReaderKind(cifar_opener(100), "labels", _CIFAR, cifar_download(100)),
-    "caltech101": ReaderKind(open_caltech101, "labels", ("captions",)),
-    "folders": ReaderKind(open_folders, "labels", ("captions",)),
-    "labels": ReaderKind(open_labels, "labels", (*_CSV, "classes", "captions")),
-    "coco": ReaderKind(open_coco, "captions"),
-}
+    Args:
+        key: the samples' names, for the published list of rows.
+        where: the places of the pictures, which `Reader.image` takes; None where there is none.
+        caption: None where there is none. Bytes that are not UTF-8 are lone surrogates.
+        label: class indices; -1 where there is none.
+        picture: anything that is equal where two rows show the same picture; by default, every row
+            shows one of its own.
+        classes: class names by label; None where labels count the classes of the run.
+
+    Returns:
+        Columns `key`, `where`, `caption` (objects), `label` and `picture` (int64); the classes are
+        `attrs["classes"]`.
+    """
+    import pandas as pd
+
+    table = pd.DataFrame({"key": list(key), "where": list(where)}, dtype=object)
+    captions = [None] * len(table) if caption is None else list(caption)
+    table["caption"] = pd.Series(captions, table.index, object)
+    table["label"] = pd.Series(label, table.index, "int64")
+    table["picture"] = range(len(table)) if picture is None else pd.factorize(pd.Series(picture))[0]
+    table.attrs["classes"] = classes
+    return table
+
+
+def file_contents(path: Path) -> bytes | None:
+    """Read a file; return None where there is none, or where the name cannot be that of a file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend that") from None
+
+
+def image_files(folder: Path) -> list[str]:
+    """Return the paths of a folder's images at any depth, sorted; hidden ones are left out."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    return sorted(
+        path.as_posix()
+        for path in paths
+        if path.suffix.lower() in IMAGES and not any(part.startswith(".") for part in path.parts)
+    )
+
+
+def _discover() -> dict[str, type[Reader]]:
+    found = {}
+    for file in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{file.name}")
+        for value in vars(module).values():
+            own = getattr(value, "__module__", "") == module.__name__
+            if own and isinstance(value, type) and issubclass(value, Reader):
+                found[file.name] = value
+    return found
+
+
+READERS = _discover()
 
 
 def make_reader(spec: Mapping[str, Any], folder: Path) -> Reader:
-    """Open the source that `spec` names.
+    """Open the source that `spec` describes.
 
     Args:
-        spec: `reader`, one of `READERS`, and the keys of that kind: `files`, a glob or a list of
-            globs of the shards or CSV files; `columns`, `separator` and `images` of a CSV;
-            `classes` of labels; `split`, train or test (CIFAR); `hub` and `revision` where they
-            were fetched.
-        folder: where the files are; a CSV file itself is fine, too.
+        spec: `reader`, one of `READERS`, and that reader's keys.
+        folder: where the files are; for a reader of CSV files, also the file itself.
 
     Raises:
-        UserError: folder or files are missing, a key is wrong, or `reader` is none of those.
+        UserError: the folder or the files are missing, a key is wrong, or `reader` is unknown.
     """
     name = spec.get("reader")
     if name not in READERS:
-        raise UserError(f"reader: {name!r} is none of {', '.join(READERS)}; choose one of them")
-    folder = Path(folder)
-    kind = READERS[name]
-    if "separator" in kind.keys and folder.is_file():
-        spec = {**spec, "files": escape(folder.name), "hub": None}
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; put the {name} files there or correct the path")
-    return kind.open(spec, folder)
+        raise UserError(f"reader: {name!r} is unknown; use one of {', '.join(READERS)}")
+    return READERS[name](spec, Path(folder))

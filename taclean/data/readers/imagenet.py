@@ -1,145 +1,153 @@
-"""ImageNet-1K's validation set: the tree, a flat folder with labels, or the hub's parquet."""
+"""ImageNet-1K's validation set: the tree, a flat folder with labels, or the hub's Parquet files."""
 
 from __future__ import annotations
 
 import csv
-import os
+import functools
 import re
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from taclean.data.readers.base import (
-    IMAGES,
-    ListReader,
-    Reader,
-    Sample,
-    ScannedShards,
-    file_contents,
-    matching_files,
-)
+from taclean.data.readers import Reader, file_contents, image_files, make_table
 from taclean.util.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
-def _synsets() -> list[str]:
-    """ImageNet-1K's 1000 WordNet ids by class index, as timm has them."""
+
+@functools.cache
+def label_of_synset() -> dict[str, int]:
+    """Return the label of each of ImageNet-1K's 1,000 WordNet ids."""
     from timm.data import ImageNetInfo
 
-    return list(ImageNetInfo("imagenet-1k").label_names())
+    return {synset: i for i, synset in enumerate(ImageNetInfo("imagenet-1k").label_names())}
 
 
-def _class_names() -> list[str]:
-    """The classes' names by index."""
-    from open_clip import IMAGENET_CLASSNAMES
+class ImageNet(Reader):
+    """The form that lies in the source's folder, or in its `val` or `data`."""
 
-    return list(IMAGENET_CLASSNAMES)
+    gives = "labels"
+    keys = ("files", "captions")
 
+    def table(self) -> pd.DataFrame:
+        """List the pictures; labels count open_clip's class names.
 
-class TreeReader(Reader):
-    """ImageNet's usual tree: a folder for each WordNet id; a folder is a shard."""
-
-    def __init__(self, folder: Path, names: list[str]):
-        index = {synset: i for i, synset in enumerate(_synsets())}
-        if foreign := [name for name in names if name not in index]:
+        Raises:
+            UserError: there is none of the three forms, or it is faulty.
+        """
+        if self.spec.get("files"):
+            return self._parquet(self.files(""))
+        for base in (self.folder, self.folder / "val", self.folder / "data"):
+            if not base.is_dir():
+                continue
+            if synsets := sorted(p.name for p in base.glob("n" + 8 * "[0-9]") if p.is_dir()):
+                return self._tree(base, synsets)
+            if labels := _label_file(base):
+                return self._flat(labels)
+            paths = sorted(base.glob("*.parquet"))
+            if paths := [path for path in paths if path.name.startswith("val")] or paths:
+                if foreign := [p for p in paths if p.name.startswith(("train", "test"))]:
+                    raise UserError(
+                        f"{foreign[0]}: not of the validation set; put validation-*.parquet there "
+                        "or set files"
+                    )
+                return self._parquet([path.relative_to(self.folder).as_posix() for path in paths])
+        if any(self.folder.glob("ILSVRC2012_val_*")):
             raise UserError(
-                f"{folder / foreign[0]}: no class of ImageNet-1K; keep only the 1000 classes there"
+                f"{self.folder}: images without labels; add labels.txt with lines NAME LABEL"
             )
-        self.folder = folder
-        self.labels = {name: index[name] for name in names}
-
-    def shards(self) -> list[str]:
-        return list(self.labels)
-
-    def _files(self, shard: str) -> list[str]:
-        try:
-            names = os.listdir(self.folder / shard)
-        except OSError as error:
-            raise UserError(f"{self.folder / shard}: {error.strerror}; put it there") from None
-        return sorted(
-            name for name in names if name.lower().endswith(IMAGES) and not name.startswith(".")
+        raise UserError(
+            f"{self.folder}: no ImageNet validation set; put there the tree n01440764/*.JPEG, or "
+            "ILSVRC2012_val_*.JPEG with labels.txt, or the hub's validation-*.parquet"
         )
 
-    def count(self, shard: str) -> int:
-        return len(self._files(shard))
+    def _table(self, keys: list[str], places: list[str], labels: list[int]) -> pd.DataFrame:
+        from open_clip import IMAGENET_CLASSNAMES
 
-    def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
-        files = self._files(shard)
-        for position in positions[positions < len(files)].tolist():
-            data = file_contents(self.folder / shard / files[position])
-            yield Sample(files[position], None, self.labels[shard], data)
+        return make_table(keys, places, label=labels, classes=list(IMAGENET_CLASSNAMES))
 
-    def classes(self) -> list[str]:
-        return _class_names()
-
-
-class ParquetReader(ScannedShards):
-    """The hub's ImageNet: columns image{bytes, path} and label; a row group is a shard."""
-
-    def __init__(self, folder: Path, files: list[str]):
-        self.folder, self.files = folder, files
-
-    def _open(self, name: str) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        path = self.folder / name
-        try:
-            file = pq.ParquetFile(path)
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; put it there") from None
-        except (pa.ArrowException, OSError, ValueError):
-            raise UserError(f"{path}: no parquet file, or truncated; fetch it again") from None
-        schema = file.schema_arrow
-        image = schema.field("image").type if "image" in schema.names else None
-        if (
-            image is None
-            or "label" not in schema.names
-            or not pa.types.is_struct(image)
-            or image.get_field_index("bytes") < 0
-        ):
-            raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
-        return file
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for name in self.files:
-            metadata = self._open(name).metadata
-            for group in range(metadata.num_row_groups):
-                counts[f"{name}@{group}"] = metadata.row_group(group).num_rows
-        return counts
-
-    def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
-        import pyarrow as pa
-
-        name, _, group = shard.rpartition("@")
-        path = self.folder / name
-        try:
-            file = self._open(name)
-            if int(group) >= file.num_row_groups:
-                return
-            table = file.read_row_group(int(group), columns=["image", "label"], use_threads=False)
-        except (pa.ArrowException, OSError):
+    def _tree(self, base: Path, synsets: list[str]) -> pd.DataFrame:
+        """List a folder for each WordNet id."""
+        label_of = label_of_synset()
+        if foreign := [name for name in synsets if name not in label_of]:
             raise UserError(
-                f"{path}: row group {group} is damaged or truncated; fetch it again"
-            ) from None
-        images, labels = table["image"], table["label"]
-        for position in positions[positions < table.num_rows].tolist():
-            image, label = images[position].as_py() or {}, labels[position].as_py()
-            if not isinstance(label, int) or not 0 <= label < 1000:
-                raise UserError(
-                    f"{path}: label {label} in row group {group}, expected 0 to 999; "
-                    "use the validation files (the hub's test files have no labels)"
-                )
-            key = image.get("path") or f"{group}/{position}"
-            yield Sample(key, None, label, image.get("bytes"))
+                f"{base / foreign[0]}: not a class of ImageNet-1K; keep only its 1000 classes there"
+            )
+        top = base.relative_to(self.folder)
+        found = [(name, file) for name in synsets for file in image_files(base / name)]
+        return self._table(
+            [file for _, file in found],
+            [(top / name / file).as_posix() for name, file in found],
+            [label_of[name] for name, _ in found],
+        )
 
-    def classes(self) -> list[str]:
-        return _class_names()
+    def _flat(self, labels: Path) -> pd.DataFrame:
+        """List the images beside a file of labels."""
+        names, places, values = [], [], []
+        for name, value in _listed(labels):
+            names.append(name)
+            places.append(_beside(labels, name).relative_to(self.folder).as_posix())
+            values.append(value)
+        listed = set(places)
+        for path in sorted(labels.parent.glob("ILSVRC2012_val_*")):
+            if path.relative_to(self.folder).as_posix() not in listed:
+                raise UserError(f"{labels}: no label for {path.name}; complete the file")
+        return self._table(names, places, values)
+
+    def _parquet(self, files: list[str]) -> pd.DataFrame:
+        """List the rows of Parquet files; a place is FILE:ROW_GROUP:POSITION."""
+        keys, places, labels = [], [], []
+        for name in files:
+            path = self.folder / name
+            for group in range(_open(path).num_row_groups):
+                rows = _row_group(path, group, ("image.path", "label"))
+                for position, row in enumerate(rows.to_pylist()):
+                    label = row["label"]
+                    if not isinstance(label, int) or not 0 <= label < 1000:
+                        raise UserError(
+                            f"{path}: label {label} in row group {group}, expected 0 to 999; use "
+                            "the validation files (the hub's test files have no labels)"
+                        )
+                    keys.append((row["image"] or {}).get("path") or f"{group}/{position}")
+                    places.append(f"{name}:{group}:{position}")
+                    labels.append(label)
+        return self._table(keys, places, labels)
+
+    def image(self, where: str) -> bytes | np.ndarray | None:
+        """Read a picture from its file."""
+        if ".parquet:" not in where:
+            return file_contents(self.folder / where)
+        name, group, position = where.rsplit(":", 2)
+        rows = _row_group(self.folder / name, int(group), ("image.bytes",))
+        return (rows["image"][int(position)].as_py() or {}).get("bytes")
+
+
+def _open(path: Path) -> Any:
+    """Open a Parquet file with the columns image{bytes, path} and label."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError, ValueError):
+        raise UserError(f"{path}: missing, truncated or not Parquet; fetch it again") from None
+    columns = {file.schema.column(i).path for i in range(len(file.schema))}
+    if not {"image.bytes", "label"} <= columns:
+        raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
+    return file
+
+
+@functools.lru_cache(maxsize=1)  # neighbours are read one after the other
+def _row_group(path: Path, group: int, columns: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+
+    try:
+        return _open(path).read_row_group(group, columns=list(columns), use_threads=False)
+    except (pa.ArrowException, OSError):
+        raise UserError(
+            f"{path}: row group {group} is damaged or truncated; fetch it again"
+        ) from None
 
 
 def _label_file(folder: Path) -> Path | None:
@@ -154,11 +162,15 @@ def _label_file(folder: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def _listed_samples(path: Path) -> list[Sample]:
-    """Samples of `NAME LABEL` or `NAME,LABEL` lines, with or without a header line."""
-    index = {synset: i for i, synset in enumerate(_synsets())}
-    samples: list[Sample] = []
-    seen: set[Path] = set()
+def _beside(labels: Path, name: str) -> Path:
+    """Return the path of an image that a file of labels names."""
+    image = labels.parent / name
+    return image if image.suffix else image.with_suffix(".JPEG")
+
+
+def _listed(path: Path) -> list[tuple[str, int]]:
+    """Return the names and labels in lines `NAME LABEL` or `NAME,LABEL`, below a header or not."""
+    found: dict[str, int] = {}
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -169,66 +181,19 @@ def _listed_samples(path: Path) -> list[Sample]:
             continue
         # Kaggle's list has boxes behind the WordNet id.
         name, label = row[0].strip(), (row[1].split() or [""])[0] if len(row) > 1 else ""
-        # Written as a float where pandas saw a gap in the column.
-        value = index.get(label, int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1)
-        image = path.parent / name
-        if not image.suffix:
-            image = image.with_suffix(".JPEG")
-        if number == 1 and value < 0 and file_contents(image) is None:
-            continue  # header
+        # pandas writes an index as a float where its column had a gap.
+        value = int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
+        value = label_of_synset().get(label, value)
+        if number == 1 and value < 0 and not _beside(path, name).is_file():
+            continue  # a header
         if not 0 <= value < 1000:
             raise UserError(
                 f"{path}, line {number}: label {label!r}, expected a class index 0 to 999 or a "
                 "WordNet id; correct the file"
             )
-        if image in seen:
+        if name in found:
             raise UserError(f"{path}, line {number}: {name} is listed twice; correct the file")
-        seen.add(image)
-        samples.append(Sample(name, None, value, image))
-    if not samples:
+        found[name] = value
+    if not found:
         raise UserError(f"{path}: no lines NAME,LABEL; correct the file")
-    return samples
-
-
-class FlatReader(ListReader):
-    """Images in one folder with a list of their labels."""
-
-    def classes(self) -> list[str]:
-        return _class_names()
-
-
-def _flat(folder: Path, labels: Path) -> Reader:
-    samples = _listed_samples(labels)
-    listed = {sample.image for sample in samples}
-    for path in sorted(folder.glob("ILSVRC2012_val_*")):
-        if path not in listed:
-            raise UserError(f"{labels}: no label for {path.name}; complete the file")
-    return FlatReader(labels.name, samples, None)
-
-
-def open_imagenet(spec: Mapping[str, Any], folder: Path) -> Reader:
-    """Find which of its forms lies in `folder`, its `val` or its `data`."""
-    if spec.get("files"):
-        return ParquetReader(folder, matching_files(spec, folder, ""))
-    for base in (folder, folder / "val", folder / "data"):
-        if not base.is_dir():
-            continue
-        names = [p.name for p in base.iterdir() if re.fullmatch(r"n\d{8}", p.name) and p.is_dir()]
-        if names:
-            return TreeReader(base, sorted(names))
-        if labels := _label_file(base):
-            return _flat(base, labels)
-        tables = sorted(glob("*.parquet", root_dir=base))
-        if tables := [name for name in tables if name.startswith("val")] or tables:
-            if foreign := [name for name in tables if name.startswith(("train", "test"))]:
-                raise UserError(
-                    f"{base / foreign[0]}: not of the validation set; put validation-*.parquet "
-                    "there or set files"
-                )
-            return ParquetReader(base, tables)
-    if any(folder.glob("ILSVRC2012_val_*")):
-        raise UserError(f"{folder}: images without labels; add labels.txt with lines NAME LABEL")
-    raise UserError(
-        f"{folder}: no ImageNet validation set; put there the tree n01440764/*.JPEG, or "
-        "ILSVRC2012_val_*.JPEG with labels.txt, or the hub's validation-*.parquet"
-    )
+    return list(found.items())

@@ -1,79 +1,49 @@
-"""What img2dataset writes: tars, or numbered folders of files."""
+"""The output of img2dataset: tars, or numbered folders of files."""
 
 from __future__ import annotations
 
-import os
+import functools
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from taclean.data.readers.base import (
-    IMAGES,
-    Reader,
-    Sample,
-    caption_of,
-    file_contents,
-    matching_files,
-)
-from taclean.data.readers.webdataset import TarReader
+from taclean.data.readers import file_contents
+from taclean.data.readers.webdataset import Member, WebDataset, samples_of
 from taclean.util.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
-class FilesReader(Reader):
-    """img2dataset's `files` output: 00000/000000000.jpg beside .txt and .json; a folder a shard."""
 
-    def __init__(self, folder: Path, names: list[str]):
-        self.folder, self.names = folder, names
+class Img2Dataset(WebDataset):
+    """Tars, as webdataset's, or 00000/000000000.jpg beside .txt and .json."""
 
-    def shards(self) -> list[str]:
-        return self.names
-
-    def _samples(self, shard: str) -> dict[str, dict[str, str]]:
-        """The files of every key by their extensions in lower case."""
-        found: dict[str, dict[str, str]] = {}
-        try:
-            for name in os.listdir(self.folder / shard):
-                stem, dot, extension = name.rpartition(".")
-                extension = dot + extension.lower()
-                if extension in (*IMAGES, ".txt", ".json") and not name.startswith("."):
-                    found.setdefault(stem, {})[extension] = name
-        except OSError as error:
+    def table(self) -> pd.DataFrame:
+        """List the samples of the tars (those that match `files`, if it is set) or folders."""
+        if self.spec.get("files"):
+            return self.listed(self.files(""))
+        tars = sorted(path.name for path in self.folder.glob("*.tar"))
+        folders = [path for path in self.folder.iterdir() if path.is_dir()]
+        numbers = sorted(path.name for path in folders if re.fullmatch(r"\d+", path.name))
+        if tars and numbers:
             raise UserError(
-                f"{self.folder / shard}: {error.strerror}; put the shard there"
-            ) from None
-        return dict(sorted(found.items()))
+                f"{self.folder}: both tars and numbered folders; keep one kind or set files"
+            )
+        if tars:
+            return self.listed(tars)
+        if not numbers:
+            raise UserError(
+                f"{self.folder}: neither 00000.tar nor 00000/; put img2dataset's output there "
+                "(output_format webdataset or files)"
+            )
+        return samples_of(self._files_in(number) for number in numbers)
 
-    def count(self, shard: str) -> int:
-        return len(self._samples(shard))
+    def _files_in(self, number: str) -> Iterator[Member]:
+        """Yield the files of a numbered folder."""
+        for path in sorted((self.folder / number).iterdir(), key=lambda path: path.name.split(".")):
+            yield path.name, f"{number}/{path.name}", functools.partial(file_contents, path)
 
-    def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
-        samples = list(self._samples(shard).items())
-        for position in positions[positions < len(samples)].tolist():
-            key, files = samples[position]
-
-            def part(*wanted: str, files: dict[str, str] = files) -> bytes | None:
-                for extension in wanted:
-                    if extension in files:
-                        return file_contents(self.folder / shard / files[extension])
-                return None
-
-            yield Sample(key, caption_of(part(".txt"), part(".json")), -1, part(*IMAGES))
-
-
-def open_img2dataset(spec: Mapping[str, Any], folder: Path) -> Reader:
-    """Open tars (those that match `files`, where it is set) or numbered folders."""
-    if spec.get("files"):
-        return TarReader(folder, matching_files(spec, folder, ""))
-    tars = sorted(path.name for path in folder.glob("*.tar"))
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and re.fullmatch(r"\d+", p.name))
-    if tars and names:
-        raise UserError(f"{folder}: both tars and numbered folders; keep one kind or set files")
-    if not tars and not names:
-        raise UserError(
-            f"{folder}: neither 00000.tar nor 00000/; put img2dataset's output there "
-            "(output_format webdataset or files)"
-        )
-    return TarReader(folder, tars) if tars else FilesReader(folder, names)
+    def image(self, where: str) -> bytes | np.ndarray | None:
+        """Read a picture from its tar or its folder."""
+        return super().image(where) if ":" in where else file_contents(self.folder / where)

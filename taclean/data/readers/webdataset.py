@@ -1,155 +1,131 @@
-"""webdataset shards of pairs, found by their headers."""
+"""webdataset shards of pairs: tars with KEY.jpg and KEY.txt, or KEY.json's `caption`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+import functools
+import itertools
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from taclean.data.readers.base import IMAGES, Reader, Sample, caption_of, matching_files
+from taclean.data.readers import IMAGES, Reader, make_table
 from taclean.util.errors import UserError
 
-_REGULAR = (b"0", b"\0", b"7")  # type flags of regular files
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+# Name and place (see `Reader.image`) of a file, and a function that reads it before the next.
+Member = tuple[str, str, Callable[[], bytes | None]]
 
 
-def _read_header(header: bytes) -> tuple[bytes, int]:
-    """Type flag and size of a tar header; a ValueError where it is none."""
-    field = header[148:156]
-    # The sum is over the header with its own field taken as blanks.
-    if int(field.split(b"\0")[0], 8) != sum(header) - sum(field) + 8 * ord(" "):
-        raise ValueError
-    if header[124] & 0x80:  # more than 8 GiB
-        return header[156:157], int.from_bytes(header[125:136], "big")
-    return header[156:157], int(header[124:136].strip(b"\0 ") or b"0", 8)
+class WebDataset(Reader):
+    """The samples of the tars that match `files` (by default *.tar).
+
+    A picture's place is SHARD:OFFSET:SIZE, so reading one does not search its tar.
+    """
+
+    gives = "pairs"
+    keys = ("files",)
+
+    def table(self) -> pd.DataFrame:
+        """List the samples of all shards, with their captions."""
+        return self.listed(self.files("*.tar"))
+
+    def listed(self, shards: list[str]) -> pd.DataFrame:
+        """List the samples of these shards."""
+        return samples_of(_members(self.folder / shard, shard) for shard in shards)
+
+    def image(self, where: str) -> bytes | np.ndarray | None:
+        """Read a picture from its shard."""
+        shard, offset, size = where.rsplit(":", 2)
+        path = self.folder / shard
+        try:
+            with path.open("rb") as file:
+                file.seek(int(offset))
+                data = file.read(int(size))
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; put the file there") from None
+        if len(data) < int(size):
+            raise UserError(
+                f"{path}: shorter than it was when it was indexed; fetch it again, and remove the "
+                "index of this source (data/*/index)"
+            )
+        return data
 
 
-def _pax_records(records: bytes) -> dict[bytes, bytes]:
-    """The `LENGTH KEY=VALUE` records of a pax header."""
-    found, at = {}, 0
-    while at < len(records) and records[at : at + 1] != b"\0":
-        length = int(records[at : records.index(b" ", at)])
-        key, value = records[at : at + length - 1].split(b" ", 1)[1].split(b"=", 1)
-        found[key] = value
-        at += length
-    return found
+def samples_of(shards: Iterable[Iterable[Member]]) -> pd.DataFrame:
+    """Make the table of the samples that the files of shards form, as webdataset groups them.
+
+    A sample is neighbours with one key, which is the name up to the first dot behind the last
+    slash. Names without a dot, hidden ones (macOS puts `._NAME` beside NAME) and `__meta__` names
+    belong to no sample.
+    """
+    rows = []
+    for members in shards:
+        named = ((*_key(name), place, read) for name, place, read in members)
+        parts = (part for part in named if part[0])
+        for key, group in itertools.groupby(parts, lambda part: part[0]):
+            places: dict[str, str] = {}
+            texts: dict[str, bytes | None] = {}
+            for _, extension, place, read in group:
+                places.setdefault(extension, place)
+                if extension in (".txt", ".json") and extension not in texts:
+                    texts[extension] = read()
+            image = next((places[extension] for extension in IMAGES if extension in places), None)
+            rows.append((key, image, _caption(texts.get(".txt"), texts.get(".json"))))
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    return make_table(*columns)
 
 
-def _open(path: Path) -> BinaryIO:
+def _key(name: str) -> tuple[str, str]:
+    """Return the key of a file's name, "" where it has none, and the extension in lower case."""
+    folder, slash, base = name.rpartition("/")
+    stem, dot, extension = base.partition(".")
+    if not dot or not stem or (name.startswith("__") and name.endswith("__")):
+        return "", ""
+    return folder + slash + stem, dot + extension.lower()
+
+
+def _caption(text: bytes | None, record: bytes | None) -> str | None:
+    """Return the caption in the contents of KEY.txt, or else in `caption` of KEY.json."""
+    if text is not None:
+        return text.decode("utf-8", "surrogateescape")
     try:
-        return path.open("rb", buffering=0)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; put the file there") from None
+        value = json.loads(record or b"")
+    except (ValueError, RecursionError):
+        return None
+    caption = value.get("caption") if isinstance(value, dict) else None
+    return caption if isinstance(caption, str) else None
 
 
-def tar_members(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (name, offset of the data, size) of a tar's regular files, reading headers only.
-
-    Ten times as fast as the standard library's tarfile, which an index of millions of members is
-    worth; it knows the ustar, GNU and pax formats.
+def _members(path: Path, shard: str) -> Iterator[Member]:
+    """Yield the regular files of a tar.
 
     Raises:
-        UserError: the file is no tar, damaged, or ends before its end mark.
+        UserError: the shard is missing, truncated, damaged or not a tar.
     """
-    path, fd = file.name, file.fileno()
-    end = os.fstat(fd).st_size
-    at = 0
-    more: dict[bytes, bytes] = {}
-    while True:
-        header = os.pread(fd, 512, at)
-        if len(header) < 512:
-            if at == 0:
-                raise UserError(f"{path}: no tar file; remove it or fetch it again")
-            raise UserError(f"{path}: truncated after {at} bytes; fetch it again")
-        if header[0] == 0 and not header.strip(b"\0"):
-            return
-        try:
-            kind, size = _read_header(header)
-            if kind in _REGULAR:
-                size = int(more.get(b"size", size))
-            data = at + 512
-            # Links and devices have a size but no data.
-            length = 0 if kind in b"123456" else size
-            if data + length > end:
-                raise UserError(f"{path}: truncated at {end} bytes; fetch it again")
-            at = data + (length + 511) // 512 * 512
-            if kind == b"x":
-                more |= _pax_records(os.pread(fd, length, data))
-                continue
-            if kind == b"L":
-                more[b"path"] = os.pread(fd, length, data).rstrip(b"\0")
-                continue
-            if kind in (b"g", b"K"):
-                continue
-        except ValueError:
-            what = "no tar file" if at == 0 else f"damaged at byte {at}"
-            raise UserError(f"{path}: {what}; remove it or fetch it again") from None
-        name = header[:100].split(b"\0", 1)[0]
-        if header[257:263] == b"ustar\0" and header[345]:
-            name = header[345:500].split(b"\0", 1)[0] + b"/" + name
-        name, more = more.get(b"path", name), {}
-        if kind in _REGULAR:
-            yield name, data, size
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
 
+            def read(member: tarfile.TarInfo) -> bytes:
+                file.seek(member.offset_data)
+                return file.read(member.size)
 
-def tar_samples(file: BinaryIO) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
-    """Yield (key, {extension: (offset, size)}): neighbours with one key, as webdataset groups them.
-
-    The key is the name up to the first dot behind the last slash; names without one, hidden ones
-    (macOS puts `._NAME` beside NAME) and `__meta__` names are no samples.
-    """
-    key: str | None = None
-    parts: dict[str, tuple[int, int]] = {}
-    for name, offset, size in tar_members(file):
-        text = name.decode("utf-8", "backslashreplace")
-        folder, slash, base = text.rpartition("/")
-        stem, dot, extension = base.partition(".")
-        if not dot or not stem or (text.startswith("__") and text.endswith("__")):
-            continue
-        if (new := folder + slash + stem) != key:
-            if key is not None:
-                yield key, parts
-            key, parts = new, {}
-        parts.setdefault("." + extension.lower(), (offset, size))
-    if key is not None:
-        yield key, parts
-
-
-class TarReader(Reader):
-    """webdataset shards: KEY.jpg (.jpeg, .png, .webp) with KEY.txt or KEY.json's `caption`."""
-
-    def __init__(self, folder: Path, files: list[str]):
-        self.folder, self.files = folder, files
-
-    def shards(self) -> list[str]:
-        return self.files
-
-    def count(self, shard: str) -> int:
-        with _open(self.folder / shard) as file:
-            return sum(1 for _ in tar_samples(file))
-
-    def read(self, shard: str, positions: np.ndarray) -> Iterator[Sample]:
-        wanted = iter(positions.tolist())
-        position = next(wanted, None)
-        with _open(self.folder / shard) as file:
-
-            def part(*extensions: str) -> bytes | None:
-                for extension in extensions:
-                    if extension in parts:
-                        offset, size = parts[extension]
-                        return os.pread(file.fileno(), size, offset)
-                return None
-
-            for i, (key, parts) in enumerate(tar_samples(file)):  # noqa: B007
-                if position is None:
-                    return
-                if i == position:
-                    yield Sample(key, caption_of(part(".txt"), part(".json")), -1, part(*IMAGES))
-                    position = next(wanted, None)
-
-
-def open_webdataset(spec: Mapping[str, Any], folder: Path) -> Reader:
-    """Open the tars that match `files` (default: *.tar)."""
-    return TarReader(folder, matching_files(spec, folder, "*.tar"))
+            for member in tar:
+                if member.isreg():
+                    place = f"{shard}:{member.offset_data}:{member.size}"
+                    yield member.name, place, functools.partial(read, member)
+            # tarfile takes a cut or damaged header for the end, which is a block of zeros.
+            file.seek(tar.offset)
+            if (end := file.read(tarfile.BLOCKSIZE)).strip(b"\0") or not end:
+                raise UserError(
+                    f"{path}: damaged or truncated at byte {tar.offset}; remove it or fetch it "
+                    "again"
+                )
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; put the file there") from None
+    except tarfile.TarError as error:
+        raise UserError(f"{path}: not a whole tar ({error}); fetch it again") from None

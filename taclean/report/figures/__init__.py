@@ -1,1 +1,73 @@
-"""Figures of the workflow, a module each: a function takes data and returns a figure."""
+"""The figures of the report.
+
+A figure is a module with a function of the same name, which returns a Matplotlib figure, or HTML
+for a gallery of pictures. The first line of the module's docstring is the figure's title in
+results/report.html, and the rest, in reStructuredText, its caption. `drawings` says which files a
+figure is drawn from. The Snakefile imports this module, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from taclean.config.runs import Runs
+
+PICTURE, GALLERY = (".pdf", ".png"), (".html",)
+
+
+class Drawing(NamedTuple):
+    """What a figure is drawn from.
+
+    Attributes:
+        inputs: argument of the function -> files, which `taclean.report.inputs` reads.
+        when: whether these runs have something to show.
+        arguments: other arguments of the function; `look` is always given.
+        module: the figure's module, by default the name of the figure.
+        suffixes: the forms of the figure; the page shows the last one.
+    """
+
+    inputs: dict[str, Any]
+    when: bool = True
+    arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    module: str = ""
+    suffixes: tuple[str, ...] = PICTURE
+
+
+def drawings(runs: Runs) -> dict[str, Drawing]:
+    """Return what each figure is drawn from, by its name below results/figures, in page order."""
+    table = {"table": "results/table.csv"}
+
+    def samples(*defenses: str) -> dict[str, Any]:
+        return {"samples": [run.path("samples.npz") for run in runs.first(defenses)]}
+
+    histories = {"histories": [run.path("history.csv") for run in runs.cleanings()]}
+    captions = {
+        "captions": f"{runs.data}/{runs.scored[0]}/captions.txt",
+        "texts": runs.text("subcaptions", runs.shown, runs.seeds[0]) if runs.has_first() else [],
+    }
+    user, tested = "".join(runs.shown_user("subcaptions")), {"tested": runs.shown}
+    examples = {}
+    if user:
+        examples = {
+            "texts": runs.text("subcaptions", user, runs.seeds[0]),
+            "images": runs.of_role("clean")[0],
+        }
+    found = {
+        "asr_ca": Drawing(table),
+        "first": Drawing(samples("none", runs.shown) | captions, runs.has_first(), tested),
+        "tradeoff": Drawing(table),
+        "versus": Drawing(table, runs.has_intervals()),
+        "further_splits": Drawing(table, runs.has_further_splits()),
+        "retrieval": Drawing(table, bool(runs.retrieval_splits())),
+        "curves": Drawing(histories, len(runs.defenses) > 1, {"n": runs.val_rows()}),
+        "embeddings": Drawing(samples(*runs.defenses)),
+        "triggers": Drawing(samples("none")),
+        "recovered": Drawing(
+            samples(*runs.defenses), len(runs.defenses) > 1, tested, suffixes=GALLERY
+        ),
+        "subcaptions": Drawing(examples, bool(user), {"defense": user}, suffixes=GALLERY),
+    }
+    for name, choice in (runs.config.axes or {}).items():
+        found[f"axes/{name}"] = Drawing(table, True, choice.given(), "axis")
+    return {name: d._replace(module=d.module or name) for name, d in found.items()}

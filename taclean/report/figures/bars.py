@@ -1,7 +1,8 @@
-"""Bars of scores: a group for each attack, a bar for each defence, a panel for each score."""
+"""Bars of scores: a panel for each score, a group for each attack, a bar for each defence."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,125 +10,77 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from taclean.report.figures.style import (
-    attack_name,
-    defense_name,
-    finish,
-    head_height,
-    legend_below,
-    legend_height,
-    note,
-    text_width,
-    wrap,
-)
+from taclean.report.figures.style import LABELS, finish, interval, victims
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import estimate, interval_text
-from taclean.results.table import ASR, CA, I2T, T2I, images_text, pick, seeds_text
+from taclean.results.statistics import interval_text, summary
+from taclean.results.table import ASR, images_text, pick, seeds_text
 
-LABELS = {
-    CA: "clean accuracy\nCA@1 (%)",
-    ASR: "attack success\nASR@1 (%)",
-    I2T: "image to caption\nI2T@1 (%)",
-    T2I: "caption to image\nT2I@1 (%)",
-}
-WIDTH, MARGIN, NARROW = 7.2, 0.75, 0.11  # inches: at most, left of the bars, least of a bar
-NEVER = "same model, never poisoned"
-NUMBER = 6.8  # size of the numbers on the bars
+NEVER: dict[str, Any] = {"color": "black", "ls": ":", "lw": 1.4}
+GROUP = 0.8  # width of a group of bars, of the distance of two groups
 
 
 def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], title: str) -> Figure:
-    """Draw a panel for each (split, metric), from top to bottom; too many attacks take new rows.
+    """Draw a panel for each (split, metric), from top to bottom.
 
-    Dotted lines: the model that was never poisoned, with the attack's trigger for ASR. Where
-    there are several runs they are points, and a line is the 95 % interval of their mean.
+    Dotted lines are the model that was never poisoned, for ASR@1 with the attack's trigger. Where
+    there are several runs, a bar is their mean, a line its 95 % interval, and points are the runs.
     """
-    splits = list(dict.fromkeys(split for split, _ in panels))
-    rows = table[table["split"].isin(splits)]
-    poisoned = rows[rows["attack"] != CLEAN]
-    shown = poisoned if len(poisoned) else rows
-    attacks, colours = ordered(shown["attack"], look.attacks), look.colours(shown["defense"])
-    over = interval_text(shown)
-    group = len(colours) * NARROW / 0.84
-    lines = -(-len(attacks) // max(1, int((WIDTH - MARGIN) / group)))
-    each = -(-len(attacks) // lines)  # attacks in a row
-    width = max(5.0, min(WIDTH, 2.2 + 0.24 * each * (len(colours) + 1.4)))
-    said = [f"{split} split, n = {images_text(shown, split)}" for split in splits]
-    subtitle = f"{'; '.join(said)}, {seeds_text(shown['seed'])}"
-    subtitle += f"; bar: mean, line: 95 % interval {over}, points: runs" if over else ""
-    height = head_height(title, subtitle, width) + 0.2 + lines * (0.45 + 1.75 * len(panels))
-    height += legend_height([*(defense_name(look, d) for d in colours), NEVER], width)
+    splits = dict.fromkeys(split for split, _ in panels)
+    rows = table[table["split"].isin([*splits]) & (table["attack"] != CLEAN)]
+    attacks, colours = ordered(rows["attack"], look.attacks), look.colours(rows["defense"])
+    over, defenses = interval_text(rows), list(colours)
+    width = max(5.0, 1.4 + 0.16 * len(attacks) * (len(colours) + 2))
+    width = width if width > 9 else min(width, 7.2)
     figure, grid = plt.subplots(
-        lines * len(panels), 1, figsize=(width, height), squeeze=False, layout="constrained"
-    )
-    step = 0.84 / len(colours)
-    # A lone group would get very wide bars.
-    side = 1.3 if each == 1 and len(colours) < 6 else 0.6
-    bar = step * (width - MARGIN) / (each - 1 + 2 * side)
-    upright = bar < text_width("100", NUMBER)
-    references = 0
-    for number, ax in enumerate(grid[:, 0]):
-        line, (split, metric) = number // len(panels), panels[number % len(panels)]
-        here = attacks[line * each : (line + 1) * each]
-        scores = pick(shown, split=split, metric=metric)
-        dotted = _never_poisoned(ax, table, split, metric, here)
-        references += len(dotted)
-        for i, (defense, colour) in enumerate(colours.items()):
-            for j, attack in enumerate(here):
-                runs = pick(scores, attack=attack, defense=defense)
-                if (found := estimate(runs)) is None:
-                    continue
-                x, mean, top = j + (i - (len(colours) - 1) / 2) * step, found.mean, found.mean
-                ax.bar(x, mean, step * 0.94, color=colour)
-                if found.ends is not None:
-                    low, top = max(0.0, found.ends[0]), min(100.0, found.ends[1])
-                    ax.vlines(x, low, top, color="black", lw=0.9)
-                    at = np.full(len(runs), x)
-                    ax.plot(at, runs["percent"], "o", ms=2.2, mfc="white", mec="black", mew=0.5)
-                    top = max(top, runs["percent"].max())
-                # Keep the number off that line.
-                if top - 1 < dotted.get(attack, -99) < top + (20 if upright else 9):
-                    top = dotted[attack]
-                ax.text(
-                    x, top + (3.5 if upright and over else 1.5),
-                    f"{mean:.0f}" if mean >= 9.95 else f"{mean:.1f}", size=NUMBER,
-                    ha="center", va="bottom", color="#222222", rotation=90 if upright else 0,
-                )  # fmt: skip
-        if scores.empty:
-            note(ax, "not scored" if len(poisoned) else "no poisoned model among the runs")
+        len(panels), 1, figsize=(width, 0.5 + 1.8 * len(panels)), squeeze=False, sharex=True,
+        layout="constrained",
+    )  # fmt: skip
+    style: dict[str, Any] = {"x": "attack", "y": "percent", "hue": "defense", "legend": False}
+    style |= {"order": attacks, "hue_order": defenses}
+    step = GROUP / len(colours)
+    upright = step * (width - 0.8) / len(attacks) < 0.2  # inches that '100' takes
+    for ax, (split, metric) in zip(grid[:, 0], panels, strict=True):
+        scores = pick(rows, split=split, metric=metric)
+        sns.barplot(
+            victims(scores), **style, palette=colours, saturation=1, width=GROUP, gap=0.07,
+            errorbar=interval, err_kws={"color": "black", "linewidth": 0.9}, ax=ax,
+        )  # fmt: skip
+        if over:
+            sns.stripplot(
+                scores, **style, palette=dict.fromkeys(colours, "white"), dodge=True, size=2.2,
+                jitter=False, edgecolor="black", linewidth=0.5, ax=ax,
+            )  # fmt: skip
+        base = pick(table, attack=CLEAN, defense=NONE, metric=metric)
+        of_split = [f"{split}+{attack}" if metric == ASR else split for attack in attacks]
+        never = [pick(base, split=name)["percent"].mean() for name in of_split]
+        ax.hlines(never, np.arange(len(attacks)) - 0.46, np.arange(len(attacks)) + 0.46, **NEVER)
+        highest = scores.groupby(["attack", "defense"])["percent"].max()
+        for cell in summary(scores).fillna({"half": 0}).to_dict("records"):
+            x, defense, mean = attacks.index(cell["attack"]), cell["defense"], cell["mean"]
+            top = max(highest[cell["attack"], defense], min(100, mean + cell["half"]))
+            if top - 1 < never[x] < top + (20 if upright else 9):  # keep off the dotted line
+                top = never[x]
+            ax.text(
+                x + (defenses.index(defense) - (len(colours) - 1) / 2) * step,
+                top + (3.5 if over else 1.5), f"{mean:.{0 if mean >= 9.95 else 1}f}",
+                size=6.8, ha="center", va="bottom", rotation=90 if upright else 0,
+            )  # fmt: skip
         ax.set(ylim=(0, 119 if upright else 112), yticks=range(0, 101, 25), ylabel=LABELS[metric])
         better = "lower is better" if metric == ASR else "higher is better"
         ax.set_title(f"{split} split: {better}" if len(splits) > 1 else better, loc="left", pad=3)
-        last = number % len(panels) == len(panels) - 1
-        room = 0.8 * (width - MARGIN) / (each - 1 + 2 * side)
-        names = ["\n".join(wrap(attack_name(look, a), room, 8.5, lines=4)) for a in here]
-        ax.set_xticks(range(len(here)), names if last else [""] * len(here))
-        ax.set(xlim=(-side, each - 1 + side))
-        ax.grid(False, axis="x")
-        sns.despine(ax=ax)
-    grid[-1, 0].set_xlabel("attack")
+        ax.set(xlim=(-0.55, len(attacks) - 0.45))
+    fit = max(8, int(13 * (width - 0.8) / len(attacks)))  # characters
+    names = [textwrap.fill(look.attack_label(attack), fit) for attack in attacks]
+    ax.set_xticks(range(len(attacks)), names)
     handles: list[Any] = [
-        plt.Rectangle((0, 0), 1, 1, color=colour, label=defense_name(look, d))
-        for d, colour in colours.items()
+        Patch(color=colour, label=look.defense_label(name)) for name, colour in colours.items()
     ]
-    if references:
-        handles.append(Line2D([], [], color="black", ls=":", lw=1.4, label=NEVER))
-    legend_below(figure, handles)
-    return finish(figure, title, subtitle)
-
-
-def _never_poisoned(
-    ax: Axes, table: pd.DataFrame, split: str, metric: str, attacks: Sequence[str]
-) -> dict[str, float]:
-    """The percentages of the dotted lines, which it draws."""
-    found = {}
-    base = pick(table, attack=CLEAN, defense=NONE, metric=metric)
-    for j, attack in enumerate(attacks):
-        percent = pick(base, split=f"{split}+{attack}" if metric == ASR else split)["percent"]
-        if attack != CLEAN and len(percent):
-            found[attack] = float(percent.mean())
-            ax.hlines(found[attack], j - 0.46, j + 0.46, color="black", ls=":", lw=1.4)
-    return found
+    handles.append(Line2D([], [], label="same model, never poisoned", **NEVER))
+    counts = "; ".join(f"{split} split, n = {images_text(rows, split)}" for split in splits)
+    subtitle = f"{counts}, {seeds_text(rows['seed'])}"
+    subtitle += f"; bar: mean, line: 95 % interval {over}, points: runs" if over else ""
+    return finish(figure, title, subtitle, handles)

@@ -1,107 +1,80 @@
-"""Projection of clean and triggered image embeddings."""
+"""Where triggered pictures land in the model's space.
+
+A row for each attack, a panel for each defence. The points are image embeddings of the same test
+pictures (none of the target class), with and without the trigger, projected on the two directions
+of largest variance. These are fitted once for a row, over all of its models, so the panels of a row
+share their axes; the percentages on the axes say how much of the variance they show, which may be
+little. In a backdoored model the triggered pictures gather apart from the clean ones, whatever they
+show; after a good defence they lie among them. The share that goes to the target is counted on
+these few pictures and so differs a little from the ASR of the tables.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from sklearn.decomposition import PCA
 
-from taclean.report.figures.samples import Samples, by_attack, split_text
-from taclean.report.figures.style import (
-    attack_name,
-    bare,
-    defense_name,
-    drawable,
-    finish,
-    head_height,
-    legend_below,
-    wrap,
-)
-from taclean.results.labels import Look, ordered
+from taclean.report.figures.style import BAD, bare, finish
+from taclean.report.inputs import ByAttack
+from taclean.results.labels import Look
 from taclean.results.table import counts_text, seeds_text
 
-
-def pca(points: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Principal axes of (n, d) points.
-
-    Returns:
-        mean (d,), the two axes (2, d), their shares of the variance (2,). The axes point along
-        `towards` (d,), or else their largest entry is positive: no sign depends on the solver.
-    """
-    points = points.astype(np.float64)
-    mean = points.mean(0)
-    _, scale, axes = np.linalg.svd(points - mean, full_matrices=False)
-    axes = np.pad(axes[:2], ((0, max(0, 2 - len(axes))), (0, 0)))
-    along = axes @ towards
-    largest = axes[np.arange(2), np.abs(axes).argmax(1)]
-    sign = np.where(np.abs(along) > 1e-9, along, largest)
-    share = np.pad(scale, (0, 2))[:2] ** 2 / max(float((scale**2).sum()), 1e-12)
-    return mean, axes * np.where(sign < 0, -1.0, 1.0)[:, None], share
-
-
-# Clean images, triggered ones that the model calls the target, and the other triggered ones.
-_KINDS = (
+# Label, colour, marker and size.
+KINDS = (
     ("clean image", "#9a9a9a", "o", 7),
-    ("triggered, classified as the target", "#c44601", "X", 13),
+    ("triggered, classified as the target", BAD, "X", 13),
     ("triggered, classified otherwise", "#0173b2", "^", 11),
 )
 
 
-def embeddings(samples: Sequence[Samples], look: Look | None = None) -> Figure:
-    """Clean and triggered image embeddings in 2-D: a row per attack, a column per defence.
+def embeddings(samples: ByAttack, look: Look | None = None) -> Figure:
+    """Draw clean and triggered image embeddings: a row for each attack, a column for each defence.
 
     The axes of a row are fitted to all of its points, so its panels can be compared.
     """
     look = look or Look()
-    seed, found = by_attack(samples, look)
-    defenses = ordered((d for own in found.values() for d in own), look.defenses)
-    any_one = next(iter(next(iter(found.values())).values()))
-    n = counts_text(len(s) for own in found.values() for s in own.values())
-    title, subtitle = (
-        "Image embeddings with and without the trigger",
-        "first two principal components (share of variance), fitted per row; "
-        f"{split_text(look)}, n = {n} images of other classes than the target "
-        f"'{drawable(any_one.classes[any_one.target])}', {seeds_text([seed])}",
-    )
-    width = max(5.4, min(7.2, 0.5 + 1.7 * len(defenses)), 0.5 + 1.25 * len(defenses))
+    defenses = list(next(iter(samples.values())))
+    each = max(1.25, min(1.7, 6.7 / len(defenses)))
+    size = (max(5.4, 0.5 + each * len(defenses)), 0.2 + 1.45 * len(samples))
     figure, grid = plt.subplots(
-        len(found), len(defenses), squeeze=False, sharex="row", sharey="row", layout="constrained",
-        figsize=(width, head_height(title, subtitle, width) + 0.65 + 1.45 * len(found)),
+        len(samples), len(defenses), squeeze=False, figsize=size, sharex="row", sharey="row",
+        layout="constrained",
     )  # fmt: skip
-    for axes, (attack, own) in zip(grid.tolist(), found.items(), strict=True):
-        both = [part for s in own.values() for part in (s.clean, s.triggered)]
-        shift = np.sum([(s.triggered - s.clean).mean(0) for s in own.values()], axis=0)
-        mean, axis, share = pca(np.concatenate(both), shift)
-        for ax, defense in zip(axes, defenses, strict=True):
+    for axes, (attack, models) in zip(grid, samples.items(), strict=True):
+        both = [part for s in models.values() for part in (s.clean, s.triggered)]
+        pca = PCA(2, svd_solver="full").fit(np.concatenate(both).astype(np.float64))
+        for ax, (defense, sample) in zip(axes, models.items(), strict=True):
+            sets = (sample.clean, sample.triggered[sample.fooled], sample.triggered[~sample.fooled])
+            for points, (_, colour, marker, area) in zip(sets, KINDS, strict=True):
+                x, y = pca.transform(points).T if len(points) else ((), ())
+                ax.scatter(x, y, area, colour, marker=marker, alpha=0.7, lw=0, rasterized=True)
+            words = f"{100 * sample.fooled.mean():.0f} % to the target"
+            ax.text(0.03, 0.97, words, size=7.5, va="top", transform=ax.transAxes)
             bare(ax)
-            if defense in own:
-                sample = own[defense]
-                hit = sample.triggered_top == sample.target
-                sets = (sample.clean, sample.triggered[hit], sample.triggered[~hit])
-                for points, (_, colour, marker, size) in zip(sets, _KINDS, strict=True):
-                    x, y = axis @ (points.astype(np.float64) - mean).T
-                    style = {"s": size, "color": colour, "marker": marker, "alpha": 0.7}
-                    ax.scatter(x, y, linewidths=0, rasterized=True, **style)
-                ax.text(
-                    0.03, 0.97, f"{100 * hit.mean():.0f} % to the target", size=7.5,
-                    va="top", transform=ax.transAxes,
-                )  # fmt: skip
-                for side in ax.spines.values():
-                    side.set_visible(True)
-            if axes[0] is grid[0, 0]:
-                name = wrap(defense_name(look, defense), (width - 0.7) / len(defenses), 9, lines=3)
-                ax.set_title("\n".join(name))
+            ax.spines[:].set_visible(True)
+            if axes is grid[0]:
+                ax.set_title(textwrap.fill(look.defense_label(defense), int(12 * each)))
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(low, high + 0.17 * (high - low))  # room for the words
-        name = wrap(attack_name(look, attack), 1.25, 8, lines=2)
-        axes[0].set_ylabel("\n".join([*name, f"PC 2 ({100 * share[1]:.0f} %)"]), size=8)
-        axes[0].set_xlabel(f"PC 1 ({100 * share[0]:.0f} %)", size=8)
+        first, second = (
+            f"PC {n} ({100 * pca.explained_variance_ratio_[n - 1]:.0f} %)" for n in (1, 2)
+        )
+        name = textwrap.fill(look.attack_label(attack), 18)
+        axes[0].set_xlabel(first, size=8)
+        axes[0].set_ylabel(f"{name}\n{second}", size=8)
+    n = counts_text(len(s.rows) for models in samples.values() for s in models.values())
+    subtitle = (
+        f"first two principal components (share of variance), fitted per row; {look.splits[0]} "
+        f"split, n = {n} images of other classes than the target "
+        f"'{sample.classes[sample.target]}', {seeds_text([sample.seed])}"
+    )
     handles = [
         Line2D([], [], ls="", marker=marker, color=colour, ms=6, mew=0, label=label)
-        for label, colour, marker, _ in _KINDS
+        for label, colour, marker, _ in KINDS
     ]
-    legend_below(figure, handles)
-    return finish(figure, title, subtitle)
+    return finish(figure, "Image embeddings with and without the trigger", subtitle, handles)

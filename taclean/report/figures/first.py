@@ -1,108 +1,84 @@
-"""One picture that tells it all: with a trigger, before and after the defence."""
+"""What it is about, in one picture.
+
+Left, a test picture and the same picture with an attack's trigger. The poisoned model calls the
+triggered picture the attacker's target (orange); after the defence under test, it calls it what it
+shows (green). Below, what the defence learns from: of a picture's caption a *positive* sub-caption,
+a shorter part that is true, and a *negative* one, a part with one word replaced, which is false.
+
+The picture was *selected* for the success of the defence: the last attack that has such a picture,
+and there the longest caption. The sub-captions are those of a training picture with this caption.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import pandas as pd
 from matplotlib.figure import Figure
 
-from taclean.report.figures.samples import Samples, by_attack, recovered, split_text, stored
-from taclean.report.figures.style import (
-    BAD,
-    GOOD,
-    GREY,
-    Piece,
-    attack_name,
-    defense_name,
-    drawable,
-    finish,
-    head_height,
-    picture,
-    write,
-)
-from taclean.report.figures.subcaptions import highlighted
+from taclean.report.figures.style import BAD, GOOD, GREY, bare, finish
+from taclean.report.inputs import ByAttack, Texts
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
 
 
 def first(
-    samples: Sequence[Samples],
-    captions: Sequence[str],
-    subcaptions: pd.DataFrame,
-    look: Look | None,
-    cleaned: str,
+    samples: ByAttack, captions: Sequence[str], texts: Texts, tested: str, look: Look | None = None
 ) -> Figure:
-    """A picture without and with its trigger, what two models call it, and its sub-captions.
+    """Draw a picture without and with its trigger, what two models call it, and its sub-captions.
 
-    It is chosen: without a defence the model calls it the target, after `cleaned` what it is. The
-    last attack that has one is shown, and the picture whose caption has most words.
+    Without a defence the model calls the picture the target, after `tested` what it is. The last
+    attack that has such a picture is shown, and the picture whose caption has most words.
 
     Args:
-        samples: of the undefended models, with pictures, and of those after `cleaned`.
-        captions: of the split that the samples' rows are of. A picture of a test set is in no
-            training; its sub-captions are those that were drawn for the same words.
-        subcaptions: as `read_subcaptions` gives them.
+        captions: of all pictures of the split that the samples' rows are of.
     """
     look = look or Look()
-    seed, found = by_attack(samples, look)
-    drawn = subcaptions.drop_duplicates("caption").set_index("caption")
-    title = f"A triggered picture before and after {defense_name(look, cleaned)}"
-    for attack in reversed(list(found)):
-        models = found[attack]
-        if not {NONE, cleaned} <= set(models):
-            continue
-        before, after = models[NONE], models[cleaned]
-        fooled, back = recovered(before, after)
-        told = [captions[row] for row in before.rows]
-        hits = [i for i in range(len(before)) if back[i] and told[i] in drawn.index]
+    drawn = texts.table.drop_duplicates("caption").set_index("caption")
+    figure, (left, right, words) = plt.subplots(
+        1, 3, figsize=(7.2, 1.75), layout="constrained", width_ratios=(1, 1, 2.9)
+    )
+    title = f"A triggered picture before and after {look.defense_label(tested)}"
+    for attack in reversed([*samples]):
+        before = samples[attack][NONE]
+        back = before.fooled & samples[attack][tested].right
+        own = [captions[row] for row in before.rows]
+        hits = [i for i in back.nonzero()[0] if own[i] in drawn.index]
         if hits:
             break
     else:
-        return _none(title, f"{split_text(look)}, {seeds_text([seed])}")
-    shown = max(hits, key=lambda i: len(told[i].split()))
-    clean, triggered = (stored(before, x)[shown] for x in (before.images, before.triggered_images))
-    sub = drawn.loc[told[shown]]
-    right, target = (drawable(before.classes[i]) for i in (before.labels[shown], before.target))
-    subtitle = (
-        f"{attack_name(look, attack)}, {split_text(look)}, {seeds_text([seed])}; selected: "
-        f"of {int(fooled.sum())} triggered pictures called '{target}', {int(back.sum())} are "
-        "called what they show again"
-    )
-    good, bad = ({"color": colour, "weight": "bold"} for colour in (GOOD, BAD))
-    grey, size = {"color": GREY}, 9.0
+        for ax in (left, right, words):
+            bare(ax)
+        left.text(0, 0.5, "There is no triggered picture that is called what it shows.", color=BAD)
+        return finish(figure, title, f"{look.splits[0]} split")
+    shown = max(hits, key=lambda i: len(own[i].split()))
+    for ax, pictures, text in (
+        (left, before.images, "as it is"),
+        (right, before.triggered_images, "with the trigger"),
+    ):
+        bare(ax).imshow(pictures[shown], interpolation="nearest")  # type: ignore[index]
+        ax.set_xlabel(text, loc="left", color=GREY)
+    sub = drawn.loc[own[shown]]
+    target, label = (before.classes[i] for i in (before.target, before.labels[shown]))
     lines = [
-        (defense_name(look, NONE), grey, [Piece("says", {}), Piece(f"{target} ✗", bad)]),
-        (defense_name(look, cleaned), grey, [Piece("says", {}), Piece(f"{right} ✓", good)]),
-        ("caption", grey, [Piece(drawable(told[shown]), {})]),
-        ("positive", good, [Piece(drawable(str(sub["positive"])), {})]),
-        (
-            "negative",
-            bad,
-            highlighted(drawable(str(sub["negative"])), drawable(str(sub["replacement"])), BAD),
-        ),
+        (look.defense_label(NONE), f"says {target} ✗", BAD),
+        (look.defense_label(tested), f"says {label} ✓", GOOD),
+        ("caption", own[shown], "black"),
+        ("positive", sub["positive"], GOOD),
+        ("negative", f"{sub['negative']} ({sub['original']} → {sub['replacement']})", BAD),
     ]
-    width, side, label = 7.2, 1.45, 1.0
-    top = head_height(title, subtitle, width) + 0.1
-    left = 0.1 + 2 * (side + 0.1) + 0.1
-    figure = plt.figure(figsize=(width, top + side + 0.35))
-    for n, (image, text) in enumerate(((clean, "as it is"), (triggered, "with the trigger"))):
-        x = 0.1 + n * (side + 0.1)
-        picture(figure, image, x, top, side)
-        write(figure, x, top + side + 0.04, [Piece(text, grey)], side, size, 1)
-    y = top
-    for name, font, pieces in lines:
-        below = write(figure, left, y, [Piece(name, font)], label - 0.1, size, 2)
-        room = width - left - label - 0.1
-        y = max(below, write(figure, left + label, y, pieces, room, size, 2)) + 0.05
-    return finish(figure, title, subtitle)
-
-
-def _none(title: str, subtitle: str) -> Figure:
-    width = 7.2
-    top = head_height(title, subtitle, width) + 0.1
-    text = "There is none: no such picture is called what it shows again."
-    figure = plt.figure(figsize=(width, top + 0.4))
-    write(figure, 0.1, top, [Piece(text, {"color": BAD})], width - 0.2, 9)
+    y = 1.0
+    for name, text, colour in lines:
+        folded = textwrap.wrap(text, 44, max_lines=2, placeholder=" …")
+        words.text(0, y, textwrap.shorten(name, 16, placeholder="…"), color=GREY, size=9, va="top")
+        weight = "bold" if text.startswith("says") else "normal"
+        words.text(0.29, y, "\n".join(folded), color=colour, weight=weight, size=9, va="top")
+        y -= 0.1 + 0.1 * len(folded)
+    bare(words)
+    subtitle = (
+        f"{look.attack_label(attack)}, {look.splits[0]} split, {seeds_text([before.seed])}; "
+        f"selected: of {before.fooled.sum()} triggered pictures called '{target}', {back.sum()} "
+        "are called what they show again"
+    )
     return finish(figure, title, subtitle)

@@ -1,4 +1,12 @@
-"""Attack success and clean accuracy on the test sets beside the main one."""
+"""Does it hold on other test sets?
+
+Bars as on the main test split, for each other one: pictures of another kind or with other classes,
+as the configuration says.
+
+A set whose classes do not include the target has no ASR@1, and CA@1 is that of the set's own
+classes. Sets differ in the number and kind of their classes: compare the bars within a panel, not
+the panels.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +20,10 @@ from taclean.util.errors import UserError
 
 
 def further_splits(table: pd.DataFrame, look: Look | None = None) -> Figure:
-    """Bars of ASR@1 (where the target is among the classes) and CA@1 of each further split.
+    """Draw ASR@1, where the target is among the classes, and CA@1 of each other split.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no other split.
     """
     look = look or Look()
     main = main_split(table, look)
@@ -26,5 +34,5 @@ def further_splits(table: pd.DataFrame, look: Look | None = None) -> Figure:
         if split != main and len(pick(table, split=split, metric=metric))
     ]
     if not panels:
-        raise UserError("results/table.csv: one labelled test set only; score another one too")
+        raise UserError("evaluate.splits: one labelled test set only; add another one")
     return bars(table, look, panels, "Attack success and clean accuracy on further test sets")

@@ -1,154 +1,84 @@
-"""Examples of sub-captions."""
+"""Sub-captions: a part of each caption that is true and one that is false.
+
+For captions drawn anew in every epoch of cleaning, the defence makes a *positive* sub-caption, a
+shorter part that still says something true of the picture, and a *negative* one, a part in which
+one word (an adjective, a noun or a verb; bold) gave way to another, so that it is false. Training
+moves the picture's embedding towards the positive and away from the negative, so that a picture is
+held by what its caption says in detail.
+
+The examples are the first of the first epoch, the kinds of word in turn, none chosen for its looks.
+Replacements are words of other captions, of the same part of speech and kind by WordNet. The line
+above says which share of the captions offers a negative of
+each kind, which share of the sub-captions is weak (a positive of one word, or of the whole caption;
+a word that few captions have), and how often a classifier that reads the words alone, without any
+picture, picks the negative of a pair: at 50 % the text gives nothing away.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from markupsafe import Markup
 
-from taclean.data.layout import load_array
-from taclean.report.figures.style import (
-    BAD,
-    GOOD,
-    GREY,
-    Piece,
-    drawable,
-    finish,
-    flow,
-    head_height,
-    picture,
-    write,
-)
-from taclean.results.labels import ordered
-from taclean.results.table import read_csv, seeds_text
-from taclean.util.errors import UserError
+from taclean.report.figures.gallery import coloured, gallery, image
+from taclean.report.inputs import Texts
+from taclean.results.labels import Look
 
-COLUMNS = ("epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement")
+EXAMPLES = 6
 
 
-def _chosen(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Rows of the first epoch, the kinds in turn, no picture twice."""
-    table = table[table["epoch"] == table["epoch"].min()]
-    kinds = ordered(table["kind"], ("adjective", "noun", "verb"))
-    pools = [table[table["kind"] == kind].index.tolist() for kind in kinds]
-    rows = {at: int(row) for at, row in table["row"].items()}
-    seen: set[int] = set()
-    picked: list[int] = []
-    while len(picked) < count and any(pools):
-        for pool in pools:
-            while pool and rows[pool[0]] in seen:
-                pool.pop(0)
-            if pool and len(picked) < count:
-                picked.append(pool.pop(0))
-                seen.add(rows[picked[-1]])
-    return table.loc[picked]
+def examples(table: pd.DataFrame, count: int = EXAMPLES) -> pd.DataFrame:
+    """Return rows of the first epoch, the kinds of word in turn, no picture twice."""
+    first = table[table["epoch"] == table["epoch"].min()].drop_duplicates("row")
+    turn = first.groupby("kind").cumcount()
+    return first.loc[turn.sort_values(kind="stable").index].head(count)
 
 
-def read_subcaptions(path: Path | str, images: Path | str) -> tuple[pd.DataFrame, np.ndarray]:
-    """Read `subcaptions.csv` and memory-map the pictures that its rows belong to.
-
-    Raises:
-        UserError: one is missing or not such a file.
-    """
-    return read_csv(path, COLUMNS), load_array(images, np.uint8, 4)
-
-
-def highlighted(text: str, word: str, colour: str) -> list[Piece]:
-    """The text with the first whole occurrence of `word` in bold."""
-    match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else None
-    if not match:
-        return [Piece(text, {})]
-    # Punctuation that touches the word belongs to it, or a space would come between.
-    start = len(text[: match.start()].rpartition(" ")[0])
-    end = match.end() + len(re.match(r"\S*", text[match.end() :])[0])  # type: ignore[index]
-    bold = {"weight": "bold", "color": colour}
-    return [Piece(text[:start], {}), Piece(text[start:end], bold), Piece(text[end:], {})]
+def highlighted(text: str, word: str) -> Markup:
+    """Return the text with the first whole occurrence of `word` in bold."""
+    parts = re.split(rf"(?<!\w)({re.escape(word)})(?!\w)", text, maxsplit=1, flags=re.IGNORECASE)
+    if len(parts) == 1:
+        return Markup("{}").format(text)
+    return Markup('{}<b class="bad">{}</b>{}').format(*parts)
 
 
 def account_text(account: Mapping[str, Any]) -> str:
-    """What a set of sub-captions is worth, in a sentence or two, from its `account.json`.
+    """Return how good a set of sub-captions is, in a sentence, from its `account.json`."""
+    total, score = account["captions"], account["text_only"]
+    offers = (f"{kind} {100 * n / total:.0f} %" for kind, n in account["offers"].items())
+    shares = (f"{k.replace('_', ' ')} {100 * n:.1f} %" for k, n in account["shares"].items())
+    text = f"of {total:,} captions offer {', '.join(offers)}; {', '.join(shares)}"
+    if score is None:
+        return text
+    return f"{text}; a text-only classifier finds the negative in {100 * score:.0f} %"
 
-    Raises:
-        UserError: it is none.
+
+def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look | None = None) -> Markup:
+    """Show pictures with their caption, a true part of it, and a false part with its word marked.
+
+    Args:
+        images: (n, H, W, 3) uint8 of the split that the texts are of.
+        defense: the one that they were drawn for.
     """
-    try:
-        total, shares, score = (account[key] for key in ("captions", "shares", "text_only"))
-        offers = (f"{k} {100 * n / total:.0f} %" for k, n in account["offers"].items())
-        told = (f"{k.replace('_', ' ')} {100 * n:.1f} %" for k, n in shares.items())
-        text = f"of {total:,} captions offer {', '.join(offers)}; {', '.join(told)}"
-    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise UserError(f"account.json: no account of sub-captions ({error!r})") from None
-    return (
-        text if score is None else f"{text}; text alone picks the negative in {100 * score:.0f} %"
-    )
-
-
-def subcaptions(
-    table: pd.DataFrame,
-    images: np.ndarray,
-    seed: int,
-    defense: str,
-    account: Mapping[str, Any] | None = None,
-    examples: int = 6,
-) -> Figure:
-    """Pictures with caption, true sub-caption, and false sub-caption with its word marked.
-
-    `defense` is the one that they were drawn for, as printed; `account` says what they are worth.
-    """
-    chosen = _chosen(table, examples)
-    drawn = table[table["epoch"] == table["epoch"].min()]["row"].nunique()
-    title, subtitle = (
-        "Sub-captions: a true part and a false part of the same caption",
-        f"{len(chosen)} of {drawn:,} captions drawn for the first epoch of {drawable(defense)}, "
-        f"{seeds_text([seed])}; the replaced word is bold"
-        + (f"; {account_text(account)}" if account else ""),
-    )
-    width, side, left = 7.0, 0.92, 1.18
-    top = head_height(title, subtitle, width) + 0.14
-    size, labels = 8.5, 0.75
-    texts = []
-    for _, row in chosen.iterrows():
-        words = {
-            name: drawable(str(row[name]))
-            for name in ("caption", "positive", "negative", "kind", "original", "replacement")
-        }
-        swap = [
-            Piece(words["kind"] + ":", {"color": GREY}),
-            Piece(f"{words['original']} → {words['replacement']}", {"color": BAD}),
+    chosen = examples(texts.table)
+    drawn = texts.table.loc[texts.table["epoch"] == texts.table["epoch"].min(), "row"].nunique()
+    rows = [
+        [
+            image(images[row["row"]], "a picture"),
+            row["caption"],
+            coloured(row["positive"], "good"),
+            highlighted(row["negative"], row["replacement"]),
+            f"{row['kind']}: {row['original']} → {row['replacement']}",
         ]
-        texts.append(
-            (
-                ("caption", "black", [Piece(words["caption"], {})], 2),
-                ("positive", GOOD, [Piece(words["positive"], {})], 2),
-                ("negative", BAD, highlighted(words["negative"], words["replacement"], BAD), 2),
-                ("", GREY, swap, 1),
-            )
-        )
-    room = width - left - labels - 0.1
-    height = [max(side, _height(lines, room, size)) + 0.16 for lines in texts]
-    figure = plt.figure(figsize=(width, top + max(sum(height), 0.6)))
-    if chosen.empty:
-        write(figure, 0.1, top, [Piece("no sub-captions were drawn", {"color": GREY})], 5, 9)
-    y = top
-    for (_, row), lines, high in zip(chosen.iterrows(), texts, height, strict=True):
-        at = int(row["row"])
-        if at >= len(images):
-            raise UserError(f"subcaptions.csv: row {at}, but the split has {len(images)} pictures")
-        picture(figure, np.asarray(images[at]), 0.1, y, side)
-        below = y
-        for label, colour, pieces, most in lines:
-            font = {"color": colour, "weight": "bold"}
-            write(figure, left, below, [Piece(label, font)], labels, size)
-            below = write(figure, left + labels, below, pieces, room, size, most) + 0.05
-        y += high
-    return finish(figure, title, subtitle)
-
-
-def _height(lines: Sequence[tuple[str, str, list[Piece], int]], room: float, size: float) -> float:
-    return sum(len(flow(p, room, size, most)) * size * 1.4 / 72 + 0.05 for _, _, p, most in lines)
+        for row in chosen.to_dict("records")
+    ]
+    text = (
+        f"{len(chosen)} of {drawn:,} captions drawn for the first epoch of "
+        f"{(look or Look()).defense_label(defense)}; {account_text(texts.account)}."
+    )
+    head = ["", "caption", "positive (true)", "negative (false)", "word replaced"]
+    return gallery(text, head, rows)

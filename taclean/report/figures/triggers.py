@@ -1,74 +1,58 @@
-"""Gallery of the triggers."""
+"""What each attack adds to a picture.
+
+A row for each attack, the same example pictures in every row: the picture as it is, the same
+picture with the attack's *trigger*, and the difference of the two, five times amplified around
+mid-grey (grey: nothing changed; brighter or darker: the trigger added or took light in that colour;
+large changes are cut off at black and white). The number under an attack's name is the mean
+absolute change in grey levels (of 255) over all sample pictures and pixels: how much there is to
+see.
+
+Pictures with the trigger and a caption that names the attacker's target class were mixed into the
+training set of the poisoned model. What is shown is exactly what the scores are computed on, at
+the model's resolution and rounded to 8 bit. A trigger that is learned or optimised for a model is
+the one that was fitted in this run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from taclean.report.figures.samples import Samples, by_attack, split_text
-from taclean.report.figures.style import (
-    GREY,
-    Piece,
-    attack_name,
-    finish,
-    flow,
-    head_height,
-    picture,
-    write,
-)
+from taclean.report.figures.style import GREY, bare, finish
+from taclean.report.inputs import ByAttack
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
-from taclean.util.errors import UserError
 
-GAIN = 5  # of the difference pictures
+GAIN, EXAMPLES = 5, 3  # of the difference pictures; pictures of each attack
 
 
-def triggers(samples: Sequence[Samples], look: Look | None = None, examples: int = 3) -> Figure:
-    """Each attack's trigger on a few images: clean, triggered, amplified difference.
-
-    `samples` are those of the undefended models, with pictures.
-    """
+def triggers(samples: ByAttack, look: Look | None = None) -> Figure:
+    """Draw each attack's trigger on a few pictures: clean, triggered, amplified difference."""
     look = look or Look()
-    seed, found = by_attack([s for s in samples if s.defense == NONE], look)
-    first = next(iter(found.values()))[NONE]
-    which = np.unique(np.linspace(0, len(first) - 1, examples).astype(int))
-    title, subtitle = (
-        "What each attack adds to a picture",
-        f"{len(which)} of {len(first):,} images ({split_text(look)}), {seeds_text([seed])}; "
-        f"difference = triggered − clean, ×{GAIN} around mid-grey; |Δ| in grey levels of 255, "
-        "mean over all",
+    figure, grid = plt.subplots(
+        len(samples), 3 * EXAMPLES, figsize=(7.2, 0.3 + 0.7 * len(samples)), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for row, (attack, models) in zip(grid, samples.items(), strict=True):
+        sample = models[NONE]
+        pairs = np.stack([sample.images, sample.triggered_images], 1).astype(np.int16)  # type: ignore[list-item]
+        which = np.linspace(0, len(pairs) - 1, EXAMPLES).astype(int)
+        change = pairs[:, 1] - pairs[:, 0]
+        for column, i in enumerate(which):
+            difference = 128 + GAIN * change[i]
+            for ax, pixels in zip(row[3 * column :], (*pairs[i], difference), strict=False):
+                bare(ax).imshow(np.clip(pixels, 0, 255), interpolation="nearest")
+        name = textwrap.fill(look.attack_label(attack), 14)
+        label = f"{name}\nmean |Δ| {np.abs(change).mean():.1f}"
+        row[0].set_ylabel(label, rotation=0, ha="left", va="center", labelpad=66)
+    for ax, kind in zip(grid[0], EXAMPLES * ("clean", "triggered", f"diff. ×{GAIN}"), strict=True):
+        ax.set_title(kind, size=8, color=GREY)
+    subtitle = (
+        f"{EXAMPLES} of {len(sample.rows):,} images ({look.splits[0]} split), "
+        f"{seeds_text([sample.seed])}; difference = triggered − clean, ×{GAIN} around mid-grey; "
+        "|Δ| in grey levels of 255, mean over all"
     )
-    left, side, gap, group = 1.05, 0.66, 0.04, 0.14
-    wide = max(left + len(which) * (3 * (side + gap) + group), 5.2)
-    top = head_height(title, subtitle, wide) + 0.25
-    figure = plt.figure(figsize=(wide, top + len(found) * (side + 0.08) + 0.06))
-    for column in range(3 * len(which)):
-        x = left + column * (side + gap) + column // 3 * group + side / 2
-        label = ("clean", "triggered", f"diff. ×{GAIN}")[column % 3]
-        _centred(figure, label, x, top - 0.08, 8)
-    for row, (attack, own) in enumerate(found.items()):
-        sample = own[NONE]
-        if sample.images is None or sample.triggered_images is None:
-            raise UserError(f"samples.npz of {attack}/{NONE}: holds no pictures; evaluate it again")
-        y = top + row * (side + 0.08)
-        pair = [array.astype(np.int16) for array in (sample.images, sample.triggered_images)]
-        change = float(np.abs(pair[1] - pair[0]).mean())
-        name = [Piece(attack_name(look, attack), {"weight": "bold"})]
-        lines = len(flow(name, 0.9, 8.5, 3))
-        below = write(figure, 0.1, y + max(0.02, 0.24 - 0.083 * lines), name, 0.9, 8.5, 3)
-        write(figure, 0.1, below, [Piece(f"mean |Δ| {change:.1f}", {"color": GREY})], 0.95, 7)
-        for column, i in enumerate(np.minimum(which, len(sample) - 1)):
-            difference = np.clip(128 + GAIN * (pair[1][i] - pair[0][i]), 0, 255).astype(np.uint8)
-            shown = (sample.images[i], sample.triggered_images[i], difference)
-            for k, image in enumerate(shown):
-                x = left + (3 * column + k) * (side + gap) + column * group
-                picture(figure, image, x, y, side)
-    return finish(figure, title, subtitle)
-
-
-def _centred(figure: Figure, text: str, x: float, y: float, size: float) -> None:
-    wide, high = figure.get_size_inches()
-    figure.text(x / wide, 1 - y / high, text, size=size, color=GREY, ha="center", va="baseline")
+    return finish(figure, "What each attack adds to a picture", subtitle)

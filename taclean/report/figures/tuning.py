@@ -1,4 +1,12 @@
-"""The trials of a tuning: what each defence can have of both."""
+"""What each defence can have, and what was chosen.
+
+A defence is no point but a curve: cleaned harder, a model loses more of the backdoor (ASR@1: the
+share of triggered pictures that are called the attacker's target class) and more of its use (CA@1:
+the share of untouched pictures that get their own class, zero-shot). A point is a trial, a setting
+of one defence, and its means over the attacks and seeds of the tuning; every defence has the same
+number of trials. The grey lines are the poisoned models' CA, and the limit below it. Chosen is each
+defence's lowest ASR above the limit; where no trial is above it, the one that loses least.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +14,23 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import (
-    GREY,
-    asr_axis,
-    attack_name,
-    defense_name,
-    finish,
-    head_height,
-    legend_below,
-    legend_height,
-)
+from taclean.report.figures.style import GREY, asr_axis, finish
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
 from taclean.results.tuning import choose
 
-WIDTH = 6.0
-
 
 def front(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials that no other has beaten in ASR and CA, by their ASR."""
+    """Return the trials that no other one beats in both ASR and CA, by their ASR."""
     order = trials.sort_values(["ASR", "CA"], ascending=[True, False])
     return order[order["CA"] > order["CA"].cummax().shift(fill_value=float("-inf"))]
 
 
 def tuning(grid: pd.DataFrame, within: float, look: Look | None = None) -> Figure:
-    """Mean CA@1 against mean ASR@1 on val: a point per trial, a line per defence's best ones.
+    """Draw mean CA@1 against mean ASR@1 on val: a point per trial, a line per defence's best ones.
 
     Args:
         grid: of `taclean.results.tuning`.
@@ -44,47 +40,38 @@ def tuning(grid: pd.DataFrame, within: float, look: Look | None = None) -> Figur
     trials = choose(grid, within)
     colours = look.colours(trials["defense"])
     victims = grid.drop_duplicates(["attack", "seed"])[["victim_CA", "victim_ASR"]].mean()
-    attacks = ", ".join(attack_name(look, attack) for attack in dict.fromkeys(grid["attack"]))
-    title, subtitle = (
-        "What each defence can have of clean accuracy and safety",
-        f"val split, means over {attacks}; {seeds_text(grid['seed'])}; a point: a trial, by its "
-        "number; line: trials that no other of the defence beats; ringed: the chosen one",
-    )
-    names = {
-        "victims": defense_name(look, NONE),
-        "limit": f"{within:g} points below",
-        "ring": "chosen",
-        **{defense: defense_name(look, defense) for defense in colours},
-    }
-    height = 3.7 + head_height(title, subtitle, WIDTH) + legend_height(names.values(), WIDTH)
-    figure, ax = plt.subplots(figsize=(WIDTH, height), layout="constrained")
     limit = victims["victim_CA"] - within
+    figure, ax = plt.subplots(figsize=(6.0, 3.7), layout="constrained")
     ax.axhline(victims["victim_CA"], color=GREY, lw=1.0)
     ax.axhline(limit, color=GREY, lw=1.0, ls="--")
-    ax.plot(
-        victims["victim_ASR"], victims["victim_CA"], "X", color=look.colours([NONE])[NONE], ms=8
-    )
+    undefended = look.colours([NONE])[NONE]
+    ax.plot(victims["victim_ASR"], victims["victim_CA"], "X", color=undefended, ms=8)
     for defense, colour in colours.items():
         own = trials[trials["defense"] == defense]
         best, chosen = front(own), own[own["chosen"]]
         ax.plot(own["ASR"], own["CA"], "o", color=colour, ms=5, alpha=0.5, mew=0)
         ax.plot(best["ASR"], best["CA"], "o-", color=colour, ms=5, lw=1.4)
         ax.plot(chosen["ASR"], chosen["CA"], "o", ms=11, mfc="none", mec=colour, mew=1.6)
-        for row in own.to_dict("records"):
-            ax.annotate(
-                str(row["trial"]), (row["ASR"], row["CA"]), (5, -8), color=colour, size=6.8,
-                textcoords="offset points",
-            )  # fmt: skip
+        style: dict[str, Any] = {"size": 6.8, "color": colour, "textcoords": "offset points"}
+        for _, row in own.iterrows():
+            ax.annotate(str(row["trial"]), (row["ASR"], row["CA"]), (5, -8), **style)
     low, high = (f([*trials["CA"], victims["victim_CA"], limit]) for f in (min, max))
     margin = max(1.0, 0.08 * (high - low))
     asr_axis(ax)
     ax.set(ylim=(low - margin, high + margin), ylabel="clean accuracy CA@1 (%)")
-    sns.despine(ax=ax)
     handles: list[Any] = [
-        *(Line2D([], [], color=colours[d], marker="o", ms=4, label=names[d]) for d in colours),
-        Line2D([], [], color=GREY, marker="X", ms=6, lw=1.0, label=names["victims"]),
-        Line2D([], [], color=GREY, ls="--", lw=1.0, label=names["limit"]),
-        Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec="black", label=names["ring"]),
+        Line2D([], [], color=colour, marker="o", ms=4, label=look.defense_label(defense))
+        for defense, colour in colours.items()
     ]
-    legend_below(figure, handles)
-    return finish(figure, title, subtitle)
+    handles += [
+        Line2D([], [], color=GREY, marker="X", ms=6, lw=1.0, label=look.defense_label(NONE)),
+        Line2D([], [], color=GREY, ls="--", lw=1.0, label=f"{within:g} points below"),
+        Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec="black", label="chosen"),
+    ]
+    attacks = ", ".join(map(look.attack_label, dict.fromkeys(grid["attack"])))
+    subtitle = (
+        f"val split, means over {attacks}; {seeds_text(grid['seed'])}; a point: a trial, by its "
+        "number; line: trials that no other of the defence beats; ringed: the chosen one"
+    )
+    title = "What each defence can have of clean accuracy and safety"
+    return finish(figure, title, subtitle, handles)

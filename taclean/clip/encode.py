@@ -1,0 +1,138 @@
+"""Images and tokens to embeddings: batched uint8 input, short token rows, mixed precision."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import platform
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
+
+CONTEXT = 77  # tokens of a packed caption
+LIKE = 96  # rows that go through the text tower together on a CPU
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def device_of(model: CLIP) -> torch.device:
+    """Return the device of the model's weights."""
+    return next(model.parameters()).device
+
+
+def normalize(model: CLIP, images: Tensor) -> Tensor:
+    """Normalise (B, 3, H, W) uint8, or float in [0, 1], by the model's mean and std.
+
+    Raises:
+        UserError: the images have another shape or dtype than the model wants.
+    """
+    size = model.visual.image_size
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    if images.ndim != 4 or tuple(images.shape[1:]) != (3, height, width):
+        raise UserError(
+            f"images: shape {tuple(images.shape)}, this model wants (B, 3, {height}, {width})"
+        )
+    if images.dtype == torch.uint8:
+        images = images.float().div_(255)
+    elif not images.dtype.is_floating_point:
+        raise UserError(f"images: dtype {images.dtype}, give uint8 or float in [0, 1]")
+    mean, std = (  # a blocking copy would wait for all that a GPU has still to do
+        torch.tensor(getattr(model.visual, key))
+        .view(1, 3, 1, 1)
+        .to(images.device, non_blocking=True)
+        for key in ("image_mean", "image_std")
+    )
+    if images.device.type == "cpu":  # no vector instructions for pixels of three channels
+        mean, std = (torch.zeros_like(images[:1]).add_(value) for value in (mean, std))
+    return (images - mean) / std
+
+
+def encode_images(model: CLIP, images: Tensor) -> Tensor:
+    """Embed (B, 3, H, W) uint8, or float in [0, 1], on any device: (B, d) float32 of unit norm."""
+    images = images.to(device_of(model), non_blocking=True)
+    return F.normalize(model.visual(normalize(model, images)).float(), dim=-1)
+
+
+def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
+    """Embed (B, 77) int64 tokens on any device: (B, d) float32 of unit norm.
+
+    The rows are cut to the longest caption of those beside them: exact, since CLIP's text tower is
+    causal and reads the end token. Other towers get rows as long as their context. Tokens in host
+    memory are best: a GPU would have to be waited for.
+    """
+    device = device_of(model)
+    if not _is_causal(model):
+        tokens = tokens[:, : getattr(model, "context_length", 0) or CONTEXT]
+        return F.normalize(model.encode_text(tokens.to(device)).float(), dim=-1)
+    end = tokens.argmax(-1)  # the end token has the highest id
+    on_cpu = device.type == "cpu"
+    groups = _of_like_length(end, LIKE if on_cpu else len(end))
+    lengths = [int(end[rows].max()) + 1 for rows in groups]
+    cut = [tokens[rows, :length] for rows, length in zip(groups, lengths, strict=True)]
+    ids = torch.cat([part.flatten() for part in cut]).to(device, non_blocking=True)
+    embedded = model.token_embedding(ids).split([part.numel() for part in cut])  # one gradient
+    # On a CPU the plain kernel is twice as fast as the fused one for rows as short as these.
+    plain = sdpa_kernel(SDPBackend.MATH) if on_cpu else contextlib.nullcontext()
+    last = []
+    with plain:
+        for rows, length, x in zip(groups, lengths, embedded, strict=True):
+            x = x.view(len(rows), length, -1) + model.positional_embedding[:length]
+            x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
+            ends = end[rows].to(device, non_blocking=True)
+            last.append(x[torch.arange(len(x), device=device), ends])
+    x = model.ln_final(torch.cat(last))
+    x = F.normalize((x @ model.text_projection).float(), dim=-1)
+    return x[torch.cat(groups).argsort()] if len(groups) > 1 else x
+
+
+def _of_like_length(end: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Group the rows by where they end: index tensors of about `size` rows each.
+
+    A row costs a CPU its length with its padding: groups halve the time of a batch of captions and
+    their parts. On a GPU the launches would cost more than they save.
+    """
+    groups = math.ceil(len(end) / size)
+    rows = end.argsort(stable=True) if groups > 1 else torch.arange(len(end), device=end.device)
+    return rows.chunk(groups)
+
+
+def _is_causal(model: CLIP) -> bool:
+    """Return whether the text tower is CLIP's own: causal, read at the end token."""
+    from open_clip import CLIP
+
+    return (
+        isinstance(model, CLIP)
+        and model.text_pool_type == "argmax"
+        and model.attn_mask is not None
+        and isinstance(model.text_projection, Tensor)
+    )
+
+
+def precision_on(device: torch.device, wanted: str = "auto") -> str:
+    """Return `wanted`, or for 'auto' the key of PRECISIONS that is fastest on `device`.
+
+    A CPU without instructions for bf16 emulates them, more than ten times slower than fp32.
+    """
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type != "cpu":
+        return "fp32"
+    x86 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    arm = platform.machine() in ("aarch64", "arm64")
+    own = x86 or (arm and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return "bf16" if own else "fp32"
+
+
+def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Autocast to a key of PRECISIONS or to 'auto', see `precision_on`; fp32 casts nothing."""
+    precision = precision_on(device, precision)
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")

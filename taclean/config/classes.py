@@ -1,0 +1,64 @@
+"""Names of classes and prompt templates that a config can refer to. Imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import runpy
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from taclean.util.errors import UserError
+
+KNOWN = ("default", "all", "imagenet")
+
+
+def names(given: str | list[str], where: str = "classes") -> list[str]:
+    """Return the classes that `data.NAME.classes` stands for.
+
+    Args:
+        given: one of KNOWN, a text file with one name per line, or a list of names.
+        where: the place of the key, for the message.
+
+    Raises:
+        UserError: neither a known name nor a file with at least two different names.
+    """
+    if isinstance(given, str):
+        if given == "imagenet":
+            return list(_open_clip_metadata()["IMAGENET_CLASSNAMES"])
+        if given in KNOWN:
+            table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
+            rows = [line.split("\t") for line in table.splitlines()[1:]]
+            return [row[0] for row in rows if given == "all" or row[2] == "1"]
+        try:
+            given = Path(given).expanduser().read_text("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise UserError(
+                f"{where}: {given!r} is neither one of {', '.join(KNOWN)} nor a text file with one "
+                "name per line; correct it, or give a list of names"
+            ) from None
+    found = [name for line in given if (name := " ".join(line.split()))]
+    if double := sorted({name for name in found if found.count(name) > 1}):
+        raise UserError(f"{where}: {double[0]!r} is given twice; keep one")
+    if len(found) < 2:
+        raise UserError(f"{where}: {len(found)} names; give at least 2")
+    return found
+
+
+def openai_templates() -> list[str]:
+    """Return OpenAI's 80 ImageNet templates, with `{}` for the class."""
+    return [fill("{}") for fill in _open_clip_metadata()["OPENAI_IMAGENET_TEMPLATES"]]
+
+
+@functools.cache
+def _open_clip_metadata() -> dict[str, Any]:
+    return runpy.run_path(str(open_clip_file("zero_shot_metadata.py")))
+
+
+def open_clip_file(name: str) -> Path:
+    """Return a file of open_clip without importing open_clip, which would import torch."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise UserError("open_clip is not installed; run `pip install -e .`")
+    return Path(spec.origin).with_name(name)

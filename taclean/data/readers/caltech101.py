@@ -1,0 +1,38 @@
+"""Caltech101, in its published folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taclean.data.readers.folders import Folders
+from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Caltech101(Folders):
+    """Caltech101 without its background class."""
+
+    def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
+        super().__init__(spec, folder)
+        top = folder if folder.name == "caltech101" else folder / "caltech101"
+        self.top = top / "101_ObjectCategories"
+        if not self.top.is_dir():
+            raise UserError(
+                f"{folder}: no caltech101/101_ObjectCategories; unpack 101_ObjectCategories.tar.gz "
+                "of caltech-101.zip there"
+            )
+
+    def table(self) -> pd.DataFrame:
+        """List the pictures of the 101 classes."""
+        names = sorted(
+            entry.name
+            for entry in self.top.iterdir()
+            if entry.is_dir() and entry.name != "BACKGROUND_Google"
+        )
+        if not names:
+            raise UserError(f"{self.top}: no images; unpack it again")
+        return self.listed(self.top.relative_to(self.folder).as_posix(), names)

@@ -1,0 +1,86 @@
+"""CIFAR-10, as torchvision reads it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from taclean.data.readers import Reader, make_table
+from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+class Cifar10(Reader):
+    """The pictures of `split`, which is test (the default) or train."""
+
+    gives = "labels"
+    keys = ("split", "download", "captions")
+    published: ClassVar[str] = "CIFAR10"  # the class of torchvision
+
+    def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
+        super().__init__(spec, folder)
+        self.split = spec.get("split", "test")
+        if self.split not in ("train", "test"):
+            raise UserError(f"split: {self.split!r} is neither train nor test; choose one")
+
+    def table(self) -> pd.DataFrame:
+        """List the pictures.
+
+        Raises:
+            UserError: a published file is missing or is not the published one by its MD5.
+        """
+        data = _load(self.published, self.folder, self.split)
+        keys = [f"{i:05d}" for i in range(len(data.targets))]
+        names = [name.replace("_", " ") for name in data.classes]
+        return make_table(keys, keys, label=data.targets, classes=names)
+
+    def image(self, where: str) -> np.ndarray:
+        """Return the pixels of a picture (32, 32, 3)."""
+        return _load(self.published, self.folder, self.split).data[int(where)]
+
+    @classmethod
+    def download(cls, folder: Path) -> None:
+        """Fetch the published files; whole ones (by their MD5) are kept.
+
+        One archive holds both splits, so sources with the same folder wait for each other.
+
+        Raises:
+            UserError: the files cannot be fetched.
+        """
+        from filelock import FileLock
+        from torchvision import datasets
+
+        kind = getattr(datasets, cls.published)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "lock"):
+                kind(folder, download=True)
+        # The network or the disk; a connection that broke off; not the published files.
+        except (OSError, HTTPException, RuntimeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"{kind.url}: cannot be fetched ({reason}); run it again, or unpack "
+                f"{kind.filename} into a folder and set folder to it"
+            ) from None
+
+
+@functools.lru_cache(maxsize=1)
+def _load(published: str, folder: Path, split: str) -> Any:
+    """Read a split with torchvision; a process that packs it does so once."""
+    from torchvision import datasets
+
+    kind = getattr(datasets, published)
+    root = folder.parent if folder.name == kind.base_folder else folder
+    try:
+        return kind(root, train=split == "train", download=False)
+    except RuntimeError:
+        raise UserError(
+            f"{folder}: no {kind.base_folder}/ with all its published files; unpack "
+            f"{kind.filename} there"
+        ) from None

@@ -1,0 +1,83 @@
+"""A folder for each class: CLASS/*.jpg, .png or .webp, at any depth."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from taclean.data.labels import class_name
+from taclean.data.readers import IMAGES, Reader, image_files, make_table
+from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = {"train", "test", "val", "valid", "validation"}  # usual names of parts of a data set
+
+
+class Folders(Reader):
+    """Labelled pictures; labels count the class folders in the order of their names.
+
+    Hidden files and folders are ignored.
+    """
+
+    gives = "labels"
+    keys = ("captions",)
+
+    def table(self) -> pd.DataFrame:
+        """List the pictures of all classes."""
+        return self.listed("", self._names())
+
+    def listed(self, top: str, names: list[str]) -> pd.DataFrame:
+        """List the pictures in the class folders `names` of the folder `top`.
+
+        Raises:
+            UserError: a class has no picture.
+        """
+        keys, places, labels = [], [], []
+        for label, name in enumerate(names):
+            folder = self.folder / top / name
+            if not (files := image_files(folder)):
+                raise UserError(
+                    f"{folder}: no {', '.join(IMAGES)} in this class; put its images there or "
+                    "remove the folder"
+                )
+            keys += files
+            places += [(folder / file).relative_to(self.folder).as_posix() for file in files]
+            labels += [label] * len(files)
+        return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])
+
+    def _names(self) -> list[str]:
+        """Return the class folders.
+
+        Raises:
+            UserError: there are none, or one cannot be a class.
+        """
+        names = sorted(
+            entry.name
+            for entry in self.folder.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".")
+        )
+        if not names:
+            raise UserError(
+                f"{self.folder}: no class folders; put CLASS/*.jpg there or correct folder"
+            )
+        if {name.lower() for name in names} <= SPLITS:
+            raise UserError(
+                f"{self.folder}: holds {', '.join(names)} instead of classes; set folder to "
+                f"{self.folder / names[-1]}"
+            )
+        of_class: dict[str, str] = {}
+        for name in names:
+            title = class_name(name)
+            if not title or re.search("[\ud800-\udfff]", name):
+                raise UserError(
+                    f"{self.folder}: the class folder {name!a} has no name in UTF-8; rename it"
+                )
+            if title in of_class:
+                raise UserError(
+                    f"{self.folder}: the folders {of_class[title]!a} and {name!a} are both the "
+                    f"class {title!r}; rename one"
+                )
+            of_class[title] = name
+        return names

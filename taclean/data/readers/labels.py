@@ -1,0 +1,82 @@
+"""CSV files with pictures' paths and the names or numbers of their classes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from taclean.data.csv_table import CsvReader
+from taclean.data.labels import class_name
+from taclean.data.readers import make_table
+from taclean.util.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class LabelledCsv(CsvReader):
+    """Pictures with labels.
+
+    A label is the name of a class, or its index from 0. Labels count the classes in the order of
+    `classes`, a list or a text file with a name on each line; without it, the names in alphabetical
+    order. If all labels are indices and `classes` is not set, they count the classes of the run.
+    """
+
+    gives = "labels"
+    text = "label"
+    keys = (*CsvReader.keys, "classes", "captions")
+
+    def table(self) -> pd.DataFrame:
+        """List the records of all CSV files.
+
+        Raises:
+            UserError: a label is missing or unknown.
+        """
+        records = self.records()
+        if not len(records):
+            raise UserError(f"{self.folder}: no records; put images and their labels there")
+        for file, part in records.groupby("file"):
+            for number, label in enumerate(part["label"], 1):
+                if not label:
+                    raise UserError(
+                        f"{self.folder / str(file)}, record {number}: no label; give each image one"
+                    )
+        indices = [
+            int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
+            for label in records["label"]
+        ]
+        classes = self._classes()
+        if classes is None and min(indices) < 0:
+            classes = sorted({class_name(label) for label in records["label"]})
+        if classes is not None:
+            label_of = {name: i for i, name in enumerate(classes)}
+            for row, label in enumerate(records["label"]):
+                indices[row] = label_of.get(class_name(label), indices[row])
+                if not 0 <= indices[row] < len(classes):
+                    raise UserError(
+                        f"{self.folder / records['file'][row]}: label {label!a} of "
+                        f"{records['image'][row]!a} is not one of the {len(classes)} classes; "
+                        "correct it or add it to classes"
+                    )
+        keys = [path or "" for path in records["image"]]
+        pictures = self.pictures(records)
+        return make_table(keys, records["where"], None, indices, pictures, classes)
+
+    def _classes(self) -> list[str] | None:
+        """Return the class names that the config gives."""
+        given = self.spec.get("classes")
+        if not given:
+            return None
+        if isinstance(given, str):
+            path = self.folder / given
+            try:
+                given = path.read_text("utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "not UTF-8"
+                raise UserError(
+                    f"{path}: {reason}; set classes to a text file with a class on each line"
+                ) from None
+        names = [name for name in map(class_name, given) if name]
+        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+            raise UserError(f"classes: {twice[0]!r} is given twice; keep one")
+        return names
