@@ -7,8 +7,7 @@ A page has blocks, each between two marks:
 
 NAME is a function of `docs.blocks` for the default run, NAME_of_RUN for another run. After a run,
 `python -m docs.build --take results --minutes 21` keeps its numbers and pictures, and records where
-and when it ran. `--as RUN` names it, `--add` keeps the seeds that were taken before. The blocks of
-a run that was not taken are empty.
+and when it ran. `--as RUN` names it. The blocks of a run that was not taken are empty.
 """
 
 from __future__ import annotations
@@ -19,19 +18,13 @@ import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from docs.blocks import EVIDENCE, OF_A_RUN, OTHERS, picture_name
+from docs.blocks import OF_A_RUN, OTHERS, picture_name
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
-from taclean.results.cost import COLUMNS as COST
-from taclean.results.labels import Look, look_of
-from taclean.results.table import read_csv, read_table, write_table
+from taclean.results.table import read_table
 from taclean.util.errors import UserError
 from taclean.util.files import replacing, write_json
 
@@ -61,8 +54,7 @@ def filled(text: str, root: Path, page: str) -> str:
         if name in OTHERS and not of:
             inner = OTHERS[name](root)
         elif name in OF_A_RUN and run.name in PICTURES:
-            missing = "*Not measured yet.*\n" if run.name in EVIDENCE else ""
-            inner = OF_A_RUN[name](run) if run.there else missing
+            inner = OF_A_RUN[name](run) if run.there else "*Not measured yet.*\n" * bool(of)
         else:
             known = f"{', '.join([*OF_A_RUN, *OTHERS])}, of the runs {', '.join(PICTURES)}"
             raise UserError(f"{page}: unknown block {match[2]!r}; known are {known}")
@@ -77,9 +69,6 @@ def filled(text: str, root: Path, page: str) -> str:
 def pages(root: Path) -> list[Path]:
     """Return the pages that may have blocks."""
     return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
-
-
-# ---- taking a run --------------------------------------------------------------------------------
 
 
 def digest(path: Path) -> str:
@@ -100,52 +89,24 @@ def commit(root: Path) -> str:
     return found.stdout.strip() + "-dirty" * bool(changed)
 
 
-def drawn(name: str, table: pd.DataFrame, look: Look, axes: Mapping[str, Any]) -> Figure:
-    """Draw one of PICTURES from the table of all parts of a run.
-
-    Raises:
-        UserError: the picture shows more than the table.
-    """
-    from taclean.report.figures import asr_ca, axis, tradeoff, versus
-
-    stem = name.removesuffix(".png")
-    if stem in axes:
-        return axis.axis(table, axes[stem]["label"], axes[stem]["values"], look)
-    of_table = {"asr_ca": asr_ca.asr_ca, "tradeoff": tradeoff.tradeoff, "versus": versus.versus}
-    if stem not in of_table:
-        raise UserError(f"--add: {name} cannot be drawn from the table; take that run by itself")
-    return of_table[stem](table, look)
-
-
 def take(
-    results: Path,
-    root: Path,
-    minutes: int | None,
-    overlays: Sequence[str],
-    name: str = DEFAULT,
-    add: bool = False,
+    results: Path, root: Path, minutes: int | None, overlays: Sequence[str], name: str = DEFAULT
 ) -> None:
-    """Keep a run's table, cost, pictures and record, and its scan if it has one.
+    """Keep a run's table, cost, scan, pictures and record.
 
     Args:
-        results: the folder of a run that has ended.
-        minutes: how long it took; for the runs TIMED but `quick`, with the install. A run made in
+        minutes: how long the run took; for the runs TIMED but `quick`, with the install. A run in
             pieces took the seconds of its rules' benchmarks, times their cores, over all cores.
         overlays: the config files of the run.
-        name: a key of PICTURES.
-        add: keep the other seeds taken before, and draw the pictures of all seeds. The cost is that
-            of the new run.
 
     Raises:
-        UserError: a file is missing, or cannot be added to.
+        UserError: a file is missing.
     """
     from benchmarks.common import machine  # imports torch
-    from taclean.report.figures.style import save
 
-    config, run = configs.with_default(list(overlays)), Run(root, name)
-    axes, look = config.given(include={"axes"}).get("axes", {}), look_of(config)
+    config, folder = configs.with_default(list(overlays)), Run(root, name).folder
+    axes = config.given(include={"axes"}).get("axes", {})
     table = read_table(results / "table.csv")
-    read_csv(results / "cost.csv", COST)
     figures = {}
     for wanted in PICTURES[name]:
         for axis in axes if "*" in wanted else [""]:
@@ -153,43 +114,25 @@ def take(
             if not file.is_file():
                 raise UserError(f"{file}: no such file; end the run first")
             figures[picture_name(name, file.name)] = file
-    written = datetime.date.fromtimestamp((results / "table.csv").stat().st_mtime)
-    part = {
-        "seeds": sorted({int(seed) for seed in table["seed"]}),
-        "date": written.isoformat(),
-        "commit": commit(root),
-        "machine": machine(),
-    }
-    parts = [part]
-    if add and run.there:
-        before = run.table[~run.table["seed"].isin(part["seeds"])]
-        for older in run.record["parts"][::-1]:
-            if kept := sorted({*older["seeds"]} - {*part["seeds"]}):
-                parts.insert(0, {**older, "seeds": kept})
-        table = pd.concat([before, table]).sort_values("seed", kind="stable")
-    run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "scan.csv").unlink(missing_ok=True)
-    for name_of_file in ("table.csv", "cost.csv", "scan.csv"):
-        if (results / name_of_file).is_file():
-            shutil.copyfile(results / name_of_file, run.folder / name_of_file)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scan.csv").unlink(missing_ok=True)
+    for kept in ("table.csv", "cost.csv", "scan.csv"):
+        if (results / kept).is_file():
+            shutil.copyfile(results / kept, folder / kept)
     for picture, file in figures.items():
-        if len(parts) > 1:
-            save(drawn(file.name, table, Look.of(look), axes), [root / "docs" / picture])
-        else:
-            shutil.copyfile(file, root / "docs" / picture)
-    if len(parts) > 1:
-        write_table(table, run.folder / "table.csv")
+        shutil.copyfile(file, root / "docs" / picture)
+    written = datetime.date.fromtimestamp((results / "table.csv").stat().st_mtime)
+    part = {"seeds": sorted({int(seed) for seed in table["seed"]}), "date": written.isoformat()}
     record = {
-        "parts": parts,
+        "parts": [{**part, "commit": commit(root), "machine": machine()}],
         "minutes": minutes,
         "model": config.model.name,
         "data": config.data.name,
-        "look": look,
-        "kinds": {d: config.defenses[d].kind for d in config.run.defenses},
+        "look": config.look(),
         "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
         **({"axes": axes} if axes else {}),
     }
-    write_json(run.folder / "run.json", record)
+    write_json(folder / "run.json", record)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -198,15 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--take", type=Path, metavar="RESULTS", help="the folder of a run")
     parser.add_argument("--minutes", type=int, help="how long that run took")
     parser.add_argument("--as", dest="run", choices=PICTURES, default=DEFAULT, help="its name")
-    parser.add_argument("--add", action="store_true", help="keep the seeds taken before")
     parser.add_argument("--configfile", nargs="+", default=[], help="overlays of that run")
     options = parser.parse_args(arguments)
     try:
         if options.take:
             if options.minutes is None and options.run in TIMED:
                 raise UserError("--minutes: missing; say how long the run took")
-            given = (options.minutes, options.configfile, options.run, options.add)
-            take(options.take, ROOT, *given)
+            take(options.take, ROOT, options.minutes, options.configfile, options.run)
         for page in pages(ROOT):
             text = page.read_text("utf-8")
             new = filled(text, ROOT, page.name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from taclean.util.errors import UserError
 
@@ -23,10 +24,6 @@ PALETTE = (
     *("#cc78bc", "#56b4e9", "#ca9161", "#d55e00", "#fbafe4", "#ece133"),
     *("#949494", "#0173b2", "#de8f05", "#029e73"),
 )
-FORMS = {
-    "marker": (re.compile(f"[{re.escape(MARKERS)}]"), f"one of {' '.join(MARKERS)}"),
-    "colour": (re.compile("#[0-9a-fA-F]{6}"), "#rrggbb"),
-}
 
 
 def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -68,7 +65,7 @@ class Look:
                 every key is optional.
 
         Raises:
-            UserError: a marker or a colour is not valid.
+            UserError: a marker is not valid; the schema of the config checks colours.
         """
         first = cls()
         return cls(
@@ -98,6 +95,21 @@ class Look:
     def colours(self, defenses: Iterable[str]) -> dict[str, str]:
         """Return the colour of each defence, in order."""
         return _signs(self.defenses, defenses, "colour")
+
+
+def labelled(table: pd.DataFrame, look: Look, *keys: str) -> pd.DataFrame:
+    """Return a table in the order of the config, sorted by the last key, with labels for names.
+
+    Args:
+        keys: "attack", or columns that name defences.
+    """
+    for key in keys:
+        of_attacks = key == "attack"
+        order = ordered(table[key], look.attacks if of_attacks else look.defenses)
+        label = look.attack_label if of_attacks else look.defense_label
+        table = table.sort_values(key, key=lambda names: names.map(order.index), kind="stable")
+        table = table.assign(**{key: table[key].map(label)})
+    return table
 
 
 def _spaced(name: str) -> str:
@@ -138,9 +150,9 @@ def _entries(
     wanted: dict[str, str | None] = {name: sign for name, (_, sign) in first.items()}
     for name, entry in entries.items():
         label, sign = " ".join((entry.get("label") or _spaced(name)).split()), entry.get(key)
-        form, words = FORMS[key]
-        if sign is not None and not form.fullmatch(str(sign)):
-            raise UserError(f"{name}: {key} {sign!r} is not valid; write {words}")
+        if key == "marker" and sign is not None and sign not in MARKERS:
+            known = " ".join(MARKERS)
+            raise UserError(f"{name}: marker {sign!r} is not valid; write one of {known}")
         taken = label in labels.values()
         labels.setdefault(name, f"{label} ({_spaced(name)})" if taken else label)
         wanted.setdefault(name, sign.lower() if sign and key == "colour" else sign)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html as markup
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +34,7 @@ from taclean.util.errors import UserError
 from taclean.util.files import replacing
 
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
+SPLIT_METRICS = tuple(group for group in METRICS if group != ("ASR@10",))  # of a further split
 
 # Text for a score or another part of the table, shown if the table has it.
 HOW_TO_READ = {
@@ -49,28 +50,6 @@ HOW_TO_READ = {
     CLEAN: "'{never}': the same model trained without poison, shown the same triggers: what ASR is "
     "without a backdoor.",
 }
-
-
-# ---- the frame -----------------------------------------------------------------------------------
-
-
-def _lowest(block: pd.DataFrame) -> pd.Series:
-    """Return which success rates are printed as the lowest one of at least two defences."""
-    rates = block[~block["reference"] & block["metric"].map(of_the_attacker)]
-    group = rates.groupby(["attack", "metric"])["mean"]
-    lowest = rates["mean"].map("{:.1f}".format) == group.transform("min").map("{:.1f}".format)
-    return (lowest & (group.transform("count") > 1)).reindex(block.index, fill_value=False)
-
-
-def _never_poisoned(own: pd.DataFrame, attacks: Sequence[str]) -> pd.DataFrame:
-    """Return the clean model's scores as rows of each attack, whose triggers it was shown."""
-    rate = own["metric"].map(of_the_attacker).astype(bool)  # also if it is empty
-    parts = []
-    for attack in attacks:
-        shown = own[rate & own["split"].str.endswith(f"+{attack}")]
-        shown = shown.assign(split=shown["split"].str.removesuffix(f"+{attack}"))
-        parts.append(pd.concat([own[~rate], shown]).assign(attack=attack, defense=CLEAN))
-    return pd.concat(parts).assign(reference=True) if parts else own[:0]
 
 
 def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
@@ -89,62 +68,72 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
         UserError: the table has none of the scores.
     """
     look = look or Look()
-    scores, splits = summary(table).assign(reference=False), scored_splits(table, look)
+    splits, main = scored_splits(table, look), main_split(table, look)
+    scores = summary(table).assign(settled=False)
     poisoned, never = scores[scores["attack"] != CLEAN], pick(scores, attack=CLEAN)
-    main = main_split(table, look)
     attacks = ordered(poisoned["attack"], look.attacks)
-    defenses = ordered(table["defense"], look.defenses)
     under_attack = pd.concat([poisoned, _never_poisoned(pick(never, defense=NONE), attacks)])
     parts = []
-    for split in [main, *(s for s in splits if s != main)]:
-        for metrics in METRICS if split == main else [m for m in METRICS if m != ("ASR@10",)]:
-            own = pick(poisoned, split=split)
-            names = [m for m in metrics if m in set(own["metric"])]
-            if not names:
-                continue
-            block = pick(under_attack, split=split)
-            block = block[block["metric"].isin(names) & block["attack"].isin(own["attack"])]
+    for split in sorted(splits, key=lambda split: split != main):
+        own, under = pick(poisoned, split=split), pick(under_attack, split=split)
+        under = under[under["attack"].isin(own["attack"])]
+        for metrics in METRICS if split == main else SPLIT_METRICS:
+            names = [metric for metric in metrics if metric in set(own["metric"])]
             title = f"{split_title(split)}: {' and '.join(names)}"
-            block = block.reset_index(drop=True).assign(title=title)
-            parts.append(block.assign(bold=_lowest(block)))
+            parts.append(under[under["metric"].isin(names)].assign(title=title))
     parts.append(_differences(table, look))
     for metrics in ((CA,), (I2T, T2I)):
         title = f"{look.attack_label(CLEAN)}: {' and '.join(metrics)} of the clean model"
         block = never[never["metric"].isin(metrics) & never["split"].isin(splits)]
-        block = block.assign(title=f"{title} after each defence", attack=block["split"], bold=False)
-        parts.append(block)
-    found = pd.concat([part for part in parts if len(part)] or [scores[:0]], ignore_index=True)
-    if found.empty:
+        parts.append(block.assign(title=f"{title} after each defence", attack=block["split"]))
+    found = pd.concat([part for part in parts if len(part)] or [scores], ignore_index=True)
+    if "title" not in found:
         raise UserError("results/table.csv: no CA@1, ASR@1 or recall@1; evaluate a run")
-    rows = {d: look.defense_label(d) for d in defenses} | {CLEAN: look.attack_label(CLEAN)}
-    rows |= {f"−{d}": f"− {look.defense_label(d)}" for d in defenses}
+    found["bold"] = _lowest(found) | found["settled"]
+    found["reference"] = found["defense"] == CLEAN
+    defenses = {d: look.defense_label(d) for d in ordered(table["defense"], look.defenses)}
+    rows = defenses | {CLEAN: look.attack_label(CLEAN)}
+    rows |= {f"−{defense}": f"− {label}" for defense, label in defenses.items()}
     columns = {a: look.attack_label(a) for a in attacks} | {s: f"{s} split" for s in splits}
     for key, labels in (("defense", rows), ("attack", columns)):
         found[key] = pd.Categorical(found[key].map(labels), [*dict.fromkeys(labels.values())])
     return found[["title", "defense", "attack", "metric", "mean", "half", "bold", "reference"]]
 
 
+def _never_poisoned(never: pd.DataFrame, attacks: Sequence[str]) -> pd.DataFrame:
+    """Return the clean model's scores as rows of each attack, whose trigger it was shown."""
+    triggered = never["metric"].map(of_the_attacker).astype(bool)
+    own = never[~triggered].drop(columns="attack").merge(pd.Series(attacks, name="attack"), "cross")
+    shown = never[triggered].copy()
+    shown[["split", "attack"]] = shown["split"].str.extract(r"(.*)\+(.*)")
+    return pd.concat([own, shown]).assign(defense=CLEAN)
+
+
 def _differences(table: pd.DataFrame, look: Look) -> pd.DataFrame:
     """Return the last defence minus each other one on the main split, if there are intervals."""
     split = main_split(table, look)
-    poisoned = pick(
-        table[(table["attack"] != CLEAN) & table["metric"].isin([CA, ASR])], split=split
-    )
-    found = paired(poisoned, look)
+    rows = table[(table["attack"] != CLEAN) & table["metric"].isin([CA, ASR])]
+    found = paired(pick(rows, split=split), look)
     if found["low"].isna().all():
         return found[:0]
-    last = ordered(poisoned["defense"], look.defenses)[-1]
+    last = ordered(rows["defense"], look.defenses)[-1]
     found = pick(found, defense=last)
-    minus = f"{split_title(split)}: {look.defense_label(last)} minus each other, same victims"
     return found.assign(
-        title=minus,
+        title=f"{split_title(split)}: {look.defense_label(last)} minus each other, same victims",
         defense="−" + found["against"],
         metric="Δ" + found["metric"],
         mean=found["difference"],
         half=(found["high"] - found["low"]) / 2,
-        bold=found["settled"],
-        reference=False,
     )
+
+
+def _lowest(found: pd.DataFrame) -> pd.Series:
+    """Return which success rates are printed as the lowest of at least two defences."""
+    rates = found[(found["defense"] != CLEAN) & found["metric"].map(of_the_attacker)]
+    printed = rates["mean"].map("{:.1f}".format).astype(float)
+    group = printed.groupby([rates["title"], rates["attack"], rates["metric"]])
+    lowest = (printed == group.transform("min")) & (group.transform("size") > 1)
+    return lowest.reindex(found.index, fill_value=False)
 
 
 def blocks(table: pd.DataFrame, look: Look | None = None) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -152,28 +141,32 @@ def blocks(table: pd.DataFrame, look: Look | None = None) -> Iterator[tuple[str,
     yield from main_table(table, look).groupby("title", sort=False)  # type: ignore[misc]
 
 
-def cells(
-    block: pd.DataFrame, bold: Callable[[str], str] = "**{}**".format, plus_minus: str = " ± "
-) -> pd.DataFrame:
-    """Return a block as text: a row for each defence, a column for each (attack, metric)."""
+def cells(block: pd.DataFrame, bold: str = "**{}**", spread: str = " ± {:.1f}") -> pd.DataFrame:
+    """Return a block as text: a row for each defence, a column for each (attack, metric).
+
+    Args:
+        bold: the format of a bold number.
+        spread: the format of half of an interval.
+    """
 
     def text(mean: float, half: float, metric: str, mark: bool) -> str:
         number = f"{mean:+.1f}".replace("-", "−") if metric[0] == "Δ" else f"{mean:.1f}"
-        number += "" if math.isnan(half) else f"{plus_minus}{half:.1f}"
-        return bold(number) if mark else number
+        number += "" if math.isnan(half) else spread.format(half)
+        return bold.format(number) if mark else number
 
-    texts = map(text, block["mean"], block["half"], block["metric"], block["bold"])
+    texts = [*map(text, block["mean"], block["half"], block["metric"], block["bold"])]
     metrics = pd.Categorical(block["metric"], block["metric"].unique())
-    found = block.assign(text=[*texts], metric=metrics).sort_values(["attack", "metric"])
+    found = block.assign(text=texts, metric=metrics).sort_values(["attack", "metric"])
     return found.pivot(index="defense", columns=["attack", "metric"], values="text").fillna("–")
 
 
 def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
     """Join the metrics of each attack: a row for each attack, a column for each defence."""
-    return texts.T.groupby(level="attack", sort=False).agg(between.join)
-
-
-# ---- words ---------------------------------------------------------------------------------------
+    return (
+        texts.T.groupby(level="attack", sort=False)
+        .agg(between.join)
+        .rename_axis(index=None, columns=None)
+    )
 
 
 def numbers_text(table: pd.DataFrame, look: Look) -> str:
@@ -196,21 +189,17 @@ def header(table: pd.DataFrame, look: Look | None = None) -> str:
     return " ".join([numbers_text(table, look), *how])
 
 
-# ---- renderers -----------------------------------------------------------------------------------
-
-
-def _plain(text: str) -> str:
+def _escaped(text: str) -> str:
     """Escape what Markdown would take for markup."""
     return re.sub(r"[\\`*|<\[\]]", r"\\\g<0>", text)
 
 
 def block_markdown(block: pd.DataFrame) -> str:
     """Return a block as a Markdown table: a row for each defence, a column for each attack."""
-    texts = by_attack(cells(block)).T.rename(index=_plain, columns=_plain)
-    reference = {
-        _plain(name): f"*{_plain(name)}*" for name in block.loc[block.reference, "defense"]
-    }
-    return markdown_table(texts.rename(index=reference).rename_axis("Defence").reset_index())
+    texts = by_attack(cells(block)).T.rename(index=_escaped, columns=_escaped)
+    never = block.loc[block["reference"], "defense"].map(_escaped)
+    texts = texts.rename(index={name: f"*{name}*" for name in never})
+    return markdown_table(texts.rename_axis("Defence").reset_index())
 
 
 def markdown(table: pd.DataFrame, look: Look | None = None) -> str:
@@ -218,73 +207,63 @@ def markdown(table: pd.DataFrame, look: Look | None = None) -> str:
     parts = ["# Clean accuracy and attack success after each defence", header(table, look)]
     for title, block in blocks(table, look):
         each = f"Each cell: {' / '.join(block['metric'].unique())}."
-        parts += [f"## {_plain(title)}", each, block_markdown(block)]
-    return "\n\n".join([*parts]) + "\n"
+        parts += [f"## {_escaped(title)}", each, block_markdown(block)]
+    return "\n\n".join(parts) + "\n"
 
 
 def html(block: pd.DataFrame) -> str:
     """Return a block as an HTML table: a row for each attack, a column for each defence."""
-    texts = cells(block.assign(defense=block["defense"].map(markup.escape)), "<b>{}</b>".format)
-    rows = by_attack(texts.map("<span>{}</span>".format), "").rename(index=markup.escape)
-    rows.index.name = rows.columns.name = None
-    kinds = [
-        *(["tall"] if block["half"].notna().any() else []),
-        *(["reference"] if block["reference"].any() else []),
-    ]
-    return rows.to_html(escape=False, border=0, classes=kinds, justify="unset")
+    texts = cells(block, "<b>{}</b>").map("<span>{}</span>".format)
+    texts = by_attack(texts, "").rename(index=markup.escape, columns=markup.escape)
+    kinds = {"tall": block["half"].notna().any(), "reference": block["reference"].any()}
+    classes = [kind for kind, shown in kinds.items() if shown]
+    return texts.to_html(escape=False, border=0, classes=classes, justify="unset")
 
 
 def plain(table: pd.DataFrame, look: Look | None = None) -> str:
     """Return the first block for a terminal: a row for each attack, the lowest ASR with a star."""
     title, block = next(blocks(table, look))
-    rows = by_attack(cells(block, "*{}".format))
-    rows.index.name = rows.columns.name = None
-    return f"{title} in %, the lowest ASR of the defences with a star\n\n{rows.to_string()}"
+    texts = by_attack(cells(block, "*{}"))
+    return f"{title} in %, the lowest ASR of the defences with a star\n\n{texts.to_string()}"
 
 
-_TEX = {
-    **{char: rf"\{char}" for char in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "–": "--"},
-}
-
-
-def tex(text: str) -> str:
-    """Escape text for LaTeX."""
-    return re.sub(r"[&%$#_{}\\~^±–−Δ]", lambda match: _TEX[match[0]], text)
+TEX = str.maketrans(
+    {
+        **{char: rf"\{char}" for char in "&%$#_{}"},
+        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+        **{"±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "–": "--"},
+    }
+)
+FLOAT = r"""\begin{table}[htbp]
+\centering\footnotesize\setlength{\tabcolsep}{3.5pt}
+\setlength{\belowcaptionskip}{5pt}
+\caption{CAPTION}
+\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
+TABULAR}
+\end{table}
+"""  # \resizebox shrinks a table that is too wide for the page, and no other
 
 
 def latex(table: pd.DataFrame, look: Look | None = None) -> str:
     """Return the main table as LaTeX floats for \\input; needs booktabs and graphicx."""
-    lines = [r"% \usepackage{booktabs,graphicx}"]
+    floats = [r"% \usepackage{booktabs,graphicx}"]
     for title, block in blocks(table, look):
-        caption = f"{title}." if len(lines) > 1 else f"{title}. {header(table, look)}"
-        # An interval is small and low; a dash and a minus are those of LaTeX.
-        texts = cells(block, r"\textbf{{{}}}".format, "±").map(
-            lambda cell: (
-                re.sub(r"±([\d.]+)", r"$_{\\pm\1}$", cell).replace("–", "--").replace("−", "$-$")
-            )
-        )
-        texts = texts.rename(index=tex, columns=tex)
+        caption = f"{title}." if len(floats) > 1 else f"{title}. {header(table, look)}"
+        texts = cells(block, r"\textbf{{{}}}", r"$_{{\pm{:.1f}}}$")
+        texts = texts.replace({"–": "--", "−": "$-$"}, regex=True)
+        texts = texts.rename(index=lambda name: name.translate(TEX))
+        texts = texts.rename(columns=lambda name: name.translate(TEX))
         texts.index.name, texts.columns.names = None, ["", "Defence"]
         width, each = len(texts.columns), block["metric"].nunique()
         body = texts.to_latex(column_format="l" + "r" * width, multicolumn_format="c", escape=False)
         rules = "".join(rf"\cmidrule(lr){{{i}-{i + each - 1}}}" for i in range(2, width + 2, each))
         body = body.replace("\\\\\n", f"\\\\\n{rules}\n", 1)
-        for name in map(tex, block.loc[block["reference"], "defense"].unique()):
-            body = body.replace(f"\n{name} &", f"\n\\midrule\n{name} &")
-        lines += [
-            r"\begin{table}[htbp]",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
-            r"\setlength{\belowcaptionskip}{5pt}",
-            rf"\caption{{{tex(caption)}}}",
-            # Shrinks a table that is too wide for the page, and no other.
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            f"{body.strip()}}}",
-            r"\end{table}",
-            "",
-        ]
-    return "\n".join(lines)
+        for name in block.loc[block["reference"], "defense"].unique():
+            row = f"\n{name.translate(TEX)} &"
+            body = body.replace(row, f"\n\\midrule{row}")
+        text = FLOAT.replace("CAPTION", caption.translate(TEX))
+        floats.append(text.replace("TABULAR", body.strip()))
+    return "\n".join(floats)
 
 
 def write_main_table(

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 
 import pandas as pd
 from scipy.special import stdtrit
@@ -23,11 +23,9 @@ from taclean.results.table import CA, pick
 LEVEL = 0.95
 CELL = ["attack", "defense", "split", "metric"]
 SPREAD = [*CELL, "mean", "sd_repeats", "sd_victims", "victims", "repeats"]
-PAIRED = [
-    "attack", "defense", "against", "split", "metric", "difference", "low", "high", "n", "over",
-    "settled",
-]  # fmt: skip
-LANDED = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
+PAIRED = ["attack", "defense", "against", "split", "metric"]
+PAIRED += ["difference", "low", "high", "n", "over", "settled"]
+NEW_VICTIMS = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,6 @@ class Estimate:
     def settled(self) -> bool:
         """Whether the interval does not contain 0."""
         return self.half is not None and abs(self.mean) > self.half
-
-    @property
-    def further(self) -> tuple[float, float] | None:
-        """The 95 % prediction interval: where one more value is expected."""
-        if self.half is None:
-            return None
-        half = self.half * math.sqrt(self.n + 1)
-        return (self.mean - half, self.mean + half)
 
 
 def half_width(values: Sequence[float] | pd.Series) -> float | None:
@@ -90,10 +80,22 @@ def estimate(runs: pd.DataFrame) -> Estimate | None:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean of every score and half of its interval: columns CELL, mean, half."""
+    """Return `estimate` of every score: columns CELL, mean, half, n, over."""
     cells = table.groupby(CELL, sort=False)
-    found = [(*cell, e.mean, e.half) for cell, runs in cells if (e := estimate(runs))]
-    return pd.DataFrame(found, columns=[*CELL, "mean", "half"]).astype({"half": float})
+    found = [(*cell, *astuple(e)) for cell, runs in cells if (e := estimate(runs))]
+    columns = [*CELL, "mean", "half", "n", "over"]
+    return pd.DataFrame(found, columns=columns).astype({"half": float})
+
+
+def predicted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the 95 % prediction interval of one more victim's score: columns CELL, low, high.
+
+    A score with fewer than two victims is left out.
+    """
+    found = summary(table)
+    found = found[(found["over"] == "victims") & found["half"].notna()]
+    reach = found["half"] * (found["n"] + 1) ** 0.5
+    return found[CELL].assign(low=found["mean"] - reach, high=found["mean"] + reach)
 
 
 def difference(runs: pd.DataFrame, against: pd.DataFrame) -> Estimate | None:
@@ -118,6 +120,20 @@ def interval_text(table: pd.DataFrame) -> str:
         return f"over {victims} victims{each}"
     runs = shown.drop_duplicates(["defense", "seed", "repeat"])["defense"].value_counts().max()
     return f"over {runs} cleanings of one victim" if runs > 1 else ""
+
+
+def plus_minus(found: pd.DataFrame) -> pd.Series:
+    """Return '87.6 ± 2.1' for each row of `summary`."""
+    half = found["half"].map(" ± {:.1f}".format).where(found["half"].notna(), "")
+    return found["mean"].map("{:.1f}".format) + half
+
+
+def signed(found: pd.DataFrame, bold: bool = False) -> pd.Series:
+    """Return '-1.4 (-2.1 to -0.8)' for each row of `differences`; `bold` marks settled ones."""
+    low, high = (found[end].map("{:+.1f}".format) for end in ("low", "high"))
+    ends = (" (" + low + " to " + high + ")").where(found["low"].notna(), "")
+    text = found["difference"].map("{:+.1f}".format) + ends
+    return text.mask(found["settled"] & bold, "**" + text + "**")
 
 
 def _first(table: pd.DataFrame) -> pd.DataFrame:
@@ -146,42 +162,50 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SPREAD)
 
 
-def landed(known: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
+def new_victims(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Check whether new victims' scores lie in the 95 % prediction intervals of the known ones.
 
     Args:
-        known: runs of one split; a cell with fewer than two victims is left out.
-        further: runs of other victims on the same split.
+        known: runs; a cell with fewer than two victims is left out.
+        new: runs of other victims on the same split.
 
     Returns:
-        A row for each new victim, defence and metric: columns LANDED.
+        A row for each new victim, defence and metric: columns NEW_VICTIMS.
     """
-    rows, cell = [], ["attack", "defense", "metric"]
-    of_cell = dict(iter(known.groupby(cell)))
-    for (*names, seed), runs in further.groupby([*cell, "seed"], sort=False):
-        expected = estimate(of_cell.get(tuple(names), known[:0]))
-        if expected is None or expected.further is None or expected.over != "victims":
-            continue
-        mean, (low, high) = float(runs["percent"].mean()), expected.further
-        rows.append((names[0], names[1], seed, names[2], mean, low, high, low <= mean <= high))
-    return pd.DataFrame(rows, columns=LANDED).astype({"inside": bool})
+    means = new.groupby([*CELL, "seed"], sort=False)["percent"].mean().reset_index()
+    found = means.merge(predicted(known), on=CELL)
+    inside = found["percent"].between(found["low"], found["high"])
+    return found.assign(inside=inside)[NEW_VICTIMS]
+
+
+def differences(
+    table: pd.DataFrame,
+    pairs: Iterable[tuple[str, str]],
+    by: Sequence[str] = ("attack", "split", "metric"),
+) -> pd.DataFrame:
+    """Return the difference of the two defences of each pair in each score: columns PAIRED.
+
+    Differences are in points. `low` to `high` is the 95 % interval over `n` victims or, for one
+    victim, over its runs (`over`). A single pair of runs has no interval and is never settled.
+
+    Args:
+        pairs: a defence, and the one that is subtracted.
+        by: what separates the scores. Without "attack", the victims of all attacks count together.
+    """
+    pairs, rows = list(pairs), []
+    for cell, runs in table.groupby([*by], sort=False):
+        for defense, against in pairs:
+            found = difference(pick(runs, defense=defense), pick(runs, defense=against))
+            if found:
+                ends = found.ends or (math.nan, math.nan)
+                values = (found.mean, *ends, found.n, found.over, found.settled)
+                rows.append((*cell, defense, against, *values))
+    columns = [*by, "defense", "against", *PAIRED[-6:]]
+    return pd.DataFrame(rows, columns=columns).reindex(columns=PAIRED).astype({"settled": bool})
 
 
 def paired(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
-    """Return the difference of each defence from each one before it, by score @1: columns PAIRED.
-
-    Differences are in points. `low` to `high` is the 95 % interval over `n` victims or, for one
-    victim, over its runs (`over`). A single pair has no interval and is never settled.
-    """
-    pairs = list(itertools.combinations(ordered(table["defense"], (look or Look()).defenses), 2))
-    rows = []
-    for (attack, split, metric), cell in _first(table).groupby(
-        ["attack", "split", "metric"], sort=False
-    ):
-        for against, defense in pairs:
-            found = difference(pick(cell, defense=defense), pick(cell, defense=against))
-            if found:
-                ends = found.ends or (math.nan, math.nan)
-                names = (attack, defense, against, split, metric)
-                rows.append((*names, found.mean, *ends, found.n, found.over, found.settled))
-    return pd.DataFrame(rows, columns=PAIRED)
+    """Return `differences` of each defence from each one before it, by score @1."""
+    defenses = ordered(table["defense"], (look or Look()).defenses)
+    pairs = [(defense, against) for against, defense in itertools.combinations(defenses, 2)]
+    return differences(_first(table), pairs)

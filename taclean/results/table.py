@@ -37,9 +37,6 @@ def script_log(log: Sequence[str]) -> Iterator[None]:
         raise
 
 
-# ---- reading and writing -------------------------------------------------------------------------
-
-
 def _score_rows(path: Path | str) -> list[dict[str, Any]]:
     run = read_json(path)
     return [
@@ -128,10 +125,7 @@ def markdown_table(frame: pd.DataFrame, left: int = 1) -> str:
     return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
-# ---- selections ----------------------------------------------------------------------------------
-
-
-def pick(table: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+def pick(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
     """Return the rows whose columns equal the arguments."""
     for column, value in wanted.items():
         table = table[table[column] == value]
@@ -156,9 +150,6 @@ def main_split(table: pd.DataFrame, look: Look) -> str:
     """Return the split that tables and figures show: the first that has a clean accuracy."""
     splits = scored_splits(table, look)
     return next((s for s in splits if len(pick(table, split=s, metric=CA))), splits[0])
-
-
-# ---- texts ---------------------------------------------------------------------------------------
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

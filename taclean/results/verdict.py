@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import Estimate, difference, interval_text, summary
+from taclean.results.statistics import differences, interval_text, summary
 from taclean.results.table import ASR, CA, main_split, pick, seeds_text
 
-FAR = 5.0  # a backdoor: ASR@1 lies more than so many points above a model never poisoned
+BACKDOOR_POINTS = 5.0  # a backdoor: ASR@1 is higher than that of a model never poisoned by more
 
 REMOVED = (
     "{name} removes the backdoor on {gone}. Removed means that ASR@1 is at most {far:.0f} points "
@@ -35,17 +35,20 @@ ONE_VICTIM = (
 ACCURACY = "Clean accuracy changes by {change} points, on average over the attacks{beside}."
 
 
-def told(found: Estimate) -> str:
-    """Return a difference in words: '11.0 lower (-20.1 to -1.9): settled'."""
-    text = f"{abs(found.mean):.1f} {'lower' if found.mean < 0 else 'higher'}"
-    if found.ends is None:
+def difference_text(found: Any) -> str:
+    """Return a row of `differences` in words: '11.0 lower (-20.1 to -1.9): settled'."""
+    text = f"{abs(found.difference):.1f} {'lower' if found.difference < 0 else 'higher'}"
+    if pd.isna(found.low):
         return text
-    low, high = found.ends
-    return f"{text} ({low:+.1f} to {high:+.1f}): {'settled' if found.settled else 'open'}"
+    settled = "settled" if found.settled else "open"
+    return f"{text} ({found.low:+.1f} to {found.high:+.1f}): {settled}"
 
 
-def judged(asr: Estimate, ca: Estimate) -> str:
+def compare(asr: pd.Series, ca: pd.Series) -> str:
     """Compare two defences by their differences in ASR@1 and CA@1 on the same victims.
+
+    Args:
+        asr, ca: rows of `taclean.results.statistics.differences`.
 
     Returns:
         "better": ASR@1 is settled lower and CA@1 is not; "worse": ASR@1 is settled higher and CA@1
@@ -53,25 +56,9 @@ def judged(asr: Estimate, ca: Estimate) -> str:
     """
     if not asr.settled:
         return "open"
-    if ca.settled and (ca.mean > 0) == (asr.mean > 0):
+    if ca.settled and (ca.difference > 0) == (asr.difference > 0):
         return "a trade"
-    return "better" if asr.mean < 0 else "worse"
-
-
-def differences(runs: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
-    """Return the differences of pairs of defences in one score on each attack.
-
-    Returns:
-        Columns attack, defense, other, mean, settled and words (`told`); without a row where the
-        two have no victim in common.
-    """
-    found = [
-        (attack, defense, other, x.mean, x.settled, told(x))
-        for defense, other in pairs
-        for attack, own in runs.groupby("attack", sort=False)
-        if (x := difference(pick(own, defense=defense), pick(own, defense=other)))
-    ]
-    return pd.DataFrame(found, columns=["attack", "defense", "other", "mean", "settled", "words"])
+    return "better" if asr.difference < 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -92,23 +79,26 @@ class Verdict:
 def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     """Return the verdict on the defence `tested` on the main split; None without its scores.
 
-    A backdoor is there where ASR@1 is more than `FAR` points above that of the model that was
-    never poisoned, shown the same trigger. An attack whose victims have no backdoor does not count.
+    A model has a backdoor if its ASR@1 is more than BACKDOOR_POINTS points above that of the model
+    that was never poisoned, shown the same trigger. An attack whose victims have no backdoor does
+    not count.
     See `taclean.results.statistics` for differences and when they are settled.
     """
     split, name = main_split(table, look), look.defense_label(tested)
     scores = pick(table[table["attack"] != CLEAN], split=split)
-    rates = pick(scores, metric=ASR)
-    attacks = ordered(pick(rates, defense=tested)["attack"], look.attacks)
+    attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
     if not attacks:
         return None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
-    means = summary(rates).pivot(index="attack", columns="defense", values="mean")
+    means = summary(pick(scores, metric=ASR)).pivot(
+        index="attack", columns="defense", values="mean"
+    )
     means = means.reindex(index=attacks, columns=[NONE, tested, *others])
     never = pick(summary(table), attack=CLEAN, defense=NONE, metric=ASR).set_index("split")["mean"]
-    bound = never.reindex([f"{split}+{attack}" for attack in attacks]).set_axis(attacks) + FAR
-    backdoor, judgeable = means.gt(bound, axis=0), bool(bound.notna().all())
-    missed = [a for a in attacks if judgeable and not backdoor.loc[a, NONE]]
+    never = never.reindex([f"{split}+{attack}" for attack in attacks]).set_axis(attacks)
+    backdoor = means.gt(never + BACKDOOR_POINTS, axis=0)
+    known = bool(never.notna().all())
+    missed = [a for a in attacks if known and not backdoor.loc[a, NONE]]
     attacks = [a for a in attacks if a not in missed]
 
     def some(found: Iterable[Any]) -> str:
@@ -117,42 +107,39 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         return f"{len(labels)} of {len(attacks)} attacks{names}"
 
     sentences = []
-    if judgeable and attacks:
-        gone = backdoor.index[~backdoor[tested]]
-        sentences.append(REMOVED.format(name=name, gone=some(gone), far=FAR))
+    if known and attacks:
+        gone = some(backdoor.index[~backdoor[tested]])
+        sentences.append(REMOVED.format(name=name, gone=gone, far=BACKDOOR_POINTS))
     if missed:
         labels = ", ".join(map(look.attack_label, missed))
-        sentences.append(MISSED.format(missed=labels, far=FAR))
+        sentences.append(MISSED.format(missed=labels, far=BACKDOOR_POINTS))
     if not attacks:
         return Verdict(sentences, [], [])
     seeds, over = seeds_text(scores["seed"]), interval_text(scores)
-    asr = differences(rates, [(tested, other) for other in others])
-    asr = asr[asr["attack"].isin(attacks)]
+    scores = scores[scores["attack"].isin(attacks)]
+    asr = differences(pick(scores, metric=ASR), [(tested, other) for other in others])
     if others:
-        lowest = means.index[means[tested] < means[others].min(axis=1)]
-        labels = _and(map(look.defense_label, others))
-        sentence = LOWEST.format(others=labels, lowest=some(lowest))
-        sentences.append(
-            f"{sentence} {SETTLED.format(over=over, seeds=seeds)}" if over else sentence
-        )
+        lowest = some(means.index[means[tested] < means[others].min(axis=1)])
+        text = LOWEST.format(others=_and(map(look.defense_label, others)), lowest=lowest)
+        sentences.append(text + (f" {SETTLED.format(over=over, seeds=seeds)}" if over else ""))
     for other in others if over else ():
-        of_other = asr[(asr["other"] == other) & asr["settled"]]
-        lower, higher = (of_other.loc[of_other["mean"] * way > 0, "attack"] for way in (-1, 1))
+        settled = pick(asr, against=other, settled=True)
+        lower = some(settled.loc[settled["difference"] < 0, "attack"])
+        higher = some(settled.loc[settled["difference"] > 0, "attack"])
         label = look.defense_label(other)
-        sentences.append(AGAINST.format(other=label, lower=some(lower), higher=some(higher)))
+        sentences.append(AGAINST.format(other=label, lower=lower, higher=higher))
     if scores["seed"].nunique() == 1:
         sentences.append(ONE_VICTIM.format(seeds=seeds))
     ca = differences(pick(scores, metric=CA), [(d, NONE) for d in (tested, *others)])
-    changes = ca[ca["attack"].isin(attacks)].groupby("defense", sort=False)["mean"].mean()
+    changes = ca.groupby("defense")["difference"].mean().map("{:+.1f}".format)
     if tested in changes:
-        beside = [f"{look.defense_label(d)} {changes[d]:+.1f}" for d in others if d in changes]
-        text = f" ({', '.join(beside)})" if beside else ""
-        sentences.append(ACCURACY.format(change=f"{changes[tested]:+.1f}", beside=text))
-    words = asr.pivot(index="attack", columns="other", values="words")
+        beside = ", ".join(f"{look.defense_label(d)} {changes[d]}" for d in others if d in changes)
+        beside = f" ({beside})" if beside else ""
+        sentences.append(ACCURACY.format(change=changes[tested], beside=beside))
+    asr["words"] = [difference_text(found) for found in asr.itertuples()]
+    words = asr.pivot(index="attack", columns="against", values="words")
     words = words.reindex(index=attacks, columns=others).fillna("–")
-    rows = [
-        (look.attack_label(a), [*found]) for a, found in zip(attacks, words.to_numpy(), strict=True)
-    ]
+    rows = [(look.attack_label(attack), [*found]) for attack, *found in words.itertuples()]
     return Verdict(sentences, [look.defense_label(d) for d in others], rows)
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from taclean.results.cost import COLUMNS, cost
 from taclean.results.labels import Look
-from taclean.util.errors import UserError
 
 LOOK = Look(defenses={"none": ("No defence", "#7f7f7f"), "old": ("Old", "#000000")})
 
@@ -53,9 +52,3 @@ def test_what_could_not_be_measured_is_left_empty(tmp_path: Path) -> None:
     table = cost([one], LOOK)
     assert table["seconds"][0] == 3
     assert table["peak_mb"].isna().all()
-
-
-def test_a_file_that_is_no_benchmark(tmp_path: Path) -> None:
-    (tmp_path / "a.tsv").write_text("x\n1\n")
-    with pytest.raises(UserError, match="no column s, max_rss"):
-        cost([{"defense": "a", "training": str(tmp_path / "a.tsv"), "texts": []}], LOOK)

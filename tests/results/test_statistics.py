@@ -15,8 +15,9 @@ from taclean.results.statistics import (
     estimate,
     half_width,
     interval_text,
-    landed,
+    new_victims,
     paired,
+    predicted,
     spread,
 )
 
@@ -52,24 +53,24 @@ def test_the_interval_is_students() -> None:
 
 
 def test_one_more_value_is_expected_in_the_prediction_interval() -> None:
-    found = estimate(runs(DRAWN[1], "ft"))
+    found = predicted(runs(DRAWN[1], "ft"))[["low", "high"]].to_numpy()[0]
     means = DRAWN[1].mean(1)
     scale = means.std(ddof=1) * math.sqrt(1 + 1 / 3)
-    assert found.further == pytest.approx(stats.t.interval(0.95, 2, means.mean(), scale))
-    assert estimate(runs(DRAWN[1, :1, :1], "ft")).further is None
+    assert found == pytest.approx(stats.t.interval(0.95, 2, means.mean(), scale))
+    assert predicted(runs(DRAWN[1, :1], "ft")).empty  # cleanings of one victim
 
 
 def test_new_victims_are_compared_with_the_prediction_interval() -> None:
     values = np.array([[10.0], [12.0], [14.0]])  # mean 12, sd 2
     half = stats.t.ppf(0.975, 2) * 2 * np.sqrt(1 + 1 / 3)
     known, mine = runs(values, "ft"), runs(np.array([[1.0, 5.0], [30.0, 31.0]]), "ft")
-    found = landed(known, mine.assign(seed=mine["seed"] + 10))
+    found = new_victims(known, mine.assign(seed=mine["seed"] + 10))
     assert found["percent"].tolist() == [3.0, 30.5]  # each the mean of its cleanings
     assert found["low"].tolist() == pytest.approx([12 - half] * 2)
     assert found["high"].tolist() == pytest.approx([12 + half] * 2)
     assert found["inside"].tolist() == [True, False]
-    assert landed(known[:1], mine).empty  # one victim predicts nothing
-    assert landed(known, mine.assign(defense="par")).empty
+    assert new_victims(known[:1], mine).empty  # one victim predicts nothing
+    assert new_victims(known, mine.assign(defense="par")).empty
 
 
 def test_victims_of_several_attacks_have_the_same_weight() -> None:

@@ -80,9 +80,6 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-# ---- labels --------------------------------------------------------------------------------------
-
-
 def test_labels_order_markers_and_colours() -> None:
     assert list(LOOK.attacks) == ["clean", "badnet", "sig"]
     assert LOOK.markers(["sig", "new_one", "clean"]) == {"clean": "X", "sig": "^", "new_one": "P"}
@@ -109,19 +106,9 @@ def test_no_two_methods_look_the_same() -> None:
     assert len(set(markers.values())) == len(markers) == 42
 
 
-@pytest.mark.parametrize(
-    ("mapping", "message"),
-    [
-        ({"defenses": {"mine": {"colour": "green"}}}, "mine: colour 'green' .*; write #rrggbb"),
-        ({"attacks": {"mine": {"marker": "ab"}}}, "mine: marker 'ab' .*; write one of P <"),
-    ],
-)
-def test_a_wrong_colour_or_marker(mapping: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        Look.of(mapping)
-
-
-# ---- the table of all scores ---------------------------------------------------------------------
+def test_a_wrong_marker() -> None:
+    with pytest.raises(UserError, match=r"mine: marker 'ab' .*; write one of P <"):
+        Look.of({"attacks": {"mine": {"marker": "ab"}}})
 
 
 def write_scores(folder: Path, attack: str, defense: str, splits: dict, repeat: int = 0) -> Path:
@@ -198,9 +185,6 @@ def test_script_log(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), script_log([str(log)]):
         print(1 / 0)
     assert "Traceback" in log.read_text()
-
-
-# ---- the main table ------------------------------------------------------------------------------
 
 
 def test_main_table_with_seeds(table: pd.DataFrame) -> None:

@@ -45,9 +45,6 @@ def stage(values: dict[str, Any], path: str) -> dict[str, Any]:
     return stage_config(check(values), path)
 
 
-# ---- trials as entries ---------------------------------------------------------------------------
-
-
 def test_a_trial_is_its_defences_entry_with_what_it_changes() -> None:
     whole = config()
     check(whole)
@@ -121,9 +118,6 @@ def test_a_mistake_in_a_tuning_is_one_line(changes: dict[str, Any], message: str
         check(configs.resolve({**DEFAULT, "tune": tune}))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-# ---- the choice ----------------------------------------------------------------------------------
 
 
 def scores(*rows: tuple[str, int, float, float]) -> pd.DataFrame:
@@ -206,8 +200,6 @@ def test_the_line_joins_trials_that_no_other_beats(monkeypatch, tmp_path: Path) 
     style.save(tuning(TRIALS, 3), [tmp_path / "t.png", tmp_path / "t.pdf"])
     assert (tmp_path / "t.png").stat().st_size > 5000
 
-
-# ---- through Snakemake ---------------------------------------------------------------------------
 
 TUNE = """
 tune:

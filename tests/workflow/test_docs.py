@@ -1,4 +1,4 @@
-"""README.md and docs/: every number comes out of `make docs`, and a page that differs is told."""
+"""README.md and docs/: the blocks are what `make docs` prints, and a page that differs is found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taclean.util.errors import UserError
 ROOT = Path(__file__).parents[2]
 PAGES = [path.relative_to(ROOT).as_posix() for path in build.pages(ROOT)]
 README = "A <!-- begin: main_table -->\n<!-- end -->\nB <!-- begin: claim -->\n<!-- end -->\n"
-README += "<!-- begin: in_words -->\n<!-- end --><!-- begin: first -->\n<!-- end -->"
+README += "<!-- begin: in_words -->\n<!-- end -->"
 README += "<!-- begin: cost -->\n<!-- end -->"
 
 
@@ -111,7 +111,6 @@ def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None
     assert "commit abc1234" in page
     assert "| arXiv 2409.17601, abstract; RN50 (presumed) | -52.02 | -63.88 |" in page
     assert f"| this repository; {model} on emoji | -10.0 (-10.0 to -10.0) |" in page
-    assert "![A picture with a trigger, before and after TA-Cleaner](docs/first.png)" in page
     assert (taken / "docs/first.png").read_bytes() == b"first.png"
     assert record["pictures"]["first.png"] == build.digest(taken / "docs/first.png")
 
@@ -154,60 +153,6 @@ def test_means_and_deviations_over_cleanings(taken: Path) -> None:
     assert "| BadCLIP | " + " | ".join(["92.0 ± 2.0", "82.0 ± 2.0"] * 3) + " |" in rows
 
 
-def test_a_run_may_come_in_by_its_seeds(taken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a comparison that takes longer than a machine is there."""
-    results, page = taken / "results", taken / "docs/results.md"
-    for name in build.PICTURES["evidence"]:
-        (results / "figures" / name).write_bytes(name.encode())
-    page.write_text("<!-- begin: main_table_of_evidence -->\n<!-- end -->\n", "utf-8")
-    options = ["--take", str(results), "--as", "evidence"]
-
-    def part(commit: str, *seeds: int, lower: float = 10) -> dict:
-        table = scores(taclean=lower)
-        write_table(table[table["seed"].isin(seeds)], results / "table.csv")
-        monkeypatch.setattr(build, "commit", lambda root: commit)
-        build.main([*options, *["--add"] * (commit != "one")])
-        return json.loads((taken / "docs/data/evidence/run.json").read_text("utf-8"))
-
-    assert [p["seeds"] for p in part("one", 0, 1)["parts"]] == [[0, 1]]
-    assert (taken / "docs/evidence_asr_ca.png").read_bytes() == b"asr_ca.png"
-    both = part("two", 1, 2, lower=20)
-    assert [(p["seeds"], p["commit"]) for p in both["parts"]] == [([0], "one"), ([1, 2], "two")]
-    assert (taken / "docs/evidence_asr_ca.png").read_bytes().startswith(b"\x89PNG")
-    table = build.Run(taken, "evidence").table
-    asr = table.query("attack == 'sig' and defense == 'taclean' and metric == 'ASR@1'")
-    found = asr[asr["split"] == "test"].set_index("seed")["percent"].to_dict()
-    assert found == {0: 70, 1: 59, 2: 58}
-    text = unpadded(page)
-    assert "seeds 0, 1, 2" in text
-    assert "seed 0: " in text
-    assert "commit one, " in text
-    assert "; seeds 1, 2: " in text
-    again = part("three", 0, 1, 2)
-    assert [p["commit"] for p in again["parts"]] == ["three"]
-
-
-def test_what_the_cleanings_settle_is_looked_for_in_another_run(taken: Path) -> None:
-    results, page = taken / "results", taken / "docs/results.md"
-    page.write_text("<!-- begin: agreement_of_fp32 -->\n<!-- end -->\n", "utf-8")
-    one = scores(taclean=10).query("seed == 0")
-    one = one[(one["defense"] != "none") | (one["attack"] == "clean")]
-    table = pd.concat([one.assign(repeat=n, percent=one["percent"] - n) for n in range(3)])
-    write_table(table, results / "table.csv")
-    build.main(["--take", str(results), "--as", "repeats"])
-    other = scores(taclean=-4).query("seed == 0")
-    other.loc[other["attack"] == "sig", "percent"] -= 8 * (other["defense"] == "taclean")
-    names = {name: f"{name}_fp32" for name in ("ft", "cleanclip", "taclean")}
-    write_table(other.replace({"defense": names}), results / "table.csv")
-    overlay = str(ROOT / "config/fp32.yaml")
-    build.main(["--take", str(results), "--as", "fp32", "--configfile", overlay])
-    text = unpadded(page)
-    assert "| SIG | TA-Cleaner minus FT | -10.0 (-10.0 to -10.0) | -4.0 |" in text
-    assert "| BadCLIP | TA-Cleaner minus CleanCLIP | -10.0 (-10.0 to -10.0) | +4.0 |" in text
-    assert "CleanCLIP minus FT" not in text
-    assert "The sign is the same for 2 of 4 settled differences." in text
-
-
 def test_victims_of_other_seeds_are_held_against_the_evidence() -> None:
     known = scores()
     mine = scores(ft=40).assign(seed=lambda table: table["seed"] + 10)
@@ -222,21 +167,18 @@ def test_victims_of_other_seeds_are_held_against_the_evidence() -> None:
     assert text.count(" ft ") == 12
 
 
-def test_the_time_of_the_evidence_is_told_when_all_of_it_is_known(tmp_path: Path) -> None:
-    def add(name: str, minutes: int | None) -> None:
-        folder = tmp_path / "docs" / "data" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {"minutes": minutes, "parts": [{"machine": "a desk"}]}
-        (folder / "run.json").write_text(json.dumps(record), "utf-8")
-
-    for name in blocks.EVIDENCE[:-1]:
-        add(name, 30)
-    assert blocks.evidence_time(tmp_path).startswith("*Not noted")
-    add(blocks.EVIDENCE[-1], None)
-    assert blocks.evidence_time(tmp_path).startswith("*Not noted")
-    add(blocks.EVIDENCE[-1], 45)
-    text = blocks.evidence_time(tmp_path)
-    assert text.startswith("Minutes: evidence 30, ablation 30, ")
+def test_the_time_of_the_evidence_is_printed_when_all_of_it_is_known(taken: Path) -> None:
+    record = json.loads((taken / "docs/data/default/run.json").read_text("utf-8"))
+    record["parts"][0]["machine"] = "a desk"
+    for minutes, start in ((30, "*Not noted"), (None, "*Not noted"), (45, "Minutes: evidence 30")):
+        assert blocks.evidence_time(taken).startswith("*Not noted")
+        for name in blocks.EVIDENCE if minutes != 30 else blocks.EVIDENCE[:-1]:
+            folder = taken / "docs" / "data" / name
+            shutil.copytree(taken / "docs/data/default", folder, dirs_exist_ok=True)
+            record["minutes"] = minutes if name == blocks.EVIDENCE[-1] else 30
+            (folder / "run.json").write_text(json.dumps(record), "utf-8")
+        assert blocks.evidence_time(taken).startswith(start)
+    text = blocks.evidence_time(taken)
     assert text.endswith("target 45; together 3.2 hours on a desk.\n")
 
 
@@ -244,16 +186,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     results, page = taken / "results", taken / "docs/results.md"
     for name in build.PICTURES["evidence"]:
         (results / "figures" / name).write_bytes(name.encode())
-    names = (
-        "settled",
-        "at_equal_ca",
-        "versus",
-        "further_victim",
-        "probe",
-        "captions",
-        "shift",
-        "retrieval",
-    )
+    names = "settled at_equal_ca further_victim probe captions shift retrieval".split()
     text = "".join(f"<!-- begin: {name}_of_evidence -->\n<!-- end -->\n" for name in names)
     page.write_text(text, "utf-8")
     table = scores(taclean=10)
@@ -346,9 +279,9 @@ def test_without_a_run_its_blocks_are_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- begin: other -->\n<!-- end -->", "unknown block 'other'; known are first, "),
-        ("<!-- begin: first -->\n", "lacks its begin or its end"),
-        ("<!-- begin: first -->\n<!-- begin: time -->\n<!-- end -->", "lacks its begin or its"),
+        ("<!-- begin: other -->\n<!-- end -->", "unknown block 'other'; known are time, "),
+        ("<!-- begin: time -->\n", "lacks its begin or its end"),
+        ("<!-- begin: axes -->\n<!-- begin: time -->\n<!-- end -->", "lacks its begin or its"),
         ("<!-- end -->", "lacks its begin or its end"),
     ],
 )
