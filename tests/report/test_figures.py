@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from taclean import config as configs
+from taclean.config import classes, with_default
 from taclean.report.figures import style
 from taclean.report.figures.asr_ca import asr_ca
 from taclean.report.figures.axis import axis
@@ -42,13 +42,13 @@ from taclean.results.table import COLUMNS, pick
 from taclean.results.tuning import GRID
 from taclean.util.errors import UserError
 
-IMAGENET = configs.classes_of("imagenet")
+IMAGENET = classes.names("imagenet")
 LONG = sorted(IMAGENET, key=len)[-5:]  # 'black-and-tan coonhound' and its like
 LOOKS = {
-    name: Look.of(configs.look(configs.with_default([f"config/{name}.yaml"])))
+    name: Look.of(with_default([f"config/{name}.yaml"]).look())
     for name in ("evidence", "paper")
 }
-DEFAULT = Look.of(configs.look(configs.with_default([])))
+DEFAULT = Look.of(with_default([]).look())
 TESTED = "taclean"
 
 
