@@ -24,6 +24,7 @@ from pathlib import Path
 from docs.blocks import OF_A_RUN, OTHERS, picture_name
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
+from taclean.results.labels import look_of
 from taclean.results.table import read_table
 from taclean.util.errors import UserError
 from taclean.util.files import replacing, write_json
@@ -128,7 +129,7 @@ def take(
         "minutes": minutes,
         "model": config.model.name,
         "data": config.data.name,
-        "look": config.look(),
+        "look": look_of(config),
         "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
         **({"axes": axes} if axes else {}),
     }

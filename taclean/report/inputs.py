@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from taclean.data.layout import load_array
 from taclean.results.table import read_csv, read_table
-from taclean.results.tuning import GRID
 from taclean.util.files import read_json
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(NamedTuple):
     """What a model says about the first n test pictures of other classes than the target.
 
     Attributes:
@@ -38,8 +35,8 @@ class Samples:
     triggered_top: np.ndarray
     classes: np.ndarray
     target: np.ndarray | int
-    images: np.ndarray | None = None
-    triggered_images: np.ndarray | None = None
+    images: np.ndarray = np.empty(0)
+    triggered_images: np.ndarray = np.empty(0)
     seed: int = 0
 
     @property
@@ -56,8 +53,7 @@ class Samples:
 ByAttack = Mapping[str, Mapping[str, Samples]]  # attack -> defense -> samples
 
 
-@dataclass(frozen=True)
-class Texts:
+class Texts(NamedTuple):
     """Sub-captions: the rows of `subcaptions.csv` and its `account.json`."""
 
     table: pd.DataFrame
@@ -84,25 +80,18 @@ def read_samples(paths: Sequence[str]) -> dict[str, dict[str, Samples]]:
 
 def read_histories(paths: Sequence[str]) -> pd.DataFrame:
     """Return the epochs of all runs in one table, with the columns of `run_of`."""
-    return pd.concat(
-        [read_csv(path, ["epoch"]).assign(**run_of(path)) for path in paths], ignore_index=True
-    )
-
-
-def read_texts(folder: str) -> Texts:
-    """Read a folder of sub-captions."""
-    columns = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
-    return Texts(
-        read_csv(f"{folder}/subcaptions.csv", columns), read_json(f"{folder}/account.json")
-    )
+    histories = [read_csv(path, ["epoch"]).assign(**run_of(path)) for path in paths]
+    return pd.concat(histories, ignore_index=True)
 
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "table": read_table,
-    "grid": lambda path: read_csv(path, GRID),
+    "grid": lambda path: read_csv(path, ["defense", "trial"]),
     "samples": read_samples,
     "histories": read_histories,
-    "texts": read_texts,
+    "texts": lambda folder: Texts(
+        read_csv(f"{folder}/subcaptions.csv", ["caption"]), read_json(f"{folder}/account.json")
+    ),
     "captions": lambda path: Path(path).read_text("utf-8").splitlines(),
     "images": lambda path: load_array(path, np.uint8, 4),
 }

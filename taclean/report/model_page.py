@@ -17,18 +17,7 @@ from taclean.results.table import CA
 SHOWN = 12  # classes in a table
 SUSPICIOUS = 2  # Neural Cleanse's bound of the anomaly index
 FEW = 10  # pictures of a class: with fewer, one of them counts more than ten points
-
-MOVES = (
-    "Share in % of the pictures of other classes that go to the target with the trigger; in "
-    "brackets the points by which it is more than without. Own class: the share that still gets "
-    "its own class. “For CLASS” are patterns that the scan below optimised on the model as it "
-    "came. A backdoor with another trigger is not seen here."
-)
-SCAN = Markup(
-    "Deviations above the median class, of the easiest of the probes {}. Above {} a class stands "
-    "out, and in a clean model of many classes a few do. This is a hint where to look, no proof: "
-    "compare with clean models of the same kind (target <code>scan</code>)."
-)
+RECALL = {"I2T": "{split}, picture to text, R@{k}", "T2I": "{split}, text to picture, R@{k}"}
 
 
 class Model(NamedTuple):
@@ -42,14 +31,6 @@ class Model(NamedTuple):
     scores: Mapping[str, Any]
     moves: Mapping[str, Any]
     scan: Mapping[str, Any]
-
-
-class Part(NamedTuple):
-    """A part of the page: a table, and words below it; each may be empty."""
-
-    title: str
-    table: str = ""
-    note: str = ""
 
 
 def page(
@@ -68,24 +49,24 @@ def page(
         splits: the scored splits, that of the tables first.
         examples: a gallery of the sub-captions that a defence was given.
     """
-    names = ["As it came"] + [f"After {look.defense_label(one.defense)}" for one in models[1:]]
-    parts = [
-        _scores("Clean accuracy", models, names, splits, {"CA": "{split}, CA@{k}"}, "pictures"),
-        _moves(models, names),
-        _scan(models, names),
-        *([_classes(models, names)] if len(models) > 1 else []),
-    ]
-    ways = {"I2T": "{split}, picture to text, R@{k}", "T2I": "{split}, text to picture, R@{k}"}
-    recall = _scores("Retrieval on held-out pairs", models, names, splits, ways, "queries")
-    parts += [recall] if recall.table else []
-    parts += [Part("Sub-captions that were used", examples)] if examples else []
+    first, *cleaned = models
+    named = {"As it came": first}
+    named |= {f"After {look.defense_label(model.defense)}": model for model in cleaned}
     return rendered(
         "own.html",
-        title=f"{name}, cleaned" if len(models) > 1 else name,
+        title=f"{name}, cleaned" if cleaned else name,
         weights=weights,
-        target=models[0].scan["target"],
-        first=[(name, _in_short(one, splits[0])) for name, one in zip(names, models, strict=True)],
-        parts=parts,
+        target=first.scan["target"],
+        first=[(name, _in_short(model, splits[0])) for name, model in named.items()],
+        accuracy=_scores(named, splits, {"CA": "{split}, CA@{k}"}, "pictures"),
+        moves=_moves(named) if first.moves["views"] else None,
+        scan=_scan(named),
+        probes=", ".join(first.scan["probes"]),
+        suspicious=SUSPICIOUS,
+        few=FEW,
+        classes=_classes(named) if cleaned else None,
+        recall=_scores(named, splits, RECALL, "queries"),
+        examples=examples,
     )
 
 
@@ -113,78 +94,66 @@ def _in_short(model: Model, split: str) -> str:
 
 
 def _scores(
-    title: str,
-    models: Sequence[Model],
-    names: Sequence[str],
-    splits: Sequence[str],
-    labels: Mapping[str, str],
-    unit: str,
-) -> Part:
+    named: Mapping[str, Model], splits: Sequence[str], labels: Mapping[str, str], unit: str
+) -> Markup | None:
     """Return a row for each split and score whose name without its k is one of `labels`."""
     rows = []
     for split in splits:
-        for metric, score in models[0].scores["splits"][split].items():
+        scores = [model.scores["splits"][split] for model in named.values()]
+        for metric, score in scores[0].items():
             kind, k = metric.split("@")
             if kind in labels:
-                values = [_percent(one.scores["splits"][split][metric]) for one in models]
+                values = [_percent(of_model[metric]) for of_model in scores]
                 rows.append([labels[kind].format(split=split, k=k), *values, f"{score['n']:,}"])
-    return Part(title, html_table(["%", *names, unit], rows) if rows else "")
+    return html_table(["%", *named, unit], rows) if rows else None
 
 
-def _moves(models: Sequence[Model], names: Sequence[str]) -> Part:
-    views = [model.moves["views"] for model in models]
-    if not views[0]:
-        note = Markup("No trigger was tried: name some in <code>evaluate.triggers</code>.")
-        return Part("Triggers", note=note)
+def _moves(named: Mapping[str, Model]) -> Markup:
+    """Return a row for each trigger that was tried."""
+    moves = [model.moves for model in named.values()]
     rows = []
-    for name, view in views[0].items():
-        own = [of_model[name] for of_model in views]
+    for name, view in moves[0]["views"].items():
+        own = [of_model["views"][name] for of_model in moves]
         reached = [f"{100 * v['triggered'] / v['n']:.1f} ({_moved(v):+.1f})" for v in own]
         kept = [100 * v["own"] / v["n"] for v in own]
-        picture = Markup('<img alt="" src="{}">').format(models[0].moves["examples"][name])
+        picture = Markup('<img alt="" src="{}">').format(moves[0]["examples"][name])
         most, gain = view["gains"]
         gains = f"{most} ({gain:+d})" if gain else "–"
         rows.append([name, picture, view["target"], *reached, *kept, gains])
-    own_class = [f"own class, {name[0].lower()}{name[1:]}" for name in names]
-    head = ["Trigger", "", "target", *names, *own_class, "gains most, as it came"]
-    return Part("Triggers that were tried", html_table(head, rows), MOVES)
+    own_class = [f"own class, {name[0].lower()}{name[1:]}" for name in named]
+    return html_table(["Trigger", "", "target", *named, *own_class, "gains most, as it came"], rows)
 
 
-def _scan(models: Sequence[Model], names: Sequence[str]) -> Part:
-    scores = pd.DataFrame(
-        {
-            name: pd.Series(
-                np.max([probe["anomaly"] for probe in model.scan["probes"].values()], 0),
-                model.scan["classes"],
-            )
-            for name, model in zip(names, models, strict=True)
-        }
-    )
-    order = scores[names[0]].sort_values(ascending=False, kind="stable").index
-    target = models[0].scan["target"]
-    shown = [*order[:SHOWN], *([target] if target in order[SHOWN:] else [])]
-    rows = [[name, *scores.loc[name]] for name in shown] + [["highest", *scores.max()]]
-    note = SCAN.format(", ".join(models[0].scan["probes"]), SUSPICIOUS)
-    question = "Which class do optimised patterns reach most easily?"
-    return Part(question, html_table(["Class", *names], rows), note)
+def _scan(named: Mapping[str, Model]) -> Markup:
+    """Return a row for each class that optimised patterns reach most easily, and the target."""
+    scans = {name: model.scan for name, model in named.items()}
+    anomaly = {
+        name: np.max([probe["anomaly"] for probe in scan["probes"].values()], 0)
+        for name, scan in scans.items()
+    }
+    first = next(iter(scans.values()))
+    scores = pd.DataFrame(anomaly, first["classes"])
+    order = scores.sort_values([*named][0], ascending=False, kind="stable").index
+    rest = [name for name in order[SHOWN:] if name == first["target"]]
+    rows = [[name, *scores.loc[name]] for name in [*order[:SHOWN], *rest]]
+    return html_table(["Class", *named], [*rows, ["highest", *scores.max()]])
 
 
-def _classes(models: Sequence[Model], names: Sequence[str]) -> Part:
-    first = models[0].moves
-    hits = pd.DataFrame(
-        {name: model.moves["hits"] for name, model in zip(names, models, strict=True)},
-        first["classes"],
-    )
-    n = pd.Series(first["n"], first["classes"])
+def _classes(named: Mapping[str, Model]) -> dict[str, Any]:
+    """Return the table of the classes whose accuracy changed most, and the counts below it."""
+    moves = [model.moves for model in named.values()]
+    counts = {name: model.moves["hits"] for name, model in named.items()}
+    hits = pd.DataFrame(counts, moves[0]["classes"])
+    n = pd.Series(moves[0]["n"], hits.index)
     shares = 100 * hits[n > 0].div(n[n > 0], axis=0)
-    change = (shares[names[-1]] - shares[names[0]]).sort_values(kind="stable")
+    change = (shares.iloc[:, -1] - shares.iloc[:, 0]).sort_values(kind="stable")
     shown = [*change.index]
     if len(shown) > 2 * SHOWN:
         shown = shown[:SHOWN] + shown[-SHOWN:]
     rows = [[c, *shares.loc[c], f"{change[c]:+.1f}", n[c]] for c in shown]
-    text = f"{(change < 0).sum()} classes lost, {(change > 0).sum()} gained; shown are those that "
-    text += "lost and gained most."
-    if few := int(((n > 0) & (n < FEW)).sum()):
-        text += f" {few} classes have fewer than {FEW} pictures."
-    table = html_table(["Class", *names, "change", "pictures"], rows)
-    return Part("Accuracy of each class", table, text)
+    return {
+        "table": html_table(["Class", *named, "change", "pictures"], rows),
+        "lost": (change < 0).sum(),
+        "gained": (change > 0).sum(),
+        "small": int(((n > 0) & (n < FEW)).sum()),
+    }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from docutils.core import publish_parts
@@ -18,11 +17,9 @@ from markupsafe import Markup
 from taclean.results.labels import Look
 from taclean.results.main_table import blocks, header, html
 from taclean.results.verdict import verdict
-from taclean.util.files import replacing
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A figure on the page.
 
     Attributes:
@@ -74,12 +71,6 @@ def rendered(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
-
-
-def write(text: str, path: Path | str) -> None:
-    """Write a page, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, "utf-8")
 
 
 def page(table: pd.DataFrame, look: Look, tested: str, figures: Sequence[Section]) -> str:

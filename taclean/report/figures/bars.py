@@ -12,36 +12,44 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from taclean.report.figures.style import LABELS, finish, interval, victims
+from taclean.report.figures.style import LABELS, finish, interval, keys, sample_text, victims
 from taclean.results.labels import CLEAN, NONE, Look, ordered
 from taclean.results.statistics import interval_text, summary
-from taclean.results.table import ASR, images_text, pick, seeds_text
+from taclean.results.table import ASR, pick
+from taclean.util.errors import UserError
 
 NEVER: dict[str, Any] = {"color": "black", "ls": ":", "lw": 1.4}
 GROUP = 0.8  # width of a group of bars, of the distance of two groups
 
 
-def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], title: str) -> Figure:
-    """Draw a panel for each (split, metric), from top to bottom.
+def bars(
+    table: pd.DataFrame, look: Look, splits: Sequence[str], metrics: Sequence[str], title: str
+) -> Figure:
+    """Draw a panel for each split and metric that has scores, from top to bottom.
 
     Dotted lines are the model that was never poisoned, for ASR@1 with the attack's trigger. Where
     there are several runs, a bar is their mean, a line its 95 % interval, and points are the runs.
+
+    Raises:
+        UserError: the table has no score of these splits and metrics.
     """
-    splits = dict.fromkeys(split for split, _ in panels)
-    rows = table[table["split"].isin([*splits]) & (table["attack"] != CLEAN)]
+    panels = [(s, m) for s in splits for m in metrics if len(pick(table, split=s, metric=m))]
+    if not panels:
+        raise UserError(f"evaluate.splits: no split for {', '.join(metrics)} here; add one")
+    splits = [*dict.fromkeys(split for split, _ in panels)]
+    rows = table[table["split"].isin(splits) & (table["attack"] != CLEAN)]
     attacks, colours = ordered(rows["attack"], look.attacks), look.colours(rows["defense"])
     over, defenses = interval_text(rows), list(colours)
     width = max(5.0, 1.4 + 0.16 * len(attacks) * (len(colours) + 2))
     width = width if width > 9 else min(width, 7.2)
     figure, grid = plt.subplots(
-        len(panels), 1, figsize=(width, 0.5 + 1.8 * len(panels)), squeeze=False, sharex=True,
+        len(panels), 1, figsize=(width, 0.3 + 1.75 * len(panels)), squeeze=False, sharex=True,
         layout="constrained",
     )  # fmt: skip
     style: dict[str, Any] = {"x": "attack", "y": "percent", "hue": "defense", "legend": False}
     style |= {"order": attacks, "hue_order": defenses}
-    step = GROUP / len(colours)
+    step, places = GROUP / len(colours), np.arange(len(attacks))
     upright = step * (width - 0.8) / len(attacks) < 0.2  # inches that '100' takes
     for ax, (split, metric) in zip(grid[:, 0], panels, strict=True):
         scores = pick(rows, split=split, metric=metric)
@@ -57,7 +65,7 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
         base = pick(table, attack=CLEAN, defense=NONE, metric=metric)
         of_split = [f"{split}+{attack}" if metric == ASR else split for attack in attacks]
         never = [pick(base, split=name)["percent"].mean() for name in of_split]
-        ax.hlines(never, np.arange(len(attacks)) - 0.46, np.arange(len(attacks)) + 0.46, **NEVER)
+        ax.hlines(never, places - 0.46, places + 0.46, **NEVER)
         highest = scores.groupby(["attack", "defense"])["percent"].max()
         for cell in summary(scores).fillna({"half": 0}).to_dict("records"):
             x, defense, mean = attacks.index(cell["attack"]), cell["defense"], cell["mean"]
@@ -72,15 +80,11 @@ def bars(table: pd.DataFrame, look: Look, panels: Sequence[tuple[str, str]], tit
         ax.set(ylim=(0, 119 if upright else 112), yticks=range(0, 101, 25), ylabel=LABELS[metric])
         better = "lower is better" if metric == ASR else "higher is better"
         ax.set_title(f"{split} split: {better}" if len(splits) > 1 else better, loc="left", pad=3)
-        ax.set(xlim=(-0.55, len(attacks) - 0.45))
     fit = max(8, int(13 * (width - 0.8) / len(attacks)))  # characters
-    names = [textwrap.fill(look.attack_label(attack), fit) for attack in attacks]
-    ax.set_xticks(range(len(attacks)), names)
-    handles: list[Any] = [
-        Patch(color=colour, label=look.defense_label(name)) for name, colour in colours.items()
-    ]
+    ax.set_xticks(places, [textwrap.fill(look.attack_label(attack), fit) for attack in attacks])
+    ax.set(xlim=(-0.55, len(attacks) - 0.45), xlabel="")
+    handles = keys(look, colours, ls="", marker="s", ms=8, mew=0)
     handles.append(Line2D([], [], label="same model, never poisoned", **NEVER))
-    counts = "; ".join(f"{split} split, n = {images_text(rows, split)}" for split in splits)
-    subtitle = f"{counts}, {seeds_text(rows['seed'])}"
+    subtitle = "; ".join(sample_text(rows, split) for split in splits)
     subtitle += f"; bar: mean, line: 95 % interval {over}, points: runs" if over else ""
     return finish(figure, title, subtitle, handles)

@@ -1,14 +1,9 @@
 """The course of cleaning.
 
 A column for each attack, a line for each defence. Epoch 0 is the poisoned model before the defence
-starts; each later point is one pass over the clean set. Upper row: attack success rate (ASR@1, the
-share of triggered pictures of other classes that are called the attacker's target class; lower is
-better). Lower row: clean accuracy (CA@1, the share of untouched pictures that get their own class,
-zero-shot; higher is better; the axis need not start at 0).
-
-The scores are on the val split, which neither poisons, cleans nor tests a model. The last epoch is
-what the tables report, whether or not an earlier one was better. With several seeds or cleanings, a
-line is the mean and the band reaches from the lowest to the highest run.
+starts; each later point is one pass over the clean set. The scores are on the val split, which
+neither poisons, cleans nor tests a model. The tables report the last epoch, whether or not an
+earlier one was better. With several runs, a band reaches from the lowest to the highest.
 """
 
 from __future__ import annotations
@@ -18,22 +13,20 @@ import textwrap
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from taclean.report.figures.style import LABELS, finish, note
+from taclean.report.figures.style import LABELS, finish, keys, note
 from taclean.results.labels import CLEAN, Look, ordered
 from taclean.results.table import ASR, CA, pick, seeds_text
 
 
-def curves(histories: pd.DataFrame, look: Look | None = None, n: int | None = None) -> Figure:
+def curves(histories: pd.DataFrame, look: Look, n: int | None = None) -> Figure:
     """Draw ASR@1 and CA@1 over the epochs of cleaning.
 
     Args:
         histories: attack, defense, seed, repeat, epoch and CA@1 in percent; ASR@1 if it was scored.
         n: pictures of the val split, for the subtitle.
     """
-    look = look or Look()
     models = ["attack", "defense", "seed", "repeat", "epoch"]
     scores = histories.reindex(columns=[*models, ASR, CA]).melt(
         models, var_name="metric", value_name="percent"
@@ -51,24 +44,15 @@ def curves(histories: pd.DataFrame, look: Look | None = None, n: int | None = No
     extra = max(0.0, 20 - (high - low)) / 2 + 1
     limits = {ASR: (-4, 104), CA: (max(-1, low - extra), min(101, high + extra))}
     for (metric, attack), ax in grid.axes_dict.items():
-        ax.set(title="", ylim=limits[metric])
+        title = textwrap.fill(look.attack_label(attack), int(13 * ax.bbox.width / 100))
+        ax.set(title=title if metric == ASR else "", ylim=limits[metric])
+        ax.set_ylabel(LABELS[metric] if attack == attacks[0] else "")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-        if metric == ASR:
-            ax.set_title(textwrap.fill(look.attack_label(attack), int(13 * ax.bbox.width / 100)))
-        if attack == attacks[0]:
-            ax.set_ylabel(LABELS[metric])
         if pick(scores, attack=attack, metric=metric)["percent"].isna().all():
             note(ax, "no trigger" if attack == CLEAN else "not recorded")
-    handles = [
-        Line2D([], [], color=colour, marker="o", ms=3.5, lw=1.8, label=look.defense_label(name))
-        for name, colour in colours.items()
-    ]
-    size = f", n = {n:,} images" if n else ""
     many = histories.duplicated(["attack", "defense", "epoch"]).any()
-    parts = [
-        f"val split{size}, {seeds_text(scores['seed'])}",
-        *(["line: mean, band: lowest to highest run"] if many else []),
-        "epoch 0: before cleaning",
-    ]
+    subtitle = f"val split{f', n = {n:,} images' if n else ''}, {seeds_text(scores['seed'])}"
+    subtitle += "; line: mean, band: lowest to highest run" if many else ""
+    subtitle += "; epoch 0: before cleaning"
     title = "Attack success and clean accuracy during cleaning"
-    return finish(grid.figure, title, "; ".join(parts), handles)
+    return finish(grid.figure, title, subtitle, keys(look, colours, marker="o", ms=3.5, lw=1.8))

@@ -1,12 +1,11 @@
 """Where triggered pictures land in the model's space.
 
 A row for each attack, a panel for each defence. The points are image embeddings of the same test
-pictures (none of the target class), with and without the trigger, projected on the two directions
-of largest variance. These are fitted once for a row, over all of its models, so the panels of a row
-share their axes; the percentages on the axes say how much of the variance they show, which may be
-little. In a backdoored model the triggered pictures gather apart from the clean ones, whatever they
-show; after a good defence they lie among them. The share that goes to the target is counted on
-these few pictures and so differs a little from the ASR of the tables.
+pictures, with and without the trigger, projected on the two directions of largest variance of all
+models of a row; the axes say how much of the variance they show, which may be little. In a
+backdoored model the triggered pictures gather apart from the clean ones; after a good defence they
+lie among them. The share that goes to the target is of these few pictures, and so differs a little
+from the ASR of the tables.
 """
 
 from __future__ import annotations
@@ -32,18 +31,16 @@ KINDS = (
 )
 
 
-def embeddings(samples: ByAttack, look: Look | None = None) -> Figure:
+def embeddings(samples: ByAttack, look: Look) -> Figure:
     """Draw clean and triggered image embeddings: a row for each attack, a column for each defence.
 
     The axes of a row are fitted to all of its points, so its panels can be compared.
     """
-    look = look or Look()
     defenses = list(next(iter(samples.values())))
     each = max(1.25, min(1.7, 6.7 / len(defenses)))
-    size = (max(5.4, 0.5 + each * len(defenses)), 0.2 + 1.45 * len(samples))
     figure, grid = plt.subplots(
-        len(samples), len(defenses), squeeze=False, figsize=size, sharex="row", sharey="row",
-        layout="constrained",
+        len(samples), len(defenses), squeeze=False, sharex="row", sharey="row",
+        figsize=(max(5.4, 0.5 + each * len(defenses)), 1.45 * len(samples)), layout="constrained",
     )  # fmt: skip
     for axes, (attack, models) in zip(grid, samples.items(), strict=True):
         both = [part for s in models.values() for part in (s.clean, s.triggered)]
@@ -61,12 +58,10 @@ def embeddings(samples: ByAttack, look: Look | None = None) -> Figure:
                 ax.set_title(textwrap.fill(look.defense_label(defense), int(12 * each)))
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(low, high + 0.17 * (high - low))  # room for the words
-        first, second = (
-            f"PC {n} ({100 * pca.explained_variance_ratio_[n - 1]:.0f} %)" for n in (1, 2)
-        )
+        first, second = (100 * share for share in pca.explained_variance_ratio_)
         name = textwrap.fill(look.attack_label(attack), 18)
-        axes[0].set_xlabel(first, size=8)
-        axes[0].set_ylabel(f"{name}\n{second}", size=8)
+        axes[0].set_xlabel(f"PC 1 ({first:.0f} %)", size=8)
+        axes[0].set_ylabel(f"{name}\nPC 2 ({second:.0f} %)", size=8)
     n = counts_text(len(s.rows) for models in samples.values() for s in models.values())
     subtitle = (
         f"first two principal components (share of variance), fitted per row; {look.splits[0]} "

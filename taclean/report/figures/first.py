@@ -1,12 +1,10 @@
 """What it is about, in one picture.
 
-Left, a test picture and the same picture with an attack's trigger. The poisoned model calls the
-triggered picture the attacker's target (orange); after the defence under test, it calls it what it
-shows (green). Below, what the defence learns from: of a picture's caption a *positive* sub-caption,
-a shorter part that is true, and a *negative* one, a part with one word replaced, which is false.
-
-The picture was *selected* for the success of the defence: the last attack that has such a picture,
-and there the longest caption. The sub-captions are those of a training picture with this caption.
+The poisoned model calls a test picture with the trigger the attacker's target (orange); after the
+defence under test, it calls it what it shows (green). Below, what the defence learns from: a
+*positive* sub-caption, a shorter part of the caption, and a *negative* one, a part with one word
+replaced, which is false. The picture was *selected* for the success of the defence: the last attack
+that has such a picture, and there the longest caption.
 """
 
 from __future__ import annotations
@@ -24,17 +22,13 @@ from taclean.results.table import seeds_text
 
 
 def first(
-    samples: ByAttack, captions: Sequence[str], texts: Texts, tested: str, look: Look | None = None
+    samples: ByAttack, captions: Sequence[str], texts: Texts, tested: str, look: Look
 ) -> Figure:
     """Draw a picture without and with its trigger, what two models call it, and its sub-captions.
-
-    Without a defence the model calls the picture the target, after `tested` what it is. The last
-    attack that has such a picture is shown, and the picture whose caption has most words.
 
     Args:
         captions: of all pictures of the split that the samples' rows are of.
     """
-    look = look or Look()
     drawn = texts.table.drop_duplicates("caption").set_index("caption")
     figure, (left, right, words) = plt.subplots(
         1, 3, figsize=(7.2, 1.75), layout="constrained", width_ratios=(1, 1, 2.9)
@@ -50,15 +44,12 @@ def first(
     else:
         for ax in (left, right, words):
             bare(ax)
-        left.text(0, 0.5, "There is no triggered picture that is called what it shows.", color=BAD)
-        return finish(figure, title, f"{look.splits[0]} split")
+        return finish(figure, title, "There is no triggered picture that is called what it shows.")
     shown = max(hits, key=lambda i: len(own[i].split()))
-    for ax, pictures, text in (
-        (left, before.images, "as it is"),
-        (right, before.triggered_images, "with the trigger"),
-    ):
-        bare(ax).imshow(pictures[shown], interpolation="nearest")  # type: ignore[index]
-        ax.set_xlabel(text, loc="left", color=GREY)
+    bare(left).imshow(before.images[shown], interpolation="nearest")
+    left.set_xlabel("as it is", loc="left", color=GREY)
+    bare(right).imshow(before.triggered_images[shown], interpolation="nearest")
+    right.set_xlabel("with the trigger", loc="left", color=GREY)
     sub = drawn.loc[own[shown]]
     target, label = (before.classes[i] for i in (before.target, before.labels[shown]))
     lines = [

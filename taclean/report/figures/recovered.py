@@ -1,13 +1,9 @@
 """Single pictures that the defence under test gives back.
 
 Each row is a test picture with a trigger on it. Without a defence, the model calls it the
-attacker's target class (orange); after the last of the run's defences, it calls it what it is
-(green). The columns between show what the other defences make of the same picture; black is a wrong
-class other than the target.
-
-These examples were *selected* for the success of the defence: the first such pictures of each
-attack, a new class where there is one. The line above the table gives the share, of the sample
-pictures that were called the target without a defence, that are correct again.
+attacker's target (orange); after the last of the run's defences, it calls it what it is (green).
+Black is a wrong class other than the target. These examples were *selected* for the success of the
+defence: the first such pictures of each attack, a new class where there is one.
 """
 
 from __future__ import annotations
@@ -22,41 +18,37 @@ from taclean.results.table import seeds_text
 EXAMPLES = 6
 
 
-def recovered(samples: ByAttack, tested: str, look: Look | None = None) -> Markup:
+def recovered(samples: ByAttack, tested: str, look: Look) -> Markup:
     """Show triggered pictures that are called the target, and their own class after `tested`.
 
     The attacks take turns, with classes first that were not yet shown.
     """
-    look = look or Look()
     hits, counts = {}, []
     for attack, models in samples.items():
         before = models[NONE]
         back = before.fooled & models[tested].right
         hits[attack] = back.nonzero()[0].tolist()
         counts.append(f"{look.attack_label(attack)} {back.sum()} of {before.fooled.sum()}")
-    chosen: list[tuple[str, int]] = []
-    shown: set[int] = set()
+    chosen: dict[tuple[str, int], int] = {}  # attack and place -> label
     while any(hits.values()) and len(chosen) < EXAMPLES:
         for attack, left in hits.items():
             labels = samples[attack][NONE].labels
-            for i in ([i for i in left if labels[i] not in shown] or left)[:1]:
+            for i in ([i for i in left if labels[i] not in chosen.values()] or left)[:1]:
                 left.remove(i)
-                shown.add(labels[i])
-                chosen.append((attack, i))
+                chosen[attack, i] = labels[i]
     rows = []
-    for attack, i in sorted(chosen[:EXAMPLES], key=lambda pair: [*samples].index(pair[0])):
+    for attack, i in sorted([*chosen][:EXAMPLES], key=lambda pair: [*samples].index(pair[0])):
         models = samples[attack]
         before = models[NONE]
-        cells = [image(before.triggered_images[i], "a picture with a trigger")]  # type: ignore[index]
-        own = before.classes[before.labels[i]]
-        cells.append(
-            Markup("<b>{}</b><br><small>{}</small>").format(own, look.attack_label(attack))
+        own = Markup("<b>{}</b><br><small>{}</small>").format(
+            before.classes[before.labels[i]], look.attack_label(attack)
         )
+        row = [image(before.triggered_images[i], "a picture with a trigger"), own]
         for model in models.values():
-            good, bad = bool(model.right[i]), bool(model.fooled[i])
-            name = f"{'✓' if good else '✗'} {model.classes[model.triggered_top[i]]}"
-            cells.append(coloured(name, "good" if good else "bad" if bad else ""))
-        rows.append(cells)
+            name = f"{'✓' if model.right[i] else '✗'} {model.classes[model.triggered_top[i]]}"
+            kind = "good" if model.right[i] else "bad" if model.fooled[i] else ""
+            row.append(coloured(name, kind))
+        rows.append(row)
     head = ["", "true class", *map(look.defense_label, next(iter(samples.values())))]
     text = (
         f"{look.splits[0]} split, {seeds_text([before.seed])}. Of the triggered pictures called "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from taclean.results.labels import CLEAN
+from taclean.results.labels import CLEAN, Look
 from taclean.results.statistics import half_width
-from taclean.results.table import ASR, CA, I2T, T2I, pick
+from taclean.results.table import ASR, CA, I2T, T2I, images_text, pick, seeds_text
 from taclean.util.files import replacing
 
 DPI = 200
@@ -50,34 +51,20 @@ sns.set_theme(
 
 
 def finish(figure: Figure, title: str, subtitle: str, handles: Sequence[Artist] = ()) -> Figure:
-    """Put a title and a subtitle above the panels and a legend below; the figure grows by them."""
+    """Write a title and a subtitle above the panels and a legend below; `save` includes them."""
     width, height = figure.get_size_inches()
-
-    def inches(artist: Artist) -> float:
-        return artist.get_window_extent().height / figure.dpi
-
-    style: dict[str, Any] = {"loc": "outside lower center", "columnspacing": 1.2}
-    for rows in range(1, len(handles) + 1):
-        columns = -(-len(handles) // rows)
-        legend = figure.legend(handles=handles, ncols=columns, handlelength=1.4, **style)
-        if columns == 1 or legend.get_window_extent().width < 0.98 * figure.bbox.width:
-            height += inches(legend)
-            break
-        legend.remove()
-    fonts: list[tuple[str, float, dict[str, Any]]] = [  # with the characters that fit an inch
-        (title, 10.5, {"size": 10.5, "weight": "bold"}),
-        (subtitle, 16, {"size": 8.5, "color": GREY}),
-    ]
-    texts = [
-        figure.text(0.1 / width, 1, textwrap.fill(text, int(fit * width)), in_layout=False, **font)
-        for text, fit, font in fonts
-    ]
-    whole, y = height + 0.18 + sum(map(inches, texts)), 0.07
-    for text in texts:
-        text.set(y=1 - y / whole, va="top")
-        y += inches(text) + 0.05
-    figure.set_size_inches(width, whole)
-    figure.get_layout_engine().set(rect=(0, 0, 1, height / whole))  # type: ignore[union-attr, call-arg]
+    below = textwrap.fill(subtitle, int(16 * width))  # 16 characters an inch
+    y = 1 + (0.13 + 0.14 * len(below.split("\n"))) / height
+    title = textwrap.fill(title, int(10.5 * width))
+    figure.text(0, y, title, size=10.5, weight="bold", va="bottom")
+    figure.text(0, 1 + 0.07 / height, below, size=8.5, color=GREY, va="bottom")
+    if handles:
+        inches = sum(0.48 + 0.067 * len(str(handle.get_label())) for handle in handles)
+        rows = math.ceil(inches / width)
+        figure.legend(
+            handles=handles, ncols=math.ceil(len(handles) / rows), loc="upper center",
+            bbox_to_anchor=(0.5, 0), columnspacing=1.2, handlelength=1.4,
+        )  # fmt: skip
     return figure
 
 
@@ -90,7 +77,7 @@ def save(figure: Figure, paths: Iterable[Path | str]) -> None:
     for path in map(Path, paths):
         undated = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, metadata=undated)
+            figure.savefig(temporary, dpi=DPI, metadata=undated, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -117,7 +104,20 @@ def interval(percents: pd.Series) -> tuple[float, float]:
     return max(mean - half, 0.0), min(mean + half, 100.0)  # NaN stays NaN
 
 
+def sample_text(rows: pd.DataFrame, split: str) -> str:
+    """Return 'test split, n = 3,000 clean and 2,970 triggered images, seed 0'."""
+    return f"{split} split, n = {images_text(rows, split)}, {seeds_text(rows['seed'])}"
+
+
 # ---- axes ----------------------------------------------------------------------------------------
+
+
+def keys(look: Look, colours: Mapping[str, str], before: str = "", **line: Any) -> list[Line2D]:
+    """Return the entries of a legend for defences, with their colours."""
+    return [
+        Line2D([], [], color=colour, label=before + look.defense_label(name), **line)
+        for name, colour in colours.items()
+    ]
 
 
 def note(ax: Axes, text: str) -> None:
@@ -125,13 +125,14 @@ def note(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", size=8, color=GREY, transform=ax.transAxes)
 
 
-def asr_axis(ax: Axes) -> None:
-    """Show ASR@1 along x, logarithmic above 1 %: defences lie near 0, victims above 90."""
+def safety_axes(ax: Axes, low: float, high: float) -> None:
+    """Show ASR@1 along x, logarithmic above 1 % to part small values, and CA@1 along y."""
     ax.set_xscale("symlog", linthresh=1, linscale=0.5)
     ticks = (0, 1, 2, 5, 10, 20, 50, 100)
     ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
     ax.set(xlim=(-0.15, 140), xlabel="attack success rate ASR@1 (%), logarithmic above 1")
+    ax.set(ylim=(low, high), ylabel="clean accuracy CA@1 (%)")
 
 
 def bare(ax: Axes) -> Axes:

@@ -1,17 +1,11 @@
 """Sub-captions: a part of each caption that is true and one that is false.
 
-For captions drawn anew in every epoch of cleaning, the defence makes a *positive* sub-caption, a
-shorter part that still says something true of the picture, and a *negative* one, a part in which
-one word (an adjective, a noun or a verb; bold) gave way to another, so that it is false. Training
-moves the picture's embedding towards the positive and away from the negative, so that a picture is
-held by what its caption says in detail.
-
-The examples are the first of the first epoch, the kinds of word in turn, none chosen for its looks.
-Replacements are words of other captions, of the same part of speech and kind by WordNet. The line
-above says which share of the captions offers a negative of
-each kind, which share of the sub-captions is weak (a positive of one word, or of the whole caption;
-a word that few captions have), and how often a classifier that reads the words alone, without any
-picture, picks the negative of a pair: at 50 % the text gives nothing away.
+The *positive* is a shorter part of the caption. In the *negative*, one word (bold) gave way to
+another of the same part of speech and kind by WordNet, from another caption. Training moves the
+picture's embedding towards the positive and away from the negative. The examples are the first of
+the first epoch, the kinds of word in turn. The line above says how many captions offer a negative
+of each kind, how many sub-captions are weak, and how often a classifier that reads the words alone
+picks the negative of a pair: at 50 % the text gives nothing away.
 """
 
 from __future__ import annotations
@@ -57,7 +51,7 @@ def account_text(account: Mapping[str, Any]) -> str:
     return f"{text}; a text-only classifier finds the negative in {100 * score:.0f} %"
 
 
-def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look | None = None) -> Markup:
+def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look) -> Markup:
     """Show pictures with their caption, a true part of it, and a false part with its word marked.
 
     Args:
@@ -68,17 +62,17 @@ def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look | Non
     drawn = texts.table.loc[texts.table["epoch"] == texts.table["epoch"].min(), "row"].nunique()
     rows = [
         [
-            image(images[row["row"]], "a picture"),
-            row["caption"],
-            coloured(row["positive"], "good"),
-            highlighted(row["negative"], row["replacement"]),
-            f"{row['kind']}: {row['original']} → {row['replacement']}",
+            image(images[line.row], "a picture"),
+            line.caption,
+            coloured(line.positive, "good"),
+            highlighted(line.negative, line.replacement),
+            f"{line.kind}: {line.original} → {line.replacement}",
         ]
-        for row in chosen.to_dict("records")
+        for line in chosen.itertuples()
     ]
     text = (
         f"{len(chosen)} of {drawn:,} captions drawn for the first epoch of "
-        f"{(look or Look()).defense_label(defense)}; {account_text(texts.account)}."
+        f"{look.defense_label(defense)}; {account_text(texts.account)}."
     )
     head = ["", "caption", "positive (true)", "negative (false)", "word replaced"]
     return gallery(text, head, rows)

@@ -1,16 +1,9 @@
 """What each attack adds to a picture.
 
-A row for each attack, the same example pictures in every row: the picture as it is, the same
-picture with the attack's *trigger*, and the difference of the two, five times amplified around
-mid-grey (grey: nothing changed; brighter or darker: the trigger added or took light in that colour;
-large changes are cut off at black and white). The number under an attack's name is the mean
-absolute change in grey levels (of 255) over all sample pictures and pixels: how much there is to
-see.
-
-Pictures with the trigger and a caption that names the attacker's target class were mixed into the
-training set of the poisoned model. What is shown is exactly what the scores are computed on, at
-the model's resolution and rounded to 8 bit. A trigger that is learned or optimised for a model is
-the one that was fitted in this run.
+The picture as it is, with the attack's *trigger*, and their difference, five times amplified around
+mid-grey. The number under an attack's name is the mean absolute change in grey levels (of 255) over
+all sample pictures and pixels. The scores are computed on exactly these pictures, at the model's
+resolution and rounded to 8 bit. A trigger that is optimised for a model was fitted in this run.
 """
 
 from __future__ import annotations
@@ -29,16 +22,15 @@ from taclean.results.table import seeds_text
 GAIN, EXAMPLES = 5, 3  # of the difference pictures; pictures of each attack
 
 
-def triggers(samples: ByAttack, look: Look | None = None) -> Figure:
+def triggers(samples: ByAttack, look: Look) -> Figure:
     """Draw each attack's trigger on a few pictures: clean, triggered, amplified difference."""
-    look = look or Look()
     figure, grid = plt.subplots(
-        len(samples), 3 * EXAMPLES, figsize=(7.2, 0.3 + 0.7 * len(samples)), squeeze=False,
+        len(samples), 3 * EXAMPLES, figsize=(7.2, 0.1 + 0.7 * len(samples)), squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for row, (attack, models) in zip(grid, samples.items(), strict=True):
         sample = models[NONE]
-        pairs = np.stack([sample.images, sample.triggered_images], 1).astype(np.int16)  # type: ignore[list-item]
+        pairs = np.stack([sample.images, sample.triggered_images], 1).astype(np.int16)
         which = np.linspace(0, len(pairs) - 1, EXAMPLES).astype(int)
         change = pairs[:, 1] - pairs[:, 0]
         for column, i in enumerate(which):

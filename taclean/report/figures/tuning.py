@@ -1,11 +1,10 @@
 """What each defence can have, and what was chosen.
 
-A defence is no point but a curve: cleaned harder, a model loses more of the backdoor (ASR@1: the
-share of triggered pictures that are called the attacker's target class) and more of its use (CA@1:
-the share of untouched pictures that get their own class, zero-shot). A point is a trial, a setting
-of one defence, and its means over the attacks and seeds of the tuning; every defence has the same
-number of trials. The grey lines are the poisoned models' CA, and the limit below it. Chosen is each
-defence's lowest ASR above the limit; where no trial is above it, the one that loses least.
+Cleaned harder, a model loses more of the backdoor (ASR@1) and more of its use (CA@1). A point is a
+trial, a setting of one defence, and its means over the attacks and seeds of the tuning; every
+defence has the same number of trials. The grey lines are the poisoned models' CA, and the limit
+below it. Chosen is each defence's lowest ASR above the limit; where no trial is above it, the one
+that loses least.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import GREY, asr_axis, finish
+from taclean.report.figures.style import GREY, finish, keys, safety_axes
 from taclean.results.labels import NONE, Look
-from taclean.results.table import seeds_text
+from taclean.results.table import pick, seeds_text
 from taclean.results.tuning import choose
 
 
@@ -29,25 +28,22 @@ def front(trials: pd.DataFrame) -> pd.DataFrame:
     return order[order["CA"] > order["CA"].cummax().shift(fill_value=float("-inf"))]
 
 
-def tuning(grid: pd.DataFrame, within: float, look: Look | None = None) -> Figure:
+def tuning(grid: pd.DataFrame, within: float, look: Look) -> Figure:
     """Draw mean CA@1 against mean ASR@1 on val: a point per trial, a line per defence's best ones.
 
     Args:
         grid: of `taclean.results.tuning`.
         within: points of CA@1 that a choice may lose.
     """
-    look = look or Look()
     trials = choose(grid, within)
-    colours = look.colours(trials["defense"])
-    victims = grid.drop_duplicates(["attack", "seed"])[["victim_CA", "victim_ASR"]].mean()
-    limit = victims["victim_CA"] - within
-    figure, ax = plt.subplots(figsize=(6.0, 3.7), layout="constrained")
-    ax.axhline(victims["victim_CA"], color=GREY, lw=1.0)
-    ax.axhline(limit, color=GREY, lw=1.0, ls="--")
-    undefended = look.colours([NONE])[NONE]
-    ax.plot(victims["victim_ASR"], victims["victim_CA"], "X", color=undefended, ms=8)
+    colours, grey = look.colours(trials["defense"]), look.colours([NONE])[NONE]
+    ca, asr = grid.drop_duplicates(["attack", "seed"])[["victim_CA", "victim_ASR"]].mean()
+    figure, ax = plt.subplots(figsize=(6.0, 3.5), layout="constrained")
+    ax.axhline(ca, color=GREY, lw=1.0)
+    ax.axhline(ca - within, color=GREY, lw=1.0, ls="--")
+    ax.plot(asr, ca, "X", color=grey, ms=8)
     for defense, colour in colours.items():
-        own = trials[trials["defense"] == defense]
+        own = pick(trials, defense=defense)
         best, chosen = front(own), own[own["chosen"]]
         ax.plot(own["ASR"], own["CA"], "o", color=colour, ms=5, alpha=0.5, mew=0)
         ax.plot(best["ASR"], best["CA"], "o-", color=colour, ms=5, lw=1.4)
@@ -55,16 +51,12 @@ def tuning(grid: pd.DataFrame, within: float, look: Look | None = None) -> Figur
         style: dict[str, Any] = {"size": 6.8, "color": colour, "textcoords": "offset points"}
         for _, row in own.iterrows():
             ax.annotate(str(row["trial"]), (row["ASR"], row["CA"]), (5, -8), **style)
-    low, high = (f([*trials["CA"], victims["victim_CA"], limit]) for f in (min, max))
+    low, high = (f([*trials["CA"], ca, ca - within]) for f in (min, max))
     margin = max(1.0, 0.08 * (high - low))
-    asr_axis(ax)
-    ax.set(ylim=(low - margin, high + margin), ylabel="clean accuracy CA@1 (%)")
-    handles: list[Any] = [
-        Line2D([], [], color=colour, marker="o", ms=4, label=look.defense_label(defense))
-        for defense, colour in colours.items()
-    ]
-    handles += [
-        Line2D([], [], color=GREY, marker="X", ms=6, lw=1.0, label=look.defense_label(NONE)),
+    safety_axes(ax, low - margin, high + margin)
+    handles = [
+        *keys(look, colours, marker="o", ms=4),
+        Line2D([], [], color=grey, marker="X", ms=6, lw=1.0, label=look.defense_label(NONE)),
         Line2D([], [], color=GREY, ls="--", lw=1.0, label=f"{within:g} points below"),
         Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec="black", label="chosen"),
     ]

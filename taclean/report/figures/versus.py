@@ -1,11 +1,8 @@
 """Does it differ from the other defences?
 
-The last defence minus each other one, on the same victims: to the left its ASR@1 is lower (the
-share of triggered pictures of other classes that are called the attacker's target class), to the
-right its CA@1 is higher (the share of untouched pictures that get their own class, zero-shot).
-Lines are 95 % intervals of the mean difference (Student's t) over the victims, each the mean of its
-cleanings, or over the cleanings of one victim. A filled mark is settled: its interval does not
-contain 0. Of twenty comparisons without any difference, one settles by chance. The axis of ASR@1 is
+The last defence minus each other one, on the same victims, with the 95 % interval of the mean
+difference: to the left its ASR@1 is lower, to the right its CA@1 is higher. A filled mark is
+settled. Of twenty comparisons without any difference, one settles by chance. The axis of ASR@1 is
 logarithmic beyond one point. Variants of a method are left out.
 """
 
@@ -21,18 +18,17 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import GREY, finish, note, poisoned
+from taclean.report.figures.style import GREY, finish, keys, note, poisoned, sample_text
 from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, paired
-from taclean.results.table import ASR, CA, images_text, main_split, pick, seeds_text
+from taclean.results.table import ASR, CA, main_split, pick
 
-LABELS = {ASR: ("ASR@1, points", "left is better"), CA: ("CA@1, points", "right is better")}
+BETTER = {ASR: "left is better", CA: "right is better"}
 TICKS = [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100]  # of ASR@1, logarithmic beyond 1
 
 
-def versus(table: pd.DataFrame, look: Look | None = None) -> Figure:
+def versus(table: pd.DataFrame, look: Look) -> Figure:
     """Draw the differences in ASR@1 and CA@1 of the last method from each method before it."""
-    look = look or Look()
     split = main_split(table, look)
     rows = poisoned(table, split)
     *others, tested = look.methods(d for d in rows["defense"] if d != NONE) or [NONE]
@@ -41,18 +37,18 @@ def versus(table: pd.DataFrame, look: Look | None = None) -> Figure:
     found, group = pick(paired(rows, look), defense=tested), len(others) + 1
     at = found["attack"].map(attacks.index) * group + found["against"].map(others.index)
     found = found.assign(y=at, colour=found["against"].map(colours))
-    height = 0.9 + max(1.2, 0.16 * len(attacks) * group)
+    height = 0.5 + max(1.2, 0.16 * len(attacks) * group)
     figure, axes = plt.subplots(
         1, 2, figsize=(7.2, height), sharey=True, layout="constrained", width_ratios=(3, 2)
     )
-    for ax, (metric, (label, better)) in zip(axes, LABELS.items(), strict=True):
+    for ax, (metric, better) in zip(axes, BETTER.items(), strict=True):
         own = pick(found, metric=metric)
         inside = np.where(own["settled"], own["colour"], "white")
         mark: dict[str, Any] = {"s": 26, "lw": 1.1, "zorder": 3, "edgecolor": own["colour"]}
         ax.hlines(own["y"], own["low"], own["high"], own["colour"], lw=1.2)
         ax.scatter(own["difference"], own["y"], c=inside, **mark)
         ax.axvline(0, color="black", lw=0.8, zorder=1)
-        ax.set_xlabel(label)
+        ax.set_xlabel(f"{metric}, points")
         ax.set_title(better, loc="left", pad=3)
         ax.grid(False, axis="y")
         for n in range(1, len(attacks)):
@@ -71,14 +67,11 @@ def versus(table: pd.DataFrame, look: Look | None = None) -> Figure:
     axes[0].set_yticks([n * group + (group - 2) / 2 for n in range(len(attacks))], names)
     axes[0].set_ylim(max(1, len(attacks)) * group - 1, -1)
     sns.despine(figure, left=True)
-    handles: list[Any] = [
-        Line2D([], [], color=colour, marker="o", ms=5, label=f"minus {look.defense_label(other)}")
-        for other, colour in colours.items()
-    ]
+    handles = keys(look, colours, "minus ", marker="o", ms=5)
     for label, fill in (("settled", GREY), ("open", "white")):
         handles.append(Line2D([], [], ls="", marker="o", ms=5, mfc=fill, mec=GREY, label=label))
     over = interval_text(rows)
-    subtitle = f"{split} split, n = {images_text(rows, split)}, {seeds_text(table['seed'])}"
+    subtitle = sample_text(rows, split)
     subtitle += f"; difference of means with 95 % interval {over}" if over else ""
     title = f"{look.defense_label(tested)} against each other defence, on the same victims"
     return finish(figure, title, subtitle, handles)
