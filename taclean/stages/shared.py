@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taclean.util.errors import UserError
@@ -62,7 +63,7 @@ def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> dict
 
 
 def tokenizer(stage: dict[str, Any]) -> Tokenize:
-    """That of the stage's model."""
-    from taclean.data.pack import Tokenizer
+    """Return the tokenizer of the stage's model."""
+    from taclean.clip.models import tokenize
 
-    return Tokenizer(stage["model"])
+    return partial(tokenize, stage["model"])
