@@ -193,9 +193,8 @@ def test_a_bad_shard_is_named(tmp_path):
     for end in (0, 100, 512, 1200, len(whole) // 2 // 512 * 512, len(whole.rstrip(b"\0"))):
         (tmp_path / "a.tar").write_bytes(whole[:end])
         refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), "fetch it again")
-    for content in (b"<html>not found</html>" * 100, bytes(range(256)) * 8):
-        (tmp_path / "a.tar").write_bytes(content)
-        refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), "not a whole tar")
+    (tmp_path / "a.tar").write_bytes(b"<html>not found</html>" * 100)
+    refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), "not a whole tar")
     second = whole.index(b"000000001.jpg")
     (tmp_path / "a.tar").write_bytes(whole[:second] + b"!" + whole[second + 1 :])
     refused(
@@ -509,16 +508,9 @@ def test_imagenet_as_the_hubs_parquet_files(tmp_path):
     assert globbed == found
     spec = {"reader": "imagenet", "files": "data/test-*.parquet"}
     refused(lambda: open_all(spec, tmp_path), "test-00000-of-00001.parquet", "label -1")
-
-
-def test_parquet_files_of_other_splits_are_no_test_set(tmp_path):
-    write_parquet(tmp_path / "val-0.parquet", [1, 2])
-    write_parquet(tmp_path / "train-0.parquet", [3, 4], 2)
-    assert [s.label for s in open_all({"reader": "imagenet"}, tmp_path)] == [1, 2]
-    (tmp_path / "val-0.parquet").unlink()
-    refused(
-        lambda: open_all({"reader": "imagenet"}, tmp_path), str(tmp_path), "validation-*.parquet"
-    )
+    for path in tmp_path.glob("data/validation-*"):
+        path.unlink()
+    refused(lambda: open_all({"reader": "imagenet"}, tmp_path), str(tmp_path), "validation-*")
 
 
 def test_bad_parquet_files_are_named(tmp_path):
