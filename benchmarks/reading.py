@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 from benchmarks import reference
 from benchmarks.common import Row, captions, compare, photos, row
 from benchmarks.packing import jpegs
-from taclean.data.pack import Tokenizer, pack_rows
+from taclean.clip.models import tokenize
+from taclean.data.pack import pack_rows
 from taclean.data.readers import Reader, make_table
 from taclean.data.split import Pairs
 
@@ -39,7 +41,9 @@ class Photos(Reader):
 def packed(folder: Path, rows: int, size: int) -> Pairs:
     """Pack `rows` rows of `size` px."""
     reader = Photos(rows, size)
-    pack_rows(folder, reader, reader.table(), size=size, tokenize=Tokenizer("RN50-quickgelu"))
+    pack_rows(
+        folder, reader, reader.table(), size=size, tokenize=partial(tokenize, "RN50-quickgelu")
+    )
     return Pairs.open(folder)
 
 

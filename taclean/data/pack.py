@@ -16,7 +16,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,19 +37,6 @@ KINDS = tuple(
 )
 MORE_FILES = "account.json rows.csv classes.txt texts.txt texts.npy text_rows.npy".split()
 PART = 64  # rows that a worker packs at once
-
-
-@dataclass(frozen=True)
-class Tokenizer:
-    """The tokenizer of a model of open_clip, imported where it is used."""
-
-    model: str
-
-    def __call__(self, captions: Sequence[str]) -> np.ndarray:
-        """Return the tokens (B, 77) uint16 of captions."""
-        from taclean.clip.models import tokenize
-
-        return tokenize(self.model, captions)
 
 
 def pack_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config
@@ -114,6 +115,6 @@ def heads_of(stage: dict[str, Any], options: Any) -> Heads:
 
 def tokenizer(stage: dict[str, Any]) -> Tokenize:
     """Return the tokenizer of the stage's model."""
-    from taclean.data.pack import Tokenizer
+    from taclean.clip.models import tokenize
 
-    return Tokenizer(stage["model"])
+    return partial(tokenize, stage["model"])

@@ -109,12 +109,6 @@ def test_every_mode_becomes_the_rgb_that_pillow_shows(mode, form):
     assert (load_image(data, SIZE) == transformed(image.convert("RGB"), SIZE)).all()
 
 
-def test_a_palette_with_transparency_is_read_without_a_warning(recwarn):
-    data = encode(picture(1, 60, 40, "P"), "PNG", transparency=bytes(range(256)))
-    load_image(data, SIZE)
-    assert not recwarn.list
-
-
 def test_sixteen_bit_grey_keeps_its_upper_byte():
     values = (np.arange(40 * 40, dtype=np.uint16) * 40).reshape(40, 40)
     found = load_image(encode(Image.fromarray(values)), 40)

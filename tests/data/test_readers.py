@@ -114,33 +114,6 @@ def open_all(spec: Mapping[str, object], folder: Path) -> list[Sample]:
 # ---- tar -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "form",
-    [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT],
-    ids=["ustar", "gnu", "pax"],
-)
-def test_members_of_every_form_of_tar_are_found(tmp_path, form):
-    path = tmp_path / "a.tar"
-    long = "folder/" * 12 + "name" * 4 + ".jpg"
-    names = ["a.jpg", long, "x" * 90 + ".txt", "a.json"]
-    if form != tarfile.USTAR_FORMAT:
-        names += ["y" * 180 + ".txt", "ключ/ключ.jpg", "z.jpg"]
-    with tarfile.open(path, "w", format=form) as tar:
-        for i, name in enumerate(names):
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = 700 * i, 1e9 + 0.25
-            tar.addfile(info, io.BytesIO(bytes([i]) * info.size))
-        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
-            info = tarfile.TarInfo("odd")
-            info.type, info.linkname = kind, "l" * 150 if form != tarfile.USTAR_FORMAT else "a.jpg"
-            tar.addfile(info)
-        tar.addfile(tarfile.TarInfo("last.txt"))
-    with tarfile.open(path) as tar:
-        members = [tar.extractfile(m).read() for m in tar if m.isreg() and m.name.endswith("jpg")]
-    found = everything(make_reader({"reader": "webdataset"}, tmp_path))
-    assert [sample.image for sample in found if sample.image is not None] == members
-
-
 def test_shards_give_what_webdataset_gives(tmp_path):
     with webdataset.TarWriter(str(tmp_path / "cc3m-train-0000.tar")) as writer:
         for i, caption in enumerate(CAPTIONS):
@@ -156,8 +129,13 @@ def test_shards_give_what_webdataset_gives(tmp_path):
     assert {s.label for s in found} == {-1}
 
 
-def test_shards_are_sorted_and_hold_every_kind_of_sample(tmp_path):
+FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_shards_are_sorted_and_hold_every_kind_of_sample(tmp_path, form):
     write_tar(tmp_path / "b.tar", pairs(["later"], 9))
+    folder = "f/" if form == "ustar" else "f/" * 80  # longer than ustar has room for
     members = [
         ("__meta__", b"x"),
         ("f/0.jpeg", b"A"),
@@ -166,6 +144,8 @@ def test_shards_are_sorted_and_hold_every_kind_of_sample(tmp_path):
         ("f/1.json", b"{broken"),
         ("f/2.webp", b"C"),
         ("f/2.json", b'{"caption": 3}'),
+        (f"{folder}ключ.jpg", b"long"),
+        (f"{folder}ключ.json", b'{"caption":' + b"[" * 100_000),
         ("f/3.txt", b"no image"),
         ("f/4.jpg", b""),
         ("f/4.txt", b"caf\xe9"),
@@ -173,13 +153,14 @@ def test_shards_are_sorted_and_hold_every_kind_of_sample(tmp_path):
         ("README", b"no key"),
         ("g/4.jpg", b"another folder is another sample"),
     ]
-    write_tar(tmp_path / "a.tar", members)
+    write_tar(tmp_path / "a.tar", members, format=FORMS[form])
     reader = make_reader({"reader": "webdataset"}, tmp_path)
     found = [(s.key, s.caption, s.image) for s in everything(reader)]
     assert found == [
         ("f/0", "from json", b"A"),
         ("f/1", None, b"B"),
         ("f/2", None, b"C"),
+        (f"{folder}ключ", None, b"long"),
         ("f/3", "no image", None),
         ("f/4", "caf\udce9", b""),
         ("g/4", None, b"another folder is another sample"),
@@ -193,9 +174,8 @@ def test_a_bad_shard_is_named(tmp_path):
     for end in (0, 100, 512, 1200, len(whole) // 2 // 512 * 512, len(whole.rstrip(b"\0"))):
         (tmp_path / "a.tar").write_bytes(whole[:end])
         refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), "fetch it again")
-    for content in (b"<html>not found</html>" * 100, bytes(range(256)) * 8):
-        (tmp_path / "a.tar").write_bytes(content)
-        refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), "not a whole tar")
+    (tmp_path / "a.tar").write_bytes(b"<html>not found</html>" * 100)
+    refused(lambda: open_all(spec, tmp_path), str(tmp_path / "a.tar"), "not a whole tar")
     second = whole.index(b"000000001.jpg")
     (tmp_path / "a.tar").write_bytes(whole[:second] + b"!" + whole[second + 1 :])
     refused(
@@ -278,12 +258,6 @@ def test_hidden_members_and_shards_are_no_samples(tmp_path):
     (tmp_path / "macos/._0.tar").write_bytes(b"of macOS")
     spec = {"reader": "webdataset"}
     assert open_all(spec, tmp_path / "macos") == open_all(spec, tmp_path / "plain")
-
-
-def test_a_record_nested_beyond_reason_has_no_caption(tmp_path):
-    deep = b'{"caption":' + b"[" * 100_000
-    write_tar(tmp_path / "0.tar", [("0.jpg", jpeg(0)), ("0.json", deep)])
-    assert open_all({"reader": "webdataset"}, tmp_path)[0].caption is None
 
 
 # ---- CSV -----------------------------------------------------------------------------------------
@@ -509,16 +483,9 @@ def test_imagenet_as_the_hubs_parquet_files(tmp_path):
     assert globbed == found
     spec = {"reader": "imagenet", "files": "data/test-*.parquet"}
     refused(lambda: open_all(spec, tmp_path), "test-00000-of-00001.parquet", "label -1")
-
-
-def test_parquet_files_of_other_splits_are_no_test_set(tmp_path):
-    write_parquet(tmp_path / "val-0.parquet", [1, 2])
-    write_parquet(tmp_path / "train-0.parquet", [3, 4], 2)
-    assert [s.label for s in open_all({"reader": "imagenet"}, tmp_path)] == [1, 2]
-    (tmp_path / "val-0.parquet").unlink()
-    refused(
-        lambda: open_all({"reader": "imagenet"}, tmp_path), str(tmp_path), "validation-*.parquet"
-    )
+    for path in tmp_path.glob("data/validation-*"):
+        path.unlink()
+    refused(lambda: open_all({"reader": "imagenet"}, tmp_path), str(tmp_path), "validation-*")
 
 
 def test_bad_parquet_files_are_named(tmp_path):

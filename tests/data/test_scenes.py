@@ -172,12 +172,8 @@ def test_the_ground_is_of_the_colour_and_texture_named(second):
 def test_every_caption_is_one_sentence():
     for second in (0.0, 0.5, 1.0):
         for _, caption in described_scenes(second):
-            assert caption[0].isupper()
-            assert caption.endswith(".")
-            assert caption.count(".") == 1
+            assert re.fullmatch(r"[A-Z][^.{]*[^.{ ]\.", caption)
             assert "  " not in caption
-            assert "{" not in caption
-            assert caption == caption.strip()
 
 
 def test_size_words_order_the_sides():
@@ -228,13 +224,6 @@ def test_pictures_are_uint8_of_the_size_asked_for(size):
     assert pixels.std() > 10
     assert len(captions) == 2
     assert labels.dtype == np.int64
-
-
-def test_noise_is_small_and_covers_the_picture():
-    scene = scenes.Scene((), "blue", "plain")
-    picture = scenes.render(scene, 64, np.random.default_rng(0)).reshape(-1, 3).astype(int)
-    assert (picture.max(0) - picture.min(0) <= 12).all()
-    assert (picture.std(0) > 3).all()
 
 
 # ---- a pure function -----------------------------------------------------------------------------

@@ -93,9 +93,6 @@ def test_the_account_is_what_the_shards_hold(made):
     }  # fmt: skip
     assert len(usable) == truth["usable"] == truth["samples"] - sum(FAULTS.values())
     assert sum(truth["images"].values()) == sum(truth["captions"].values()) == truth["usable"]
-    assert truth["shards"] == [
-        {"file": f"cc3m-train-000{shard}.tar", "samples": 60} for shard in (0, 1)
-    ]
 
 
 def test_keys_are_those_of_img2dataset(made):

@@ -2,13 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from taclean.data.csv_table import CsvReader
-from taclean.data.readers import make_table
+from taclean.data.readers import Reader, make_table
+from taclean.util.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class CsvReader(Reader):
+    """Pictures that CSV files name, each with a text; the source may be one CSV file itself.
+
+    Rows with the same path show the same picture. Paths start from `images`, or else from the
+    folder of the CSV file.
+    """
+
+    keys: ClassVar[tuple[str, ...]] = ("files", "columns", "separator", "images")
+    text: ClassVar[str]  # the column beside `image`
+
+    def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
+        if folder.is_file():
+            spec = {**spec, "files": escape(folder.name), "hub": None}
+            folder = folder.parent
+        super().__init__(spec, folder)
+
+    def records(self) -> pd.DataFrame:
+        """Read all CSV files.
+
+        Returns:
+            Columns `file`, `image` (the path as it is written), `key`, `where` and `picture` of
+            `make_table`, and the column `text`; blanks around values are removed, and a value is
+            None where the record is too short.
+
+        Raises:
+            UserError: a file is not CSV, a column or a folder is missing, or a key is wrong.
+        """
+        import pandas as pd
+
+        columns = {"image": "image", self.text: self.text}
+        given = self.spec.get("columns") or {}
+        if foreign := [key for key in given if key not in columns]:
+            raise UserError(f"columns.{foreign[0]}: unknown; known are {', '.join(columns)}")
+        images = self.spec.get("images")
+        if images and not (self.folder / images).is_dir():
+            raise UserError(
+                f"{self.folder / images}: no such folder; put the images there or correct images"
+            )
+        tables = []
+        for name in self.files("*.csv"):
+            separator = self.spec.get("separator") or ","
+            table = _read(self.folder / name, columns | given, separator)
+            base = os.path.dirname(name) if images is None else images
+            places = [os.path.join(base, path) if path else None for path in table["image"]]
+            tables.append(table.assign(file=name, where=pd.Series(places, dtype=object)))
+        records = pd.concat(tables, ignore_index=True)
+        records["key"] = records["image"].fillna("")
+        pictures = [
+            f"record {row}" if where is None else os.path.normpath(self.folder / where)
+            for row, where in enumerate(records["where"])
+        ]
+        return records.assign(picture=pd.Series(pictures, dtype=object))
 
 
 class CsvPairs(CsvReader):
@@ -23,3 +81,36 @@ class CsvPairs(CsvReader):
         return make_table(
             records["key"], records["where"], records["caption"], picture=records["picture"]
         )
+
+
+def _read(path: Path, columns: dict[str, str], separator: str) -> pd.DataFrame:
+    """Read columns of a CSV file as text; `columns` are the new names with those in the file."""
+    import pandas as pd
+
+    try:
+        # Python's engine is strict about quotes, and tells a missing value from an empty one.
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            engine="python",
+            dtype=object,
+            keep_default_na=False,
+            index_col=False,
+            usecols=lambda name: True,  # so that records may be longer than the header
+            encoding="utf-8-sig",
+            encoding_errors="surrogateescape",
+        ).rename(columns=lambda name: str(name).strip())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; put the file there") from None
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not CSV ({reason}); correct the file or the separator") from None
+    if missing := [name for name in columns.values() if name not in table]:
+        shown = ", ".join(ascii(name)[1:-1] for name in table)[:200] or "none"
+        raise UserError(
+            f"{path}: no column {missing[0]!r}, its first line names {shown}; set columns and "
+            "separator, or correct files"
+        )
+    values = {new: table[name].str.strip() for new, name in columns.items()}
+    texts = pd.DataFrame(values, dtype=object)
+    return texts.where(texts.notna(), None)

@@ -66,13 +66,13 @@ class ImageNet(Reader):
             raise UserError(
                 f"{base / foreign[0]}: not a class of ImageNet-1K; keep only its 1000 classes there"
             )
-        top = base.relative_to(self.folder)
-        found = [(name, file) for name in synsets for file in image_files(base / name)]
-        return self._table(
-            [file for _, file in found],
-            [(top / name / file).as_posix() for name, file in found],
-            [label_of[name] for name, _ in found],
-        )
+        top, keys, places, labels = base.relative_to(self.folder), [], [], []
+        for name in synsets:
+            for file in image_files(base / name):
+                keys.append(file)
+                places.append((top / name / file).as_posix())
+                labels.append(label_of[name])
+        return self._table(keys, places, labels)
 
     def _flat(self, labels: Path) -> pd.DataFrame:
         """List the images beside a file of labels."""

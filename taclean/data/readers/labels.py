@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from taclean.data.csv_table import CsvReader
 from taclean.data.labels import class_name
 from taclean.data.readers import make_table
+from taclean.data.readers.csv import CsvReader
 from taclean.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ class LabelledCsv(CsvReader):
         if not len(records):
             raise UserError(f"{self.folder}: no records; put images and their labels there")
         number = records.groupby("file").cumcount() + 1
-        for row in records.index[records["label"].isin(["", None])][:1]:
+        if missing := records.index[records["label"].isin(["", None])].tolist():
             raise UserError(
-                f"{self.folder / records['file'][row]}, record {number[row]}: no label; give each "
-                "image one"
+                f"{self.folder / records['file'][missing[0]]}, record {number[missing[0]]}: no "
+                "label; give each image one"
             )
         indices = [
             int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
