@@ -2,8 +2,8 @@
 
 from snakemake.utils import min_version
 
-from taclean.util.locks import free_dead_locks, hold_locks
-from taclean.util.watch import Watch
+from workflow_scripts.locks import free_dead_locks, hold_locks
+from workflow_scripts.watch import Watch
 
 min_version("9.25")
 

@@ -37,8 +37,8 @@ OPTIONS = [
 def run(stage: dict[str, Any], options: Any) -> None:
     """Count predictions with and without each trigger and pattern."""
     from taclean.data.split import Pairs
+    from taclean.detectors.scan import read_patterns
     from taclean.evaluation.predictions import examples, moves
-    from taclean.evaluation.scan import read_patterns
 
     heads = shared.heads_of(stage, options)
     views: dict[str, Any] = {

@@ -43,7 +43,7 @@ def scanned(
 ) -> dict[str, Any]:
     """Return the scores of the classes, and write the patterns to a file if it is given."""
     from taclean.config.schema import Scan
-    from taclean.evaluation.scan import scan
+    from taclean.detectors.scan import scan
 
     settings = Scan.of({**stage["scan"], "clean_seeds": []}, "scan")
     found = scan(pairs, heads, settings, seed=stage["seed"], precision=stage["precision"])

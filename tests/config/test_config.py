@@ -12,12 +12,12 @@ import pytest
 
 from taclean import config as configs
 from taclean.config import Config, classes, registry
-from taclean.config.reference import reference, schema
 from taclean.results.labels import Look, look_of
 from taclean.stages import stage_config
 from taclean.stages.shared import cleaning_seed
 from taclean.stages.text import shared_name
 from taclean.util.errors import UserError
+from tools.config_reference import reference, schema
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
@@ -68,10 +68,10 @@ def test_default_config_passes_and_names_every_attack_and_defence() -> None:
 
 def test_reference_is_in_step_with_the_classes() -> None:
     assert (ROOT / "config/README.md").read_text("utf-8") == reference(), (
-        "run: python -m taclean keys > config/README.md"
+        "run: python -m tools.config_reference > config/README.md"
     )
     assert json.loads((ROOT / "config/schema.json").read_text("utf-8")) == schema(), (
-        "run: python -m taclean keys --schema > config/schema.json"
+        "run: python -m tools.config_reference --schema > config/schema.json"
     )
 
 

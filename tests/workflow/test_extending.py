@@ -19,7 +19,7 @@ from PIL import Image
 from taclean.data import scenes
 
 ROOT = Path(__file__).parents[2]
-KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
+KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "tools", "config", "profiles", "envs")
 SMALL = str(ROOT / "config/test/smoke.yaml")
 
 
@@ -53,8 +53,8 @@ def run(house: Path, folder: Path, *files: str, target: str = "all") -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def printed(house: Path, *arguments: str) -> str:
-    command = ["python", "-m", "taclean", *arguments]
+def printed(house: Path, *arguments: str, module: str = "taclean") -> str:
+    command = ["python", "-m", module, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(house)}
     return subprocess.run(
         command, env=environment, cwd=house, capture_output=True, text=True, check=True
@@ -72,7 +72,7 @@ def test_the_page_has_a_file_for_each_and_touches_no_other() -> None:
 
 
 def test_the_reference_page_has_the_new_keys(house: Path) -> None:
-    page = printed(house, "keys")
+    page = printed(house, module="tools.config_reference")
     assert "| `attacks.frame.trigger.width` | number | `12` | 1 to 112 | Width of" in page
     assert "| `defenses.anchored.loss.lambda_anchor` | number | `1.0` | 0 or more |" in page
 

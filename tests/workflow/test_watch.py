@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from taclean.results.table import COLUMNS, write_table
-from taclean.util.watch import USUAL, Job, Watch, duration, expected_seconds
+from workflow_scripts.watch import USUAL, Job, Watch, duration, expected_seconds
 
 
 class Clock:

@@ -14,14 +14,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from taclean.util import locks
+from workflow_scripts import locks
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from taclean.util.locks import hold_locks
+from workflow_scripts.locks import hold_locks
 folder = Path(sys.argv[1])
 own = {"output": str(folder / "locks/0.output.lock")}
 hold_locks(SimpleNamespace(path=folder, _lockfile=own))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from pydantic import create_model
@@ -16,7 +17,7 @@ Schema = dict[str, Any]
 HEAD = """# The config, key by key
 
 Made from the classes that define the keys (`taclean/config/schema.py`, and each attack's and
-defence's own file) by `python -m taclean keys`; a test keeps it in step. An overlay
+defence's own file) by `python -m tools.config_reference`; a test keeps it in step. An overlay
 (`--configfile`) gives only what differs from `config/config.yaml`: mappings are merged, lists
 replaced, and a key that is set to `null` is removed. Unknown keys are refused. For completion and
 checks while you type, point your editor's YAML plugin to `config/schema.json`.
@@ -151,3 +152,8 @@ def _range(part: Schema) -> str:
         return f"each {inner}" if inner else ""
     words = (text.format(part[name]) for name, text in RANGES.items() if name in part)
     return ", ".join(words).replace(" or more, at most ", " to ")
+
+
+if __name__ == "__main__":
+    as_json = sys.argv[1:] == ["--schema"]
+    print(json.dumps(schema(), indent=1) if as_json else reference().rstrip("\n"))

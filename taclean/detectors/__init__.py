@@ -1,0 +1,1 @@
+"""Detectors of backdoors: one file per method. They read a model and change nothing."""
