@@ -133,7 +133,7 @@ def _scan(named: Mapping[str, Model]) -> Markup:
     }
     first = next(iter(scans.values()))
     scores = pd.DataFrame(anomaly, first["classes"])
-    order = scores.sort_values([*named][0], ascending=False, kind="stable").index
+    order = scores.sort_values(next(iter(named)), ascending=False, kind="stable").index
     rest = [name for name in order[SHOWN:] if name == first["target"]]
     rows = [[name, *scores.loc[name]] for name in [*order[:SHOWN], *rest]]
     return html_table(["Class", *named], [*rows, ["highest", *scores.max()]])

@@ -51,8 +51,7 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
     points = victims[victims[choice].isin(values)]
     points = points.assign(line="" if of_defense else points["defense"])
     shift = {name: 0.06 * (n - (len(others) - 1) / 2) for n, name in enumerate(others)}
-    at = points[choice].map([*values].index) + points["line"].map({**shift, "": 0})
-    points = points.assign(x=at)
+    points["x"] = points[choice].map([*values].index) + points["line"].map({**shift, "": 0})
     number = points["seed"].nunique()
     texts = [textwrap.fill(text, 16) for text in values.values()]
     widest = max(len(line) for text in texts for line in text.split("\n"))
@@ -66,12 +65,10 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
     )  # fmt: skip
     grid.figure.set_layout_engine("constrained")
     grid.set_titles("")
+    thin = {"units": "seed", "estimator": None, "ms": 2.5, "lw": 0.6, "alpha": 0.4}
     for (metric, name), ax in grid.axes_dict.items():
-        here = {"metric": metric, column: name}
         if number > 1:
-            thin = {"units": "seed", "estimator": None, "ms": 2.5, "lw": 0.6, "alpha": 0.4}
-            sns.lineplot(pick(points, **here), **style, **thin, ax=ax)
-    for (metric, name), ax in grid.axes_dict.items():
+            sns.lineplot(pick(points, metric=metric, **{column: name}), **style, **thin, ax=ax)
         if of_defense:
             if metric == ASR:
                 ax.set_title(look.attack_label(name))
