@@ -17,21 +17,13 @@ PICTURE, GALLERY = (".pdf", ".png"), (".html",)
 
 
 class Drawing(NamedTuple):
-    """What a figure is drawn from.
+    """What a figure is drawn from."""
 
-    Attributes:
-        inputs: argument of the function -> files, which `taclean.report.inputs` reads.
-        when: whether these runs have something to show.
-        arguments: other arguments of the function; `look` is always given.
-        module: the figure's module, by default the name of the figure.
-        suffixes: the forms of the figure; the page shows the last one.
-    """
-
-    inputs: dict[str, Any]
-    when: bool = True
-    arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    module: str = ""
-    suffixes: tuple[str, ...] = PICTURE
+    inputs: dict[str, Any]  # argument of the function -> files, for `taclean.report.inputs`
+    when: bool = True  # whether these runs have something to show
+    arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed; `look` is always given, too
+    module: str = ""  # by default the name of the figure
+    suffixes: tuple[str, ...] = PICTURE  # the forms of the figure; the page shows the last one
 
 
 def drawings(runs: Runs) -> dict[str, Drawing]:
@@ -47,12 +39,8 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
         "texts": runs.text("subcaptions", runs.shown, runs.seeds[0]) if runs.has_first() else [],
     }
     user, tested = "".join(runs.shown_user("subcaptions")), {"tested": runs.shown}
-    examples = {}
-    if user:
-        examples = {
-            "texts": runs.text("subcaptions", user, runs.seeds[0]),
-            "images": runs.of_role("clean")[0],
-        }
+    examples = {"images": runs.of_role("clean")[0]} if user else {}
+    examples |= {"texts": text for text in runs.example_text("subcaptions")}
     found = {
         "asr_ca": Drawing(table),
         "first": Drawing(samples("none", runs.shown) | captions, runs.has_first(), tested),

@@ -8,6 +8,8 @@ it moves left. The grey marks are the poisoned models without a defence. Large m
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -31,7 +33,7 @@ def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
     figure, ax = plt.subplots(figsize=(6.0, max(3.7, height)), layout="constrained")
     for attack, marker in markers.items():
         for defense, colour in colours.items():
-            mark = {"color": colour, "marker": marker, "ls": ""}
+            mark: dict[str, Any] = {"color": colour, "marker": marker, "ls": ""}
             if over:
                 own = runs.query("attack == @attack and defense == @defense")
                 ax.plot(own[ASR], own[CA], **mark, ms=4, mew=0, alpha=0.45)
@@ -42,7 +44,7 @@ def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
             ax.plot([x, x], style.interval(ca), color=colour, lw=0.9)
             large = 11.5 if marker == "*" else 8
             ax.plot(x, y, **mark, ms=large, mec="white", mew=0.7, zorder=3)
-    handles = style.keys(look, colours, ls="", marker="s", ms=7, mew=0)
+    handles = style.keys(look, colours, lw=4)
     handles += [
         Line2D([], [], color=style.GREY, ls="", marker=marker, label=look.attack_label(attack))
         for attack, marker in markers.items()
