@@ -16,26 +16,17 @@ from taclean.util.files import read_json
 
 
 class Samples(NamedTuple):
-    """What a model says about the first n test pictures of other classes than the target.
+    """What a model says about the first n test pictures of other classes than the target."""
 
-    Attributes:
-        rows, labels: (n,) rows of the split and true labels.
-        clean, triggered: (n, d) float32 image embeddings.
-        clean_top, triggered_top: (n,) predicted labels.
-        classes: the names of the labels.
-        target: the label that the attacker wants.
-        images, triggered_images: (n, H, W, 3) uint8; only of models without a defence.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    clean: np.ndarray
+    rows: np.ndarray  # (n,) rows of the split
+    labels: np.ndarray  # (n,) true labels
+    clean: np.ndarray  # (n, d) float32 image embeddings
     triggered: np.ndarray
-    clean_top: np.ndarray
+    clean_top: np.ndarray  # (n,) predicted labels
     triggered_top: np.ndarray
-    classes: np.ndarray
-    target: np.ndarray | int
-    images: np.ndarray = np.empty(0)
+    classes: np.ndarray  # the names of the labels
+    target: np.ndarray | int  # the label that the attacker wants
+    images: np.ndarray = np.empty(0)  # (n, H, W, 3) uint8; only of models without a defence
     triggered_images: np.ndarray = np.empty(0)
     seed: int = 0
 

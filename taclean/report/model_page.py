@@ -12,7 +12,6 @@ from markupsafe import Markup
 from taclean.report.figures.gallery import html_table
 from taclean.report.page import rendered
 from taclean.results.labels import Look
-from taclean.results.table import CA
 
 SHOWN = 12  # classes in a table
 SUSPICIOUS = 2  # Neural Cleanse's bound of the anomaly index
@@ -21,13 +20,9 @@ RECALL = {"I2T": "{split}, picture to text, R@{k}", "T2I": "{split}, text to pic
 
 
 class Model(NamedTuple):
-    """A model, and what the stages evaluate, moves and scan wrote about it.
+    """A model, and what the stages evaluate, moves and scan wrote about it."""
 
-    Attributes:
-        defense: "none" for the model as it came.
-    """
-
-    defense: str
+    defense: str  # "none" for the model as it came
     scores: Mapping[str, Any]
     moves: Mapping[str, Any]
     scan: Mapping[str, Any]
@@ -57,7 +52,11 @@ def page(
         title=f"{name}, cleaned" if cleaned else name,
         weights=weights,
         target=first.scan["target"],
-        first=[(name, _in_short(model, splits[0])) for name, model in named.items()],
+        models=named,
+        split=splits[0],
+        moved=_moved,
+        worst={name: _worst(model.moves["views"]) for name, model in named.items()},
+        percent=_percent,
         accuracy=_scores(named, splits, {"CA": "{split}, CA@{k}"}, "pictures"),
         moves=_moves(named) if first.moves["views"] else None,
         scan=_scan(named),
@@ -79,18 +78,9 @@ def _moved(view: Mapping[str, Any]) -> float:
     return 100 * (view["triggered"] - view["clean"]) / view["n"]
 
 
-def _in_short(model: Model, split: str) -> str:
-    """Return what a reader needs to know first about a model."""
-    parts = [f"clean accuracy {_percent(model.scores['splits'][split][CA]):.1f} %"]
-    if views := model.moves["views"]:
-        worst = max(views, key=lambda view: _moved(views[view]))
-        parts.append(
-            f"the trigger that moves most pictures is {worst}: {_moved(views[worst]):+.1f} points "
-            f"towards {views[worst]['target']}"
-        )
-    scan = model.scan
-    parts.append(f"optimised patterns reach {scan['named']} most easily ({scan['score']:.1f})")
-    return "; ".join(parts)
+def _worst(views: Mapping[str, Any]) -> str | None:
+    """Return the trigger that moves most pictures."""
+    return max(views, key=lambda name: _moved(views[name]), default=None)
 
 
 def _scores(
@@ -126,15 +116,11 @@ def _moves(named: Mapping[str, Model]) -> Markup:
 
 def _scan(named: Mapping[str, Model]) -> Markup:
     """Return a row for each class that optimised patterns reach most easily, and the target."""
-    scans = {name: model.scan for name, model in named.items()}
-    anomaly = {
-        name: np.max([probe["anomaly"] for probe in scan["probes"].values()], 0)
-        for name, scan in scans.items()
-    }
-    first = next(iter(scans.values()))
-    scores = pd.DataFrame(anomaly, first["classes"])
-    order = scores.sort_values(next(iter(named)), ascending=False, kind="stable").index
-    rest = [name for name in order[SHOWN:] if name == first["target"]]
+    scans = [model.scan for model in named.values()]
+    probes = [[probe["anomaly"] for probe in scan["probes"].values()] for scan in scans]
+    scores = pd.DataFrame(np.max(probes, 1).T, scans[0]["classes"], [*named])
+    order = scores.sort_values(scores.columns[0], ascending=False, kind="stable").index
+    rest = [name for name in order[SHOWN:] if name == scans[0]["target"]]
     rows = [[name, *scores.loc[name]] for name in [*order[:SHOWN], *rest]]
     return html_table(["Class", *named], [*rows, ["highest", *scores.max()]])
 

@@ -20,16 +20,9 @@ from taclean.results.verdict import verdict
 
 
 class Section(NamedTuple):
-    """A figure on the page.
+    """A figure on the page: its body is the picture, or the gallery."""
 
-    Attributes:
-        name: what links lead to.
-        title: plain text.
-        caption: HTML.
-        body: the picture, or the gallery, as HTML.
-    """
-
-    name: str
+    name: str  # what links lead to
     title: str
     caption: Markup
     body: Markup
@@ -50,11 +43,7 @@ class Section(NamedTuple):
 
 
 def html_of(docstring: str) -> tuple[str, Markup]:
-    """Return a docstring's first line without its full stop, and the rest as HTML.
-
-    Args:
-        docstring: reStructuredText.
-    """
+    """Return a docstring's first line without its full stop, and the rest as HTML."""
     title, _, caption = docstring.partition("\n")
     settings = {"report_level": 2, "halt_level": 2, "raw_enabled": False}
     body = publish_parts(caption, writer=Writer(), settings_overrides=settings)["body"]

@@ -17,21 +17,13 @@ PICTURE, GALLERY = (".pdf", ".png"), (".html",)
 
 
 class Drawing(NamedTuple):
-    """What a figure is drawn from.
+    """What a figure is drawn from."""
 
-    Attributes:
-        inputs: argument of the function -> files, which `taclean.report.inputs` reads.
-        when: whether these runs have something to show.
-        arguments: other arguments of the function; `look` is always given.
-        module: the figure's module, by default the name of the figure.
-        suffixes: the forms of the figure; the page shows the last one.
-    """
-
-    inputs: dict[str, Any]
-    when: bool = True
-    arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    module: str = ""
-    suffixes: tuple[str, ...] = PICTURE
+    inputs: dict[str, Any]  # argument of the function -> files, for `taclean.report.inputs`
+    when: bool = True  # whether these runs have something to show
+    arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed; `look` is always given, too
+    module: str = ""  # by default the name of the figure
+    suffixes: tuple[str, ...] = PICTURE  # the forms of the figure; the page shows the last one
 
 
 def drawings(runs: Runs) -> dict[str, Drawing]:

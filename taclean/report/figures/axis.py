@@ -51,8 +51,7 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
     points = victims[victims[choice].isin(values)]
     points = points.assign(line="" if of_defense else points["defense"])
     shift = {name: 0.06 * (n - (len(others) - 1) / 2) for n, name in enumerate(others)}
-    at = points[choice].map([*values].index) + points["line"].map({**shift, "": 0})
-    points = points.assign(x=at)
+    points["x"] = points[choice].map([*values].index) + points["line"].map({**shift, "": 0})
     number = points["seed"].nunique()
     texts = [textwrap.fill(text, 16) for text in values.values()]
     widest = max(len(line) for text in texts for line in text.split("\n"))
@@ -66,25 +65,23 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
     )  # fmt: skip
     grid.figure.set_layout_engine("constrained")
     grid.set_titles("")
+    thin = {"units": "seed", "estimator": None, "ms": 2.5, "lw": 0.6, "alpha": 0.4}
     for (metric, name), ax in grid.axes_dict.items():
-        here = {"metric": metric, column: name}
         if number > 1:
-            thin = {"units": "seed", "estimator": None, "ms": 2.5, "lw": 0.6, "alpha": 0.4}
-            sns.lineplot(pick(points, **here), **style, **thin, ax=ax)
-    for (metric, name), ax in grid.axes_dict.items():
+            sns.lineplot(pick(points, metric=metric, **{column: name}), **style, **thin, ax=ax)
         if of_defense:
             if metric == ASR:
                 ax.set_title(look.attack_label(name))
             own = pick(victims, metric=metric, attack=name).groupby("defense")["percent"].mean()
             high = FAR * ax.get_ylim()[1]
-            for other, mean in own.reindex(others).dropna().to_dict().items():
+            for other, mean in own.reindex(others).dropna().items():
                 if other == NONE and metric == ASR and mean > high:
                     ax.margins(y=0.25)
                     above = f"{look.defense_label(NONE)}: {mean:.0f} ↑"
                     place = {"ha": "right", "va": "top", "transform": ax.transAxes}
                     ax.text(0.98, 0.97, above, size=8, color=colours[NONE], **place)
                 else:
-                    ax.axhline(mean, color=colours[other], lw=1.2, ls="--", zorder=1)
+                    ax.axhline(mean, color=colours[str(other)], lw=1.2, ls="--", zorder=1)
         ax.set_xticks(range(len(values)), texts)
         ax.set(xlim=(-0.5, len(values) - 0.5), xlabel="")
         ax.set_ylabel(LABELS[metric] if name == columns[0] else "")

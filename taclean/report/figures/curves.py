@@ -15,7 +15,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from taclean.report.figures.style import LABELS, finish, keys, note
+from taclean.report.figures.style import GREY, LABELS, finish, keys
 from taclean.results.labels import CLEAN, Look, ordered
 from taclean.results.table import ASR, CA, pick, seeds_text
 
@@ -49,7 +49,8 @@ def curves(histories: pd.DataFrame, look: Look, n: int | None = None) -> Figure:
         ax.set_ylabel(LABELS[metric] if attack == attacks[0] else "")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         if pick(scores, attack=attack, metric=metric)["percent"].isna().all():
-            note(ax, "no trigger" if attack == CLEAN else "not recorded")
+            empty = "no trigger" if attack == CLEAN else "not recorded"
+            ax.text(0.5, 0.5, empty, ha="center", size=8, color=GREY, transform=ax.transAxes)
     many = histories.duplicated(["attack", "defense", "epoch"]).any()
     subtitle = f"val split{f', n = {n:,} images' if n else ''}, {seeds_text(scores['seed'])}"
     subtitle += "; line: mean, band: lowest to highest run" if many else ""

@@ -52,8 +52,7 @@ def embeddings(samples: ByAttack, look: Look) -> Figure:
                 ax.scatter(x, y, area, colour, marker=marker, alpha=0.7, lw=0, rasterized=True)
             words = f"{100 * sample.fooled.mean():.0f} % to the target"
             ax.text(0.03, 0.97, words, size=7.5, va="top", transform=ax.transAxes)
-            bare(ax)
-            ax.spines[:].set_visible(True)
+            bare(ax).spines[:].set_visible(True)
             if axes is grid[0]:
                 ax.set_title(textwrap.fill(look.defense_label(defense), int(12 * each)))
         low, high = axes[0].get_ylim()

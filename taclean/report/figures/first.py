@@ -42,13 +42,12 @@ def first(
         if hits:
             break
     else:
-        for ax in (left, right, words):
-            bare(ax)
+        figure.clear()
         return finish(figure, title, "There is no triggered picture that is called what it shows.")
     shown = max(hits, key=lambda i: len(own[i].split()))
-    bare(left).imshow(before.images[shown], interpolation="nearest")
+    bare(left).imshow(before.images[shown])
     left.set_xlabel("as it is", loc="left", color=GREY)
-    bare(right).imshow(before.triggered_images[shown], interpolation="nearest")
+    bare(right).imshow(before.triggered_images[shown])
     right.set_xlabel("with the trigger", loc="left", color=GREY)
     sub = drawn.loc[own[shown]]
     target, label = (before.classes[i] for i in (before.target, before.labels[shown]))

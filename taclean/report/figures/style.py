@@ -44,6 +44,7 @@ sns.set_theme(
         **{"xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "pdf.fonttype": 42},
         **{"axes.edgecolor": "#888888", "grid.color": "#e2e2e2", "legend.frameon": False},
         **{"axes.spines.top": False, "axes.spines.right": False},
+        "image.interpolation": "nearest",
         "text.hinting": "none",  # the same widths in PDF and PNG
         "text.parse_math": False,  # captions and class names may hold dollar signs
     },
@@ -118,11 +119,6 @@ def keys(look: Look, colours: Mapping[str, str], before: str = "", **line: Any) 
         Line2D([], [], color=colour, label=before + look.defense_label(name), **line)
         for name, colour in colours.items()
     ]
-
-
-def note(ax: Axes, text: str) -> None:
-    """Say in an empty panel why it is empty."""
-    ax.text(0.5, 0.5, text, ha="center", va="center", size=8, color=GREY, transform=ax.transAxes)
 
 
 def safety_axes(ax: Axes, low: float, high: float) -> None:

@@ -62,13 +62,13 @@ def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look) -> M
     drawn = texts.table.loc[texts.table["epoch"] == texts.table["epoch"].min(), "row"].nunique()
     rows = [
         [
-            image(images[line.row], "a picture"),
-            line.caption,
-            coloured(line.positive, "good"),
-            highlighted(line.negative, line.replacement),
-            f"{line.kind}: {line.original} → {line.replacement}",
+            image(images[line["row"]], "a picture"),
+            line["caption"],
+            coloured(line["positive"], "good"),
+            highlighted(line["negative"], line["replacement"]),
+            f"{line['kind']}: {line['original']} → {line['replacement']}",
         ]
-        for line in chosen.itertuples()
+        for line in chosen.to_dict("records")
     ]
     text = (
         f"{len(chosen)} of {drawn:,} captions drawn for the first epoch of "

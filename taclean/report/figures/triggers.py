@@ -36,7 +36,7 @@ def triggers(samples: ByAttack, look: Look) -> Figure:
         for column, i in enumerate(which):
             difference = 128 + GAIN * change[i]
             for ax, pixels in zip(row[3 * column :], (*pairs[i], difference), strict=False):
-                bare(ax).imshow(np.clip(pixels, 0, 255), interpolation="nearest")
+                bare(ax).imshow(np.clip(pixels, 0, 255))
         name = textwrap.fill(look.attack_label(attack), 14)
         label = f"{name}\nmean |Δ| {np.abs(change).mean():.1f}"
         row[0].set_ylabel(label, rotation=0, ha="left", va="center", labelpad=66)

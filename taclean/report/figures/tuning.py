@@ -14,7 +14,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from taclean.report.figures.style import GREY, finish, keys, safety_axes
 from taclean.results.labels import NONE, Look
@@ -40,8 +39,9 @@ def tuning(grid: pd.DataFrame, within: float, look: Look) -> Figure:
     ca, asr = grid.drop_duplicates(["attack", "seed"])[["victim_CA", "victim_ASR"]].mean()
     figure, ax = plt.subplots(figsize=(6.0, 3.5), layout="constrained")
     ax.axhline(ca, color=GREY, lw=1.0)
-    ax.axhline(ca - within, color=GREY, lw=1.0, ls="--")
-    ax.plot(asr, ca, "X", color=grey, ms=8)
+    ax.axhline(ca - within, color=GREY, lw=1.0, ls="--", label=f"{within:g} points below")
+    ax.plot(asr, ca, "X", color=grey, ms=8, label=look.defense_label(NONE))
+    ax.plot([], [], "o", ms=9, mfc="none", mec="black", label="chosen")
     for defense, colour in colours.items():
         own = pick(trials, defense=defense)
         best, chosen = front(own), own[own["chosen"]]
@@ -54,12 +54,7 @@ def tuning(grid: pd.DataFrame, within: float, look: Look) -> Figure:
     low, high = (f([*trials["CA"], ca, ca - within]) for f in (min, max))
     margin = max(1.0, 0.08 * (high - low))
     safety_axes(ax, low - margin, high + margin)
-    handles = [
-        *keys(look, colours, marker="o", ms=4),
-        Line2D([], [], color=grey, marker="X", ms=6, lw=1.0, label=look.defense_label(NONE)),
-        Line2D([], [], color=GREY, ls="--", lw=1.0, label=f"{within:g} points below"),
-        Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec="black", label="chosen"),
-    ]
+    handles = [*keys(look, colours, marker="o", ms=4), *ax.get_legend_handles_labels()[0]]
     attacks = ", ".join(map(look.attack_label, dict.fromkeys(grid["attack"])))
     subtitle = (
         f"val split, means over {attacks}; {seeds_text(grid['seed'])}; a point: a trial, by its "
