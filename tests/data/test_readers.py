@@ -232,10 +232,8 @@ def test_both_outputs_of_img2dataset_give_the_same_samples(tmp_path):
 
 def test_a_sample_of_img2dataset_without_a_part_is_still_one(tmp_path):
     write_img2dataset(tmp_path)
-    (tmp_path / "00000" / "000000000.jpg").unlink()
-    (tmp_path / "00000" / "000000001.txt").unlink()
-    (tmp_path / "00000" / "000000002.txt").unlink()
-    (tmp_path / "00000" / "000000002.json").unlink()
+    for part in ("0.jpg", "1.txt", "2.txt", "2.json"):
+        (tmp_path / "00000" / f"00000000{part}").unlink()
     found = open_all({"reader": "img2dataset"}, tmp_path)
     assert len(found) == len(CAPTIONS)
     assert [s.image is None for s in found[:3]] == [True, False, False]

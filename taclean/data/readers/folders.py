@@ -25,33 +25,10 @@ class Folders(Reader):
     keys = ("captions",)
 
     def table(self) -> pd.DataFrame:
-        """List the pictures of all classes."""
-        return self.listed("", self._names())
-
-    def listed(self, top: str, names: list[str]) -> pd.DataFrame:
-        """List the pictures in the class folders `names` of the folder `top`.
+        """List the pictures of all classes.
 
         Raises:
-            UserError: a class has no picture.
-        """
-        keys, places, labels = [], [], []
-        for label, name in enumerate(names):
-            folder = self.folder / top / name
-            if not (files := image_files(folder)):
-                raise UserError(
-                    f"{folder}: no {', '.join(IMAGES)} in this class; put its images there or "
-                    "remove the folder"
-                )
-            keys += files
-            places += [(folder / file).relative_to(self.folder).as_posix() for file in files]
-            labels += [label] * len(files)
-        return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])
-
-    def _names(self) -> list[str]:
-        """Return the class folders.
-
-        Raises:
-            UserError: there are none, or one cannot be a class.
+            UserError: there are no class folders, or one cannot be a class.
         """
         folders = [path.name for path in self.folder.iterdir() if path.is_dir()]
         names = sorted(name for name in folders if not name.startswith("."))
@@ -75,4 +52,23 @@ class Folders(Reader):
                     f"{self.folder}: the folders {names[titles.index(title)]!a} and {name!a} are "
                     f"both the class {title!r}; rename one"
                 )
-        return names
+        return self.listed("", names)
+
+    def listed(self, top: str, names: list[str]) -> pd.DataFrame:
+        """List the pictures in the class folders `names` of the folder `top`.
+
+        Raises:
+            UserError: a class has no picture.
+        """
+        keys, places, labels = [], [], []
+        for label, name in enumerate(names):
+            folder = self.folder / top / name
+            if not (files := image_files(folder)):
+                raise UserError(
+                    f"{folder}: no {', '.join(IMAGES)} in this class; put its images there or "
+                    "remove the folder"
+                )
+            keys += files
+            places += [(folder / file).relative_to(self.folder).as_posix() for file in files]
+            labels += [label] * len(files)
+        return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])
