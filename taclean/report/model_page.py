@@ -58,7 +58,6 @@ def page(
         worst={name: _worst(model.moves["views"]) for name, model in named.items()},
         percent=_percent,
         accuracy=_scores(named, splits, {"CA": "{split}, CA@{k}"}, "pictures"),
-        moves=_moves(named) if first.moves["views"] else None,
         scan=_scan(named),
         probes=", ".join(first.scan["probes"]),
         suspicious=SUSPICIOUS,
@@ -96,22 +95,6 @@ def _scores(
                 values = [_percent(of_model[metric]) for of_model in scores]
                 rows.append([labels[kind].format(split=split, k=k), *values, f"{score['n']:,}"])
     return html_table(["%", *named, unit], rows) if rows else None
-
-
-def _moves(named: Mapping[str, Model]) -> Markup:
-    """Return a row for each trigger that was tried."""
-    moves = [model.moves for model in named.values()]
-    rows = []
-    for name, view in moves[0]["views"].items():
-        own = [of_model["views"][name] for of_model in moves]
-        reached = [f"{100 * v['triggered'] / v['n']:.1f} ({_moved(v):+.1f})" for v in own]
-        kept = [100 * v["own"] / v["n"] for v in own]
-        picture = Markup('<img alt="" src="{}">').format(moves[0]["examples"][name])
-        most, gain = view["gains"]
-        gains = f"{most} ({gain:+d})" if gain else "–"
-        rows.append([name, picture, view["target"], *reached, *kept, gains])
-    own_class = [f"own class, {name[0].lower()}{name[1:]}" for name in named]
-    return html_table(["Trigger", "", "target", *named, *own_class, "gains most, as it came"], rows)
 
 
 def _scan(named: Mapping[str, Model]) -> Markup:

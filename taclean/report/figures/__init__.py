@@ -40,7 +40,7 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
     }
     user, tested = "".join(runs.shown_user("subcaptions")), {"tested": runs.shown}
     examples = {"images": runs.of_role("clean")[0]} if user else {}
-    examples |= {"texts": text for text in runs.example_text("subcaptions")}
+    examples |= {"texts": runs.text("subcaptions", user, runs.seeds[0])} if user else {}
     found = {
         "asr_ca": Drawing(table),
         "first": Drawing(samples("none", runs.shown) | captions, runs.has_first(), tested),
