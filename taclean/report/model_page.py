@@ -14,7 +14,6 @@ from taclean.report.page import rendered
 from taclean.results.labels import Look
 
 SHOWN = 12  # classes in a table
-SUSPICIOUS = 2  # Neural Cleanse's bound of the anomaly index
 FEW = 10  # pictures of a class: with fewer, one of them counts more than ten points
 RECALL = {"I2T": "{split}, picture to text, R@{k}", "T2I": "{split}, text to picture, R@{k}"}
 
@@ -51,7 +50,6 @@ def page(
         "own.html",
         title=f"{name}, cleaned" if cleaned else name,
         weights=weights,
-        target=first.scan["target"],
         models=named,
         split=splits[0],
         moved=_moved,
@@ -59,8 +57,6 @@ def page(
         percent=_percent,
         accuracy=_scores(named, splits, {"CA": "{split}, CA@{k}"}, "pictures"),
         scan=_scan(named),
-        probes=", ".join(first.scan["probes"]),
-        suspicious=SUSPICIOUS,
         few=FEW,
         classes=_classes(named) if cleaned else None,
         recall=_scores(named, splits, RECALL, "queries"),

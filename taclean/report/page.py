@@ -80,5 +80,4 @@ def page(table: pd.DataFrame, look: Look, tested: str, figures: Sequence[Section
         figures=figures,
         splits=look.splits,
         csv=csv,
-        csv_uri="data:text/csv;base64," + base64.b64encode(csv.encode()).decode(),
     )
