@@ -14,7 +14,6 @@ from taclean.report.page import rendered
 from taclean.results.labels import Look
 
 SHOWN = 12  # classes in a table
-SUSPICIOUS = 2  # Neural Cleanse's bound of the anomaly index
 FEW = 10  # pictures of a class: with fewer, one of them counts more than ten points
 RECALL = {"I2T": "{split}, picture to text, R@{k}", "T2I": "{split}, text to picture, R@{k}"}
 
@@ -51,17 +50,13 @@ def page(
         "own.html",
         title=f"{name}, cleaned" if cleaned else name,
         weights=weights,
-        target=first.scan["target"],
         models=named,
         split=splits[0],
         moved=_moved,
         worst={name: _worst(model.moves["views"]) for name, model in named.items()},
         percent=_percent,
         accuracy=_scores(named, splits, {"CA": "{split}, CA@{k}"}, "pictures"),
-        moves=_moves(named) if first.moves["views"] else None,
         scan=_scan(named),
-        probes=", ".join(first.scan["probes"]),
-        suspicious=SUSPICIOUS,
         few=FEW,
         classes=_classes(named) if cleaned else None,
         recall=_scores(named, splits, RECALL, "queries"),
@@ -96,22 +91,6 @@ def _scores(
                 values = [_percent(of_model[metric]) for of_model in scores]
                 rows.append([labels[kind].format(split=split, k=k), *values, f"{score['n']:,}"])
     return html_table(["%", *named, unit], rows) if rows else None
-
-
-def _moves(named: Mapping[str, Model]) -> Markup:
-    """Return a row for each trigger that was tried."""
-    moves = [model.moves for model in named.values()]
-    rows = []
-    for name, view in moves[0]["views"].items():
-        own = [of_model["views"][name] for of_model in moves]
-        reached = [f"{100 * v['triggered'] / v['n']:.1f} ({_moved(v):+.1f})" for v in own]
-        kept = [100 * v["own"] / v["n"] for v in own]
-        picture = Markup('<img alt="" src="{}">').format(moves[0]["examples"][name])
-        most, gain = view["gains"]
-        gains = f"{most} ({gain:+d})" if gain else "–"
-        rows.append([name, picture, view["target"], *reached, *kept, gains])
-    own_class = [f"own class, {name[0].lower()}{name[1:]}" for name in named]
-    return html_table(["Trigger", "", "target", *named, *own_class, "gains most, as it came"], rows)
 
 
 def _scan(named: Mapping[str, Model]) -> Markup:

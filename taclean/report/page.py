@@ -53,12 +53,9 @@ def html_of(docstring: str) -> tuple[str, Markup]:
 def rendered(template: str, **values: Any) -> str:
     """Return an HTML template of assets/page, filled."""
     environment = Environment(
-        loader=PackageLoader("taclean", "assets/page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=PackageLoader("taclean", "assets/page"), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=StrictUndefined,
+    )  # fmt: skip
     return environment.get_template(template).render(**values)
 
 
@@ -83,5 +80,4 @@ def page(table: pd.DataFrame, look: Look, tested: str, figures: Sequence[Section
         figures=figures,
         splits=look.splits,
         csv=csv,
-        csv_uri="data:text/csv;base64," + base64.b64encode(csv.encode()).decode(),
     )

@@ -16,6 +16,7 @@ from taclean import config as configs
 from taclean.config.checks import check
 from taclean.report.figures import style
 from taclean.report.figures.tuning import front, tuning
+from taclean.results.labels import Look
 from taclean.results.tuning import GRID, choose, grid, overlay, write_overlay
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name
@@ -197,7 +198,7 @@ def test_the_line_joins_trials_that_no_other_beats(monkeypatch, tmp_path: Path) 
     table = choose(TRIALS, 3)
     best = {d: front(table[table["defense"] == d])["trial"].tolist() for d in ("mine", "tied")}
     assert best == {"mine": [3, 1, 2], "tied": [2]}
-    style.save(tuning(TRIALS, 3), [tmp_path / "t.png", tmp_path / "t.pdf"])
+    style.save(tuning(TRIALS, 3, Look()), [tmp_path / "t.png", tmp_path / "t.pdf"])
     assert (tmp_path / "t.png").stat().st_size > 5000
 
 

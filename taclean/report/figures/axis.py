@@ -86,12 +86,8 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
         ax.set(xlim=(-0.5, len(values) - 0.5), xlabel="")
         ax.set_ylabel(LABELS[metric] if name == columns[0] else "")
         ax.grid(False, axis="x")
-    over = interval_text(rows)
-    parts = [
-        sample_text(rows, split),
-        *([f"mean{' with 95 % interval' if number >= SHOWN else ''} {over}"] if over else []),
-        *(["thin: each victim"] if number > 1 else []),
-        "vertical axes do not start at 0",
-    ]
+    over, subtitle = interval_text(rows), sample_text(rows, split)
+    subtitle += f"; mean{' with 95 % interval' if number >= SHOWN else ''} {over}" if over else ""
+    subtitle += f"{'; thin: each victim' if number > 1 else ''}; vertical axes do not start at 0"
     handles = keys(look, colours, ls="--" if of_defense else "-")
-    return finish(grid.figure, label[:1].upper() + label[1:], "; ".join(parts), handles)
+    return finish(grid.figure, label[:1].upper() + label[1:], subtitle, handles)

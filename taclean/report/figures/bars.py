@@ -41,7 +41,8 @@ def bars(
     rows = table[table["split"].isin(splits) & (table["attack"] != CLEAN)]
     attacks, colours = ordered(rows["attack"], look.attacks), look.colours(rows["defense"])
     over, defenses = interval_text(rows), list(colours)
-    width = max(5.0, 1.4 + 0.13 * len(attacks) * (len(colours) + 2))
+    width = max(5.0, 1.4 + 0.16 * len(attacks) * (len(colours) + 2))
+    width = width if width > 9 else min(width, 7.2)
     figure, grid = plt.subplots(
         len(panels), 1, figsize=(width, 0.3 + 1.75 * len(panels)), squeeze=False, sharex=True,
         layout="constrained",

@@ -25,11 +25,11 @@ from taclean.results.labels import Look
 EXAMPLES = 6
 
 
-def examples(table: pd.DataFrame, count: int = EXAMPLES) -> pd.DataFrame:
+def examples(table: pd.DataFrame, count: int | None = EXAMPLES) -> pd.DataFrame:
     """Return rows of the first epoch, the kinds of word in turn, no picture twice."""
     first = table[table["epoch"] == table["epoch"].min()].drop_duplicates("row")
     turn = first.groupby("kind").cumcount()
-    return first.loc[turn.sort_values(kind="stable").index].head(count)
+    return first.loc[turn.sort_values(kind="stable").index][:count]
 
 
 def highlighted(text: str, word: str) -> Markup:
@@ -58,8 +58,7 @@ def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look) -> M
         images: (n, H, W, 3) uint8 of the split that the texts are of.
         defense: the one that they were drawn for.
     """
-    chosen = examples(texts.table)
-    drawn = texts.table.loc[texts.table["epoch"] == texts.table["epoch"].min(), "row"].nunique()
+    chosen, drawn = examples(texts.table), examples(texts.table, None)
     rows = [
         [
             image(images[line["row"]], "a picture"),
@@ -71,7 +70,7 @@ def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look) -> M
         for line in chosen.to_dict("records")
     ]
     text = (
-        f"{len(chosen)} of {drawn:,} captions drawn for the first epoch of "
+        f"{len(chosen)} of {len(drawn):,} captions drawn for the first epoch of "
         f"{look.defense_label(defense)}; {account_text(texts.account)}."
     )
     head = ["", "caption", "positive (true)", "negative (false)", "word replaced"]
