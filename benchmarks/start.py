@@ -58,7 +58,7 @@ def start(command: list[str]) -> None:
         RuntimeError: the command ended in another way.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 2 or "no such file" not in done.stderr:
+    if done.returncode != 2 or "no such file" not in done.stderr.lower():
         raise RuntimeError(f"{command}: exit status {done.returncode}: {done.stderr[-300:]}")
 
 

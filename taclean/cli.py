@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:  # no permission, a full disk
         if error.filename is None:
             raise
-        reason = f"{error.filename}: {error.strerror}; mend that and run it again"
+        reason = f"{error.filename}: {error.strerror}; correct that and run it again"
         print(f"taclean {options.command}: error: {reason}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -107,8 +107,13 @@ class Pairs:
         """Replace the split's `rows` by poisoned images (M, H, H, 3) and tokens (M, 77).
 
         Raises:
-            UserError: a row is not in this set.
+            UserError: a row is not in this set, or the images have another size.
         """
+        if images.shape[1:] != self.images.shape[1:]:
+            raise UserError(
+                f"poison images: {images.shape[1:]}, but the split has {self.images.shape[1:]}; run "
+                "the poison stage again"
+            )
         positions = np.full(len(self.images), -1)
         positions[self.rows] = np.arange(len(self.rows))
         if ((rows < 0) | (rows >= len(positions))).any() or (positions[rows] < 0).any():

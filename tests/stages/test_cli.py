@@ -380,7 +380,7 @@ def test_missing_and_truncated_data(
 ) -> None:
     config = world / "finetune-badnet-ft.json"
     absent = train_arguments(world, out, config, data=tmp_path / "absent")
-    assert "no such file" in refused(capsys, out, *absent)
+    assert "no such file" in refused(capsys, out, *absent).lower()
     broken = tmp_path / "broken"
     shutil.copytree(world / "clean", broken)
     whole = (broken / "images.npy").read_bytes()
@@ -434,7 +434,7 @@ def test_missing_and_broken_stage_config(
     out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["pack", "--config", tmp_path / "absent.json", "--out", out]
-    assert "no such file" in refused(capsys, out, *arguments)
+    assert "no such file" in refused(capsys, out, *arguments).lower()
     (tmp_path / "bad.json").write_text("{", "utf-8")
     arguments[2] = tmp_path / "bad.json"
     assert "not a JSON file" in refused(capsys, out, *arguments)
