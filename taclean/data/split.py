@@ -111,8 +111,8 @@ class Pairs:
         """
         if images.shape[1:] != self.images.shape[1:]:
             raise UserError(
-                f"poison images: {images.shape[1:]}, but the split has {self.images.shape[1:]}; run "
-                "the poison stage again"
+                f"poison images: {images.shape[1:]}, but the split has {self.images.shape[1:]}; "
+                "run the poison stage again"
             )
         positions = np.full(len(self.images), -1)
         positions[self.rows] = np.arange(len(self.rows))
