@@ -2,8 +2,8 @@
 
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS
-from taclean.captions.replacements import Vocabulary
-from taclean.captions.subcaptions import Negative, SubCaption, subcaption
+from taclean.captions.replacements import Tally, Vocabulary, tally
+from taclean.captions.subcaptions import Negative, SubCaption, learn, subcaption
 from taclean.captions.wordnet import Lexicon
 
 __all__ = ["KINDS", "Lexicon", "Negative", "SubCaption", "Vocabulary", "eda", "subcaption"]

@@ -53,6 +53,7 @@ class Lexicon:
 
     def __init__(self, table: Path = TABLE, weights: Path = WEIGHTS) -> None:
         self._parents: dict[str, str] = {}  # synset -> ids, most telling first
+        self._fields: dict[str, str] = {}  # synset -> WordNet's lexicographer file
         self._rows: dict[tuple[str, str], str] = {}
         self._closed: dict[str, str] = {}
         self._lemmas: dict[str, list[tuple[str, str]]] = {}  # irregular form -> tag, lemma
@@ -61,7 +62,7 @@ class Lexicon:
             for line in file:
                 kind, word, rest = line.rstrip("\n").split("\t", 2)
                 if kind == "s":
-                    self._parents[word] = (rest + "\t").split("\t")[1]
+                    self._fields[word], self._parents[word], *_ = (rest + "\t").split("\t")
                 elif kind in BASE_TAG:
                     self._rows[word, kind] = rest
                 elif kind == "c":
@@ -143,6 +144,11 @@ class Lexicon:
         return tuple(
             (name, int(uses)) for name, _, uses in (s.partition(":") for s in given.split())
         )
+
+    def field(self, lemma: str, part: str) -> str:
+        """Return the lexicographer file of the lemma's first sense: noun.animal, verb.motion."""
+        senses = self.senses(lemma, part)
+        return self._fields[senses[0][0]] if senses else ""
 
     def frames(self, lemma: str) -> str:
         """Whether a verb takes an object ("t"), does without ("i") or both; "" if unknown."""
