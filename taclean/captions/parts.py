@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from taclean.captions.wordnet import FINITE, NOUNS, PART, VERBS, Lexicon
 
-import os
-NEED_MOD,NEED_ROLE,NEED_HEAD,NEED_VERB=eval(os.environ.get("NEEDS","(0,0,1,('object',))"))
 KINDS = ("adjective", "noun", "verb")
-Chunk = tuple[int, int]  # start and end of a noun phrase
+Phrase = tuple[int, int]  # start and end of a noun phrase
 Part = tuple[int, ...]  # the places of the words that a sub-caption keeps, in order
 Link = tuple[str, str, str]  # relation, word, tag of the word ("" for a function word)
 
@@ -21,6 +19,7 @@ TOKEN = re.compile(
     r"|\d+(?:[.,:/]\d+)*%?|['’]s\b|[^\W\d_]+(?:-[^\W_]+)*(?:['’](?!s\b)[^\W_]+)*"
     r"|\.\.\.|[^\w\s]|\w+"
 )
+_KINDS = {"NN": "noun", "NNS": "noun", "JJ": "adjective", "CD": "adjective"}
 _LETTER = dict.fromkeys(NOUNS, "n") | {"DT": "d", "PRP$": "d", "CD": "c", "JJ": "j", "RB": "r"}
 _LETTER |= {"CC": "&", "POS": "s", "HYPH": "-"}
 _PHRASE = re.compile(r"[dc]*r?(?:j+&)?(?:[jcn]-[jcn]|[jc])*(?:nj)?n+(?:-[jn]+n|s[jc]*n+)*")
@@ -31,13 +30,16 @@ _NEEDS_OF = frozenset(
     "lot lots couple pair bunch kind type sort number front part top side sides rest piece pieces "
     "set series group row variety range collection end edge middle back way symbol member members "
     "picture drawing photo photograph photos image images illustration view views icon portrait "
-    "close silhouette interior exterior scene sign shot".split()
+    "left right close silhouette interior exterior scene sign shot".split()
 )
 _NEVER_OPEN = _NEEDS_OF - frozenset("photo photos photograph illustration drawing sign".split())
 _DENIALS = frozenset("no not without never neither nor n't don't isn't aren't wasn't".split())
 _OPENERS = frozenset("that as when while because if which who where what how until since".split())
 _STAYS_TRUE = frozenset("near close from like for about".split())  # "close to the park"
-_LOOKS = frozenset("look looks looking looked seem seems appear appears become becomes next close all".split())
+_LOOKS = frozenset(
+    "look looks looking looked seem seems appear appears become becomes get gets got next close "
+    "all right just".split()
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,6 @@ class Slot:
     word: str  # lower-case
     tag: str
     links: tuple[Link, ...]
-    needs: tuple[Link, ...] = ()  # links in which a replacement must have been seen
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,12 @@ def analyse(
     words: tuple[str, ...], spaces: tuple[str, ...], tags: tuple[str, ...], lexicon: Lexicon
 ) -> Parse:
     """Return the parts and slots of tagged words."""
-    phrases = _chunks(tags)
-    slots = [
-        slot for n in range(len(words)) if (slot := _Place(words, tags, phrases, n).slot())
-    ]
-    return Parse(words, spaces, tags, _parts(words, tags, lexicon), tuple(slots))
+    lower, phrases = [word.lower() for word in words], _phrases(tags)
+    slots = (_slot(n, lower, tags, phrases) for n in range(len(words)))
+    return Parse(words, spaces, tags, _parts(lower, tags, lexicon), tuple(filter(None, slots)))
 
 
-def _chunks(tags: Sequence[str]) -> list[Chunk]:
+def _phrases(tags: Sequence[str]) -> list[Phrase]:
     """Return the noun phrases."""
     letters = "".join(_LETTER.get(tag, " ") for tag in tags)
     return [match.span() for match in _PHRASE.finditer(letters)]
@@ -99,133 +98,113 @@ def _chunks(tags: Sequence[str]) -> list[Chunk]:
 # ---- words to replace ------------------------------------------------------------------------
 
 
-class _Place:
-    """A word in its caption."""
+def _at(tags: Sequence[str], n: int) -> str:
+    return tags[n] if 0 <= n < len(tags) else ""
 
-    def __init__(
-        self, words: Sequence[str], tags: Sequence[str], phrases: list[Chunk], n: int
-    ) -> None:
-        self.lower = [word.lower() for word in words]
-        self.tags, self.phrases, self.n = tags, phrases, n
-        self.word, self.tag = self.lower[n], tags[n]
-        self.before = tags[n - 1] if n else ""
-        self.after = tags[n + 1] if n + 1 < len(tags) else ""
 
-    def slot(self) -> Slot | None:
-        """Return the slot of the word, or None if it must stay."""
-        if "HYPH" in (self.before, self.after):
-            return None  # a part of "ice - covered"
-        if _DENIALS & set(self.lower[max(0, self.n - 4) : self.n]):
-            return None  # "no dog" is as true as "no cat"
-        find = {"NN": self._noun, "NNS": self._noun, "JJ": self._adjective, "CD": self._number}
-        find |= dict.fromkeys((*VERBS, "BE"), self._verb)
-        return find[self.tag]() if self.tag in find else None
+def _slot(
+    n: int, lower: Sequence[str], tags: Sequence[str], phrases: Sequence[Phrase]
+) -> Slot | None:
+    """Return the slot of the word at place n, or None if the word must stay."""
+    tag, before, after = tags[n], _at(tags, n - 1), _at(tags, n + 1)
+    kind = "verb" if tag in VERBS or tag == "BE" else _KINDS.get(tag)
+    if kind is None or "HYPH" in (before, after) or _DENIALS & set(lower[max(0, n - 4) : n]):
+        return None  # "ice - covered" stays together, and "no dog" is as true as "no cat"
 
-    def _link(self, relation: str, n: int) -> Link:
-        """Return a link to the word at place n; "<" and ">" stand for the caption's ends."""
-        if n < 0 or n >= len(self.tags):
-            return relation, "<" if n < 0 else ">", ""
-        return relation, self.lower[n], self.tags[n] if self.tags[n] in PART else ""
+    def link(relation: str, place: int) -> Link:
+        if not 0 <= place < len(tags):
+            return relation, "<" if place < 0 else ">", ""
+        return relation, lower[place], tags[place] if tags[place] in PART else ""
 
-    def _beside(self) -> list[Link]:
-        return [self._link("left", self.n - 1), self._link("right", self.n + 1)]
+    find = {"noun": _noun_links, "adjective": _adjective_links, "verb": _verb_links}[kind]
+    links = find(n, lower, tags, phrases, link)
+    if links is None:
+        return None
+    beside = (link("left", n - 1), link("right", n + 1))
+    return Slot(n, kind, lower[n], tag, (*beside, *links))
 
-    def _noun(self) -> Slot | None:
-        start, end = next(
-            ((start, end) for start, end in self.phrases if start <= self.n < end),
-            (self.n, self.n + 1),
+
+Linker = Callable[[str, int], Link]
+
+
+def _noun_links(
+    n: int, lower: Sequence[str], tags: Sequence[str], phrases: Sequence[Phrase], link: Linker
+) -> list[Link] | None:
+    start, end = next((phrase for phrase in phrases if phrase[0] <= n < phrase[1]), (n, n + 1))
+    lead, after = lower[start - 1] if start else "", _at(tags, n + 1)
+    if lower[n] in _NEVER_OPEN or after == "JJ" or (after == "POS" and tags[n] == "NNS"):
+        return None
+    if lead in _STAYS_TRUE or (lead == "to" and lower[start - 2] in _STAYS_TRUE):
+        return None
+    if after in NOUNS:  # the first noun of two
+        return (
+            [link("compound", n + 1)] if tags[n] == "NN" and _at(tags, n - 1) not in NOUNS else None
         )
-        if self.word in _NEVER_OPEN or self.after == "JJ":
-            return None
-        if self.after == "POS" and self.tag == "NNS":
-            return None  # "children 's" is right, "dogs 's" is not
-        lead = self.lower[start - 1] if start else ""
-        to = lead == "to" and start > 1 and self.lower[start - 2]
-        if lead in _STAYS_TRUE or to in _STAYS_TRUE:
-            return None
-        links = self._beside()
-        if self.after in NOUNS:
-            if self.tag != "NN" or self.before in NOUNS:
-                return None
-            head = self._link("compound", self.n + 1)
-            return Slot(self.n, "noun", self.word, self.tag, (*links, head), (head,))
-        determiner = self.lower[start] if self.tags[start] in ("DT", "PRP$", "CD") else "bare"
-        determiner = {"an": "a"}.get(determiner, determiner)
-        links.append(("determiner", determiner, ""))
-        if start and self.tags[start - 1] in ("IN", "TO"):
-            links.append(("preposition", lead, ""))
-            if determiner == "bare" and self.n == start:
-                links.append(("bare after", lead, ""))
-            if start > 1 and self.tags[start - 2] in PART:
-                links.append(self._link(f"{lead} of", start - 2))
-        elif start and self.tags[start - 1] in VERBS:
-            links.append(self._link("object of", start - 1))
-        if end < len(self.tags) and self.tags[end] in VERBS:
-            links.append(self._link("subject of", end))
-        modifiers = [
-            self._link("modifier", n) for n in range(start, self.n) if self.tags[n] in PART
-        ]
-        needs = [link for link in links if link[0] == "bare after"]
-        needs += [link for link in modifiers if NEED_MOD or link[2] in NOUNS]
-        needs += [link for link in links if NEED_ROLE and link[0] in ("object of", "subject of")]
-        return Slot(self.n, "noun", self.word, self.tag, (*links, *modifiers), tuple(needs))
+    determined = tags[start] in ("DT", "PRP$", "CD")
+    determiner = {"an": "a"}.get(lower[start], lower[start]) if determined else "bare"
+    links: list[Link] = [("determiner", determiner, "")]
+    if start and tags[start - 1] in ("IN", "TO"):
+        links.append(("preposition", lead, ""))
+        if start == n and tags[n] == "NN":
+            links.append(("bare after", lead, ""))  # on foot
+        if start > 1 and tags[start - 2] in PART:
+            links.append(link(f"{lead} of", start - 2))
+    elif start and tags[start - 1] in VERBS:
+        links.append(link("object of", start - 1))
+    if end < len(tags) and tags[end] in VERBS:
+        links.append(link("subject of", end))
+    return links + [link("modifier", place) for place in range(start, n) if tags[place] in PART]
 
-    def _number(self) -> Slot | None:
-        counts = self.word.isalpha() and self.after in ("NNS", "JJ")
-        return Slot(self.n, "adjective", self.word, self.tag, ()) if counts else None
 
-    def _adjective(self) -> Slot | None:
-        if "CC" in (self.before, self.after):
-            return None  # "black and white"
-        head = next((end - 1 for start, end in self.phrases if start <= self.n < end - 1), None)
-        place = "attribute" if head is not None else "predicate"
-        links = [*self._beside(), (place, "", "")]
-        needs = ()
-        if head is not None:
-            links.append(self._link("head", head))
-            if head != self.n + 1 and self.after in NOUNS:
-                links.append(self._link("head", self.n + 1))
-            if NEED_HEAD: needs = tuple(links[-1:])
-        else:
-            doer = next((end for _, end in reversed(self.phrases) if end <= self.n), 0)
-            links.append(self._link("head", doer - 1))
-        return Slot(self.n, "adjective", self.word, self.tag, tuple(links), needs)
+def _adjective_links(
+    n: int, lower: Sequence[str], tags: Sequence[str], phrases: Sequence[Phrase], link: Linker
+) -> list[Link] | None:
+    after = _at(tags, n + 1)
+    if tags[n] == "CD":
+        return [] if lower[n].isalpha() and after in ("NNS", "JJ") else None
+    if "CC" in (_at(tags, n - 1), after):
+        return None  # black and white
+    heads = [end - 1 for start, end in phrases if start <= n < end - 1]
+    if not heads:
+        doer = next((end - 1 for _, end in reversed(phrases) if end <= n), -1)
+        return [("predicate", "", ""), link("head", doer)]
+    heads += [n + 1] if after in NOUNS and heads != [n + 1] else []
+    return [("attribute", "", ""), *(link("head", head) for head in heads)]
 
-    def _verb(self) -> Slot | None:
-        if self.after in ("RP", "TO", "WP") or self.before == "TO" or self.after in VERBS:
-            return None
-        ahead = next(((start, end) for start, end in self.phrases if start == self.n + 1), None)
-        behind = next((end for _, end in reversed(self.phrases) if end <= self.n), 0)
-        links = self._beside()
-        if behind:
-            links.append(self._link("subject", behind - 1))
-        if ahead or self.after == "PRP":
-            links.append(("frame", "object", ""))
-            links += [self._link("object", ahead[1] - 1)] if ahead else []
-        else:
-            links.append(("frame", "in" if self.after == "IN" else "alone", ""))
-        if self.after == "IN":
-            place = next(((s, e) for s, e in self.phrases if s == self.n + 2), None)
-            links += [self._link(self.lower[self.n + 1], place[1] - 1)] if place else []
-        needs = tuple(l for l in links if NEED_VERB and (l[0] in NEED_VERB or l[:2]==("frame","object")))
-        return Slot(self.n, "verb", self.word, self.tag, tuple(links), needs)
+
+def _verb_links(
+    n: int, lower: Sequence[str], tags: Sequence[str], phrases: Sequence[Phrase], link: Linker
+) -> list[Link] | None:
+    after = _at(tags, n + 1)
+    thing = next((end - 1 for start, end in phrases if start == n + 1), None)
+    if after in {"RP", "TO", "WP"} | VERBS or _at(tags, n - 1) == "TO":
+        return None
+    if after == "JJ" and thing is None:
+        return None  # make sure
+    doer = next((end - 1 for _, end in reversed(phrases) if end <= n), None)
+    links = [] if doer is None else [link("subject", doer)]
+    if thing is not None or after == "PRP":
+        links.append(("frame", "object", ""))
+        return links if thing is None else [*links, link("object", thing)]
+    links.append(("frame", "in" if after == "IN" else "alone", ""))
+    place = next((end - 1 for start, end in phrases if start == n + 2), None)
+    return links if after != "IN" or place is None else [*links, link(lower[n + 1], place)]
 
 
 # ---- parts -----------------------------------------------------------------------------------
 
 
-def _parts(words: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> tuple[Part, ...]:
-    """Return the true parts of a caption: conjuncts in their frame, the caption cut short, and
-    the noun phrases that neither reaches. Without a noun there are no parts.
+def _parts(lower: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> tuple[Part, ...]:
+    """Return the true parts of a caption.
 
-    A caption that cannot be shortened is its own part.
+    They are conjuncts in their frame, the caption cut short, and the noun phrases that neither
+    reaches. A caption that cannot be shortened is its own part; one without a noun has none.
     """
     stop = tuple(range(len(tags) - 1, len(tags))) if tags and tags[-1] == "STOP" else ()
     end = len(tags) - len(stop)
-    chunks = _chunks(tags[:end])
+    chunks = _phrases(tags[:end])
     if not chunks:
         return ()
-    lower = [word.lower() for word in words]
     runs = _runs(tags, chunks)
     found = [*_conjuncts(lower, tags, runs), *_cuts(lower, tags, runs, end, lexicon)]
     reached = {n for part in found for n in part}
@@ -245,7 +224,7 @@ def _parts(words: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> tuple
     return tuple(part + stop for part in dict.fromkeys(best))
 
 
-def _runs(tags: Sequence[str], chunks: list[Chunk]) -> list[list[Chunk]]:
+def _runs(tags: Sequence[str], chunks: list[Phrase]) -> list[list[Phrase]]:
     """Group noun phrases that only a comma or a conjunction separates."""
     runs = [[chunks[0]]]
     for chunk in chunks[1:]:
@@ -258,7 +237,7 @@ def _runs(tags: Sequence[str], chunks: list[Chunk]) -> list[list[Chunk]]:
 
 
 def _conjuncts(
-    lower: Sequence[str], tags: Sequence[str], runs: list[list[Chunk]]
+    lower: Sequence[str], tags: Sequence[str], runs: list[list[Phrase]]
 ) -> Iterator[Part]:
     """Split "[frame] A, B and C [rest]" into "frame A", "frame B" and "frame C"."""
     for run in runs:
@@ -276,7 +255,7 @@ def _conjuncts(
 
 
 def _cuts(
-    lower: Sequence[str], tags: Sequence[str], runs: list[list[Chunk]], end: int, lexicon: Lexicon
+    lower: Sequence[str], tags: Sequence[str], runs: list[list[Phrase]], end: int, lexicon: Lexicon
 ) -> Iterator[Part]:
     """Cut the caption before a verb, preposition, comma or conjunction, but not inside a list."""
     inside = {n for run in runs for start, stop in run for n in range(start + 1, stop)}
@@ -299,9 +278,7 @@ def _hanging(lower: Sequence[str], tags: Sequence[str], place: int) -> bool:
     if tags[0] in ("IN", "RB") and "IN" in tags[:2] and not clause:
         return True
     opened = max((n for n in range(1, place) if lower[n] in _OPENERS), default=0)
-    return bool(
-        opened and not FINITE & set(tags[opened:place]) and FINITE & set(tags[place:])
-    )
+    return bool(opened and not FINITE & set(tags[opened:place]) and FINITE & set(tags[place:]))
 
 
 def _splits(lower: Sequence[str], tags: Sequence[str], place: int, lexicon: Lexicon) -> bool:

@@ -1,9 +1,9 @@
 """What a word may give way to, by the other captions that have the words around it.
 
 A replacement is of the same form, shares a set of exclusive words with the word
-(taclean.captions.word_sets), and fits its place: the words that it has to go with (its neighbours,
-its noun, preposition, subject or object) stand with it in captions at least as often as chance
-would have it. The captions are those of the split, added to counts that the package brings.
+(taclean.captions.word_sets), and fits its place: the words that it goes with there (neighbours,
+noun, preposition, subject, object) stand with it in captions at least as often as chance would have
+it. The captions are those of the split, added to counts that the package brings.
 """
 
 from __future__ import annotations
@@ -12,40 +12,48 @@ import gzip
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from taclean.captions.parts import Link, Slot, parse
 from taclean.captions.word_sets import WordSets
-from taclean.captions.wordnet import ASSETS, PART, Lexicon
+from taclean.captions.wordnet import ASSETS, NOUNS, PART, Lexicon
 
 COUNTS = ASSETS / "tagger" / "counts.json.gz"
-import os
-LEAST = int(os.environ.get("LEAST","5"))  # captions that a word must be in to replace another
-SPARSE = 5000  # captions from which on only words of the split itself come in
-SURE = 0.2  # share of a word's uses that must be of the tag, or the tagger may be wrong
+# benchmarks/subcaptions.py shows what each of these numbers buys.
+LEAST = 4  # uses that a word must have to replace another
+SPARSE = 3000  # captions of a split from which on only its own words come in
+SURE = 0.2  # share of a word's uses that must be of the tag, as the tagger may be wrong
 PRIOR = 0.5  # pseudo-count of a link, seen and expected
-import os
-FIT = float(os.environ.get("FIT",0))  # least fit of a replacement; 0 is chance
+FIT = 0.0  # least fit of a replacement; 0 is chance
+KNOWN = 5  # uses that make a link known; then a replacement must have been seen in it, too
+NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
 
 Words = Literal["fitting", "same_part", "any"]
+Pool = tuple[list[str], list[float]]  # words and their cumulative weights
+FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
+
+
+def _links() -> dict[str, dict[str, Counter[str]]]:
+    return defaultdict(_counters)
+
+
+def _counters() -> dict[str, Counter[str]]:
+    return defaultdict(Counter)
 
 
 @dataclass
 class Tally:
-    """Counts of some captions' words."""
+    """Counts of the words of some captions."""
 
     captions: int = 0
     seen: Counter[str] = field(default_factory=Counter)  # word -> captions that have it
-    used: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Tag -> word -> slots."""
-    links: dict[str, dict[str, Counter[str]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(Counter))
-    )
-    """Tag -> link -> word -> slots."""
+    used: dict[str, Counter[str]] = field(default_factory=_counters)  # tag -> word -> slots
+    links: dict[str, dict[str, Counter[str]]] = field(default_factory=_links)  # tag -> link -> word
 
     def add(self, other: Tally) -> None:
         """Add the counts of other captions."""
@@ -57,45 +65,25 @@ class Tally:
             for link, words in links.items():
                 self.links[tag][link].update(words)
 
-    def __reduce__(self) -> tuple:
-        plain = {tag: {k: dict(v) for k, v in links.items()} for tag, links in self.links.items()}
-        return _tally, (self.captions, dict(self.seen), dict(self.used), plain)
-
     @staticmethod
     @lru_cache(1)
     def packaged() -> Tally:
         """Return the counts that the package brings (tools/train_tagger.py)."""
-        return _tally(**json.loads(gzip.decompress(COUNTS.read_bytes())))
+        saved = json.loads(gzip.decompress(COUNTS.read_bytes()))
+        made = Tally(saved["captions"])
+        made.add(Tally(0, Counter(), saved["used"], saved["links"]))
+        return made
 
-    def save(self, path: Path, least: int) -> None:
-        """Write the counts of at least `least` as JSON."""
-
-        def kept(counts: Counter[str]) -> dict[str, int]:
-            return {word: n for word, n in sorted(counts.items()) if n >= least}
-
-        links = {
-            tag: {link: some for link, words in sorted(links.items()) if (some := kept(words))}
-            for tag, links in sorted(self.links.items())
-        }
-        used = {tag: kept(words) for tag, words in sorted(self.used.items())}
-        table = {"captions": self.captions, "seen": {}, "used": used, "links": links}
-        text = json.dumps(table, separators=(",", ":"))
+    def save(self, path: Path) -> None:
+        """Write what `packaged` reads."""
+        table = {"captions": self.captions, "used": self.used, "links": self.links}
+        text = json.dumps(table, separators=(",", ":"), sort_keys=True)
         path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
-
-
-def _tally(captions: int, seen: dict, used: dict, links: dict) -> Tally:
-    made = Tally(captions, Counter(seen))
-    for tag, words in used.items():
-        made.used[tag] = Counter(words)
-    for tag, found in links.items():
-        for link, words in found.items():
-            made.links[tag][link] = Counter(words)
-    return made
 
 
 def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
     """Count the words of captions, the slots that they fill and the words that go with them."""
-    made, sets = Tally(), _word_sets(lexicon)
+    made, sets = Tally(), word_sets(lexicon)
     for caption in captions:
         parsed = parse(caption, lexicon)
         made.captions += 1
@@ -103,64 +91,74 @@ def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
         for slot in parsed.slots:
             made.used[slot.tag][slot.word] += 1
             if sets.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
-                for link in names(slot.links, sets):
-                    made.links[slot.tag][link][slot.word] += 1
+                for link in slot.links:
+                    for name in _names(link, sets):
+                        made.links[slot.tag][name][slot.word] += 1
     return made
 
 
 @lru_cache(1)
-def _word_sets(lexicon: Lexicon) -> WordSets:
+def word_sets(lexicon: Lexicon) -> WordSets:
+    """Return the word sets, read once per process."""
     return WordSets(lexicon)
 
 
-def names(links: Iterable[Link], sets: WordSets) -> list[str]:
-    """Return the names under which links are counted: by lemma, and by the lemma's sets."""
-    found = []
-    for relation, word, tag in links:
-        if not tag or relation in ("left", "right"):
-            found.append(f"{relation} {word}")
-            continue
-        lemma, part = sets.lexicon.lemma(word, tag), PART[tag]
-        found.append(f"{relation} {lemma}")
-        found += [f"{relation} @{name}" for name in sorted(sets.sets(lemma, part))]
-        if part in ("n", "v"): found.append(f"{relation} ^{sets.lexicon.field(lemma, part)}")
-    return found
+def _names(link: Link, sets: WordSets) -> Iterator[str]:
+    """Name a link by the lemma of its word, by the lemma's sets, and by its field in WordNet."""
+    relation, word, tag = link
+    if not tag or relation in ("left", "right"):
+        yield f"{relation} {word}"
+        return
+    lemma, part = sets.lexicon.lemma(word, tag), PART[tag]
+    yield f"{relation} {lemma}"
+    yield from (f"{relation} @{name}" for name in sorted(sets.sets(lemma, part)))
+    if part in ("n", "v"):
+        yield f"{relation} ^{sets.lexicon.field(lemma, part)}"
 
 
-GLOSS = _tally(**json.loads(gzip.decompress(open(os.environ["GLOSS"],"rb").read()))) if os.environ.get("GLOSS") else Tally()
 class Vocabulary:
-    """Replacements for the words of captions.
+    """Replacements for the words of captions. `learn` also sets its weights.
 
     Args:
-        counts: of the split's captions. With few, or without, words of the packaged counts come in
-            as well, the fewer the larger the split is.
+        counts: of the split's captions. Words of the packaged counts come in as well, the fewer the
+            larger the split is; without counts, only these.
+
+    Attributes:
+        words: tag -> word -> how often it is used so.
+        come: word -> weight as a replacement, 1 by default.
+        go: word -> weight of replacing it, 1 by default.
+        kinds: kind -> weight, 1 by default.
     """
 
     def __init__(self, lexicon: Lexicon, counts: Tally | None = None) -> None:
-        self.lexicon, self.sets = lexicon, _word_sets(lexicon)
-        own, base = counts or Tally(), Tally.packaged()
-        self.all = Tally()
-        self.all.add(base)
-        self.all.add(own)
-        share = max(0.0, 1 - own.captions / SPARSE)
-        total = Counter[str]()
-        for words in self.all.used.values():
-            total.update(words)
-        self.words: dict[str, dict[str, float]] = {}  # tag -> word -> how often it is used
-        for tag in sorted(self.all.used):
-            weights = {
-                word: own.used[tag][word] + share * base.used[tag][word]
-                for word in sorted(self.all.used[tag])
-            }
+        self.lexicon = lexicon
+        self.come: dict[str, float] = {}
+        self.go: dict[str, float] = {}
+        self.kinds: dict[str, float] = {}
+        base, own = Tally.packaged(), counts or Tally()
+        share = max(0.0, SPARSE - own.captions) / base.captions if counts else 1.0
+        self._all = Tally()
+        self._all.add(base)
+        self._all.add(own)
+        used = self._all.used
+        total = sum(used.values(), Counter[str]())
+        self._totals = {tag: sum(words.values()) for tag, words in used.items()}
+        self.words: dict[str, dict[str, float]] = {}
+        for tag in sorted(used):
+            uses = {w: own.used[tag][w] + share * base.used[tag][w] for w in sorted(used[tag])}
             self.words[tag] = {
-                word: n
-                for word, n in weights.items()
-                if n >= LEAST and self.all.used[tag][word] >= SURE * total[word]
+                w: n for w, n in uses.items() if n >= LEAST and used[tag][w] >= SURE * total[w]
             }
-        self.come: dict[str, float] = {}  # word -> weight among replacements, 1 by default
-        self.go: dict[str, float] = {}  # word -> weight among the words of a caption
-        self.kinds: dict[str, float] = {}  # kind -> weight
         self._peers: dict[tuple[str, str], list[str]] = {}
+        self._pools: dict[str, Pool] = {}
+
+    @property
+    def sets(self) -> WordSets:
+        """The sets of words that exclude one another."""
+        return word_sets(self.lexicon)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_peers": {}, "_pools": {}}
 
     def peers(self, word: str, tag: str) -> list[str]:
         """Return the words that exclude the word, in its form."""
@@ -173,32 +171,53 @@ class Vocabulary:
             ]
         return self._peers[word, tag]
 
-    def _known(self, links, slot, link):
-        if os.environ.get("KNOWN") and link[0]=="modifier" and link[2] in ("JJ","CD") and self.lexicon.readings(link[1]) & {"JJ","CD"}:
-            return links.get(names([link],self.sets)[0], {}).get(slot.word,0) >= int(os.environ.get("KNOWN"))
-        return True
-    def names(self,link): return names([link],self.sets)
-    def fits(self, slot: Slot, words: Iterable[str]) -> dict[str, float]:
-        """Return how well words fit a slot: log of seen over expected links, summed.
+    def pool(self, slot: Slot, words: Words) -> Pool:
+        """Return all words of the slot's form ("same_part"), or all ("any"), by their use."""
+        tag = FINITE_BE.get(slot.word, slot.tag) if words == "same_part" else "any"
+        if tag not in self._pools:
+            tags = self.words if tag == "any" else [tag]
+            uses = sum((Counter(self.words.get(name, {})) for name in tags), Counter[str]())
+            self._pools[tag] = [*uses], [*accumulate(uses.values())]
+        return self._pools[tag]
 
-        Both counts get the same pseudo-count, so what was rarely expected tells little (the
-        gamma-Poisson shrinkage of DuMouchel, 1999). Words that a need rules out are left out.
+    def fits(self, slot: Slot) -> dict[str, float]:
+        """Return the words that exclude the slot's word and fit its place, with their fit.
+
+        The fit is the log of the seen over the expected number of each link, summed. Both numbers
+        get the same pseudo-count, so a link that is seldom expected tells little (the gamma-Poisson
+        shrinkage of DuMouchel 1999).
         """
-        used, links = self.all.used[slot.tag], self.all.links[slot.tag]
-        total = sum(used.values())
-        needed = [
-            [table.get(name, {}) for table in (links, GLOSS.links[slot.tag]) for name in self.names(link)[: 1 if link[0] in ("modifier","compound") else None] if link[0] != "object" or "^" not in name] for link in slot.needs if self._known(links, slot, link)
-        ]
-        fits = {
-            word: 0.0
-            for word in words
-            if all(any(word in seen for seen in need) for need in needed)
-        }
-        for name in names(slot.links, self.sets):
-            seen = links.get(name)
-            if seen:
-                rate = sum(seen.values()) / total
+        used, links = self._all.used[slot.tag], self._all.links[slot.tag]
+        fits = dict.fromkeys(self.peers(slot.word, slot.tag), 0.0)
+        for link in slot.links if fits else ():
+            seen = {name: links.get(name, {}) for name in _names(link, self.sets)}
+            if link[0] in NEEDED:
+                fits = {word: fits[word] for word in self._known(link, slot, seen, fits)}
+            for counts in filter(None, seen.values()):
+                rate = sum(counts.values()) / self._totals[slot.tag]
                 for word in fits:
                     expected = used[word] * rate
-                    fits[word] += math.log((seen.get(word, 0) + PRIOR) / (expected + PRIOR))
-        return fits
+                    fits[word] += math.log((counts.get(word, 0) + PRIOR) / (expected + PRIOR))
+        return {word: fit for word, fit in fits.items() if fit >= FIT}
+
+    def _known(
+        self, link: Link, slot: Slot, seen: dict[str, dict[str, int]], words: Iterable[str]
+    ) -> list[str]:
+        """Return the words that were seen in a link that the slot needs.
+
+        The link counts by its own word if it is known, or if the word is a noun beside the slot
+        ("christmas tree"). Else it counts by the word's sets and field as well (an object not by
+        its field), and an adjective beside a noun needs nothing.
+        """
+        relation, word, tag = link
+        by_word, *others = seen
+        beside = relation in ("modifier", "compound")
+        noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
+        if beside and not noun and seen[by_word].get(slot.word, 0) < KNOWN:
+            return list(words)
+        if beside or seen[by_word].get(slot.word, 0) >= KNOWN:
+            others = []
+        elif relation == "object":
+            others = [name for name in others if "^" not in name]
+        needed = [seen[name] for name in (by_word, *others)]
+        return [word for word in words if any(word in counts for counts in needed)]

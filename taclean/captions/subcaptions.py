@@ -17,21 +17,20 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 
 from taclean.captions.parts import KINDS, Parse, Part, Slot, parse
-from taclean.captions.replacements import FIT, Tally, Vocabulary, Words
+from taclean.captions.replacements import Tally, Vocabulary, Words
 from taclean.captions.wordnet import PART, Lexicon
 
+# benchmarks/subcaptions.py shows what each of these numbers buys.
 SAMPLE, ROUNDS = 4000, 30  # captions, and rounds, by which the weights are set
-TEMPER = 0.5  # of the fit in a replacement's weight: the links of a word overlap
+FLOOR = 0.02  # least weight; greatest 1 / FLOOR
+TEMPER = 0.5  # of the fit in a replacement's weight, as the links of a word overlap
 HIS = frozenset("he his him himself".split())
 HERS = frozenset("she her hers herself".split())
-MALE = frozenset("man gentleman guy boy father dad grandfather son brother groom king prince".split())
-FEMALE = frozenset(
-    "woman lady girl mother mom grandmother daughter sister bride queen princess".split()
-)
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def subcaption(
     for _ in range(8 * negatives):  # repeats are redrawn; a short caption may have too few
         choice, part = offer.draw(offered, rng)
         original = offer.parse.words[choice.slot.place]
-        replacement = _cased(choice.word(rng), original)
+        replacement = _cased(offer.word(choice, rng), original)
         text = offer.parse.text(part, {choice.slot.place: replacement})
         found.setdefault(text, Negative(text, choice.slot.kind, original, replacement))
         if len(found) == negatives:
@@ -121,12 +120,9 @@ class Choice:
 
     slot: Slot
     parts: tuple[Part, ...]
-    fits: dict[str, float]  # replacement -> weight
-    go: float = 1.0
-
-    def word(self, rng: random.Random) -> str:
-        """Draw a replacement."""
-        return rng.choices([*self.fits], [*self.fits.values()])[0]
+    words: Sequence[str]
+    sums: Sequence[float]  # of the words' weights
+    go: float  # weight of replacing the word
 
 
 @dataclass(frozen=True)
@@ -134,6 +130,7 @@ class Offer:
     """The words of a caption that can be replaced, by kind."""
 
     parse: Parse
+    used: frozenset[str]  # the caption's words and their lemmas
     kinds: dict[str, list[Choice]]
     weights: dict[str, float]
 
@@ -144,73 +141,71 @@ class Offer:
         choice = rng.choices(choices, [choice.go for choice in choices])[0]
         return choice, rng.choice(choice.parts)
 
+    def word(self, choice: Choice, rng: random.Random) -> str:
+        """Draw a replacement that is not in the caption."""
+        while True:  # a choice has one
+            word = rng.choices(choice.words, cum_weights=choice.sums)[0]
+            if word not in self.used:
+                return word
+
 
 def _make_offer(caption: str, vocabulary: Vocabulary, words: Words) -> Offer:
-    """Find the words of the parts that can be replaced; if there is none, of the caption."""
+    """Find the words that can be replaced in the parts; without one, in the whole caption."""
     parsed = parse(caption, vocabulary.lexicon)
-    replacements = _fitting if words == "fitting" else _arbitrary
-    found = {
-        slot: fits
-        for slot in parsed.slots
-        if (fits := replacements(slot, parsed, vocabulary, words))
-    }
+    lower = [word.lower() for word in parsed.words]
+    lemmas = [vocabulary.lexicon.lemma(*pair) for pair in zip(lower, parsed.tags, strict=True)]
+    used = frozenset([*lower, *lemmas])
+    found = {}
+    for slot in parsed.slots:
+        if words == "fitting":
+            weights = _fitting(slot, parsed, lemmas, used, vocabulary)
+            pool = [*weights], [*accumulate(weights.values())]
+        else:
+            pool = vocabulary.pool(slot, words)
+        if not used.issuperset(pool[0]):
+            found[slot] = pool
     whole = (tuple(range(len(parsed.words))),) if parsed.parts else ()
     kinds: dict[str, list[Choice]] = {}
     for parts in (parsed.parts, whole):
-        for slot, fits in found.items() if not kinds else ():
+        for slot, pool in found.items() if not kinds else ():
             having = tuple(part for part in parts if slot.place in part)
             if having:
                 go = vocabulary.go.get(slot.word, 1.0)
-                kinds.setdefault(slot.kind, []).append(Choice(slot, having, fits, go))
-        if kinds:
-            break
-    return Offer(parsed, kinds, vocabulary.kinds)
+                kinds.setdefault(slot.kind, []).append(Choice(slot, having, *pool, go))
+    return Offer(parsed, used, kinds, vocabulary.kinds)
 
 
 _offer = lru_cache(1 << 12)(_make_offer)
 
 
-def _fitting(slot: Slot, parsed: Parse, vocabulary: Vocabulary, words: Words) -> dict[str, float]:
+def _fitting(
+    slot: Slot, parsed: Parse, lemmas: list[str], used: frozenset[str], vocabulary: Vocabulary
+) -> dict[str, float]:
     """Return the words that fit the slot and make the caption false, with their weights."""
-    lexicon, tag, part = vocabulary.lexicon, slot.tag, PART.get(slot.tag, "v")
-    peers = vocabulary.peers(slot.word, tag)
-    if not peers:
-        return {}
-    lower = [word.lower() for word in parsed.words]
-    lemmas = [lexicon.lemma(*pair) for pair in zip(lower, parsed.tags, strict=True)]
-    used = {*lower, *lemmas}
-    own_sets = vocabulary.sets.sets(lexicon.lemma(slot.word, tag), part)
-    for n in (slot.place - 1, slot.place + 1):  # navy blue
-        if 0 <= n < len(lower) and part == "a" and own_sets & vocabulary.sets.sets(lemmas[n], "a"):
-            return {}
-    before = lower[slot.place - 1] if slot.place else ""
-    same = [
+    lexicon, sets = vocabulary.lexicon, vocabulary.sets
+    n, tag, part = slot.place, slot.tag, PART.get(slot.tag, "v")
+    beside = {lemmas[m] for m in (n - 1, n + 1) if 0 <= m < len(lemmas)}
+    if part == "a" and any(sets.sets(lemmas[n], part) & sets.sets(word, part) for word in beside):
+        return {}  # navy blue
+    article = parsed.words[n - 1].lower() if n else ""
+    alike = [
         lemma
         for lemma, other in zip(lemmas, parsed.tags, strict=True)
         if part != "a" and PART.get(other) == part
     ]
-    gone = (MALE if used & HERS else frozenset()) | (FEMALE if used & HIS else frozenset())
-
-    def false(word: str) -> bool:
+    betrayed = (sets.his if used & HERS else set()) | (sets.her if used & HIS else set())
+    weights = {}
+    for word, fit in vocabulary.fits(slot).items():
         lemma = lexicon.lemma(word, tag)
-        return not (
-            {word, lemma} & used
-            or (before in ("a", "an") and lexicon.article(word) != before)
-            or lemma in gone
-            or any(lexicon.kin(lemma, other, part) for other in same)
-        )
-
-    fits = vocabulary.fits(slot, peers)
-    count = vocabulary.words[tag]
-    return {
-        word: vocabulary.come.get(word, 1.0) * count[word] * math.exp(TEMPER * min(fit, 8.0))
-        for word, fit in fits.items()
-        if fit >= FIT and false(word)
-    }
-
-
-def _arbitrary(slot: Slot, parsed: Parse, vocabulary: Vocabulary, words: Words) -> dict[str, float]:
-    raise NotImplementedError
+        if (
+            used.isdisjoint((word, lemma))
+            and lemma not in betrayed
+            and (article not in ("a", "an") or lexicon.article(word) == article)
+            and not any(lexicon.kin(lemma, other, part) for other in alike)
+        ):
+            uses = vocabulary.words[tag][word] * math.exp(TEMPER * fit)
+            weights[word] = vocabulary.come.get(word, 1.0) * uses
+    return weights
 
 
 def _cased(word: str, like: str) -> str:
@@ -223,48 +218,49 @@ def _cased(word: str, like: str) -> str:
 
 
 def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabulary:
-    """Return the vocabulary of a split.
+    """Return the vocabulary of a split, with weights by which no word tells a negative.
 
-    Its weights are set so that each word comes in as often as it goes, and that the kinds are as
-    even as the captions allow: the expected numbers over some captions decide, so that a reader of
-    the texts alone does not learn which are false.
+    Each word is to come in as often as it goes, and the kinds are to be as even as the captions
+    allow. Both are expected numbers over some of the captions.
+
+    Args:
+        counts: `taclean.captions.replacements.tally` of the captions.
     """
     vocabulary = Vocabulary(lexicon, counts)
-    rows = []  # caption, kind, slot, word, replacement, weight
     index: dict[str, int] = {}
-    slots = 0
+    rows, starts, weights = [], [], []
     for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
         for kind, choices in _make_offer(caption, vocabulary, "fitting").kinds.items():
             for choice in choices:
+                starts.append(len(rows))
                 word = index.setdefault(choice.slot.word, len(index))
-                for other, weight in choice.fits.items():
-                    at = index.setdefault(other, len(index))
-                    rows.append((n, KINDS.index(kind), slots, word, at, weight))
-                slots += 1
+                weights += np.diff(choice.sums, prepend=0).tolist()
+                rows += [
+                    (n, KINDS.index(kind), len(starts) - 1, word, index.setdefault(o, len(index)))
+                    for o in choice.words
+                ]
     if not rows:
         return vocabulary
-    table = np.array(rows)
-    caption, kind, slot, word, other = table[:, :5].astype(int).T
-    weight = table[:, 5]
-    first = np.flatnonzero(np.diff(slot, prepend=-1))  # of each slot
-    group = np.unique(caption * len(KINDS) + kind, return_inverse=True)[1]  # caption and kind
-    lead = np.unique(group, return_index=True)[1]
+    caption, kind, slot, word, other = np.array(rows).T
+    group = caption * len(KINDS) + kind  # the words of a kind in a caption
+    leads = np.unique(group, return_index=True)[1]  # a row of each group
+    group = np.unique(group, return_inverse=True)[1]
     come, go, kinds = np.ones(len(index)), np.ones(len(index)), np.ones(len(KINDS))
 
     def shares(weights: np.ndarray, of: np.ndarray) -> np.ndarray:
         return weights / np.bincount(of, weights)[of]
 
     for _ in range(ROUNDS):
-        by_kind = shares(kinds[kind[lead]], caption[lead])
-        by_slot = by_kind[group[first]] * shares(go[word[first]], group[first])
-        chance = by_slot[slot] * shares(weight * come[other], slot)
-        gone = np.bincount(word[first], by_slot, len(index)) + 1
-        came = np.bincount(other, chance, len(index)) + 1
-        come = (come * (gone / came) ** 0.5).clip(0.02, 50)
-        go = (go * (came / gone) ** 0.25).clip(0.02, 1)
-        share = np.bincount(kind[lead], by_kind, len(KINDS)) + 1
-        kinds = (kinds * (share.mean() / share) ** 0.5).clip(0.05, 1)
-    vocabulary.come = dict(zip(index, come.round(6).tolist(), strict=True))
-    vocabulary.go = dict(zip(index, go.round(6).tolist(), strict=True))
-    vocabulary.kinds = dict(zip(KINDS, kinds.round(6).tolist(), strict=True))
+        by_kind = shares(kinds[kind[leads]], caption[leads])
+        by_slot = by_kind[group[starts]] * shares(go[word[starts]], group[starts])
+        by_word = by_slot[slot] * shares(np.array(weights) * come[other], slot)
+        gone = np.bincount(word[starts], by_slot, len(index)) + 1
+        came = np.bincount(other, by_word, len(index)) + 1
+        even = np.bincount(kind[leads], by_kind, len(KINDS)) + 1
+        come = (come * np.sqrt(gone / came)).clip(FLOOR, 1 / FLOOR)
+        go = (go * np.sqrt(came / gone)).clip(FLOOR, 1)
+        kinds = (kinds * np.sqrt(even.mean() / even)).clip(FLOOR, 1)
+    vocabulary.come = dict(zip(index, come.tolist(), strict=True))
+    vocabulary.go = dict(zip(index, go.tolist(), strict=True))
+    vocabulary.kinds = dict(zip(KINDS, kinds.tolist(), strict=True))
     return vocabulary

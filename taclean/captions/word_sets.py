@@ -18,7 +18,10 @@ class WordSets:
         self._sets: dict[tuple[str, str], set[str]] = defaultdict(set)  # (lemma, part) -> sets
         self._heads: dict[str, str] = {}  # noun synset -> the set of all words below it
         self._same: dict[str, set[str]] = defaultdict(set)  # lemma -> lines of `same`
+        self.his: set[str] = set()
+        self.her: set[str] = set()
         self._never: set[str] = set()
+        lists = {"his": self.his, "her": self.her, "never": self._never}
         for line in FILE.read_text("utf-8").splitlines():
             head, _, items = line.partition("#")[0].partition(":")
             part, *name = head.split() or [""]
@@ -28,8 +31,8 @@ class WordSets:
                     self._heads[lexicon.senses(lemma, part)[int(n) - 1][0]] = name[0]
                 elif part == "same":
                     self._same[item].add(items)
-                elif part == "never":
-                    self._never.add(item)
+                elif part in lists:
+                    lists[part].add(item)
                 else:
                     self._sets[item, part].add(name[0])
         self.sets = lru_cache(1 << 14)(self._sets_of)

@@ -183,19 +183,6 @@ class Lexicon:
                 found.setdefault(name, []).append(lemma)
         return found
 
-    def below(self, name: str) -> list[str]:
-        """The synset's hyponyms."""
-        return self._below.get(name, [])
-
-    @cached_property
-    def _below(self) -> dict[str, list[str]]:
-        """Synset -> its hyponyms."""
-        found: dict[str, list[str]] = {}
-        for name in self._parents:
-            for parent in self.parents(name):
-                found.setdefault(parent, []).append(name)
-        return found
-
     def members(self, names: Sequence[str], first: int = 3) -> Iterator[tuple[str, int]]:
         """Lemmas of synsets that are among a lemma's first senses, with their uses there."""
         for name in names:
@@ -222,18 +209,9 @@ class Lexicon:
     # ---- tags ------------------------------------------------------------------------------
 
     @cached_property
-    def _model(self) -> dict[str, Any]:
-        return json.loads(gzip.decompress(self._weights.read_bytes()))
-
-    @property
-    def seen(self) -> dict[str, dict[str, int]]:
-        """Tag -> word -> captions that the tagger was trained on."""
-        return self._model["seen"]
-
-    @cached_property
     def tagger(self) -> Tagger:
         """Read when the first caption is tagged."""
-        return Tagger(self, self._model)
+        return Tagger(self, json.loads(gzip.decompress(self._weights.read_bytes())))
 
     def tag(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """Penn tags of a caption's words, and BE, AUX, NNP, COMMA, HYPH, STOP and SYM."""

@@ -14,7 +14,7 @@ from open_clip import CLIP
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from taclean.captions.kinds import TextArtifact
+from taclean.captions.artifacts import TextArtifact
 from taclean.clip.models import encode_images, encode_tokens
 from taclean.config import registry
 from taclean.config.schema import DefenseEntry, Train

@@ -9,7 +9,7 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean.captions.kinds import TextArtifact, Variants
+from taclean.captions.artifacts import TextArtifact, Variants
 from taclean.clip.models import encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.data.augment import AUGMENTATIONS, Augmentation

@@ -10,7 +10,7 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
-from taclean.captions.kinds import SubCaptionTexts, TextArtifact
+from taclean.captions.artifacts import SubCaptionTexts, TextArtifact
 from taclean.config.section import key
 from taclean.defenses.cleanclip import CleanCLIP
 from taclean.losses import clip_loss, subcaption_loss

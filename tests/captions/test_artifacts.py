@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from taclean.captions.artifacts import COLUMNS, SubCaptions, write_subcaptions, write_variants
-from taclean.captions.kinds import SubCaptionTexts
+from taclean.captions.artifacts import SubCaptionTexts
 from taclean.captions.wordnet import Lexicon
 from taclean.data import scenes
 from taclean.util.errors import UserError

@@ -107,7 +107,7 @@ def test_a_defence_that_inherits_is_one(write) -> None:
     write("defenses", "zz_gentle", INHERITS)
     described = registry.described("defenses", "zz_gentle", "x")
     assert described["label"] == "Gentle"  # not that of the class it derives from
-    assert described["texts"] == {"variants": "taclean.captions.kinds:Variants"}
+    assert described["texts"] == {"variants": "taclean.captions.artifacts:Variants"}
     entry = described["entry"]["properties"]
     assert entry["loss"]["properties"]["lambda_self"]["default"] == 0.25
     assert set(entry["loss"]["properties"]) == {"lambda_self", "augment", "learns"}
