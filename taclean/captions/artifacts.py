@@ -7,7 +7,6 @@ This module imports no PyTorch, so that worker processes start fast.
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,23 +36,15 @@ if TYPE_CHECKING:
 COLUMNS = ("epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement")
 CHUNK = 500  # captions that a process takes at a time
 DRAW = 0x5AB  # names the random stream of the rows drawn per epoch
+FORMS = {"rows": (np.int64, 2), "positives": (np.uint16, 3), "negatives": (np.uint16, 4)}
+FORMS["counts"] = (np.int64, 2)
 
 
 class TextArtifact(Section):
     """A kind of text artifact; its fields are the keys of its section in a defence's entry."""
 
-    def write(
-        self,
-        folder: Path,
-        captions: Sequence[str],
-        tokenize: Tokenize,
-        *,
-        epochs: int,
-        seed: int,
-        workers: int,
-        say: Say,
-    ) -> None:
-        """Write the artifact to `folder`; the result does not depend on `workers`."""
+    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **run: Any) -> None:
+        """Write the artifact; `run` has epochs, seed, say, and workers, which change nothing."""
         raise NotImplementedError
 
     @classmethod
@@ -81,9 +72,9 @@ class Variants(TextArtifact):
         "published EDA takes them.",
     )
 
-    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **more: Any) -> None:
+    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **run: Any) -> None:
         """Write variants.npy."""
-        write_variants(folder / "variants.npy", captions, tokenize, **self.model_dump(), **more)
+        write_variants(folder / "variants.npy", captions, tokenize, **self.model_dump(), **run)
 
     @classmethod
     def read(cls, folder: Path) -> np.ndarray:
@@ -98,11 +89,11 @@ class Variants(TextArtifact):
     @classmethod
     def check(cls, made: np.ndarray, epochs: int, rows: int) -> None:
         """Check epochs and rows."""
-        if made.shape[1] != rows:
+        if made.shape[1] != rows or len(made) < epochs:
             raise UserError(
-                f"variants: made for {made.shape[1]} rows, the split has {rows}; make them again"
+                f"variants: made for {made.shape[1]} rows, the split has {rows}, and "
+                f"{len(made)} epochs of {epochs}; make them again"
             )
-        _check_epochs("variants", len(made), epochs)
 
 
 class SubCaptionTexts(TextArtifact):
@@ -122,33 +113,22 @@ class SubCaptionTexts(TextArtifact):
         "any word of the same part of speech and form, or any word of the captions.",
     )
 
-    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **more: Any) -> None:
+    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **run: Any) -> None:
         """Write the arrays of SubCaptions, subcaptions.csv and account.json."""
-        say = more["say"]
-        account = write_subcaptions(folder, captions, tokenize, **(self.model_dump() | more))
-        if account["drawn"]:
-            total = account["captions"]
-            offered = (f"{kind} {100 * n / total:.1f} %" for kind, n in account["offers"].items())
-            shares = (f"{name} {100 * n:.1f} %" for name, n in account["shares"].items())
-            say(f"captions that offer {', '.join(offered)} (of {total})")
-            say(f"sub-captions: {account['drawn']} drawn; {', '.join(shares)}")
-            if account["text_only"] is not None:
-                say(
-                    f"a text-only classifier finds the negative in {100 * account['text_only']:.1f}"
-                    f" +- {100 * account['text_only_error']:.1f} % of "
-                    f"{account['text_only_pairs']} pairs (chance: 50 %)"
-                )
-        elif account["offers"]["none"] == len(captions):
+        account = write_subcaptions(folder, captions, tokenize, **(self.model_dump() | run))
+        if account["offers"]["none"] == len(captions):
             raise UserError(
-                f"subcaptions: none of the {len(captions)} captions ({len(set(captions))} "
-                "different) has a word that another of their words could replace; give more, and "
-                "more varied, captions"
+                f"subcaptions: in none of the {len(captions)} captions ({len(set(captions))} "
+                "different ones) can a word be replaced by a word of another; give more varied "
+                "captions"
             )
-        else:
+        if not account["drawn"]:
             raise UserError(
                 f"subcaptions.kinds: no caption of the split offers a negative of the kind "
                 f"{' or '.join(self.kinds)}; add another kind"
             )
+        for line in account_lines(account):
+            run["say"](line)
 
     @classmethod
     def read(cls, folder: Path) -> SubCaptions:
@@ -165,14 +145,39 @@ class SubCaptionTexts(TextArtifact):
     @classmethod
     def check(cls, made: SubCaptions, epochs: int, rows: int) -> None:
         """Check epochs and rows."""
-        _check_epochs("sub-captions", len(made.rows), epochs)
-        if made.rows.max() >= rows:
-            raise UserError("sub-captions: name rows that the split does not have; make them again")
+        if len(made.rows) < epochs or made.rows.max() >= rows:
+            raise UserError(
+                f"sub-captions: made for {len(made.rows)} epochs of {epochs}, or for more rows "
+                f"than the split's {rows}; make them again"
+            )
 
 
-def _check_epochs(what: str, made: int, wanted: int) -> None:
-    if made < wanted:
-        raise UserError(f"{what}: made for {made} epochs of {wanted}; make them again")
+@dataclass(frozen=True)
+class SubCaptions:
+    """Sub-captions of the rows drawn for each epoch.
+
+    Attributes:
+        rows: (E, K) int64 rows of the split; -1 where an epoch found fewer than K.
+        positives: (E, K, 77) uint16 tokens.
+        negatives: (E, K, M, 77) uint16 tokens; all 0 where a caption gave fewer than M.
+        counts: (E, K) int64, how many of the M a caption gave: the first ones. Default: those that
+            are not all 0.
+    """
+
+    rows: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+    counts: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.counts is None:
+            object.__setattr__(self, "counts", self.negatives.any(-1).sum(-1))
+
+    @classmethod
+    def open(cls, folder: Path | str) -> SubCaptions:
+        """Open the folder that `write_subcaptions` made; a UserError names a damaged file."""
+        files = ((Path(folder, f"{name}.npy"), *form) for name, form in FORMS.items())
+        return cls(*(load_array(*file) for file in files))
 
 
 # ---- many captions ---------------------------------------------------------------------------
@@ -203,8 +208,8 @@ def _start(vocabulary: Vocabulary | None) -> None:
     _vocabulary = vocabulary
 
 
-def _chunks(n: int) -> list[range]:
-    return [range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
+def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
+    return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
 
 
 def _rng(*key: int) -> random.Random:
@@ -212,13 +217,11 @@ def _rng(*key: int) -> random.Random:
     return random.Random(":".join(map(str, key)))
 
 
-def _variants(
-    rows: range, captions: Sequence[str], epochs: int, seed: int, alpha: float, same_part: bool
-) -> list[str]:
+def _variants(rows: Sequence[tuple[int, str]], epochs: int, seed: int, **options: Any) -> list[str]:
     lexicon = Lexicon.load()
     return [
-        eda(caption, _rng(seed, epoch, row), lexicon, alpha, same_part)
-        for row, caption in zip(rows, captions, strict=True)
+        eda(caption, _rng(seed, epoch, row), lexicon, **options)
+        for row, caption in rows
         for epoch in range(epochs)
     ]
 
@@ -232,17 +235,16 @@ def _offered(captions: Sequence[str], words: Words) -> list[tuple[str, ...]]:
 
 
 def _made(
-    drawn: Sequence[tuple[int, int, int, str]], seed: int, options: dict[str, Any]
+    drawn: Sequence[tuple[int, int, int, str]], seed: int, **options: Any
 ) -> list[tuple[Any, ...]]:
-    """Make the sub-captions of drawn (epoch, place, row, caption); a record for each negative."""
+    """Make sub-captions of (row, epoch, place, caption); return a record for each negative."""
     records = []
-    for epoch, place, row, caption in drawn:
+    for row, epoch, place, caption in drawn:
         rng = _rng(seed, epoch, row, DRAW)
         sub = subcaption(caption, rng, Lexicon.load(), vocabulary=_vocabulary, **options)
-        assert sub is not None  # the caption offers one of the kinds
-        for which, negative in enumerate(sub.negatives):
-            record = (epoch, place, which, row, caption, sub.positive, *astuple(negative))
-            records.append(record)
+        for which, negative in enumerate(sub.negatives if sub else ()):
+            at = (epoch, place, which, row, caption)
+            records.append((*at, sub.positive, *astuple(negative)))  # type: ignore[union-attr]
     return records
 
 
@@ -273,54 +275,14 @@ def write_variants(
     if not captions:
         raise UserError(f"{path}: the caption list is empty; give at least one caption")
     job = partial(_variants, epochs=epochs, seed=seed, alpha=alpha, same_part=same_part)
-    parts = _chunks(len(captions))
+    parts = _chunks([*enumerate(captions)])
     with replacing(path) as temporary, _mapped(min(workers, len(parts))) as run:
         out = np.lib.format.open_memmap(temporary, "w+", np.uint16, (epochs, len(captions), 77))
-        found = run(job, parts, [[captions[row] for row in rows] for rows in parts])
-        for rows, texts in zip(
-            parts, Progress("variants", len(parts), "parts", say).follow(found), strict=True
-        ):
+        told = Progress("variants", len(parts), "parts", say).follow(run(job, parts))
+        for rows, texts in zip(parts, told, strict=True):
             tokens = tokenize(texts).reshape(len(rows), epochs, 77)
-            out[:, rows.start : rows.stop] = tokens.swapaxes(0, 1)
+            out[:, rows[0][0] : rows[-1][0] + 1] = tokens.swapaxes(0, 1)
         out.flush()
-
-
-@dataclass(frozen=True)
-class SubCaptions:
-    """Sub-captions of the rows drawn for each epoch.
-
-    Attributes:
-        rows: (E, K) int64 rows of the split; -1 where an epoch found fewer than K.
-        positives: (E, K, 77) uint16 tokens.
-        negatives: (E, K, M, 77) uint16 tokens; all 0 where a caption gave fewer than M.
-        counts: (E, K) int64, how many of the M a caption gave: the first ones. Default: those that
-            are not all 0.
-    """
-
-    rows: np.ndarray
-    positives: np.ndarray
-    negatives: np.ndarray
-    counts: np.ndarray = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        if self.counts is None:
-            object.__setattr__(self, "counts", self.negatives.any(-1).sum(-1))
-
-    @classmethod
-    def open(cls, folder: Path | str) -> SubCaptions:
-        """Open the folder that `write_subcaptions` made.
-
-        Raises:
-            UserError: a file is missing, truncated or does not fit the others.
-        """
-        folder = Path(folder)
-        rows = load_array(folder / "rows.npy", np.int64, 2)
-        positives = load_array(folder / "positives.npy", np.uint16, 3)
-        negatives = load_array(folder / "negatives.npy", np.uint16, 4)
-        counts = load_array(folder / "counts.npy", np.int64, 2)
-        if not rows.shape == positives.shape[:2] == negatives.shape[:2] == counts.shape:
-            raise UserError(f"{folder}: the files do not fit each other; make them again")
-        return cls(rows, positives, negatives, counts)
 
 
 def write_subcaptions(
@@ -358,8 +320,7 @@ def write_subcaptions(
         raise UserError(
             f"samples: {samples} rows per epoch, but the clean split has {len(captions)}; lower it"
         )
-    texts = [[captions[row] for row in part] for part in _chunks(len(captions))]
-    counts = Tally()
+    texts, counts = _chunks(captions), Tally()
     with _mapped(min(workers, len(texts))) as run:
         for part in Progress("words", len(texts), "parts", say).follow(run(_tallied, texts)):
             counts.add(part)
@@ -370,9 +331,9 @@ def write_subcaptions(
         offered = [one for part in follow(parts) for one in part]
         gives = np.array([not set(kinds).isdisjoint(one) for one in offered])
         rows, skipped = _draw_rows(gives, epochs, samples, seed)
-        options = {"negatives": negatives, "kinds": tuple(kinds), "words": words}
-        table = _make_table(rows, captions, partial(_made, seed=seed, options=options), run, say)
-    account = _account(table, captions, offered, counts, kinds) | {"skipped": skipped}
+        job = partial(_made, seed=seed, negatives=negatives, kinds=tuple(kinds), words=words)
+        table = _make_table(rows, captions, job, run, say)
+    account = _account(table, captions, offered, counts) | {"skipped": skipped}
     with replacing(folder) as temporary:
         temporary.mkdir()
         np.save(temporary / "rows.npy", rows)
@@ -406,14 +367,10 @@ def _make_table(
     """Return a line for each negative: epoch, place, which, and COLUMNS."""
     import pandas as pd
 
-    epoch, place = np.nonzero(rows >= 0)
-    row = rows[epoch, place]
-    order = np.lexsort((epoch, row))  # a caption's epochs together, so that it is parsed once
-    drawn = [
-        (*at, captions[at[-1]])
-        for at in zip(*(axis[order].tolist() for axis in (epoch, place, row)), strict=True)
-    ]
-    parts = [[drawn[n] for n in part] for part in _chunks(len(drawn))]
+    epochs, places = np.nonzero(rows >= 0)
+    drawn = zip(rows[epochs, places].tolist(), epochs.tolist(), places.tolist(), strict=True)
+    # sorted by row, so that a caption is parsed once for all its epochs
+    parts = _chunks([(*at, captions[at[0]]) for at in sorted(drawn)])
     told = Progress("subcaptions", len(parts), "parts", say).follow(run(job, parts))
     columns = ["epoch", "place", "which", *COLUMNS[1:]]
     table = pd.DataFrame([record for part in told for record in part], columns=columns)
@@ -424,19 +381,14 @@ def _save_tokens(
     folder: Path, table: pd.DataFrame, shape: tuple[int, int, int], tokenize: Tokenize
 ) -> None:
     """Write the arrays `positives.npy`, `negatives.npy` and `counts.npy` of SubCaptions."""
-    positives = np.lib.format.open_memmap(
-        folder / "positives.npy", "w+", np.uint16, (*shape[:2], 77)
-    )
-    negatives = np.lib.format.open_memmap(folder / "negatives.npy", "w+", np.uint16, (*shape, 77))
+    at = tuple(table[name].to_numpy(int) for name in ("epoch", "place", "which"))
+    for name, index in (("positive", at[:2]), ("negative", at)):
+        tokens = np.zeros((*shape[: len(index)], 77), np.uint16)
+        for part in _chunks(np.arange(len(table))):
+            tokens[tuple(axis[part] for axis in index)] = tokenize(table[name][part].tolist())
+        np.save(folder / f"{name}s.npy", tokens)
     counts = np.zeros(shape[:2], np.int64)
-    np.add.at(counts, (table["epoch"], table["place"]), 1)
-    for rows in _chunks(len(table)):
-        part = table.iloc[rows.start : rows.stop]
-        at = tuple(part[name].to_numpy() for name in ("epoch", "place", "which"))
-        positives[at[:2]] = tokenize(part["positive"].tolist())
-        negatives[at] = tokenize(part["negative"].tolist())
-    positives.flush()
-    negatives.flush()
+    np.add.at(counts, at[:2], 1)
     np.save(folder / "counts.npy", counts)
 
 
@@ -445,36 +397,52 @@ def _account(
     captions: Sequence[str],
     offered: Sequence[tuple[str, ...]],
     counts: Tally,
-    kinds: Sequence[str],
 ) -> dict[str, Any]:
     """Count what was made.
 
     Returns:
-        "drawn", rows over all epochs; the number of negatives of each kind; "captions", of the
-        split; "offers", how many of these offer each kind, and none; "shares", in 0..1, of
-        positives that are one word or the whole caption, and of negatives that gain a word which
-        few captions have; "text_only", "text_only_error" and "text_only_pairs", the score of
+        "drawn", the rows over all epochs; the negatives of each kind; "captions" of the split;
+        "offers", how many of these offer each kind, and none; "shares", in 0..1, of weak positives
+        and negatives; and "text_only" with its error and pairs, the score of
         `taclean.captions.audit` on one pair of each caption (null for a few).
     """
     offer = Counter(kind for one in offered for kind in one or ("none",))
     each = table[table["which"] == 0]
-    one_word = [len(re.findall(r"\w+", text)) == 1 for text in each["positive"]]
-    rare = [counts.seen[word.lower()] < LEAST for word in table["replacement"]]
     shares = {
-        "one_word_positives": one_word,
+        "one_word_positives": each["positive"].str.count(r"\w+") == 1,
         "whole_positives": each["positive"] == each["caption"],
-        "rare_words": rare,
+        "rare_words": table["replacement"].map(lambda word: counts["seen"][word.lower()] < LEAST),
     }
     once = each.drop_duplicates("row")
     score = text_only_score(*(once[name].tolist() for name in ("positive", "negative", "caption")))
-    accuracy, error, pairs = score or (None, None, len(once))
+    told = score._asdict() if score else dict.fromkeys(("accuracy", "error", "pairs"))
     return {
         "drawn": len(each),
-        **{kind: int((table["kind"] == kind).sum()) for kind in kinds},
+        **{kind: int((table["kind"] == kind).sum()) for kind in KINDS},
         "captions": len(captions),
         "offers": {kind: offer[kind] for kind in (*KINDS, "none")},
-        "shares": {name: round(sum(some) / max(len(some), 1), 4) for name, some in shares.items()},
-        "text_only": accuracy,
-        "text_only_error": error,
-        "text_only_pairs": pairs,
+        "shares": {
+            k: round(float(some.mean()), 4) if len(some) else 0 for k, some in shares.items()
+        },
+        "text_only": told["accuracy"],
+        "text_only_error": told["error"],
+        "text_only_pairs": told["pairs"],
     }
+
+
+def account_lines(account: dict[str, Any]) -> list[str]:
+    """Return lines of a log that say what an account holds."""
+    total = account["captions"]
+    offers = (f"{kind} {100 * n / total:.1f} %" for kind, n in account["offers"].items())
+    shares = (f"{name} {100 * n:.1f} %" for name, n in account["shares"].items())
+    lines = [
+        f"captions that offer {', '.join(offers)} (of {total})",
+        f"sub-captions: {account['drawn']} drawn; {', '.join(shares)}",
+    ]
+    if account["text_only"] is not None:
+        score, error = 100 * account["text_only"], 100 * account["text_only_error"]
+        lines.append(
+            f"a text-only classifier finds the negative in {score:.1f} +- {error:.1f} % of "
+            f"{account['text_only_pairs']} pairs (chance: 50 %)"
+        )
+    return lines

@@ -12,11 +12,9 @@ import gzip
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, Literal
 
 from taclean.captions.parts import Link, Slot, parse
@@ -32,75 +30,50 @@ PRIOR = 0.5  # pseudo-count of a link, seen and expected
 FIT = 0.0  # least fit of a replacement; 0 is chance
 KNOWN = 5  # uses that make a link known; then a replacement must have been seen in it, too
 NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
+FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
 Words = Literal["fitting", "same_part", "any"]
 Pool = tuple[list[str], list[float]]  # words and their cumulative weights
-FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
 
-def _links() -> dict[str, dict[str, Counter[str]]]:
-    return defaultdict(_counters)
+class Tally(defaultdict[str, Counter[str]]):
+    """Counts of the words of some captions.
 
+    Under a tag ("NN"): the slots that a word fills. Under a tag and a link ("NN head dog"): those
+    in which it has the link. Under "seen": the captions that have the word, and under "" there all
+    captions.
+    """
 
-def _counters() -> dict[str, Counter[str]]:
-    return defaultdict(Counter)
+    def __init__(self, counts: Any = Counter, **more: Any) -> None:
+        super().__init__(Counter)
 
-
-@dataclass
-class Tally:
-    """Counts of the words of some captions."""
-
-    captions: int = 0
-    seen: Counter[str] = field(default_factory=Counter)  # word -> captions that have it
-    used: dict[str, Counter[str]] = field(default_factory=_counters)  # tag -> word -> slots
-    links: dict[str, dict[str, Counter[str]]] = field(default_factory=_links)  # tag -> link -> word
-
-    def add(self, other: Tally) -> None:
+    def add(self, other: Mapping[str, Mapping[str, int]]) -> None:
         """Add the counts of other captions."""
-        self.captions += other.captions
-        self.seen.update(other.seen)
-        for tag, words in other.used.items():
-            self.used[tag].update(words)
-        for tag, links in other.links.items():
-            for link, words in links.items():
-                self.links[tag][link].update(words)
+        for name, words in other.items():
+            self[name].update(words)
 
     @staticmethod
     @lru_cache(1)
     def packaged() -> Tally:
         """Return the counts that the package brings (tools/train_tagger.py)."""
-        saved = json.loads(gzip.decompress(COUNTS.read_bytes()))
-        made = Tally(saved["captions"])
-        made.add(Tally(0, Counter(), saved["used"], saved["links"]))
+        made = Tally()
+        made.add(json.loads(gzip.decompress(COUNTS.read_bytes())))
         return made
-
-    def save(self, path: Path) -> None:
-        """Write what `packaged` reads."""
-        table = {"captions": self.captions, "used": self.used, "links": self.links}
-        text = json.dumps(table, separators=(",", ":"), sort_keys=True)
-        path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
     """Count the words of captions, the slots that they fill and the words that go with them."""
-    made, sets = Tally(), word_sets(lexicon)
+    made, sets = Tally(), WordSets.load(lexicon)
     for caption in captions:
         parsed = parse(caption, lexicon)
-        made.captions += 1
-        made.seen.update({word.lower() for word in parsed.words})
+        made["seen"].update({"", *(word.lower() for word in parsed.words)})
         for slot in parsed.slots:
-            made.used[slot.tag][slot.word] += 1
+            made[slot.tag][slot.word] += 1
             if sets.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
                 for link in slot.links:
                     for name in _names(link, sets):
-                        made.links[slot.tag][name][slot.word] += 1
+                        made[f"{slot.tag} {name}"][slot.word] += 1
     return made
-
-
-@lru_cache(1)
-def word_sets(lexicon: Lexicon) -> WordSets:
-    """Return the word sets, read once per process."""
-    return WordSets(lexicon)
 
 
 def _names(link: Link, sets: WordSets) -> Iterator[str]:
@@ -125,40 +98,32 @@ class Vocabulary:
 
     Attributes:
         words: tag -> word -> how often it is used so.
-        come: word -> weight as a replacement, 1 by default.
-        go: word -> weight of replacing it, 1 by default.
-        kinds: kind -> weight, 1 by default.
+        come, go: word -> weight as a replacement, and of being replaced; 1 by default.
+        kinds: kind -> weight; 1 by default.
     """
 
     def __init__(self, lexicon: Lexicon, counts: Tally | None = None) -> None:
-        self.lexicon = lexicon
+        self.lexicon, self.sets = lexicon, WordSets.load(lexicon)
         self.come: dict[str, float] = {}
         self.go: dict[str, float] = {}
         self.kinds: dict[str, float] = {}
-        base, own = Tally.packaged(), counts or Tally()
-        share = max(0.0, SPARSE - own.captions) / base.captions if counts else 1.0
+        base, own = Tally.packaged(), Tally() if counts is None else counts
+        split, known = own["seen"][""], base["seen"][""]
+        share = 1.0 if counts is None else max(0.0, SPARSE - split) / known
         self._all = Tally()
         self._all.add(base)
         self._all.add(own)
-        used = self._all.used
-        total = sum(used.values(), Counter[str]())
-        self._totals = {tag: sum(words.values()) for tag, words in used.items()}
+        tags = sorted(tag for tag in self._all if tag.isupper())
+        uses = sum((self._all[tag] for tag in tags), Counter[str]())
+        self._totals = {tag: self._all[tag].total() for tag in tags}
         self.words: dict[str, dict[str, float]] = {}
-        for tag in sorted(used):
-            uses = {w: own.used[tag][w] + share * base.used[tag][w] for w in sorted(used[tag])}
+        for tag in tags:
+            here = ((w, own[tag][w] + share * base[tag][w]) for w in sorted(self._all[tag]))
             self.words[tag] = {
-                w: n for w, n in uses.items() if n >= LEAST and used[tag][w] >= SURE * total[w]
+                w: n for w, n in here if n >= LEAST and self._all[tag][w] >= SURE * uses[w]
             }
         self._peers: dict[tuple[str, str], list[str]] = {}
         self._pools: dict[str, Pool] = {}
-
-    @property
-    def sets(self) -> WordSets:
-        """The sets of words that exclude one another."""
-        return word_sets(self.lexicon)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_peers": {}, "_pools": {}}
 
     def peers(self, word: str, tag: str) -> list[str]:
         """Return the words that exclude the word, in its form."""
@@ -187,21 +152,21 @@ class Vocabulary:
         get the same pseudo-count, so a link that is seldom expected tells little (the gamma-Poisson
         shrinkage of DuMouchel 1999).
         """
-        used, links = self._all.used[slot.tag], self._all.links[slot.tag]
-        fits = dict.fromkeys(self.peers(slot.word, slot.tag), 0.0)
+        tag, used = slot.tag, self._all[slot.tag]
+        fits = dict.fromkeys(self.peers(slot.word, tag), 0.0)
         for link in slot.links if fits else ():
-            seen = {name: links.get(name, {}) for name in _names(link, self.sets)}
+            seen = {name: self._all.get(f"{tag} {name}", {}) for name in _names(link, self.sets)}
             if link[0] in NEEDED:
                 fits = {word: fits[word] for word in self._known(link, slot, seen, fits)}
             for counts in filter(None, seen.values()):
-                rate = sum(counts.values()) / self._totals[slot.tag]
+                rate = sum(counts.values()) / self._totals[tag]
                 for word in fits:
-                    expected = used[word] * rate
-                    fits[word] += math.log((counts.get(word, 0) + PRIOR) / (expected + PRIOR))
+                    ratio = (counts.get(word, 0) + PRIOR) / (used[word] * rate + PRIOR)
+                    fits[word] += math.log(ratio)
         return {word: fit for word, fit in fits.items() if fit >= FIT}
 
     def _known(
-        self, link: Link, slot: Slot, seen: dict[str, dict[str, int]], words: Iterable[str]
+        self, link: Link, slot: Slot, seen: Mapping[str, Mapping[str, int]], words: Iterable[str]
     ) -> list[str]:
         """Return the words that were seen in a link that the slot needs.
 
@@ -212,10 +177,11 @@ class Vocabulary:
         relation, word, tag = link
         by_word, *others = seen
         beside = relation in ("modifier", "compound")
+        known = seen[by_word].get(slot.word, 0) >= KNOWN
         noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
-        if beside and not noun and seen[by_word].get(slot.word, 0) < KNOWN:
+        if beside and not noun and not known:
             return list(words)
-        if beside or seen[by_word].get(slot.word, 0) >= KNOWN:
+        if beside or known:
             others = []
         elif relation == "object":
             others = [name for name in others if "^" not in name]

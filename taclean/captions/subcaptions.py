@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -114,12 +115,11 @@ def common(lexicon: Lexicon) -> Vocabulary:
 # ---- what a caption offers -------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """A word that can be replaced, the parts that have it, and its replacements."""
 
     slot: Slot
-    parts: tuple[Part, ...]
+    parts: list[Part]
     words: Sequence[str]
     sums: Sequence[float]  # of the words' weights
     go: float  # weight of replacing the word
@@ -149,9 +149,13 @@ class Offer:
                 return word
 
 
-def _make_offer(caption: str, vocabulary: Vocabulary, words: Words) -> Offer:
+@lru_cache(1 << 12)
+def _offer(caption: str, vocabulary: Vocabulary, words: Words) -> Offer:
+    return make_offer(parse(caption, vocabulary.lexicon), vocabulary, words)
+
+
+def make_offer(parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting") -> Offer:
     """Find the words that can be replaced in the parts; without one, in the whole caption."""
-    parsed = parse(caption, vocabulary.lexicon)
     lower = [word.lower() for word in parsed.words]
     lemmas = [vocabulary.lexicon.lemma(*pair) for pair in zip(lower, parsed.tags, strict=True)]
     used = frozenset([*lower, *lemmas])
@@ -164,18 +168,16 @@ def _make_offer(caption: str, vocabulary: Vocabulary, words: Words) -> Offer:
             pool = vocabulary.pool(slot, words)
         if not used.issuperset(pool[0]):
             found[slot] = pool
-    whole = (tuple(range(len(parsed.words))),) if parsed.parts else ()
+    reached = {place for part in parsed.parts for place in part}
+    parts = parsed.parts
+    if parts and reached.isdisjoint(slot.place for slot in found):
+        parts = (tuple(range(len(parsed.words))),)  # the whole caption
     kinds: dict[str, list[Choice]] = {}
-    for parts in (parsed.parts, whole):
-        for slot, pool in found.items() if not kinds else ():
-            having = tuple(part for part in parts if slot.place in part)
-            if having:
-                go = vocabulary.go.get(slot.word, 1.0)
-                kinds.setdefault(slot.kind, []).append(Choice(slot, having, *pool, go))
+    for slot, pool in found.items():
+        if having := [part for part in parts if slot.place in part]:
+            go = vocabulary.go.get(slot.word, 1.0)
+            kinds.setdefault(slot.kind, []).append(Choice(slot, having, *pool, go))
     return Offer(parsed, used, kinds, vocabulary.kinds)
-
-
-_offer = lru_cache(1 << 12)(_make_offer)
 
 
 def _fitting(
@@ -230,7 +232,8 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     index: dict[str, int] = {}
     rows, starts, weights = [], [], []
     for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
-        for kind, choices in _make_offer(caption, vocabulary, "fitting").kinds.items():
+        offer = make_offer(parse(caption, lexicon), vocabulary)
+        for kind, choices in offer.kinds.items():
             for choice in choices:
                 starts.append(len(rows))
                 word = index.setdefault(choice.slot.word, len(index))

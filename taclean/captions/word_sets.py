@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import lru_cache
+from typing import Any
 
 from taclean.captions.wordnet import ASSETS, Lexicon
 
@@ -37,6 +38,15 @@ class WordSets:
                     self._sets[item, part].add(name[0])
         self.sets = lru_cache(1 << 14)(self._sets_of)
 
+    @staticmethod
+    @lru_cache(1)
+    def load(lexicon: Lexicon) -> WordSets:
+        """Return the sets, read once per process."""
+        return WordSets(lexicon)
+
+    def __reduce__(self) -> tuple[Any, tuple[Lexicon]]:
+        return WordSets.load, (self.lexicon,)  # another process reads its own
+
     def _sets_of(self, lemma: str, part: str) -> frozenset[str]:
         """Return the sets that name the lemma, or the set of the nearest head above its sense."""
         if lemma in self._never:
@@ -44,7 +54,7 @@ class WordSets:
         if (lemma, part) in self._sets or part != "n":
             return frozenset(self._sets.get((lemma, part), ()))
         senses = self.lexicon.senses(lemma, part)
-        above = self.lexicon.above(senses[0][0], 20) if senses else ()
+        above = self.lexicon.above(senses[0][0]) if senses else ()
         return frozenset([self._heads[name] for name in above if name in self._heads][:1])
 
     def excludes(self, lemma: str, other: str, part: str) -> bool:

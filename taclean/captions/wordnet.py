@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Lexicon:
                     self._lemmas.setdefault(word, []).append((tag, lemma))
                     self._forms.setdefault((lemma, tag), word)
         self._weights = weights
-        for name in ("parents", "senses", "readings", "lemma", "family", "synonyms", "tag"):
+        for name in ("senses", "readings", "lemma", "family", "synonyms", "tag"):
             setattr(self, name, lru_cache(1 << 16)(getattr(self, name)))
 
     @staticmethod
@@ -134,10 +134,6 @@ class Lexicon:
 
     # ---- meanings ----------------------------------------------------------------------------
 
-    def parents(self, name: str) -> tuple[str, ...]:
-        """A synset's hypernyms; of an adjective, those similar to it."""
-        return tuple(self._parents[name].split())
-
     def senses(self, lemma: str, part: str) -> tuple[tuple[str, int], ...]:
         """Synsets of a lemma with its uses in WordNet's concordances, most common first."""
         given = self._rows.get((lemma, part), "").split("\t")[0]
@@ -154,19 +150,19 @@ class Lexicon:
         """Whether a verb takes an object ("t"), does without ("i") or both; "" if unknown."""
         return self._rows.get((lemma, "v"), "").partition("\t")[2]
 
-    def above(self, name: str, depth: int = 6) -> dict[str, int]:
-        """The synset and its hypernyms (of an adjective, those similar) with their distance."""
+    def above(self, name: str, depth: int = 20) -> list[str]:
+        """Return the synset and its hypernyms (of an adjective, those similar), nearest first."""
         found = {name: 0}
         ring = [name]
         for far in range(1, (2 if name[0] == "a" else depth) + 1):
-            ring = [p for one in ring for p in self.parents(one) if p not in found]
+            ring = [p for one in ring for p in self._parents[one].split() if p not in found]
             found |= dict.fromkeys(ring, far)
-        return found
+        return [*found]
 
     def family(self, lemma: str, part: str) -> tuple[frozenset[str], frozenset[str]]:
         """The lemma's synsets, and those with all that are above them."""
         own = frozenset(name for name, _ in self.senses(lemma, part))
-        return own, own.union(*(self.above(name, 20) for name in own))
+        return own, own.union(*map(self.above, own))
 
     def kin(self, lemma: str, other: str, part: str) -> bool:
         """Whether one, in any sense, is the same as, or more general than, the other."""
@@ -183,26 +179,23 @@ class Lexicon:
                 found.setdefault(name, []).append(lemma)
         return found
 
-    def members(self, names: Sequence[str], first: int = 3) -> Iterator[tuple[str, int]]:
-        """Lemmas of synsets that are among a lemma's first senses, with their uses there."""
-        for name in names:
-            for lemma in self._members.get(name, ()):
-                for sense, uses in self.senses(lemma, name[0])[:first]:
-                    if sense == name:
-                        yield lemma, uses
-
     def synonyms(self, word: str, tag: str = "") -> list[str]:
-        """Synonyms of a lower-case word, in its inflection; may be empty.
+        """Return synonyms of a lower-case word, in its inflection; may be empty.
 
-        In all its readings, or with `tag` in those of that part of speech alone.
+        Without a tag they are those of all its readings, else of that part of speech only.
         """
         found = []
         for reading in sorted(self.readings(word)):
             if not tag or PART[reading] == PART.get(tag):
                 part, lemma = PART[reading], self.lemma(word, reading)
-                names = [name for name, _ in self.senses(lemma, part)]
-                ranked = sorted(self.members(names), key=lambda pair: (-pair[1], pair[0]))
-                others = dict.fromkeys(o for o, _ in ranked if o not in (word, lemma))
+                ranked = sorted(
+                    (-uses, other)
+                    for name, _ in self.senses(lemma, part)
+                    for other in self._members.get(name, ())
+                    for sense, uses in self.senses(other, part)[:3]
+                    if sense == name
+                )
+                others = dict.fromkeys(o for _, o in ranked if o not in (word, lemma))
                 found += [self.inflect(other, reading) for other in [*others][:8]]
         return [other for other in dict.fromkeys(found) if other != word]
 
