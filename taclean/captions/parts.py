@@ -30,12 +30,16 @@ _NEEDS_OF = frozenset(
     "lot lots couple pair bunch kind type sort number front part top side sides rest piece pieces "
     "set series group row variety range collection end edge middle back way symbol member members "
     "picture drawing photo photograph photos image images illustration view views icon portrait "
-    "left right close silhouette interior exterior scene sign shot".split()
+    "close silhouette interior exterior scene sign shot".split()
 )
-_NEVER_OPEN = _NEEDS_OF - frozenset("photo photos photograph illustration drawing sign".split())
+_NEVER_OPEN = _NEEDS_OF - frozenset(
+    "photo photos photograph photographs illustration drawing sign portrait interior exterior".split()
+)
+_SIDES = frozenset({"left", "right"})
 _DENIALS = frozenset("no not without never neither nor n't don't isn't aren't wasn't".split())
 _OPENERS = frozenset("that as when while because if which who where what how until since".split())
-_STAYS_TRUE = frozenset("near close from like for about".split())  # "close to the park"
+# What follows may be true of other words as well: "close to the park", "looks for a dog".
+_STAYS_TRUE = frozenset("near close from like for about".split())
 _LOOKS = frozenset(
     "look looks looking looked seem seems appear appears become becomes get gets got next close "
     "all right just".split()
@@ -179,8 +183,8 @@ def _verb_links(
     thing = next((end - 1 for start, end in phrases if start == n + 1), None)
     if after in {"RP", "TO", "WP"} | VERBS or _at(tags, n - 1) == "TO":
         return None
-    if after == "JJ" and thing is None:
-        return None  # make sure
+    if (after == "JJ" and thing is None) or "".join(lower[n + 1 : n + 2]) in _STAYS_TRUE:
+        return None  # make sure, look for
     doer = next((end - 1 for _, end in reversed(phrases) if end <= n), None)
     links = [] if doer is None else [link("subject", doer)]
     if thing is not None or after == "PRP":
@@ -208,7 +212,7 @@ def _parts(lower: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> tuple
     runs = _runs(tags, chunks)
     found = [*_conjuncts(lower, tags, runs), *_cuts(lower, tags, runs, end, lexicon)]
     reached = {n for part in found for n in part}
-    telling = [chunk for chunk in chunks if lower[chunk[1] - 1] not in _NEEDS_OF]
+    telling = [chunk for chunk in chunks if lower[chunk[1] - 1] not in _NEEDS_OF | _SIDES]
     found += [
         tuple(range(*chunk)) for chunk in telling or chunks if not reached.issuperset(range(*chunk))
     ]

@@ -23,11 +23,11 @@ from taclean.captions.wordnet import ASSETS, NOUNS, PART, Lexicon
 
 COUNTS = ASSETS / "tagger" / "counts.json.gz"
 # benchmarks/subcaptions.py shows what each of these numbers buys.
-LEAST = 4  # uses that a word must have to replace another
+LEAST = 3  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
 SURE = 0.2  # share of a word's uses that must be of the tag, as the tagger may be wrong
 PRIOR = 0.5  # pseudo-count of a link, seen and expected
-FIT = 0.0  # least fit of a replacement; 0 is chance
+FIT = 0.5  # least fit of a replacement; 0 is chance
 KNOWN = 5  # uses that make a link known; then a replacement must have been seen in it, too
 NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}

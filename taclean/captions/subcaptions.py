@@ -29,7 +29,6 @@ from taclean.captions.wordnet import PART, Lexicon
 # benchmarks/subcaptions.py shows what each of these numbers buys.
 SAMPLE, ROUNDS = 4000, 30  # captions, and rounds, by which the weights are set
 FLOOR = 0.02  # least weight; greatest 1 / FLOOR
-TEMPER = 0.5  # of the fit in a replacement's weight, as the links of a word overlap
 HIS = frozenset("he his him himself".split())
 HERS = frozenset("she her hers herself".split())
 
@@ -205,7 +204,7 @@ def _fitting(
             and (article not in ("a", "an") or lexicon.article(word) == article)
             and not any(lexicon.kin(lemma, other, part) for other in alike)
         ):
-            uses = vocabulary.words[tag][word] * math.exp(TEMPER * fit)
+            uses = vocabulary.words[tag][word] * math.exp(fit)
             weights[word] = vocabulary.come.get(word, 1.0) * uses
     return weights
 
