@@ -27,8 +27,8 @@ LEAST = 3  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
 SURE = 0.2  # share of a word's uses that must be of the tag, as the tagger may be wrong
 PRIOR = 0.5  # pseudo-count of a link, seen and expected
-FIT = 0.5  # least fit of a replacement; 0 is chance
-KNOWN = 5  # uses that make a link known; then a replacement must have been seen in it, too
+FIT = -0.5  # least fit of a replacement: a little below chance, 0, as counts are small
+KNOWN = 10  # uses that make a link known; then a replacement must have been seen in it, too
 NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
@@ -109,7 +109,7 @@ class Vocabulary:
         self.kinds: dict[str, float] = {}
         base, own = Tally.packaged(), Tally() if counts is None else counts
         split, known = own["seen"][""], base["seen"][""]
-        share = 1.0 if counts is None else max(0.0, SPARSE - split) / known
+        share = 1.0 if counts is None else max(0.0, SPARSE - split) / max(1, known)
         self._all = Tally()
         self._all.add(base)
         self._all.add(own)

@@ -27,7 +27,8 @@ from taclean.captions.replacements import Tally, Vocabulary, Words
 from taclean.captions.wordnet import PART, Lexicon
 
 # benchmarks/subcaptions.py shows what each of these numbers buys.
-SAMPLE, ROUNDS = 4000, 30  # captions, and rounds, by which the weights are set
+SAMPLE, ROUNDS = 10_000, 30  # captions, and rounds, by which the weights are set
+SCARCE = 3  # a kind that half as many captions offer is drawn eight times as readily
 FLOOR = 0.02  # least weight; greatest 1 / FLOOR
 HIS = frozenset("he his him himself".split())
 HERS = frozenset("she her hers herself".split())
@@ -247,21 +248,21 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     group = caption * len(KINDS) + kind  # the words of a kind in a caption
     leads = np.unique(group, return_index=True)[1]  # a row of each group
     group = np.unique(group, return_inverse=True)[1]
-    come, go, kinds = np.ones(len(index)), np.ones(len(index)), np.ones(len(KINDS))
+    come, go = np.ones(len(index)), np.ones(len(index))
+    kinds = (np.bincount(kind[leads], minlength=len(KINDS)) + 1.0) ** -SCARCE
+    kinds /= kinds.max()
 
     def shares(weights: np.ndarray, of: np.ndarray) -> np.ndarray:
         return weights / np.bincount(of, weights)[of]
 
+    by_kind = shares(kinds[kind[leads]], caption[leads])
     for _ in range(ROUNDS):
-        by_kind = shares(kinds[kind[leads]], caption[leads])
         by_slot = by_kind[group[starts]] * shares(go[word[starts]], group[starts])
         by_word = by_slot[slot] * shares(np.array(weights) * come[other], slot)
         gone = np.bincount(word[starts], by_slot, len(index)) + 1
         came = np.bincount(other, by_word, len(index)) + 1
-        even = np.bincount(kind[leads], by_kind, len(KINDS)) + 1
         come = (come * np.sqrt(gone / came)).clip(FLOOR, 1 / FLOOR)
         go = (go * np.sqrt(came / gone)).clip(FLOOR, 1)
-        kinds = (kinds * np.sqrt(even.mean() / even)).clip(FLOOR, 1)
     vocabulary.come = dict(zip(index, come.tolist(), strict=True))
     vocabulary.go = dict(zip(index, go.tolist(), strict=True))
     vocabulary.kinds = dict(zip(KINDS, kinds.tolist(), strict=True))

@@ -12,7 +12,7 @@ from taclean.config import Config
 from taclean.stages.shared import cleaning_seed, overlap_of, say, tokenizer
 from taclean.util.files import replacing
 
-RECIPE = 2
+RECIPE = 3
 
 
 def shared_name(config: Config, text: str, defense: str) -> str:
