@@ -33,7 +33,8 @@ _NEEDS_OF = frozenset(
     "close silhouette interior exterior scene sign shot".split()
 )
 _NEVER_OPEN = _NEEDS_OF - frozenset(
-    "photo photos photograph photographs illustration drawing sign portrait interior exterior".split()
+    "photo photos photograph photographs illustration drawing sign portrait interior "
+    "exterior".split()
 )
 _SIDES = frozenset({"left", "right"})
 _DENIALS = frozenset("no not without never neither nor n't don't isn't aren't wasn't".split())
