@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -56,7 +57,7 @@ def by_word(*link: Any) -> Iterator[str]:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
-    "without: least fit": {"FIT": -math.inf},
+    "without: fit": {"math": SimpleNamespace(log=lambda ratio: 0.0)},
     "without: needed links": {"NEEDED": frozenset()},
     "without: known links": {"KNOWN": 10**9},
     "without: links by sets and fields": {"_names": by_word},
@@ -64,11 +65,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without: weights of words": {"ROUNDS": 0},
     "without: sure tags": {"SURE": 0.0},
     "LEAST 2": {"LEAST": 2}, "LEAST 5": {"LEAST": 5},
-    "FIT 0": {"FIT": 0.0}, "FIT 1": {"FIT": 1.0},
     "PRIOR 0.25": {"PRIOR": 0.25}, "PRIOR 1": {"PRIOR": 1.0},
     "KNOWN 3": {"KNOWN": 3}, "KNOWN 30": {"KNOWN": 30},
     "SCARCE 0": {"SCARCE": 0}, "SCARCE 1": {"SCARCE": 1},
-    "SAMPLE 2000": {"SAMPLE": 2000}, "ROUNDS 10": {"ROUNDS": 10}, "FLOOR 0.1": {"FLOOR": 0.1},
+    "SAMPLE 2000": {"SAMPLE": 2000}, "ROUNDS 5": {"ROUNDS": 5}, "FLOOR 0.1": {"FLOOR": 0.1},
 }  # fmt: skip
 
 
