@@ -28,7 +28,7 @@ from taclean.captions.wordnet import PART, Lexicon
 
 # benchmarks/subcaptions.py shows what each of these numbers buys.
 SAMPLE, ROUNDS = 10_000, 30  # captions, and rounds, by which the weights are set
-SCARCE = 3  # a kind that half as many captions offer is drawn eight times as readily
+SCARCE = 4  # kinds are drawn by the inverse of the share of captions that offer them, to this power
 FLOOR = 0.02  # least weight; greatest 1 / FLOOR
 HIS = frozenset("he his him himself".split())
 HERS = frozenset("she her hers herself".split())
