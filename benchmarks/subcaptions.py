@@ -46,7 +46,7 @@ from taclean.captions.audit import text_only_score
 from taclean.captions.parts import TOKEN
 
 CSV = Path(__file__).with_name("subcaptions.csv")
-EPOCHS = 10
+EPOCHS = 5
 _names = replacements._names
 
 
@@ -57,6 +57,7 @@ def by_word(*link: Any) -> Iterator[str]:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
+    "without: least fit": {"FIT": -math.inf},
     "without: fit": {"math": SimpleNamespace(log=lambda ratio: 0.0)},
     "without: needed links": {"NEEDED": frozenset()},
     "without: known links": {"KNOWN": 10**9},
