@@ -129,7 +129,7 @@ def measure(captions: Sequence[str], model: Trigrams) -> tuple[dict[str, float],
     texts = [sub.positive for _, sub in first], [negative.text for negative in negatives]
     score = text_only_score(*texts, [caption for caption, _ in first])
     assert score is not None
-    found = {
+    found: dict[str, Any] = {
         "served": 100 * np.mean([bool(one) for one in offered]),
         **{kind: 100 * np.mean([kind in one for one in offered]) for kind in KINDS},
         **{f"{kind}s": 100 * kinds[kind] / len(rows) for kind in KINDS},

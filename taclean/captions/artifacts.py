@@ -208,7 +208,7 @@ def _start(vocabulary: Vocabulary | None) -> None:
     _vocabulary = vocabulary
 
 
-def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
+def _chunks(items: Any) -> list[Any]:
     return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
 
 

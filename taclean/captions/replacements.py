@@ -156,7 +156,9 @@ class Vocabulary:
         tag, used = slot.tag, self._all[slot.tag]
         fits = dict.fromkeys(self.peers(slot.word, tag), 0.0)
         for link in slot.links if fits else ():
-            seen = {name: self._all.get(f"{tag} {name}", {}) for name in _names(link, self.sets)}
+            seen: dict[str, Mapping[str, int]] = {
+                name: self._all.get(f"{tag} {name}", {}) for name in _names(link, self.sets)
+            }
             if link[0] in NEEDED:
                 fits = {word: fits[word] for word in self._known(link, slot, seen, fits)}
             for counts in filter(None, seen.values()):

@@ -230,7 +230,9 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     """
     vocabulary = Vocabulary(lexicon, counts)
     index: dict[str, int] = {}
-    rows, starts, weights = [], [], []
+    rows: list[tuple[int, ...]] = []  # caption, kind, slot, word, replacement
+    starts: list[int] = []  # of each slot's rows
+    weights: list[float] = []
     for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
         offer = make_offer(parse(caption, lexicon), vocabulary)
         for kind, choices in offer.kinds.items():
