@@ -2,9 +2,9 @@
 
 A replacement is of the same form, shares a set of exclusive words with the word
 (taclean.captions.word_sets), and fits its place: the words that it goes with there (neighbours,
-noun, preposition, subject, object) stand with it in captions, and not more seldom than by chance.
-The better it fits, the likelier it is. The captions are those of the split, added to counts that
-the package brings.
+noun, preposition, subject, object) stand with it in captions, about as often as chance would have
+it or more. The better it fits, the likelier it is. The captions are those of the split, added to
+counts that the package brings.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ COUNTS = ASSETS / "tagger" / "counts.json.gz"
 LEAST = 3  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
 SURE = 0.2  # share of a word's uses that must be of the tag, as the tagger may be wrong
-PRIOR = 0.5  # pseudo-count of a link, seen and expected
-FIT = 0.0  # least fit of a replacement; 0 is chance
-KNOWN = 10  # uses that make a link known; then a replacement must have been seen in it, too
+PRIOR = 1.0  # pseudo-count of a link, seen and expected
+FIT = -0.5  # least fit of a replacement: a little below chance, 0
+KNOWN = 30  # uses that make a link known; then a replacement must have been seen in it, too
 NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
