@@ -65,7 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without: packaged counts": {"packaged": Tally},
     "without: weights of words": {"ROUNDS": 0},
     "without: sure tags": {"SURE": 0.0},
-    "FIT 0": {"FIT": 0.0}, "FIT 1": {"FIT": 1.0},
+    "FIT 1": {"FIT": 1.0},
     "LEAST 2": {"LEAST": 2}, "LEAST 5": {"LEAST": 5},
     "PRIOR 0.5": {"PRIOR": 0.5}, "PRIOR 2": {"PRIOR": 2.0},
     "KNOWN 3": {"KNOWN": 3}, "KNOWN 10": {"KNOWN": 10},

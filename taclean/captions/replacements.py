@@ -28,8 +28,8 @@ LEAST = 3  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
 SURE = 0.2  # share of a word's uses that must be of the tag, as the tagger may be wrong
 PRIOR = 1.0  # pseudo-count of a link, seen and expected
-FIT = -0.5  # least fit of a replacement: a little below chance, 0
-KNOWN = 30  # uses that make a link known; then a replacement must have been seen in it, too
+FIT = 0.0  # least fit of a replacement; 0 is chance
+KNOWN = 20  # uses that make a link known; then a replacement must have been seen in it, too
 NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 

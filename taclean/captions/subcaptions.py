@@ -28,7 +28,7 @@ from taclean.captions.wordnet import PART, Lexicon
 
 # benchmarks/subcaptions.py shows what each of these numbers buys.
 SAMPLE, ROUNDS = 30_000, 60  # captions, and rounds, by which the weights are set
-SCARCE = 4  # kinds are drawn by the inverse of the share of captions that offer them, to this power
+SCARCE = 6  # kinds are drawn by the inverse of the share of captions that offer them, to this power
 FLOOR = 0.02  # least weight; greatest 1 / FLOOR
 HIS = frozenset("he his him himself".split())
 HERS = frozenset("she her hers herself".split())
