@@ -6,16 +6,16 @@
 
 Rows, tab-separated, lists space-separated (the first field is the row's kind):
 
-    s        id     supersense  parents  opposites  scales    a synset
-    n|v|a|r  lemma  senses      frames                        a noun, verb, adjective, adverb
-    c        word   tag                                       closed-class word and its Penn tag
-    i        form   tag         lemma                         form that no rule gives
+    s        id     field   parents    a synset
+    n|v|a|r  lemma  senses  frames     a noun, verb, adjective, adverb
+    c        word   tag                closed-class word and its Penn tag
+    i        form   tag     lemma      form that no rule gives
 
-`parents` of a noun or verb are its hypernyms, of an adjective those that it is similar to;
-`scales` are the attributes that an adjective is a value of and the nouns that it pertains to.
-`senses` are `id:uses`, most common first, `uses` in WordNet's concordances. `frames` says of a verb
-whether it takes an object (t), does without (i), or both (ti). Forms are the SPECIALIST Lexicon's
-(US National Library of Medicine), as lemminflect has them.
+`field` is the synset's lexicographer file. The `parents` of a noun or verb are its hypernyms, those
+of an adjective the synsets that it is similar to. `senses` are `id:uses`, most common first, `uses`
+in WordNet's concordances. `frames` says whether a verb takes an object (t), does without (i), or
+both (ti). Forms are the SPECIALIST Lexicon's (US National Library of Medicine), as lemminflect has
+them.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ def corpus(source: Path, root: Path) -> tuple[Path, WordNetCorpusReader]:
 
 
 def listed(name: str) -> Iterator[tuple[str, str]]:
-    """The pairs of a data file beside this one; `#` starts a comment."""
+    """Yield the pairs of a data file of the asset; `#` starts a comment."""
     for line in (HERE / name).read_text("utf-8").splitlines():
         head, _, words = line.partition("#")[0].partition(":")
         yield from ((head.strip(), word) for word in words.split())
 
 
 def senses_of(folder: Path, wordnet: WordNetCorpusReader) -> dict[tuple[str, str], list]:
-    """(lemma, part) -> its senses, most common first, as (synset, uses); single words alone."""
+    """Return (lemma, part) -> senses as (synset, uses), most common first, of single words."""
     refused = {word for _, word in listed("left_out.txt")}
     at = {(PARTS[synset.pos()], synset.offset()): synset for synset in wordnet.all_synsets()}
     rude = {
@@ -102,7 +102,7 @@ def senses_of(folder: Path, wordnet: WordNetCorpusReader) -> dict[tuple[str, str
         spelled = [m for m in synset.lemmas() if m.name().lower().removesuffix("(a)") == name]
         lemma = max(spelled, key=lambda m: m.name() == name)
         domains = {domain.synset().name().split(".")[0] for domain in lemma.usage_domains()}
-        # a proper name (`Kiwi`) is none but as an adjective (American) or a day
+        # Proper names (Kiwi) are left out, except adjectives (American) and times (Monday).
         proper = lemma.name() != name and part != "a" and synset.lexname() != "noun.time"
         if proper or synset in rude or domains & RUDE or name in refused:
             continue
@@ -123,13 +123,8 @@ def identity(synset: Synset) -> str:
 
 
 def synset_row(synset: Synset) -> list[str]:
-    lemmas = synset.lemmas()
     parents = synset.hypernyms() + synset.similar_tos() + synset.also_sees() + synset.verb_groups()
-    opposites = [other.synset() for lemma in lemmas for other in lemma.antonyms()]
-    pertains = [other.synset() for lemma in lemmas for other in lemma.pertainyms()]
-    scales = synset.attributes() + pertains if PARTS[synset.pos()] == "a" else []
-    row = ["s", identity(synset), synset.lexname(), names(parents), names(opposites), names(scales)]
-    return row
+    return ["s", identity(synset), synset.lexname(), names(parents)]
 
 
 def lemma_row(name: str, part: str, senses: list[tuple[Synset, int]]) -> list[str]:
@@ -143,7 +138,7 @@ def lemma_row(name: str, part: str, senses: list[tuple[Synset, int]]) -> list[st
 
 
 def inflections(folder: Path, lemmas: set[tuple[str, str]]) -> Iterator[list[str]]:
-    """Rows of the forms that the rules miss, the usual form of a lemma first."""
+    """Yield rows of the forms that the rules miss, the usual form of a lemma first."""
     from lemminflect import getAllInflections
 
     plurals = dict(

@@ -1,11 +1,13 @@
-"""Train the tagger's weights on captions that spaCy has tagged: `weights.json.gz`.
+"""Train the tagger's weights on captions that spaCy has tagged, and count the captions' words.
 
     pip install taclean[assets]    # spaCy; its English model en_core_web_sm 3.8 besides
     python tools/train_tagger.py --captions FILE --model NAME    # FILE: a caption a line
+    python tools/train_tagger.py --captions FILE --counts        # after a change of the parser
 
 FILE was 10,556 captions of the validation part of Conceptual Captions, of which every tenth is held
 out to score the tagger. Scenes of taclean.data.scenes are added, as their captions are the other
-kind that the package is run on. The file also gets, per tag, how many captions have a word.
+kind that the package is run on. The outputs are `weights.json.gz` and `counts.json.gz`, the
+`taclean.captions.replacements.Tally` of all these captions.
 """
 
 from __future__ import annotations
@@ -18,16 +20,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import spacy
-from spacy.tokens import Doc
-
 from taclean.captions.parts import TOKEN
-from taclean.captions.wordnet import NOUNS, PART, Lexicon, Tagger
+from taclean.captions.replacements import COUNTS, tally
+from taclean.captions.wordnet import NOUNS, WEIGHTS, Lexicon, Tagger
 from taclean.data import scenes
 
-HERE = Path(__file__).parents[1] / "taclean" / "assets" / "tagger"
 ROUNDS, SCENES = 6, 1000
-LEAST, LEAST_SEEN = 0.25, 5  # weights, and counts of captions, that are kept
+LEAST = 0.25  # weights that are kept
 NAMES = {
     "NNP": "NN", "NNPS": "NNS", "JJR": "JJ", "JJS": "JJ", "RBR": "RB", "RBS": "RB", "PDT": "DT",
     "WDT": "WP", "WRB": "WP", "WP$": "WP", ",": "COMMA", ":": "COMMA", ".": "STOP", "FW": "NN",
@@ -39,7 +38,10 @@ Tagged = list[tuple[str, str]]
 
 
 def tagged(captions: Iterable[str], model: str) -> Iterator[Tagged]:
-    """Lower-case words with spaCy's tags, under the package's names."""
+    """Yield lower-case words with spaCy's tags, under the package's names."""
+    import spacy
+    from spacy.tokens import Doc
+
     pipe = spacy.load(model, exclude=["ner", "lemmatizer"])
     docs = (Doc(pipe.vocab, words=TOKEN.findall(caption.lower())) for caption in captions)
     for doc in pipe.pipe(doc for doc in docs if len(doc)):
@@ -59,6 +61,7 @@ def tagged(captions: Iterable[str], model: str) -> Iterator[Tagged]:
 
 
 def train(sentences: list[Tagged]) -> Tagger:
+    """Return a tagger trained on the sentences."""
     classes = sorted({tag for pairs in sentences for _, tag in pairs})
     tagger = Tagger(Lexicon.load(), {"classes": classes, "weights": {}})
     perceptron = tagger.model
@@ -82,7 +85,7 @@ def train(sentences: list[Tagged]) -> Tagger:
 
 
 def agreement(tagger: Tagger, sentences: list[Tagged]) -> tuple[float, float]:
-    """Share of words, and of nouns, verbs and adjectives, that get spaCy's tag."""
+    """Return the shares of words, and of nouns, verbs and adjectives, that get spaCy's tag."""
     pairs = [
         (found, tag)
         for sentence in sentences
@@ -92,29 +95,33 @@ def agreement(tagger: Tagger, sentences: list[Tagged]) -> tuple[float, float]:
     return tuple(sum(a == b for a, b in some) / len(some) for some in (pairs, content))  # type: ignore[return-value]
 
 
+def write(path: Path, table: object) -> None:
+    """Write a table as compressed JSON, the same bytes at each call."""
+    text = json.dumps(table, separators=(",", ":"))
+    path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
+    print(f"{path}: {path.stat().st_size} bytes")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--captions", type=Path, required=True, help="text file, a caption a line")
     parser.add_argument("--model", default="en_core_web_sm", help="spaCy's model")
-    parser.add_argument("--out", type=Path, default=HERE / "weights.json.gz")
+    parser.add_argument("--counts", action="store_true", help="keep the weights, count the words")
     options = parser.parse_args()
     captions = options.captions.read_text("utf-8").splitlines()
-    natural = list(tagged(captions, options.model))
-    drawn = list(tagged(scenes.compose(range(SCENES), 0, size=8, second=0.5)[1], options.model))
-    tagger = train([*(s for n, s in enumerate(natural) if n % 10), *drawn])
-    every, content = agreement(tagger, natural[::10])
-    print(f"held out: {100 * every:.1f} % of words, {100 * content:.1f} % of content words")
-    counts = Counter(pair for pairs in [*natural, *drawn] for pair in set(pairs))
-    seen: dict[str, dict[str, int]] = {
-        tag: {} for tag in sorted(tagger.model.classes) if tag in PART
-    }
-    for (word, tag), n in sorted(counts.items()):
-        if n >= LEAST_SEEN and tag in seen and word.isalpha():
-            seen[tag][word] = n
-    model = {"classes": sorted(tagger.model.classes), "weights": tagger.model.weights, "seen": seen}
-    text = json.dumps(model, separators=(",", ":"))
-    options.out.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
-    print(f"{options.out}: {options.out.stat().st_size} bytes")
+    ours = scenes.compose(range(SCENES), 0, size=8, second=0.5)[1]
+    if not options.counts:
+        natural = list(tagged(captions, options.model))
+        train_rows = [sentence for n, sentence in enumerate(natural) if n % 10]
+        tagger = train([*train_rows, *tagged(ours, options.model)])
+        every, content = agreement(tagger, natural[::10])
+        print(f"held out: {100 * every:.1f} % of words, {100 * content:.1f} % of content words")
+        classes = sorted(tagger.model.classes)
+        write(WEIGHTS, {"classes": classes, "weights": tagger.model.weights})
+        Lexicon.load.cache_clear()
+    counts = tally([*captions, *ours], Lexicon.load())
+    counts["seen"] = Counter({"": counts["seen"][""]})
+    write(COUNTS, {name: dict(sorted(words.items())) for name, words in sorted(counts.items())})
 
 
 if __name__ == "__main__":

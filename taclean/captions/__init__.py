@@ -2,8 +2,11 @@
 
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS
-from taclean.captions.replacements import Vocabulary
-from taclean.captions.subcaptions import Negative, SubCaption, subcaption
+from taclean.captions.replacements import Tally, Vocabulary, tally
+from taclean.captions.subcaptions import Negative, SubCaption, learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 
-__all__ = ["KINDS", "Lexicon", "Negative", "SubCaption", "Vocabulary", "eda", "subcaption"]
+__all__ = [
+    "KINDS", "Lexicon", "Negative", "SubCaption", "Tally", "Vocabulary", "eda", "learn", "offers",
+    "subcaption", "tally",
+]  # fmt: skip

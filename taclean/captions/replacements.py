@@ -1,319 +1,192 @@
-"""What a word may give way to: the words of a split's captions, so exchanged that none stands out.
+"""What a word may give way to, by the other captions that have the words around it.
 
-Within one part of speech, form and context, words exchange by a symmetric matrix: w becomes w' as
-often as w' becomes w. So every word is as frequent among the negatives as among the captions, and
-who reads the text alone learns nothing. Sets of words (taclean.captions.word_sets) say which pairs
-may exchange, the captions which of these stand in the same places.
+A replacement is of the same form, shares a set of exclusive words with the word
+(taclean.captions.word_sets), and fits its place: the words that it goes with there (neighbours,
+noun, preposition, subject, object) stand with it in captions, about as often as chance would have
+it or more. The better it fits, the likelier it is. The captions are those of the split, added to
+counts that the package brings.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
-import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
+from taclean.captions.parts import Link, Slot, parse
+from taclean.captions.word_sets import WordSets
+from taclean.captions.wordnet import ASSETS, NOUNS, PART, Lexicon
 
-from taclean.captions.parts import KINDS, Slot, parse
-from taclean.captions.word_sets import Classes
-from taclean.captions.wordnet import PART, Lexicon
+COUNTS = ASSETS / "tagger" / "counts.json.gz"
+# benchmarks/subcaptions.py shows what each of these numbers buys.
+LEAST = 3  # uses that a word must have to replace another
+SPARSE = 3000  # captions of a split from which on only its own words come in
+SURE = 0.2  # share of a word's uses that must be of the tag, as the tagger may be wrong
+PRIOR = 1.0  # pseudo-count of a link, seen and expected
+FIT = 0.0  # least fit of a replacement; 0 is chance
+KNOWN = 20  # uses that make a link known; then a replacement must have been seen in it, too
+NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
+FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
-LEAST = 5  # captions that a word must be in to replace another
-LARGE = 1000  # captions from which words that have no equals among them are left alone
-NEAREST = 24  # words that one may become, but for those that it is the nearest of
-PLAIN = 0.05  # the rate of a word that has no table of the split
-FEATURES = 2000  # neighbours, most common first, by which words are compared
-ROUNDS = 60
-Key = tuple[str, str]  # tag, context
-STRANGE = 3.0  # what it costs a word that it was never seen with what it needs
-ODD = 1.5  # the same for a preposition before its phrase
-SURE = 0.2  # share of a word's captions that must use it so
-COPULA = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}  # were -> run: the figure's
-NUMBERS = "two three four five six seven eight nine ten".split()
+Words = Literal["fitting", "same_part", "any"]
+Pool = tuple[list[str], list[float]]  # words and their cumulative weights
 
 
-@dataclass
-class Tally:
-    """What some captions say of their words."""
+class Tally(defaultdict[str, Counter[str]]):
+    """Counts of the words of some captions.
 
-    captions: int = 0
-    seen: Counter[str] = field(default_factory=Counter)  # word -> captions with it
-    slots: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    near: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    Under a tag ("NN"): the slots that a word fills. Under a tag and a link ("NN head dog"): those
+    in which it has the link. Under "seen": the captions that have the word, and under "" there all
+    captions.
+    """
 
-    def add(self, other: Tally) -> None:
-        self.captions += other.captions
-        self.seen.update(other.seen)
-        for mine, theirs in ((self.slots, other.slots), (self.near, other.near)):
-            for key, counts in theirs.items():
-                mine[key].update(counts)
+    def __init__(self, counts: Any = Counter, **more: Any) -> None:
+        super().__init__(Counter)
+
+    def add(self, other: Mapping[str, Mapping[str, int]]) -> None:
+        """Add the counts of other captions."""
+        for name, words in other.items():
+            self[name].update(words)
+
+    @staticmethod
+    @lru_cache(1)
+    def packaged() -> Tally:
+        """Return the counts that the package brings (tools/train_tagger.py)."""
+        made = Tally()
+        made.add(json.loads(gzip.decompress(COUNTS.read_bytes())))
+        return made
 
 
 def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
-    """Count the words, the slots that they fill and the words beside them."""
-    out = Tally()
+    """Count the words of captions, the slots that they fill and the words that go with them."""
+    made, sets = Tally(), WordSets.load(lexicon)
     for caption in captions:
         parsed = parse(caption, lexicon)
-        lower = ["<", "<", *(word.lower() for word in parsed.words), ">", ">"]
-        out.captions += 1
-        out.seen.update(set(lower))
+        made["seen"].update({"", *(word.lower() for word in parsed.words)})
         for slot in parsed.slots:
-            out.slots[slot.tag, slot.context][slot.word] += 1
-            n = slot.place + 2
-            beside = (f"-1 {lower[n - 1]}", f"+1 {lower[n + 1]}", lower[n - 2], lower[n + 2])
-            out.near[slot.tag, slot.word].update(beside)
-            if slot.after:
-                out.near[slot.tag, slot.word][f"< {slot.after}"] += 1
-            out.near[slot.tag, slot.word].update(
-                other.word for other in parsed.slots if 0 < abs(other.place - slot.place) < 6
-            )
-    return out
+            made[slot.tag][slot.word] += 1
+            if sets.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
+                for link in slot.links:
+                    for name in _names(link, sets):
+                        made[f"{slot.tag} {name}"][slot.word] += 1
+    return made
 
 
-class Choices:
-    """The words that one may become, drawn by their weights."""
-
-    def __init__(self, words: Sequence[str], weights: Sequence[float], rate: float = 1.0) -> None:
-        self.words = words
-        self.weights = weights
-        self.sums = list(accumulate(weights))
-        self.rate = rate  # how readily the word is replaced: 1, or less for one that has few equals
-
-    def balance(self, ratios: Mapping[str, float]) -> None:
-        self.weights = [
-            weight * ratios.get(word, 1.0) ** 0.8
-            for word, weight in zip(self.words, self.weights, strict=True)
-        ]
-        self.sums = list(accumulate(self.weights))
-
-    def draw(self, rng: random.Random, tries: int) -> Counter[str]:
-        """How often each came in some draws, in their order."""
-        return Counter(rng.choices(self.words, cum_weights=self.sums, k=tries))
+def _names(link: Link, sets: WordSets) -> Iterator[str]:
+    """Name a link by the lemma of its word, by the lemma's sets, and by its field in WordNet."""
+    relation, word, tag = link
+    if not tag or relation in ("left", "right"):
+        yield f"{relation} {word}"
+        return
+    lemma, part = sets.lexicon.lemma(word, tag), PART[tag]
+    yield f"{relation} {lemma}"
+    yield from (f"{relation} @{name}" for name in sorted(sets.sets(lemma, part)))
+    if part in ("n", "v"):
+        yield f"{relation} ^{sets.lexicon.field(lemma, part)}"
 
 
 class Vocabulary:
-    """Replacements for the words of captions; without a split, those that captions know best."""
+    """Replacements for the words of captions. `learn` also sets its weights.
+
+    Args:
+        counts: of the split's captions. Words of the packaged counts come in as well, the fewer the
+            larger the split is; without counts, only these.
+
+    Attributes:
+        words: tag -> word -> how often it is used so.
+        come, go: word -> weight as a replacement, and of being replaced; 1 by default.
+        kinds: kind -> weight; 1 by default.
+    """
 
     def __init__(self, lexicon: Lexicon, counts: Tally | None = None) -> None:
-        self.lexicon = lexicon
-        self.tables: dict[Key, dict[str, Choices]] = {}
-        self.acts: dict[str, Choices] = {}  # finite tag -> what is done, in place of `is`
-        self.beside: dict[Key, dict[str, float]] = {}  # tag, word -> its neighbours, how surely
-        self.scarce = dict.fromkeys(KINDS, 1.0)  # kind -> how rarely captions offer it
-        self.large = counts is not None and counts.captions >= LARGE
-        self.classes = Classes(lexicon)
-        self._any: Choices | None = None
-        self._common: dict[str, list[str]] = {}  # tag -> lemmas that many captions have
-        self.seen = _by_tag(counts) if counts else lexicon.seen
-        self._plain = lru_cache(1 << 14)(self._plain_choices)
-        if counts:
-            self._build(counts)
+        self.lexicon, self.sets = lexicon, WordSets.load(lexicon)
+        self.come: dict[str, float] = {}
+        self.go: dict[str, float] = {}
+        self.kinds: dict[str, float] = {}
+        base, own = Tally.packaged(), Tally() if counts is None else counts
+        split, known = own["seen"][""], base["seen"][""]
+        share = 1.0 if counts is None else max(0.0, SPARSE - split) / max(1, known)
+        self._all = Tally()
+        self._all.add(base)
+        self._all.add(own)
+        tags = sorted(tag for tag in self._all if tag.isupper())
+        uses = sum((self._all[tag] for tag in tags), Counter[str]())
+        self._totals = {tag: self._all[tag].total() for tag in tags}
+        self.words: dict[str, dict[str, float]] = {}
+        for tag in tags:
+            here = ((w, own[tag][w] + share * base[tag][w]) for w in sorted(self._all[tag]))
+            self.words[tag] = {
+                w: n for w, n in here if n >= LEAST and self._all[tag][w] >= SURE * uses[w]
+            }
+        self._peers: dict[tuple[str, str], list[str]] = {}
+        self._pools: dict[str, Pool] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_plain"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._plain = lru_cache(1 << 14)(self._plain_choices)
-
-    def balance(self, ratios: Mapping[str, float]) -> None:
-        """Let words in, and go, more or less often; `ratios` of how often each goes to comes."""
-        for table in self.tables.values():
-            for word, choices in table.items():
-                choices.balance(ratios)
-                choices.rate *= min(1.0, ratios.get(word, 1.0) ** -0.6)
-
-    def choices(self, slot: Slot) -> Choices | None:
-        """What the split's words offer for a slot."""
-        if slot.tag == "BE":
-            return self.acts.get(COPULA[slot.word])
-        return self.tables.get((slot.tag, slot.context), {}).get(slot.word)
-
-    def plain(self, slot: Slot) -> Choices | None:
-        """What a word's sets offer, for captions in which the split's tables have nothing."""
-        return self._plain(slot.word, slot.tag, slot.context)
-
-    def any_word(self, rng: random.Random) -> str:
-        """A word of any meaning, as often as captions replace it."""
-        if self._any is None:
-            seen = Counter[str]()
-            for words in self.seen.values():
-                seen.update(words)
-            known = sorted(word for word, n in seen.items() if n >= LEAST)
-            self._any = Choices(known, [float(seen[word]) for word in known])
-        return next(iter(self._any.draw(rng, 1)))
-
-    def fit(self, word: str, slot: Slot, before: str, after: str, others: set[str]) -> float:
-        """How well a word fits a caption, by the other captions that have it.
-
-        The pointwise mutual information with the two words beside it, and half of that with the two
-        that it best goes with of those that are near; 0 for what was never seen together, and less
-        for what needs the other: a compound its head, a verb its object or its subject, an
-        adjective its noun and a noun its adjective and its preposition.
-        """
-        beside = self.beside.get((slot.tag, word), {})
-        near = sorted((beside[other] for other in others & beside.keys()), reverse=True)[:2]
-        led, ends = beside.get(f"-1 {before}", 0.0), beside.get(f"+1 {after}", 0.0)
-        bare = slot.context == "bare" and before != "<" and f"-1 {before}" not in beside  # on foot
-        cost = 0.0
-        if self.beside and slot.needs and slot.needs not in beside:
-            cost = self._cost(word, slot)
-        elif self.beside and bare:
-            cost = STRANGE
-        if slot.after:  # on the grass, in the forest
-            led += beside.get(f"< {slot.after}", -ODD if self.beside else 0)
-        return led + ends + sum(near) / 2 - cost
-
-    def _cost(self, word: str, slot: Slot) -> float:
-        """What it costs a word that it was never seen with what it needs."""
-        if slot.tag != "JJ":
-            return STRANGE * slot.price
-        head = slot.needs.removeprefix("+1 ")
-        lemmas = (self.lexicon.lemma(slot.word, "JJ"), self.lexicon.lemma(word, "JJ"))
-        tag = "NNS" if "NNS" in self.lexicon.readings(head) else "NN"
-        choosy = self.classes.choosy(*lemmas, self.lexicon.lemma(head, tag))
-        return STRANGE * 2 if choosy else STRANGE * 0.6
-
-    # ---- from the captions ---------------------------------------------------------------------
-
-    def _build(self, counts: Tally) -> None:
-        for tag in sorted({tag for tag, _ in counts.slots if tag in PART}):
-            keys = [key for key in sorted(counts.slots) if key[0] == tag]
-            # a word that is mostly something else (view, for "singing") may be so by mistake
-            words = [
-                word
-                for word, n in sorted(self.seen[tag].items())
-                if counts.seen[word] >= LEAST and n >= SURE * counts.seen[word]
-                if not self.lexicon.closed(word) or tag == "CD"
-                if tag == "CD" or self.classes.sets(self.lexicon.lemma(word, tag), PART[tag])
+    def peers(self, word: str, tag: str) -> list[str]:
+        """Return the words that exclude the word, in its form."""
+        if (word, tag) not in self._peers:
+            lemma, part = self.lexicon.lemma(word, tag), PART.get(tag, "v")
+            self._peers[word, tag] = [
+                other
+                for other in self.words.get(tag, ())
+                if self.sets.excludes(lemma, self.lexicon.lemma(other, tag), part)
             ]
-            if not words:
-                continue
-            kernel = self._kernel(words, tag, counts)
-            whole = np.array([self.seen[tag][word] for word in words], float)
-            for key in keys:
-                used = np.array([counts.slots[key][word] for word in words], float)
-                used[used < SURE / 2 * whole] = 0  # smiling has no object, nor is there a water
-                self.tables[key] = _exchange(words, kernel, used)
-                for word, choices in self.tables[key].items():
-                    choices.rate *= self._worth(word, tag)
-            self._learn_beside(words, tag, counts)
-        for tag in ("VBZ", "VBD", "VBP"):
-            acts = {self.lexicon.inflect(verb, tag) for verb in self._acts()}
-            done = counts.slots.get((tag, "in"), Counter())
-            if some := sorted(act for act in acts & done.keys() if counts.seen[act] >= LEAST):
-                self.acts[tag] = Choices(some, [float(done[act]) for act in some], 0.1)
+        return self._peers[word, tag]
 
-    def _kernel(self, words: Sequence[str], tag: str, counts: Tally) -> np.ndarray:
-        """(W, W) symmetric: how well two words exchange; 0 where they must not."""
-        lemmas = [self.lexicon.lemma(word, tag) for word in words]
-        near = 0.1 + _cosines([counts.near[tag, word] for word in words])
-        near *= 1 - np.eye(len(words)) if tag == "CD" else self.classes.apart(lemmas, PART[tag])
-        if len(words) > NEAREST:
-            cut = -np.partition(-near, NEAREST, axis=1)[:, NEAREST]
-            near[(near < cut[:, None]) & (near < cut[None, :])] = 0
-        return near
+    def pool(self, slot: Slot, words: Words) -> Pool:
+        """Return all words of the slot's form ("same_part"), or all ("any"), by their use."""
+        tag = FINITE_BE.get(slot.word, slot.tag) if words == "same_part" else "any"
+        if tag not in self._pools:
+            tags = self.words if tag == "any" else [tag]
+            uses = sum((Counter(self.words.get(name, {})) for name in tags), Counter[str]())
+            self._pools[tag] = [*uses], [*accumulate(uses.values())]
+        return self._pools[tag]
 
-    def _learn_beside(self, words: Sequence[str], tag: str, counts: Tally) -> None:
-        total: Counter[str] = Counter()
-        for word in words:
-            total.update(counts.near[tag, word])
-        every = sum(total.values())
-        for word in words:
-            near = counts.near[tag, word]
-            share = every / sum(near.values())
-            told = {
-                name: min(math.log(n * share / total[name]), 3.0) * n / (n + 1)
-                for name, n in near.items()
-            }  # less for what was seen but once or twice
-            self.beside[tag, word] = {name: round(w, 1) for name, w in told.items() if w > 0.1}
+    def fits(self, slot: Slot) -> dict[str, float]:
+        """Return the words that exclude the slot's word and fit its place, with their fit.
 
-    # ---- from WordNet alone --------------------------------------------------------------------
+        The fit is the log of the seen over the expected number of each link, summed. Both numbers
+        get the same pseudo-count, so a link that is seldom expected tells little (the gamma-Poisson
+        shrinkage of DuMouchel 1999).
+        """
+        tag, used = slot.tag, self._all[slot.tag]
+        fits = dict.fromkeys(self.peers(slot.word, tag), 0.0)
+        for link in slot.links if fits else ():
+            seen: dict[str, Mapping[str, int]] = {
+                name: self._all.get(f"{tag} {name}", {}) for name in _names(link, self.sets)
+            }
+            if link[0] in NEEDED:
+                fits = {word: fits[word] for word in self._known(link, slot, seen, fits)}
+            for counts in filter(None, seen.values()):
+                rate = sum(counts.values()) / self._totals[tag]
+                for word in fits:
+                    ratio = (counts.get(word, 0) + PRIOR) / (used[word] * rate + PRIOR)
+                    fits[word] += math.log(ratio)
+        return {word: fit for word, fit in fits.items() if fit >= FIT}
 
-    def _plain_choices(self, word: str, tag: str, context: str) -> Choices | None:
-        form, common = COPULA.get(word, tag), tag
-        lemma = self.lexicon.lemma(word, tag)
-        if tag == "BE":
-            found, common = self._acts(), "VBG"  # in which captions say most
-        else:
-            found = NUMBERS if tag == "CD" else self._peers(lemma, tag)
-        if PART.get(tag, "v") == "v":
-            frame = "t" if context == "object" else "i"
-            found = [o for o in found if frame in self.lexicon.frames(o)]
-        seen = self.seen.get(common, {})
-        uses = {other: seen.get(self.lexicon.inflect(other, common), 0) for other in found}
-        weights = {self.lexicon.inflect(o, form): float(n) for o, n in uses.items() if n >= LEAST}
-        rate = PLAIN * (1.0 if tag == "BE" else self._worth(word, tag))
-        return Choices([*weights], [*weights.values()], rate) if weights else None
+    def _known(
+        self, link: Link, slot: Slot, seen: Mapping[str, Mapping[str, int]], words: Iterable[str]
+    ) -> list[str]:
+        """Return the words that were seen in a link that the slot needs.
 
-    def _acts(self) -> list[str]:
-        """What can be done by moving: were -> run, as in the paper's figure."""
-        kinds = self.lexicon.below(self.lexicon.senses("travel", "v")[0][0])
-        kinds = [*kinds, *(name for kind in kinds for name in self.lexicon.below(kind))]
-        return sorted({verb for verb, _ in self.lexicon.members(kinds, 1)})
-
-    def _worth(self, word: str, tag: str) -> float:
-        return 1.0 if tag == "CD" else self.classes.worth(self.lexicon.lemma(word, tag), PART[tag])
-
-    def _peers(self, lemma: str, tag: str) -> list[str]:
-        """Common words that the lemma may give way to."""
-        part = PART[tag]
-        if tag not in self._common:
-            found = sorted(word for word, n in self.seen.get(tag, {}).items() if n >= LEAST)
-            lemmas = dict.fromkeys(self.lexicon.lemma(word, tag) for word in found)
-            self._common[tag] = [one for one in lemmas if self.classes.sets(one, part)]
-        return [one for one in self._common[tag] if self.classes.excludes(lemma, one, part)]
-
-
-def _exchange(words: Sequence[str], kernel: np.ndarray, used: np.ndarray) -> dict[str, Choices]:
-    """Each word's choices, so that as often as it gives way it comes in: w to w' as w' to w."""
-    here = np.flatnonzero(used)
-    kernel, used = kernel[np.ix_(here, here)], used[here]
-    wanted = used.copy()
-    for _ in range(4):  # a word can be replaced no more often than its equals are
-        wanted = np.minimum(wanted, 0.7 * ((kernel > 0) @ wanted))
-    scale = np.sqrt(wanted)
-    for _ in range(ROUNDS):
-        sums = kernel @ scale
-        scale = np.sqrt(scale * np.divide(wanted, sums, where=sums > 0, out=np.zeros_like(sums)))
-    found = {}
-    rates = wanted / used
-    for n, row in enumerate(here):
-        weights = kernel[n] * scale
-        picks = np.flatnonzero(weights > 0.01 * weights.max())
-        if len(picks):
-            names = [words[pick] for pick in here[picks].tolist()]
-            found[words[int(row)]] = Choices(names, weights[picks].tolist(), float(rates[n]))
-    return found
-
-
-def _by_tag(counts: Tally) -> dict[str, dict[str, int]]:
-    """Tag -> word -> how often it is used so."""
-    found: dict[str, dict[str, int]] = defaultdict(Counter)
-    for (tag, _), words in counts.slots.items():
-        for word, n in words.items():
-            found[tag][word] += min(n, counts.seen[word])
-    return found
-
-
-def _cosines(counts: Sequence[Counter[str]]) -> np.ndarray:
-    """(W, W): how alike the neighbours of two words are (positive pointwise mutual information)."""
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    common = sorted(total, key=lambda name: (-total[name], name))[:FEATURES]
-    column = {name: n for n, name in enumerate(common)}
-    table = np.zeros((len(counts), len(column)), np.float32)
-    for row, one in enumerate(counts):
-        for name, n in one.items():
-            if name in column:
-                table[row, column[name]] = n
-    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / max(table.sum(), 1)
-    table = np.log(np.maximum(table, 1e-9) / np.maximum(expected, 1e-9)).clip(0)
-    table /= np.linalg.norm(table, axis=1, keepdims=True) + 1e-9
-    return table @ table.T
+        The link counts by its own word if it is known, or if the word is a noun beside the slot
+        ("christmas tree"). Else it counts by the word's sets and field as well (an object not by
+        its field), and an adjective beside a noun needs nothing.
+        """
+        relation, word, tag = link
+        by_word, *others = seen
+        beside = relation in ("modifier", "compound")
+        known = seen[by_word].get(slot.word, 0) >= KNOWN
+        noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
+        if beside and not noun and not known:
+            return list(words)
+        if beside or known:
+            others = []
+        elif relation == "object":
+            others = [name for name in others if "^" not in name]
+        needed = [seen[name] for name in (by_word, *others)]
+        return [word for word in words if any(word in counts for counts in needed)]

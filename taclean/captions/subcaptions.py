@@ -7,35 +7,36 @@
               On a blue table run kiwis.              or a verb
 
 The paper shows these and names no parser or word list. Ours: the parts of taclean.captions.parts,
-and in place of a word the words of the split's own captions (taclean.captions.replacements).
+and in place of a word one that fits and makes the part false (taclean.captions.replacements).
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from itertools import accumulate
+from typing import NamedTuple
 
-from taclean.captions.parts import COMPOUND, KINDS, Parse, Part, Slot, parse
-from taclean.captions.replacements import Choices, Tally, Vocabulary
+import numpy as np
+
+from taclean.captions.parts import KINDS, Parse, Part, Slot, parse
+from taclean.captions.replacements import Tally, Vocabulary, Words
 from taclean.captions.wordnet import PART, Lexicon
 
-SLOTS, TRIES = 6, 16  # words of a caption, and replacements of each, that one is chosen from
-LOW = 0.0005  # the rate of a caption's readiest word below which it gives no negative of a kind
-POOR = -2.0  # a fit that a kind's words must reach: none is better than one that reads oddly
-WELL = -1.0  # the same where the caption offers a kind that fits better
-Words = Literal["fitting", "any"]
-CHANCE = 0.8  # of a fit that decides; more, and words come in as often as they go
-SAMPLE, TURNS = 4000, 2  # captions, and rounds, by which the weights are set
+# benchmarks/subcaptions.py shows what each of these numbers buys.
+SAMPLE, ROUNDS = 30_000, 60  # captions, and rounds, by which the weights are set
+SCARCE = 6  # kinds are drawn by the inverse of the share of captions that offer them, to this power
+FLOOR = 0.02  # least weight; greatest 1 / FLOOR
+HIS = frozenset("he his him himself".split())
+HERS = frozenset("she her hers herself".split())
 
 
 @dataclass(frozen=True)
 class Negative:
-    """A sub-caption in which `original` gave way to `replacement` and which is false for that."""
+    """A sub-caption that is false because `original` gave way to `replacement`."""
 
     text: str
     kind: str  # one of KINDS
@@ -60,209 +61,211 @@ def subcaption(
     vocabulary: Vocabulary | None = None,
     words: Words = "fitting",
 ) -> SubCaption | None:
-    """A random true part of the caption and up to `negatives` false ones.
+    """Return a random true part of the caption and up to `negatives` false ones.
 
-    A negative's kind is drawn from those of `kinds` that the caption offers, the more often the
-    fewer captions offer it. The positive's part is drawn as a negative's is, so that neither is
-    longer or has more verbs than the other. None when the caption offers nothing: no English words,
-    say, or only proper names. The result depends on the arguments and the state of `rng` alone.
+    The kind of a negative is drawn from those of `kinds` that the caption offers; then a word of
+    the kind, a part with the word, and a replacement. The part of the positive is drawn as that of
+    a negative is, so neither is longer than the other. The result depends on the arguments and the
+    state of `rng` only. None if the caption offers no negative.
 
     Args:
-        vocabulary: of the split that the caption is from; default: common words of captions.
-        words: "fitting", or "any" of the vocabulary, a control: false, but seldom sense.
+        vocabulary: from `learn`, of the split that the caption is from. Default: the words that are
+            common in captions.
+        words: "fitting" words that make the part false; as controls "same_part", any word of the
+            same part of speech and form, or "any" word of the captions.
 
     Raises:
         ValueError: negatives < 1 or an unknown kind.
     """
     if negatives < 1 or not set(kinds) <= set(KINDS):
         raise ValueError(f"negatives={negatives} must be positive and kinds={kinds} from {KINDS}")
-    offer = _offer(caption, vocabulary or plain(lexicon))
-    offered = [kind for kind in KINDS if kind in kinds and offer.kinds.get(kind)]
+    offer = _offer(caption, vocabulary or common(lexicon), words)
+    offered = [kind for kind in KINDS if kind in kinds and kind in offer.kinds]
     if not offered:
         return None
     found: dict[str, Negative] = {}
-    for _ in range(8 * negatives):  # repeats are redrawn: a short caption may have too few
-        one, word = offer.pick(offered, rng)
-        original = offer.parse.words[one.slot.place]
-        if words == "any":
-            word = offer.any_word(rng)
-        replacement = _cased(word, original)
-        text = offer.parse.text(one.part, {one.slot.place: replacement})
-        found.setdefault(text, Negative(text, one.slot.kind, original, replacement))
+    for _ in range(8 * negatives):  # repeats are redrawn; a short caption may have too few
+        choice, part = offer.draw(offered, rng)
+        original = offer.parse.words[choice.slot.place]
+        replacement = _cased(offer.word(choice, rng), original)
+        text = offer.parse.text(part, {choice.slot.place: replacement})
+        found.setdefault(text, Negative(text, choice.slot.kind, original, replacement))
         if len(found) == negatives:
             break
-    part = offer.pick(offered, rng)[0].part
-    if len(part) == len(offer.parse.words):
-        part = max(offer.parse.parts, key=len)
-    return SubCaption(offer.parse.text(part), tuple(found.values()))
+    return SubCaption(offer.parse.text(offer.draw(offered, rng)[1]), tuple(found.values()))
 
 
-def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabulary:
-    """The vocabulary of a split, its weights set so that words come in as often as they go.
-
-    How well a replacement fits decides too, and common words fit more often; so some captions'
-    negatives are made, and what came in too often is weighed down.
-    """
-    vocabulary = Vocabulary(lexicon, counts)
-    some = captions[:: max(1, len(captions) // SAMPLE)]
-    for turn in range(TURNS if vocabulary.tables else 0):
-        gone, came = Counter[str](), Counter[str]()
-        for n, caption in enumerate(some):
-            sub = subcaption(caption, random.Random(f"{turn}:{n}"), lexicon, vocabulary=vocabulary)
-            for negative in sub.negatives if sub else ():
-                gone[negative.original.lower()] += 1
-                came[negative.replacement.lower()] += 1
-        given = Counter(kind for caption in some for kind in offers(caption, lexicon, vocabulary))
-        vocabulary.scarce = {kind: len(some) / (given[kind] + 1) for kind in KINDS}
-        vocabulary.balance({word: (gone[word] + 3) / (came[word] + 3) for word in gone | came})
-        _offer.cache_clear()
-    return vocabulary
-
-
-def offers(caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:
-    """Those of KINDS of which the caption gives a negative, in that order; empty if none."""
-    return tuple(
-        kind for kind in KINDS if _offer(caption, vocabulary or plain(lexicon)).kinds.get(kind)
-    )
+def offers(
+    caption: str,
+    lexicon: Lexicon,
+    vocabulary: Vocabulary | None = None,
+    words: Words = "fitting",
+) -> tuple[str, ...]:
+    """Return those of KINDS of which the caption gives a negative; empty if it gives none."""
+    offer = _offer(caption, vocabulary or common(lexicon), words)
+    return tuple(kind for kind in KINDS if kind in offer.kinds)
 
 
 @lru_cache(1)
-def plain(lexicon: Lexicon) -> Vocabulary:
-    """Common words alone, for a caption that stands by itself."""
+def common(lexicon: Lexicon) -> Vocabulary:
+    """Return the vocabulary of the packaged counts, for a caption without a split."""
     return Vocabulary(lexicon)
 
 
 # ---- what a caption offers -------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Open:
-    """A word of a part that can be replaced."""
+class Choice(NamedTuple):
+    """A word that can be replaced, the parts that have it, and its replacements."""
 
-    part: Part
     slot: Slot
-    choices: Choices
-    first: str  # one choice that fits
-    rate: float  # how readily the word is replaced here, in 0..1
-    chance: float  # the same, shared among the words of the part
+    parts: list[Part]
+    words: Sequence[str]
+    sums: Sequence[float]  # of the words' weights
+    go: float  # weight of replacing the word
 
 
-class _Offer:
-    """A caption's open words by kind, and which words fit there."""
+@dataclass(frozen=True)
+class Offer:
+    """The words of a caption that can be replaced, by kind."""
 
-    def __init__(self, caption: str, vocabulary: Vocabulary) -> None:
-        self.parse: Parse = parse(caption, vocabulary.lexicon)
-        self.vocabulary, self.lexicon = vocabulary, vocabulary.lexicon
-        self.kinds: dict[str, list[_Open]] = {}
-        pairs = list(zip(self.parse.words, self.parse.tags, strict=True))
-        self._used = {word.lower() for word in self.parse.words}
-        self._used |= {self.lexicon.lemma(word, tag) for word, tag in pairs}
-        self._kin: dict[str, tuple[set[str], set[str]]] = {}
-        # "an hour on a clock": where no part has an open word, the whole caption
-        whole = (tuple(range(len(pairs))),) if self.parse.parts else ()
-        known = vocabulary if vocabulary.large else plain(self.lexicon)
-        sources = (
-            (self.parse.parts, vocabulary.choices),
-            (self.parse.parts, vocabulary.plain),
-            (self.parse.parts, known.plain),  # of a large split's vocabulary the same again
-            (whole, known.plain),
-        )
-        for parts, source in dict.fromkeys(sources):
-            if not self.kinds:
-                found = {s: c for s in self.parse.slots if (c := source(s))}
-                fitting = {s: w for s, c in found.items() if (w := self._first(s, c))}
-                for part in parts:
-                    here = [slot for slot in fitting if slot.place in part]
-                    for slot in here:
-                        rate = found[slot].rate
-                        if slot.price == COMPOUND and slot.needs:
-                            rate *= 0.05  # a reality star
-                        if slot.context == "object":
-                            rate *= 0.4  # catches a cold
-                        if self.parse.words[slot.place + 1 : slot.place + 2] == ("of",):
-                            rate *= 0.2  # a bowl of rice
-                        chance = rate / sum(s.kind == slot.kind for s in here)
-                        one = _Open(part, slot, found[slot], fitting[slot], rate, chance)
-                        self.kinds.setdefault(slot.kind, []).append(one)
+    parse: Parse
+    used: frozenset[str]  # the caption's words and their lemmas
+    kinds: dict[str, list[Choice]]
+    weights: dict[str, float]
 
-        if vocabulary.large:
-            self.kinds = {
-                kind: [one for one in slots if one.rate >= 0.05 * max(o.rate for o in slots)]
-                for kind, slots in self.kinds.items()
-                if max(one.rate for one in slots) >= LOW
-            }
-            rng = random.Random(caption)
-            fits = {kind: self.best(kind, rng)[2] for kind in self.kinds}
-            least = min(WELL, max(fits.values(), default=POOR))
-            self.kinds = {
-                kind: slots for kind, slots in self.kinds.items() if fits[kind] >= max(least, POOR)
-            }
+    def draw(self, kinds: Sequence[str], rng: random.Random) -> tuple[Choice, Part]:
+        """Draw a word of one of the kinds, and a part that has it."""
+        kind = rng.choices(kinds, [self.weights.get(kind, 1.0) for kind in kinds])[0]
+        choices = self.kinds[kind]
+        choice = rng.choices(choices, [choice.go for choice in choices])[0]
+        return choice, rng.choice(choice.parts)
 
-    def pick(self, kinds: Sequence[str], rng: random.Random) -> tuple[_Open, str]:
-        """A word to replace and its replacement."""
-        scarce = self.vocabulary.scarce
-        chances = [scarce[kind] * max(one.rate for one in self.kinds[kind]) for kind in kinds]
-        return self.best(rng.choices(kinds, chances)[0], rng)[:2]
-
-    def any_word(self, rng: random.Random) -> str:
-        """A word of the captions that is not in this one."""
-        drawn = (self.vocabulary.any_word(rng) for _ in range(100))
-        return next(word for word in drawn if word not in self._used)
-
-    def best(self, kind: str, rng: random.Random) -> tuple[_Open, str, float]:
-        """Of a few words of a kind and a few choices of each, what fits best, and how well."""
-        words = self.parse.words
-        some = rng.choices(self.kinds[kind], [one.chance for one in self.kinds[kind]], k=SLOTS)
-        best, most = (some[0], some[0].first, -math.inf), -math.inf
-        places = {one.slot.place: one for one in reversed(some)}
-        others = {slot.word for slot in self.parse.slots}
-        for one in places.values():
-            place = one.slot.place
-            before = words[place - 1].lower() if place else "<"
-            after = words[place + 1].lower() if place + 1 < len(words) else ">"
-            beside = others - {one.slot.word}
-            for word, times in one.choices.draw(rng, TRIES).items():
-                fit = self.vocabulary.fit(word, one.slot, before, after, beside)
-                chance = CHANCE * math.log(times / -math.log(rng.random() or 0.5))
-                worth = fit + chance + 1.5 * math.log(one.rate)
-                if worth > most and self._fits(word, one.slot):
-                    best, most = (one, word, fit), worth
-        return best
-
-    def _first(self, slot: Slot, choices: Choices) -> str | None:
-        return next((word for word in choices.words if self._fits(word, slot)), None)
-
-    def _fits(self, word: str, slot: Slot) -> bool:
-        """Whether the word is neither in the caption nor kin of one there, and fits its article."""
-        part, tag = PART.get(slot.tag, "v"), slot.tag
-        lemma = self.lexicon.lemma(word, tag)
-        if word in self._used or lemma in self._used:
-            return False
-        before = self.parse.words[slot.place - 1].lower() if slot.place else ""
-        if before in ("a", "an") and self.lexicon.article(word) != before:
-            return False
-        if part == "a":
-            return True
-        own, up = self.lexicon.family(lemma, part)
-        names, above = self._relatives(part)
-        return own.isdisjoint(above) and up.isdisjoint(names)
-
-    def _relatives(self, part: str) -> tuple[set[str], set[str]]:
-        """Synsets of the caption's words of a part of speech, and those with all above them."""
-        if part not in self._kin:
-            own, up = self._kin[part] = set(), set()
-            for word, tag in zip(self.parse.words, self.parse.tags, strict=True):
-                if PART.get(tag) == part:
-                    names, above = self.lexicon.family(self.lexicon.lemma(word, tag), part)
-                    own |= names
-                    up |= above
-        return self._kin[part]
+    def word(self, choice: Choice, rng: random.Random) -> str:
+        """Draw a replacement that is not in the caption."""
+        while True:  # a choice has one
+            word = rng.choices(choice.words, cum_weights=choice.sums)[0]
+            if word not in self.used:
+                return word
 
 
-_offer = lru_cache(1 << 12)(_Offer)
+@lru_cache(1 << 12)
+def _offer(caption: str, vocabulary: Vocabulary, words: Words) -> Offer:
+    return make_offer(parse(caption, vocabulary.lexicon), vocabulary, words)
+
+
+def make_offer(parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting") -> Offer:
+    """Find the words that can be replaced in the parts; without one, in the whole caption."""
+    lower = [word.lower() for word in parsed.words]
+    lemmas = [vocabulary.lexicon.lemma(*pair) for pair in zip(lower, parsed.tags, strict=True)]
+    used = frozenset([*lower, *lemmas])
+    found = {}
+    for slot in parsed.slots:
+        if words == "fitting":
+            weights = _fitting(slot, parsed, lemmas, used, vocabulary)
+            pool = [*weights], [*accumulate(weights.values())]
+        else:
+            pool = vocabulary.pool(slot, words)
+        if not used.issuperset(pool[0]):
+            found[slot] = pool
+    reached = {place for part in parsed.parts for place in part}
+    parts = parsed.parts
+    if parts and reached.isdisjoint(slot.place for slot in found):
+        parts = (tuple(range(len(parsed.words))),)  # the whole caption
+    kinds: dict[str, list[Choice]] = {}
+    for slot, pool in found.items():
+        if having := [part for part in parts if slot.place in part]:
+            go = vocabulary.go.get(slot.word, 1.0)
+            kinds.setdefault(slot.kind, []).append(Choice(slot, having, *pool, go))
+    return Offer(parsed, used, kinds, vocabulary.kinds)
+
+
+def _fitting(
+    slot: Slot, parsed: Parse, lemmas: list[str], used: frozenset[str], vocabulary: Vocabulary
+) -> dict[str, float]:
+    """Return the words that fit the slot and make the caption false, with their weights."""
+    lexicon, sets = vocabulary.lexicon, vocabulary.sets
+    n, tag, part = slot.place, slot.tag, PART.get(slot.tag, "v")
+    beside = {lemmas[m] for m in (n - 1, n + 1) if 0 <= m < len(lemmas)}
+    if part == "a" and any(sets.sets(lemmas[n], part) & sets.sets(word, part) for word in beside):
+        return {}  # navy blue
+    article = parsed.words[n - 1].lower() if n else ""
+    alike = [
+        lemma
+        for lemma, other in zip(lemmas, parsed.tags, strict=True)
+        if part != "a" and PART.get(other) == part
+    ]
+    betrayed = (sets.his if used & HERS else set()) | (sets.her if used & HIS else set())
+    weights = {}
+    for word, fit in vocabulary.fits(slot).items():
+        lemma = lexicon.lemma(word, tag)
+        if (
+            used.isdisjoint((word, lemma))
+            and lemma not in betrayed
+            and (article not in ("a", "an") or lexicon.article(word) == article)
+            and not any(lexicon.kin(lemma, other, part) for other in alike)
+        ):
+            uses = vocabulary.words[tag][word] * math.exp(fit)
+            weights[word] = vocabulary.come.get(word, 1.0) * uses
+    return weights
 
 
 def _cased(word: str, like: str) -> str:
     if like.isupper() and len(like) > 1:
         return word.upper()
     return word.capitalize() if like[:1].isupper() else word
+
+
+# ---- weights ---------------------------------------------------------------------------------
+
+
+def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabulary:
+    """Return the vocabulary of a split, with weights by which no word tells a negative.
+
+    Each word is to come in as often as it goes, and the kinds are to be as even as the captions
+    allow. Both are expected numbers over some of the captions.
+
+    Args:
+        counts: `taclean.captions.replacements.tally` of the captions.
+    """
+    vocabulary = Vocabulary(lexicon, counts)
+    index: dict[str, int] = {}
+    rows: list[tuple[int, ...]] = []  # caption, kind, slot, word, replacement
+    starts: list[int] = []  # of each slot's rows
+    weights: list[float] = []
+    for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
+        offer = make_offer(parse(caption, lexicon), vocabulary)
+        for kind, choices in offer.kinds.items():
+            for choice in choices:
+                starts.append(len(rows))
+                word = index.setdefault(choice.slot.word, len(index))
+                weights += np.diff(choice.sums, prepend=0).tolist()
+                rows += [
+                    (n, KINDS.index(kind), len(starts) - 1, word, index.setdefault(o, len(index)))
+                    for o in choice.words
+                ]
+    if not rows:
+        return vocabulary
+    caption, kind, slot, word, other = np.array(rows).T
+    group = caption * len(KINDS) + kind  # the words of a kind in a caption
+    leads = np.unique(group, return_index=True)[1]  # a row of each group
+    group = np.unique(group, return_inverse=True)[1]
+    come, go = np.ones(len(index)), np.ones(len(index))
+    kinds = (np.bincount(kind[leads], minlength=len(KINDS)) + 1.0) ** -SCARCE
+    kinds /= kinds.max()
+
+    def shares(weights: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return weights / np.bincount(of, weights)[of]
+
+    by_kind = shares(kinds[kind[leads]], caption[leads])
+    for _ in range(ROUNDS):
+        by_slot = by_kind[group[starts]] * shares(go[word[starts]], group[starts])
+        by_word = by_slot[slot] * shares(np.array(weights) * come[other], slot)
+        gone = np.bincount(word[starts], by_slot, len(index)) + 1
+        came = np.bincount(other, by_word, len(index)) + 1
+        come = (come * np.sqrt(gone / came)).clip(FLOOR, 1 / FLOOR)
+        go = (go * np.sqrt(came / gone)).clip(FLOOR, 1)
+    vocabulary.come = dict(zip(index, come.tolist(), strict=True))
+    vocabulary.go = dict(zip(index, go.tolist(), strict=True))
+    vocabulary.kinds = dict(zip(KINDS, kinds.tolist(), strict=True))
+    return vocabulary

@@ -3,86 +3,64 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from functools import lru_cache
-
-import numpy as np
+from typing import Any
 
 from taclean.captions.wordnet import ASSETS, Lexicon
 
 FILE = ASSETS / "wordnet" / "classes.txt"
-NONE: frozenset[str] = frozenset()
-PERSONS = frozenset({"sex", "infant?", "relative", "role", "couple"})
-RELUCTANT = 0.1  # the rate of a word whose sets are all marked
 
 
-class Classes:
-    """The sets of a lemma, and which of their words may replace one another."""
+class WordSets:
+    """The sets of each lemma, and which lemmas may replace one another."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
-        self.words: dict[tuple[str, str], set[str]] = defaultdict(set)  # lemma, part -> sets
-        self.heads: dict[str, str] = {}  # noun synset -> the set of all that is below
-        self.same: dict[str, set[str]] = defaultdict(set)  # lemma -> lines of `same`
-        self.never: set[str] = set()
+        self._sets: dict[tuple[str, str], set[str]] = defaultdict(set)  # (lemma, part) -> sets
+        self._heads: dict[str, str] = {}  # noun synset -> the set of all words below it
+        self._same: dict[str, set[str]] = defaultdict(set)  # lemma -> lines of `same`
+        self.his: set[str] = set()
+        self.her: set[str] = set()
+        self._never: set[str] = set()
+        lists = {"his": self.his, "her": self.her, "never": self._never}
         for line in FILE.read_text("utf-8").splitlines():
             head, _, items = line.partition("#")[0].partition(":")
             part, *name = head.split() or [""]
             for item in items.split():
                 if item[0] == "@":
                     lemma, _, n = item[1:].partition(".")
-                    self.heads[lexicon.senses(lemma, part)[int(n) - 1][0]] = name[0]
+                    self._heads[lexicon.senses(lemma, part)[int(n) - 1][0]] = name[0]
                 elif part == "same":
-                    self.same[item].add(items)
-                elif part == "never":
-                    self.never.add(item)
+                    self._same[item].add(items)
+                elif part in lists:
+                    lists[part].add(item)
                 else:
-                    self.words[item, part].add(name[0])
-        self.sets = lru_cache(1 << 14)(self._sets)
+                    self._sets[item, part].add(name[0])
+        self.sets = lru_cache(1 << 14)(self._sets_of)
 
-    def __reduce__(self) -> tuple[type[Classes], tuple[Lexicon]]:
-        return Classes, (self.lexicon,)
+    @staticmethod
+    @lru_cache(1)
+    def load(lexicon: Lexicon) -> WordSets:
+        """Return the sets, read once per process."""
+        return WordSets(lexicon)
 
-    def _sets(self, lemma: str, part: str) -> frozenset[str]:
-        """The sets that name the lemma, or else that of the nearest head above its sense."""
-        if lemma in self.never:
-            return NONE
-        if (lemma, part) in self.words or part != "n":
-            return frozenset(self.words.get((lemma, part), ()))
+    def __reduce__(self) -> tuple[Any, tuple[Lexicon]]:
+        return WordSets.load, (self.lexicon,)  # another process reads its own
+
+    def _sets_of(self, lemma: str, part: str) -> frozenset[str]:
+        """Return the sets that name the lemma, or the set of the nearest head above its sense."""
+        if lemma in self._never:
+            return frozenset()
+        if (lemma, part) in self._sets or part != "n":
+            return frozenset(self._sets.get((lemma, part), ()))
         senses = self.lexicon.senses(lemma, part)
-        above = self.lexicon.above(senses[0][0], 20) if senses else ()
-        named = [self.heads[name] for name in above if name in self.heads][:1]
-        # trailer, bunny: persons first, but WordNet has not met them in a text
-        unsure = named == ["role"] and len(senses) > 1 and not senses[0][1]
-        return NONE if unsure else frozenset(named)
-
-    def choosy(self, lemma: str, other: str, head: str) -> bool:
-        """Whether an adjective in place of another goes with some nouns alone, not with any."""
-        shared = self.sets(lemma, "a") & self.sets(other, "a")
-        person = not PERSONS.isdisjoint(self.sets(head, "n"))
-        return person or not any(name.endswith("*") for name in shared)
-
-    def worth(self, lemma: str, part: str) -> float:
-        """How readily the lemma gives way, in 0..1: less where all its sets are marked."""
-        return RELUCTANT if all(name.endswith("?") for name in self.sets(lemma, part)) else 1.0
+        above = self.lexicon.above(senses[0][0]) if senses else ()
+        return frozenset([self._heads[name] for name in above if name in self._heads][:1])
 
     def excludes(self, lemma: str, other: str, part: str) -> bool:
-        """Whether but one of the two can be true, though either fits the other's place."""
-        if self.sets(lemma, part).isdisjoint(self.sets(other, part)) or lemma == other:
+        """Return whether only one of two lemmas can be true of a place that both fit."""
+        if lemma == other or self.sets(lemma, part).isdisjoint(self.sets(other, part)):
             return False
-        if not self.same.get(lemma, NONE).isdisjoint(self.same.get(other, NONE)):
+        if not self._same[lemma].isdisjoint(self._same[other]):
             return False
         return part == "a" or not self.lexicon.kin(lemma, other, part)
-
-    def apart(self, lemmas: Sequence[str], part: str) -> np.ndarray:
-        """(W, W) bool: which of the lemmas exclude one another."""
-        at: dict[str, list[int]] = defaultdict(list)
-        for n, lemma in enumerate(lemmas):
-            for name in self.sets(lemma, part):
-                at[name].append(n)
-        found = np.zeros((len(lemmas), len(lemmas)), bool)
-        for rows in at.values():
-            for place, n in enumerate(rows):
-                for m in rows[:place]:
-                    found[n, m] = found[m, n] = self.excludes(lemmas[n], lemmas[m], part)
-        return found

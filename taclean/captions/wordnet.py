@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Lexicon:
 
     def __init__(self, table: Path = TABLE, weights: Path = WEIGHTS) -> None:
         self._parents: dict[str, str] = {}  # synset -> ids, most telling first
+        self._fields: dict[str, str] = {}  # synset -> WordNet's lexicographer file
         self._rows: dict[tuple[str, str], str] = {}
         self._closed: dict[str, str] = {}
         self._lemmas: dict[str, list[tuple[str, str]]] = {}  # irregular form -> tag, lemma
@@ -61,7 +62,7 @@ class Lexicon:
             for line in file:
                 kind, word, rest = line.rstrip("\n").split("\t", 2)
                 if kind == "s":
-                    self._parents[word] = (rest + "\t").split("\t")[1]
+                    self._fields[word], self._parents[word], *_ = (rest + "\t").split("\t")
                 elif kind in BASE_TAG:
                     self._rows[word, kind] = rest
                 elif kind == "c":
@@ -71,7 +72,7 @@ class Lexicon:
                     self._lemmas.setdefault(word, []).append((tag, lemma))
                     self._forms.setdefault((lemma, tag), word)
         self._weights = weights
-        for name in ("parents", "senses", "readings", "lemma", "family", "synonyms", "tag"):
+        for name in ("senses", "readings", "lemma", "family", "synonyms", "tag"):
             setattr(self, name, lru_cache(1 << 16)(getattr(self, name)))
 
     @staticmethod
@@ -133,10 +134,6 @@ class Lexicon:
 
     # ---- meanings ----------------------------------------------------------------------------
 
-    def parents(self, name: str) -> tuple[str, ...]:
-        """A synset's hypernyms; of an adjective, those similar to it."""
-        return tuple(self._parents[name].split())
-
     def senses(self, lemma: str, part: str) -> tuple[tuple[str, int], ...]:
         """Synsets of a lemma with its uses in WordNet's concordances, most common first."""
         given = self._rows.get((lemma, part), "").split("\t")[0]
@@ -144,23 +141,28 @@ class Lexicon:
             (name, int(uses)) for name, _, uses in (s.partition(":") for s in given.split())
         )
 
+    def field(self, lemma: str, part: str) -> str:
+        """Return the lexicographer file of the lemma's first sense: noun.animal, verb.motion."""
+        senses = self.senses(lemma, part)
+        return self._fields[senses[0][0]] if senses else ""
+
     def frames(self, lemma: str) -> str:
         """Whether a verb takes an object ("t"), does without ("i") or both; "" if unknown."""
         return self._rows.get((lemma, "v"), "").partition("\t")[2]
 
-    def above(self, name: str, depth: int = 6) -> dict[str, int]:
-        """The synset and its hypernyms (of an adjective, those similar) with their distance."""
+    def above(self, name: str, depth: int = 20) -> list[str]:
+        """Return the synset and its hypernyms (of an adjective, those similar), nearest first."""
         found = {name: 0}
         ring = [name]
         for far in range(1, (2 if name[0] == "a" else depth) + 1):
-            ring = [p for one in ring for p in self.parents(one) if p not in found]
+            ring = [p for one in ring for p in self._parents[one].split() if p not in found]
             found |= dict.fromkeys(ring, far)
-        return found
+        return [*found]
 
     def family(self, lemma: str, part: str) -> tuple[frozenset[str], frozenset[str]]:
         """The lemma's synsets, and those with all that are above them."""
         own = frozenset(name for name, _ in self.senses(lemma, part))
-        return own, own.union(*(self.above(name, 20) for name in own))
+        return own, own.union(*map(self.above, own))
 
     def kin(self, lemma: str, other: str, part: str) -> bool:
         """Whether one, in any sense, is the same as, or more general than, the other."""
@@ -177,57 +179,32 @@ class Lexicon:
                 found.setdefault(name, []).append(lemma)
         return found
 
-    def below(self, name: str) -> list[str]:
-        """The synset's hyponyms."""
-        return self._below.get(name, [])
-
-    @cached_property
-    def _below(self) -> dict[str, list[str]]:
-        """Synset -> its hyponyms."""
-        found: dict[str, list[str]] = {}
-        for name in self._parents:
-            for parent in self.parents(name):
-                found.setdefault(parent, []).append(name)
-        return found
-
-    def members(self, names: Sequence[str], first: int = 3) -> Iterator[tuple[str, int]]:
-        """Lemmas of synsets that are among a lemma's first senses, with their uses there."""
-        for name in names:
-            for lemma in self._members.get(name, ()):
-                for sense, uses in self.senses(lemma, name[0])[:first]:
-                    if sense == name:
-                        yield lemma, uses
-
     def synonyms(self, word: str, tag: str = "") -> list[str]:
-        """Synonyms of a lower-case word, in its inflection; may be empty.
+        """Return synonyms of a lower-case word, in its inflection; may be empty.
 
-        In all its readings, or with `tag` in those of that part of speech alone.
+        Without a tag they are those of all its readings, else of that part of speech only.
         """
         found = []
         for reading in sorted(self.readings(word)):
             if not tag or PART[reading] == PART.get(tag):
                 part, lemma = PART[reading], self.lemma(word, reading)
-                names = [name for name, _ in self.senses(lemma, part)]
-                ranked = sorted(self.members(names), key=lambda pair: (-pair[1], pair[0]))
-                others = dict.fromkeys(o for o, _ in ranked if o not in (word, lemma))
+                ranked = sorted(
+                    (-uses, other)
+                    for name, _ in self.senses(lemma, part)
+                    for other in self._members.get(name, ())
+                    for sense, uses in self.senses(other, part)[:3]
+                    if sense == name
+                )
+                others = dict.fromkeys(o for _, o in ranked if o not in (word, lemma))
                 found += [self.inflect(other, reading) for other in [*others][:8]]
         return [other for other in dict.fromkeys(found) if other != word]
 
     # ---- tags ------------------------------------------------------------------------------
 
     @cached_property
-    def _model(self) -> dict[str, Any]:
-        return json.loads(gzip.decompress(self._weights.read_bytes()))
-
-    @property
-    def seen(self) -> dict[str, dict[str, int]]:
-        """Tag -> word -> captions that the tagger was trained on."""
-        return self._model["seen"]
-
-    @cached_property
     def tagger(self) -> Tagger:
         """Read when the first caption is tagged."""
-        return Tagger(self, self._model)
+        return Tagger(self, json.loads(gzip.decompress(self._weights.read_bytes())))
 
     def tag(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """Penn tags of a caption's words, and BE, AUX, NNP, COMMA, HYPH, STOP and SYM."""

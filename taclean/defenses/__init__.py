@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import PrivateAttr, create_model
 from torch import Tensor
 
-from taclean.captions.kinds import TextArtifact
+from taclean.captions.artifacts import TextArtifact
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config import registry
 from taclean.config.schema import DefenseEntry, Train

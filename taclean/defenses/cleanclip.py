@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taclean.captions.kinds import TextArtifact, Variants
+from taclean.captions.artifacts import TextArtifact, Variants
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.data.augment import AUGMENTATIONS, Augmentation

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taclean.captions.kinds import SubCaptionTexts, TextArtifact
+from taclean.captions.artifacts import SubCaptionTexts, TextArtifact
 from taclean.config.section import key
 from taclean.defenses.cleanclip import CleanCLIP
 from taclean.losses import clip_loss, subcaption_loss

@@ -64,7 +64,7 @@ def text_config(
     }
 
 
-RECIPE = 2
+RECIPE = 3
 CONFIGS = {"text": text_config}
 OPTIONS = [
     option("--data", "folder of the split that the defence learns from"),

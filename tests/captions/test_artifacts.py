@@ -8,8 +8,13 @@ import json
 import numpy as np
 import pytest
 
-from taclean.captions.artifacts import COLUMNS, SubCaptions, write_subcaptions, write_variants
-from taclean.captions.kinds import SubCaptionTexts
+from taclean.captions.artifacts import (
+    COLUMNS,
+    SubCaptions,
+    SubCaptionTexts,
+    write_subcaptions,
+    write_variants,
+)
 from taclean.captions.wordnet import Lexicon
 from taclean.data import scenes
 from taclean.util.errors import UserError
@@ -45,15 +50,6 @@ def test_variants_are_one_per_caption_and_epoch_and_differ_over_epochs(
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
 
 
-def test_variants_stay_close_to_their_own_caption(captions, tokenize, tmp_path):
-    got = variants(tmp_path / "v.npy", captions, tokenize)
-    words = [set(row[1 : row.argmax()].tolist()) for row in tokenize(captions)]
-    for epoch in got:
-        for i, row in enumerate(epoch):
-            kept = len(words[i] & set(row[1 : row.argmax()].tolist())) / len(words[i])
-            assert kept >= 0.5
-
-
 def test_variants_are_a_function_of_seed_epoch_and_row(captions, tokenize, tmp_path):
     one = variants(tmp_path / "a.npy", captions, tokenize)
     assert (one == variants(tmp_path / "b.npy", captions, tokenize)).all()
@@ -61,16 +57,6 @@ def test_variants_are_a_function_of_seed_epoch_and_row(captions, tokenize, tmp_p
     assert (one != variants(tmp_path / "c.npy", captions, tokenize, seed=1)).any()
     # neither other rows nor later epochs matter
     assert (variants(tmp_path / "d.npy", captions[:9], tokenize, epochs=2) == one[:2, :9]).all()
-
-
-def test_alpha_is_the_share_of_words_that_change(captions, tokenize, tmp_path):
-    long = [" ".join(captions[i : i + 4]) for i in range(0, 24, 4)]
-    plain = tokenize(long)
-    few, many = (
-        (variants(tmp_path / f"{alpha}.npy", long, tokenize, alpha=alpha, epochs=8) != plain).mean()
-        for alpha in (0.05, 0.5)
-    )
-    assert many > few > 0
 
 
 def test_captions_without_words_keep_their_rows(tokenize, tmp_path):
@@ -165,12 +151,12 @@ def test_sub_captions_are_a_function_of_the_seed(captions, tokenize, tmp_path):
 
 
 def test_any_word_of_the_captions_may_be_a_control(captions, tokenize, tmp_path):
-    many = captions * 20
-    written(tmp_path / "a", many, tokenize, samples=200, words="any")
+    many = captions * 101  # so many that only their own words come in
+    written(tmp_path / "a", many, tokenize, samples=200, epochs=1, words="any")
     entries = table(tmp_path / "a")
     words = {word.strip(",.").lower() for caption in captions for word in caption.split()}
     gained = [entry["replacement"].lower() for entry in entries]
-    assert sum(word in words for word in gained) > 0.98 * len(gained)
+    assert sum(word in words for word in gained) == len(gained)
     for entry in entries:
         assert entry["replacement"].lower() not in entry["caption"].lower().split()
     lexicon = Lexicon.load()
@@ -179,7 +165,7 @@ def test_any_word_of_the_captions_may_be_a_control(captions, tokenize, tmp_path)
         for entry in entries
         if entry["kind"] == "noun"
     }
-    assert parts == {True, False}  # a noun may give way to what is none
+    assert parts == {True, False}  # a noun may give way to another part of speech
 
 
 def test_counts_do_not_rest_on_the_start_token(captions, tmp_path):
@@ -212,6 +198,8 @@ def test_the_account_tells_shares_and_the_score(captions, tokenize, tmp_path):
     assert set(account["shares"]) == {"one_word_positives", "whole_positives", "rare_words"}
     assert all(0 <= share <= 1 for share in account["shares"].values())
     assert 0 <= account["text_only"] <= 1
+    assert 0 < account["text_only_error"] < 0.2
+    assert account["text_only_pairs"] == len(set(captions * 3)) or account["text_only_pairs"] > 50
 
 
 def test_captions_that_give_none_are_skipped_and_counted(captions, tokenize, tmp_path):
@@ -226,27 +214,6 @@ def test_captions_that_give_none_are_skipped_and_counted(captions, tokenize, tmp
         assert not subs.negatives[epoch, 5:].any()
         assert subs.positives[epoch, :5].any(1).all()
     assert all(entry["caption"] == mixed[int(entry["row"])] for entry in table(tmp_path / "s"))
-
-
-def test_a_skipped_row_gives_its_place_to_the_next(captions, tokenize, tmp_path):
-    mixed = [*NOTHING, *captions[:5]]
-    subs, account = written(tmp_path / "s", mixed, tokenize, samples=5, epochs=6)
-    assert (subs.rows >= 3).all()
-    assert account["drawn"] == 30
-    assert 0 < account["skipped"] <= 18
-
-
-def test_captions_that_all_give_none_leave_empty_epochs(tokenize, tmp_path):
-    subs, account = written(tmp_path / "s", NOTHING, tokenize, samples=2)
-    assert (subs.rows == -1).all()
-    assert (account["drawn"], account["skipped"]) == (0, 9)
-    assert table(tmp_path / "s") == []
-
-
-@pytest.mark.parametrize("kind", ["adjective", "noun", "verb"])
-def test_only_the_kinds_asked_for(captions, tokenize, tmp_path, kind):
-    written(tmp_path / "s", captions, tokenize, kinds=[kind], samples=N, negatives=2)
-    assert {entry["kind"] for entry in table(tmp_path / "s")} == {kind}
 
 
 @pytest.mark.parametrize(
@@ -268,9 +235,6 @@ def test_a_missing_damaged_or_foreign_file_is_named(captions, tokenize, tmp_path
         with pytest.raises(UserError, match=name):
             SubCaptions.open(tmp_path / "s")
     path.write_bytes(whole)
-    np.save(path, np.load(path)[:, :-1])
-    with pytest.raises(UserError, match="fit"):
-        SubCaptions.open(tmp_path / "s")
     np.save(path, np.load(path).astype(float))
     with pytest.raises(UserError, match=name):
         SubCaptions.open(tmp_path / "s")
@@ -279,10 +243,16 @@ def test_a_missing_damaged_or_foreign_file_is_named(captions, tokenize, tmp_path
         SubCaptions.open(tmp_path / "s")
 
 
-def test_a_defence_whose_kind_no_caption_offers_is_refused(tokenize, tmp_path):
-    wanted = SubCaptionTexts(samples=3, kinds=["verb"])
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        (["a red apple", "two pears", "a plum"] * 10, r"no caption .* kind verb; add another kind"),
+        (["the of and", "to be"], r"in none of the 2 captions \(2 different ones\)"),
+        (["a dog"] * 4000, r"in none of the 4000 captions \(1 different ones\)"),
+    ],
+)
+def test_captions_that_give_no_negative_are_told_why(captions, message, tokenize, tmp_path):
+    wanted = SubCaptionTexts(samples=2, kinds=["verb"])
     options = {"epochs": 1, "seed": 0, "workers": 1, "say": lambda line: None}
-    with pytest.raises(
-        UserError, match=r"no caption of the split offers .* verb; add another kind"
-    ):
-        wanted.write(tmp_path / "sub", ["a red apple", "two pears", "a plum"], tokenize, **options)
+    with pytest.raises(UserError, match=message):
+        wanted.write(tmp_path / "sub", captions, tokenize, **options)

@@ -9,15 +9,16 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from taclean.captions import KINDS, Lexicon, SubCaption, Vocabulary, subcaption
+from taclean.captions import KINDS, Lexicon, Vocabulary, learn, offers, subcaption, tally
 from taclean.captions.audit import text_only_score
-from taclean.captions.parts import TOKEN, parse
-from taclean.captions.replacements import LEAST, Tally, tally
-from taclean.captions.subcaptions import learn, offers
-from taclean.captions.word_sets import Classes
+from taclean.captions.parts import TOKEN, analyse, parse
+from taclean.captions.replacements import LEAST
+from taclean.captions.subcaptions import make_offer
+from taclean.captions.word_sets import WordSets
 from taclean.data.scenes import compose
 
 ROOT = Path(__file__).parents[2]
@@ -87,17 +88,28 @@ class Split:
         self.captions = captions
         self.counts = tally(captions, lexicon)
         self.vocabulary = learn(captions, self.counts, lexicon)
-        self.subs: list[SubCaption | None] = [
+        self.offers = [offers(caption, lexicon, self.vocabulary) for caption in captions]
+        self.subs = [
             subcaption(caption, random.Random(n), lexicon, vocabulary=self.vocabulary)
             for n, caption in enumerate(captions)
         ]
         self.made = [sub for sub in self.subs if sub]
+        changes = [sub.negatives[0] for sub in self.made]
+        self.kinds = Counter(change.kind for change in changes)
+        self.gone = Counter(change.original.lower() for change in changes)
+        self.came = Counter(change.replacement.lower() for change in changes)
 
     def score(self) -> float:
-        negatives = [sub.negatives[0].text for sub in self.made]
-        score = text_only_score([sub.positive for sub in self.made], negatives)
+        pairs = [(s.positive, s.negatives[0].text, c)
+                 for s, c in zip(self.subs, self.captions, strict=True) if s]  # fmt: skip
+        score = text_only_score(*map(list, zip(*pairs, strict=True)))  # type: ignore[arg-type]
         assert score is not None
-        return score
+        return score.accuracy
+
+    def imbalance(self) -> float:
+        """Return the total variation between the words that go and those that come."""
+        words = self.gone | self.came
+        return sum(abs(self.gone[w] - self.came[w]) for w in words) / 2 / len(self.made)
 
 
 @pytest.fixture(scope="module")
@@ -137,21 +149,6 @@ def test_irregular_forms_are_those_of_the_list(lexicon: Lexicon) -> None:
         if lexicon.lemma(form := lexicon.inflect(lemma, tag), tag) != lemma
     ]
     assert len(back) <= len(rows) / 50, back  # ground: of grind and of to ground
-
-
-@pytest.mark.parametrize(
-    ("lemma", "tag", "form"),
-    [
-        ("woman", "NNS", "women"), ("policeman", "NNS", "policemen"), ("human", "NNS", "humans"),
-        ("brother", "NNS", "brothers"), ("sheep", "NNS", "sheep"), ("cut", "VBD", "cut"),
-        ("hit", "VBN", "hit"), ("begin", "VBD", "began"), ("begin", "VBN", "begun"),
-        ("visit", "VBG", "visiting"), ("sit", "VBG", "sitting"), ("mimic", "VBG", "mimicking"),
-        ("lie", "VBG", "lying"), ("see", "VBG", "seeing"), ("agree", "VBN", "agreed"),
-    ],
-)  # fmt: skip
-def test_forms(lemma: str, tag: str, form: str, lexicon: Lexicon) -> None:
-    assert lexicon.inflect(lemma, tag) == form
-    assert lexicon.lemma(form, tag) == lemma
 
 
 # ---- tags --------------------------------------------------------------------------------------
@@ -204,22 +201,6 @@ def test_positives_keep_what_makes_them_true(lexicon: Lexicon, caption: str, wro
     assert wrong not in map(parsed.text, parsed.parts)
 
 
-@pytest.mark.parametrize(
-    ("caption", "positive"),
-    [
-        (CC3M[1], "a small brown dog"),
-        (CC3M[5], "two young girls are playing"),
-        (CC3M[8], "woman wearing a black dress"),
-        (CC3M[37], "a soldier"),
-        (CC3M[31], "the moon rises"),
-        (CC3M[35], "a girl jumps"),
-    ],
-)
-def test_expected_positives(lexicon: Lexicon, caption: str, positive: str) -> None:
-    parsed = parse(caption, lexicon)
-    assert positive in map(parsed.text, parsed.parts)
-
-
 # ---- what a word gives way to --------------------------------------------------------------------
 
 
@@ -244,12 +225,10 @@ def check(split: Split, lexicon: Lexicon) -> None:
 def test_scenes_stay_balanced(scenes: Split, lexicon: Lexicon) -> None:
     check(scenes, lexicon)
     assert len(scenes.made) >= 0.95 * len(scenes.captions)
-    assert scenes.score() <= 0.6
-    gone = Counter(sub.negatives[0].original.lower() for sub in scenes.made)
-    came = Counter(sub.negatives[0].replacement.lower() for sub in scenes.made)
-    often = [word for word in gone if gone[word] + came[word] >= 40]
-    assert len(often) > 20
-    assert sum(abs(gone[word] - came[word]) for word in often) < 0.35 * sum(gone[w] for w in often)
+    assert scenes.score() <= 0.57
+    assert scenes.imbalance() <= 0.2
+    assert scenes.kinds["verb"] > 0.05 * len(scenes.made)  # sits, lies
+    assert not [word for word in scenes.came if scenes.counts["seen"][word] < LEAST]
 
 
 def test_replacements_are_of_the_words_kind(scenes: Split) -> None:
@@ -261,30 +240,22 @@ def test_replacements_are_of_the_words_kind(scenes: Split) -> None:
     sizes = [n for n in changes if n.original in ("small", "medium", "large") and n.kind != "noun"]
     assert len(sizes) > 50
     assert {n.replacement for n in sizes} <= {"small", "medium", "large"}
-    rare = [n for n in changes if scenes.counts.seen[n.replacement.lower()] < LEAST]
-    assert not rare
 
 
 def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
     offered = Counter(kind for caption in CC3M for kind in offers(caption, lexicon))
-    assert offered["noun"] >= 36
-    assert offered["adjective"] >= 10
-    assert offered["verb"] >= 12
+    assert offered["noun"] >= 33
+    assert offered["adjective"] >= 15
+    assert offered["verb"] >= 9
     for caption in CC3M:
         for seed in range(5):
             sub = subcaption(caption, random.Random(seed), lexicon, negatives=2)
-            if caption in (
-                "our 10 best photos of the week",
-                "don't miss this chocolate cake recipe !",
-            ):
-                assert sub is None  # nothing that a picture settles; all after a denial
-                continue
-            assert sub is not None, caption
             whole = tokens(caption)
-            for negative in sub.negatives:
+            for negative in sub.negatives if sub else ():
                 (new,) = set(tokens(negative.text)) - set(whole)
                 assert new == negative.replacement.lower()
                 assert negative.original.lower() in whole
+    assert subcaption("don't miss this chocolate cake !", random.Random(0), lexicon) is None
 
 
 @pytest.mark.parametrize(
@@ -296,43 +267,46 @@ def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
         ("couch", "sofa", "n", False), ("rose", "flower", "n", False),
         ("salt", "turquoise", "n", False), ("city", "distance", "n", False),
         ("kitchen", "bathroom", "n", True), ("woman", "lady", "n", False),
-        ("sit", "stand", "v", True), ("hold", "carry", "v", False), ("say", "perform", "v", False),
+        ("sit", "stand", "v", True), ("sit", "lie", "v", True), ("hold", "carry", "v", False),
+        ("say", "perform", "v", False),
     ],
 )  # fmt: skip
 def test_words_that_exclude_one_another(
     word: str, other: str, part: str, apart: bool, lexicon: Lexicon
 ) -> None:
-    classes = Classes(lexicon)
-    assert classes.excludes(word, other, part) == classes.excludes(other, word, part) == apart
-    assert classes.apart([word, other], part).tolist() == [[False, apart], [apart, False]]
+    sets = WordSets(lexicon)
+    assert sets.excludes(word, other, part) == sets.excludes(other, word, part) == apart
 
 
-@pytest.mark.parametrize(
-    ("word", "other", "head", "choosy"),
-    [
-        ("old", "young", "building", True), ("sunny", "rainy", "day", True),
-        ("red", "blue", "car", False), ("large", "small", "island", False),
-        ("white", "orange", "girl", True),
-    ],
-)  # fmt: skip
-def test_adjectives_that_go_with_some_nouns_alone(
-    word: str, other: str, head: str, choosy: bool, lexicon: Lexicon
-) -> None:
-    assert Classes(lexicon).choosy(word, other, head) == choosy
+def replaced(caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None) -> set[str]:
+    """Return what comes into some negatives of a caption."""
+    subs = (
+        subcaption(caption, random.Random(n), lexicon, vocabulary=vocabulary) for n in range(60)
+    )
+    return {negative.replacement for sub in subs if sub for negative in sub.negatives}
+
+
+def test_a_word_fits_what_it_goes_with(lexicon: Lexicon) -> None:
+    assert replaced("a christmas tree", lexicon) == set()  # the name of a thing of two words
+    assert "old" not in replaced("a navy blue dress", lexicon)
+    assert not {"red", "green"} & replaced("a navy blue dress", lexicon)
+    assert not {"street", "field"} & replaced("a pop artist performs on stage .", lexicon)
+    assert "eating" not in replaced("a man wearing a hat", lexicon)
+    assert replaced("a house close to the park", lexicon).isdisjoint({"beach", "street", "lake"})
+
+
+def test_a_pronoun_keeps_the_gender(lexicon: Lexicon) -> None:
+    assert "woman" in replaced("a man with a hat", lexicon)
+    assert "woman" not in replaced("a man with his hat", lexicon)
+    assert "man" not in replaced("a woman with her hat", lexicon)
 
 
 def test_a_compound_gives_way_to_what_captions_have_with_its_first_noun(lexicon: Lexicon) -> None:
     captions = [f"a {animal} on a {place}" for animal in ("dog", "cat", "horse", "cow")
-                for place in ("beach", "street", "lawn")] * 100  # fmt: skip
+                for place in ("beach", "street", "lawn")] * 300  # fmt: skip
     captions += ["a rocking horse on a beach", "a guard dog on a street", "a guard cat"] * 40
     vocabulary = learn(captions, tally(captions, lexicon), lexicon)
-    found = Counter(
-        negative.replacement
-        for n in range(60)
-        if (sub := subcaption("a guard dog", random.Random(n), lexicon, vocabulary=vocabulary))
-        for negative in sub.negatives
-    )
-    assert set(found) == {"cat"}
+    assert replaced("a guard dog", lexicon, vocabulary) == {"cat"}
 
 
 def test_what_is_denied_gives_no_negative(lexicon: Lexicon) -> None:
@@ -341,39 +315,68 @@ def test_what_is_denied_gives_no_negative(lexicon: Lexicon) -> None:
     assert "dog" not in words
 
 
-def test_a_vocabulary_of_few_captions_falls_back_on_wordnet(lexicon: Lexicon) -> None:
-    few = Vocabulary(lexicon, tally(["a red apple on a table"], lexicon))
-    assert few.tables == {}
-    sub = subcaption("a red apple on a table", random.Random(0), lexicon, vocabulary=few)
-    assert sub is not None
-    assert Vocabulary(lexicon, Tally()).tables == {}
+@pytest.mark.parametrize("words", ["same_part", "any"])
+def test_controls_work_on_few_captions(words: Any, lexicon: Lexicon) -> None:
+    few = ["a red apple on a table", "a dog runs"] * 5
+    vocabulary = learn(few, tally(few, lexicon), lexicon)
+    made = [subcaption(few[0], random.Random(n), lexicon, 1, KINDS, vocabulary, words)
+            for n in range(30)]  # fmt: skip
+    changes = [negative for sub in made if sub for negative in sub.negatives]
+    assert changes
+    tags = {"noun": "NN", "adjective": "JJ"}
+    kept = [change.replacement in vocabulary.words[tags[change.kind]] for change in changes]
+    assert all(kept) == (words == "same_part")
+
+
+def test_few_captions_more_serve_few_more(lexicon: Lexicon) -> None:
+    captions = compose(range(4000), 0, size=8, second=0.5)[1]
+    served = []
+    for n in (990, 1010, 2990, 3010):
+        vocabulary = learn(captions[:n], tally(captions[:n], lexicon), lexicon)
+        served.append(sum(bool(offers(c, lexicon, vocabulary)) for c in captions[:500]) / 500)
+    assert max(served) - min(served) < 0.05
+
+
+def test_no_tags_in_any_order_crash(lexicon: Lexicon) -> None:
+    tags = "NN NNS NNP VB VBP VBZ VBG VBD VBN BE AUX MD JJ CD RB RP IN TO DT PRP$ PRP CC COMMA "
+    tags = (tags + "STOP SYM POS HYPH WP EX").split()
+    words = (
+        "dog dogs run be been being am is are were from of a an the red and two his no - 's , . "
+    )
+    words = (words + "to next close in person picture <X> 猫 42 café cover").split()
+    rng, vocabulary = random.Random(0), Vocabulary(lexicon)
+    made = 0
+    for _ in range(4000):
+        some = tuple(rng.choices(words, k=rng.randint(0, 9)))
+        parsed = analyse(some, (" ",) * len(some), tuple(rng.choices(tags, k=len(some))), lexicon)
+        for mode in ("fitting", "same_part", "any"):
+            offer = make_offer(parsed, vocabulary, mode)  # type: ignore[arg-type]
+            for kind in offer.kinds:
+                choice, part = offer.draw([kind], rng)
+                parsed.text(part, {choice.slot.place: offer.word(choice, rng)})
+                made += 1
+    assert made > 2500
+    for caption in ("from being a dog", "in a world to be the best dad", "like being a kid \ud800"):
+        subcaption(caption, rng, lexicon)
 
 
 @natural
 def test_natural_captions(read: Split, lexicon: Lexicon) -> None:
     check(read, lexicon)
-    assert len(read.made) >= 0.64 * len(read.captions)
-    assert read.score() <= 0.65
-    gained = [n.replacement.lower() for sub in read.made for n in sub.negatives]
-    assert sum(read.counts.seen[word] < LEAST for word in gained) <= 0.01 * len(gained)
-    assert len(set(gained)) > 500
-    kinds = Counter(n.kind for sub in read.made for n in sub.negatives)
-    assert all(kinds[kind] > 0.05 * len(gained) for kind in KINDS), kinds
-    whole = sum(sub.positive == c for c, sub in zip(read.captions, read.subs, strict=True) if sub)
-    assert whole <= 0.02 * len(read.captions)
-    assert sum(len(re.findall(r"\w+", sub.positive)) == 1 for sub in read.made) <= 0.02 * len(
-        gained
-    )
-
-
-@natural
-def test_no_cut_at_a_spaced_hyphen(read: Split, lexicon: Lexicon) -> None:
-    for caption in read.captions:
-        if " - " in caption:
-            parsed = parse(caption, lexicon)
-            for part in parsed.parts:
-                after = parsed.words[part[-1] + 1 : part[-1] + 2]
-                assert after not in (("-",), ("–",)), parsed.text(part)
+    assert len(read.made) >= 0.74 * len(read.captions)
+    assert read.score() <= 0.57
+    assert read.imbalance() <= 0.21
+    shares = {kind: read.kinds[kind] / len(read.made) for kind in KINDS}
+    assert shares["noun"] <= 0.6, shares
+    assert shares["adjective"] >= 0.18, shares
+    assert shares["verb"] >= 0.15, shares
+    assert sum(
+        read.came[word] for word in read.came if read.counts["seen"][word] < LEAST
+    ) <= 0.01 * len(read.made)
+    assert len(read.came) > 500
+    longer = [len(s.negatives[0].text.split()) - len(s.positive.split()) for s in read.made]
+    assert abs(sum(longer)) < 0.1 * len(longer)  # neither is longer
+    assert sum(len(re.findall(r"\w+", s.positive)) == 1 for s in read.made) <= 0.02 * len(read.made)
 
 
 # ---- the score ---------------------------------------------------------------------------------
@@ -384,12 +387,20 @@ def test_text_only_score() -> None:
     words = [f"w{n}" for n in range(20)]
     some = [" ".join(rng.choices(words, k=4)) for _ in range(1000)]
     other = [" ".join(rng.choices(words, k=4)) for _ in range(1000)]
-    fair, told = text_only_score(some, other), text_only_score(some, [f"{t} x" for t in other])
+    captions = [str(n) for n in range(1000)]
+    fair = text_only_score(some, other, captions)
+    told = text_only_score(some, [f"{text} x" for text in other], captions)
     assert fair is not None
-    assert 0.4 < fair < 0.6
-    assert told == 1.0
-    assert text_only_score(some, some) == 0.5
-    assert text_only_score(some[:10], other[:10]) is None
+    assert told is not None
+    assert abs(fair.accuracy - 0.5) < 4 * fair.error < 0.1
+    assert fair.pairs == 1000
+    assert told.accuracy == 1.0
+    assert text_only_score(some, some, captions).accuracy == 0.5  # type: ignore[union-attr]
+    assert text_only_score(some[:10], other[:10], captions[:10]) is None
+    # what one caption alone tells must not count, however often it stands there
+    once = text_only_score(some[:100] * 9, other[:100] * 9, captions[:100] * 9)
+    assert once is not None
+    assert abs(once.accuracy - 0.5) < 4 * once.error
 
 
 # ---- processes ---------------------------------------------------------------------------------
@@ -424,6 +435,6 @@ def test_workers_start_in_a_process_whose_torch_has_threads(tmp_path: Path) -> N
 
 
 def test_workers_need_no_torch() -> None:
-    code = "import sys, taclean.captions.parallel; print('torch' in sys.modules)"
+    code = "import sys, taclean.captions.artifacts; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == ["False"], done.stderr
