@@ -137,7 +137,7 @@ def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
         )  # fmt: skip
 
     process = subprocess.Popen(
-        command(tmp_path, 10_000_000),  # for hours
+        command(tmp_path, 2_000_000),  # for hours
         env=environment, cwd=ROOT, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

@@ -407,7 +407,7 @@ def test_an_attack_that_did_not_take_stops_before_any_defence_of_its_own(
     [
         ("run: {attacks: [nosuch]}", "run.attacks: 'nosuch' is unknown"),
         ("run: {defenses: [nosuch]}", "run.defenses: 'nosuch' is unknown"),
-        ("data: {target: nosuch}", "data.target: 'nosuch' is no class"),
+        ("data: {target: nosuch}", "data.target: 'nosuch' is unknown"),
         ("finetune: {train: {lr: fast}}", "finetune.train.lr"),
     ],
 )
