@@ -1,4 +1,4 @@
-"""How far the text alone gives negatives away."""
+"""Measure how far the text alone gives negatives away."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def eda(
 
 
 def synonyms_in(words: Sequence[str], lexicon: Lexicon, same_part: bool = True) -> Synonyms:
-    """What gives the synonyms of a caption's words, of their part of speech there or of any."""
+    """Return what gives synonyms of a caption's words, of their part of speech or any."""
     if not same_part:
         return lambda word: () if lexicon.closed(word) else lexicon.synonyms(word)
     cores = tuple(_core(word) or word for word in words)

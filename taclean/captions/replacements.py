@@ -1,4 +1,4 @@
-"""What a word may give way to, by the other captions that have the words around it.
+"""Replacements of a word, by the other captions that have the words around it.
 
 A replacement is of the same form, shares a set of exclusive words with the word
 (taclean.captions.word_sets), and fits its place: the words that it goes with there (neighbours,

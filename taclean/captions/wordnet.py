@@ -87,7 +87,7 @@ class Lexicon:
     # ---- forms -----------------------------------------------------------------------------
 
     def closed(self, word: str) -> bool:
-        """Whether the word is a function word (article, preposition, pronoun ...)."""
+        """Return whether the word is a function word (article, preposition, pronoun ...)."""
         return word.lower() in self._closed
 
     def readings(self, word: str) -> frozenset[str]:
@@ -147,7 +147,7 @@ class Lexicon:
         return self._fields[senses[0][0]] if senses else ""
 
     def frames(self, lemma: str) -> str:
-        """Whether a verb takes an object ("t"), does without ("i") or both; "" if unknown."""
+        """Return "t" for a verb with an object, "i" for one without, "ti" for both, or ""."""
         return self._rows.get((lemma, "v"), "").partition("\t")[2]
 
     def above(self, name: str, depth: int = 20) -> list[str]:
@@ -165,7 +165,7 @@ class Lexicon:
         return own, own.union(*map(self.above, own))
 
     def kin(self, lemma: str, other: str, part: str) -> bool:
-        """Whether one, in any sense, is the same as, or more general than, the other."""
+        """Return whether one, in any sense, is the same as, or more general than, the other."""
         own, up = self.family(lemma, part)
         theirs, above = self.family(other, part)
         return lemma == other or not own.isdisjoint(above) or not theirs.isdisjoint(up)
@@ -228,7 +228,7 @@ class Lexicon:
         return tuple(tags)
 
     def _heads(self, word: str, before: list[str], after: list[str]) -> bool:
-        """Whether what looks like an adjective ends a noun phrase: a steam locomotive."""
+        """Return whether what looks like an adjective ends a noun phrase: a steam locomotive."""
         ends = not after or after[0] in ("STOP", "IN", "BE", *FINITE)
         led = before in (["DT"], ["JJ"], ["PRP$"]) or (before == ["NN"] and after != ["IN"])
         return ends and led and "NN" in self.readings(word)

@@ -42,7 +42,7 @@ Templates = Annotated[list[Template], Field(min_length=1)]
 
 
 class Run(Section):
-    """What is run; the other sections say how."""
+    """The methods and seeds of a run; the other sections set their details."""
 
     attacks: Unique[str]
     """Attacks to run; without any, the run is about the base model alone (`config/own.yaml`)."""
@@ -239,7 +239,7 @@ class Model(Section):
 
 
 class Train(Section):
-    """How a stage trains."""
+    """Settings of a training."""
 
     lr: PositiveFloat
     """Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text)."""
@@ -291,7 +291,7 @@ class Poison(Finetune):
 
 
 class Tune(Section):
-    """How the settings of the defences are chosen on val; `snakemake tune` does it."""
+    """The choice of the defences' settings on val, made by `snakemake tune`."""
 
     attacks: Unique[str] = Field(min_length=1)
     """Attacks to choose on, by their names in `attacks`."""
@@ -313,7 +313,7 @@ class Axis(Section):
 
 
 class Evaluate(Section):
-    """What is scored."""
+    """The scores of each model."""
 
     splits: Unique[str] = Field(min_length=1)
     """Splits to score, including that of the role test; pairs are scored by retrieval. The first
@@ -362,7 +362,7 @@ class Scan(Section):
 
 
 class Entry(Section):
-    """What entries of `attacks` and `defenses` have in common."""
+    """The common part of the entries of `attacks` and `defenses`."""
 
     method: ClassVar[Any]  # the class of the entry's kind
 
@@ -395,7 +395,7 @@ class AttackEntry(Entry):
 
     @property
     def fits(self) -> bool:
-        """Whether the trigger is optimised or learned."""
+        """Return whether the trigger is optimised or learned."""
         return "fit" in type(self).model_fields
 
 
@@ -479,7 +479,7 @@ class Config(Section):
 
     @property
     def cleans_clean(self) -> bool:
-        """Whether the defences clean the model that was never poisoned."""
+        """Return whether the defences clean the model that was never poisoned."""
         return self.run.controls or not self.run.attacks
 
     def trained_as(self, attack: str) -> str:

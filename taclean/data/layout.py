@@ -1,4 +1,4 @@
-"""What a packed split consists of. This module does not import torch, which takes seconds."""
+"""The files of a packed split. This module does not import torch, which takes seconds."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows; `drawings[0]` is the main object and gives the class."""
+    """The content of a picture; `drawings[0]` is the main object and gives the class."""
 
     drawings: tuple[Drawing, ...]
     colour: str

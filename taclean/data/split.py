@@ -84,7 +84,7 @@ class Pairs:
 
     @property
     def retrieval(self) -> bool:
-        """Whether the images have captions instead of labels: several (`texts.npy`), or one."""
+        """Return whether the images have captions, one or several (`texts.npy`), not labels."""
         return (self.folder / "texts.npy").is_file() or bool((self.labels < 0).all())
 
     def labelled(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Which class do optimised patterns reach most easily? A scan of all targets of a model at once.
+"""A scan of all targets of a model at once: the class that patterns reach most easily.
 
 A backdoor is a short way to one class. When a pattern for each class is optimised for the same few
 steps, the pattern of the backdoor's target gets furthest. Neural Cleanse (Wang et al. 2019) asks
@@ -41,7 +41,7 @@ TOGETHER = 512  # pictures in a pass
 
 @dataclass(frozen=True)
 class Reached:
-    """How far the patterns of a probe got, on pictures that they were not optimised on.
+    """The scores of a probe's patterns, on pictures that they were not optimised on.
 
     Attributes:
         patterns: (T, 3, h, w) in [0, 1], in steps of 1/255; one for each target.

@@ -1,4 +1,4 @@
-"""What triggers and patterns do to the predictions of one model, class by class."""
+"""The effect of triggers and patterns on one model's predictions, class by class."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from taclean.util.files import read_json
 
 
 class Samples(NamedTuple):
-    """What a model says about the first n test pictures of other classes than the target."""
+    """The predictions of a model for the first n test pictures of other classes than the target."""
 
     rows: np.ndarray  # (n,) rows of the split
     labels: np.ndarray  # (n,) true labels

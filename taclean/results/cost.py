@@ -1,4 +1,4 @@
-"""What each defence costs, from the benchmark files that Snakemake writes for every job."""
+"""The cost of each defence, from the benchmark files that Snakemake writes for every job."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Look:
-    """How tables and figures print the methods, and in which order.
+    """The labels, marks and order of the methods in tables and figures.
 
     A name that is not listed comes after the listed ones. Its label is made from the name, and its
     marker or colour is one that no listed name has.

@@ -1,4 +1,4 @@
-"""How well the scan tells poisoned models from clean ones."""
+"""A table of how well the scan tells poisoned models from clean ones."""
 
 from __future__ import annotations
 

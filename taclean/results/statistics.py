@@ -49,7 +49,7 @@ class Estimate:
 
     @property
     def settled(self) -> bool:
-        """Whether the interval does not contain 0."""
+        """Return whether the interval does not contain 0."""
         return self.half is not None and abs(self.mean) > self.half
 
 

@@ -63,7 +63,7 @@ def compare(asr: pd.Series, ca: pd.Series) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the scores show of the defence under test.
+    """The findings about the defence under test.
 
     Attributes:
         sentences: the verdict, the most important first.

@@ -1,4 +1,4 @@
-"""What several stages share."""
+"""Options and config parts that several stages share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will cost, before it starts: rows, disk, memory and time, from its config.
+"""The cost of a run, before it starts: rows, disk, memory and time, from its config.
 
 Times come from rates that were measured, with the run's own model and sizes, on the machine that
 will do the work.

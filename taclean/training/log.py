@@ -1,4 +1,4 @@
-"""What a training writes down: `train.jsonl`, and TensorBoard where it is asked for."""
+"""The log of a training: `train.jsonl`, and TensorBoard where it is asked for."""
 
 from __future__ import annotations
 

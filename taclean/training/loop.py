@@ -150,7 +150,7 @@ class Training:
 
     @property
     def between_epochs(self) -> bool:
-        """Whether an epoch has ended and the next not begun."""
+        """Return whether an epoch has ended and the next not begun."""
         return self.done % self.per_epoch == 0
 
     def rate(self, step: int) -> float:
@@ -278,7 +278,7 @@ def train(
 
 
 class _Run:
-    """What is around the steps of a training: checkpoints, scores, log, progress and SIGTERM.
+    """The work around the steps of a training: checkpoints, scores, log, progress and SIGTERM.
 
     It holds `folder` until `stack` closes, and goes on from its checkpoint.
     """
@@ -303,7 +303,7 @@ class _Run:
 
     @property
     def epoch_ended(self) -> bool:
-        """Whether the history lacks the record of the last epoch, or of the start weights."""
+        """Return whether the history lacks the record of the last epoch or of the start."""
         wanted = self.training.epoch + (self.validate is not None)
         return self.training.between_epochs and len(self.training.history) < wanted
 

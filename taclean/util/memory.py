@@ -1,4 +1,4 @@
-"""How a process keeps its memory."""
+"""Settings by which a process keeps its memory."""
 
 from __future__ import annotations
 

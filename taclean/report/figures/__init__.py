@@ -17,7 +17,7 @@ PICTURE, GALLERY = (".pdf", ".png"), (".html",)
 
 
 class Drawing(NamedTuple):
-    """What a figure is drawn from."""
+    """The files that a figure is drawn from."""
 
     inputs: dict[str, Any]  # argument of the function -> files, for `taclean.report.inputs`
     when: bool = True  # whether these runs have something to show

@@ -1,4 +1,4 @@
-"""What the figures share: theme, title and legend, axes, intervals, and deterministic files."""
+"""Parts that figures share: theme, title and legend, axes, intervals, deterministic files."""
 
 from __future__ import annotations
 
