@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,9 @@ from taclean.clip import models
 from taclean.data.pack import pack_rows
 from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
+from taclean.util.errors import UserError
+from tests.helpers import RESNET, TEXT
 
-ROOT = Path(__file__).parent.parent
 NAME = "emoji-rn"
 ROWS = 40
 
@@ -30,6 +29,17 @@ ROWS = 40
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def one_line_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every UserError of a test, wherever it is raised, is one line."""
+
+    def init(error: UserError, message: str) -> None:
+        assert "\n" not in message, message
+        Exception.__init__(error, message)
+
+    monkeypatch.setattr(UserError, "__init__", init)
 
 
 @pytest.fixture(scope="session")
@@ -81,26 +91,6 @@ def make_texts(tmp_path_factory: pytest.TempPathFactory, small_split: Path, toke
     return make
 
 
-@pytest.fixture(scope="session")
-def run_snakemake() -> Callable[..., str]:
-    """Return a function that runs the workflow in a folder and returns its log."""
-
-    def run(directory: Path, *options: str, files: Sequence[Path | str]) -> str:
-        command = ["snakemake", "--cores", "2", "--directory", str(directory), *options]
-        result = subprocess.run(
-            [*command, "--configfile", *map(str, files)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout + result.stderr
-
-    return run
-
-
 @pytest.fixture
 def small_pairs(small_split: Path) -> Pairs:
     return Pairs.open(small_split)
@@ -115,10 +105,8 @@ def random_model() -> nn.Module:
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The open_clip config of `test-tiny`, a CLIP for 32 px with small checkpoints."""
-    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
-    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
     path = tmp_path_factory.mktemp("configs") / "test-tiny.json"
-    path.write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    path.write_text(json.dumps({"embed_dim": 16, "vision_cfg": RESNET, "text_cfg": TEXT}))
     return path
 
 

@@ -7,16 +7,14 @@ import re
 import subprocess
 import sys
 import tarfile
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 from docs.blocks import reported
+from tests.helpers import ROOT, jobs
 
-ROOT = Path(__file__).parents[2]
 BUILD = "from setuptools import build_meta as b; print(b.build_{}({!r}))"
 
 
@@ -68,13 +66,6 @@ def test_the_sdist_holds_the_repository(built: tuple[Path, Path]) -> None:
     assert set(tracked()) - names <= {".gitignore", ".ci/run"}
 
 
-def test_the_classifiers_are_the_pythons_of_the_project() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    named = [text.rpartition(" ")[2] for text in project["classifiers"] if " :: 3." in text]
-    assert project["requires-python"] == f">={named[0]}"
-    assert "Typing :: Typed" in project["classifiers"]
-
-
 @pytest.mark.slow
 def test_the_installed_wheel_works_in_any_folder(built: tuple[Path, Path], tmp_path: Path) -> None:
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
@@ -99,27 +90,15 @@ print(sub.positive)
     assert said.strip()
 
 
-def test_the_catalogue_finds_what_it_asks_for() -> None:
-    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text("utf-8"))["usage"]
-    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
-    assert usage["software-stack-deployment"] == {"conda": True}
-    assert usage["report"] is True
-    assert (ROOT / "envs/taclean.yaml").is_file()  # the file that `conda: true` refers to
-    assert (ROOT / "config/README.md").is_file()
-    readme = (ROOT / "README.md").read_text("utf-8").lower()
-    assert "snakemake" in readme
-    assert "workflow" in readme
-
-
 def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
     """Run the example of docs/python.md."""
     page = (ROOT / "docs/python.md").read_text("utf-8")
     (code,) = re.findall(r"```snakemake\n(.*?)```", page, re.DOTALL)
     (tmp_path / "Snakefile").write_text(code.replace('"taclean/', f'"{ROOT}/'), "utf-8")
     said = run("snakemake", "--dry-run", "--cores", "1", cwd=tmp_path, PYTHONPATH=str(ROOT))
-    jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
-    assert jobs["paper"] == "1"
-    assert jobs["backdoors_finetune"] == "6"  # three defences, two attacks
+    found = jobs(said)
+    assert found["paper"] == 1
+    assert found["backdoors_finetune"] == 6  # three defences, two attacks
     outputs = [line.split(": ")[1] for line in said.splitlines() if "    output: " in line]
     assert all(text.startswith("backdoors/") for text in outputs if text != "paper.txt")
 

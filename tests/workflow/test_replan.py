@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
+from tests.helpers import ROOT, copy_sources, snakemake
+
 TARGETS = ("all", "results/figures/retrieval.png", "results/figures/versus.png")
 BARS = {"asr_ca", "further_splits", "retrieval"}
 OF_SAMPLES = {"first", "triggers", "embeddings", "recovered"}
@@ -24,24 +21,9 @@ LINE = re.compile(r"`(\"asr_ca\": .*?)`")
 EDITED, MADE = time.time() - 9000, time.time() - 5000
 
 
-def snakemake(
-    source: Path, directory: Path, *options: str, targets: Sequence[str] = TARGETS
-) -> str:
-    result = subprocess.run(
-        ["snakemake", "--cores", "1", "--directory", str(directory), *targets, *options],
-        env={**os.environ, "PYTHONPATH": str(source)},
-        cwd=source,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def planned(source: Path, directory: Path) -> set[str]:
+def planned(source: Path, folder: Path) -> set[str]:
     """Return the jobs that a dry run plans: a figure's is its name, another's that of its rule."""
-    text = snakemake(source, directory, "--dry-run")
+    text = snakemake(folder, *TARGETS, "--dry-run", source=source)
     jobs = re.findall(
         r"^(?:local)?rule (\w+):(?:\n    .*)*?\n    output: (\S+?),?(?:\s|$)", text, re.M
     )
@@ -52,10 +34,7 @@ def planned(source: Path, directory: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources that a test may edit, older than any result."""
-    folder = tmp_path_factory.mktemp("source")
-    for name in KEPT:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
+    folder = copy_sources(tmp_path_factory.mktemp("source"))
     for path in folder.rglob("*"):
         os.utime(path, (EDITED, EDITED))
     return folder
@@ -65,8 +44,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every result is there."""
     folder = tmp_path_factory.mktemp("done")
-    outputs = [line.split("\t")[0] for line in snakemake(source, folder, "--summary").splitlines()]
-    for output in outputs[1:]:
+    summary = snakemake(folder, *TARGETS, "--summary", source=source)
+    for output in re.findall(r"^((?:results|data)/\S+)\t", summary, re.M):
         (folder / output).parent.mkdir(parents=True, exist_ok=True)
         (folder / output).touch()
         os.utime(folder / output, (MADE, MADE))
@@ -81,14 +60,11 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("taclean/report/figures/bars.py", BARS | {"page"}),
         ("taclean/report/figures/style.py", DRAWN | {"page"}),
         ("taclean/report/figures/__init__.py", set()),
-        ("taclean/report/inputs.py", OF_SAMPLES | {"subcaptions", "page"}),
         ("taclean/results/main_table.py", {"main_table", "page"}),
         ("taclean/results/verdict.py", {"page"}),
         ("taclean/assets/page/page.html", {"page"}),
         ("taclean/results/cost.py", {"cost"}),
         ("taclean/results/table.py", EVERY),
-        ("taclean/results/labels.py", EVERY),
-        ("taclean/util/files.py", set()),
         ("taclean/evaluation/evaluate.py", set()),
     ],
 )
@@ -123,11 +99,8 @@ def models(table, look):
 def test_a_figure_is_a_file_and_a_line(source: Path, done: Path) -> None:
     """As CONTRIBUTING.md says; no other figure is drawn again."""
     folder = source / "taclean/report/figures"
-    listing, figure, table = (
-        folder / "__init__.py",
-        folder / "models.py",
-        done / "results/table.csv",
-    )
+    listing, figure = folder / "__init__.py", folder / "models.py"
+    table = done / "results/table.csv"
     before = listing.read_text("utf-8")
     (line,) = LINE.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
     assert line in before
@@ -140,7 +113,7 @@ def test_a_figure_is_a_file_and_a_line(source: Path, done: Path) -> None:
             "attack,defense,seed,repeat,split,metric,percent,n\nsig,none,0,0,test,CA@1,80,100\n"
         )
         os.utime(table, (MADE, MADE))
-        snakemake(source, done, targets=["results/figures/models.png"])
+        snakemake(done, "results/figures/models.png", source=source)
         assert (done / "results/figures/models.png").stat().st_size > 1000
     finally:
         listing.write_text(before, "utf-8")

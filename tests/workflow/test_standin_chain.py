@@ -20,19 +20,19 @@ from taclean.data.split import Pairs
 from taclean.data.table import load_table
 from taclean.evaluation import zeroshot
 from taclean.evaluation.embeddings import embed
+from tests.helpers import ROOT, jobs, snakemake
 from tools import standin
 
-ROOT = Path(__file__).parents[2]
 FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml")]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, run_snakemake) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the short form has run."""
     folder = tmp_path_factory.mktemp("standin")
     out = str(folder / "standin")
     standin.main(["--out", out, "--shards", "3", "--per-shard", "60"])
-    run_snakemake(folder, "all", files=FILES)
+    snakemake(folder, "all", files=FILES)
     return folder
 
 
@@ -104,27 +104,18 @@ def test_clip_benchmark_finds_the_same_accuracy(
     assert ours["CA@5"]["hits"] / 980 == theirs["acc5"]
 
 
-@pytest.mark.slow
-def test_a_second_run_has_nothing_to_do(done: Path, run_snakemake) -> None:
-    assert "Nothing to be done" in run_snakemake(done, "--dry-run", "all", files=FILES)
+def test_the_whole_paper_is_planned_offline(tmp_path: Path) -> None:
+    found = jobs(snakemake(tmp_path, "-n", "all", files=[ROOT / "config/paper.yaml"]))
+    assert found["pretrain"] == 6
+    assert found["finetune"] == 18  # three defences, six attacks
+    assert found["evaluate"] == 25
+    assert {"fetch", "index", "imported", "text", "trigger"} <= found.keys()
 
 
-def test_the_whole_paper_is_planned_offline(tmp_path: Path, run_snakemake) -> None:
-    said = run_snakemake(tmp_path, "-n", "all", files=[str(ROOT / "config/paper.yaml")])
-    jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
-    assert jobs["pretrain"] == "6"
-    assert jobs["finetune"] == "18"  # three defences, six attacks
-    assert jobs["evaluate"] == "25"
-    assert {"fetch", "index", "imported", "text", "trigger"} <= jobs.keys()
-
-
-def test_a_checkpoint_of_ones_own_is_cleaned_without_any_attack(
-    tmp_path: Path, run_snakemake
-) -> None:
+def test_a_checkpoint_of_ones_own_is_cleaned_without_any_attack(tmp_path: Path) -> None:
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("model: {pretrained: suspicious.pt}\n", "utf-8")
     target = "results/runs/clean/taclean/seed0/model.safetensors"
-    said = run_snakemake(tmp_path, "-n", target, files=[str(overlay)])
-    jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
-    assert jobs["imported"] == jobs["finetune"] == "1"
-    assert not {"base", "trigger", "poison", "pretrain"} & jobs.keys()
+    found = jobs(snakemake(tmp_path, "-n", target, files=[overlay]))
+    assert found["imported"] == found["finetune"] == 1
+    assert not {"base", "trigger", "poison", "pretrain"} & found.keys()

@@ -1,0 +1,86 @@
+"""What several files of tests need: Snakemake, mistakes, objectives and models."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taclean.util.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
+RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+SOURCES = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
+
+
+def refused(call: Callable[[], object], *words: str) -> str:
+    """Return the message of the UserError that `call` raises; it holds all the words."""
+    with pytest.raises(UserError) as caught:
+        call()
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == [], message
+    return message
+
+
+class Dies:
+    """An objective that raises KeyboardInterrupt before step `left`."""
+
+    def __init__(self, inner: Any, left: int) -> None:
+        self.inner, self.left = inner, left
+        self.check, self.start = inner.check, inner.start
+
+    def loss(self, model, batch):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.inner.loss(model, batch)
+
+
+def copy_sources(folder: Path, *more: str) -> Path:
+    """Copy the workflow, which a test may then edit."""
+    for name in (*SOURCES, *more):
+        if (ROOT / name).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def command(folder: Path, *options: object, files: Sequence[Path | str] = ()) -> list[str]:
+    """Return the call of Snakemake for results in `folder`, with config files on the default."""
+    call = ["snakemake", "--cores", "2", "--directory", folder, *options]
+    return [str(part) for part in ([*call, "--configfile", *files] if files else call)]
+
+
+def environment(source: Path = ROOT) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(source)}
+
+
+def snakemake(
+    folder: Path,
+    *options: object,
+    files: Sequence[Path | str] = (),
+    source: Path = ROOT,
+    fails: bool = False,
+) -> str:
+    """Run the workflow of `source` and return what it prints."""
+    result = subprocess.run(
+        command(folder, *options, files=files), env=environment(source), cwd=source,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = result.stdout + result.stderr
+    assert (result.returncode != 0) == fails, said
+    return said
+
+
+def jobs(said: str) -> dict[str, int]:
+    """Return the number of jobs of each rule, as a dry run lists them."""
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE)}
