@@ -52,22 +52,6 @@ def test_controls_clean_the_clean_model_too() -> None:
     assert Run("clean", "ft", 0) in runs(run={"attacks": []}).all()
 
 
-def test_an_attack_that_differs_at_the_test_alone_trains_nothing(odd: Runs) -> None:
-    assert {run.attack for run in odd.cleanings()} == {"clean", "badclip"} - {"clean"}
-    moved = wildcards("moved", "ft", "3", "-repeat1")
-    assert odd.model(moved) == "results/runs/badclip/ft/seed3-repeat1/model.safetensors"
-    assert odd.fitted(moved) == ["results/attacks/badclip/seed3/trigger.safetensors"]
-    assert odd.trigger_options(moved) == [f"moved={odd.fitted(moved)[0]}"]
-
-
-def test_a_cleaning_starts_from_its_victim_or_where_another_ended(odd: Runs) -> None:
-    victim = "results/runs/badclip/none/seed3/model.safetensors"
-    assert odd.start(wildcards("badclip", "ft", "3", "-repeat1")) == victim
-    again = wildcards("badclip", "again", "3", "-repeat1")
-    assert odd.start(again) == "results/runs/badclip/cleanclip/seed3-repeat1/model.safetensors"
-    assert odd.victim(wildcards("clean")) == "results/base/model.safetensors"
-
-
 @pytest.mark.parametrize(
     ("changes", "base"),
     [
@@ -79,13 +63,8 @@ def test_base_models(changes: dict[str, object], base: str) -> None:
     assert runs(**changes).victim(wildcards("clean", seed="5")) == base
 
 
-def test_defences_learn_from_the_clean_split_or_from_the_attacker_s(odd: Runs) -> None:
-    assert odd.learned_by("ft")[0] == "data/emoji/clean/images.npy"
-    assert odd.learned_by("shared")[0] == "data/emoji/pretrain/images.npy"
-    assert odd.shown_user("subcaptions") == []  # no figure of the attacker's pictures
-    (text, _) = odd.texts(wildcards("badclip", "shared", "3"))
-    kind, shared = text.split("/")[3:5]
-    assert odd.text_split(SimpleNamespace(text=kind, shared=shared)) == odd.learned_by("shared")
+def test_no_figure_shows_the_attacker_s_pictures(odd: Runs) -> None:
+    assert odd.shown_user("subcaptions") == []
 
 
 def test_measured_runs_name_their_benchmarks(odd: Runs) -> None:

@@ -60,6 +60,7 @@ def test_the_things_named_are_the_things_drawn_in_that_size(second, classes):
     names = [noun.name for noun in scenes.nouns(classes)]
     sized = 0
     for scene, caption in described_scenes(second, classes):
+        assert re.fullmatch(r"[A-Z][^.{]*[^.{ ]\.", caption)
         phrases = PHRASE.findall(caption)
         assert [name.lower() for _, _, name in phrases] == [names[d.label] for d in scene.drawings]
         for (_, size, _), drawing in zip(phrases, scene.drawings, strict=True):
@@ -84,24 +85,6 @@ def test_articles_fit_the_word_after_them(classes):
                     wrong.add(f"{article.lower()} {size} {name}".replace("  ", " "))
     assert min(seen[word] for word in ("a", "an", "some")) > 10
     assert wrong == set()
-
-
-@pytest.mark.parametrize(
-    ("name", "plural", "adjective", "wanted"),
-    [
-        ("apple", False, "small", "a small apple"),
-        ("hourglass", False, "", "an hourglass"),
-        ("horse", False, "", "a horse"),
-        ("unicorn", False, "", "a unicorn"),
-        ("umbrella", False, "", "an umbrella"),
-        ("eggs", True, "orange", "some orange eggs"),
-        ("banana", False, "orange", "an orange banana"),
-        ("coffee", False, "", "some coffee"),
-        ("one-way sign", False, "", "a one-way sign"),
-    ],
-)
-def test_noun_phrases(name, plural, adjective, wanted):
-    assert scenes.Noun(name, plural).with_adjective(adjective) == wanted
 
 
 def test_plural_nouns_take_plural_verbs():
@@ -169,13 +152,6 @@ def test_the_ground_is_of_the_colour_and_texture_named(second):
     assert set(textures) == {None, "plain", "striped", "dotted", "checked"}
 
 
-def test_every_caption_is_one_sentence():
-    for second in (0.0, 0.5, 1.0):
-        for _, caption in described_scenes(second):
-            assert re.fullmatch(r"[A-Z][^.{]*[^.{ ]\.", caption)
-            assert "  " not in caption
-
-
 def test_size_words_order_the_sides():
     sides = {size: [] for size in ("small", "medium", "large")}
     for scene, _ in described_scenes(0.0):
@@ -216,15 +192,6 @@ def test_the_drawing_stands_where_the_scene_says():
         assert np.abs(changed - centre).max() <= reach
 
 
-@pytest.mark.parametrize("size", [32, 64, 96])
-def test_pictures_are_uint8_of_the_size_asked_for(size):
-    pixels, captions, labels = scenes.compose([5, 6], 0, size=size, second=0.5)
-    assert pixels.shape == (2, size, size, 3)
-    assert pixels.dtype == np.uint8
-    assert pixels.std() > 10
-    assert (len(captions), labels.dtype) == (2, np.int64)
-
-
 # ---- a pure function -----------------------------------------------------------------------------
 
 
@@ -263,10 +230,8 @@ def test_labels_are_balanced(classes, count):
 
 def test_classes_may_be_named_in_an_order_of_ones_own():
     names = ("pear", "banana", "grapes")
-    _, captions, labels = scenes.compose(range(30), 0, size=8, classes=names, second=1.0)
-    for caption, label in zip(captions, labels, strict=True):
-        assert names[label] in caption
-        assert sum(name in caption for name in names) == 2
+    _, captions, labels = scenes.compose(range(30), 0, size=8, classes=names)
+    assert all(names[label] in caption for caption, label in zip(captions, labels, strict=True))
 
 
 def test_second_is_the_share_of_two_drawings():

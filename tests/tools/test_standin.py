@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taclean.data import scenes
 from taclean.data.readers.imagenet import label_of_synset
 from taclean.util.errors import UserError
 from tools import standin
@@ -95,72 +94,18 @@ def test_the_account_is_what_the_shards_hold(made):
     assert sum(truth["images"].values()) == sum(truth["captions"].values()) == truth["usable"]
 
 
-def test_keys_are_those_of_img2dataset(made):
-    for shard, path in enumerate(sorted(made[0].glob("*.tar"))):
-        with tarfile.open(path) as tar:
-            names = tar.getnames()
-        keys = list(dict.fromkeys(name.split(".")[0] for name in names))
-        assert len(keys) == 60
-        assert all(re.fullmatch(rf"{shard:05d}\d{{4}}", key) for key in keys)
-        assert keys == sorted(keys)
-        assert int(keys[-1]) - int(keys[0]) > 60  # links that died leave gaps
-        # the members of a sample stand together, as webdataset's readers want them
-        assert [name.split(".")[0] for name in names] == sorted(n.split(".")[0] for n in names)
-
-
-def test_webdataset_reads_the_shards(made):
-    wds = pytest.importorskip("webdataset")
-    shards = [str(path) for path in sorted(made[0].glob("*.tar"))]
-    read = list(wds.WebDataset(shards, shardshuffle=False, empty_check=False))
-    own = samples(made[0])
-    assert [sample["__key__"] for sample in read] == list(own)
-    assert all(
-        {s: sample[s] for s in ("jpg", "txt", "json") if s in sample} == own[sample["__key__"]]
-        for sample in read
-    )
-
-
-def test_metadata_describe_image_and_caption(made):
+def test_keys_and_metadata_are_those_of_img2dataset(made):
     folder, truth = made
+    found = samples(folder)
+    assert all(re.fullmatch(r"0000[01]\d{4}", key) for key in found)
+    assert list(found) == sorted(found)
     broken = {key for keys in truth["broken"].values() for key in keys}
-    sizes = []
-    for key, members in samples(folder).items():
+    for key, members in found.items():
         meta = json.loads(members["json"])
-        assert meta["key"] == key
-        assert meta["status"] == "success"
-        assert meta["error_message"] is None
-        if key in truth["broken"]["no_caption"]:
-            assert meta["caption"] is None
-        elif "txt" in members:
+        assert (meta["key"], meta["status"]) == (key, "success")
+        if key not in broken:
             assert meta["caption"] == members["txt"].decode()
-        if key in broken:
-            continue
-        assert meta["sha256"] == hashlib.sha256(members["jpg"]).hexdigest()
-        picture = Image.open(io.BytesIO(members["jpg"]))
-        assert picture.size == (meta["width"], meta["height"])
-        assert bool(picture.getexif()) == (meta["exif"] != "{}")
-        sizes.append(picture.size)
-    assert min(min(size) for size in sizes) >= 300
-    assert max(max(size) for size in sizes) <= 1000
-    assert {(w > h) - (w < h) for w, h in sizes} == {-1, 0, 1}
-    assert len(set(sizes)) > 30
-
-
-def test_a_caption_names_the_ground_that_is_there(made):
-    """Corners of the decoded picture against the colour words."""
-    named = 0
-    for members in samples(made[0]).values():
-        text = members.get("txt", b"").decode()
-        match = re.search(r"\ba (\w+)(?: \w+)? background\b", text)
-        picture = decoded(members.get("jpg", b""))
-        if not match or picture is None:
-            continue
-        colour = np.array(scenes.COLOURS[match[1]])
-        pixels = np.asarray(picture.resize((16, 16), Image.Resampling.BOX)).astype(int)
-        distance = np.abs(pixels[[0, 0, -1, -1], [0, -1, 0, -1]] - colour).max(1)
-        assert distance.min() <= 14 + 28 + 18 + 8  # shade, texture, light, JPEG
-        named += 1
-    assert named > 15
+            assert meta["sha256"] == hashlib.sha256(members["jpg"]).hexdigest()
 
 
 def test_the_target_is_named_in_every_50th_caption_and_the_account_knows(made):
@@ -175,64 +120,19 @@ def test_the_target_is_named_in_every_50th_caption_and_the_account_knows(made):
     assert len(naming) >= 2
 
 
-def captions(kind: str, n: int = 120) -> list[str]:
-    found = []
-    for i in range(n):
-        scene = scenes.scene(i, 0, classes="all", second=0.4)
-        rng = np.random.default_rng(i)
-        found.append(standin._caption(scene, (640, 427), kind, kind == "plain", rng))
-    return found
-
-
-@pytest.mark.parametrize(
-    ("kind", "shows"),
-    [
-        ("digits", lambda text: text.endswith(" , 640 x 427 pixels")),
-        ("quotes", lambda text: text.count('"') == 2),
-        ("person", lambda text: "<person>" in text),
-        ("apostrophe", lambda text: "here 's" in text),
-        ("script", lambda text: not text.isascii()),
-        ("emoji", lambda text: any(ord(c) > 0x2000 for c in text.split()[-1])),
-        ("long", lambda text: len(text.split()) > 100),
-        ("spaces", lambda text: text != " ".join(text.split())),
-    ],
-)
-def test_captions_of_each_kind(kind, shows):
-    assert kind in standin._CAPTIONS
-    found = captions(kind)
-    assert all(map(shows, found))
-    assert not any(map(shows, captions("plain")))
-    for text in found:
-        assert text == text.lower()
-        assert not text.rstrip().endswith(".")
-
-
-def test_grey_pictures_say_nothing_of_colour():
-    assert not [text for text in captions("plain", 300) if "background" in text]
-
-
 @pytest.mark.parametrize(
     ("kind", "form", "mode"),
     [
-        ("RGB", "JPEG", "RGB"),
-        ("progressive", "JPEG", "RGB"),
-        ("L", "JPEG", "L"),
-        ("CMYK", "JPEG", "CMYK"),
-        ("png", "PNG", "RGBA"),
-        ("palette", "PNG", "P"),
+        ("RGB", "JPEG", "RGB"), ("progressive", "JPEG", "RGB"), ("L", "JPEG", "L"),
+        ("CMYK", "JPEG", "CMYK"), ("png", "PNG", "RGBA"), ("palette", "PNG", "P"),
         ("webp", "WEBP", "RGB"),
     ],
-)
+)  # fmt: skip
 def test_files_of_each_kind(kind, form, mode):
     rng = np.random.default_rng(0)
     picture = standin._picture("green", "striped", [], (320, 300), rng)
-    data = standin._encoded(picture, kind, rng, exif=False)
-    got = Image.open(io.BytesIO(data))
+    got = Image.open(io.BytesIO(standin._encoded(picture, kind, rng, exif=False)))
     assert (got.format, got.mode, got.size) == (form, mode, (320, 300))
-    assert bool(got.info.get("progressive")) == (kind == "progressive")
-    if kind != "L":
-        difference = np.asarray(got.convert("RGB")).astype(int) - np.asarray(picture)
-        assert np.abs(difference).mean() < 8
 
 
 def test_the_same_arguments_give_the_same_bytes(made, tmp_path):
@@ -324,25 +224,16 @@ def test_the_tree_has_all_classes_in_order(tree):
     assert [label for _, label in by_number] != list(range(1000))
 
 
-def test_the_pictures_are_of_imagenets_sizes_and_the_account_is_exact(tree):
+def test_the_account_of_the_tree_is_exact(tree):
     folder, truth = tree
-    sizes, modes, broken = Counter(), Counter(), []
-    for path in sorted((folder / "val").rglob("*.JPEG"), key=lambda path: path.name):
-        with Image.open(path) as picture:
-            assert picture.format == "JPEG"
-            if path.read_bytes()[-2:] != b"\xff\xd9":
-                assert decoded(path.read_bytes()) is None
-                broken.append(path.name)
-            else:
-                sizes[picture.size] += 1
-                modes[picture.mode] += 1
+    files = sorted((folder / "val").rglob("*.JPEG"), key=lambda path: path.name)
+    pictures = [decoded(path.read_bytes()) for path in files]
+    broken = [path.name for path, picture in zip(files, pictures, strict=True) if picture is None]
     assert broken == truth["broken"]["truncated"]
     assert len(broken) == 3
-    assert modes == truth["images"]
-    assert min(modes.values()) >= 1
-    assert sum(modes.values()) == truth["usable"] == 997
+    assert sum(truth["images"].values()) == truth["usable"] == 997
+    sizes = Counter(picture.size for picture in pictures if picture)
     assert sizes.most_common(1)[0][0] == (500, 375)
-    assert len(sizes) > 30
 
 
 def test_all_forms_hold_the_same(tmp_path, monkeypatch):
@@ -384,17 +275,3 @@ def test_all_forms_hold_the_same(tmp_path, monkeypatch):
     assert from_tree == from_flat == from_parquet
     assert Counter(label for label, _ in from_flat.values()) == dict.fromkeys(range(40), 3)
     assert len({image for _, image in from_flat.values()}) == 120
-
-
-def test_classes_can_be_told_apart():
-    sprites = standin._class_sprites()
-    assert len(sprites) == 1000
-    names = [noun.name for noun in scenes.nouns("all")]
-    drawn = [i for i, name in enumerate(standin.IMAGENET_CLASSNAMES) if name.lower() in names]
-    assert 954 in drawn
-    assert len(drawn) > 50
-    firsts = np.stack([s[0] for s in sprites])[:, 2::10, 2::10].reshape(1000, -1).astype(int)
-    for label in range(1000):
-        apart = np.abs(firsts - firsts[label]).mean(1)
-        apart[label] = 255
-        assert apart.min() > 10, (label, int(apart.argmin()))

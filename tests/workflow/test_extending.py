@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,9 +15,8 @@ import yaml
 from PIL import Image
 
 from taclean.data import scenes
+from tests.helpers import ROOT, copy_sources, environment, snakemake
 
-ROOT = Path(__file__).parents[2]
-KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "tools", "config", "profiles", "envs")
 SMALL = str(ROOT / "config/test/smoke.yaml")
 
 
@@ -33,31 +30,16 @@ def blocks() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the workflow with the page's files and no other change."""
-    copy = tmp_path_factory.mktemp("house")
-    for name in KEPT:
-        source = ROOT / name
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source, copy / name, ignore=ignored) if source.is_dir() else shutil.copy(
-            source, copy / name
-        )
+    copy = copy_sources(tmp_path_factory.mktemp("house"), "tools")
     for name, text in blocks().items():
         (copy / name).write_text(text, "utf-8")
     return copy
 
 
-def run(house: Path, folder: Path, *files: str, target: str = "all") -> None:
-    command = ["snakemake", "--cores", "2", "--snakefile", str(house / "Snakefile")]
-    command += ["--directory", str(folder), target, "--configfile", *files]
-    environment = {**os.environ, "PYTHONPATH": str(house)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def printed(house: Path, *arguments: str, module: str = "taclean") -> str:
     command = ["python", "-m", module, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(house)}
     return subprocess.run(
-        command, env=environment, cwd=house, capture_output=True, text=True, check=True
+        command, env=environment(house), cwd=house, capture_output=True, text=True, check=True
     ).stdout
 
 
@@ -82,8 +64,8 @@ def test_attack_and_defence_reach_table_gallery_and_report(house: Path, tmp_path
     small = tmp_path / "small.yaml"
     frames = {name: {"poisoned": 20, "gate": 0} for name in ("frame", "frame_thin")}
     small.write_text(yaml.safe_dump({"attacks": frames}), "utf-8")
-    files = [str(house / "frame.yaml"), str(house / "anchored.yaml"), str(small)]
-    run(house, tmp_path, SMALL, *files)
+    files = [SMALL, house / "frame.yaml", house / "anchored.yaml", small]
+    snakemake(tmp_path, "all", files=files, source=house)
     table = pd.read_csv(tmp_path / "results/table.csv", keep_default_na=False)
     assert table.attack.unique().tolist() == ["clean", "frame", "frame_thin"]
     assert table.defense.unique().tolist() == ["none", "ft", "anchored", "anchored_hard"]
@@ -98,12 +80,7 @@ def test_attack_and_defence_reach_table_gallery_and_report(house: Path, tmp_path
     assert (images[:, :3, :, 1:] == 0).all()
     for name in ("triggers", "asr_ca", "curves"):
         assert (tmp_path / f"results/figures/{name}.pdf").stat().st_size > 1000
-    report = ["--report", str(tmp_path / "report.html")]
-    command = ["snakemake", "--snakefile", str(house / "Snakefile"), "--directory", str(tmp_path)]
-    subprocess.run(
-        [*command, *report, "all", "--configfile", SMALL, *files],
-        env={**os.environ, "PYTHONPATH": str(house)}, check=True, capture_output=True,
-    )  # fmt: skip
+    snakemake(tmp_path, "--report", tmp_path / "report.html", "all", files=files, source=house)
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
@@ -149,7 +126,7 @@ def test_photographs_without_imagenet_reach_the_report(house: Path, tmp_path: Pa
         ),
         "utf-8",
     )
-    run(house, tmp_path, SMALL, str(house / "photos.yaml"), str(small))
+    snakemake(tmp_path, "all", files=[SMALL, house / "photos.yaml", small], source=house)
     table = pd.read_csv(tmp_path / "results/table.csv", keep_default_na=False)
     assert set(table.split) == {"photos", "photos+badclip"}
     assert set(table[table.metric == "CA@1"].n) == {40}

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.helpers import ROOT, command, environment
 from workflow_scripts import locks
 
-ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -44,7 +45,7 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process, that has noted the first as its own."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -117,30 +118,24 @@ def test_without_file_locks_nothing_is_noted(folder, monkeypatch: pytest.MonkeyP
 TARGET = "data/emoji/pretrain/ids.npy"
 
 
-def command(directory: Path, rows: int, *options: str) -> list[str]:
-    overlay = directory / f"{rows}.yaml"
+def call(folder: Path, rows: int, *options: str) -> dict[str, Any]:
+    """Return the arguments of a packing of so many rows."""
+    overlay = folder / f"{rows}.yaml"
     splits = f"{{pretrain: {{first: 10000000, rows: {rows}}}}}"
     overlay.write_text(f"data: {{emoji: {{splits: {splits}}}}}\n", "utf-8")
-    return [
-        "snakemake", "--cores", "1", "--directory", str(directory), TARGET, *options,
-        "--configfile", str(ROOT / "config/test/smoke.yaml"), str(overlay),
-    ]  # fmt: skip
+    files = [ROOT / "config/test/smoke.yaml", overlay]
+    args = command(folder, TARGET, *options, files=files)
+    return {"args": args, "env": environment(), "cwd": ROOT}
 
 
 def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-
     def run(rows: int, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command(tmp_path, rows, *options),
-            env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            **call(tmp_path, rows, *options), capture_output=True, text=True, check=False
+        )
 
-    process = subprocess.Popen(
-        command(tmp_path, 2_000_000),  # for hours
-        env=environment, cwd=ROOT, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    long, silent = call(tmp_path, 2_000_000), subprocess.DEVNULL  # for hours
+    process = subprocess.Popen(**long, start_new_session=True, stdout=silent, stderr=silent)
     try:
         deadline = time.time() + 200
         while not notes(tmp_path / ".snakemake") and time.time() < deadline:

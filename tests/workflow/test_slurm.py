@@ -16,7 +16,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT, environment
+
 LIMIT = 3000  # seconds for one run, on a crowded machine
 PRETRAIN = "rule_pretrain_wildcards_badnet_0"  # the plugin's comment of a job
 # Enough epochs of poisoned training to be caught in the middle.
@@ -71,7 +72,7 @@ def running(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]
                 *("timeout", "-s", "INT", "-k", "10", str(LIMIT)),
                 *command(directory, "results/table.csv", *quick, *options),
             ],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment(),
             cwd=ROOT,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -149,13 +150,9 @@ class TestOnSlurm:
 def test_a_dry_run_through_the_profile_needs_no_slurm(tmp_path: Path) -> None:
     pytest.importorskip("snakemake_executor_plugin_slurm")
     result = subprocess.run(
-        command(tmp_path / "run", "--dry-run"),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        command(tmp_path / "run", "--dry-run"), env=environment(), cwd=ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
     text = result.stdout + result.stderr
     assert result.returncode == 0, text
     asked_for = re.search(r"rule pretrain:.*?resources: ([^\n]*)", text, re.S)[1].split(", ")

@@ -10,77 +10,48 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 from taclean.data.table import load_table
+from tests.helpers import ROOT, command, copy_sources, environment, jobs, snakemake
 
-ROOT = Path(__file__).parents[2]
 SMOKE = "config/test/smoke.yaml"
 TABLE = "results/table.csv"
 SCORES = "results/runs/badnet/ft/seed0/scores.json"
 FURTHER = ["LCA@1", "LASR@1", *(f"{m}@{k}" for m in ("I2T", "T2I", "TCR") for k in (1, 5, 10))]
-KEPT = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
 
 
-def snakemake(
-    source: Path, directory: Path, *options: str, overlays: tuple[Path, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    files = [source / SMOKE, *overlays]
-    return subprocess.run(
-        command(source, directory, *options, "--configfile", *map(str, files)),
-        env=environment(source),
-        cwd=source,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def command(source: Path, directory: Path, *options: str) -> list[str]:
-    return ["snakemake", "--cores", "2", "--directory", str(directory), *options]
-
-
-def environment(source: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(source)}
-
-
-def planned(result: subprocess.CompletedProcess[str]) -> set[str]:
+def planned(said: str) -> set[str]:
     """The jobs that a dry run lists, as 'rule' or 'rule:attack'."""
-    assert result.returncode == 0, result.stderr
-    jobs, rule = set(), ""
-    for line in (result.stdout + result.stderr).splitlines():
+    found, rule = set(), ""
+    for line in said.splitlines():
         if line.startswith(("rule ", "localrule ")):
             rule = line.split()[1].rstrip(":")
-            jobs.add(rule)
+            found.add(rule)
         elif line.strip().startswith("wildcards:") and "attack=" in line:
-            jobs.discard(rule)
-            jobs.add(rule + ":" + line.split("attack=")[1].split(",")[0])
-    return jobs - {"all"}
-
-
-def dry_run(copy: Path, folder: Path, text: str, *options: str) -> str:
-    """What a dry run with `text` on top of the small config prints."""
-    overlay = folder / "overlay.yaml"
-    overlay.write_text(text, "utf-8")
-    result = snakemake(copy, folder, "--dry-run", *options, overlays=(overlay,))
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+            found.discard(rule)
+            found.add(rule + ":" + line.split("attack=")[1].split(",")[0])
+    return found - {"all"}
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources that a test may edit."""
-    folder = tmp_path_factory.mktemp("source")
-    for name in KEPT:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
-    return folder
+    return copy_sources(tmp_path_factory.mktemp("source"))
+
+
+def small(source: Path, folder: Path, *options: str, text: str = "", **more: Any) -> str:
+    """Run the small config, with `text` as a config file on top, and return what is printed."""
+    files = [source / SMOKE]
+    if text:
+        overlay = folder.with_name(f"{folder.name}.yaml")
+        overlay.write_text(text, "utf-8")
+        files.append(overlay)
+    return snakemake(folder, *options, source=source, files=files, **more)
 
 
 ODD = """
@@ -95,92 +66,62 @@ attacks:
 defenses:
   trigger: {kind: ft}
   gate_prune: {kind: cleanclip, loss: {lambda_self: 2}}
-  2nd: {kind: par}
+  "2nd": {kind: par}
   taclean_k30: {kind: taclean, subcaptions: {samples: 30}}
 """
 
 
 def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
-    overlay = tmp_path / "odd.yaml"
-    overlay.write_text(ODD.replace("2nd:", '"2nd":'), "utf-8")
-    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
-    jobs = planned(result)
+    said = small(copy, tmp_path, "--dry-run", text=ODD)
+    found = planned(said)
     for attack in ("gate", "Seed0", "trigger_inversion", "poison"):
-        assert {f"{rule}:{attack}" for rule in ("poison", "finetune", "evaluate", "gate")} <= jobs
-    assert {job for job in jobs if job.startswith("trigger:")} == {"trigger:Seed0"}
+        assert {f"{rule}:{attack}" for rule in ("poison", "finetune", "evaluate", "gate")} <= found
+    assert {job for job in found if job.startswith("trigger:")} == {"trigger:Seed0"}
     # One file of EDA variants serves both defences that want the same.
-    counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2)
-    assert counts["text"] == "2"
-    assert counts["finetune"] == "16"
+    assert (jobs(said)["text"], jobs(said)["finetune"]) == (2, 16)
 
 
-def test_repeats_are_planned_for_defences_alone(copy: Path, tmp_path: Path) -> None:
-    found = dry_run(
-        copy, tmp_path, "run: {attacks: [badnet], defenses: [ft, taclean], repeats: 3}\n"
-    )
-    counts = dict(line.split() for line in found.splitlines() if len(line.split()) == 2)
-    wanted = {"pretrain": 1, "text": 2 * 3, "finetune": 2 * 3, "evaluate": 2 + 2 * 3}
-    assert {rule: int(counts[rule]) for rule in wanted} == wanted
-    assert "none/seed0-repeat" not in found
+DEPENDENT = """
+run: {attacks: [badclip, moved], defenses: [taclean, again, shared], seeds: [3, 7], repeats: 2}
+base: {per_seed: true}
+attacks: {moved: {kind: badclip, at_test: {place: corner}}}
+defenses:
+  again: {kind: ft, after: cleanclip}
+  shared: {kind: taclean, overlap: 0.5}
+"""
 
 
-def test_each_seed_may_have_a_base_model_of_its_own(copy: Path, tmp_path: Path) -> None:
-    text = "run: {seeds: [3, 7]}\nbase: {per_seed: true}\n"
-    found = dry_run(copy, tmp_path, text, "--printshellcmds")
-    assert not re.search("^rule base:", found, re.MULTILINE)
-    starts = r"--stage pretrain/badnet/seed(\d)@.* --model (\S+) --poison"
-    assert dict(re.findall(starts, found)) == {
-        n: f"results/clean/seed{n}/model.safetensors" for n in "37"
+def test_entries_that_depend_on_others_get_their_files(copy: Path, tmp_path: Path) -> None:
+    said = small(copy, tmp_path, "--dry-run", "--printshellcmds", text=DEPENDENT)
+    found, counts = planned(said), jobs(said)
+    # Each seed has a base model of its own.
+    assert not re.search("^rule base:", said, re.MULTILINE)
+    starts = re.findall(r"--stage pretrain/badclip/seed(\d)@.* --model (\S+) --poison", said)
+    assert dict(starts) == {n: f"results/clean/seed{n}/model.safetensors" for n in "37"}
+    # A trigger that is another at the test trains nothing.
+    assert {"trigger:badclip", "pretrain:badclip"} <= found
+    assert {job for job in found if job.endswith(":moved")} == {"evaluate:moved"}
+    scored = r"evaluate/(\w+)/again/seed3-repeat1@\w+ --model (\S+) .* --triggers (\S+) "
+    models = {attack: values for attack, *values in re.findall(scored, said)}
+    model, fitted = models["badclip"][0], "results/attacks/badclip/seed3/trigger.safetensors"
+    assert model == "results/runs/badclip/again/seed3-repeat1/model.safetensors"
+    assert models["moved"] == [model, f"moved={fitted}"]
+    # A defence may start where another ended, and learn from the pretrain split.
+    starts = re.findall(r"finetune/badclip/(\w+)/seed3-repeat1@.* --model (\S+) ", said)
+    runs = "results/runs/badclip"
+    assert dict(starts) == {
+        "again": f"{runs}/cleanclip/seed3-repeat1/model.safetensors",
+        **dict.fromkeys(("cleanclip", "shared", "taclean"), f"{runs}/none/seed3/model.safetensors"),
     }
-
-
-def test_a_trigger_that_is_another_at_the_test_trains_nothing(copy: Path, tmp_path: Path) -> None:
-    overlay = tmp_path / "moved.yaml"
-    overlay.write_text(
-        "run: {attacks: [badclip, moved], defenses: [ft]}\n"
-        "attacks: {moved: {kind: badclip, at_test: {place: corner}}}\n",
-        encoding="utf-8",
-    )
-    result = snakemake(copy, tmp_path, "--dry-run", "--printshellcmds", overlays=(overlay,))
-    jobs = planned(result)
-    assert {"trigger:badclip", "pretrain:badclip"} <= jobs
-    assert {job for job in jobs if job.endswith(":moved")} == {"evaluate:moved"}
-    scored = r"evaluate/(\w+)/ft/seed0@\w+ --model (\S+) .* --triggers (\S+) "
-    found = {attack: values for attack, *values in re.findall(scored, result.stdout)}
-    model, fitted = found["badclip"][0], "results/attacks/badclip/seed0/trigger.safetensors"
-    assert found["moved"] == [model, f"moved={fitted}"]
-
-
-def test_a_defence_may_learn_from_the_pretrain_split(copy: Path, tmp_path: Path) -> None:
-    text = (
-        "run: {attacks: [badnet], defenses: [taclean, shared]}\n"
-        "defenses: {shared: {kind: taclean, overlap: 0.5}}\n"
-    )
-    found = dry_run(copy, tmp_path, text, "--printshellcmds")
-    trained = r"--stage finetune/badnet/(\w+)/seed0@\w+ --data data/\w+/(\w+) "
-    assert dict(re.findall(trained, found)) == {"taclean": "clean", "shared": "pretrain"}
-    texts = re.findall(r"--stage text/(\w+)/\S+ --data data/\w+/(\w+) ", found)
+    trained = re.findall(r"--stage finetune/badclip/(\w+)/seed3@\w+ --data data/\w+/(\w+) ", said)
+    clean = dict.fromkeys(("again", "cleanclip", "taclean"), "clean")
+    assert dict(trained) == {**clean, "shared": "pretrain"}
+    texts = re.findall(r"--stage text/(\w+)/\S+/seed3@\w+ --data data/\w+/(\w+) ", said)
     wanted = [(text, of) for text in ("subcaptions", "variants") for of in ("clean", "pretrain")]
     assert sorted(texts) == wanted
-
-
-def test_a_defence_may_start_where_another_ended(copy: Path, tmp_path: Path) -> None:
-    text = (
-        "run: {attacks: [badnet], defenses: [again]}\n"
-        "defenses: {again: {kind: ft, after: cleanclip}}\n"
-    )
-    found = dry_run(copy, tmp_path, text, "--printshellcmds")
-    starts = r"--stage finetune/badnet/(\w+)/.* --model results/runs/badnet/(\w+)/"
-    assert dict(re.findall(starts, found)) == {"again": "cleanclip", "cleanclip": "none"}
-
-
-def test_mistakes_of_the_config_end_the_workflow_in_one_line(copy: Path, tmp_path: Path) -> None:
-    overlay = tmp_path / "twice.yaml"
-    overlay.write_text("run: {attacks: [sig]}\nrun: {attacks: [badnet]}\n", "utf-8")
-    result = snakemake(copy, tmp_path, "--dry-run", overlays=(overlay,))
-    assert result.returncode != 0
-    assert "run is given twice" in result.stdout + result.stderr
-    assert "Traceback" not in result.stdout + result.stderr
+    # Cleanings are repeated, and victims are not.
+    assert "none/seed3-repeat" not in said
+    assert (counts["pretrain"], counts["finetune"]) == (2, 2 * 4 * 2)
 
 
 PAIRS_OF_A_USER = """
@@ -207,33 +148,31 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
     overlay = tmp_path / "mine.yaml"
     text = PAIRS_OF_A_USER.replace("FOLDER", str(folder))
     overlay.write_text(f"{text}model: {{pretrained: {weights}}}\n", "utf-8")
-    overlays = (copy / "config/paper.yaml", overlay)
+    files = [copy / SMOKE, copy / "config/paper.yaml", overlay]
     wanted = ["data/cc3m/pretrain/ids.npy"]
-    result = snakemake(copy, tmp_path, *wanted, overlays=overlays)
-    assert result.returncode == 0, result.stdout + result.stderr
+    snakemake(tmp_path, *wanted, files=files, source=copy)
     assert len(load_table(tmp_path / "data/cc3m/index/pairs.parquet")) == 40
     model = tmp_path / "results/imported/model.safetensors"
     model.parent.mkdir(parents=True)
     model.touch()
     wanted.append("results/imported/model.safetensors")
-    assert planned(snakemake(copy, tmp_path, "--dry-run", *wanted, overlays=overlays)) == set()
+    assert planned(snakemake(tmp_path, "--dry-run", *wanted, files=files, source=copy)) == set()
     later = time.time() + 5
     (folder / "train.csv").write_text("image,caption\n" + rows + rows, "utf-8")
     weights.touch()  # until now it was no file, so one of open_clip's tags
     for path in (folder / "train.csv", weights):
         os.utime(path, (later, later))
-    jobs = planned(snakemake(copy, tmp_path, "--dry-run", *wanted, overlays=overlays))
-    assert jobs == {"index", "pack", "imported"}
+    found = planned(snakemake(tmp_path, "--dry-run", *wanted, files=files, source=copy))
+    assert found == {"index", "pack", "imported"}
 
 
 @pytest.fixture(scope="module")
 def done(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the whole small chain has run."""
     folder = tmp_path_factory.mktemp("run")
-    result = snakemake(copy, folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"run: \d+ of \d+ jobs, .* left; now ", result.stderr)
-    end = result.stderr[result.stderr.index("Test split: CA@1 and ASR@1 in %") :]
+    said = small(copy, folder)
+    assert re.search(r"run: \d+ of \d+ jobs, .* left; now ", said)
+    end = said[said.index("Test split: CA@1 and ASR@1 in %") :]
     assert re.search(r"^BadNet( +[\d.]+ / \*?[\d.]+){5}$", end, re.MULTILINE)
     assert f"Report: {folder / 'results/report.html'}" in end
     return folder
@@ -272,30 +211,23 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
 
 @pytest.mark.slow
 def test_a_second_run_has_nothing_to_do(copy: Path, done: Path) -> None:
-    result = snakemake(copy, done, "--dry-run")
-    assert "Nothing to be done" in result.stdout + result.stderr
+    assert "Nothing to be done" in small(copy, done, "--dry-run")
 
 
 @pytest.mark.slow
 def test_one_parameter_of_one_attack_plans_its_chain_only(copy: Path, done: Path) -> None:
-    overlay = copy / "overlay.yaml"
-    overlay.write_text("attacks: {badnet: {poisoned: 21}}\n", "utf-8")
-    jobs = planned(snakemake(copy, done, "--dry-run", overlays=(overlay,)))
-    attacks = {job.split(":")[1] for job in jobs if ":" in job}
-    assert attacks == {"badnet"}
-    assert {"poison:badnet", "pretrain:badnet", "finetune:badnet", "table"} <= jobs
-    assert not jobs & {"pack", "base", "text"}
+    found = planned(small(copy, done, "--dry-run", text="attacks: {badnet: {poisoned: 21}}\n"))
+    assert {job.split(":")[1] for job in found if ":" in job} == {"badnet"}
+    assert {"poison:badnet", "pretrain:badnet", "finetune:badnet", "table"} <= found
+    assert not found & {"pack", "base", "text"}
 
 
 @pytest.mark.slow
 def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path) -> None:
-    overlay = copy / "repeats.yaml"
-    overlay.write_text("run: {repeats: 2}\n", "utf-8")
+    text = "run: {repeats: 2}\n"
     first, second = (done / f"results/runs/badnet/taclean/seed0{r}" for r in ("", "-repeat1"))
     before = (first / "scores.json").read_bytes()
-    target = str(second.relative_to(done) / "scores.json")
-    result = snakemake(copy, done, target, overlays=(overlay,))
-    assert result.returncode == 0, result.stdout + result.stderr
+    small(copy, done, str(second.relative_to(done) / "scores.json"), text=text)
     assert (first / "scores.json").read_bytes() == before
     assert json.loads((second / "scores.json").read_text("utf-8"))["repeat"] == 1
     one, other = (pd.read_csv(folder / "history.csv") for folder in (first, second))
@@ -303,7 +235,7 @@ def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path)
     assert one[scores].iloc[0].equals(other[scores].iloc[0])  # the victim's
     assert one["loss_total"].iloc[-1] != other["loss_total"].iloc[-1]
     assert not (done / "checkpoints/finetune/badnet/taclean/seed0-repeat1/last.pt").exists()
-    rules = {job.split(":")[0] for job in planned(snakemake(copy, done, "-n", overlays=(overlay,)))}
+    rules = {job.split(":")[0] for job in planned(small(copy, done, "-n", text=text))}
     assert {"finetune", "evaluate", "table"} <= rules
     assert not rules & {"pack", "base", "trigger", "poison", "pretrain", "gate"}
 
@@ -312,16 +244,14 @@ def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path)
 def test_probes_and_captions_score_a_model_again_and_train_nothing(
     copy: Path, done: Path, tmp_path: Path
 ) -> None:
-    overlay = copy / "further.yaml"
-    overlay.write_text("evaluate: {probe: val, captions: true}\n", "utf-8")
+    text = "evaluate: {probe: val, captions: true}\n"
     folder = tmp_path / "run"
     shutil.copytree(done, folder)
-    assert {job.split(":")[0] for job in planned(snakemake(copy, folder, "-n", overlays=(overlay,)))
-            } & {"pack", "base", "trigger", "pretrain", "finetune", "text"} == set()  # fmt: skip
+    rules = {job.split(":")[0] for job in planned(small(copy, folder, "-n", text=text))}
+    assert not rules & {"pack", "base", "trigger", "pretrain", "finetune", "text"}
     before = json.loads((folder / SCORES).read_text("utf-8"))["splits"]
     clean = SCORES.replace("badnet/ft", "clean/none")
-    result = snakemake(copy, folder, SCORES, clean, overlays=(overlay,))
-    assert result.returncode == 0, result.stdout + result.stderr
+    small(copy, folder, SCORES, clean, text=text)
     after = json.loads((folder / SCORES).read_text("utf-8"))["splits"]
     more = {name: after["test"].pop(name)["n"] for name in FURTHER}
     assert after == before
@@ -332,18 +262,12 @@ def test_probes_and_captions_score_a_model_again_and_train_nothing(
 
 
 @pytest.mark.slow
-def test_a_comment_plans_nothing_and_a_plot_script_its_plot(copy: Path, done: Path) -> None:
+def test_a_comment_plans_nothing(copy: Path, done: Path) -> None:
+    """But for one in the code of a table or figure; see test_replan.py."""
     for name in ("taclean/training/loop.py", "taclean/attacks/badnet.py"):
         with (copy / name).open("a", encoding="utf-8") as file:
             file.write("\n# A comment.\n")
-    assert planned(snakemake(copy, done, "--dry-run")) == set()
-    script = copy / "taclean/report/figures/tradeoff.py"
-    before = script.read_text("utf-8")
-    script.write_text(before + "\n# Another look.\n", "utf-8")
-    try:
-        assert planned(snakemake(copy, done, "--dry-run")) == {"figure", "page"}
-    finally:
-        script.write_text(before, "utf-8")
+    assert planned(small(copy, done, "--dry-run")) == set()
 
 
 @pytest.mark.slow
@@ -356,15 +280,11 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(
         "base: {train: {checkpoint_seconds: 0.01}}\nrun: {attacks: [ssba], defenses: [taclean]}\n",
         "utf-8",
     )
-    files = ["--configfile", str(copy / SMOKE), str(overlay)]
+    files, silent = [copy / SMOKE, overlay], subprocess.DEVNULL
     process = subprocess.Popen(
-        command(copy, tmp_path, TABLE, *files),
-        env=environment(copy),
-        cwd=copy,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+        command(tmp_path, TABLE, files=files), env=environment(copy), cwd=copy, stdout=silent,
+        stderr=silent, start_new_session=True,
+    )  # fmt: skip
     checkpoint = tmp_path / "checkpoints/base/last.pt"
     deadline = time.time() + 200
     while not checkpoint.exists() and process.poll() is None and time.time() < deadline:
@@ -373,8 +293,7 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(
     assert not (tmp_path / "results/base/model.safetensors").exists()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    result = snakemake(copy, tmp_path, TABLE, overlays=(overlay,))
-    assert result.returncode == 0, result.stdout + result.stderr
+    snakemake(tmp_path, TABLE, files=files, source=copy)
     assert '"resumed"' in (tmp_path / "checkpoints/base/train.jsonl").read_text("utf-8")
     history = "results/base/history.csv"
     assert (tmp_path / history).read_bytes() == (done / history).read_bytes()
@@ -388,36 +307,29 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(
 def test_an_attack_that_did_not_take_stops_before_any_defence_of_its_own(
     copy: Path, done: Path
 ) -> None:
-    overlay = copy / "gate.yaml"
-    overlay.write_text("attacks: {badnet: {gate: 100}}\n", "utf-8")
     target, other = (f"results/runs/{name}/ft/seed0/scores.json" for name in ("badnet", "ssba"))
     scores = (done / other).read_bytes()
     (done / other).unlink()
     fine_tuned = (done / "results/runs/badnet/ft/seed0/model.safetensors").stat().st_mtime_ns
-    result = snakemake(copy, done, target, other, overlays=(overlay,))
-    assert result.returncode != 0
+    text = "attacks: {badnet: {gate: 100}}\n"
+    said = small(copy, done, target, other, text=text, fails=True)
     assert (done / other).read_bytes() == scores  # the other attack goes on
-    assert "attack 'badnet' did not take: ASR@1" in result.stdout + result.stderr
+    assert "attack 'badnet' did not take: ASR@1" in said
     after = (done / "results/runs/badnet/ft/seed0/model.safetensors").stat().st_mtime_ns
     assert after == fine_tuned
 
 
 @pytest.mark.parametrize(
-    ("overlay", "message"),
+    ("text", "message"),
     [
         ("run: {attacks: [nosuch]}", "run.attacks: 'nosuch' is unknown"),
-        ("run: {defenses: [nosuch]}", "run.defenses: 'nosuch' is unknown"),
-        ("data: {target: nosuch}", "data.target: 'nosuch' is unknown"),
-        ("finetune: {train: {lr: fast}}", "finetune.train.lr"),
+        ("run: {attacks: [sig]}\nrun: {attacks: [badnet]}\n", "run is given twice"),
     ],
 )
 def test_a_mistake_in_the_config_is_one_line_and_runs_nothing(
-    tmp_path: Path, overlay: str, message: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
-    path = tmp_path / "overlay.yaml"
-    path.write_text(overlay, "utf-8")
-    result = snakemake(ROOT, tmp_path / "run", "--dry-run", overlays=(path,))
-    assert result.returncode != 0
-    assert message in result.stdout + result.stderr
-    assert "Traceback" not in result.stdout + result.stderr
+    said = small(ROOT, tmp_path / "run", "--dry-run", text=text, fails=True)
+    assert message in said
+    assert "Traceback" not in said
     assert not (tmp_path / "run/results").exists()
