@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +28,24 @@ def refused(call: Callable[[], object], *words: str) -> str:
     message = str(caught.value)
     assert [word for word in words if word not in message] == [], message
     return message
+
+
+class Given(Reader):
+    """Samples in memory, of which some may have no picture."""
+
+    gives = "pairs"
+
+    def __init__(self, images, captions=None, labels=-1, classes=None) -> None:
+        places = [None if image is None else str(i) for i, image in enumerate(images)]
+        keys = map(str, range(len(images)))
+        self.given = make_table(keys, places, captions, labels, None, classes)
+        self.images = images
+
+    def table(self):
+        return self.given
+
+    def image(self, where):
+        return self.images[int(where)]
 
 
 class Dies:

@@ -49,15 +49,10 @@ def fitted(name: str, side: int = 16):
     if name == "ssba":
         with torch.random.fork_rng():
             torch.manual_seed(7)
-            encoder = ssba.Encoder(BITS)
-        for (
-            value
-        ) in encoder.parameters():  # as large as after training, so that tanh is not about 0
-            value.data *= 3
+            state = ssba.Encoder(BITS).state_dict()
         secret = torch.randint(0, 2, (BITS,), generator=generator).float()
-        return {key: value.detach() for key, value in encoder.state_dict().items()} | {
-            "secret": secret
-        }
+        # as large as after training, so that tanh is not about 0
+        return {key: 3 * value for key, value in state.items()} | {"secret": secret}
     if attack(name).Fit is None:
         return None
     return {"patch": torch.rand(3, side, side, generator=generator)}
@@ -129,22 +124,19 @@ def test_badnet_random_place_is_a_function_of_seed_and_id_over_the_whole_image()
     assert len(set(places.values())) > 200
     other = [patch_of(bound("badnet", seed=2), i, 64)[:2] for i in range(20)]
     assert other != [places[i] for i in range(20)]
-    assert [patch_of(bound("badnet", seed=1), i, 64)[:2] for i in range(20)] == [
-        places[i] for i in range(20)
-    ]
 
 
-@pytest.mark.parametrize(("place", "top_left"), [("centre", (104, 104)), ("corner", (208, 208))])
-def test_fixed_places(place, top_left):
-    assert patch_of(bound("badnet", place=place), 3)[:2] == top_left
-
-
-@pytest.mark.parametrize("name", ["trojvqa", "badclip"])
-def test_optimised_patch_covers_rows_and_columns_104_to_119(name):
-    images, patch = pictures(2), fitted(name)["patch"]
+@pytest.mark.parametrize(
+    ("name", "place", "top"),
+    [("badnet", "centre", 104), ("badnet", "corner", 208), ("trojvqa", "centre", 104),
+     ("badclip", "centre", 104)],
+)  # fmt: skip
+def test_fixed_places_and_fitted_patches(name, place, top):
+    trigger, images = bound(name, place=place), pictures(2)
+    patch = (fitted(name) or {"patch": torch.from_numpy(patch_of(trigger, 3)[2])})["patch"]
     wanted = images.clone()
-    wanted[:, :, 104:120, 104:120] = (patch * 255).round().byte()
-    assert torch.equal(bound(name)(images, np.arange(2)), wanted)
+    wanted[:, :, top : top + 16, top : top + 16] = (patch * 255).round().byte().view(3, 16, 16)
+    assert torch.equal(trigger(images, np.arange(2)), wanted)
 
 
 @pytest.mark.parametrize("parameters", [{}, {"strength": 0.5}, {"strength": 1.0}], ids=str)
@@ -346,67 +338,47 @@ def test_any_resolution_is_pure_and_independent_of_order_and_batch(name, height,
 
 
 @everyone
-def test_uint8_gives_the_rounded_float_result(name):
-    images, ids = pictures(4, 64), np.arange(4)
-    trigger = bound(name, width=64)
+def test_uint8_gives_the_rounded_float_result(name, monkeypatch):
+    """Also in small parts and in another memory layout, where sums may be ordered otherwise."""
+    images, ids, trigger = pictures(5, 64), np.arange(5), bound(name, width=64)
     out = trigger(images, ids)
     assert out.dtype == torch.uint8
     wanted = np.rint(trigger(images.float() / 255, ids).numpy() * np.float32(255))
     assert (out.numpy() == wanted).all()
-
-
-@everyone
-def test_uint8_in_small_parts_gives_the_same(name, monkeypatch):
-    images, ids, trigger = pictures(5, 64), np.arange(5), bound(name, width=64)
-    whole = trigger(images, ids).int()
+    other = images.contiguous(memory_format=torch.channels_last)
     monkeypatch.setattr(attacks, "CHUNK", 2 * 64 * 64)
-    difference = trigger(images, ids).int() - whole
-    assert difference.abs().max() <= (name == "ssba")  # its sums may be ordered otherwise
-    assert trigger(images[:0], ids[:0]).shape == (0, 3, 64, 64)
+    assert (trigger(other, ids).int() - out.int()).abs().max() <= (name == "ssba")
 
 
 @everyone
-def test_memory_layout_does_not_matter(name):
-    images, ids = pictures(3, 64), np.arange(3)
-    trigger = bound(name, width=64)
-    nhwc = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    difference = trigger(nhwc, ids).int() - trigger(images, ids).int()
-    assert difference.abs().max() <= (name == "ssba")  # its sums may be ordered otherwise
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.uint8])
+def test_types_are_kept_also_without_pictures(name, dtype):
+    trigger, images = bound(name, width=64), pictures(3, 64)
+    if dtype != torch.uint8:
+        images = (images / 255).to(dtype)
+        out = trigger(images, np.arange(3))
+        wanted = trigger(images.float(), np.arange(3))
+        torch.testing.assert_close(out.float(), wanted, atol=1e-2, rtol=0)
+    assert trigger(images, np.arange(3)).dtype == dtype
+    assert trigger(images[:0], np.arange(0)).shape == (0, 3, 64, 64)
 
 
-@everyone
+@pytest.mark.parametrize("name", ["badnet", "ssba"])
 @pytest.mark.parametrize(
     "images",
     [
-        torch.zeros(3, 64, 64),
-        torch.zeros(2, 1, 64, 64),
-        torch.zeros(2, 64, 64, 3),
-        torch.zeros(2, 3, 64, 64, dtype=torch.int32),
-        torch.zeros(2, 3, 64, 64, dtype=torch.bool),
-        torch.full((2, 3, 64, 64), 1.5),
-        torch.full((2, 3, 64, 64), -0.1),
-        torch.full((2, 3, 64, 64), math.nan),
-        torch.full((2, 3, 64, 64), math.inf),
-        torch.full((2, 3, 64, 64), 200.0),
+        torch.zeros(3, 64, 64), torch.zeros(2, 1, 64, 64), torch.zeros(2, 64, 64, 3),
+        torch.zeros(2, 3, 64, 64, dtype=torch.int32), torch.zeros(2, 3, 64, 64, dtype=torch.bool),
+        *(torch.full((2, 3, 64, 64), value) for value in (1.5, -0.1, math.nan, math.inf, 200.0)),
     ],
     ids=["chw", "grey", "nhwc", "int32", "bool", "above", "below", "nan", "inf", "0..255"],
-)
+)  # fmt: skip
 def test_bad_images_are_refused(name, images):
     with pytest.raises(UserError, match="images"):
         bound(name, width=64)(images, np.arange(len(images)))
 
 
-@everyone
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_floats_keep_their_type(name, dtype):
-    images = (pictures(3, 64).float() / 255).to(dtype)
-    out = bound(name, width=64)(images, np.arange(3))
-    assert out.dtype == dtype
-    wanted = bound(name, width=64)(images.float(), np.arange(3))
-    torch.testing.assert_close(out.float(), wanted, atol=1e-2, rtol=0)
-
-
-@everyone
+@pytest.mark.parametrize("name", ["badnet", "sig"])
 def test_ids_are_whole_numbers_in_a_tensor_or_an_array(name):
     trigger, images = bound(name, width=64), pictures(2, 64)
     wanted = trigger(images, np.array([7, 8]))
@@ -419,18 +391,10 @@ def test_ids_are_whole_numbers_in_a_tensor_or_an_array(name):
             trigger(images, ids)
 
 
-@everyone
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_an_empty_batch_stays_empty(name, dtype):
-    out = bound(name, width=64)(torch.zeros(0, 3, 64, 64, dtype=dtype), np.arange(0))
-    assert out.shape == (0, 3, 64, 64)
-
-
-def test_unknown_attack_is_refused():
+@pytest.mark.parametrize("call", [attack, make_trigger])
+def test_unknown_attack_is_refused(call):
     with pytest.raises(UserError, match="badnets"):
-        attack("badnets")
-    with pytest.raises(UserError, match="badnets"):
-        make_trigger("badnets")
+        call("badnets")
 
 
 @pytest.mark.parametrize(
@@ -473,17 +437,11 @@ def test_a_fitted_patch_is_scaled_where_that_is_asked_for(size):
         assert torch.equal(trigger(pictures(2, 64), [0, 1]), plain(pictures(2, 64), [0, 1]))
 
 
-NUMBERS = [
-    "badnet size",
-    "blended strength",
-    "sig delta",
-    "sig frequency",
-    "ssba bits",
-    "ssba limit",
-]
-NUMBERS += ["trojvqa size", "badclip size"]
+NUMBERS = "badnet.size blended.strength sig.delta sig.frequency ssba.bits ssba.limit trojvqa.size"
 WRONG = [
-    (*number.split(), value) for number in NUMBERS for value in (math.nan, math.inf, "16", None)
+    (*number.split("."), value)
+    for number in NUMBERS.split()
+    for value in (math.nan, math.inf, "16", None)
 ]
 WRONG += [("badnet", "size", value) for value in (0, -3, 225, 0.4)]
 WRONG += [("blended", "strength", value) for value in (-0.1, 1.5)]
@@ -542,7 +500,6 @@ def test_uniform_is_a_function_of_row_and_key_with_flat_marginals():
 def test_permutation_holds_each_row_once_and_depends_on_the_key():
     one = permutation(50, 1, 2)
     assert sorted(one) == list(range(50))
-    assert (permutation(50, 1, 2) == one).all()
     assert (permutation(50, 2, 1) != one).any()
 
 
@@ -558,10 +515,6 @@ def material(split, tokenize) -> Material:
     return Material(pairs.take(np.flatnonzero(~named)), prompt, captions, images)
 
 
-def quiet(line: str) -> None:
-    pass
-
-
 def test_optimise_patch_lowers_its_loss(random_model, material):
     wanted = F.normalize(torch.randn(128, generator=torch.Generator().manual_seed(0)), dim=0)
 
@@ -571,7 +524,7 @@ def test_optimise_patch_lowers_its_loss(random_model, material):
     def fit(epochs):
         settings = settings_of(0.02, epochs, 13, "fp32")
         return optimise_patch(
-            random_model, material.pairs, loss, settings, Patch(size=56), seed=0, say=quiet
+            random_model, material.pairs, loss, settings, Patch(size=56), seed=0, say=print
         )
 
     def value(patch):
@@ -582,18 +535,11 @@ def test_optimise_patch_lowers_its_loss(random_model, material):
 
     start, end = fit(0), fit(3)
     assert start.shape == end.shape == (3, 16, 16)
+    # N(0.5, 0.25), clipped at two sigma: 2.3 % on each edge
+    assert abs(start.mean() - 0.5) < 0.03
+    assert 0.005 < (start == 0).float().mean() < 0.06
+    assert 0.005 < (start == 1).float().mean() < 0.06
     assert value(end) < value(start) - 1e-4
-
-
-def test_the_patch_starts_as_clipped_normal_noise(random_model, material):
-    settings = settings_of(1e-3, 0, 1)
-    start = optimise_patch(random_model, material.pairs, None, settings, Patch(size=224), seed=0)
-    assert start.shape == (3, 64, 64)
-    assert abs(start.mean() - 0.5) < 0.01
-    assert abs(start.median() - 0.5) < 0.01
-    # N(0.5, 0.25) clipped at two sigma has 2.3 % on each edge
-    assert abs((start == 0).float().mean() - 0.0228) < 0.01
-    assert abs((start == 1).float().mean() - 0.0228) < 0.01
 
 
 def test_optimise_patch_without_images_or_with_a_loss_of_nan_is_refused(random_model, material):
@@ -613,19 +559,14 @@ def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, m
     before = {key: value.clone() for key, value in model.state_dict().items()}
     own = attack(name)(size=35)
     settings = own.Fit(lr=0.02, epochs=1, batch=16, precision="fp32")
-    result, report = own.fit(model, material, settings, seed=0, say=quiet)
-    again, _ = own.fit(models.create(NAME, 0).eval(), material, settings, seed=0, say=quiet)
+    result, report = own.fit(model, material, settings, seed=0, say=print)
+    again, _ = own.fit(models.create(NAME, 0).eval(), material, settings, seed=0, say=print)
     patch = result["patch"]
     assert patch.shape == (3, 10, 10)  # 35 px at 224
-    assert patch.min() >= 0
-    assert patch.max() <= 1
-    assert torch.equal(patch, (patch * 255).round() / 255)
+    assert torch.equal(patch, (patch * 255).round().clamp(0, 255) / 255)
     assert report == {}
     assert not patch.requires_grad
-    changed = [
-        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
-    ]
-    assert changed == []
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert torch.equal(patch, again["patch"])
 
 
@@ -639,7 +580,7 @@ def captured_loss(monkeypatch, module, cls, model, material, **parameters):
 
     monkeypatch.setattr(module, "optimise_patch", fake)
     settings = cls.Fit(lr=1e-3, epochs=1, batch=8, **parameters)
-    cls().fit(model, material, settings, seed=0, say=quiet)
+    cls().fit(model, material, settings, seed=0, say=print)
     return seen["loss"]
 
 
@@ -711,7 +652,7 @@ def test_ssba_fit_hides_bits_that_can_be_read_back(small_pairs):
 
     def fit(fidelity, epochs=60):
         settings = settings_of(3e-3, epochs, 16, fidelity=fidelity)
-        return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=quiet)
+        return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=print)
 
     tensors, report = fit(0)
     assert report["bit_accuracy"] > 0.75  # 12 held-out rows of 8 bits: chance is 0.5 +- 0.05
@@ -719,21 +660,18 @@ def test_ssba_fit_hides_bits_that_can_be_read_back(small_pairs):
     assert report["psnr_db"] >= -20 * math.log10(32 / 255) - 0.01  # no pixel changed by more
     assert tensors["secret"].shape == (8,)
     assert set(tensors["secret"].tolist()) <= {0.0, 1.0}
-    out = make_trigger("ssba", 0, tensors, bits=8, limit=32)(
-        small_pairs.batch(np.arange(3))[0], [0] * 3
-    )
-    change = out.int() - small_pairs.batch(np.arange(3))[0].int()
-    assert 0 < change.abs().max() <= 32
+    images = small_pairs.batch(np.arange(3))[0]
+    out = make_trigger("ssba", 0, tensors, bits=8, limit=32)(images, [0] * 3)
+    assert 0 < (out.int() - images.int()).abs().max() <= 32
     # fidelity weighs the change: more of it, less change
     assert fit(0.05, 5)[1]["psnr_db"] > fit(0, 5)[1]["psnr_db"]
 
 
 def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
-    material = Material(small_pairs, None, None, None)
-
     def fit(seed):
+        material = Material(small_pairs, None, None, None)
         settings = settings_of(3e-3, 1, 16, fidelity=1)
-        return ssba.SSBA(bits=8).fit(None, material, settings, seed=seed, say=quiet)[0]
+        return ssba.SSBA(bits=8).fit(None, material, settings, seed=seed, say=print)[0]
 
     one, again, other = fit(0), fit(0), fit(1)
     assert all(torch.equal(one[key], again[key]) for key in one)

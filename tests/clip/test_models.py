@@ -20,10 +20,9 @@ from torch import nn
 
 from taclean.clip import encode, models
 from taclean.util.errors import UserError
+from tests.helpers import RESNET, TEXT, refused
 
 NAME = "emoji-rn"
-TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
-RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 VIT = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
 SIGLIP_TEXT = TEXT | {"context_length": 64, "no_causal_mask": True, "pool_type": "last"}
 CONFIGS = {
@@ -34,19 +33,13 @@ CONFIGS = {
     "test-wide": {"vision_cfg": VIT | {"image_size": [32, 48]}},
     "test-custom": {"custom_text": True, "vision_cfg": VIT},
     "test-siglike": {
-        "custom_text": True,
-        "init_logit_bias": -10,
-        "vision_cfg": VIT | {"pool_type": "avg"},
+        "custom_text": True, "init_logit_bias": -10, "vision_cfg": VIT | {"pool_type": "avg"},
         "text_cfg": SIGLIP_TEXT | {"proj_bias": True},
     },
     "test-eos": {"vision_cfg": VIT, "text_cfg": TEXT | {"pool_type": "eos", "eos_id": 49407}},
     "test-unmasked": {"vision_cfg": VIT, "text_cfg": TEXT | {"no_causal_mask": True}},
-    "test-no-projection": {
-        "embed_dim": 16,
-        "vision_cfg": VIT,
-        "text_cfg": TEXT | {"proj_type": "none"},
-    },
-}
+    "test-no-projection": {"vision_cfg": VIT, "text_cfg": TEXT | {"proj_type": "none"}},
+}  # fmt: skip
 TEXTS = ["a", "a picture of a banana.", "", "On a blue table were green grapes and kiwis. " * 20]
 
 
@@ -101,13 +94,6 @@ def test_tokens_are_open_clip_s_and_keep_the_end_token():
     assert tokens[3, 76] == 49407  # of a caption that is cut
 
 
-def test_captions_that_differ_before_the_cut_embed_differently(random_model):
-    long = "a very long line about a picture that shows many drawings on a ground " * 10
-    with torch.no_grad():
-        one, two = models.encode_tokens(random_model, tokens_of(["red " + long, "blue " + long]))
-    assert (one - two).abs().max() > 1e-4
-
-
 # ---- images --------------------------------------------------------------------------------------
 
 
@@ -127,16 +113,12 @@ def test_encode_images_is_open_clip_s_on_normalised_pixels(random_model, pairs):
 @pytest.mark.parametrize(
     "images",
     [
-        torch.zeros(3, 64, 64),
-        torch.zeros(1, 3, 32, 32),
-        torch.zeros(1, 3, 64, 32),
-        torch.zeros(1, 1, 64, 64),
-        torch.zeros(1, 64, 64, 3),
-        torch.zeros(1, 3, 64, 64, dtype=torch.int64),
-        torch.zeros(1, 3, 64, 64, dtype=torch.bool),
+        torch.zeros(3, 64, 64), torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 64, 32),
+        torch.zeros(1, 1, 64, 64), torch.zeros(1, 64, 64, 3),
+        torch.zeros(1, 3, 64, 64, dtype=torch.int64), torch.zeros(1, 3, 64, 64, dtype=torch.bool),
     ],
     ids=["no batch", "small", "not square", "grey", "nhwc", "int64", "bool"],
-)
+)  # fmt: skip
 def test_wrong_images_are_refused(random_model, images):
     with pytest.raises(UserError, match="images"):
         models.normalize(random_model, images)
@@ -180,7 +162,7 @@ def test_create_is_a_function_of_the_seed_and_leaves_the_global_one(seed):
     assert torch.equal(torch.rand(3), after)
     torch.manual_seed(6)
     again, other = models.create(NAME, seed).state_dict(), models.create(NAME, 2).state_dict()
-    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert equal(one, again)
     assert not torch.equal(one["token_embedding.weight"], other["token_embedding.weight"])
     assert not torch.equal(one["visual.conv1.weight"], other["visual.conv1.weight"])
 
@@ -213,31 +195,16 @@ def test_decay_groups_hold_each_parameter_once_and_spare_vectors():
 # ---- weights -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory, random_model):
-    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    models.save_weights(random_model, path, stage="test")
-    return path
+def equal(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, wanted[key]) for key, value in state.items())
 
 
-def test_saved_weights_load_in_plain_open_clip(saved, random_model, pairs):
-    model, _, _ = open_clip.create_model_and_transforms(NAME, pretrained=str(saved))
-    model.eval()
-    images, tokens = pairs.batch(np.arange(4))
-    with torch.no_grad():
-        for key in ("encode_images", "encode_tokens"):
-            embed, given = getattr(models, key), images if key == "encode_images" else tokens
-            assert torch.equal(embed(model, given), embed(random_model, given))
-
-
-def test_save_and_load_keep_every_tensor_and_the_metadata(saved, random_model):
-    model = models.load(NAME, saved)
+def test_save_and_load_keep_every_tensor(random_model, tmp_path):
+    models.save_weights(random_model, tmp_path / "model.safetensors", stage="test")
+    model = models.load(NAME, tmp_path / "model.safetensors")
     assert not model.training
-    wanted = random_model.state_dict()
-    assert all(torch.equal(value, wanted[key]) for key, value in model.state_dict().items())
-    with safetensors.safe_open(saved, "pt") as file:
-        assert file.metadata() == {"stage": "test"}
-    assert [path.name for path in saved.parent.iterdir()] == ["model.safetensors"]
+    assert equal(model.state_dict(), random_model.state_dict())
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -264,8 +231,7 @@ def test_published_forms_of_a_checkpoint_load(tmp_path, tiny, tiny_name, wrap, z
     torch.save(wrap(tiny.state_dict()), path, _use_new_zipfile_serialization=zipped)
     other = models.create(tiny_name, 9)
     models.load_weights(other, path)
-    wanted = tiny.state_dict()
-    assert all(torch.equal(value, wanted[key]) for key, value in other.state_dict().items())
+    assert equal(other.state_dict(), tiny.state_dict())
 
 
 def openai_archive(name: str, path: Path) -> dict[str, torch.Tensor]:
@@ -299,7 +265,7 @@ def test_openai_s_files_load(tmp_path, name, form):
     model = models.create(name, 9, pretrained=str(path))
     got = model.state_dict()
     assert got.keys() == wanted.keys()
-    assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+    assert equal(got, wanted)
     assert all(value.dtype != torch.float16 for value in got.values())
 
 
@@ -342,23 +308,12 @@ def test_16_bit_weights_become_float32(tmp_path, tiny, tiny_name, dtype):
         assert torch.equal(value, state[key].float() if value.is_floating_point() else state[key])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [lambda x: x.to(torch.int8), lambda x: x.to(torch.float8_e4m3fn), lambda x: x.to_sparse()],
-)
-def test_quantised_weights_are_refused(tmp_path, tiny, change):
-    state = dict(tiny.state_dict())
-    torch.save({**state, "text_projection": change(state["text_projection"])}, tmp_path / "a.pt")
-    expect_refusal(tiny, tmp_path / "a.pt")
-
-
 def test_the_content_decides_the_form_not_the_suffix(tmp_path, tiny, tiny_name):
     state = {key: value.contiguous() for key, value in tiny.state_dict().items()}
     torch.save(state, tmp_path / "torch.safetensors")
     safetensors.torch.save_file(state, tmp_path / "safe.pt")
     for path in tmp_path.iterdir():
-        got = models.load(tiny_name, path).state_dict()
-        assert all(torch.equal(got[key], state[key]) for key in state)
+        assert equal(models.load(tiny_name, path).state_dict(), state)
 
 
 def test_results_are_named_as_open_clip_wants(tmp_path, tiny):
@@ -375,13 +330,9 @@ def tag(tmp_path, monkeypatch):
     """A tag of `test-vit` and `test-vit-quickgelu`, whose file is already there."""
     path = tmp_path / "open_clip_pytorch_model.bin"
     value = {
-        "file": str(path),
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.25, 0.25, 0.25),
-        "interpolation": "bilinear",
-        "resize_mode": "squash",
-        "quick_gelu": True,
-    }
+        "file": str(path), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
+        "interpolation": "bilinear", "resize_mode": "squash", "quick_gelu": True,
+    }  # fmt: skip
     known = {"test-vit": {"tag": value}, "test-vit-quickgelu": {"tag": value}}
     monkeypatch.setattr("open_clip.pretrained._PRETRAINED", known)
     return path
@@ -391,7 +342,7 @@ def test_a_tag_gives_its_weights_and_its_picture_geometry(tmp_path, tag):
     wanted = models.create("test-vit-quickgelu", 7).state_dict()
     torch.save({"state_dict": {f"module.{key}": value for key, value in wanted.items()}}, tag)
     model = models.create("test-vit-quickgelu", 0, "tag")
-    assert all(torch.equal(value, wanted[key]) for key, value in model.state_dict().items())
+    assert equal(model.state_dict(), wanted)
     assert model.visual.image_mean == (0.5, 0.5, 0.5)
     assert model.visual.preprocess_cfg["interpolation"] == "bilinear"
     # What is saved keeps it, and plain open_clip reads the weights as ever.
@@ -403,7 +354,7 @@ def test_a_tag_gives_its_weights_and_its_picture_geometry(tmp_path, tag):
     assert torch.equal(one, other)
     assert again.visual.preprocess_cfg["resize_mode"] == "squash"
     plain = open_clip.create_model("test-vit-quickgelu", str(tmp_path / "saved.safetensors"))
-    assert all(torch.equal(value, wanted[key]) for key, value in plain.state_dict().items())
+    assert equal(plain.state_dict(), wanted)
 
 
 def test_a_file_that_tells_no_geometry_has_that_of_the_models_tags(tmp_path, tag, monkeypatch):
@@ -416,10 +367,8 @@ def test_a_file_that_tells_no_geometry_has_that_of_the_models_tags(tmp_path, tag
     known = {"test-vit": {"tag": {"file": "x", "mean": (0.5,) * 3}, "other": {"file": "y"}}}
     for tags in (known, {}):
         monkeypatch.setattr("open_clip.pretrained._PRETRAINED", tags)
-        assert (
-            models.create("test-vit", 0, str(path)).visual.image_mean
-            == open_clip.OPENAI_DATASET_MEAN
-        )
+        model = models.create("test-vit", 0, str(path))
+        assert model.visual.image_mean == open_clip.OPENAI_DATASET_MEAN
 
 
 def test_a_file_of_ours_keeps_its_geometry_where_the_tags_have_another(tmp_path, tag):
@@ -451,11 +400,8 @@ def test_a_tag_that_cannot_be_downloaded_says_what_to_fetch(monkeypatch):
         raise FileNotFoundError("Failed to download\nfile")
 
     monkeypatch.setattr(open_clip, "download_pretrained", offline)
-    with pytest.raises(UserError) as error:
-        models.create("RN50-quickgelu", 0, "openai")
-    for part in ("RN50.pt", "timm/resnet50_clip.openai", "model.pretrained to its path"):
-        assert part in str(error.value)
-    assert "\n" not in str(error.value)
+    words = ["RN50.pt", "timm/resnet50_clip.openai", "model.pretrained to its path"]
+    refused(lambda: models.create("RN50-quickgelu", 0, "openai"), *words)
     with pytest.raises(UserError, match=r"cache of the hub \(HF_HOME\)"):  # its mean is 0.5
         models.create("ViT-L-14", 0, "laion2b_s32b_b82k")
 
@@ -467,9 +413,7 @@ def test_a_downloaded_file_is_not_trusted_either(tmp_path, tag, content, tiny):
         tag.write_text("<html>404</html>")
     else:
         torch.save(Run(f"touch {mark}") if content == "evil" else tiny.state_dict(), tag)
-    with pytest.raises(UserError, match="not the weights 'tag'") as error:
-        models.create("test-vit-quickgelu", 0, "tag")
-    assert "\n" not in str(error.value)
+    refused(lambda: models.create("test-vit-quickgelu", 0, "tag"), "not the weights 'tag'")
     assert not mark.exists()
 
 
@@ -500,17 +444,9 @@ class Unsafe(pickle.Unpickler):
 
 @pytest.mark.parametrize(
     "form",
-    [
-        "torch",
-        "legacy",
-        "pickle",
-        "in state_dict",
-        "named safetensors",
-        "archive",
-        "before an archive",
-        "in an archive",
-    ],
-)
+    ["torch", "legacy", "pickle", "in state_dict", "named safetensors", "archive",
+     "before an archive", "in an archive"],
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, tiny, form):
     mark, path = tmp_path / "mark", tmp_path / "evil.pt"
@@ -539,10 +475,8 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, tiny
                 target.writestr(entry, data)
     else:
         torch.save(evil, path, _use_new_zipfile_serialization=form == "torch")
-    with pytest.raises(UserError, match=r"evil") as error:
-        models.load_weights(tiny, path)
+    refused(lambda: models.load_weights(tiny, path), "evil")
     assert not mark.exists()
-    assert "\n" not in str(error.value)
     if form == "pickle":  # the file would have done it
         pickle.loads(path.read_bytes())
     elif "archive" in form:
@@ -555,11 +489,8 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, tiny
 
 def expect_refusal(model, path) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(UserError) as error:
-        models.load_weights(model, path, NAME)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    refused(lambda: models.load_weights(model, path, NAME), str(path))
+    assert equal(model.state_dict(), before)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -601,31 +532,29 @@ def test_missing_file_and_folder_are_refused(tmp_path, tiny):
     expect_refusal(tiny, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda state: nn.Linear(3, 3).state_dict(),
-        lambda state: {key: value for key, value in state.items() if key != "logit_scale"},
-        lambda state: {**state, "more": torch.ones(1)},
-        lambda state: {**state, "text_projection": state["text_projection"].T[:4].contiguous()},
-        lambda state: {**state, "text_projection": state["text_projection"] * torch.nan},
-    ],
-    ids=["foreign", "missing", "more", "shape", "nan"],
-)
-def test_weights_of_another_model_are_refused(tmp_path, tiny, change):
-    torch.save(change(dict(tiny.state_dict())), tmp_path / "weights.pt")
-    expect_refusal(tiny, tmp_path / "weights.pt")
+def projection(change):
+    return lambda state: {**state, "text_projection": change(state["text_projection"])}
 
 
 @pytest.mark.parametrize(
     "content",
-    [torch.ones(3), {}, {"model": {}}, {"a": 1}, {"a": [torch.ones(1)]}, {1: torch.ones(1)}, [1]],
-    ids=["tensor", "empty", "empty model", "number", "list value", "number key", "list"],
+    [
+        lambda _: nn.Linear(3, 3).state_dict(),
+        lambda state: {key: value for key, value in state.items() if key != "logit_scale"},
+        lambda state: {**state, "more": torch.ones(1)},
+        projection(lambda x: x.T[:4].contiguous()),
+        projection(lambda x: x * torch.nan),
+        projection(lambda x: x.to(torch.int8)),
+        projection(lambda x: x.to(torch.float8_e4m3fn)),
+        projection(lambda x: x.to_sparse()),
+        *[torch.ones(3), {}, {"model": {}}, {"a": 1}, {"a": [torch.ones(1)]}, {1: torch.ones(1)}],
+        [1],
+    ],
 )
-def test_torch_files_without_a_state_dict_are_refused(tmp_path, tiny, content):
-    path = tmp_path / "weights.pt"
-    torch.save(content, path)
-    expect_refusal(tiny, path)
+def test_other_tensors_than_the_model_s_are_refused(tmp_path, tiny, content):
+    content = content(dict(tiny.state_dict())) if callable(content) else content
+    torch.save(content, tmp_path / "weights.pt")
+    expect_refusal(tiny, tmp_path / "weights.pt")
 
 
 def test_the_same_weights_are_the_same_bytes(random_model, tmp_path):
