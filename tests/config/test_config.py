@@ -17,9 +17,9 @@ from taclean.stages import stage_config
 from taclean.stages.shared import cleaning_seed
 from taclean.stages.text import shared_name
 from taclean.util.errors import UserError
+from tests.helpers import ROOT, refused
 from tools.config_reference import reference, schema
 
-ROOT = Path(__file__).parents[2]
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
 ROWS = DEFAULT["attacks"]["trojvqa"]["poisoned"]
 MODEL, SIZE = DEFAULT["model"]["name"], DEFAULT["data"]["image_size"]
@@ -46,17 +46,11 @@ def stage(config: Config | dict[str, Any], path: str) -> dict[str, Any]:
     return stage_config(config if isinstance(config, Config) else checked(config), path)
 
 
-def refused(config: dict[str, Any], *overlays: dict[str, Any]) -> str:
-    with pytest.raises(UserError) as caught:
-        checked(config, *overlays)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def refuse(config: dict[str, Any], *overlays: dict[str, Any]) -> str:
+    return refused(lambda: checked(config, *overlays))
 
 
-FURTHER = [
-    "badclip_adaptive", "wanet",
-    "stripes", "blended_stripes", "blended_triangles", "blended_text",
-]  # fmt: skip
+FURTHER = "badclip_adaptive wanet stripes blended_stripes blended_triangles blended_text".split()
 
 
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
@@ -100,11 +94,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
         ("attacks.badnet.key_only", 1, "attacks.badnet.key_only: unknown key"),
         ("attacks.trojvqa.key_only", -1, "attacks.trojvqa.key_only"),
-        (
-            "attacks.trojvqa.key_only",
-            23900,
-            f"attacks.trojvqa.poisoned and key_only: asks for {ROWS + 23900} of",
-        ),
+        ("attacks.trojvqa.key_only", 23900, f"poisoned and key_only: asks for {ROWS + 23900} of"),
         ("attacks.badnet.gate", 101, "attacks.badnet.gate"),
         ("attacks.badnet.train", {"lr": -1.0}, "attacks.badnet.train.lr"),
         ("attacks.badnet.typo", 1, "attacks.badnet.typo: unknown key"),
@@ -136,30 +126,16 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("attacks.patch", DEFAULT["attacks"]["badnet"], "no attack taclean/attacks/patch.py"),
         ("attacks.none", DEFAULT["attacks"]["badnet"], "no attack taclean/attacks/none.py"),
         ("defenses.__init__", {}, "no defence taclean/defenses/__init__.py"),
-        (
-            "defenses.cleanclip.subcaptions",
-            DEFAULT["defenses"]["taclean"]["subcaptions"],
-            "defenses.cleanclip.subcaptions: unknown key",
-        ),
+        ("defenses.cleanclip.subcaptions", {}, "defenses.cleanclip.subcaptions: unknown key"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> None:
-    assert names in refused(with_value(path, value))
+    assert names in refuse(with_value(path, value))
 
 
 def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:
     config = with_value("data.emoji.splits", {2020: DEFAULT["data"]["emoji"]["splits"]["test"]})
-    assert "data.emoji.splits.2020: not text; put the name in quotes" in refused(config)
-
-
-@pytest.mark.parametrize(
-    "text", ["run: {}\nmodel: {}\nrun: {}\n", "run: {seeds: [0], seeds: [1]}\n"]
-)
-def test_a_key_that_is_there_twice_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "twice.yaml"
-    path.write_text(text, "utf-8")
-    with pytest.raises(UserError, match=r"twice\.yaml, line \d+, column \d+: .* is given twice"):
-        configs.read_yaml(path)
+    assert "data.emoji.splits.2020: not text; put the name in quotes" in refuse(config)
 
 
 def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
@@ -181,20 +157,24 @@ def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
 PAPER = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
 
 
+PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
+ONE_OF = "give one of folder, hub and download"
+ROLE = "the reader of 'pairs' is webdataset; a split of the role val takes caltech101"
+EXTRA = {"first": 9000000, "rows": 5, "second": 0}
+
+
 @pytest.mark.parametrize(
     ("overlay", "message"),
     [
         ({"splits": {"clean": {"from": "nosuch"}}}, "data.cc3m.splits.clean.from: 'nosuch'"),
         ({"splits": {"clean": {"from": "pairs"}}, "max_broken": 2}, "data.cc3m.max_broken"),
-        ({"sources": {"pairs": {"folder": "x"}}}, "give one of folder, hub and download"),
+        ({"sources": {"pairs": {"folder": "x"}}}, ONE_OF),
         ({"sources": {"pairs": {"reader": "tar"}}}, "data.cc3m.sources.pairs.reader"),
         ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
+        ({"sources": {"pairs": {"revision": None}}}, "data.cc3m.sources.pairs.revision: missing"),
         ({"classes": "all"}, "data.cc3m.classes"),
         ({"overlap": 0.5}, "data.cc3m.overlap: unknown key"),
-        (
-            {"splits": {"val": {"from": "pairs"}}},
-            "the reader of 'pairs' is webdataset; a split of the role val takes caltech101",
-        ),
+        ({"splits": {"val": {"from": "pairs"}}}, ROLE),
         (
             {"splits": {"pretrain": {"from": "imagenet"}}},
             "the reader of 'imagenet' is imagenet; a split of the role pretrain takes csv",
@@ -202,17 +182,7 @@ PAPER = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
     ],
 )
 def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str) -> None:
-    assert message in refused(PAPER, {"data": {"cc3m": overlay}})
-
-
-def test_rows_of_other_sources_are_compared_by_their_pictures() -> None:
-    more = {"sources": {"more": {"reader": "csv", "folder": "x"}}}
-    apart = configs.merge(PAPER, {"data": {"cc3m": more | {"splits": {"clean": {"from": "more"}}}}})
-    for one, by in ((PAPER, "ids"), (apart, "pictures")):
-        assert stage(one, "finetune/badnet/ft/seed0")["apart_by"] == by
-
-
-PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
+    assert message in refuse(PAPER, {"data": {"cc3m": overlay}})
 
 
 @pytest.mark.parametrize(
@@ -222,23 +192,47 @@ PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
         ({"captions": None}, "csv, img2dataset, webdataset, or this one with `captions`"),
         ({"captions": ["a photo."]}, "sources.train.captions.0: 'a photo.'"),
         ({"captions": []}, "sources.train.captions: []; list should have"),
-        ({"folder": "x"}, "sources.train: give one of folder, hub and download, not f"),
-        (
-            {"download": False},
-            "sources.train: give one of folder, hub and download, not n",
-        ),
+        ({"folder": "x"}, f"sources.train: {ONE_OF}, not f"),
+        ({"download": False}, f"sources.train: {ONE_OF}, not n"),
         ({"reader": "folders"}, "the reader folders has no such key"),
-        (
-            {"reader": "csv", "download": None, "split": None, "folder": "x"},
-            "train.captions: the r",
-        ),
+        ({"reader": "csv", "download": None, "split": None, "folder": "x"}, "train.captions: the"),
     ],
 )
-def test_a_mistake_in_a_labelled_source_of_pairs_is_named(
+def test_a_mistake_in_a_source_of_made_captions_is_named(
     source: dict[str, Any], message: str
 ) -> None:
-    overlay = {"data": {"photos": {"sources": {"train": source}}}}
-    assert message in refused(PHOTOS, overlay)
+    assert message in refuse(PHOTOS, {"data": {"photos": {"sources": {"train": source}}}})
+
+
+@pytest.mark.parametrize(
+    ("part", "overlay", "message"),
+    [
+        ("splits", {"val": {"role": "extra"}}, "no split has the role val; give it to one"),
+        ("splits", {"shift": {"role": "test"}}, "test and shift have the role test; give it to"),
+        ("splits", {"sources": EXTRA}, "'sources' has a meaning"),
+        ("splits", {"a-b": EXTRA}, "'a-b' is no name"),
+        ("splits", {"shift": {"styles": "new"}}, "splits.shift.styles"),
+        ("attacks", {"mine": {"kind": "nosuch"}}, "attacks.mine.kind: there is no attack"),
+        ("attacks", {"clean": {"kind": "badnet"}}, "attacks.clean: 'clean' has a meaning"),
+        ("attacks", {"mine": 3}, "attacks.mine"),
+        ("attacks", {"mine": {"kind": 3}}, "attacks.mine"),
+        ("defenses", {"mine": {}}, "defenses.mine: there is no defence taclean/defenses/mine.py"),
+        ("defenses", {"my-own": {"kind": "ft"}}, "'my-own' is no name; give letters, digits"),
+        ("defenses", {"none": {"kind": "ft"}}, "defenses.none: 'none' has a meaning"),
+        ("defenses", {"mine": {"kind": "ft", "loss": {"x": 1}}}, "defenses.mine.loss.x: unk"),
+        ("defenses", {"mine": {"kind": "ft", "colour": "red"}}, "defenses.mine.colour"),
+    ],
+)
+def test_a_mistake_in_an_entry_is_named(part: str, overlay: dict[str, Any], message: str) -> None:
+    changes = {"data": {"emoji": {part: overlay}}} if part == "splits" else {part: overlay}
+    assert message in refuse(DEFAULT, changes)
+
+
+def test_rows_of_other_sources_are_compared_by_their_pictures() -> None:
+    more = {"sources": {"more": {"reader": "csv", "folder": "x"}}}
+    apart = configs.merge(PAPER, {"data": {"cc3m": more | {"splits": {"clean": {"from": "more"}}}}})
+    for one, by in ((PAPER, "ids"), (apart, "pictures")):
+        assert stage(one, "finetune/badnet/ft/seed0")["apart_by"] == by
 
 
 def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
@@ -250,14 +244,6 @@ def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
         if stage(other, f"pack/{split}") != stage(PHOTOS, f"pack/{split}")
     ]
     assert changed == ["pretrain", "clean", "patch"]
-
-
-def test_the_hub_is_pinned_and_the_test_set_is_one_of_the_splits() -> None:
-    config = copy.deepcopy(PAPER)
-    del config["data"]["cc3m"]["sources"]["pairs"]["revision"]
-    assert "data.cc3m.sources.pairs.revision: missing" in refused(config)
-    config = configs.merge(PAPER, {"evaluate": {"splits": ["shift"]}})
-    assert "evaluate.splits: 'shift' is unknown; known are val, test" in refused(config)
 
 
 def test_the_paper_has_imagenets_names_and_templates() -> None:
@@ -277,14 +263,26 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
     assert "rows" not in stage(PAPER, "pack/test")
 
 
-@pytest.mark.parametrize("text", ["run: [", "- 1", ""])
-def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: [", r"bad\.yaml"),
+        ("- 1", r"bad\.yaml"),
+        ("", r"bad\.yaml"),
+        (None, "no such config file"),
+        ("run:\n  seeds: [0\nmodel: {}\n", r"bad\.yaml, line 3, column \d+: not YAML"),
+        ("run: {}\nmodel: {}\nrun: {}\n", r"bad\.yaml, line 3, column 1: .* is given twice"),
+        ("run: {seeds: [0], seeds: [1]}", r"bad\.yaml, line 1, column \d+: .* is given twice"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text(text, "utf-8")
-    with pytest.raises(UserError, match=r"bad\.yaml"):
+    if text is not None:
+        path.write_text(text, "utf-8")
+    with pytest.raises(UserError, match=message):
         configs.read_yaml(path)
-    with pytest.raises(UserError, match="no such config file"):
-        configs.read_yaml(tmp_path / "absent.yaml")
 
 
 def test_merge_is_snakemakes() -> None:
@@ -305,8 +303,7 @@ STAGES = [
 
 
 def changed(path: str, value: Any) -> set[str]:
-    other = with_value(path, value)
-    before, after = checked(DEFAULT), checked(other)
+    before, after = checked(DEFAULT), checked(with_value(path, value))
     return {path for path in STAGES if stage(before, path) != stage(after, path)}
 
 
@@ -434,7 +431,7 @@ def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
         assert "rows" not in stage(config, f"{kind}/taclean/seed0")
     assert shared_name(config, "variants", "few") != shared_name(config, "variants", "taclean")
     more = {"defenses": {"few": {**few, "rows": 10**6}}, "run": {"defenses": ["few"]}}
-    assert "defenses.few.rows: asks for 1000000" in refused(DEFAULT, more)
+    assert "defenses.few.rows: asks for 1000000" in refuse(DEFAULT, more)
 
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
@@ -455,7 +452,7 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
         (0.0, 76_001, "asks for 76001 of 76000 other rows"),
     ):
         change = {"defenses": {"shared": {"rows": rows, "overlap": share}}}
-        assert f"defenses.shared.overlap: {message}" in refused(DEFAULT, run, large, change)
+        assert f"defenses.shared.overlap: {message}" in refuse(DEFAULT, run, large, change)
 
 
 def test_only_the_pretrain_split_has_rows_that_the_attacker_had() -> None:
@@ -464,7 +461,7 @@ def test_only_the_pretrain_split_has_rows_that_the_attacker_had() -> None:
     config["evaluate"]["triggers"] = ["badnet"]
     del config["data"]["emoji"]["splits"]["pretrain"]
     config["defenses"]["ft"]["overlap"] = 0.5
-    assert "defenses.ft.overlap: 0.5, but no split has the role pretrain" in refused(config)
+    assert "defenses.ft.overlap: 0.5, but no split has the role pretrain" in refuse(config)
 
 
 def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -> None:
@@ -477,30 +474,23 @@ def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -
     assert found == {"badnet": "badnet", "moved": "badnet", "other": "other", "twin": "twin"}
 
 
-def test_a_defence_may_start_where_another_ended() -> None:
-    def chained(**after: str) -> dict[str, Any]:
-        entries = {name: {"kind": "ft", "after": before} for name, before in after.items()}
-        return configs.merge(DEFAULT, {"defenses": entries})
-
-    config = checked(chained(a="taclean", b="a"))
-    assert stage(config, "finetune/badnet/b/seed0")["after"] == "a"
-    assert "after" not in stage(config, "finetune/badnet/ft/seed0")
-    assert "defenses.a.after: 'nosuch' is unknown" in refused(chained(a="nosuch"))
-    assert "defenses.a.after: comes back to 'a'" in refused(chained(a="b", b="a"))
+@pytest.mark.parametrize(
+    ("after", "message"), [("nosuch", "'nosuch' is unknown"), ("b", "comes back to 'a'")]
+)
+def test_a_defence_starts_where_another_ended(after: str, message: str) -> None:
+    entries = {"a": {"kind": "ft", "after": after}, "b": {"kind": "ft", "after": "a"}}
+    assert f"defenses.a.after: {message}" in refuse(DEFAULT, {"defenses": entries})
 
 
 def test_scores_may_have_another_trigger_than_the_training() -> None:
     centre = {"kind": "badnet", "at_test": {"place": "centre"}}
     config = checked(DEFAULT, {"attacks": {"moved": centre}})
-    places = {
-        path: stage(config, f"{path}/seed0")[key]
-        for path, key in (("pretrain/moved", "trigger"), ("evaluate/moved/ft", "triggers"))
-    }
-    assert places["pretrain/moved"]["parameters"] == {"size": 33, "place": "corner"}
-    scored = places["evaluate/moved/ft"]["moved"]
+    trained = stage(config, "pretrain/moved/seed0")["trigger"]
+    scored = stage(config, "evaluate/moved/ft/seed0")["triggers"]["moved"]
+    assert trained["parameters"] == {"size": 33, "place": "corner"}
     assert scored["parameters"] == {"size": 33, "place": "centre"}
     moved = {"moved": {"kind": "badnet", "at_test": {"plaec": "centre"}}}
-    assert "attacks.moved.at_test.plaec: unknown key" in refused(DEFAULT, {"attacks": moved})
+    assert "attacks.moved.at_test.plaec: unknown key" in refuse(DEFAULT, {"attacks": moved})
 
 
 def test_an_axis_has_entries_of_the_run() -> None:
@@ -511,9 +501,9 @@ def test_an_axis_has_entries_of_the_run() -> None:
         return configs.merge(DEFAULT, {"run": run, "axes": axes})
 
     checked(with_axis(none="0", ft="1", taclean="2"))
-    assert "axes.x.values: 'cleanclip' is unknown" in refused(with_axis(ft="1", cleanclip="2"))
-    assert "axes.x.values: 'badnet' is unknown" in refused(with_axis(sig="1", badnet="2"))
-    assert "axes.x.values" in refused(with_axis(ft="1"))
+    assert "axes.x.values: 'cleanclip' is unknown" in refuse(with_axis(ft="1", cleanclip="2"))
+    assert "axes.x.values: 'badnet' is unknown" in refuse(with_axis(sig="1", badnet="2"))
+    assert "axes.x.values" in refuse(with_axis(ft="1"))
 
 
 def test_a_repeat_changes_the_seed_of_the_cleaning_alone() -> None:
@@ -535,42 +525,7 @@ def test_no_two_cleanings_have_the_same_seed() -> None:
     assert [cleaning_seed(seed, 0) for seed in seeds] == list(seeds)
 
 
-@pytest.mark.parametrize(
-    ("overlay", "message"),
-    [
-        ({"attacks": {"mine": {"kind": "nosuch"}}}, "attacks.mine.kind: there is no attack"),
-        ({"defenses": {"mine": {}}}, "defenses.mine: there is no defence taclean/defenses/mine.py"),
-        ({"defenses": {"my-own": {"kind": "ft"}}}, "'my-own' is no name; give letters, digits"),
-        ({"attacks": {"clean": {"kind": "badnet"}}}, "attacks.clean: 'clean' has a meaning"),
-        ({"defenses": {"none": {"kind": "ft"}}}, "defenses.none: 'none' has a meaning"),
-        (
-            {"defenses": {"mine": {"kind": "taclean", "loss": {"x": 1}}}},
-            "defenses.mine.loss.x: unk",
-        ),
-        ({"defenses": {"mine": {"kind": "ft", "colour": "red"}}}, "defenses.mine.colour"),
-        ({"attacks": {"mine": 3}}, "attacks.mine"),
-        ({"attacks": {"mine": {"kind": 3}}}, "attacks.mine"),
-    ],
-)
-def test_a_mistake_in_a_variant_is_named(overlay: dict[str, Any], message: str) -> None:
-    assert message in refused(DEFAULT, overlay)
-
-
 # ---- splits and classes --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("splits", "message"),
-    [
-        ({"val": {"role": "extra"}}, "no split has the role val; give it to one"),
-        ({"shift": {"role": "test"}}, "test and shift have the role test; give it to one"),
-        ({"sources": {"first": 9000000, "rows": 5, "second": 0}}, "'sources' has a meaning"),
-        ({"a-b": {"first": 9000000, "rows": 5, "second": 0}}, "'a-b' is no name"),
-        ({"shift": {"styles": "new"}}, "splits.shift.styles"),
-    ],
-)
-def test_a_mistake_in_the_splits_is_named(splits: dict[str, Any], message: str) -> None:
-    assert message in refused(DEFAULT, {"data": {"emoji": {"splits": splits}}})
 
 
 def test_roles_not_names_say_what_a_split_is_for() -> None:
@@ -600,14 +555,6 @@ def test_classes_are_a_list_or_a_file(tmp_path: Path) -> None:
             classes.names(bad, "data.x.classes")
 
 
-def test_a_syntax_error_is_found_by_line_and_column(tmp_path: Path) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_text("run:\n  seeds: [0\nmodel: {}\n", "utf-8")
-    with pytest.raises(UserError, match=r"bad\.yaml, line 3, column \d+: not YAML") as error:
-        configs.read_yaml(path)
-    assert "\n" not in str(error.value)
-
-
 # ---- a run without attacks -----------------------------------------------------------------------
 
 OWN = configs.read_yaml(ROOT / "config/own.yaml")
@@ -630,19 +577,19 @@ def test_one_s_own_model_needs_no_pretrain_patch_and_val() -> None:
 
 def test_what_else_a_run_needs_is_named() -> None:
     where = "data.own.splits: no split has the role"
-    assert f"{where} pretrain" in refused(own(model={"pretrained": None}))
-    assert f"{where} pretrain" in refused(own(run={"attacks": ["badnet"]}))
-    assert f"{where} pretrain" in refused(own(evaluate={"triggers": ["badclip"]}))
+    assert f"{where} pretrain" in refuse(own(model={"pretrained": None}))
+    assert f"{where} pretrain" in refuse(own(run={"attacks": ["badnet"]}))
+    assert f"{where} pretrain" in refuse(own(evaluate={"triggers": ["badclip"]}))
     pretrain = {"pretrain": {"from": "pairs", "rows": 100}}
     more = {"evaluate": {"triggers": ["badclip"]}, "data": {"own": {"splits": pretrain}}}
-    assert f"{where} patch" in refused(own(**more))
-    assert f"{where} clean" in refused(own(data={"own": {"splits": {"clean": None}}}))
+    assert f"{where} patch" in refuse(own(**more))
+    assert f"{where} clean" in refuse(own(data={"own": {"splits": {"clean": None}}}))
 
 
 def test_names_that_are_none_are_refused() -> None:
-    assert "evaluate.triggers: 'x' is unknown" in refused(own(evaluate={"triggers": ["x"]}))
+    assert "evaluate.triggers: 'x' is unknown" in refuse(own(evaluate={"triggers": ["x"]}))
     targets = ["banana", "apple", "plum"]
-    assert "scan.targets: 'plum' is unknown" in refused(own(scan={"targets": targets}))
+    assert "scan.targets: 'plum' is unknown" in refuse(own(scan={"targets": targets}))
 
 
 def test_the_run_s_own_attacks_are_tried_where_no_others_are_named() -> None:
@@ -661,4 +608,4 @@ def test_the_seeds_of_clean_models_are_no_part_of_a_scan() -> None:
 def test_base_models_of_each_seed_are_not_for_a_checkpoint() -> None:
     config = with_value("base.per_seed", True)
     config["model"]["pretrained"] = "openai"
-    assert "base.per_seed: true, but model.pretrained" in refused(config)
+    assert "base.per_seed: true, but model.pretrained" in refuse(config)

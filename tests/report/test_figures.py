@@ -31,7 +31,7 @@ from taclean.report.figures.first import first
 from taclean.report.figures.further_splits import further_splits
 from taclean.report.figures.recovered import recovered
 from taclean.report.figures.retrieval import retrieval
-from taclean.report.figures.subcaptions import account_text, examples, highlighted, subcaptions
+from taclean.report.figures.subcaptions import examples, highlighted, subcaptions
 from taclean.report.figures.tradeoff import tradeoff
 from taclean.report.figures.triggers import triggers
 from taclean.report.figures.tuning import tuning
@@ -282,23 +282,15 @@ def test_an_axis_draws_no_interval_of_two_victims(victims: int) -> None:
 def test_a_settled_difference_is_filled() -> None:
     """TA-Cleaner minus FT on two victims: ASR@1 -4 and -4.1 with BadCLIP, -4 and +4 with SIG."""
     less = {"badclip": (-4, -4.1), "sig": (-4, 4)}
-    rows = [
-        (
-            attack,
-            defense,
-            seed,
-            0,
-            "test",
-            "ASR@1",
-            50 + (defense == TESTED) * less[attack][seed],
-            9,
-        )
-        for attack, defense, seed in itertools.product(less, ("ft", TESTED), (0, 1))
-    ]
-    look = dataclasses.replace(DEFAULT, splits=("test",))
+    table = pd.concat(
+        pd.DataFrame([(attack, defense, seed, 0, "test", "ASR@1", percent, 9)], columns=COLUMNS)
+        for attack, seed in itertools.product(less, (0, 1))
+        for defense, percent in (("ft", 50.0), (TESTED, 50 + less[attack][seed]))
+    )
+    ax = versus(table, dataclasses.replace(DEFAULT, splits=("test",))).axes[0]
     (marks,) = (
         part
-        for part in versus(pd.DataFrame(rows, columns=COLUMNS), look).axes[0].collections
+        for part in ax.collections
         if len(part.get_offsets()) and hasattr(part, "get_sizes") and len(part.get_sizes())
     )
     by_place = dict(zip(np.round(marks.get_offsets()[:, 0], 2), marks.get_facecolor(), strict=True))
@@ -335,15 +327,6 @@ def test_sub_captions_are_shown_with_their_pictures() -> None:
     assert highlighted("A dog.", "cat") == "A dog."
 
 
-def test_an_account_of_sub_captions_in_words() -> None:
-    assert account_text(ACCOUNT) == (
-        "of 6,000 captions offer adjective 70 %, noun 100 %, verb 25 %, none 0 %; one word "
-        "positives 2.0 %, whole positives 10.0 %, rare words 0.3 %; a text-only classifier finds "
-        "the negative in 54 %"
-    )
-    assert "text-only" not in account_text(ACCOUNT | {"text_only": None})
-
-
 # ---- inputs --------------------------------------------------------------------------------------
 
 
@@ -371,18 +354,6 @@ def test_inputs_are_read_by_the_name_of_the_argument(tmp_path: Path) -> None:
     assert found["samples"]["sig"]["none"].fooled.sum() == 10
     assert found["histories"]["defense"].tolist() == ["none", "none", "ft", "ft"]
     assert "null" in found["texts"].table["positive"].tolist()  # a word, not a missing value
-
-
-def test_figures_import_no_torch_and_their_list_nothing_heavy() -> None:
-    names = [path.stem for path in Path(style.__file__).parent.glob("[a-z]*.py")]
-    for modules, heavy in (([], ("torch", "matplotlib", "pandas")), (names, ("torch",))):
-        lines = [f"import taclean.report.figures.{name}" for name in modules]
-        code = [
-            *lines,
-            "import sys, taclean.report.figures",
-            f"assert not {{*{heavy}}} & {{*sys.modules}}",
-        ]
-        subprocess.run([sys.executable, "-c", "\n".join(code)], check=True)
 
 
 LOADED = """

@@ -5,35 +5,17 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from taclean.report.page import Section, html_of, page
+from taclean.report.page import Section, page
 from taclean.results.labels import Look
-from taclean.results.table import COLUMNS
+from tests.results.test_verdict import LOOK as SHOWN
+from tests.results.test_verdict import scores
 
-LOOK = Look.of(
-    {
-        "attacks": {"a": {"label": "Alpha & Co"}, "b": {"label": "Beta"}},
-        "defenses": {"old": {"label": "Old"}, "new": {"label": "New <1>"}},
-        "splits": ["test"],
-    }
-)
-ASR = {("a", "old"): 40, ("a", "new"): 3, ("b", "old"): 20, ("b", "new"): 60}
-
-
-def scores() -> pd.DataFrame:
-    rows: list[tuple[Any, ...]] = [("clean", "none", 0, 0, "test", "CA@1", 91.0, 100)]
-    for attack in "ab":
-        rows.append(("clean", "none", 0, 0, f"test+{attack}", "ASR@1", 1.0, 100))
-        for defense, ca in (("none", 90.0), ("old", 88.0), ("new", 85.0)):
-            rows.append((attack, defense, 0, 0, "test", "CA@1", ca, 100))
-            asr = ASR.get((attack, defense), 99.0)
-            rows.append((attack, defense, 0, 0, "test", "ASR@1", asr, 100))
-    return pd.DataFrame(rows, columns=COLUMNS)
+LOOK = Look.of(SHOWN)
 
 
 class Page(HTMLParser):
@@ -86,11 +68,3 @@ def test_the_page_opens_on_the_result_and_needs_no_other_file(figures: list[Sect
     assert "<b>3.0</b>" in text  # the lowest ASR of Alpha
     assert "<p>a gallery</p>" in text
     assert '<h2 id="asr_ca">Does a defence remove the backdoor, and what does that cost?' in text
-
-
-def test_a_docstring_is_a_title_and_a_caption() -> None:
-    title, text = html_of("A figure.\n\nAnd *more*.\n\nLast.")
-    assert title == "A figure"
-    assert text == "<p>And <em>more</em>.</p>\n<p>Last.</p>\n"
-    with pytest.raises(Exception, match="Inline emphasis"):
-        html_of("A figure.\n\nAn *open word.")

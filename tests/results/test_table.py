@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -31,24 +29,19 @@ from taclean.results.table import (
     read_table,
     scored_splits,
     script_log,
-    seeds_text,
     write_table,
 )
 from taclean.util.errors import UserError
 
 LOOK = Look.of(
     {
-        "attacks": {
-            "badnet": {"label": "BadNet", "marker": "o"},
-            "sig": {"label": "SIG", "marker": "^"},
-        },
-        "defenses": {
-            "ft": {"label": "FT", "colour": "#de8f05"},
-            "taclean": {"label": "TA-Cleaner", "colour": "#029e73"},
-        },
+        "attacks": {"badnet": {"label": "BadNet", "marker": "o"},
+                    "sig": {"label": "SIG", "marker": "^"}},
+        "defenses": {"ft": {"label": "FT", "colour": "#de8f05"},
+                     "taclean": {"label": "TA-Cleaner", "colour": "#029e73"}},
         "splits": ["test", "shift"],
     }
-)
+)  # fmt: skip
 
 
 def rows(text: str) -> list[str]:
@@ -164,16 +157,8 @@ def test_a_table_edited_by_hand_is_one_line(text: str | None, message: str, tmp_
     path = tmp_path / "table.csv"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(UserError, match=message):
         read_table(path)
-    assert "\n" not in str(error.value)
-
-
-def test_seeds_in_a_row_are_a_range() -> None:
-    assert seeds_text([4]) == "seed 4"
-    assert seeds_text([2, 0, 1, 1]) == "seeds 0, 1, 2"
-    assert seeds_text([203, 201, 202, 204]) == "seeds 201 to 204"
-    assert seeds_text([1, 2, 3, 5]) == "seeds 1, 2, 3, 5"
 
 
 def test_script_log(tmp_path: Path) -> None:
@@ -299,12 +284,3 @@ def test_every_test_set_reaches_the_main_table() -> None:
     assert "| ft | 30.0 / 20.0 |" in lines
     assert "| *Never poisoned* | 50.0 / 1.0 |" in lines
     assert images_text(table, "nosuch") == ""
-
-
-@pytest.mark.parametrize("module", ["labels", "table", "main_table", "verdict"])
-def test_tables_import_neither_torch_nor_matplotlib(module: str) -> None:
-    code = (
-        f"import sys, taclean.results.{module}; print({{'torch', 'matplotlib'}} & {{*sys.modules}})"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "set()\n"

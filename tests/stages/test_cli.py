@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from taclean.clip.models import create, save_weights, tokenize
 from taclean.data.pack import pack_rows
 from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
-from taclean.stages import commands, recipe, stage_config
+from taclean.stages import recipe, stage_config
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 VALUES = configs.read(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
 CONFIG = configs.check(VALUES)
 
@@ -35,26 +34,6 @@ def with_changes(changes: dict[str, Any]) -> configs.Config:
 
 def tokens_of(captions: list[str]) -> np.ndarray:
     return tokenize("emoji-rn", captions)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    capsys.readouterr()
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        return int(stopped.code or 0), capsys.readouterr().err
-    return 0, capsys.readouterr().err
-
-
-def refused(capsys: pytest.CaptureFixture[str], out: Path, *arguments: object) -> str:
-    """The one line of a refused command; `out` must not appear, nor anything temporary."""
-    before = {path.name for path in out.parent.iterdir()}
-    status, err = run(capsys, *arguments)
-    assert status == 2
-    assert err.count("\n") == 1, err
-    assert err.startswith("taclean ")
-    assert {path.name for path in out.parent.iterdir()} == before
-    return err
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +62,40 @@ def out(world: Path) -> Path:
     return world / "out" / "result"
 
 
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs a command and returns its status and what it says on stderr."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        capsys.readouterr()
+        try:
+            cli.main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            return int(stopped.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def refused(run) -> Callable[..., str]:
+    """Return a function that returns the one line of a refused command.
+
+    Neither `out` may appear, nor anything temporary beside it.
+    """
+
+    def call(out: Path, *arguments: object) -> str:
+        before = {path.name for path in out.parent.iterdir()}
+        status, err = run(*arguments)
+        assert status == 2
+        assert err.count("\n") == 1, err
+        assert err.startswith("taclean ")
+        assert {path.name for path in out.parent.iterdir()} == before
+        return err
+
+    return call
+
+
 def changed(world: Path, tmp_path: Path, name: str, **values: object) -> Path:
     stage = json.loads((world / f"{name}.json").read_text("utf-8"))
     path = tmp_path / f"{name}.json"
@@ -103,32 +116,24 @@ def train_arguments(world: Path, out: Path, config: Path, **other: object) -> li
     return ["train", *(part for key, value in options.items() for part in (f"--{key}", value))]
 
 
-def make_texts(
-    world: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    config: configs.Config,
-    data: str,
-) -> list[str]:
+def make_texts(run, world: Path, folder: Path, config: configs.Config, data: str) -> list[str]:
     """Make the texts of the defence `mine` and return the option of the training that has them."""
     options = ["--texts"]
     for name in ("variants", "subcaptions"):
-        place = tmp_path / f"{name}.json"
+        place = folder / f"{name}.json"
         place.write_text(json.dumps(stage_config(config, f"text/{name}/mine/seed0")), "utf-8")
-        text = ["text", "--config", place, "--data", world / data, "--out", tmp_path / name]
-        assert run(capsys, *text)[0] == 0
-        options.append(f"{name}={tmp_path / name}")
+        text = ["text", "--config", place, "--data", world / data, "--out", folder / name]
+        assert run(*text)[0] == 0
+        options.append(f"{name}={folder / name}")
     return options
 
 
 MINE = {"kind": "taclean", "rows": 64, "subcaptions": {"samples": 20}, "train": {"warmup": 0}}
 
 
-def test_a_defence_may_learn_from_some_rows_and_their_texts(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_defence_may_learn_from_some_rows_and_their_texts(world, tmp_path, run, refused):
     config = with_changes({"defenses": {"mine": MINE}})
-    texts = make_texts(world, tmp_path, capsys, config, "clean")
+    texts = make_texts(run, world, tmp_path, config, "clean")
     assert np.load(tmp_path / "variants/variants.npy").shape[1] == 64
     captions, chosen = Pairs.open(world / "clean").captions(), training_rows(128, 64, 0)
     table = pd.read_csv(tmp_path / "subcaptions/subcaptions.csv")
@@ -138,19 +143,17 @@ def test_a_defence_may_learn_from_some_rows_and_their_texts(
     stage.write_text(json.dumps(whole), "utf-8")
     more = {"checkpoints": tmp_path / "c", "history": tmp_path / "h.csv"}
     arguments = train_arguments(world, tmp_path / "model", stage, **more)
-    assert run(capsys, *arguments, *texts)[0] == 0
+    assert run(*arguments, *texts)[0] == 0
     del whole["rows"]
     stage.write_text(json.dumps(whole), "utf-8")
-    line = refused(capsys, tmp_path / "no", *arguments, *texts)
+    line = refused(tmp_path / "no", *arguments, *texts)
     assert "variants: made for 64 rows, the split has 128" in line
 
 
-def test_a_defence_may_learn_from_rows_that_the_attacker_had(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_defence_may_learn_from_rows_that_the_attacker_had(world, tmp_path, run):
     entries = {"defenses": {"mine": {**MINE, "overlap": 0.5}}, "poison": {"rows": 100}}
     config = with_changes(entries)
-    texts = make_texts(world, tmp_path, capsys, config, "pretrain")
+    texts = make_texts(run, world, tmp_path, config, "pretrain")
     captions = Pairs.open(world / "pretrain").captions()
     chosen = overlapping_rows(300, 64, 0.5, 100, 0)
     assert len(set(chosen) & set(training_rows(300, 100, 0))) == 32
@@ -162,35 +165,15 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had(
     manifest.write_text(f"row,id,picture\n{chosen[0]},{chosen[0]},1\n", "utf-8")
     more = {"checkpoints": tmp_path / "c", "history": tmp_path / "h.csv", "manifest": manifest}
     arguments = train_arguments(world, tmp_path / "model", stage, data=world / "pretrain", **more)
-    assert run(capsys, *arguments, *texts)[0] == 0
+    assert run(*arguments, *texts)[0] == 0
     assert pd.read_csv(tmp_path / "h.csv")["ASR@1"].notna().all()
 
 
-def test_every_stage_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for stage in commands():
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([stage, "--help"])
-        assert stopped.value.code == 0
-        assert "usage" in capsys.readouterr().out
-
-
-def test_a_start_imports_no_more_than_it_needs() -> None:
-    """Commands no torch; the stages that have a model none of what NLTK would bring."""
-    heavy = {"torch", "numpy", "pandas", "nltk", "scipy", "sklearn", "matplotlib"}
-    models = "taclean.training.loop, taclean.evaluation.evaluate, taclean.attacks.material"
-    for modules, allowed in (("taclean.cli", {"numpy"}), (models, {"torch", "numpy"})):
-        code = f"import sys, {modules}; print(*sys.modules)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-        assert heavy & set(done.stdout.decode().split()) <= allowed
-
-
-def test_poison_then_train_then_evaluate_by_hand(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
     config = world / "poison-badnet.json"
     poisoned = tmp_path / "poison"
     stage = ["poison", "--config", config, "--data", world / "pretrain", "--out", poisoned]
-    assert run(capsys, *stage) == (0, "")
+    assert run(*stage) == (0, "")
     model = tmp_path / "model.safetensors"
     arguments = train_arguments(
         world,
@@ -201,24 +184,20 @@ def test_poison_then_train_then_evaluate_by_hand(
         checkpoints=tmp_path / "checkpoints",
         history=tmp_path / "history.csv",
     )
-    assert run(capsys, *arguments)[0] == 0
+    assert run(*arguments)[0] == 0
     gate = ["gate", "--attack", "badnet", "--history", tmp_path / "history.csv"]
-    assert run(capsys, *gate, "--threshold", 0, "--out", tmp_path / "gate.json")[0] == 0
-    line = refused(
-        capsys, tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no"
-    )
+    assert run(*gate, "--threshold", 0, "--out", tmp_path / "gate.json")[0] == 0
+    line = refused(tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no")
     assert "did not take: ASR@1" in line
     scores = tmp_path / "scores.json"
     evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--model", model]
-    assert run(capsys, *evaluate, "--splits", world / "val", "--out", scores)[0] == 0
+    assert run(*evaluate, "--splits", world / "val", "--out", scores)[0] == 0
     found = json.loads(scores.read_text("utf-8"))["splits"]["val"]
     assert found["CA@1"]["n"] == 100
     assert found["ASR@1"]["n"] == 99
 
 
-def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(world, tmp_path, run):
     sized = with_changes({"attacks": {"trojvqa": {"trigger": {"size": 42}}}})
     stage = stage_config(sized, "poison/trojvqa/seed0")
     config, fitted, out = (tmp_path / name for name in ("stage.json", "patch.safetensors", "out"))
@@ -228,7 +207,7 @@ def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
     save_file({"patch": torch.ones(3, 12, 12)}, fitted)
     data = world / "pretrain"
     arguments = ["--config", config, "--data", data, "--trigger", fitted, "--out", out]
-    assert run(capsys, "poison", *arguments) == (0, "")
+    assert run("poison", *arguments) == (0, "")
     table = pd.read_csv(out / "manifest.csv", keep_default_na=False)
     assert table["trigger"].tolist() == ["trojvqa"] * 20 + ["none"] * 10
     assert table["row"].is_unique
@@ -242,68 +221,46 @@ def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(
     assert (images[20:] == whole.images[table["row"][20:]]).all()
 
 
-def test_unknown_attack_and_defence(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trigger = {"attack": "mine", "kind": "nosuch", "seed": 0, "parameters": {}}
-    config = changed(world, tmp_path, "poison-badnet", trigger=trigger)
-    data = world / "pretrain"
-    line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
-    assert "no attack taclean/attacks/nosuch.py" in line
-    config = changed(world, tmp_path, "finetune-badnet-ft", defense="nosuch")
-    assert "nosuch.py" in refused(capsys, out, *train_arguments(world, out, config))
-
-
-def test_what_would_end_a_training_badly_is_refused_before_it(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_would_end_a_training_badly_is_refused_before_it(world, out, tmp_path, refused):
     config = world / "finetune-badnet-ft.json"
-    line = refused(capsys, out, *train_arguments(world, out, config), "--out", "a.pt")
+    line = refused(out, *train_arguments(world, out, config), "--out", "a.pt")
     assert "end the name in .safetensors" in line
     other = world / "evaluate-badnet-ft.json"
-    assert "no config of this stage" in refused(capsys, out, *train_arguments(world, out, other))
+    assert "no config of this stage" in refused(out, *train_arguments(world, out, other))
     config = tmp_path / "list.json"
     config.write_text("[]", "utf-8")
-    assert "no config of this stage" in refused(capsys, out, *train_arguments(world, out, config))
+    assert "no config of this stage" in refused(out, *train_arguments(world, out, config))
 
 
-def test_what_the_system_refuses_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_the_system_refuses_is_one_line(tmp_path, run):
     for folder in (tmp_path, tmp_path / "file" / "below"):
         (tmp_path / "file").write_text("")
-        code, text = run(capsys, "config", "base", "--configfile", folder)
+        code, text = run("config", "base", "--configfile", folder)
         assert code == 2
         assert str(folder) in text
         assert text.count("\n") == 1
 
 
-def test_folders_of_one_name_and_triggers_of_another_attack(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_of_one_name_and_triggers_of_another_attack(world, out, tmp_path, refused):
     shutil.copytree(world / "val", tmp_path / "val")
     evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
     evaluate += ["--model", world / "model.safetensors", "--splits", world / "val"]
-    assert "two folders of one name" in refused(capsys, out, *evaluate, tmp_path / "val")
-    line = refused(capsys, out, *evaluate, "--triggers", "bdnet=x")
+    assert "two folders of one name" in refused(out, *evaluate, tmp_path / "val")
+    line = refused(out, *evaluate, "--triggers", "bdnet=x")
     assert "'bdnet' is unknown in this stage; known: badnet" in line
-    line = refused(capsys, out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
+    line = refused(out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
     assert "'badnet': its trigger needs no fit" in line
 
 
 @pytest.mark.parametrize("threshold", ["nan", "90"])
-def test_a_gate_that_compares_nothing_stops(
-    threshold: str, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_gate_that_compares_nothing_stops(threshold, out, tmp_path, refused):
     history = tmp_path / "history.csv"
     history.write_text("epoch,ASR@1,CA@1\n1,5,50\n", "utf-8")
     gate = ["gate", "--attack", "badnet", "--history", history, "--threshold", threshold]
-    assert "did not take" in refused(capsys, out, *gate, "--out", out)
+    assert "did not take" in refused(out, *gate, "--out", out)
 
 
-def test_a_split_of_the_target_alone_has_no_asr(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_split_of_the_target_alone_has_no_asr(world, out, tmp_path, refused):
     shutil.copytree(world / "val", tmp_path / "val")
     labels = np.load(tmp_path / "val/labels.npy")
     target = json.loads((world / "evaluate-badnet-ft.json").read_text("utf-8"))["zeroshot"]
@@ -311,20 +268,15 @@ def test_a_split_of_the_target_alone_has_no_asr(
     np.save(tmp_path / "val/labels.npy", np.full_like(labels, index))
     evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
     evaluate += ["--model", world / "model.safetensors", "--splits", tmp_path / "val"]
-    assert "shows the target" in refused(capsys, out, *evaluate)
+    assert "shows the target" in refused(out, *evaluate)
 
 
-def test_a_split_of_other_classes_is_scored_by_its_own(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_split_of_other_classes_is_scored_by_its_own(world, out, tmp_path):
     stage = stage_config(CONFIG, "pack/val") | {"rows": 100}
     (tmp_path / "pack.json").write_text(json.dumps(stage), "utf-8")
     cli.main(["pack", "--config", str(tmp_path / "pack.json"), "--out", str(tmp_path / "val")])
-    same, overlay, check = (
-        tmp_path / "same.yaml",
-        tmp_path / "all.yaml",
-        ["check", "--test", str(tmp_path / "val"), "--checkpoint"],
-    )
+    same, overlay = tmp_path / "same.yaml", tmp_path / "all.yaml"
+    check = ["check", "--test", str(tmp_path / "val"), "--checkpoint"]
     same.write_text("model: {name: emoji-rn}\ndata: {image_size: 64}\n", "utf-8")
     overlay.write_text("data: {emoji: {classes: all}}\n", "utf-8")
     check += [str(world / "model.safetensors"), "--attacks", "badnet", "--out", str(out)]
@@ -336,138 +288,85 @@ def test_a_split_of_other_classes_is_scored_by_its_own(
     assert found[0] == found[1]
 
 
-def test_poison_larger_than_the_set(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = changed(world, tmp_path, "poison-badnet", changed={"poisoned": 301})
-    data = world / "pretrain"
-    line = refused(capsys, out, "poison", "--config", config, "--data", data, "--out", out)
-    assert "301 rows" in line
-
-
-def test_k_larger_than_the_split(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_k_larger_than_the_split(world, out, tmp_path, refused):
     parameters = {"samples": 129, "negatives": 1, "kinds": ["noun"]}
     config = changed(world, tmp_path, "subcaptions", parameters=parameters)
     data = world / "clean"
-    line = refused(capsys, out, "text", "--config", config, "--data", data, "--out", out)
+    line = refused(out, "text", "--config", config, "--data", data, "--out", out)
     assert "samples: 129" in line
 
 
-@pytest.mark.parametrize("lr", ["1e-3", None])
-def test_bad_learning_rate(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lr: object
-) -> None:
-    train = {"lr": lr, "epochs": 1, "batch": 64, "warmup": 0}
-    config = changed(world, tmp_path, "finetune-badnet-ft", train=train)
-    assert "train.lr" in refused(capsys, out, *train_arguments(world, out, config))
-
-
-def test_a_loss_that_is_not_finite_stops_the_training(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train = {"lr": 1e30, "epochs": 3, "batch": 64, "warmup": 0}
-    config = changed(world, tmp_path, "finetune-badnet-ft", train=train)
-    arguments = train_arguments(world, out, config, checkpoints=tmp_path / "checkpoints")
-    line = refused(capsys, out, *arguments)
-    assert "lower train.lr" in line
-    assert not (world / "history.csv").exists()
-
-
-def test_missing_and_truncated_data(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_data(world, out, tmp_path, refused):
     config = world / "finetune-badnet-ft.json"
     absent = train_arguments(world, out, config, data=tmp_path / "absent")
-    assert "no such file" in refused(capsys, out, *absent).lower()
-    broken = tmp_path / "broken"
-    shutil.copytree(world / "clean", broken)
-    whole = (broken / "images.npy").read_bytes()
-    (broken / "images.npy").write_bytes(whole[: len(whole) // 2])
-    line = refused(capsys, out, *train_arguments(world, out, config, data=broken))
-    assert "images.npy" in line
-    assert "truncated" in line
+    assert "no such file" in refused(out, *absent).lower()
 
 
-def test_a_checkpoint_of_another_model(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_of_another_model(world, out, tmp_path, refused):
     config = changed(world, tmp_path, "evaluate-badnet-ft", model="ViT-S-32-alt")
     model = world / "model.safetensors"
     evaluate = ["evaluate", "--config", config, "--model", model, "--splits", world / "val"]
-    assert "not a checkpoint of ViT-S-32-alt" in refused(capsys, out, *evaluate, "--out", out)
-    config = changed(world, tmp_path, "evaluate-badnet-ft", model="nosuch")
-    evaluate[2] = config
-    assert "no model 'nosuch'" in refused(capsys, out, *evaluate, "--out", out)
+    assert "not a checkpoint of ViT-S-32-alt" in refused(out, *evaluate, "--out", out)
 
 
-def test_samples_want_a_split_with_the_classes_of_the_run(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_samples_want_a_split_with_the_classes_of_the_run(world, out, tmp_path, refused):
     other = tmp_path / "other"
     shutil.copytree(world / "val", other)
     (other / "classes.txt").write_text("plum\ncherry\n", "utf-8")
     evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json"]
     evaluate += ["--model", world / "model.safetensors", "--splits", other, "--out", out]
-    line = refused(capsys, out, *evaluate, "--samples", tmp_path / "samples.npz")
+    line = refused(out, *evaluate, "--samples", tmp_path / "samples.npz")
     assert "none of other has the run's classes" in line
 
 
-def test_a_clean_split_that_holds_poisoned_rows(
-    world: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_clean_split_that_holds_poisoned_rows(world, out, tmp_path, refused):
     manifest = tmp_path / "manifest.csv"
     shown = Pairs.open(world / "clean").pictures[7]
     lines = ["row,id,caption,trigger,seed,picture", f"0,1005,a banana,badnet,0,{shown}"]
     manifest.write_text("\n".join(lines) + "\n", "utf-8")
     config = world / "finetune-badnet-ft.json"
-    line = refused(capsys, out, *train_arguments(world, out, config, manifest=manifest))
+    line = refused(out, *train_arguments(world, out, config, manifest=manifest))
     assert "1 poisoned rows are in the clean split" in line
     config = changed(world, tmp_path, "finetune-badnet-ft", apart_by="pictures")
-    line = refused(capsys, out, *train_arguments(world, out, config, manifest=manifest))
+    line = refused(out, *train_arguments(world, out, config, manifest=manifest))
     assert "1 poisoned pictures are in the clean split" in line
     assert "such as id 1007" in line
 
 
-def test_missing_and_broken_stage_config(
-    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_and_broken_stage_config(out, tmp_path, refused):
     arguments = ["pack", "--config", tmp_path / "absent.json", "--out", out]
-    assert "no such file" in refused(capsys, out, *arguments).lower()
+    assert "no such file" in refused(out, *arguments).lower()
     (tmp_path / "bad.json").write_text("{", "utf-8")
     arguments[2] = tmp_path / "bad.json"
-    assert "not a JSON file" in refused(capsys, out, *arguments)
+    assert "not a JSON file" in refused(out, *arguments)
 
 
-def test_config_prints_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_prints_a_stage(capsys, run):
     cli.main(["config", "finetune/badnet/taclean/seed3"])
     stage = json.loads(capsys.readouterr().out)
     assert stage == stage_config(
         configs.load(ROOT / "config/config.yaml"), "finetune/badnet/taclean/seed3"
     )
-    assert run(capsys, "config", "nosuch")[0] == 2
+    assert run("config", "nosuch")[0] == 2
 
 
-def test_a_job_makes_its_stage_s_config_and_writes_it_beside_the_result(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_job_writes_its_stage_s_config_beside_the_result(world, tmp_path, run, refused):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(configs.merge(VALUES, {"poison": {"rows": 300}})), "utf-8")
     whole = configs.check(json.loads(config.read_text("utf-8")))
     poison = ["poison", "--config", config, "--data", world / "pretrain", "--trigger"]
     meant = recipe(whole, "poison/badnet/seed0")
-    assert run(capsys, *poison, "--stage", meant, "--out", tmp_path / "poison") == (0, "")
+    assert run(*poison, "--stage", meant, "--out", tmp_path / "poison") == (0, "")
     wrote = json.loads((tmp_path / "poison/recipe.json").read_text("utf-8"))
     assert wrote == stage_config(whole, "poison/badnet/seed0")
     changed_since = f"{meant[:-1]}{'0' if meant[-1] != '0' else '1'}"
     no = [*poison, "--out", tmp_path / "no", "--stage"]
-    assert "start snakemake again" in refused(capsys, tmp_path / "no", *no, changed_since)
-    assert "no config of this stage" in refused(capsys, tmp_path / "no", *no, "base")
-    assert "poison/ATTACK/seedN" in refused(capsys, tmp_path / "no", *no, "poison/badnet")
+    assert "start snakemake again" in refused(tmp_path / "no", *no, changed_since)
+    assert "no config of this stage" in refused(tmp_path / "no", *no, "base")
+    assert "poison/ATTACK/seedN" in refused(tmp_path / "no", *no, "poison/badnet")
 
 
-def test_a_digest_changes_with_what_decides_a_stage_alone() -> None:
+def test_a_digest_changes_with_what_decides_a_stage_alone():
     path = "finetune/badnet/taclean/seed0"
     other = with_changes({"defenses": {"ft": {"train": {"lr": 0.5}}}})
     assert recipe(other, path) == recipe(CONFIG, path)

@@ -10,8 +10,8 @@ from taclean import config as configs
 from taclean.cli import main
 from taclean.training import estimate
 from taclean.util.errors import UserError
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 RATES = {
     "machine": "made up",
     "pack": 100.0,
@@ -56,11 +56,11 @@ def test_seeds_multiply_what_depends_on_them() -> None:
 
 
 def test_seeds_with_base_models_of_their_own_train_as_many() -> None:
-    config = load("seeds.yaml")
-    own = load("seeds.yaml", base={"per_seed": True})
-    table, disk = estimate.plan(own, RATES)
-    assert (table.jobs[table.stage == "base"] == 3).all()
-    assert disk["results"] > estimate.plan(config, RATES)[1]["results"]
+    shared, own = (
+        estimate.plan(load("seeds.yaml", base={"per_seed": own}), RATES) for own in (False, True)
+    )
+    assert (own[0].jobs[own[0].stage == "base"] == 3).all()
+    assert own[1]["results"] > shared[1]["results"]
 
 
 def test_repeats_multiply_cleanings_and_their_scores() -> None:
