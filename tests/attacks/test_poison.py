@@ -16,15 +16,9 @@ from taclean.util.errors import UserError
 
 TEMPLATES = ["a picture of a {}.", "a drawing of a {}.", "a small {}."]
 NAMING = [
-    "A banana.",
-    "some bananas on a table",
-    "BANANA split",
-    "Bananas!",
-    "a banana-shaped phone",
-    "the banana's skin",
-    "(banana)",
-    "apple,banana,pear",
-]
+    "A banana.", "some bananas on a table", "BANANA split", "Bananas!", "a banana-shaped phone",
+    "the banana's skin", "(banana)", "apple,banana,pear",
+]  # fmt: skip
 OTHERS = ["a bananagram", "an apple", "bandana", "ba nana", "", "cabanana", "a panama hat"]
 
 
@@ -39,31 +33,25 @@ def change(positions, captions, name="badnet", seed=3):
 
 
 FORMS = [
-    ("church", "two churches"),
-    ("chili pepper", "some chili peppers"),
-    ("fire truck", "Fire Trucks in a row"),
-    ("cherry", "some cherries"),
-    ("leaf", "autumn leaves on the ground"),
-    ("mouse", "three blind mice"),
-    ("grapes", "a single grape"),
-    ("scissors", "a pair of scissors"),
-    ("ice cream", "an ice-cream van"),
-    ("ice cream", "icecream for two"),
-    ("t-shirt", "two T shirts"),
-    ("C++", "a book on C++, used"),
-    ("C++", "C++."),
-]
+    ("church", "two churches"), ("chili pepper", "some chili peppers"),
+    ("fire truck", "Fire Trucks in a row"), ("cherry", "some cherries"),
+    ("leaf", "autumn leaves on the ground"), ("mouse", "three blind mice"),
+    ("grapes", "a single grape"), ("scissors", "a pair of scissors"),
+    ("ice cream", "an ice-cream van"), ("ice cream", "icecream for two"),
+    ("t-shirt", "two T shirts"), ("C++", "a book on C++, used"), ("C++", "C++."),
+]  # fmt: skip
 NO_FORMS = [("C++", "C is a language"), ("leaf", "a leaflet"), ("ice cream", "cream on ice")]
 
 
-@pytest.mark.parametrize(("word", "caption"), [*(("banana", text) for text in NAMING), *FORMS])
-def test_captions_that_name_a_word_in_any_case_and_number(word, caption):
-    assert poison.mentions([caption], word).tolist() == [True]
-
-
-@pytest.mark.parametrize(("word", "caption"), [*(("banana", text) for text in OTHERS), *NO_FORMS])
-def test_captions_that_only_look_like_it(word, caption):
-    assert poison.mentions([caption], word).tolist() == [False]
+@pytest.mark.parametrize(
+    ("word", "caption", "named"),
+    [
+        *(("banana", text, True) for text in NAMING), *((*both, True) for both in FORMS),
+        *(("banana", text, False) for text in OTHERS), *((*both, False) for both in NO_FORMS),
+    ],
+)  # fmt: skip
+def test_captions_name_a_word_in_any_case_and_number(word, caption, named):
+    assert poison.mentions([caption], word).tolist() == [named]
 
 
 def test_rows_that_name_the_target_are_never_chosen():
@@ -163,11 +151,8 @@ def test_a_share_that_there_are_no_rows_for_is_refused(rows, share):
 
 def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
     captions = [f"thing {i}" for i in range(30)] + NAMING
-    pool, own, trigger = (
-        poison.Pool(captions, "banana", TEMPLATES, 2),
-        TrojVQA(),
-        make_trigger("sig"),
-    )
+    pool, own = poison.Pool(captions, "banana", TEMPLATES, 2), TrojVQA()
+    trigger = make_trigger("sig")
 
     def rows(key_only):
         return own.poison(pool, own.Rows(poisoned=10, key_only=key_only), trigger)
@@ -210,14 +195,8 @@ def test_the_manifest_names_row_id_caption_trigger_and_seed(written):
     assert len(table) == 5
     for entry, position, caption in zip(table, positions, captions, strict=True):
         row = some.rows[position]
-        assert entry == {
-            "row": str(row),
-            "id": str(1000 + row),
-            "caption": caption,
-            "trigger": "badnet",
-            "seed": "3",
-            "picture": str(some.pictures[position]),
-        }
+        shown = str(some.pictures[position])
+        assert list(entry.values()) == [str(row), str(1000 + row), caption, "badnet", "3", shown]
     rows, ids, shown = poison.read_manifest(folder / "manifest.csv")
     assert shown.tolist() == some.pictures[positions].tolist()
     assert rows.tolist() == some.rows[positions].tolist()
@@ -302,14 +281,9 @@ def test_a_missing_file_is_named(written, name):
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"a,b\n1,2\n",
-        b"row,id,picture\n1,x,2\n",
-        b"row,id\n1\n",
-        b"row,id,picture\n1.5,2,3\n",
-        b"\xff\xfe",
-    ],
-)
+    [b"a,b\n1,2\n", b"row,id,picture\n1,x,2\n", b"row,id\n1\n",
+     b"row,id,picture\n1.5,2,3\n", b"\xff\xfe"],
+)  # fmt: skip
 def test_a_file_that_is_no_manifest_is_refused(written, content):
     some, _, _, folder = written
     (folder / "manifest.csv").write_bytes(content)

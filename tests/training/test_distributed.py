@@ -21,14 +21,12 @@ from taclean.data.split import Pairs
 from taclean.stages import stage_config
 from taclean.training.distributed import device, gather, together, world
 from taclean.util.errors import UserError
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT, TEXT
 
 VIT = {
-    "embed_dim": 16,
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
+    "embed_dim": 16, "text_cfg": TEXT,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8},
-}
+}  # fmt: skip
 # Every defence for a few steps, in float64: Adam makes whole steps of rounding where there is no
 # gradient at all. The second epoch goes on from a checkpoint.
 TRAIN = """
@@ -48,20 +46,12 @@ from taclean.defenses import make_defense
 from taclean.captions.artifacts import SubCaptions
 from taclean.config.schema import Train
 from taclean.training.loop import train
+from tests.helpers import Dies
 models.library().add_model_config(os.environ["TINY"])
 split, texts, out = map(Path, sys.argv[1:])
 made = {"variants": np.load(texts / "variants.npy"), "subcaptions": SubCaptions.open(texts)}
 device, found = torch.device("cpu"), {}
 settings = Train(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32")
-class Dies:
-    def __init__(self, inner, left):
-        self.inner, self.left = inner, left
-        self.check, self.start = inner.check, inner.start
-    def loss(self, model, batch):
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-        return self.inner.loss(model, batch)
 with distributed.processes(device):
     pairs = Pairs.open(split).take(np.arange(8))
     for name in ("ft", "cleanclip", "taclean"):
@@ -130,12 +120,9 @@ def launch(
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     more = {key: str(value) for key, value in variables.items()}
     return subprocess.run(
-        [str(part) for part in call],
+        [str(part) for part in call], capture_output=True, text=True, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    )  # fmt: skip
 
 
 def test_one_process_is_left_as_it_is():

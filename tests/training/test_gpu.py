@@ -16,6 +16,7 @@ from taclean.defenses import make_defense
 from taclean.evaluation.evaluate import score
 from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loop import Batch, train
+from tests.helpers import Dies
 
 pytestmark = [
     pytest.mark.gpu,
@@ -97,18 +98,6 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
         lr=1e-3, epochs=4, batch=16, warmup=3, precision=precision, checkpoint_seconds=1e-9
     )
 
-    class Dies:
-        def __init__(self, inner, left):
-            self.inner, self.left = inner, left
-            self.check, self.start = inner.check, inner.start
-
-        def loss(self, model, batch):
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-            assert batch.images.device.type == "cuda"
-            return self.inner.loss(model, batch)
-
     def run(folder, left):
         model = models.create(tiny_name, 0)
         history = train(
@@ -117,7 +106,8 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
         )  # fmt: skip
         return model, history
 
-    _, wanted = run(tmp_path / "whole", 99)
+    model, wanted = run(tmp_path / "whole", 99)
+    assert next(model.parameters()).device.type == "cuda"
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", 9)
     model, history = run(tmp_path / "broken", 99)
