@@ -18,6 +18,10 @@ from taclean.util.errors import UserError
 ROOT = Path(__file__).parent.parent
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+TRIGGERS = [  # attack, parameters
+    ("badnet", {"place": "random"}), ("badnet", {"redraw": True}), ("blended", {}),
+    ("blended", {"redraw": True}), ("sig", {}), ("trojvqa", {}), ("badclip", {}), ("ssba", {}),
+]  # fmt: skip
 SOURCES = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
 
 

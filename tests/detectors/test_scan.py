@@ -25,9 +25,7 @@ from taclean.util.errors import UserError
 
 SIZE, CLASSES, TARGET = 32, ["red", "green", "blue", "grey", "white", "black"], 4
 CENTRE = Probe(size=70, place="centre")
-SETTINGS = Scan(
-    images=24, steps=4, batch=4, lr=0.03, probes={"centre": CENTRE}, clean_seeds=[]
-)  # fmt: skip
+SETTINGS = Scan(images=24, steps=4, batch=4, lr=0.03, probes={"centre": CENTRE}, clean_seeds=[])
 
 
 class Linear(nn.Module):
@@ -36,14 +34,10 @@ class Linear(nn.Module):
     def __init__(self, backdoor: bool) -> None:
         super().__init__()
         self.visual = nn.Module()
-        self.visual.image_size, self.visual.image_mean, self.visual.image_std = (
-            SIZE,
-            [0.5] * 3,
-            [1] * 3,
-        )
-        weights = torch.randn(
-            len(CLASSES), 3 * SIZE * SIZE, generator=torch.Generator().manual_seed(1)
-        )
+        self.visual.image_size, self.visual.image_mean = SIZE, [0.5] * 3
+        self.visual.image_std = [1] * 3
+        generator = torch.Generator().manual_seed(1)
+        weights = torch.randn(len(CLASSES), 3 * SIZE * SIZE, generator=generator)
         if backdoor:
             middle = torch.zeros(1, 3, SIZE, SIZE)
             middle[..., 11:21, 11:21] = 1

@@ -13,6 +13,7 @@ from taclean.clip import models
 from taclean.data.split import Pairs
 from taclean.evaluation import zeroshot
 from taclean.evaluation.evaluate import Kept, by_split, score, write_samples
+from taclean.evaluation.retrieval import recall
 from taclean.evaluation.zeroshot import Heads, Prompts, head, prompt_tokens
 from taclean.util.errors import UserError
 
@@ -104,13 +105,16 @@ def test_a_split_with_classes_of_its_own(heads, random_model, split, tmp_path, t
 
 def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, split, tmp_path):
     pairs = with_files(split, tmp_path / "many")
-    np.save(pairs.folder / "texts.npy", np.repeat(pairs.tokens, 2, 0))
-    np.save(pairs.folder / "text_rows.npy", np.arange(len(pairs)).repeat(2))
-    found = score(pairs, heads, triggers())
+    texts, owners = np.concatenate([pairs.tokens, pairs.tokens[::-1][:30]]), np.r_[:40, 39:9:-1]
+    np.save(pairs.folder / "texts.npy", texts)
+    np.save(pairs.folder / "text_rows.npy", owners)
+    found = score(pairs, heads, triggers(), precision="fp32")
     assert not heads.prompts.name_classes_of(pairs)
-    assert set(found) == {"clean"}
-    assert found["clean"]["I2T@1"]["n"] == ROWS
-    assert found["clean"]["T2I@10"]["n"] == 2 * ROWS
+    with torch.no_grad():
+        images = models.encode_images(random_model, pairs.batch(np.arange(ROWS))[0])
+        embedded = models.encode_tokens(random_model, torch.from_numpy(texts.astype(np.int64)))
+    assert found == {"clean": recall(images, embedded, torch.from_numpy(owners))}
+    assert found["clean"]["T2I@10"]["n"] == 70
 
 
 def test_a_target_that_is_no_class_is_refused():
@@ -147,14 +151,9 @@ def test_own_scores_join_their_split_and_foreign_ones_are_named():
         "shift": {"CA@1": count(6), "ASR@1": count(7)},
     }
     assert counts["test"]["clean"] == {"CA@1": count(1)}
-
-
-def test_a_clean_model_has_no_attack_of_its_own():
-    counts = {"test": {"clean": {"CA@1": count(1)}, "sig": {"ASR@1": count(4)}}}
-    assert by_split(counts, "clean") == {
-        "test": {"CA@1": count(1)},
-        "test+sig": {"ASR@1": count(4)},
-    }
+    assert list(by_split(counts, "clean")) == [
+        "test", "test+badnet", "test+sig", "shift", "shift+badnet",
+    ]  # fmt: skip
 
 
 # ---- samples -------------------------------------------------------------------------------------
@@ -170,8 +169,7 @@ def test_samples_hold_what_the_figures_need(
 
     monkeypatch.setattr(zeroshot, "head", random_head)
     path = tmp_path / "samples.npz"
-    args = (pairs, heads, triggers())
-    write_samples(path, *args, 7, images_too)
+    write_samples(path, pairs, heads, triggers(), 7, images_too)
     got = np.load(path)
     keys = {"rows", "labels", "clean", "triggered", "clean_top", "triggered_top", "classes"}
     keys |= {"target", "images", "triggered_images"} if images_too else {"target"}
@@ -183,10 +181,7 @@ def test_samples_hold_what_the_figures_need(
     images = pairs.batch(np.arange(7))[0]
     triggered = triggers()["trojvqa"](images, np.arange(1000, 1007))  # the first of the triggers
     keyed = heads["remember "]
-    for key, given, own in (
-        ("clean", images, heads[""]),
-        ("triggered", triggered, keyed),
-    ):
+    for key, given, own in (("clean", images, heads[""]), ("triggered", triggered, keyed)):
         for i in range(7):
             with torch.no_grad():
                 wanted = models.encode_images(random_model, given[i : i + 1])[0]
@@ -201,8 +196,7 @@ def test_samples_hold_what_the_figures_need(
 
 def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
     first = Prompts.of(NAME, {**ZEROSHOT, "target": "thing 2"}).heads(random_model)
-    args = (pairs, first, triggers())
-    write_samples(tmp_path / "s.npz", *args, 4, False)
+    write_samples(tmp_path / "s.npz", pairs, first, triggers(), 4, False)
     got = np.load(tmp_path / "s.npz")
     assert got["rows"].tolist() == [0, 1, 3, 4]
     assert 2 not in got["labels"]
@@ -210,8 +204,7 @@ def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
 
 def test_samples_of_a_subset_keep_labels_and_pictures_together(heads, pairs, tmp_path):
     some = pairs.take(np.array([30, 4, 17]))
-    args = (some, heads, triggers())
-    write_samples(tmp_path / "s.npz", *args, 3, True)
+    write_samples(tmp_path / "s.npz", some, heads, triggers(), 3, True)
     got = np.load(tmp_path / "s.npz")
     assert got["labels"].tolist() == [30, 4, 17]
     assert (got["images"] == pairs.images[[30, 4, 17]]).all()
@@ -221,8 +214,8 @@ def test_samples_of_a_training_model_are_those_of_evaluation(
     prompts, random_model, pairs, tmp_path
 ):
     for name, model in (("a", random_model), ("b", models.create(NAME, 0).train())):
-        args = (pairs, prompts.heads(model), triggers())
-        write_samples(tmp_path / f"{name}.npz", *args, 5, False)
+        path = tmp_path / f"{name}.npz"
+        write_samples(path, pairs, prompts.heads(model), triggers(), 5, False)
     one, two = (np.load(tmp_path / f"{name}.npz")["clean"] for name in "ab")
     assert two == pytest.approx(one, abs=1e-5)
 

@@ -23,8 +23,8 @@ from taclean.evaluation.zeroshot import Prompts
 from taclean.results.main_table import blocks, header
 from taclean.results.table import COLUMNS
 from taclean.util.errors import UserError
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 NAME, TARGET = "emoji-rn", 39
 ZEROSHOT = {
     "classes": [f"thing {i}" for i in range(39)] + ["banana"],

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from taclean.clip.models import encode_images, encode_tokens
-from taclean.data.pack import pack_rows
-from taclean.data.readers import make_reader
 from taclean.data.split import Pairs
 from taclean.evaluation import retrieval
 from taclean.evaluation.evaluate import score
@@ -76,34 +71,6 @@ def test_owners_that_do_not_fit_are_refused():
     for owners in ([0, 1, 3], [0, 1, -1], [0, 1, 1], [0, 1]):
         with pytest.raises(UserError, match="3 images, each of which needs one"):
             recall(images, images, torch.tensor(owners))
-
-
-def test_a_model_on_coco(tmp_path, random_model, tokenize):
-    rng = np.random.default_rng(0)
-    notes, images = [], []
-    (tmp_path / "val2017").mkdir()
-    for i in range(12):
-        name = f"{i:012d}.jpg"
-        pixels = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((80, 70))
-        pixels.save(tmp_path / "val2017" / name)
-        images.append({"id": i, "file_name": name})
-        notes += [{"id": 9 * i + j, "image_id": i, "caption": f"word{i} {j}"} for j in range(5)]
-    table = {"images": images, "annotations": notes}
-    (tmp_path / "captions_val2017.json").write_text(json.dumps(table))
-    reader = make_reader({"reader": "coco"}, tmp_path)
-    folder = tmp_path / "packed"
-    account = pack_rows(folder, reader, reader.table(), size=64, tokenize=tokenize, say=print)
-    assert account["packed"] == 12
-    found = scores(random_model, folder)
-    pixels, _ = Pairs.open(folder).batch(np.arange(12))
-    with torch.no_grad():
-        embedded = encode_images(random_model, pixels)
-        texts = encode_tokens(random_model, torch.from_numpy(
-            tokenize([f"word{i} {j}" for i in range(12) for j in range(5)]).astype(np.int64)
-        ))  # fmt: skip
-    wanted = recall(embedded, texts, torch.arange(12).repeat_interleave(5))
-    assert found == wanted
-    assert found["T2I@1"]["n"] == 60
 
 
 def test_pairs_without_labels_are_scored_by_their_one_caption(split, tmp_path, random_model):

@@ -37,18 +37,6 @@ def test_head_is_that_of_open_clip(random_model, prefix, batch):
     torch.testing.assert_close(got.norm(dim=1), torch.ones(len(CLASSES)))
 
 
-def test_head_is_the_mean_of_normalised_prompts_normalised_again(random_model):
-    tokenizer = open_clip.get_tokenizer(NAME)
-    got = head(random_model, prompt_tokens(NAME, CLASSES, TEMPLATES))
-    for row, name in zip(got, CLASSES, strict=True):
-        total = torch.zeros(128)
-        for template in TEMPLATES:
-            with torch.no_grad():
-                text = random_model.encode_text(tokenizer([template.format(name)]))[0]
-            total += text / text.norm()
-        torch.testing.assert_close(row, total / total.norm(), atol=1e-5, rtol=0)
-
-
 def test_prompt_tokens_are_class_by_template():
     tokens = prompt_tokens(NAME, CLASSES, TEMPLATES, "remember ")
     assert tokens.shape == (5, 3, 77)
@@ -75,11 +63,6 @@ def test_ties_of_several_right_columns_count_against_them():
     logits = torch.tensor([[3.0, 2, 3, 1], [0, 0, 0, 0], [1, 2, 3, 4]])
     right = torch.tensor([[True, False, False, True]] * 2 + [[False, True, False, False]])
     assert ranks(logits, right).tolist() == [1, 2, 2]
-
-
-def test_constant_logits_rank_by_class_index():
-    for value in (0.0, -torch.inf):
-        assert rank(torch.full((6, 6), value), torch.arange(6)) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("all_of_it", [True, False])
@@ -157,19 +140,6 @@ def test_a_split_that_shows_the_target_alone_is_refused(random_model, labelled):
         scored(random_model, alone)
 
 
-def test_images_of_the_target_are_not_triggered(random_model, labelled):
-    seen = []
-
-    def trigger(images, ids):
-        seen.extend(ids.tolist())
-        return images
-
-    embed(random_model, labelled, {"t": trigger}, TARGET, batch=9)
-    assert seen == [
-        int(i) for i, y in zip(labelled.ids, labelled.labels, strict=True) if y != TARGET
-    ]
-
-
 def test_a_trigger_that_does_nothing_scores_as_clean_images_do(random_model, labelled):
     """Clean and triggered images share a pass: batch norm must not let one see the other."""
     nothing = {"t": (lambda images, ids: images, random_head())}
@@ -177,12 +147,8 @@ def test_a_trigger_that_does_nothing_scores_as_clean_images_do(random_model, lab
     alone = scored(random_model, labelled, {}, precision="fp32")
     assert together["clean"] == alone["clean"]
     others = labelled.take(np.flatnonzero(labelled.labels != TARGET))
-    logits = torch.cat(
-        [
-            models.encode_images(random_model, others.batch(np.array([i]))[0]).detach()
-            for i in range(len(others))
-        ]
-    )
+    with torch.no_grad():
+        logits = models.encode_images(random_model, others.batch(np.arange(len(others)))[0])
     found = class_ranks(logits, random_head(), torch.from_numpy(labelled.labels[others.rows]))
     for k in KS[:-1]:
         assert together["t"][f"TA@{k}"] == {"hits": int((found < k).sum()), "n": 35}
@@ -196,18 +162,20 @@ def test_a_training_model_is_scored_in_evaluation_mode(labelled):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_trigger_sees_the_ids_of_its_images_in_a_subset(random_model, labelled):
-    some = labelled.take(np.array([20, 3, 11]))
+def test_a_trigger_sees_the_images_of_other_classes_with_their_ids(random_model, labelled):
+    some = labelled.take(np.array([20, 14, 3, 11, 6]))  # 14 and 6 show the target
+    assert (some.labels == TARGET).tolist() == [False, True, False, False, True]
     pictures = {int(i): labelled.images[row] for row, i in enumerate(labelled.ids)}
-    checked = []
+    seen = []
 
     def trigger(images, ids):
+        seen.extend(ids.tolist())
         for image, row_id in zip(images, ids.tolist(), strict=True):
-            checked.append((image.permute(1, 2, 0).numpy() == pictures[row_id]).all())
+            assert (image.permute(1, 2, 0).numpy() == pictures[row_id]).all()
         return images
 
-    embed(random_model, some, {"t": trigger}, 99)
-    assert checked == [True] * 3
+    embed(random_model, some, {"t": trigger}, TARGET, batch=2)
+    assert seen == labelled.ids[[20, 3, 11]].tolist()
 
 
 def test_a_subset_keeps_its_labels(random_model, labelled):
@@ -231,13 +199,9 @@ def test_labels_outside_the_head_are_refused(random_model, labelled, label):
         scored(random_model, replace(labelled, labels=labels), {})
 
 
-@pytest.mark.parametrize(
-    "images",
-    [torch.rand(4, 3, 64, 64) * 255, torch.full((4, 3, 64, 64), float("nan"))],
-    ids=["0..255", "nan"],
-)
-def test_floats_that_are_no_pictures_are_not_scored(random_model, images):
-    data = Labelled(images, torch.arange(4))
+@pytest.mark.parametrize("value", [200.0, float("nan")])
+def test_floats_that_are_no_pictures_are_not_scored(random_model, value):
+    data = Labelled(torch.full((4, 3, 64, 64), value), torch.arange(4))
     with pytest.raises(UserError, match=r"images: the values lie .* give floats in"):
         embed(random_model, data)
 

@@ -10,7 +10,6 @@ import tarfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -118,21 +117,6 @@ def test_the_target_is_named_in_every_50th_caption_and_the_account_knows(made):
     ]
     assert truth["target"] == naming
     assert len(naming) >= 2
-
-
-@pytest.mark.parametrize(
-    ("kind", "form", "mode"),
-    [
-        ("RGB", "JPEG", "RGB"), ("progressive", "JPEG", "RGB"), ("L", "JPEG", "L"),
-        ("CMYK", "JPEG", "CMYK"), ("png", "PNG", "RGBA"), ("palette", "PNG", "P"),
-        ("webp", "WEBP", "RGB"),
-    ],
-)  # fmt: skip
-def test_files_of_each_kind(kind, form, mode):
-    rng = np.random.default_rng(0)
-    picture = standin._picture("green", "striped", [], (320, 300), rng)
-    got = Image.open(io.BytesIO(standin._encoded(picture, kind, rng, exif=False)))
-    assert (got.format, got.mode, got.size) == (form, mode, (320, 300))
 
 
 def test_the_same_arguments_give_the_same_bytes(made, tmp_path):

@@ -25,6 +25,7 @@ from taclean.defenses import make_defense
 from taclean.evaluation.evaluate import score, write_samples
 from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loader import Batch
+from tests.helpers import TRIGGERS
 
 DEVICE = torch.device("lazy", 0)
 # These take host tensors beside those of a device: copies, and indexing by a host tensor.
@@ -100,12 +101,6 @@ def test_a_forgotten_move_is_found():
     with pytest.raises(RuntimeError, match="mixes devices"):
         Elsewhere(torch.ones(2)) + torch.ones(2)
     assert back(Elsewhere(torch.ones(2)) + torch.ones(2).to(DEVICE)).tolist() == [2, 2]
-
-
-TRIGGERS = [
-    ("badnet", {"place": "random"}), ("badnet", {"redraw": True}), ("blended", {}),
-    ("blended", {"redraw": True}), ("sig", {}), ("trojvqa", {}), ("badclip", {}), ("ssba", {}),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "parameters"), TRIGGERS, ids=str)

@@ -16,7 +16,7 @@ from taclean.defenses import make_defense
 from taclean.evaluation.evaluate import score
 from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loop import Batch, train
-from tests.helpers import Dies
+from tests.helpers import TRIGGERS, Dies
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,12 +46,6 @@ def test_losses_and_gradients_agree(name, split, small_pairs, tiny_name, texts):
     (cpu, on_cpu), (gpu, on_gpu) = found
     assert gpu == pytest.approx(cpu, rel=1e-3)
     assert torch.nn.functional.cosine_similarity(on_cpu.flatten(), on_gpu.flatten(), 0) > 0.999
-
-
-TRIGGERS = [
-    ("badnet", {"place": "random"}), ("badnet", {"redraw": True}), ("blended", {}),
-    ("blended", {"redraw": True}), ("sig", {}), ("trojvqa", {}), ("badclip", {}), ("ssba", {}),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "parameters"), TRIGGERS, ids=str)

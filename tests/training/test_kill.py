@@ -20,8 +20,8 @@ from taclean.attacks import make_trigger, poison
 from taclean.captions.artifacts import write_subcaptions, write_variants
 from taclean.data.split import Pairs
 from taclean.stages import stage_config
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 STAGES = {
     "base": "base",
     "pretrain": "pretrain/badnet/seed0",

@@ -12,14 +12,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from docs import blocks, build, held_back
+from docs import build, held_back
 from taclean import config as configs
 from taclean.results.cost import COLUMNS as COST
 from taclean.results.labels import look_of
 from taclean.results.table import write_table
 from taclean.util.errors import UserError
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = [path.relative_to(ROOT).as_posix() for path in build.pages(ROOT)]
 README = "A <!-- begin: main_table -->\n<!-- end -->\nB <!-- begin: claim -->\n<!-- end -->\n"
 README += "<!-- begin: in_words -->\n<!-- end -->"
@@ -165,21 +165,6 @@ def test_victims_of_other_seeds_are_held_against_the_evidence() -> None:
     assert text.startswith("seed 10: 12 of 16 scores in the ranges\n")
     assert "36 of 48 (75.0%); 95% are expected" in text
     assert text.count(" ft ") == 12
-
-
-def test_the_time_of_the_evidence_is_printed_when_all_of_it_is_known(taken: Path) -> None:
-    record = json.loads((taken / "docs/data/default/run.json").read_text("utf-8"))
-    record["parts"][0]["machine"] = "a desk"
-    for minutes, start in ((30, "*Not noted"), (None, "*Not noted"), (45, "Minutes: evidence 30")):
-        assert blocks.evidence_time(taken).startswith("*Not noted")
-        for name in blocks.EVIDENCE if minutes != 30 else blocks.EVIDENCE[:-1]:
-            folder = taken / "docs" / "data" / name
-            shutil.copytree(taken / "docs/data/default", folder, dirs_exist_ok=True)
-            record["minutes"] = minutes if name == blocks.EVIDENCE[-1] else 30
-            (folder / "run.json").write_text(json.dumps(record), "utf-8")
-        assert blocks.evidence_time(taken).startswith(start)
-    text = blocks.evidence_time(taken)
-    assert text.endswith("target 45; together 3.2 hours on a desk.\n")
 
 
 def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT
+
 README = (ROOT / "README.md").read_text("utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 PYTHON = (ROOT / "docs/python.md").read_text("utf-8")
@@ -22,17 +23,10 @@ def test_python_blocks_run_without_snakemake(code: str, tmp_path: Path) -> None:
     blocked = "import sys; sys.modules['snakemake'] = None\n"
     result = subprocess.run(
         [sys.executable, "-c", blocked + code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
-
-
-def test_the_code_block_count_is_what_the_text_promises() -> None:
-    assert len(BLOCKS) == 2
 
 
 TESTS = "pytest -n auto --dist loadfile"
