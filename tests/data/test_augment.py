@@ -131,18 +131,3 @@ def test_values_are_finite_and_in_range(name, flat):
         assert out.is_contiguous(memory_format=torch.channels_last)
         assert out.min() >= 0
         assert out.max() <= 1  # false for NaN
-
-
-def test_operations_do_not_grow_with_the_batch(monkeypatch):
-    """Rows that drew the same go through it together: no loop over the pictures."""
-    from taclean.data import augment
-
-    calls = []
-    counted = {
-        name: lambda x, m, op=op: calls.append(len(x)) or op(x, m)
-        for name, op in augment._operations().items()
-    }
-    monkeypatch.setattr(augment, "_operations", lambda: counted)
-    autoaugment(photos(1, 8).expand(5000, -1, -1, -1), np.arange(5000), 0, 0)
-    assert len(calls) == 38
-    assert sum(calls) == (_draw(np.arange(5000), 0, 0) >= 0).sum()

@@ -103,16 +103,6 @@ def test_splits_share_no_picture(seed, spare):
         assert spares == {"pretrain": 50, "clean": 10, "patch": 1}
 
 
-def test_five_captions_of_each_photograph_stay_together():
-    """1,000 photographs of Flickr8k: 965 of 1,000 clean rows showed one of pretrain's."""
-    pictures = np.arange(5000) // 5 * 5
-    drawn = draw_pictures(pictures, {"pretrain": 3500, "clean": 1000, "patch": 300}, 0, 0.02)
-    check_apart(drawn, pictures)
-    assert (np.unique(pictures[drawn["clean"].rows], return_counts=True)[1] == 5).all()
-    apart = draw(5000, {"pretrain": 3500, "clean": 1000, "patch": 300}, 0, 0.02)
-    assert np.isin(pictures[apart["clean"].rows], pictures[apart["pretrain"].rows]).mean() > 0.9
-
-
 def test_a_draw_of_former_versions_comes_again():
     rows, spare = draw(20, {"a": 5, "b": 3}, 7, 0.4)["b"]
     assert (rows.tolist(), spare.tolist()) == ([4, 9, 15], [0, 3])

@@ -125,18 +125,6 @@ def test_the_same_arguments_give_the_same_bytes(made, tmp_path):
     assert files(tmp_path / "again") == files(folder)
 
 
-def test_a_sample_is_the_same_whatever_else_is_broken_or_asked_for(made, tmp_path):
-    folder, truth = made
-    broken = {key for keys in truth["broken"].values() for key in keys}
-    standin.make_pairs(tmp_path / "one", **PAIRS | {"shards": 1}, broken={})
-    ours, theirs = samples(folder), samples(tmp_path / "one")
-    assert set(theirs) < set(ours)
-    assert all(theirs[key] == ours[key] for key in theirs if key not in broken)
-    standin.make_pairs(tmp_path / "other", shards=1, per_shard=10, seed=5, broken={})
-    other = samples(tmp_path / "other")
-    assert not {m["jpg"] for m in other.values()} & {m.get("jpg") for m in ours.values()}
-
-
 # ---- whole or not at all -------------------------------------------------------------------------
 
 

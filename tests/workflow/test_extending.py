@@ -111,21 +111,14 @@ def test_photographs_without_imagenet_reach_the_report(house: Path, tmp_path: Pa
     rows = {"pretrain": 100, "clean": 40, "patch": 20, "val": 20, "photos": 40}
     small = tmp_path / "small.yaml"
     splits = {name: {"rows": count} for name, count in rows.items()}
-    small.write_text(
-        yaml.safe_dump(
-            {
-                "run": {"attacks": ["badclip"], "defenses": ["taclean"]},
-                "data": {"photos": {"splits": splits}},
-                "base": {"train": {"batch": 16}},
-                "poison": {"rows": 90, "train": {"batch": 16}},
-                "attacks": {"badclip": {"poisoned": 8, "gate": 0, "fit": {"epochs": 1}}},
-                "finetune": {"train": {"batch": 8}},
-                "defenses": {"taclean": {"subcaptions": {"samples": 20}}},
-                "evaluate": {"samples": 20},
-            }
-        ),
-        "utf-8",
-    )
+    value = {
+        "run": {"attacks": ["badclip"], "defenses": ["taclean"]},
+        "data": {"photos": {"splits": splits}}, "base": {"train": {"batch": 16}},
+        "poison": {"rows": 90, "train": {"batch": 16}}, "finetune": {"train": {"batch": 8}},
+        "attacks": {"badclip": {"poisoned": 8, "gate": 0, "fit": {"epochs": 1}}},
+        "defenses": {"taclean": {"subcaptions": {"samples": 20}}}, "evaluate": {"samples": 20},
+    }  # fmt: skip
+    small.write_text(yaml.safe_dump(value), "utf-8")
     snakemake(tmp_path, "all", files=[SMALL, house / "photos.yaml", small], source=house)
     table = pd.read_csv(tmp_path / "results/table.csv", keep_default_na=False)
     assert set(table.split) == {"photos", "photos+badclip"}
