@@ -26,12 +26,9 @@ TEMPLATES = ["a picture of a {}.", "{} on the left", "a very long line about the
 @pytest.mark.parametrize("prefix", ["", "remember "])
 def test_head_is_that_of_open_clip(random_model, prefix, batch):
     got = head(random_model, prompt_tokens(NAME, CLASSES, TEMPLATES, prefix), batch)
+    templates, tokenizer = [prefix + text for text in TEMPLATES], open_clip.get_tokenizer(NAME)
     wanted = open_clip.build_zero_shot_classifier(
-        random_model,
-        open_clip.get_tokenizer(NAME),
-        CLASSES,
-        [prefix + template for template in TEMPLATES],
-        num_classes_per_batch=2,
+        random_model, tokenizer, CLASSES, templates, num_classes_per_batch=2
     )
     torch.testing.assert_close(got, wanted.T, atol=1e-5, rtol=0)
     torch.testing.assert_close(got.norm(dim=1), torch.ones(len(CLASSES)))

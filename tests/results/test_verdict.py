@@ -21,25 +21,16 @@ ASR = {("a", "old"): 40, ("a", "new"): 3, ("b", "old"): 20, ("b", "new"): 60}
 
 def scores(seeds: int = 1, spread: float = 0) -> pd.DataFrame:
     """ASR@1 as above, `spread` points higher with every seed under the new defence."""
-    rows: list[dict[str, Any]] = []
-
-    def add(attack: str, defense: str, seed: int, split: str, metric: str, percent: float) -> None:
-        rows.append(
-            {"attack": attack, "defense": defense, "seed": seed, "repeat": 0, "split": split,
-             "metric": metric, "percent": float(percent), "n": 100}
-        )  # fmt: skip
-
+    rows: list[tuple[Any, ...]] = []
     for seed in range(seeds):
+        rows.append(("clean", "none", seed, 0, "test", "CA@1", 91.0, 100))
         for attack in "ab":
-            add("clean", "none", seed, f"test+{attack}", "ASR@1", 1)
-            add(attack, "none", seed, "test", "CA@1", 90)
-            add(attack, "none", seed, "test", "ASR@1", 99)
-            for defense, cost in (("old", 2), ("new", 5)):
-                percent = ASR[attack, defense] + spread * seed * (defense == "new")
-                add(attack, defense, seed, "test", "CA@1", 90 - cost)
-                add(attack, defense, seed, "test", "ASR@1", percent)
-        add("clean", "none", seed, "test", "CA@1", 91)
-    return pd.DataFrame(rows)[COLUMNS]
+            rows.append(("clean", "none", seed, 0, f"test+{attack}", "ASR@1", 1.0, 100))
+            for defense, ca in (("none", 90.0), ("old", 88.0), ("new", 85.0)):
+                asr = ASR.get((attack, defense), 99) + spread * seed * (defense == "new")
+                rows.append((attack, defense, seed, 0, "test", "CA@1", ca, 100))
+                rows.append((attack, defense, seed, 0, "test", "ASR@1", float(asr), 100))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def difference(mean: float, half: float | None) -> pd.Series:

@@ -105,14 +105,10 @@ def changed(world: Path, tmp_path: Path, name: str, **values: object) -> Path:
 
 def train_arguments(world: Path, out: Path, config: Path, **other: object) -> list[object]:
     options = {
-        "config": config,
-        "data": world / "clean",
-        "val": world / "val",
-        "model": world / "model.safetensors",
-        "checkpoints": world / "checkpoints",
-        "out": out.with_suffix(".safetensors"),
-        "history": world / "history.csv",
-    } | other
+        "config": config, "data": world / "clean", "val": world / "val",
+        "model": world / "model.safetensors", "checkpoints": world / "checkpoints",
+        "out": out.with_suffix(".safetensors"), "history": world / "history.csv",
+    } | other  # fmt: skip
     return ["train", *(part for key, value in options.items() for part in (f"--{key}", value))]
 
 
@@ -175,15 +171,9 @@ def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
     stage = ["poison", "--config", config, "--data", world / "pretrain", "--out", poisoned]
     assert run(*stage) == (0, "")
     model = tmp_path / "model.safetensors"
-    arguments = train_arguments(
-        world,
-        model,
-        world / "pretrain-badnet.json",
-        data=world / "pretrain",
-        poison=poisoned,
-        checkpoints=tmp_path / "checkpoints",
-        history=tmp_path / "history.csv",
-    )
+    more = {"checkpoints": tmp_path / "checkpoints", "history": tmp_path / "history.csv"}
+    more |= {"data": world / "pretrain", "poison": poisoned}
+    arguments = train_arguments(world, model, world / "pretrain-badnet.json", **more)
     assert run(*arguments)[0] == 0
     gate = ["gate", "--attack", "badnet", "--history", tmp_path / "history.csv"]
     assert run(*gate, "--threshold", 0, "--out", tmp_path / "gate.json")[0] == 0

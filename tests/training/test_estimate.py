@@ -56,11 +56,11 @@ def test_seeds_multiply_what_depends_on_them() -> None:
 
 
 def test_seeds_with_base_models_of_their_own_train_as_many() -> None:
-    shared, own = (
+    (_, shared), (table, disk) = (
         estimate.plan(load("seeds.yaml", base={"per_seed": own}), RATES) for own in (False, True)
     )
-    assert (own[0].jobs[own[0].stage == "base"] == 3).all()
-    assert own[1]["results"] > shared[1]["results"]
+    assert (table.jobs[table.stage == "base"] == 3).all()
+    assert disk["results"] > shared["results"]
 
 
 def test_repeats_multiply_cleanings_and_their_scores() -> None:

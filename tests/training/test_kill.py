@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from taclean import cli
@@ -35,10 +34,7 @@ Arguments = list[str]
 
 @pytest.fixture(scope="module")
 def commands(
-    tmp_path_factory: pytest.TempPathFactory,
-    small_split: Path,
-    tokenize: Callable[..., np.ndarray],
-    tiny_name: str,
+    tmp_path_factory, small_split, tokenize, tiny_name
 ) -> dict[str, Callable[[Path], Arguments]]:
     """Functions from an output folder to the arguments of a training, for every stage."""
     folder = tmp_path_factory.mktemp("stages")

@@ -485,21 +485,19 @@ def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_pat
     settings = changed(epochs=1, precision="fp16", checkpoint_seconds=1e-9)
     inner = make_defense("ft", 0)
 
-    class Huge:
-        check, start = inner.check, inner.start
-
+    class Huge(Dies):
         def loss(self, model, batch):
             return {"total": inner.loss(model, batch)["total"] * 1e34}
 
     whole = models.create(tiny_name, 0)
-    wanted = run(whole, small_pairs, Huge(), settings, tmp_path / "whole")
+    wanted = run(whole, small_pairs, Huge(inner, 9), settings, tmp_path / "whole")
     scales = torch.load(tmp_path / "whole/last.pt")["scaler"]
     assert scales["scale"] < 65536
     broken = models.create(tiny_name, 0)
     with pytest.raises(KeyboardInterrupt):
-        run(broken, small_pairs, Dies(Huge(), 2), settings, tmp_path / "broken")
+        run(broken, small_pairs, Dies(Huge(inner, 9), 2), settings, tmp_path / "broken")
     resumed = models.create(tiny_name, 0)
-    same(resumed, run(resumed, small_pairs, Huge(), settings, tmp_path / "broken"),
+    same(resumed, run(resumed, small_pairs, Huge(inner, 9), settings, tmp_path / "broken"),
          (whole.state_dict(), wanted))  # fmt: skip
     assert torch.load(tmp_path / "broken/last.pt")["scaler"] == scales
 
