@@ -43,13 +43,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process, that has noted the first as its own."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder)],
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    pipe, call = subprocess.PIPE, [sys.executable, "-c", HOLDER, str(folder)]
+    process = subprocess.Popen(call, env=environment(), stdin=pipe, stdout=pipe, text=True)
     assert process.stdout
     assert process.stdin
     assert process.stdout.readline() == "held\n"

@@ -67,16 +67,11 @@ def running(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]
     quick += ["--max-threads", "1"]
     log = directory.parent / f"{directory.name}.log"
     with log.open("wb") as file:
+        limited = ["timeout", "-s", "INT", "-k", "10", str(LIMIT)]
         process = subprocess.Popen(
-            [
-                *("timeout", "-s", "INT", "-k", "10", str(LIMIT)),
-                *command(directory, "results/table.csv", *quick, *options),
-            ],
-            env=environment(),
-            cwd=ROOT,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+            [*limited, *command(directory, "results/table.csv", *quick, *options)],
+            env=environment(), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
     try:
         yield process
         assert process.wait() == 0, log.read_text("utf-8")
