@@ -113,6 +113,7 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("zeroshot.templates", ["no place"], "zeroshot.templates.0"),
         ("zeroshot.templates", [], "zeroshot.templates"),
         ("evaluate.splits", ["val"], "evaluate.splits: without test"),
+        ("evaluate.splits", ["nosuch"], "evaluate.splits: 'nosuch' is unknown; known are"),
         ("model.name", "emoji-rm", "open_clip has no model 'emoji-rm'; see emoji-rn"),
         ("model.seed", 2**32, "model.seed"),
         ("data.image_size", 96, f"data.image_size: 96, but {MODEL} takes {SIZE} px"),
@@ -155,8 +156,6 @@ def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
 
 
 PAPER = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
-
-
 PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
 ONE_OF = "give one of folder, hub and download"
 ROLE = "the reader of 'pairs' is webdataset; a split of the role val takes caltech101"
@@ -478,7 +477,10 @@ def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -
     ("after", "message"), [("nosuch", "'nosuch' is unknown"), ("b", "comes back to 'a'")]
 )
 def test_a_defence_starts_where_another_ended(after: str, message: str) -> None:
-    entries = {"a": {"kind": "ft", "after": after}, "b": {"kind": "ft", "after": "a"}}
+    entries = {"a": {"kind": "ft", "after": "taclean"}, "b": {"kind": "ft", "after": "a"}}
+    chained = checked(DEFAULT, {"defenses": entries})
+    assert stage(chained, "finetune/badnet/b/seed0")["after"] == "a"
+    entries["a"]["after"] = after
     assert f"defenses.a.after: {message}" in refuse(DEFAULT, {"defenses": entries})
 
 
