@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taclean.clip import CLIP
 from taclean.config import Config
 from taclean.config.schema import Train
 from taclean.stages import shared
@@ -15,7 +16,6 @@ from taclean.util.files import replacing
 
 if TYPE_CHECKING:
     import torch
-    from open_clip import CLIP
 
     from taclean.data.split import Pairs
 
@@ -156,7 +156,7 @@ def _validation(
     from taclean.evaluation.evaluate import Kept, score
     from taclean.evaluation.zeroshot import Prompts
 
-    prompts = Prompts.of(stage["model"], stage["zeroshot"])
+    prompts = Prompts(stage["model"], **stage["zeroshot"])
     triggers: dict[str, Any] = {}
     if "trigger" in stage:
         trigger = shared.bind(stage["trigger"], fitted)
