@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +11,9 @@ from torch import Tensor
 from taclean.clip import CLIP
 from taclean.clip.encode import encode_tokens
 from taclean.clip.models import tokenize
+from taclean.data.split import Pairs
 from taclean.evaluation.embeddings import KS, ByName, Embeddings, at_k, ranks_among
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from taclean.data.split import Pairs
 
 CHUNK = 250  # images whose scores are ranked together
 

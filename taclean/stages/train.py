@@ -75,9 +75,11 @@ def finetune_config(
 
 RECIPE = 1
 CONFIGS = {
-    "base": base_config, "clean": clean_config,
-    "pretrain": pretrain_config, "finetune": finetune_config,
-}  # fmt: skip
+    "base": base_config,
+    "clean/seedN": clean_config,
+    "pretrain/ATTACK/seedN": pretrain_config,
+    "finetune/ATTACK/DEFENSE/seedN[-repeatR]": finetune_config,
+}
 OPTIONS = [
     option("--data", "folder of the split to train on"),
     option("--val", "folder of the val split"),

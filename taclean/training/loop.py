@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from taclean.clip.encode import autocast, precision_on
 from taclean.clip.models import parameter_groups
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
+from taclean.defenses import Defense
 from taclean.training import distributed
 from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
@@ -29,9 +30,6 @@ from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
 from taclean.util.progress import Progress, say
-
-if TYPE_CHECKING:
-    from taclean.defenses import Defense
 
 Validate = Callable[["CLIP"], dict[str, float]]
 
