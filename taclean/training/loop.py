@@ -31,7 +31,7 @@ from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
 from taclean.util.progress import Progress, say
 
-Validate = Callable[["CLIP"], dict[str, float]]
+Validate = Callable[[CLIP], dict[str, float]]
 
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
 SYNC_EVERY = 16  # steps between waits for a GPU; after each it has nothing to do for a moment
