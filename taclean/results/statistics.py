@@ -184,10 +184,10 @@ def differences(
             found = difference(pick(runs, defense=defense), pick(runs, defense=against))
             rows += [(*cell, defense, against, *found)] if found else []
     columns = [*by, "defense", "against", "difference", "half", "n", "over"]
-    found = pd.DataFrame(rows, columns=columns).astype({"difference": float, "half": float})
-    mean, half = found["difference"], found["half"]
-    found = found.assign(low=mean - half, high=mean + half, settled=mean.abs() > half)
-    return found.reindex(columns=PAIRED)
+    table = pd.DataFrame(rows, columns=columns).astype({"difference": float, "half": float})
+    mean, half = table["difference"], table["half"]
+    table = table.assign(low=mean - half, high=mean + half, settled=mean.abs() > half)
+    return table.reindex(columns=PAIRED)
 
 
 def paired(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:

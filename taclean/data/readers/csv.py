@@ -110,5 +110,5 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
             "separator, or correct files"
         )
     values = {new: table[name].str.strip() for new, name in columns.items()}
-    texts = Table(values, dtype=object)
+    texts = pd.DataFrame(values, dtype=object)
     return texts.where(texts.notna(), None)
