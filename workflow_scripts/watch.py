@@ -66,6 +66,8 @@ class Watch(logging.Handler):
             self._jobs[dag.jobid(job)] = Job(name, job.threads, seconds)
         self._begun = self._last = self._clock()
         self._say = lambda line: logger.info(line, extra={"quietness": Quietness.PROGRESS})
+        # Snakemake would end the run with the hundreds of files that the target `all` collects.
+        logger.addFilter(lambda record: getattr(record, "rule_name", "") != "all")
         logger.addHandler(self)
 
         def remind() -> None:

@@ -112,9 +112,9 @@ def test_a_second_run_has_nothing_to_do(done: Path, run_snakemake) -> None:
 def test_the_whole_paper_is_planned_offline(tmp_path: Path, run_snakemake) -> None:
     said = run_snakemake(tmp_path, "-n", "all", files=[str(ROOT / "config/paper.yaml")])
     jobs = dict(line.split() for line in said.splitlines() if len(line.split()) == 2)
-    assert jobs["pretrain"] == "6"
-    assert jobs["finetune"] == "18"  # three defences, six attacks
-    assert jobs["evaluate"] == "25"
+    assert jobs["pretrain"] == "18"  # six attacks, three seeds
+    assert jobs["finetune"] == "54"  # three defences
+    assert jobs["evaluate"] == "75"
     assert {"fetch", "index", "imported", "text", "trigger"} <= jobs.keys()
 
 
