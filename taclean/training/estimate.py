@@ -113,10 +113,8 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         settings = entry.settings(config.poison.train)
         trainings.append((f"pretrain {attack}", [attack] * seeds, config.poison.rows, settings))
     for name in config.run.defenses:
-        cleaning, attacks = (
-            config.defenses[name],
-            [r.attack for r in cleanings if r.defense == name],
-        )
+        cleaning = config.defenses[name]
+        attacks = [run.attack for run in cleanings if run.defense == name]
         settings = cleaning.settings(config.finetune.train)
         trainings.append((f"finetune {name}", attacks, cleaning.rows or of["clean"], settings))
     heads, validated = len(models), 0  # a training validates before the first epoch and after each
