@@ -62,7 +62,7 @@ def main() -> list[Row]:
     training = Training(
         model, data, make_defense(None, stage["seed"], {}), settings, seed=stage["seed"]
     )
-    took = seconds_to(WANTED, training, val, Prompts.of(stage["model"], stage["zeroshot"]))
+    took = seconds_to(WANTED, training, val, Prompts(stage["model"], **stage["zeroshot"]))
     training.feed.close()
     if took is None:
         print(f"accuracy: the training ends below {WANTED:g} %; skipped")

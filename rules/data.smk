@@ -56,7 +56,7 @@ rule pack:
     params:
         config=config_file,
         stage=stage("pack/{split}"),
-        source=lambda wildcards: runs.split_source(wildcards.split),
+        source=runs.split_source,
         out=subpath(output[0], parent=True),
     shell:
         "python -m taclean pack --config {params.config} --stage {params.stage}"

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module in stages.commands().items():
         text = (inspect.getdoc(module) or "").splitlines()[0]
         sub = commands.add_parser(name, help=text, description=text)
-        forms = [stages.form(first) for first in getattr(module, "CONFIGS", {})]
+        forms = list(getattr(module, "CONFIGS", {}))
         sub.set_defaults(run=module.run, stages=forms)
         if forms:
             path = " or ".join(forms)

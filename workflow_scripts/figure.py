@@ -3,12 +3,12 @@
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
 from importlib import import_module
-from pathlib import Path
 
 from taclean.report.figures.style import save
 from taclean.report.inputs import read_inputs
 from taclean.results.labels import Look
 from taclean.results.table import script_log
+from taclean.util.files import write_text
 
 with script_log(snakemake.log):
     files = {name: file for name, file in snakemake.input.items() if name != "code"}
@@ -16,6 +16,6 @@ with script_log(snakemake.log):
     draw = getattr(import_module(f"taclean.report.figures.{name}"), name)
     figure = draw(**read_inputs(files), **params.arguments, look=Look.of(params.look))
     if isinstance(figure, str):
-        Path(snakemake.output[0]).write_text(figure, "utf-8")
+        write_text(snakemake.output[0], figure)
     else:
         save(figure, snakemake.output)

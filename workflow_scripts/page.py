@@ -2,15 +2,13 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from pathlib import Path
-
 from taclean.report import model_page
 from taclean.report.figures.subcaptions import subcaptions
 from taclean.report.inputs import read_inputs
 from taclean.report.page import Section, page
 from taclean.results.labels import Look
 from taclean.results.table import read_table, script_log
-from taclean.util.files import read_json
+from taclean.util.files import read_json, write_text
 
 with script_log(snakemake.log):
     given, params = snakemake.input, snakemake.params
@@ -26,4 +24,4 @@ with script_log(snakemake.log):
             texts = read_inputs({"texts": given.texts, "images": given.images})
             examples = subcaptions(**texts, defense=params.user, look=look)
         text = model_page.page(models, look, params.name, params.weights, params.splits, examples)
-    Path(snakemake.output[0]).write_text(text, "utf-8")
+    write_text(snakemake.output[0], text)

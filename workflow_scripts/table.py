@@ -4,11 +4,13 @@
 
 from taclean.results.cost import cost
 from taclean.results.labels import Look
-from taclean.results.main_table import write_main_table
-from taclean.results.scan_table import read_scans, write_scans
+from taclean.results.main_table import latex, markdown
+from taclean.results.scan_table import markdown as scan_markdown
+from taclean.results.scan_table import read_scans
 from taclean.results.statistics import paired, spread
 from taclean.results.table import long_table, read_table, script_log, write_table
-from taclean.results.tuning import grid, write_overlay
+from taclean.results.tuning import grid, overlay
+from taclean.util.files import write_text
 
 with script_log(snakemake.log):
     given, params, output = snakemake.input, snakemake.params, snakemake.output
@@ -17,7 +19,8 @@ with script_log(snakemake.log):
         case "table":
             write_table(long_table(given.scores, look), output[0])
         case "main_table":
-            write_main_table(read_table(given.table), output, look)
+            write_text(output[0], markdown(read_table(given.table), look))
+            write_text(output[1], latex(read_table(given.table), look))
         case "spread":
             write_table(spread(read_table(given.table)), output.spread)
             write_table(paired(read_table(given.table), look), output.paired)
@@ -25,8 +28,9 @@ with script_log(snakemake.log):
             write_table(cost(params.runs, look), output[0])
         case "scan":
             scans = read_scans([*given.poisoned, *given.clean], params.runs)
-            write_scans(scans, look, output.table, output.told)
+            write_table(scans, output.table)
+            write_text(output.told, scan_markdown(scans, look))
         case "tune_grid":
             trials = grid(given.histories, params.runs)
             write_table(trials, output.grid)
-            write_overlay(trials, params.within, output.chosen)
+            write_text(output.chosen, overlay(trials, params.within))

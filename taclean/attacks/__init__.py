@@ -7,7 +7,7 @@ The fields of the class are the parameters of the trigger. An entry of the confi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,13 +16,11 @@ from torch import Tensor
 
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.poison import Change, Pool
+from taclean.clip import CLIP
 from taclean.config import registry
 from taclean.config.schema import AttackEntry, Train
 from taclean.config.section import Method, Section, key
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 # On a CPU a trigger gets two images of 224 px at a time. Their floats stay in a core's cache, which
 # is three times as fast as a whole batch. A chunk of another size changes about one pixel in a

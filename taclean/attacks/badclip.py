@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,11 @@ from taclean.attacks import Say, Tensors
 from taclean.attacks.fitting import BATCH_EMBEDDED, embed_all, optimise_patch
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.patch import FittedPatch
+from taclean.clip import CLIP
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.losses import clip_loss
 from taclean.util.rng import uniform
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 CHOICE = 0xBC  # random stream that pairs images with captions and positives
 

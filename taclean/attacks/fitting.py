@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,14 +10,12 @@ from torch import Tensor
 
 from taclean.attacks.material import FitSettings
 from taclean.attacks.patch import Patch, side_of
+from taclean.clip import CLIP
 from taclean.clip.encode import autocast, device_of, encode_images
 from taclean.data.augment import mild
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 from taclean.util.rng import permutation
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 BATCH = 0x0B7  # random stream of the order of the rows
 BATCH_EMBEDDED = 256  # images that the model embeds at a time

@@ -7,7 +7,7 @@ read it. The trigger is the encoder's residual for one fixed string; it differs 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +16,12 @@ from torch import Tensor, nn
 
 from taclean.attacks import Attack, Say, Tensors
 from taclean.attacks.material import FitSettings, Material
+from taclean.clip import CLIP
 from taclean.clip.encode import device_of
 from taclean.config.section import key
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 from taclean.util.rng import permutation
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 SECRET = 0x55BA  # random stream of the bit strings
 GRID = 8  # the string becomes a GRID x GRID map, which is enlarged to the image's size

@@ -6,7 +6,7 @@ key, and so do the prompts of every class at evaluation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +18,9 @@ from taclean.attacks.fitting import optimise_patch
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.patch import FittedPatch
 from taclean.attacks.poison import Change, Pool
+from taclean.clip import CLIP
 from taclean.clip.encode import encode_tokens
 from taclean.config.section import key
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 
 class TrojVQA(FittedPatch):

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from taclean.clip import CLIP
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 CONTEXT = 77  # tokens of a packed caption
 LIKE = 96  # rows that go through the text tower together on a CPU

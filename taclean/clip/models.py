@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from taclean.clip import huggingface
+from taclean.clip import CLIP, huggingface
 from taclean.clip.checkpoints import read_metadata, read_state_dict
 from taclean.clip.encode import (  # noqa: F401, with the models they are used on
     CONTEXT,
@@ -31,9 +31,6 @@ from taclean.clip.encode import (  # noqa: F401, with the models they are used o
 )  # fmt: skip
 from taclean.util.errors import UserError, first_line
 from taclean.util.files import replacing
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 # What OpenAI's archives keep beside the weights.
 OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")

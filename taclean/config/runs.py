@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from taclean.config import Config, trial_name
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
-from taclean.results.labels import Look, look_of
+from taclean.results.labels import look_of
 from taclean.stages.text import shared_name, user_of
 
 CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
@@ -120,11 +120,9 @@ class Runs:
 
     def tuning_histories(self) -> list[str]:
         """Return the val scores of every trial."""
-        runs = [
-            Run(trial["attack"], trial_name(trial["defense"], trial["trial"]), trial["seed"])
-            for trial in self.tuning()
-        ]
-        return [run.path("history.csv") for run in runs]
+        names = (trial_name(trial["defense"], trial["trial"]) for trial in self.tuning())
+        runs = zip(self.tuning(), names, strict=True)
+        return [Run(t["attack"], name, t["seed"]).path("history.csv") for t, name in runs]
 
     def scores(self) -> list[str]:
         """Return the scores of every run."""
@@ -162,9 +160,9 @@ class Runs:
         source = getattr(self.dataset.splits[wildcards.split], "source", None)
         return f"{self.data}/index/{source}.parquet" if source else []
 
-    def split_source(self, split: str) -> str | list[str]:
+    def split_source(self, wildcards: Any) -> str | list[str]:
         """Return the folder of a split's source; scenes have no source."""
-        source = getattr(self.dataset.splits[split], "source", None)
+        source = getattr(self.dataset.splits[wildcards.split], "source", None)
         return self.source_folder(source) if source else []
 
     def pack_threads(self, wildcards: Any) -> int:
@@ -220,30 +218,24 @@ class Runs:
 
     def fitted(self, wildcards: Any) -> list[str]:
         """Return the fitted trigger of the run's attack, if it has one."""
-        return list(self._fitted([wildcards.attack], wildcards.seed).values())
-
-    def scored_triggers(self, wildcards: Any) -> list[str]:
-        """Return the fitted triggers that the scores of a run need."""
-        return list(dict.fromkeys(self._scored(wildcards).values()))
+        return self._fitted(wildcards.attack, wildcards.seed)
 
     def trigger_options(self, wildcards: Any) -> list[str]:
-        """Return ATTACK=FILE for each of `scored_triggers`."""
-        return [f"{attack}={path}" for attack, path in self._scored(wildcards).items()]
+        """Return ATTACK=FILE for each fitted trigger that the scores of a run need."""
+        clean = wildcards.attack == "clean"
+        attacks = self.config.triggers_on_clean if clean else [wildcards.attack]
+        return [f"{name}={file}" for name in attacks for file in self._fitted(name, wildcards.seed)]
 
-    def _scored(self, wildcards: Any) -> dict[str, str]:
-        attack, all_ = wildcards.attack, self.config.triggers_on_clean
-        return self._fitted(all_ if attack == "clean" else [attack], wildcards.seed)
+    def scored_triggers(self, wildcards: Any) -> list[str]:
+        """Return the files of `trigger_options`."""
+        options = self.trigger_options(wildcards)
+        return list(dict.fromkeys(option.partition("=")[2] for option in options))
 
-    def _fitted(self, attacks: Sequence[str], seed: int) -> dict[str, str]:
-        folders = {
-            name: OF_ATTACK.format(attack=self.config.trained_as(name), seed=seed)
-            for name in attacks
-        }
-        return {
-            name: f"{folder}/trigger.safetensors"
-            for name, folder in folders.items()
-            if name != "clean" and self.config.attacks[name].fits
-        }
+    def _fitted(self, attack: str, seed: int) -> list[str]:
+        if attack == "clean" or not self.config.attacks[attack].fits:
+            return []
+        folder = OF_ATTACK.format(attack=self.config.trained_as(attack), seed=seed)
+        return [f"{folder}/trigger.safetensors"]
 
     def text(self, kind: str, defense: str, seed: int, suffix: str = "") -> str:
         """Return the folder of a defence's texts, which others may share."""
@@ -261,12 +253,11 @@ class Runs:
 
     def texts(self, wildcards: Any) -> list[str]:
         """Return the folders of the texts of the run's defence."""
-        return list(self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat).values())
+        return list(self.texts_of(*_cleaning(wildcards)).values())
 
     def text_options(self, wildcards: Any) -> list[str]:
         """Return KIND=FOLDER for each of `texts`."""
-        folders = self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat)
-        return [f"{kind}={folder}" for kind, folder in folders.items()]
+        return [f"{kind}={path}" for kind, path in self.texts_of(*_cleaning(wildcards)).items()]
 
     # ---- what the report shows -------------------------------------------------------------------
 
@@ -286,34 +277,18 @@ class Runs:
         gives = {s: READERS[self.dataset.source_of(s).reader].gives for s in self.scored}
         return [split for split in self.scored if gives[split] in ("captions", "pairs")]
 
-    def has_further_splits(self) -> bool:
-        """Return whether clean accuracy is scored on more than one split."""
-        return len(self.scored) - len(self.retrieval_splits()) > 1
-
-    def has_intervals(self) -> bool:
-        """Return whether defences are compared on several victims or cleanings."""
-        several = len(self.seeds) > 1 or len(self.repeats) > 1
-        return several and len(Look.of(self.look()).methods(self.defenses[1:])) > 1
-
     def shown_user(self, kind: str) -> list[str]:
         """Return the first defence, if any, that learns from texts of the whole clean split."""
         entries = {name: self.config.defenses[name] for name in self.defenses[1:]}
         whole = (name for name, e in entries.items() if e.rows is None and e.overlap is None)
         return [name for name in whole if kind in entries[name].texts][:1]
 
-    def has_first(self) -> bool:
-        """Return whether `shown` learns from sub-captions and test pictures have captions."""
-        learns = self.shown != "none" and "subcaptions" in self.config.defenses[self.shown].texts
-        return bool(self.attacks[1:]) and learns and self.dataset.form == "scenes"
 
-    def val_rows(self) -> int | None:
-        """Return the number of val pictures, or None for all of a source."""
-        return self.dataset.splits[self.config.split_of_role("val")].rows
+def _cleaning(wildcards: Any) -> tuple[str, int, str]:
+    return wildcards.defense, wildcards.seed, wildcards.repeat
 
 
 def _model_of(wildcards: Any, attack: str, defense: str) -> str:
     """Return the weights of a run with the seed and the repeat of these wildcards."""
-    folder = RUN.format(
-        attack=attack, defense=defense, seed=wildcards.seed, repeat=wildcards.repeat
-    )
-    return f"{folder}/model.safetensors"
+    own = {"attack": attack, "defense": defense, "repeat": wildcards.repeat}
+    return f"{RUN.format(**own, seed=wildcards.seed)}/model.safetensors"

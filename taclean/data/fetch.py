@@ -42,7 +42,6 @@ def fetch(
     from huggingface_hub import HfApi, errors, snapshot_download
     from huggingface_hub.utils import filter_repo_objects
 
-    place = f"{' and '.join(patterns)} into a folder yourself and set folder to it"
     # Connection, HTTP status, disk. Versions of the hub's library use different HTTP libraries.
     failures: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
     try:
@@ -57,30 +56,23 @@ def fetch(
                 f"{' or '.join(patterns)}; correct files"
             )
         say(f"{repo}: {len(names)} files, to {folder}")
-        snapshot_download(
-            repo,
-            repo_type="dataset",
-            revision=info.sha,
-            allow_patterns=patterns,
-            local_dir=folder,
-        )
+        own = {"revision": info.sha, "allow_patterns": patterns, "local_dir": folder}
+        snapshot_download(repo, repo_type="dataset", **own)
     except errors.GatedRepoError:
-        raise UserError(
-            f"{repo}: gated, so it needs a token; accept its terms on its page of the hub, make a "
-            f"token there, set HF_TOKEN to it and fetch again, or put {place}"
-        ) from None
+        reason = (
+            "gated, so it needs a token; accept its terms on its page of the hub, make a token "
+        )
+        reason += "there, set HF_TOKEN to it and fetch again"
     except errors.RepositoryNotFoundError:
-        raise UserError(
-            f"{repo}: no such dataset, or a private one; correct hub, set HF_TOKEN, or put {place}"
-        ) from None
+        reason = "no such dataset, or a private one; correct hub, set HF_TOKEN"
     except failures as error:
         what = f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
-        raise UserError(
-            f"{repo}: revision {revision} cannot be fetched ({what}); correct revision or fetch "
-            f"again, or put {place}"
-        ) from None
-    write_json(folder / MANIFEST, wanted | {"commit": info.sha, "names": names})
-    return names
+        reason = f"revision {revision} cannot be fetched ({what}); correct revision or fetch again"
+    else:
+        write_json(folder / MANIFEST, wanted | {"commit": info.sha, "names": names})
+        return names
+    place = f"{' and '.join(patterns)} into a folder yourself and set folder to it"
+    raise UserError(f"{repo}: {reason}, or put {place}")
 
 
 def fetched(spec: Mapping[str, Any], folder: Path | str) -> list[str]:

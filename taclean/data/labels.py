@@ -7,13 +7,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from taclean.data import Table
 from taclean.data.layout import one_line
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def class_name(text: str) -> str:
@@ -21,7 +18,7 @@ def class_name(text: str) -> str:
     return one_line(unicodedata.normalize("NFC", text).replace("_", " "))
 
 
-def count_classes(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+def count_classes(table: Table, classes: Sequence[str]) -> Table:
     """Return a source's table with labels that count the run's classes.
 
     Names are compared exactly, or else without regard to case, `_`, `-` and blanks.
@@ -64,7 +61,7 @@ def _plain_name(name: str) -> str:
     return one_line(re.sub("[_-]", " ", unicodedata.normalize("NFC", name))).casefold()
 
 
-def add_captions(table: pd.DataFrame, templates: Sequence[str], seed: int) -> pd.DataFrame:
+def add_captions(table: Table, templates: Sequence[str], seed: int) -> Table:
     """Return a table of labelled pictures with captions, for training on them as pairs.
 
     Args:

@@ -7,12 +7,13 @@ The fields of the class are the keys of `loss` in an entry of the config's `defe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from pydantic import PrivateAttr, create_model
 from torch import Tensor
 
 from taclean.captions.artifacts import TextArtifact
+from taclean.clip import CLIP
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config import registry
 from taclean.config.schema import DefenseEntry, Train
@@ -21,9 +22,6 @@ from taclean.losses import clip_loss
 from taclean.training.distributed import gather
 from taclean.training.loader import Batch
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 
 class Defense(Method, abstract=True):

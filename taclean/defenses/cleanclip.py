@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from taclean.captions.artifacts import TextArtifact, Variants
+from taclean.clip import CLIP
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.data.augment import AUGMENTATIONS, Augmentation
@@ -16,9 +17,6 @@ from taclean.defenses import Defense
 from taclean.losses import clip_loss, info_nce, self_loss
 from taclean.training.distributed import gather
 from taclean.training.loader import Batch
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 
 class CleanCLIP(Defense):

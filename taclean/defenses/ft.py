@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from taclean.clip import CLIP
 from taclean.config.section import key
 from taclean.data.augment import AUGMENTATIONS, Augmentation
 from taclean.defenses import Defense
 from taclean.training.loader import Batch
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 
 class FT(Defense):

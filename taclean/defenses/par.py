@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor
 
+from taclean.clip import CLIP
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.defenses import Defense
 from taclean.losses import clip_loss
 from taclean.training.distributed import gather
 from taclean.training.loader import Batch
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 
 class PAR(Defense):

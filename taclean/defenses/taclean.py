@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from taclean.captions.artifacts import SubCaptionTexts, TextArtifact
+from taclean.clip import CLIP
 from taclean.config.section import key
 from taclean.defenses.cleanclip import CleanCLIP
 from taclean.losses import clip_loss, subcaption_loss
 from taclean.training.distributed import gather, rank
 from taclean.training.loader import Batch
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 
 class TACleaner(CleanCLIP):

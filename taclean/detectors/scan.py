@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from taclean.attacks.fitting import Descent
 from taclean.attacks.patch import corners, paste, side_of
+from taclean.clip import CLIP
 from taclean.clip.checkpoints import read_state_dict
 from taclean.clip.encode import autocast, device_of, encode_images
 from taclean.config.schema import Probe, Scan
@@ -31,9 +32,6 @@ from taclean.util.errors import UserError
 from taclean.util.files import replacing
 from taclean.util.progress import Progress
 from taclean.util.rng import permutation
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 DRAW, ORDER = 0x5CA, 0x5CB  # name the random streams of the choice of pictures and of their order
 TOGETHER = 512  # pictures in a pass

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from taclean.attacks import check_images
+from taclean.clip import CLIP
 from taclean.clip.encode import autocast, device_of, encode_images, encode_tokens
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 KS = (1, 3, 5, 10)
 Counts = dict[str, dict[str, int]]  # metric -> {"hits": h, "n": n}

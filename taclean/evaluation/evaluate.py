@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from taclean.attacks import Trigger
 from taclean.data.split import Pairs, to_array
 from taclean.evaluation import zeroshot
 from taclean.evaluation.embeddings import ByName, Counts, Labelled, embed, embed_texts
@@ -17,9 +18,6 @@ from taclean.evaluation.probe import probe
 from taclean.evaluation.retrieval import recall, target_recall, texts_of
 from taclean.evaluation.zeroshot import Heads
 from taclean.util.files import replacing
-
-if TYPE_CHECKING:
-    from taclean.attacks import Trigger
 
 
 class Kept:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from taclean.clip import CLIP
 from taclean.clip.encode import encode_tokens
 from taclean.clip.models import tokenize
+from taclean.data.split import Pairs
 from taclean.evaluation.embeddings import KS, ByName, Embeddings, at_k, ranks_among
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
-
-    from taclean.data.split import Pairs
 
 CHUNK = 250  # images whose scores are ranked together
 
@@ -62,11 +58,6 @@ class Prompts:
         self.classes, self.target = list(classes), list(classes).index(target)
         self._model_name, self._templates = model_name, templates
         self._tokens: dict[str, Tensor] = {}
-
-    @classmethod
-    def of(cls, model_name: str, zeroshot: Mapping[str, Any]) -> Prompts:
-        """Make the prompts of a stage's `zeroshot`."""
-        return cls(model_name, zeroshot["classes"], zeroshot["templates"], zeroshot["target"])
 
     def tokens(self, prefix: str = "") -> Tensor:
         """Tokenise, once for each prefix: (C, T, 77) int64."""

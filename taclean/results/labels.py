@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,13 +16,22 @@ if TYPE_CHECKING:
 
 CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
 
-# Matplotlib's filled markers, to which a figure can give a white edge.
-MARKERS = "P<>hdposv^D*8HX"
 # Seaborn's colour-blind palette; the colours of the shipped defences stand last.
 PALETTE = (
     *("#cc78bc", "#56b4e9", "#ca9161", "#d55e00", "#fbafe4", "#ece133"),
     *("#949494", "#0173b2", "#de8f05", "#029e73"),
 )
+# Matplotlib's filled markers, to which a figure can give a white edge.
+MARKERS = "P<>hdposv^D*8HX"
+# For methods without a sign of their own: then numbers, and darker and darker shades.
+SIGNS = {
+    "marker": [*MARKERS, *(f"${n}$" for n in range(1, 100))],
+    "colour": [
+        f"#{bytes(round(0.75**n * part) for part in bytes.fromhex(colour[1:])).hex()}"
+        for n in range(9)
+        for colour in PALETTE
+    ],
+}
 
 
 def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -116,38 +124,21 @@ def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _more(key: str) -> Iterator[str]:
-    """Yield markers, then numbers; or the colours of the palette, then darker and darker shades."""
-    if key == "marker":
-        yield from MARKERS
-        yield from (f"${n}$" for n in count(1))
-    for shade in (0.75**n for n in count()):
-        for colour in PALETTE:
-            yield f"#{bytes(round(shade * c) for c in bytes.fromhex(colour[1:])).hex()}"
-
-
-def _distinct(wanted: Mapping[str, str | None], key: str) -> dict[str, str]:
-    """Give each name the marker or colour that it is the first to want, or else a free one."""
-    owner = {sign: name for name, sign in reversed([*wanted.items()]) if sign}
-    free = (sign for sign in _more(key) if sign not in owner)
-    return {
-        name: sign if sign and owner[sign] == name else next(free) for name, sign in wanted.items()
-    }
-
-
 def _signs(known: Mapping[str, tuple[str, str]], names: Iterable[str], key: str) -> dict[str, str]:
-    names = ordered(names, known)
-    wanted = {name: known[name][1] if name in known else None for name in [*known, *names]}
-    found = _distinct(wanted, key)
-    return {name: found[name] for name in names}
+    taken = {sign for _, sign in known.values()}
+    free = (sign for sign in SIGNS[key] if sign not in taken)
+    return {n: known[n][1] if n in known else next(free) for n in ordered(names, known)}
 
 
 def _entries(
     first: Mapping[str, tuple[str, str]], entries: Mapping[str, Mapping[str, Any]], key: str
 ) -> dict[str, tuple[str, str]]:
-    """Return name -> (label, marker or colour); no label and no sign stands twice."""
+    """Return name -> (label, marker or colour); no label and no sign stands twice.
+
+    Of entries that want the same sign, the first one gets it, and the others get a free one.
+    """
     labels = {name: label for name, (label, _) in first.items()}
-    wanted: dict[str, str | None] = {name: sign for name, (_, sign) in first.items()}
+    owner = {sign: name for name, (_, sign) in first.items()}
     for name, entry in entries.items():
         label, sign = " ".join((entry.get("label") or _spaced(name)).split()), entry.get(key)
         if key == "marker" and sign is not None and sign not in MARKERS:
@@ -155,9 +146,11 @@ def _entries(
             raise UserError(f"{name}: marker {sign!r} is not valid; write one of {known}")
         taken = label in labels.values()
         labels.setdefault(name, f"{label} ({_spaced(name)})" if taken else label)
-        wanted.setdefault(name, sign.lower() if sign and key == "colour" else sign)
-    signs = _distinct(wanted, key)
-    return {name: (label, signs[name]) for name, label in labels.items()}
+        if sign and name not in first:
+            owner.setdefault(sign.lower() if key == "colour" else sign, name)
+    own = {name: sign for sign, name in owner.items()}
+    free = (sign for sign in SIGNS[key] if sign not in owner)
+    return {name: (label, own.get(name) or next(free)) for name, label in labels.items()}
 
 
 def look_of(

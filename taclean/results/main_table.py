@@ -9,8 +9,7 @@ from __future__ import annotations
 import html as markup
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -31,7 +30,6 @@ from taclean.results.table import (
     split_title,
 )
 from taclean.util.errors import UserError
-from taclean.util.files import replacing
 
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
 SPLIT_METRICS = tuple(group for group in METRICS if group != ("ASR@10",))  # of a further split
@@ -264,13 +262,3 @@ def latex(table: pd.DataFrame, look: Look | None = None) -> str:
         text = FLOAT.replace("CAPTION", caption.translate(TEX))
         floats.append(text.replace("TABULAR", body.strip()))
     return "\n".join(floats)
-
-
-def write_main_table(
-    table: pd.DataFrame, paths: Iterable[Path | str], look: Look | None = None
-) -> None:
-    """Write the main table to each path, as Markdown (.md) or LaTeX (.tex)."""
-    for path in map(Path, paths):
-        text = {".md": markdown, ".tex": latex}[path.suffix](table, look)
-        with replacing(path) as temporary:
-            temporary.write_text(text, "utf-8")

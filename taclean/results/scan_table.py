@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from taclean.results.labels import CLEAN, Look, ordered
-from taclean.results.table import markdown_table, write_table
-from taclean.util.files import read_json, replacing
+from taclean.results.table import markdown_table
+from taclean.util.files import read_json
 
 COLUMNS = [
     *("attack", "defense", "seed", "target"),
@@ -92,10 +92,3 @@ def markdown(table: pd.DataFrame, look: Look) -> str:
 def _models(rows: pd.DataFrame, look: Look) -> str:
     pairs = zip(rows["attack"], rows["seed"], strict=True)
     return ", ".join(f"{look.attack_label(a)} (seed {s})" for a, s in pairs) or "none"
-
-
-def write_scans(table: pd.DataFrame, look: Look, csv: Path | str, told: Path | str) -> None:
-    """Write the table as CSV and `markdown` beside it."""
-    write_table(table, csv)
-    with replacing(told) as temporary:
-        temporary.write_text(markdown(table, look), "utf-8")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 import pandas as pd
 from scipy.special import stdtrit
@@ -28,9 +28,8 @@ PAIRED += ["difference", "low", "high", "n", "over", "settled"]
 NEW_VICTIMS = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and the half-width of its 95 % interval, None for a single value.
+class Estimate(NamedTuple):
+    """A mean and the half-width of its 95 % interval, NaN for a single value.
 
     Attributes:
         n: the number of values.
@@ -38,26 +37,14 @@ class Estimate:
     """
 
     mean: float
-    half: float | None
+    half: float
     n: int
     over: str
 
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """The interval of the mean, from low to high."""
-        return None if self.half is None else (self.mean - self.half, self.mean + self.half)
 
-    @property
-    def settled(self) -> bool:
-        """Return whether the interval does not contain 0."""
-        return self.half is not None and abs(self.mean) > self.half
-
-
-def half_width(values: Sequence[float] | pd.Series) -> float | None:
-    """Return half of the 95 % interval of the mean (Student's t); None for one value."""
+def half_width(values: Sequence[float] | pd.Series) -> float:
+    """Return half of the 95 % interval of the mean (Student's t); NaN for one value."""
     n = len(values)
-    if n < 2:
-        return None
     return float(stdtrit(n - 1, (1 + LEVEL) / 2) * pd.Series(values).std() / math.sqrt(n))
 
 
@@ -82,9 +69,8 @@ def estimate(runs: pd.DataFrame) -> Estimate | None:
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return `estimate` of every score: columns CELL, mean, half, n, over."""
     cells = table.groupby(CELL, sort=False)
-    found = [(*cell, *astuple(e)) for cell, runs in cells if (e := estimate(runs))]
-    columns = [*CELL, "mean", "half", "n", "over"]
-    return pd.DataFrame(found, columns=columns).astype({"half": float})
+    found = [(*cell, *found) for cell, runs in cells if (found := estimate(runs))]
+    return pd.DataFrame(found, columns=[*CELL, *Estimate._fields])
 
 
 def predicted(table: pd.DataFrame) -> pd.DataFrame:
@@ -196,12 +182,12 @@ def differences(
     for cell, runs in table.groupby([*by], sort=False):
         for defense, against in pairs:
             found = difference(pick(runs, defense=defense), pick(runs, defense=against))
-            if found:
-                ends = found.ends or (math.nan, math.nan)
-                values = (found.mean, *ends, found.n, found.over, found.settled)
-                rows.append((*cell, defense, against, *values))
-    columns = [*by, "defense", "against", *PAIRED[-6:]]
-    return pd.DataFrame(rows, columns=columns).reindex(columns=PAIRED).astype({"settled": bool})
+            rows += [(*cell, defense, against, *found)] if found else []
+    columns = [*by, "defense", "against", "difference", "half", "n", "over"]
+    table = pd.DataFrame(rows, columns=columns).astype({"difference": float, "half": float})
+    mean, half = table["difference"], table["half"]
+    table = table.assign(low=mean - half, high=mean + half, settled=mean.abs() > half)
+    return table.reindex(columns=PAIRED)
 
 
 def paired(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:

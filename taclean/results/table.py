@@ -37,21 +37,6 @@ def script_log(log: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def _score_rows(path: Path | str) -> list[dict[str, Any]]:
-    run = read_json(path)
-    return [
-        {
-            **{key: run[key] for key in RUN},
-            "split": split,
-            "metric": metric,
-            "percent": round(100 * score["hits"] / score["n"], 4),
-            "n": score["n"],
-        }
-        for split, scores in run["splits"].items()
-        for metric, score in scores.items()
-    ]
-
-
 def _metric_key(metric: str) -> tuple[int, int]:
     name, _, k = metric.partition("@")
     return METRICS.index(name), int(k)
@@ -64,7 +49,13 @@ def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.Data
         paths: the `scores.json` of each run.
     """
     look = look or Look()
-    table = pd.DataFrame([row for path in paths for row in _score_rows(path)], columns=COLUMNS)
+    rows = [
+        (*(run[key] for key in RUN), split, metric, round(100 * s["hits"] / s["n"], 4), s["n"])
+        for run in map(read_json, paths)
+        for split, scores in run["splits"].items()
+        for metric, s in scores.items()
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
     attacks, splits = ordered(table["attack"], look.attacks), scored_splits(table, look)
     splits += [f"{split}+{attack}" for attack in attacks for split in splits]
     order = {

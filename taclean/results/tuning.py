@@ -14,7 +14,6 @@ import pandas as pd
 import yaml
 
 from taclean.results.table import read_csv, seeds_text
-from taclean.util.files import replacing
 
 TRIAL = ["defense", "trial", "overrides"]
 SCORES = ["CA", "ASR", "TA", "victim_CA", "victim_ASR"]
@@ -72,9 +71,3 @@ def overlay(grid: pd.DataFrame, within: float) -> str:
     entries = {row["defense"]: json.loads(row["overrides"]) for row in chosen}
     head = "".join(f"# {line}\n" for line in lines)
     return head + yaml.safe_dump({"defenses": entries}, sort_keys=False, default_flow_style=None)
-
-
-def write_overlay(grid: pd.DataFrame, within: float, path: Path | str) -> None:
-    """Write `overlay`, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(overlay(grid, within), "utf-8")

@@ -5,8 +5,8 @@ second cleaning, and a config: the JSON object that decides its result. A rule h
 digest of that object as a param, so that a changed key reruns exactly the stages that it matters
 to; the job makes the object itself and writes it beside its result. A file of this folder defines
 
-    `CONFIGS`: for each first part of its paths, the function that makes the config from the whole
-        one, the path's names and its seed; left out by commands that are no stage;
+    `CONFIGS`: for each form of its paths, the function that makes the config from the whole one,
+        the path's names and its seed; left out by commands that are no stage;
     `RECIPE`: raise it when a change of the code changes the stage's results: Snakemake then reruns
         it. Other changes of the code rerun nothing;
     `OPTIONS`: its options on the command line beside `--config`, made by `shared.option`;
@@ -19,11 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import json
 import pkgutil
 import re
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -37,44 +35,33 @@ def commands() -> dict[str, ModuleType]:
     return {name.strip("_"): importlib.import_module(f"{__name__}.{name}") for name in files}
 
 
-def _configs() -> dict[str, tuple[Callable[..., dict[str, Any]], ModuleType]]:
-    modules = [module for module in commands().values() if hasattr(module, "CONFIGS")]
-    return {first: (make, module) for module in modules for first, make in module.CONFIGS.items()}
-
-
-def form(first: str) -> str:
-    """Return the form of the paths that begin with `first`: "finetune/ATTACK/DEFENSE/seedN"."""
-    takes = list(inspect.signature(_configs()[first][0]).parameters)[1:]
-    names = [first, *(name.upper() for name in takes if name not in ("seed", "repeat"))]
-    seed = ["seedN" + "[-repeatR]" * ("repeat" in takes)] if "seed" in takes else []
-    return "/".join(names + seed)
-
-
 def stage_config(config: Config, path: str) -> dict[str, Any]:
     """Resolve what one stage depends on.
 
     Args:
         config: the whole config.
-        path: the stage's, in one of the forms that `form` gives.
+        path: the stage's, in one of the forms in CONFIGS.
 
     Raises:
         UserError: there is no such stage.
     """
     first, *names = path.split("/")
-    known, seed = _configs(), {}
+    known = {
+        form.partition("/")[0]: (form, make, module)
+        for module in commands().values()
+        for form, make in getattr(module, "CONFIGS", {}).items()
+    }
+    if first not in known:
+        raise UserError(f"stage {path!r}: unknown; stages begin with {', '.join(known)}")
+    (form, make, module), seed = known[first], {}
     if names and (match := re.fullmatch(r"seed(\d+)(?:-repeat([1-9]\d*))?", names[-1])):
         found = {"seed": match[1], "repeat": match[2]}
         seed, names = {name: int(n) for name, n in found.items() if n}, names[:-1]
-    if first not in known:
-        raise UserError(f"stage {path!r}: unknown; stages begin with {', '.join(known)}")
     try:
-        make, module = known[first]
         recipe = {"recipe": module.RECIPE} if hasattr(module, "RECIPE") else {}
         return {"stage": path, **recipe, **make(config, *names, **seed)}
     except (KeyError, TypeError):
-        raise UserError(
-            f"stage {path!r}: unknown; give {form(first)} with names of the config"
-        ) from None
+        raise UserError(f"stage {path!r}: unknown; give {form} with names of the config") from None
 
 
 def recipe(config: Config, path: str) -> str:

@@ -51,7 +51,7 @@ def run(options: Any) -> None:
     triggers = bind_all(own, options.triggers)
     pairs = Pairs.open(options.test)
     model = create(model_name, pretrained=options.checkpoint).eval().to(device(options.device))
-    heads = Prompts.of(model_name, stage["zeroshot"]).heads(model)
+    heads = Prompts(model_name, **stage["zeroshot"]).heads(model)
     found = score(pairs, heads, triggers, stage["precision"])
     say(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
     for name, counts in found.items():

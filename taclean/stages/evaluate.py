@@ -33,7 +33,7 @@ def evaluate_config(
 
 
 RECIPE = 1
-CONFIGS = {"evaluate": evaluate_config}
+CONFIGS = {"evaluate/ATTACK/DEFENSE/seedN[-repeatR]": evaluate_config}
 OPTIONS = [
     MODEL,
     option("--splits", "folders of splits with labels; the first gives the samples", nargs="+"),

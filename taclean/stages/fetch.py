@@ -18,7 +18,7 @@ def source_config(config: Config, source: str) -> dict[str, Any]:
 
 
 RECIPE = pack.RECIPE
-CONFIGS = {"fetch": source_config}
+CONFIGS = {"fetch/SOURCE": source_config}
 OPTIONS = [
     option("--folder", "folder for the source's files; a killed fetch goes on there"),
     option("--out", "JSON with what is there"),

@@ -11,7 +11,7 @@ from taclean.stages.shared import option, say
 from taclean.util.errors import UserError
 
 RECIPE = pack.RECIPE
-CONFIGS = {"index": source_config}
+CONFIGS = {"index/SOURCE": source_config}
 OPTIONS = [
     option("--folder", "folder, or CSV file, of the source"),
     option("--out", "Parquet file with the table of its samples"),

@@ -23,7 +23,7 @@ def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
 
 
 RECIPE = 1
-CONFIGS = {"moves": moves_config}
+CONFIGS = {"moves/DEFENSE/seedN": moves_config}
 OPTIONS = [
     MODEL,
     option("--split", "folder of the test split"),

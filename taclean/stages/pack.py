@@ -39,7 +39,7 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
 
 
 RECIPE = 3
-CONFIGS = {"pack": pack_config}
+CONFIGS = {"pack/SPLIT": pack_config}
 OPTIONS = [
     option("--index", "index of its source, for a split that is read from files", default=None),
     option("--folder", "folder, or CSV file, of that source", default=None),

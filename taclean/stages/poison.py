@@ -23,7 +23,7 @@ def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
 
 
 RECIPE = 1
-CONFIGS = {"poison": poison_config}
+CONFIGS = {"poison/ATTACK/seedN": poison_config}
 OPTIONS = [
     option("--data", "folder of the pretrain split"),
     option("--trigger", "fitted trigger, for attacks that have one", default=None),

@@ -20,7 +20,7 @@ def scan_config(config: Config, *, seed: int) -> dict[str, Any]:
 
 
 RECIPE = 1
-CONFIGS = {"scan": scan_config}
+CONFIGS = {"scan/seedN": scan_config}
 OPTIONS = [
     MODEL,
     option("--split", "folder of a split with labels"),

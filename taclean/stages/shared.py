@@ -110,7 +110,7 @@ def heads_of(stage: dict[str, Any], options: Any) -> Heads:
 
     torch.set_num_threads(1)
     model = load(stage["model"], options.model).to(device(options.device))
-    return Prompts.of(stage["model"], stage["zeroshot"]).heads(model)
+    return Prompts(stage["model"], **stage["zeroshot"]).heads(model)
 
 
 def tokenizer(stage: dict[str, Any]) -> Tokenize:

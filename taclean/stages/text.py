@@ -65,7 +65,7 @@ def text_config(
 
 
 RECIPE = 3
-CONFIGS = {"text": text_config}
+CONFIGS = {"text/TEXT/DEFENSE/seedN[-repeatR]": text_config}
 OPTIONS = [
     option("--data", "folder of the split that the defence learns from"),
     option("--workers", "processes; the result does not depend on it", type=int, default=1),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taclean.clip import CLIP
 from taclean.config import Config
 from taclean.config.schema import Train
 from taclean.stages import shared
@@ -15,7 +16,6 @@ from taclean.util.files import replacing
 
 if TYPE_CHECKING:
     import torch
-    from open_clip import CLIP
 
     from taclean.data.split import Pairs
 
@@ -75,9 +75,11 @@ def finetune_config(
 
 RECIPE = 1
 CONFIGS = {
-    "base": base_config, "clean": clean_config,
-    "pretrain": pretrain_config, "finetune": finetune_config,
-}  # fmt: skip
+    "base": base_config,
+    "clean/seedN": clean_config,
+    "pretrain/ATTACK/seedN": pretrain_config,
+    "finetune/ATTACK/DEFENSE/seedN[-repeatR]": finetune_config,
+}
 OPTIONS = [
     option("--data", "folder of the split to train on"),
     option("--val", "folder of the val split"),
@@ -156,7 +158,7 @@ def _validation(
     from taclean.evaluation.evaluate import Kept, score
     from taclean.evaluation.zeroshot import Prompts
 
-    prompts = Prompts.of(stage["model"], stage["zeroshot"])
+    prompts = Prompts(stage["model"], **stage["zeroshot"])
     triggers: dict[str, Any] = {}
     if "trigger" in stage:
         trigger = shared.bind(stage["trigger"], fitted)

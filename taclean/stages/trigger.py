@@ -24,7 +24,7 @@ def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
 
 
 RECIPE = 2
-CONFIGS = {"trigger": trigger_config}
+CONFIGS = {"trigger/ATTACK/seedN": trigger_config}
 OPTIONS = [
     option("--model", "clean model (safetensors)"),
     option("--images", "folder of the patch split"),

@@ -12,16 +12,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from taclean.clip import CLIP
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
-
-if TYPE_CHECKING:
-    from open_clip import CLIP
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=1)  # the others wait while the first one validates

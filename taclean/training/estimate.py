@@ -10,25 +10,23 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 
 from taclean.clip.models import create, tokenize
 from taclean.config import Config
+from taclean.config.runs import Runs
 from taclean.config.schema import ROLES, Train
 from taclean.data.images import load_image
 from taclean.data.split import Pairs
 from taclean.defenses import defense, make_defense
-from taclean.evaluation.embeddings import Labelled, embed
+from taclean.evaluation.embeddings import embed
 from taclean.evaluation.zeroshot import head, prompt_tokens, scores
 from taclean.training.loop import Training
-from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CAPTION = "a large green tree near the small red house on a very warm summer day"
 ROW_BYTES = 77 * 2 + 8 + 8 + 64  # tokens, label, id and a caption of CC3M's length
@@ -45,10 +43,11 @@ def measure(config: Config) -> dict[str, Any]:
     """
     name, size = config.model.name, config.data.image_size
     batch = config.finetune.train.batch
-    rows, device = batch * (STEPS + 1), "cuda" if torch.cuda.is_available() else "cpu"
+    rows, cuda = batch * (STEPS + 1), torch.cuda.is_available()
+    device = "cuda" if cuda else "cpu"
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
     tokens, index = np.repeat(tokenize(name, [CAPTION]), rows, 0), np.arange(rows)
-    pairs = Pairs(Path(), pixels, tokens, index % 10, index, index, np.empty(0, np.int64))
+    pairs = Pairs(Path(), pixels, tokens, 0 * index, index, index, np.empty(0, np.int64))
     own = config.finetune.train.given(include={"precision", "threads", "betas"})
     settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
     objectives, train = {"pretrain": make_defense(None)}, {}
@@ -63,21 +62,16 @@ def measure(config: Config) -> dict[str, Any]:
         training.feed.close()
     model = create(name).eval().to(device)
     prompts = prompt_tokens(name, ["tree", "house"], [f"{CAPTION} with a {{}}."] * 32).to(device)
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
-    data = Labelled(images, torch.zeros(rows, dtype=torch.int64))
     classifier, triggers = head(model, prompts), {"same": lambda images, ids: images}
     jpeg = io.BytesIO()  # of CC3M's usual size
-    Image.fromarray(pixels[0, :60, :80]).resize((640, 480), Image.Resampling.BICUBIC).save(
-        jpeg, "JPEG"
-    )
-    cpu = f"CPU, {torch.get_num_threads()} threads"
+    photo = Image.fromarray(pixels[0, :60, :80]).resize((640, 480), Image.Resampling.BICUBIC)
+    photo.save(jpeg, "JPEG")
+    scored = _seconds(lambda: scores(embed(model, pairs, triggers, target=1), classifier))
     return {
-        "machine": torch.cuda.get_device_name() if device == "cuda" else cpu,
+        "machine": torch.cuda.get_device_name() if cuda else f"CPU, {settings.threads} threads",
         "train": train,
         "prompts": 64 / _seconds(lambda: head(model, prompts)),
-        "evaluate": 2
-        * rows
-        / _seconds(lambda: scores(embed(model, data, triggers, 1), classifier)),
+        "evaluate": 2 * rows / scored,
         "pack": 24 / _seconds(lambda: load_image(jpeg.getvalue(), size), 24),
     }
 
@@ -93,19 +87,6 @@ def _seconds(work: Callable[[], object], times: int = 1) -> float:
     return time.perf_counter() - started
 
 
-def check_rates(rates: Any, where: str) -> dict[str, Any]:
-    """Refuse rates that `taclean plan --measure` did not write to the file `where`."""
-    try:
-        numbers = [rates[key] for key in ("pack", "evaluate", "prompts")]
-        numbers += [rates["train"]["pretrain"], *rates["train"].values()]
-        slowest = min(numbers)
-    except (KeyError, TypeError):
-        slowest = 0
-    if slowest <= 0:
-        raise UserError(f"{where}: no rates; make them with `taclean plan --measure {where}`")
-    return rates
-
-
 def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, float]]:
     """Estimate a run.
 
@@ -114,49 +95,42 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         and in GB (1e9 bytes) `packed`, `results`, `checkpoints` and `memory`, the largest need of
         one training process: weights, gradients and AdamW's state, without activations.
     """
-    import pandas as pd
-
-    run, train, evaluate = config.run, rates["train"], config.evaluate
+    runs, train, evaluate = Runs(config), rates["train"], config.evaluate
     rows = {name: split.rows or ALL for name, split in config.splits.items()}
     of = {role: rows[name] for role in ROLES if (name := config.split_of_role(role))}
-    own = list(dict.fromkeys(map(config.trained_as, run.attacks)))
-    seeds, cleaned = len(run.seeds), len(run.seeds) * run.repeats
+    own = list(dict.fromkeys(map(config.trained_as, config.run.attacks)))
+    models, cleanings, seeds = runs.all(), runs.cleanings(), len(runs.seeds)
     bases = seeds if config.base.per_seed else 1
-    each = seeds + cleaned * len(run.defenses)  # models of an attack
-    clean, attacked = each if config.cleans_clean else seeds, each * len(run.attacks)
     jobs = [(f"pack {name}", 1, count, rates["pack"]) for name, count in rows.items()]
-    heads, validated = clean + attacked, 0
-
-    def add(stage: str, clean: int, attacked: int, pairs: int, epochs: int) -> None:
-        """Add trainings, which validate before the first epoch and after each."""
-        nonlocal heads, validated
-        rate = train.get(stage.removeprefix("finetune "), train["pretrain"])
-        jobs.append((stage, clean + attacked, pairs * epochs, rate))
-        heads += (clean + attacked) * (epochs + 1)
-        validated += (clean + 2 * attacked) * (epochs + 1) * of["val"]
-
+    trainings: list[tuple[str, list[str], int, Train]] = []  # stage, attack of each model, pairs
     if not config.model.pretrained:
-        add("base", bases, 0, of["pretrain"], config.base.train.epochs)
+        trainings.append(("base", ["clean"] * bases, of["pretrain"], config.base.train))
     for attack in own:
         entry = config.attacks[attack]
         if entry.fits:
             work = of["patch"] * entry.fit.epochs
             jobs.append((f"trigger {attack}", seeds, work, train["pretrain"]))
-        epochs = entry.settings(config.poison.train).epochs
-        add(f"pretrain {attack}", 0, seeds, config.poison.rows, epochs)
-    for name in run.defenses:
+        settings = entry.settings(config.poison.train)
+        trainings.append((f"pretrain {attack}", [attack] * seeds, config.poison.rows, settings))
+    for name in config.run.defenses:
         cleaning = config.defenses[name]
-        epochs, pairs = (
-            cleaning.settings(config.finetune.train).epochs,
-            cleaning.rows or of["clean"],
-        )
-        add(f"finetune {name}", cleaned * config.cleans_clean, cleaned * len(own), pairs, epochs)
+        attacks = [run.attack for run in cleanings if run.defense == name]
+        settings = cleaning.settings(config.finetune.train)
+        trainings.append((f"finetune {name}", attacks, cleaning.rows or of["clean"], settings))
+    heads, validated = len(models), 0  # a training validates before the first epoch and after each
+    for stage, attacks, pairs, settings in trainings:
+        rate = train.get(stage.removeprefix("finetune "), train["pretrain"])
+        jobs.append((stage, len(attacks), pairs * settings.epochs, rate))
+        heads += len(attacks) * (settings.epochs + 1)
+        views = sum(1 if attack == "clean" else 2 for attack in attacks)
+        validated += views * (settings.epochs + 1) * of["val"]
     # A model that was not attacked is scored with every trigger, an attacked one with its own.
+    clean = sum(run.attack == "clean" for run in models)
     scored, triggers = sum(rows[name] for name in evaluate.splits), len(config.triggers_on_clean)
     prompts = len(config.class_names) * len(config.prompts()["templates"])
     jobs += [
         ("evaluate clean", clean, (1 + triggers) * scored, rates["evaluate"]),
-        ("evaluate attacked", attacked, 2 * scored, rates["evaluate"]),
+        ("evaluate attacked", len(models) - clean, 2 * scored, rates["evaluate"]),
         ("validate", 1, validated, rates["evaluate"]),
         ("zero-shot head", heads, prompts, rates["prompts"]),
     ]
@@ -165,10 +139,9 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     table["hours"] = table["rows"] / table.pop("rate") / 3600
     table["total_hours"] = table["jobs"] * table["hours"]
     weights = sum(p.numel() for p in create(config.model.name).parameters()) * 4 / 1e9
-    side = config.data.image_size
     return table, {
-        "packed": sum(rows.values()) * (3 * side * side + ROW_BYTES) / 1e9,
-        "results": (clean + each * len(own) - seeds + bases) * weights,
+        "packed": sum(rows.values()) * (3 * config.data.image_size**2 + ROW_BYTES) / 1e9,
+        "results": (len(cleanings) + seeds * len(own) + bases) * weights,
         "checkpoints": 3 * weights,  # weights and AdamW's two moments, of the job that runs
         "memory": 4 * weights,
     }
@@ -177,14 +150,12 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
 def report(config: Config, rates: Mapping[str, Any]) -> str:
     """Return the plan as text."""
     table, disk = plan(config, rates)
-    forms = {"rows": "{:,}".format, "hours": "{:.3f}".format, "total_hours": "{:.3f}".format}
-    sources = getattr(config.dataset, "sources", {})
-    hub = [source.hub for source in sources.values() if source.hub]
-    return f"""{table.to_string(index=False, formatters=forms)}
+    hub = [s.hub for s in getattr(config.dataset, "sources", {}).values() if s.hub]
+    files = "".join(f", and the files of {name}" for name in hub)
+    return f"""{table.to_string(index=False, float_format="{:.3f}".format)}
 
-One after another: {table["total_hours"].sum():.2f} hours, at the rates of \
-{rates.get("machine", "an unnamed machine")}.
+One after another: {table["total_hours"].sum():.2f} hours, at the rates of {rates["machine"]}.
 Disk: packed {disk["packed"]:.1f} GB, models {disk["results"]:.1f} GB, checkpoint of a running job \
-{disk["checkpoints"]:.1f} GB{"".join(f", and the files of {name}" for name in hub)}.
+{disk["checkpoints"]:.1f} GB{files}.
 Memory of a training job: {disk["memory"]:.1f} GB for weights, gradients and optimiser, and the \
 activations of a batch. Packed pixels are memory-mapped."""

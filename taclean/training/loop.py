@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from taclean.clip import CLIP
 from taclean.clip.encode import autocast, precision_on
 from taclean.clip.models import parameter_groups
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
+from taclean.defenses import Defense
 from taclean.training import distributed
 from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
@@ -29,12 +31,7 @@ from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
 from taclean.util.progress import Progress, say
 
-if TYPE_CHECKING:
-    from open_clip import CLIP
-
-    from taclean.defenses import Defense
-
-Validate = Callable[["CLIP"], dict[str, float]]
+Validate = Callable[[CLIP], dict[str, float]]
 
 MAX_LOGIT_SCALE = math.log(100)  # as in CLIP
 SYNC_EVERY = 16  # steps between waits for a GPU; after each it has nothing to do for a moment
@@ -197,20 +194,21 @@ class Training:
                     f"({self.settings.lr:g})"
                 )
 
-    def record(self) -> dict[str, float]:
-        """Return the number of epochs so far, and the last one's last lr and mean losses."""
+    def end_epoch(self, scores: dict[str, float]) -> dict[str, float]:
+        """Add the last epoch to the history, with its scores, and begin the next sums.
+
+        Returns:
+            Its record: epochs so far, the last one's last lr and mean losses, and the scores.
+        """
         record: dict[str, float] = {"epoch": self.epoch}
         if self.epoch:
             record["lr"] = self.rate(self.done - 1)
             record |= {f"loss_{k}": float(v) / self.per_epoch for k, v in self._sums.items()}
-        return record
-
-    def begin_epoch(self, record: dict[str, float]) -> None:
-        """Keep the record of what was trained so far and begin the next sums."""
-        self.history.append(record)
+        self.history.append(record | scores)
         self._sums = {}
         self.feed.waited = 0.0
         self.model.train()
+        return self.history[-1]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, for torch.save."""
@@ -261,98 +259,68 @@ def train(
         StoppedError: SIGTERM came; the run is saved.
     """
     training = Training(model, pairs, objective, settings, seed=seed, device=device, label=label)
+    steps, first_process = training.steps, distributed.rank() == 0
     data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
     mark = fingerprint(config, training.precision, model.state_dict(), data)
+    checkpoints = Checkpoints(folder, mark)
     with ExitStack() as stack:
         stack.callback(training.feed.close)
-        run = _Run(training, folder, mark, validate, stack)
-        while run.epoch_ended or training.done < training.steps:
-            if run.epoch_ended:
-                run.end_epoch()
-            else:
-                run.step()
+        checkpoints.hold(stack)
+        begun = "resumed" if checkpoints.resume(training) else "started"
+        with distributed.together():
+            log = Log(folder, training.done, tensorboard=settings.tensorboard)
+        stack.callback(log.close)
+        precision = training.precision
+        log.event(begun, step=training.done, steps=steps, label=label, precision=precision)
+        stop = stack.enter_context(Stop().listening())
+        shown = say if first_process else None
+        progress = Progress(label, steps, "steps", shown, first=training.done)
+        started = epoch_began = saved = time.time()
+
+        def scores() -> dict[str, float]:
+            """Validate; SIGTERM ends it at once, as a scheduler leaves half a minute."""
+            with stop.at_once(), torch.compiler.set_stance("force_eager"):  # batches of any size
+                return validate(model) if validate else {}
+
+        def leave() -> StoppedError:
+            """Save, and return the error to leave with."""
+            checkpoints.save(training)
+            log.event("interrupted", step=training.done)
+            text = (
+                f"{label}: stopped by SIGTERM at step {training.done} of {steps}, saved; the same "
+                "command goes on from there"
+            )
+            return StoppedError(text if first_process else "")
+
+        while True:
+            # The history lacks the record of the start or of the last epoch.
+            if training.between_epochs and len(training.history) < training.epoch + bool(validate):
+                share = training.feed.waited / max(time.time() - epoch_began, 1e-9)
+                try:
+                    record = training.end_epoch(distributed.on_first(scores))
+                except StoppedError:
+                    raise leave() from None
+                if training.epoch:
+                    log.event("epoch", step=training.done, data_wait=round(share, 4), **record)
+                    checkpoints.save(training)
+                log.scalars("epoch", training.done, record)
+                epoch_began = saved = time.time()
+            if training.done == steps:
+                break
+            epoch, parts = training.epoch + 1, training.step()
+            pull = progress.speed(training.done) * settings.batch
+            if progress.update(
+                training.done, f"epoch {epoch}/{settings.epochs}, {pull:.0f} pairs/s"
+            ):
+                values = {"loss": parts["total"], "lr": training.rate(training.done - 1)}
+                log.scalars("step", training.done, {**values, "pairs_per_second": pull})
+            if training.synced and distributed.any_of_us(stop.asked, training.device):
+                raise leave()
+            late = time.time() - saved > settings.checkpoint_seconds
+            if training.synced and late and not training.between_epochs:
+                checkpoints.save(training)
+                saved = time.time()
         training.check_weights()
-        run.log.event("finished", step=training.done, seconds=round(time.time() - run.started, 1))
+        log.event("finished", step=training.done, seconds=round(time.time() - started, 1))
     model.eval()
     return training.history
-
-
-class _Run:
-    """The work around the steps of a training: checkpoints, scores, log, progress and SIGTERM.
-
-    It holds `folder` until `stack` closes, and goes on from its checkpoint.
-    """
-
-    def __init__(
-        self, training: Training, folder: Path, mark: str, validate: Validate | None,
-        stack: ExitStack,
-    ) -> None:  # fmt: skip
-        self.training, self.validate = training, validate
-        self.checkpoints = Checkpoints(folder, mark)
-        self.checkpoints.hold(stack)
-        begun = "resumed" if self.checkpoints.resume(training) else "started"
-        done, steps, label = training.done, training.steps, training.label
-        with distributed.together():
-            self.log = Log(folder, done, tensorboard=training.settings.tensorboard)
-        stack.callback(self.log.close)
-        self.log.event(begun, step=done, steps=steps, label=label, precision=training.precision)
-        self.stop = stack.enter_context(Stop().listening())
-        shown = None if distributed.rank() else say
-        self.progress = Progress(label, steps, "steps", shown, first=done)
-        self.started = self.epoch_began = self.saved = time.time()
-
-    @property
-    def epoch_ended(self) -> bool:
-        """Return whether the history lacks the record of the last epoch or of the start."""
-        wanted = self.training.epoch + (self.validate is not None)
-        return self.training.between_epochs and len(self.training.history) < wanted
-
-    def step(self) -> None:
-        """Take a step; save and leave if SIGTERM came, save if it is time to."""
-        training, settings = self.training, self.training.settings
-        epoch = training.epoch + 1
-        parts = training.step()
-        pull = self.progress.speed(training.done) * settings.batch
-        note = f"epoch {epoch}/{settings.epochs}, {pull:.0f} pairs/s"
-        if self.progress.update(training.done, note):
-            values = {"loss": parts["total"], "lr": training.rate(training.done - 1)}
-            self.log.scalars("step", training.done, {**values, "pairs_per_second": pull})
-        if not training.synced:
-            return
-        if distributed.any_of_us(self.stop.asked, training.device):
-            raise self._leave()
-        if not training.between_epochs and time.time() - self.saved > settings.checkpoint_seconds:
-            self.checkpoints.save(training)
-            self.saved = time.time()
-
-    def end_epoch(self) -> None:
-        """Validate, and put the record of the epoch into history, log and checkpoint."""
-        training = self.training
-        share = training.feed.waited / max(time.time() - self.epoch_began, 1e-9)
-        record = training.record()
-        try:
-            record |= distributed.on_first(self._scores)
-        except StoppedError:
-            raise self._leave() from None
-        training.begin_epoch(record)
-        if training.epoch:
-            self.log.event("epoch", step=training.done, data_wait=round(share, 4), **record)
-            self.checkpoints.save(training)
-        self.log.scalars("epoch", training.done, record)
-        self.epoch_began = self.saved = time.time()
-
-    def _scores(self) -> dict[str, float]:
-        """Validate; SIGTERM ends it at once, as a scheduler leaves half a minute."""
-        with self.stop.at_once(), torch.compiler.set_stance("force_eager"):  # batches of any size
-            return self.validate(self.training.model) if self.validate else {}
-
-    def _leave(self) -> StoppedError:
-        """Save, and return the error to leave with."""
-        training = self.training
-        self.checkpoints.save(training)
-        self.log.event("interrupted", step=training.done)
-        text = (
-            f"{training.label}: stopped by SIGTERM at step {training.done} of {training.steps}, "
-            "saved; the same command goes on from there"
-        )
-        return StoppedError(text if distributed.rank() == 0 else "")

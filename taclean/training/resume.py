@@ -83,28 +83,12 @@ def fingerprint(*parts: Any) -> str:
 
     The parts are JSON values, arrays, tensors and dataclasses of them.
     """
-    digest = hashlib.sha256()
-    for part in parts:
-        _add(digest, part)
-    return digest.hexdigest()[:16]
 
+    def plain(value: Any) -> Any:
+        if is_dataclass(value):
+            return {field.name: getattr(value, field.name) for field in fields(value)}
+        array = np.ascontiguousarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+        return [str(array.dtype), array.shape, hashlib.sha256(array.data).hexdigest()]
 
-def _add(digest: Any, value: Any) -> None:
-    digest.update(type(value).__name__.encode())
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().contiguous().numpy()
-    if isinstance(value, np.ndarray):
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).data)
-    elif is_dataclass(value):
-        for field in fields(value):
-            _add(digest, getattr(value, field.name))
-    elif isinstance(value, dict):
-        for key in sorted(value):
-            _add(digest, key)
-            _add(digest, value[key])
-    elif isinstance(value, list | tuple):
-        for entry in value:
-            _add(digest, entry)
-    else:
-        digest.update(json.dumps(value).encode())
+    text = json.dumps(parts, default=plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -29,7 +29,7 @@ ROWS = 40  # of the split
 
 @pytest.fixture(scope="module")
 def prompts() -> Prompts:
-    return Prompts.of(NAME, ZEROSHOT)
+    return Prompts(NAME, **ZEROSHOT)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_split_with_classes_of_its_own(heads, random_model, split, tmp_path, t
     own = with_files(split, tmp_path / "own", classes="".join(f"{name}\n" for name in classes))
     found = score(own, heads, triggers())
     zeroshot = {**ZEROSHOT, "classes": classes, "target": target}
-    others = Prompts.of(NAME, zeroshot).heads(random_model)
+    others = Prompts(NAME, **zeroshot).heads(random_model)
     wanted = score(own, others, triggers())
     assert not heads.prompts.name_classes_of(own)
     assert others.prompts.name_classes_of(own)
@@ -119,7 +119,7 @@ def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, 
 
 def test_a_target_that_is_no_class_is_refused():
     with pytest.raises(UserError, match="plantain"):
-        Prompts.of(NAME, {**ZEROSHOT, "target": "plantain"})
+        Prompts(NAME, **{**ZEROSHOT, "target": "plantain"})
 
 
 def test_the_target_s_own_images_are_not_attacked(heads, pairs):
@@ -195,7 +195,7 @@ def test_samples_hold_what_the_figures_need(
 
 
 def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
-    first = Prompts.of(NAME, {**ZEROSHOT, "target": "thing 2"}).heads(random_model)
+    first = Prompts(NAME, **{**ZEROSHOT, "target": "thing 2"}).heads(random_model)
     write_samples(tmp_path / "s.npz", pairs, first, triggers(), 4, False)
     got = np.load(tmp_path / "s.npz")
     assert got["rows"].tolist() == [0, 1, 3, 4]

@@ -105,7 +105,7 @@ def test_captions_that_a_trigger_brings_up_against_a_loop(random_model: Any, spl
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
 def test_probe_and_captions_join_the_scores(random_model: Any, split: Path, monkeypatch) -> None:
-    pairs, heads = Pairs.open(split), Prompts.of(NAME, ZEROSHOT).heads(random_model)
+    pairs, heads = Pairs.open(split), Prompts(NAME, **ZEROSHOT).heads(random_model)
     monkeypatch.setattr(Pairs, "captions", lambda self: ["bananas"] * 40)
     triggers = {"badnet": make_trigger("badnet", 0)}
     plain = score(pairs, heads, triggers)

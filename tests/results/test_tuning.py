@@ -17,7 +17,7 @@ from taclean.config.checks import check
 from taclean.report.figures import style
 from taclean.report.figures.tuning import front, tuning
 from taclean.results.labels import Look
-from taclean.results.tuning import GRID, choose, grid, overlay, write_overlay
+from taclean.results.tuning import GRID, choose, grid, overlay
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name
 from taclean.util.errors import UserError
@@ -162,7 +162,7 @@ def test_the_lowest_asr_within_the_limit_is_chosen() -> None:
 def test_what_is_chosen_is_an_overlay_that_says_how(tmp_path: Path) -> None:
     one = TRIALS[TRIALS["defense"] != "tied"].replace({"defense": {"mine": "cleanclip"}})
     path = tmp_path / "chosen.yaml"
-    write_overlay(one, 3, path)
+    path.write_text(overlay(one, 3), "utf-8")
     text = path.read_text("utf-8")
     assert text == overlay(one, 3)
     assert "over badnet, sig (seed 100) from 3 trials each:" in text

@@ -13,14 +13,13 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+
+from taclean.data import Table
 from taclean.data.fetch import fetched
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 __all__ = ["READERS", "Reader", "make_reader", "make_table"]
 
@@ -58,7 +57,7 @@ class Reader(ABC):
         self.spec, self.folder = spec, folder
 
     @abstractmethod
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List all samples, as `make_table` returns them.
 
         A sample that lacks something is listed, too: the packing counts it as broken.
@@ -120,7 +119,7 @@ def make_table(
     label: Iterable[int] | int = -1,
     picture: Iterable[Any] | None = None,
     classes: list[str] | None = None,
-) -> pd.DataFrame:
+) -> Table:
     """Make the table of a source; row ids count from 0.
 
     Args:
@@ -183,16 +182,5 @@ READERS = _discover()
 
 
 def make_reader(spec: Mapping[str, Any], folder: Path) -> Reader:
-    """Open the source that `spec` describes.
-
-    Args:
-        spec: `reader`, one of `READERS`, and that reader's keys.
-        folder: where the files are; for a reader of CSV files, also the file itself.
-
-    Raises:
-        UserError: the folder or the files are missing, a key is wrong, or `reader` is unknown.
-    """
-    name = spec.get("reader")
-    if name not in READERS:
-        raise UserError(f"reader: {name!r} is unknown; use one of {', '.join(READERS)}")
-    return READERS[name](spec, Path(folder))
+    """Open a source by its entry in the config; a reader of CSV files may get the file itself."""
+    return READERS[spec["reader"]](spec, Path(folder))

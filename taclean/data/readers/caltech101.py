@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from taclean.data import Table
 from taclean.data.readers.folders import Folders
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Caltech101(Folders):
@@ -26,7 +24,7 @@ class Caltech101(Folders):
                 "of caltech-101.zip there"
             )
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List the pictures of the 101 classes."""
         names = {entry.name for entry in self.top.iterdir() if entry.is_dir()}
         top = self.top.relative_to(self.folder).as_posix()

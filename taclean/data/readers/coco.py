@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
+from taclean.data import Table
 from taclean.data.layout import one_line
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CAPTIONS = 5  # kept of each image; a few images of val2017 have 6 or 7
 FILE = "captions_val2017.json"
@@ -21,7 +18,7 @@ class Coco(Reader):
 
     gives = "captions"
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List the images by their ids, with at most five captions each, one a line.
 
         Raises:

@@ -6,13 +6,11 @@ import os
 from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from taclean.data import Table
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class CsvReader(Reader):
@@ -31,7 +29,7 @@ class CsvReader(Reader):
             folder = folder.parent
         super().__init__(spec, folder)
 
-    def records(self) -> pd.DataFrame:
+    def records(self) -> Table:
         """Read all CSV files.
 
         Returns:
@@ -75,7 +73,7 @@ class CsvPairs(CsvReader):
     gives = "pairs"
     text = "caption"
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List the records of all CSV files."""
         records = self.records()
         return make_table(
@@ -83,7 +81,7 @@ class CsvPairs(CsvReader):
         )
 
 
-def _read(path: Path, columns: dict[str, str], separator: str) -> pd.DataFrame:
+def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
     """Read columns of a CSV file as text; `columns` are the new names with those in the file."""
     import pandas as pd
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from taclean.data import Table
 from taclean.data.labels import class_name
 from taclean.data.readers import IMAGES, Reader, image_files, make_table
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SPLITS = {"train", "test", "val", "valid", "validation"}  # usual names of parts of a data set
 
@@ -24,7 +21,7 @@ class Folders(Reader):
     gives = "labels"
     keys = ("captions",)
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List the pictures of all classes.
 
         Raises:
@@ -54,7 +51,7 @@ class Folders(Reader):
                 )
         return self.listed("", names)
 
-    def listed(self, top: str, names: list[str]) -> pd.DataFrame:
+    def listed(self, top: str, names: list[str]) -> Table:
         """List the pictures in the class folders `names` of the folder `top`.
 
         Raises:

@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from taclean.data import Table
 from taclean.data.readers import Reader, file_contents, image_files, make_table
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 
 @functools.cache
@@ -31,7 +30,7 @@ class ImageNet(Reader):
     gives = "labels"
     keys = ("files", "captions")
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List the pictures; labels count open_clip's class names.
 
         Raises:
@@ -54,12 +53,12 @@ class ImageNet(Reader):
             "validation-*.parquet (for other names set files)"
         )
 
-    def _table(self, keys: list[str], places: list[str], labels: list[int]) -> pd.DataFrame:
+    def _table(self, keys: list[str], places: list[str], labels: list[int]) -> Table:
         from open_clip import IMAGENET_CLASSNAMES
 
         return make_table(keys, places, label=labels, classes=list(IMAGENET_CLASSNAMES))
 
-    def _tree(self, base: Path, synsets: list[str]) -> pd.DataFrame:
+    def _tree(self, base: Path, synsets: list[str]) -> Table:
         """List a folder for each WordNet id."""
         label_of = label_of_synset()
         if foreign := [name for name in synsets if name not in label_of]:
@@ -74,7 +73,7 @@ class ImageNet(Reader):
                 labels.append(label_of[name])
         return self._table(keys, places, labels)
 
-    def _flat(self, labels: Path) -> pd.DataFrame:
+    def _flat(self, labels: Path) -> Table:
         """List the images beside a file of labels."""
         listed = _listed(labels)
         paths = [_beside(labels, name) for name in listed]
@@ -83,7 +82,7 @@ class ImageNet(Reader):
         places = [path.relative_to(self.folder).as_posix() for path in paths]
         return self._table(list(listed), places, list(listed.values()))
 
-    def _parquet(self, files: list[str]) -> pd.DataFrame:
+    def _parquet(self, files: list[str]) -> Table:
         """List the rows of Parquet files; a place is FILE:ROW_GROUP:POSITION."""
         keys, places, labels = [], [], []
         for name in files:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from taclean.data import Table
 from taclean.data.readers import file_contents
 from taclean.data.readers.webdataset import TEXTS, Member, WebDataset, samples_of
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 
 class Img2Dataset(WebDataset):
     """Tars, as webdataset's, or 00000/000000000.jpg beside .txt and .json."""
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List the samples of the tars (those that match `files`, if it is set) or folders."""
         if self.spec.get("files"):
             return self.listed(self.files(""))

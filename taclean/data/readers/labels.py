@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from taclean.data import Table
 from taclean.data.labels import class_name
 from taclean.data.readers import make_table
 from taclean.data.readers.csv import CsvReader
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class LabelledCsv(CsvReader):
@@ -26,7 +23,7 @@ class LabelledCsv(CsvReader):
     text = "label"
     keys = (*CsvReader.keys, "classes", "captions")
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List the records of all CSV files.
 
         Raises:

@@ -7,14 +7,12 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from taclean.data import Table
 from taclean.data.readers import IMAGES, Reader, make_table
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 TEXTS = (".txt", ".json")
 # Name and place (see `Reader.image`) of a file, and its contents where the name ends as in TEXTS.
@@ -30,11 +28,11 @@ class WebDataset(Reader):
     gives = "pairs"
     keys = ("files",)
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """List the samples of all shards, with their captions."""
         return self.listed(self.files("*.tar"))
 
-    def listed(self, shards: list[str]) -> pd.DataFrame:
+    def listed(self, shards: list[str]) -> Table:
         """List the samples of these shards."""
         return samples_of(_members(self.folder / shard, shard) for shard in shards)
 
@@ -56,7 +54,7 @@ class WebDataset(Reader):
         return data
 
 
-def samples_of(shards: Iterable[Iterable[Member]]) -> pd.DataFrame:
+def samples_of(shards: Iterable[Iterable[Member]]) -> Table:
     """Make the table of the samples that the files of shards form, as webdataset groups them.
 
     A sample is neighbours with one key, which is the name up to the first dot behind the last

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from taclean.results.labels import Look
+
 if TYPE_CHECKING:
     from taclean.config.runs import Runs
 
@@ -33,11 +35,18 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
     def samples(*defenses: str) -> dict[str, Any]:
         return {"samples": [run.path("samples.npz") for run in runs.first(defenses)]}
 
-    histories = {"histories": [run.path("history.csv") for run in runs.cleanings()]}
+    cleaned, pairs = runs.defenses[1:], runs.retrieval_splits()
+    several = len(runs.seeds) > 1 or len(runs.repeats) > 1
+    learned = runs.texts_of(runs.shown, runs.seeds[0])
+    has_first = (
+        bool(runs.attacks[1:]) and "subcaptions" in learned and runs.dataset.form == "scenes"
+    )
     captions = {
         "captions": f"{runs.data}/{runs.scored[0]}/captions.txt",
-        "texts": runs.text("subcaptions", runs.shown, runs.seeds[0]) if runs.has_first() else [],
+        "texts": learned["subcaptions"] if has_first else [],
     }
+    histories = {"histories": [run.path("history.csv") for run in runs.cleanings()]}
+    val = runs.dataset.splits[runs.config.split_of_role("val")]
     user, tested = "".join(runs.shown_user("subcaptions")), {"tested": runs.shown}
     examples = {}
     if user:
@@ -45,19 +54,18 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
             "texts": runs.text("subcaptions", user, runs.seeds[0]),
             "images": runs.of_role("clean")[0],
         }
+    all_samples = samples(*runs.defenses)
     found = {
         "asr_ca": Drawing(table),
-        "first": Drawing(samples("none", runs.shown) | captions, runs.has_first(), tested),
+        "first": Drawing(samples("none", runs.shown) | captions, has_first, tested),
         "tradeoff": Drawing(table),
-        "versus": Drawing(table, runs.has_intervals()),
-        "further_splits": Drawing(table, runs.has_further_splits()),
-        "retrieval": Drawing(table, bool(runs.retrieval_splits())),
-        "curves": Drawing(histories, len(runs.defenses) > 1, {"n": runs.val_rows()}),
-        "embeddings": Drawing(samples(*runs.defenses)),
+        "versus": Drawing(table, several and len(Look.of(runs.look()).methods(cleaned)) > 1),
+        "further_splits": Drawing(table, len(runs.scored) - len(pairs) > 1),
+        "retrieval": Drawing(table, bool(pairs)),
+        "curves": Drawing(histories, bool(cleaned), {"n": val.rows}),
+        "embeddings": Drawing(all_samples),
         "triggers": Drawing(samples("none")),
-        "recovered": Drawing(
-            samples(*runs.defenses), len(runs.defenses) > 1, tested, suffixes=GALLERY
-        ),
+        "recovered": Drawing(all_samples, bool(cleaned), tested, suffixes=GALLERY),
         "subcaptions": Drawing(examples, bool(user), {"defense": user}, suffixes=GALLERY),
     }
     for name, choice in (runs.config.axes or {}).items():
