@@ -152,7 +152,8 @@ def report(config: Config, rates: Mapping[str, Any]) -> str:
     table, disk = plan(config, rates)
     hub = [s.hub for s in getattr(config.dataset, "sources", {}).values() if s.hub]
     files = "".join(f", and the files of {name}" for name in hub)
-    return f"""{table.to_string(index=False, float_format="{:.3f}".format)}
+    rows = {"rows": "{:,}".format}
+    return f"""{table.to_string(index=False, formatters=rows, float_format="{:.3f}".format)}
 
 One after another: {table["total_hours"].sum():.2f} hours, at the rates of {rates["machine"]}.
 Disk: packed {disk["packed"]:.1f} GB, models {disk["results"]:.1f} GB, checkpoint of a running job \

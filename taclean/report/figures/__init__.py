@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from taclean.results.labels import Look
-
 if TYPE_CHECKING:
     from taclean.config.runs import Runs
 
@@ -36,7 +34,6 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
         return {"samples": [run.path("samples.npz") for run in runs.first(defenses)]}
 
     cleaned, pairs = runs.defenses[1:], runs.retrieval_splits()
-    several = len(runs.seeds) > 1 or len(runs.repeats) > 1
     learned = runs.texts_of(runs.shown, runs.seeds[0])
     has_first = (
         bool(runs.attacks[1:]) and "subcaptions" in learned and runs.dataset.form == "scenes"
@@ -59,7 +56,7 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
         "asr_ca": Drawing(table),
         "first": Drawing(samples("none", runs.shown) | captions, has_first, tested),
         "tradeoff": Drawing(table),
-        "versus": Drawing(table, several and len(Look.of(runs.look()).methods(cleaned)) > 1),
+        "versus": Drawing(table, runs.has_intervals()),
         "further_splits": Drawing(table, len(runs.scored) - len(pairs) > 1),
         "retrieval": Drawing(table, bool(pairs)),
         "curves": Drawing(histories, bool(cleaned), {"n": val.rows}),
