@@ -13,7 +13,7 @@ import gzip
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Literal
@@ -26,11 +26,8 @@ COUNTS = ASSETS / "tagger" / "counts.json.gz"
 # benchmarks/subcaptions.py shows what each of these numbers buys.
 LEAST = 3  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
-SURE = 0.2  # share of a word's uses that must be of the tag, as the tagger may be wrong
 PRIOR = 1.0  # pseudo-count of a link, seen and expected
 FIT = 0.0  # least fit of a replacement; 0 is chance
-KNOWN = 20  # uses that make a link known; then a replacement must have been seen in it, too
-NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
 Words = Literal["fitting", "same_part", "any"]
@@ -72,22 +69,22 @@ def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
             made[slot.tag][slot.word] += 1
             if sets.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
                 for link in slot.links:
-                    for name in _names(link, sets):
-                        made[f"{slot.tag} {name}"][slot.word] += 1
+                    for name in _names(slot, link, sets):
+                        made[name][slot.word] += 1
     return made
 
 
-def _names(link: Link, sets: WordSets) -> Iterator[str]:
+def _names(slot: Slot, link: Link, sets: WordSets) -> list[str]:
     """Name a link by the lemma of its word, by the lemma's sets, and by its field in WordNet."""
     relation, word, tag = link
-    if not tag or relation in ("left", "right"):
-        yield f"{relation} {word}"
-        return
+    relation = f"{slot.tag} {relation}"
+    if not tag or link[0] in ("left", "right"):
+        return [f"{relation} {word}"]
     lemma, part = sets.lexicon.lemma(word, tag), PART[tag]
-    yield f"{relation} {lemma}"
-    yield from (f"{relation} @{name}" for name in sorted(sets.sets(lemma, part)))
+    names = [lemma, *(f"@{name}" for name in sorted(sets.sets(lemma, part)))]
     if part in ("n", "v"):
-        yield f"{relation} ^{sets.lexicon.field(lemma, part)}"
+        names.append(f"^{sets.lexicon.field(lemma, part)}")
+    return [f"{relation} {name}" for name in names]
 
 
 class Vocabulary:
@@ -109,20 +106,20 @@ class Vocabulary:
         self.go: dict[str, float] = {}
         self.kinds: dict[str, float] = {}
         base, own = Tally.packaged(), Tally() if counts is None else counts
-        split, known = own["seen"][""], base["seen"][""]
-        share = 1.0 if counts is None else max(0.0, SPARSE - split) / max(1, known)
+        lacking = max(0, SPARSE - own["seen"][""]) / max(1, base["seen"][""])
+        share = 1.0 if counts is None else lacking
         self._all = Tally()
         self._all.add(base)
         self._all.add(own)
-        tags = sorted(tag for tag in self._all if tag.isupper())
-        uses = sum((self._all[tag] for tag in tags), Counter[str]())
-        self._totals = {tag: self._all[tag].total() for tag in tags}
+        self._totals = {name: uses.total() for name, uses in self._all.items()}
         self.words: dict[str, dict[str, float]] = {}
-        for tag in tags:
+        self._members: dict[tuple[str, str], list[str]] = {}  # tag, set -> words
+        for tag in sorted(name for name in self._all if name.isupper()):
             here = ((w, own[tag][w] + share * base[tag][w]) for w in sorted(self._all[tag]))
-            self.words[tag] = {
-                w: n for w, n in here if n >= LEAST and self._all[tag][w] >= SURE * uses[w]
-            }
+            self.words[tag] = {word: uses for word, uses in here if uses >= LEAST}
+            for word in self.words[tag]:
+                for name in self.sets.sets(lexicon.lemma(word, tag), PART.get(tag, "v")):
+                    self._members.setdefault((tag, name), []).append(word)
         self._peers: dict[tuple[str, str], list[str]] = {}
         self._pools: dict[str, Pool] = {}
 
@@ -130,9 +127,10 @@ class Vocabulary:
         """Return the words that exclude the word, in its form."""
         if (word, tag) not in self._peers:
             lemma, part = self.lexicon.lemma(word, tag), PART.get(tag, "v")
+            sets = (self._members.get((tag, name), ()) for name in self.sets.sets(lemma, part))
             self._peers[word, tag] = [
                 other
-                for other in self.words.get(tag, ())
+                for other in sorted(set().union(*sets))
                 if self.sets.excludes(lemma, self.lexicon.lemma(other, tag), part)
             ]
         return self._peers[word, tag]
@@ -153,40 +151,33 @@ class Vocabulary:
         get the same pseudo-count, so a link that is seldom expected tells little (the gamma-Poisson
         shrinkage of DuMouchel 1999).
         """
-        tag, used = slot.tag, self._all[slot.tag]
-        fits = dict.fromkeys(self.peers(slot.word, tag), 0.0)
-        for link in slot.links if fits else ():
-            seen: dict[str, Mapping[str, int]] = {
-                name: self._all.get(f"{tag} {name}", {}) for name in _names(link, self.sets)
-            }
-            if link[0] in NEEDED:
-                fits = {word: fits[word] for word in self._known(link, slot, seen, fits)}
-            for counts in filter(None, seen.values()):
-                rate = sum(counts.values()) / self._totals[tag]
-                for word in fits:
-                    ratio = (counts.get(word, 0) + PRIOR) / (used[word] * rate + PRIOR)
-                    fits[word] += math.log(ratio)
+        used, all_uses = self._all[slot.tag], self._totals.get(slot.tag, 0)
+        fits = dict.fromkeys(self.peers(slot.word, slot.tag), 0.0)
+        for link in slot.links:
+            if not fits:
+                break
+            names = _names(slot, link, self.sets)
+            if needed := self._needed(link, names):
+                seen = set().union(*(self._all.get(name, ()) for name in needed))
+                fits = {word: fit for word, fit in fits.items() if word in seen}
+            for name in names:
+                if counts := self._all.get(name):
+                    rate = self._totals[name] / all_uses
+                    for word in fits:
+                        ratio = (counts[word] + PRIOR) / (used[word] * rate + PRIOR)
+                        fits[word] += math.log(ratio)
         return {word: fit for word, fit in fits.items() if fit >= FIT}
 
-    def _known(
-        self, link: Link, slot: Slot, seen: Mapping[str, Mapping[str, int]], words: Iterable[str]
-    ) -> list[str]:
-        """Return the words that were seen in a link that the slot needs.
+    def _needed(self, link: Link, names: list[str]) -> list[str]:
+        """Return the names of a link of which a replacement must have been seen with one.
 
-        The link counts by its own word if it is known, or if the word is a noun beside the slot
-        ("christmas tree"). Else it counts by the word's sets and field as well (an object not by
-        its field), and an adjective beside a noun needs nothing.
+        A noun beside the slot counts by its own word ("christmas tree"), an object not by its
+        field. No adjective beside a noun is needed.
         """
         relation, word, tag = link
-        by_word, *others = seen
-        beside = relation in ("modifier", "compound")
-        known = seen[by_word].get(slot.word, 0) >= KNOWN
-        noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
-        if beside and not noun and not known:
-            return list(words)
-        if beside or known:
-            others = []
-        elif relation == "object":
-            others = [name for name in others if "^" not in name]
-        needed = [seen[name] for name in (by_word, *others)]
-        return [word for word in words if any(word in counts for counts in needed)]
+        if relation in ("modifier", "compound"):
+            noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
+            return names[:1] if noun else []
+        if relation == "object":
+            return [name for name in names if "^" not in name]
+        return names if relation in ("head", "frame", "bare after") else []
