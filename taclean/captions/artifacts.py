@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from taclean.captions.audit import account_text, text_only_score
+from taclean.captions.audit import text_only_score
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS
 from taclean.captions.replacements import Tally, Words, tally
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
-CHUNK = 5000  # captions that a process takes at a time, at most
+CHUNK = 1000  # captions that a process takes at a time
 DRAW = 0x5AB  # names the random stream of the rows drawn per epoch
 
 
@@ -76,8 +76,10 @@ class Variants(TextArtifact):
         folder.mkdir(exist_ok=True)
         shape = epochs, len(captions), 77
         out = np.lib.format.open_memmap(folder / "variants.npy", "w+", np.uint16, shape)
-        job = partial(_vary, epochs=epochs, seed=seed, **self.model_dump())
-        for rows, texts in _in_parallel(job, [*enumerate(captions)], "variants", workers, say):
+        chunks = _chunks([*enumerate(captions)])
+        options = {"epochs": epochs, "seed": seed, "lexicon": Lexicon.load(), **self.model_dump()}
+        made = _in_parallel(_vary, chunks, "variants", workers, say, **options)
+        for rows, texts in zip(chunks, made, strict=True):
             tokens = tokenize(texts).reshape(len(rows), epochs, 77)
             out[:, rows[0][0] : rows[-1][0] + 1] = tokens.swapaxes(0, 1)
         out.flush()
@@ -154,13 +156,12 @@ class SubCaptionTexts(TextArtifact):
                 f"samples: {self.samples} rows per epoch, but the clean split has {len(captions)}; "
                 "lower it"
             )
-        counts = Tally()
-        for _, part in _in_parallel(_tally, captions, "words", workers, say):
+        counts, lexicon = Tally(), Lexicon.load()
+        parallel = partial(_in_parallel, workers=workers, say=say, lexicon=lexicon)
+        for part in parallel(tally, _chunks(captions), "words"):
             counts.add(part)
-        vocabulary = learn(captions, counts, Lexicon.load())
-        offer = partial(_offer, vocabulary=vocabulary, words=self.words)
-        parts = _in_parallel(offer, captions, "captions", workers, say)
-        offered = [one for _, part in parts for one in part]
+        given = {"vocabulary": learn(captions, counts, lexicon), "words": self.words}
+        offered = list(parallel(offers, captions, "captions", batch=CHUNK, **given))
         gives = np.array([not set(self.kinds).isdisjoint(one) for one in offered])
         if not gives.any():
             raise UserError(
@@ -171,25 +172,22 @@ class SubCaptionTexts(TextArtifact):
         rows, skipped = _draw_rows(gives, epochs, self.samples, seed)
         at = sorted((int(row), *place) for place, row in np.ndenumerate(rows) if row >= 0)
         drawn = [(*key, captions[key[0]]) for key in at]  # by row: a caption is parsed once
-        given = self.model_dump(exclude={"samples"})
-        job = partial(_make, seed=seed, vocabulary=vocabulary, **given)
-        made = _in_parallel(job, drawn, "sub-captions", workers, say)
-        table = pd.DataFrame(
-            [record for _, part in made for record in part],
-            columns=["place", "which", *COLUMNS],
-        ).sort_values(["epoch", "place", "which"])
+        given |= {"seed": seed, "negatives": self.negatives, "kinds": self.kinds}
+        made = parallel(_make, drawn, "sub-captions", batch=CHUNK, **given)
+        records = [record for some in made for record in some]
+        table = pd.DataFrame(records, columns=["place", "which", *COLUMNS])
+        table = table.sort_values(["epoch", "place", "which"])
         account = _account(table, captions, offered) | {"skipped": skipped}
-        say(f"sub-captions: {account_text(account)}")
+        say(f"sub-captions: {account}")
         folder.mkdir(exist_ok=True)
+        epoch, place, which = table[["epoch", "place", "which"]].to_numpy().T
+        positives = np.zeros((*rows.shape, 77), np.uint16)
+        positives[epoch, place] = tokenize(table["positive"].tolist())
+        negatives = np.zeros((*rows.shape, self.negatives, 77), np.uint16)
+        negatives[epoch, place, which] = tokenize(table["negative"].tolist())
         np.save(folder / "rows.npy", rows)
-        shape = *rows.shape, self.negatives
-        for name, index in (
-            ("positive", ["epoch", "place"]),
-            ("negative", ["epoch", "place", "which"]),
-        ):
-            tokens = np.zeros((*shape[: len(index)], 77), np.uint16)
-            tokens[tuple(table[index].to_numpy().T)] = tokenize(table[name].tolist())
-            np.save(folder / f"{name}s.npy", tokens)
+        np.save(folder / "positives.npy", positives)
+        np.save(folder / "negatives.npy", negatives)
         table.to_csv(folder / "subcaptions.csv", columns=COLUMNS, index=False)
         write_json(folder / "account.json", account)
 
@@ -217,22 +215,26 @@ class SubCaptionTexts(TextArtifact):
             )
 
 
-# ---- jobs of worker processes ----------------------------------------------------------------
-
-
 def _in_parallel(
-    job: Callable[[Any], Any], items: Sequence[Any], label: str, workers: int, say: Say
-) -> Iterator[tuple[Any, Any]]:
-    """Yield chunks of the items, in order, with what the job makes of each."""
+    job: Callable[..., Any], items: Sequence[Any], label: str, workers: int, say: Say,
+    batch: int = 1, **options: Any,
+) -> Iterator[Any]:  # fmt: skip
+    """Yield what the job makes of each item, in order, and say how far it is.
+
+    A process takes a `batch` of items at a time, with one copy of the options.
+    """
     from joblib import (
         Parallel,
         delayed,
     )  # a third of a second, which reading a config need not wait
 
-    size = min(CHUNK, len(items) // (4 * workers) + 1)
-    chunks = [items[start : start + size] for start in range(0, len(items), size)]
-    made = Parallel(workers, return_as="generator")(delayed(job)(chunk) for chunk in chunks)
-    yield from zip(chunks, Progress(label, len(chunks), "parts", say).follow(made), strict=True)
+    parallel = Parallel(workers, batch_size=batch, return_as="generator")
+    made = parallel(delayed(job)(item, **options) for item in items)
+    return Progress(label, len(items), "done", say).follow(made)
+
+
+def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
+    return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
 
 
 def _rng(*key: int) -> random.Random:
@@ -241,33 +243,21 @@ def _rng(*key: int) -> random.Random:
 
 
 def _vary(rows: Sequence[tuple[int, str]], epochs: int, seed: int, **options: Any) -> list[str]:
-    lexicon = Lexicon.load()
+    """Make a variant of each (row, caption) for each epoch."""
     return [
-        eda(caption, _rng(seed, epoch, row), lexicon, **options)
+        eda(caption, _rng(seed, epoch, row), **options)
         for row, caption in rows
         for epoch in range(epochs)
     ]
 
 
-def _tally(captions: Sequence[str]) -> Tally:
-    return tally(captions, Lexicon.load())
-
-
-def _offer(captions: Sequence[str], **options: Any) -> list[tuple[str, ...]]:
-    return [offers(caption, Lexicon.load(), **options) for caption in captions]
-
-
-def _make(
-    drawn: Sequence[tuple[int, int, int, str]], seed: int, **options: Any
-) -> list[tuple[Any, ...]]:
-    """Make sub-captions of (row, epoch, place, caption); return a record for each negative."""
-    records = []
-    for row, epoch, place, caption in drawn:
-        sub = subcaption(caption, _rng(seed, epoch, row, DRAW), Lexicon.load(), **options)
-        assert sub is not None  # the caption offers one
-        for which, negative in enumerate(sub.negatives):
-            records.append((place, which, epoch, row, caption, sub.positive, *astuple(negative)))
-    return records
+def _make(drawn: tuple[int, int, int, str], seed: int, **options: Any) -> list[tuple[Any, ...]]:
+    """Make the sub-captions of (row, epoch, place, caption); return a record for each negative."""
+    row, epoch, place, caption = drawn
+    sub = subcaption(caption, _rng(seed, epoch, row, DRAW), **options)
+    negatives = sub.negatives if sub else ()
+    at = epoch, row, caption, sub and sub.positive
+    return [(place, which, *at, *astuple(negative)) for which, negative in enumerate(negatives)]
 
 
 def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> tuple[np.ndarray, int]:
@@ -297,21 +287,19 @@ def _account(
     """
     offer = Counter(kind for one in offered for kind in one or ("none",))
     each = table[table["which"] == 0]
-    once = each.drop_duplicates("row")
-    score = text_only_score(*(once[name].tolist() for name in ("positive", "negative", "caption")))
-    told = score._asdict() if score else dict.fromkeys(("accuracy", "error", "pairs"))
-    one_word = each["positive"].str.count(r"\w+") == 1
-    whole = each["positive"] == each["caption"]
+    once = each.drop_duplicates("row")[["positive", "negative", "caption"]]
+    score = text_only_score(*once.T.to_numpy().tolist())
+    shares = {
+        "one_word_positives": each["positive"].str.count(r"\w+") == 1,
+        "whole_positives": each["positive"] == each["caption"],
+    }
     return {
         "drawn": len(each),
         **{kind: int((table["kind"] == kind).sum()) for kind in KINDS},
         "captions": len(captions),
         "offers": {kind: offer[kind] for kind in (*KINDS, "none")},
-        "shares": {
-            "one_word_positives": round(one_word.mean(), 4),
-            "whole_positives": round(whole.mean(), 4),
-        },
-        "text_only": told["accuracy"],
-        "text_only_error": told["error"],
-        "text_only_pairs": told["pairs"],
+        "shares": {name: round(float(some.mean()), 4) for name, some in shares.items()},
+        "text_only": score and score.accuracy,
+        "text_only_error": score and score.error,
+        "text_only_pairs": score and score.pairs,
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,14 +55,3 @@ def text_only_score(
     hits = (gap > 0) + (gap == 0) / 2
     mean = np.bincount(groups, hits) / np.bincount(groups)
     return Score(float(hits.mean()), float(mean.std() / np.sqrt(len(mean))), len(hits))
-
-
-def account_text(account: Mapping[str, Any]) -> str:
-    """Return how good a set of sub-captions is, in a sentence, from its `account.json`."""
-    total, score = account["captions"], account["text_only"]
-    offers = (f"{kind} {100 * n / total:.0f} %" for kind, n in account["offers"].items())
-    shares = (f"{k.replace('_', ' ')} {100 * n:.1f} %" for k, n in account["shares"].items())
-    text = f"of {total:,} captions offer {', '.join(offers)}; {', '.join(shares)}"
-    if score is None:
-        return text
-    return f"{text}; a text-only classifier finds the negative in {100 * score:.0f} %"

@@ -107,8 +107,6 @@ class _Tagged:
         """Return the tag of place n, empty outside the caption."""
         return self.tags[n] if 0 <= n < len(self.tags) else ""
 
-    # ---- words to replace --------------------------------------------------------------------
-
     def slot(self, n: int) -> Slot | None:
         """Return the slot of the word at place n, or None if the word must stay."""
         kind = _KINDS.get(self.tags[n])
@@ -185,8 +183,6 @@ class _Tagged:
     def _before(self, n: int) -> int:
         """Return the place of the last noun before place n, or -1."""
         return next((end - 1 for _, end in reversed(self.phrases) if end <= n), -1)
-
-    # ---- parts -------------------------------------------------------------------------------
 
     def parts(self) -> tuple[Part, ...]:
         """Return the true parts of the caption.

@@ -15,7 +15,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from itertools import accumulate
 from typing import Any, Literal
 
 from taclean.captions.parts import Link, Slot, parse
@@ -31,7 +30,6 @@ FIT = 0.0  # least fit of a replacement; 0 is chance
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
 Words = Literal["fitting", "same_part", "any"]
-Pool = tuple[list[str], list[float]]  # words and their cumulative weights
 
 
 class Tally(defaultdict[str, Counter[str]]):
@@ -42,7 +40,7 @@ class Tally(defaultdict[str, Counter[str]]):
     captions.
     """
 
-    def __init__(self, counts: Any = Counter, **more: Any) -> None:
+    def __init__(self, *given: Any) -> None:
         super().__init__(Counter)
 
     def add(self, other: Mapping[str, Mapping[str, int]]) -> None:
@@ -121,7 +119,7 @@ class Vocabulary:
                 for name in self.sets.sets(lexicon.lemma(word, tag), PART.get(tag, "v")):
                     self._members.setdefault((tag, name), []).append(word)
         self._peers: dict[tuple[str, str], list[str]] = {}
-        self._pools: dict[str, Pool] = {}
+        self._every: Mapping[str, float] = {}  # word -> uses under all tags
 
     def peers(self, word: str, tag: str) -> list[str]:
         """Return the words that exclude the word, in its form."""
@@ -135,14 +133,13 @@ class Vocabulary:
             ]
         return self._peers[word, tag]
 
-    def pool(self, slot: Slot, words: Words) -> Pool:
-        """Return all words of the slot's form ("same_part"), or all ("any"), by their use."""
-        tag = FINITE_BE.get(slot.word, slot.tag) if words == "same_part" else "any"
-        if tag not in self._pools:
-            tags = self.words if tag == "any" else [tag]
-            uses = sum((Counter(self.words.get(name, {})) for name in tags), Counter[str]())
-            self._pools[tag] = [*uses], [*accumulate(uses.values())]
-        return self._pools[tag]
+    def pool(self, slot: Slot, words: Words) -> Mapping[str, float]:
+        """Return all words of the slot's form ("same_part"), or all ("any"), with their uses."""
+        if words == "same_part":
+            return self.words.get(FINITE_BE.get(slot.word, slot.tag), {})
+        if not self._every:
+            self._every = sum(map(Counter, self.words.values()), Counter())
+        return self._every
 
     def fits(self, slot: Slot) -> dict[str, float]:
         """Return the words that exclude the slot's word and fit its place, with their fit.

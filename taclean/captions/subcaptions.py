@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -79,40 +78,28 @@ def subcaption(
     """
     if negatives < 1 or not set(kinds) <= set(KINDS):
         raise ValueError(f"negatives={negatives} must be positive and kinds={kinds} from {KINDS}")
-    offer = _offer(caption, vocabulary or common(lexicon), words)
+    offer = _offer(caption, lexicon, vocabulary, words)
     offered = [kind for kind in KINDS if kind in kinds and kind in offer.kinds]
     if not offered:
         return None
     found: dict[str, Negative] = {}
     for _ in range(8 * negatives):  # repeats are redrawn; a short caption may have too few
-        choice, part = offer.draw(offered, rng)
-        original = offer.parse.words[choice.slot.place]
-        replacement = _cased(offer.word(choice, rng), original)
-        text = offer.parse.text(part, {choice.slot.place: replacement})
-        found.setdefault(text, Negative(text, choice.slot.kind, original, replacement))
+        slot, part, word = offer.draw(offered, rng)
+        original = offer.parse.words[slot.place]
+        replacement = _cased(word, original)
+        text = offer.parse.text(part, {slot.place: replacement})
+        found.setdefault(text, Negative(text, slot.kind, original, replacement))
         if len(found) == negatives:
             break
     return SubCaption(offer.parse.text(offer.draw(offered, rng)[1]), tuple(found.values()))
 
 
 def offers(
-    caption: str,
-    lexicon: Lexicon,
-    vocabulary: Vocabulary | None = None,
-    words: Words = "fitting",
+    caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None, words: Words = "fitting"
 ) -> tuple[str, ...]:
     """Return those of KINDS of which the caption gives a negative; empty if it gives none."""
-    offer = _offer(caption, vocabulary or common(lexicon), words)
+    offer = _offer(caption, lexicon, vocabulary, words)
     return tuple(kind for kind in KINDS if kind in offer.kinds)
-
-
-@lru_cache(1)
-def common(lexicon: Lexicon) -> Vocabulary:
-    """Return the vocabulary of the packaged counts, for a caption without a split."""
-    return Vocabulary(lexicon)
-
-
-# ---- what a caption offers -------------------------------------------------------------------
 
 
 class Choice(NamedTuple):
@@ -120,38 +107,36 @@ class Choice(NamedTuple):
 
     slot: Slot
     parts: list[Part]
-    words: Sequence[str]
-    sums: Sequence[float]  # of the words' weights
+    words: Mapping[str, float]  # with their weights
     go: float  # weight of replacing the word
 
 
 @dataclass(frozen=True)
 class Offer:
-    """The words of a caption that can be replaced, by kind."""
+    """The words of a caption that can be replaced, by kind, and the weights of the kinds."""
 
     parse: Parse
-    used: frozenset[str]  # the caption's words and their lemmas
     kinds: dict[str, list[Choice]]
-    weights: dict[str, float]
+    weights: Mapping[str, float]
 
-    def draw(self, kinds: Sequence[str], rng: random.Random) -> tuple[Choice, Part]:
-        """Draw a word of one of the kinds, and a part that has it."""
+    def draw(self, kinds: Sequence[str], rng: random.Random) -> tuple[Slot, Part, str]:
+        """Draw a word of one of the kinds, a part that has it, and its replacement."""
         kind = rng.choices(kinds, [self.weights.get(kind, 1.0) for kind in kinds])[0]
         choices = self.kinds[kind]
         choice = rng.choices(choices, [choice.go for choice in choices])[0]
-        return choice, rng.choice(choice.parts)
+        word = rng.choices([*choice.words], [*choice.words.values()])[0]
+        return choice.slot, rng.choice(choice.parts), word
 
-    def word(self, choice: Choice, rng: random.Random) -> str:
-        """Draw a replacement that is not in the caption."""
-        while True:  # a choice has one
-            word = rng.choices(choice.words, cum_weights=choice.sums)[0]
-            if word not in self.used:
-                return word
+
+@lru_cache(1)
+def _common(lexicon: Lexicon) -> Vocabulary:
+    """Return the vocabulary of the packaged counts, for a caption without a split."""
+    return Vocabulary(lexicon)
 
 
 @lru_cache(1 << 12)
-def _offer(caption: str, vocabulary: Vocabulary, words: Words) -> Offer:
-    return make_offer(parse(caption, vocabulary.lexicon), vocabulary, words)
+def _offer(caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None, words: Words) -> Offer:
+    return make_offer(parse(caption, lexicon), vocabulary or _common(lexicon), words)
 
 
 def make_offer(parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting") -> Offer:
@@ -162,22 +147,19 @@ def make_offer(parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting") 
     found = {}
     for slot in parsed.slots:
         if words == "fitting":
-            weights = _fitting(slot, parsed, lemmas, used, vocabulary)
-            pool = [*weights], [*accumulate(weights.values())]
+            found[slot] = _fitting(slot, parsed, lemmas, used, vocabulary)
         else:
             pool = vocabulary.pool(slot, words)
-        if not used.issuperset(pool[0]):
-            found[slot] = pool
-    reached = {place for part in parsed.parts for place in part}
-    parts = parsed.parts
-    if parts and reached.isdisjoint(slot.place for slot in found):
+            found[slot] = {word: uses for word, uses in pool.items() if word not in used}
+    parts, offered = parsed.parts, [slot for slot, given in found.items() if given]
+    if parts and not any(slot.place in part for slot in offered for part in parts):
         parts = (tuple(range(len(parsed.words))),)  # the whole caption
     kinds: dict[str, list[Choice]] = {}
-    for slot, pool in found.items():
+    for slot in offered:
         if having := [part for part in parts if slot.place in part]:
-            go = vocabulary.go.get(slot.word, 1.0)
-            kinds.setdefault(slot.kind, []).append(Choice(slot, having, *pool, go))
-    return Offer(parsed, used, kinds, vocabulary.kinds)
+            choice = Choice(slot, having, found[slot], vocabulary.go.get(slot.word, 1.0))
+            kinds.setdefault(slot.kind, []).append(choice)
+    return Offer(parsed, kinds, vocabulary.kinds)
 
 
 def _fitting(
@@ -186,15 +168,12 @@ def _fitting(
     """Return the words that fit the slot and make the caption false, with their weights."""
     lexicon, sets = vocabulary.lexicon, vocabulary.sets
     n, tag, part = slot.place, slot.tag, PART.get(slot.tag, "v")
-    beside = {lemmas[m] for m in (n - 1, n + 1) if 0 <= m < len(lemmas)}
+    beside = lemmas[max(0, n - 1) : n] + lemmas[n + 1 : n + 2]
     if part == "a" and any(sets.sets(lemmas[n], part) & sets.sets(word, part) for word in beside):
         return {}  # navy blue
     article = parsed.words[n - 1].lower() if n else ""
-    alike = [
-        lemma
-        for lemma, other in zip(lemmas, parsed.tags, strict=True)
-        if part != "a" and PART.get(other) == part
-    ]
+    pairs = zip(lemmas, parsed.tags, strict=True)
+    alike = {lemma for lemma, other in pairs if part != "a" and PART.get(other) == part}
     betrayed = (sets.his if used & HERS else set()) | (sets.her if used & HIS else set())
     weights = {}
     for word, fit in vocabulary.fits(slot).items():
@@ -214,9 +193,6 @@ def _cased(word: str, like: str) -> str:
     if like.isupper() and len(like) > 1:
         return word.upper()
     return word.capitalize() if like[:1].isupper() else word
-
-
-# ---- weights ---------------------------------------------------------------------------------
 
 
 def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabulary:
@@ -239,7 +215,7 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
             for choice in choices:
                 starts.append(len(rows))
                 word = index.setdefault(choice.slot.word, len(index))
-                weights += np.diff(choice.sums, prepend=0).tolist()
+                weights += choice.words.values()
                 rows += [
                     (n, KINDS.index(kind), len(starts) - 1, word, index.setdefault(o, len(index)))
                     for o in choice.words

@@ -84,8 +84,6 @@ class Lexicon:
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         return Lexicon.load, ()  # another process reads its own
 
-    # ---- forms -----------------------------------------------------------------------------
-
     def closed(self, word: str) -> bool:
         """Return whether the word is a function word (article, preposition, pronoun ...)."""
         return word.lower() in self._closed
@@ -131,8 +129,6 @@ class Lexicon:
         if _SILENT_H.match(word):
             return "an"
         return "an" if word[:1] in "aeiou" and not _CONSONANT_SOUND.match(word) else "a"
-
-    # ---- meanings ----------------------------------------------------------------------------
 
     def senses(self, lemma: str, part: str) -> tuple[tuple[str, int], ...]:
         """Synsets of a lemma with its uses in WordNet's concordances, most common first."""
@@ -198,8 +194,6 @@ class Lexicon:
                 others = dict.fromkeys(o for _, o in ranked if o not in (word, lemma))
                 found += [self.inflect(other, reading) for other in [*others][:8]]
         return [other for other in dict.fromkeys(found) if other != word]
-
-    # ---- tags ------------------------------------------------------------------------------
 
     @cached_property
     def tagger(self) -> Tagger:
