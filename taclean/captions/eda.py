@@ -16,11 +16,7 @@ Synonyms = Callable[[str], Sequence[str]]  # of a lower-case word; none for func
 
 
 def eda(
-    caption: str,
-    rng: random.Random,
-    lexicon: Lexicon,
-    alpha: float = 0.1,
-    same_part: bool = True,
+    caption: str, rng: random.Random, lexicon: Lexicon, alpha: float = 0.1, same_part: bool = True
 ) -> str:
     """The caption after one operation, drawn evenly from the four, on max(1, int(alpha w)) words.
 
@@ -56,13 +52,9 @@ def synonyms_in(words: Sequence[str], lexicon: Lexicon, same_part: bool = True) 
     if not same_part:
         return lambda word: () if lexicon.closed(word) else lexicon.synonyms(word)
     cores = tuple(_core(word) or word for word in words)
-    tags = {core.lower(): tag for core, tag in zip(cores, lexicon.tag(cores), strict=True)}
-
-    def synonyms(word: str) -> Sequence[str]:
-        known = tags.get(word) in PART and not lexicon.closed(word)
-        return lexicon.synonyms(word, tags[word]) if known else ()
-
-    return synonyms
+    tags = dict(zip((core.lower() for core in cores), lexicon.tag(cores), strict=True))
+    known = {word: tag for word, tag in tags.items() if tag in PART and not lexicon.closed(word)}
+    return lambda word: lexicon.synonyms(word, known[word]) if word in known else ()
 
 
 def replace_synonyms(words: list[str], n: int, rng: random.Random, synonyms: Synonyms) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from taclean.captions.word_sets import WordSets
 from taclean.captions.wordnet import FINITE, NOUNS, PART, VERBS, Lexicon
 
 KINDS = ("adjective", "noun", "verb")
@@ -26,26 +27,6 @@ _LETTER |= {"CC": "&", "POS": "s", "HYPH": "-"}
 _PHRASE = re.compile(r"[dc]*r?(?:j+&)?(?:[jcn]-[jcn]|[jc])*(?:nj)?n+(?:-[jn]+n|s[jc]*n+)*")
 _BOUNDARIES = FINITE | {"IN", "TO", "COMMA", "CC", "WP", "VBG", "VBN", "SYM"}
 _ENDS = NOUNS | {"VB", "VBP", "VBZ", "VBD", "VBG", "RB", "RP"}
-# Alone, these nouns say nothing of the picture: "a picture | of a dog".
-_NEEDS_OF = frozenset(
-    "lot lots couple pair bunch kind type sort number front part top side sides rest piece pieces "
-    "set series group row variety range collection end edge middle back way symbol member members "
-    "picture drawing photo photograph photos image images illustration view views icon portrait "
-    "close silhouette interior exterior scene sign shot".split()
-)
-_NEVER_OPEN = _NEEDS_OF - frozenset(
-    "photo photos photograph photographs illustration drawing sign portrait interior "
-    "exterior".split()
-)
-_SIDES = frozenset({"left", "right"})
-_DENIALS = frozenset("no not without never neither nor n't don't isn't aren't wasn't".split())
-_OPENERS = frozenset("that as when while because if which who where what how until since".split())
-# What follows may be true of other words as well: "close to the park", "looks for a dog".
-_STAYS_TRUE = frozenset("near close from like for about".split())
-_LOOKS = frozenset(
-    "look looks looking looked seem seems appear appears become becomes get gets got next close "
-    "all right just".split()
-)
 
 
 @dataclass(frozen=True)
@@ -100,6 +81,7 @@ class _Tagged:
 
     def __init__(self, words: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> None:
         self.words, self.tags, self.lexicon = words, tags, lexicon
+        self.lists = WordSets.load(lexicon).lists
         letters = "".join(_LETTER.get(tag, " ") for tag in tags)
         self.phrases: list[Phrase] = [match.span() for match in _PHRASE.finditer(letters)]
 
@@ -110,7 +92,7 @@ class _Tagged:
     def slot(self, n: int) -> Slot | None:
         """Return the slot of the word at place n, or None if the word must stay."""
         kind = _KINDS.get(self.tags[n])
-        denied = not _DENIALS.isdisjoint(self.words[max(0, n - 4) : n])
+        denied = not self.lists["denials"].isdisjoint(self.words[max(0, n - 4) : n])
         if kind is None or denied or "HYPH" in (self.tag(n - 1), self.tag(n + 1)):
             return None  # "ice - covered" stays together, and "no dog" is as true as "no cat"
         links: list[Link] | None = getattr(self, f"_{kind}")(n)
@@ -130,8 +112,10 @@ class _Tagged:
         words, tags, after = self.words, self.tags, self.tag(n + 1)
         start, end = next((p for p in self.phrases if p[0] <= n < p[1]), (n, n + 1))
         lead = words[start - 1] if start else ""
-        open_end = not _STAYS_TRUE.isdisjoint(words[max(0, start - 2) : start])  # close to the park
-        if words[n] in _NEVER_OPEN or after == "JJ" or open_end:
+        open_end = not self.lists["stays_true"].isdisjoint(
+            words[max(0, start - 2) : start]
+        )  # close to the park
+        if words[n] in self.lists["never_open"] or after == "JJ" or open_end:
             return None
         if after in NOUNS:  # the first noun of two
             first = tags[n] == "NN" and self.tag(n - 1) not in NOUNS
@@ -168,7 +152,7 @@ class _Tagged:
         thing, place = heads.get(n + 1), heads.get(n + 2)
         if after in {"RP", "TO", "WP"} | VERBS or self.tag(n - 1) == "TO":
             return None
-        if (after == "JJ" and thing is None) or self.link("", n + 1)[1] in _STAYS_TRUE:
+        if (after == "JJ" and thing is None) or self.link("", n + 1)[1] in self.lists["stays_true"]:
             return None  # make sure, look for
         doer = self._before(n)
         links = [self.link("subject", doer)] if doer >= 0 else []
@@ -198,7 +182,7 @@ class _Tagged:
         found = [*self._conjuncts(runs), *self._cuts(runs, end)]
         reached = {n for part in found for n in part}
         phrases = [tuple(range(*phrase)) for phrase in self.phrases]
-        telling = [part for part in phrases if self.words[part[-1]] not in _NEEDS_OF | _SIDES]
+        telling = [part for part in phrases if self.words[part[-1]] not in self.lists["needs_of"]]
         found += [part for part in telling or phrases if not reached.issuperset(part)]
         joined = [{n - 1, n, n + 1} for n in range(end) if self.tags[n] == "HYPH"]
         short = [
@@ -253,7 +237,9 @@ class _Tagged:
         tags = self.tags
         if tags[0] in ("IN", "RB") and "IN" in tags[:2] and not FINITE & set(tags[:place]):
             return True
-        opened = max((n for n in range(1, place) if self.words[n] in _OPENERS), default=0)
+        opened = max(
+            (n for n in range(1, place) if self.words[n] in self.lists["openers"]), default=0
+        )
         return bool(opened and not FINITE & set(tags[opened:place]) and FINITE & set(tags[place:]))
 
     def _splits(self, place: int) -> bool:
@@ -263,10 +249,10 @@ class _Tagged:
         return (
             (after in FINITE and bool(FINITE & set(self.tags[:place])))  # the animal | got free
             or word in (":", "--")  # image may contain : person
-            or last in _LOOKS  # looks | happy, stands next | to
-            or (tag in VERBS and (after == "TO" or word in _OPENERS))  # wants | to fly
+            or last in self.lists["looks"]  # looks | happy, stands next | to
+            or (tag in VERBS and (after == "TO" or word in self.lists["openers"]))  # wants | to fly
             or (tag in VERBS and self.lexicon.frames(self.lexicon.lemma(last, tag)) == "t")
             or (tag == "RB" and after in VERBS)  # rooms were also | housed
-            or (word == "of" and last in _NEEDS_OF)
+            or (word == "of" and last in self.lists["needs_of"])
             or (after == "CC" and "between" in self.words[:place])
         )

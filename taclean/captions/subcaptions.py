@@ -29,8 +29,6 @@ from taclean.captions.wordnet import PART, Lexicon
 SAMPLE, ROUNDS = 30_000, 60  # captions, and rounds, by which the weights are set
 SCARCE = 6  # kinds are drawn by the inverse of the share of captions that offer them, to this power
 FLOOR = 0.02  # least weight; greatest 1 / FLOOR
-HIS = frozenset("he his him himself".split())
-HERS = frozenset("she her hers herself".split())
 
 
 @dataclass(frozen=True)
@@ -78,28 +76,43 @@ def subcaption(
     """
     if negatives < 1 or not set(kinds) <= set(KINDS):
         raise ValueError(f"negatives={negatives} must be positive and kinds={kinds} from {KINDS}")
-    offer = _offer(caption, lexicon, vocabulary, words)
-    offered = [kind for kind in KINDS if kind in kinds and kind in offer.kinds]
-    if not offered:
+    vocabulary, parsed = vocabulary or _common(lexicon), parse(caption, lexicon)
+    offered = _cached(parsed, vocabulary, words)
+    given = [kind for kind in KINDS if kind in kinds and kind in offered]
+    if not given:
         return None
+
+    def draw() -> tuple[Slot, Part, str]:
+        kind = rng.choices(given, [vocabulary.kinds.get(kind, 1.0) for kind in given])[0]
+        choice = rng.choices(offered[kind], [choice.go for choice in offered[kind]])[0]
+        word = rng.choices([*choice.words], [*choice.words.values()])[0]
+        return choice.slot, rng.choice(choice.parts), word
+
     found: dict[str, Negative] = {}
     for _ in range(8 * negatives):  # repeats are redrawn; a short caption may have too few
-        slot, part, word = offer.draw(offered, rng)
-        original = offer.parse.words[slot.place]
-        replacement = _cased(word, original)
-        text = offer.parse.text(part, {slot.place: replacement})
-        found.setdefault(text, Negative(text, slot.kind, original, replacement))
+        slot, part, word = draw()
+        original = parsed.words[slot.place]
+        if original[:1].isupper():
+            word = word.upper() if original.isupper() and len(original) > 1 else word.capitalize()
+        text = parsed.text(part, {slot.place: word})
+        found.setdefault(text, Negative(text, slot.kind, original, word))
         if len(found) == negatives:
             break
-    return SubCaption(offer.parse.text(offer.draw(offered, rng)[1]), tuple(found.values()))
+    return SubCaption(parsed.text(draw()[1]), tuple(found.values()))
 
 
 def offers(
     caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None, words: Words = "fitting"
 ) -> tuple[str, ...]:
     """Return those of KINDS of which the caption gives a negative; empty if it gives none."""
-    offer = _offer(caption, lexicon, vocabulary, words)
-    return tuple(kind for kind in KINDS if kind in offer.kinds)
+    offered = _cached(parse(caption, lexicon), vocabulary or _common(lexicon), words)
+    return tuple(kind for kind in KINDS if kind in offered)
+
+
+@lru_cache(1)
+def _common(lexicon: Lexicon) -> Vocabulary:
+    """Return the vocabulary of the packaged counts, for a caption without a split."""
+    return Vocabulary(lexicon)
 
 
 class Choice(NamedTuple):
@@ -111,36 +124,10 @@ class Choice(NamedTuple):
     go: float  # weight of replacing the word
 
 
-@dataclass(frozen=True)
-class Offer:
-    """The words of a caption that can be replaced, by kind, and the weights of the kinds."""
-
-    parse: Parse
-    kinds: dict[str, list[Choice]]
-    weights: Mapping[str, float]
-
-    def draw(self, kinds: Sequence[str], rng: random.Random) -> tuple[Slot, Part, str]:
-        """Draw a word of one of the kinds, a part that has it, and its replacement."""
-        kind = rng.choices(kinds, [self.weights.get(kind, 1.0) for kind in kinds])[0]
-        choices = self.kinds[kind]
-        choice = rng.choices(choices, [choice.go for choice in choices])[0]
-        word = rng.choices([*choice.words], [*choice.words.values()])[0]
-        return choice.slot, rng.choice(choice.parts), word
-
-
-@lru_cache(1)
-def _common(lexicon: Lexicon) -> Vocabulary:
-    """Return the vocabulary of the packaged counts, for a caption without a split."""
-    return Vocabulary(lexicon)
-
-
-@lru_cache(1 << 12)
-def _offer(caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None, words: Words) -> Offer:
-    return make_offer(parse(caption, lexicon), vocabulary or _common(lexicon), words)
-
-
-def make_offer(parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting") -> Offer:
-    """Find the words that can be replaced in the parts; without one, in the whole caption."""
+def choices(
+    parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting"
+) -> dict[str, list[Choice]]:
+    """Return, by kind, the words to replace in the parts; without one, in the whole caption."""
     lower = [word.lower() for word in parsed.words]
     lemmas = [vocabulary.lexicon.lemma(*pair) for pair in zip(lower, parsed.tags, strict=True)]
     used = frozenset([*lower, *lemmas])
@@ -159,7 +146,10 @@ def make_offer(parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting") 
         if having := [part for part in parts if slot.place in part]:
             choice = Choice(slot, having, found[slot], vocabulary.go.get(slot.word, 1.0))
             kinds.setdefault(slot.kind, []).append(choice)
-    return Offer(parsed, kinds, vocabulary.kinds)
+    return kinds
+
+
+_cached = lru_cache(1 << 12)(choices)  # not for `learn`, which changes the weights
 
 
 def _fitting(
@@ -174,7 +164,9 @@ def _fitting(
     article = parsed.words[n - 1].lower() if n else ""
     pairs = zip(lemmas, parsed.tags, strict=True)
     alike = {lemma for lemma, other in pairs if part != "a" and PART.get(other) == part}
-    betrayed = (sets.his if used & HERS else set()) | (sets.her if used & HIS else set())
+    lists = sets.lists
+    betrayed = lists["his"] if used & lists["her_own"] else set()
+    betrayed = betrayed | (lists["her"] if used & lists["his_own"] else set())
     weights = {}
     for word, fit in vocabulary.fits(slot).items():
         lemma = lexicon.lemma(word, tag)
@@ -187,12 +179,6 @@ def _fitting(
             uses = vocabulary.words[tag][word] * math.exp(fit)
             weights[word] = vocabulary.come.get(word, 1.0) * uses
     return weights
-
-
-def _cased(word: str, like: str) -> str:
-    if like.isupper() and len(like) > 1:
-        return word.upper()
-    return word.capitalize() if like[:1].isupper() else word
 
 
 def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabulary:
@@ -210,9 +196,8 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     starts: list[int] = []  # of each slot's rows
     weights: list[float] = []
     for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
-        offer = make_offer(parse(caption, lexicon), vocabulary)
-        for kind, choices in offer.kinds.items():
-            for choice in choices:
+        for kind, some in choices(parse(caption, lexicon), vocabulary).items():
+            for choice in some:
                 starts.append(len(rows))
                 word = index.setdefault(choice.slot.word, len(index))
                 weights += choice.words.values()

@@ -19,10 +19,7 @@ class WordSets:
         self._sets: dict[tuple[str, str], set[str]] = defaultdict(set)  # (lemma, part) -> sets
         self._heads: dict[str, str] = {}  # noun synset -> the set of all words below it
         self._same: dict[str, set[str]] = defaultdict(set)  # lemma -> lines of `same`
-        self.his: set[str] = set()
-        self.her: set[str] = set()
-        self._never: set[str] = set()
-        lists = {"his": self.his, "her": self.her, "never": self._never}
+        self.lists: dict[str, set[str]] = defaultdict(set)
         for line in FILE.read_text("utf-8").splitlines():
             head, _, items = line.partition("#")[0].partition(":")
             part, *name = head.split() or [""]
@@ -32,10 +29,10 @@ class WordSets:
                     self._heads[lexicon.senses(lemma, part)[int(n) - 1][0]] = name[0]
                 elif part == "same":
                     self._same[item].add(items)
-                elif part in lists:
-                    lists[part].add(item)
-                else:
+                elif name:
                     self._sets[item, part].add(name[0])
+                else:
+                    self.lists[part].add(item)
         self.sets = lru_cache(1 << 14)(self._sets_of)
 
     @staticmethod
@@ -49,7 +46,7 @@ class WordSets:
 
     def _sets_of(self, lemma: str, part: str) -> frozenset[str]:
         """Return the sets that name the lemma, or the set of the nearest head above its sense."""
-        if lemma in self._never:
+        if lemma in self.lists["never"]:
             return frozenset()
         if (lemma, part) in self._sets or part != "n":
             return frozenset(self._sets.get((lemma, part), ()))

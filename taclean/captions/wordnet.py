@@ -1,7 +1,7 @@
 """Word classes, inflections and relations of English words, from two files of the package.
 
-The table is WordNet 3.0's synsets and the forms that no rule gives (its build script says how it is
-laid out); the weights are those of an averaged perceptron (Honnibal 2013) that was trained on
+The table is WordNet 3.0's synsets and the forms of its words (its build script says how it is laid
+out); the weights are those of an averaged perceptron (Honnibal 2013) that was trained on
 captions. Nothing is downloaded.
 """
 
@@ -24,28 +24,9 @@ VERBS = frozenset({"VB", "VBP", "VBZ", "VBG", "VBD", "VBN"})
 FINITE = frozenset({"VBZ", "VBP", "VBD", "BE", "MD", "AUX"})
 PART = {"NN": "n", "NNS": "n", "JJ": "a", "CD": "a", "RB": "r"} | dict.fromkeys(VERBS, "v")
 BASE_TAG = {"n": "NN", "v": "VB", "a": "JJ", "r": "RB"}
-ENDING = {"NNS": "s", "VBZ": "s", "VBG": "ing", "VBD": "ed", "VBN": "ed"}
 
-_TAKES_ES = re.compile(r"(s|x|z|ch|sh|^go|^do)$")
 _SILENT_H = re.compile(r"(hour|honest|honou?r|heir)")
 _CONSONANT_SOUND = re.compile(r"(uni([^nm]|form|on)|use|usu|usa|ut[ei]|uro|eu|ewe|one|once)")
-
-
-def inflect_by_rule(lemma: str, tag: str) -> str:
-    """The regular form of a lemma under a tag; the build keeps those that differ."""
-    if tag == "NNS" and re.search(r"..man$|[iy]sis$", lemma):
-        return re.sub("an$", "en", re.sub("is$", "es", lemma))
-    if tag in ("NNS", "VBZ"):
-        if re.search(r"[^aeiou]y$", lemma):
-            return lemma[:-1] + "ies"
-        return lemma + ("es" if _TAKES_ES.search(lemma) else "s")
-    if tag in ("VBG", "VBD", "VBN"):
-        lemma = re.sub(r"([aeiou])c$", r"\1ck", lemma)
-    if tag == "VBG":
-        return re.sub(r"([^aeoy])e$", r"\1", lemma) + "ing"
-    if tag in ("VBD", "VBN"):
-        return re.sub(r"([^aeiou])y$", r"\1i", lemma).removesuffix("e") + "ed"
-    return lemma
 
 
 class Lexicon:
@@ -56,8 +37,8 @@ class Lexicon:
         self._fields: dict[str, str] = {}  # synset -> WordNet's lexicographer file
         self._rows: dict[tuple[str, str], str] = {}
         self._closed: dict[str, str] = {}
-        self._lemmas: dict[str, list[tuple[str, str]]] = {}  # irregular form -> tag, lemma
-        self._forms: dict[tuple[str, str], str] = {}  # lemma, tag -> irregular form
+        self._lemmas: dict[str, list[tuple[str, str]]] = {}  # form -> tag, lemma
+        self._forms: dict[tuple[str, str], str] = {}  # lemma, tag -> form
         with gzip.open(table, "rt", encoding="utf-8") as file:
             for line in file:
                 kind, word, rest = line.rstrip("\n").split("\t", 2)
@@ -92,35 +73,24 @@ class Lexicon:
         """Every Penn tag that a lower-case form can have; empty for an unknown word."""
         found = {BASE_TAG[part] for part in BASE_TAG if (word, part) in self._rows}
         found |= {tag for tag, _ in self._lemmas.get(word, ())}
-        found |= {tag for tag in ENDING if self._base(word, tag)}
         if not found and (compared := re.fullmatch(r"(.+?)(er|est)", word)):
             stem = compared[1]  # smaller, larger, bigger, happiest
             stems = (stem, stem + "e", stem[:-1], re.sub("i$", "y", stem))
             found |= {"JJ"} if any((s, "a") in self._rows for s in stems) else set()
         return frozenset(found)
 
-    def _base(self, word: str, tag: str) -> str | None:
-        """The lemma that the rules make this form of."""
-        stem = word.removesuffix(ENDING[tag])
-        tries = [stem, stem + "e", stem.removesuffix("e"), re.sub("ie?$", "y", stem)]
-        tries += [stem[:-1], re.sub("men$", "man", word), re.sub("ses$", "sis", word)]
-        known = (lemma for lemma in tries if (lemma, PART[tag]) in self._rows and lemma != word)
-        return next((lemma for lemma in known if self.inflect(lemma, tag) == word), None)
-
     def lemma(self, word: str, tag: str) -> str:
         """Base form of a word under a tag; the lower-case word itself when it has none."""
         word = word.lower()
         if tag in ("NN", "JJ", "VB", "VBP") and (word, PART[tag]) in self._rows:
             return word
-        same = {"VBD", "VBN"} if tag in ("VBD", "VBN") else {tag}
-        for other, lemma in self._lemmas.get(word, ()):
-            if other in same:
-                return lemma
-        return (tag in ENDING and self._base(word, tag)) or word
+        lemmas = dict(reversed(self._lemmas.get(word, [])))  # tag -> the likeliest
+        other = {"VBD": "VBN", "VBN": "VBD"}.get(tag, "")
+        return lemmas.get(tag) or lemmas.get(other) or word
 
     def inflect(self, lemma: str, tag: str) -> str:
         """Form of a lemma under a tag: ("leaf", "NNS") -> "leaves", ("run", "VBG") -> "running"."""
-        return self._forms.get((lemma, tag)) or inflect_by_rule(lemma, tag)
+        return self._forms.get((lemma, tag), lemma)
 
     @staticmethod
     def article(word: str) -> str:
