@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from taclean.captions.word_sets import WordSets
 from taclean.captions.wordnet import FINITE, NOUNS, PART, VERBS, Lexicon
 
 KINDS = ("adjective", "noun", "verb")
@@ -80,8 +79,7 @@ class _Tagged:
     """The lower-case words of a caption with their tags and noun phrases."""
 
     def __init__(self, words: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> None:
-        self.words, self.tags, self.lexicon = words, tags, lexicon
-        self.lists = WordSets.load(lexicon).lists
+        self.words, self.tags, self.lexicon, self.lists = words, tags, lexicon, lexicon.lists
         letters = "".join(_LETTER.get(tag, " ") for tag in tags)
         self.phrases: list[Phrase] = [match.span() for match in _PHRASE.finditer(letters)]
 

@@ -1,7 +1,7 @@
 """Replacements of a word, by the other captions that have the words around it.
 
 A replacement is of the same form, shares a set of exclusive words with the word
-(taclean.captions.word_sets), and fits its place: the words that it goes with there (neighbours,
+(assets/wordnet/classes.txt), and fits its place: the words that it goes with there (neighbours,
 noun, preposition, subject, object) stand with it in captions, about as often as chance would have
 it or more. The better it fits, the likelier it is. The captions are those of the split, added to
 counts that the package brings.
@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from taclean.captions.parts import Link, Slot, parse
-from taclean.captions.word_sets import WordSets
 from taclean.captions.wordnet import ASSETS, NOUNS, PART, Lexicon
 
 COUNTS = ASSETS / "tagger" / "counts.json.gz"
@@ -26,7 +25,7 @@ COUNTS = ASSETS / "tagger" / "counts.json.gz"
 LEAST = 3  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
 PRIOR = 1.0  # pseudo-count of a link, seen and expected
-FIT = 0.0  # least fit of a replacement; 0 is chance
+FIT = 0.5  # least fit of a replacement as a share of the best; a fit of 0 is chance
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
 Words = Literal["fitting", "same_part", "any"]
@@ -59,29 +58,29 @@ class Tally(defaultdict[str, Counter[str]]):
 
 def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
     """Count the words of captions, the slots that they fill and the words that go with them."""
-    made, sets = Tally(), WordSets.load(lexicon)
+    made = Tally()
     for caption in captions:
         parsed = parse(caption, lexicon)
         made["seen"].update({"", *(word.lower() for word in parsed.words)})
         for slot in parsed.slots:
             made[slot.tag][slot.word] += 1
-            if sets.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
+            if lexicon.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
                 for link in slot.links:
-                    for name in _names(slot, link, sets):
+                    for name in _names(slot, link, lexicon):
                         made[name][slot.word] += 1
     return made
 
 
-def _names(slot: Slot, link: Link, sets: WordSets) -> list[str]:
+def _names(slot: Slot, link: Link, lexicon: Lexicon) -> list[str]:
     """Name a link by the lemma of its word, by the lemma's sets, and by its field in WordNet."""
     relation, word, tag = link
     relation = f"{slot.tag} {relation}"
     if not tag or link[0] in ("left", "right"):
         return [f"{relation} {word}"]
-    lemma, part = sets.lexicon.lemma(word, tag), PART[tag]
-    names = [lemma, *(f"@{name}" for name in sorted(sets.sets(lemma, part)))]
+    lemma, part = lexicon.lemma(word, tag), PART[tag]
+    names = [lemma, *(f"@{name}" for name in sorted(lexicon.sets(lemma, part)))]
     if part in ("n", "v"):
-        names.append(f"^{sets.lexicon.field(lemma, part)}")
+        names.append(f"^{lexicon.field(lemma, part)}")
     return [f"{relation} {name}" for name in names]
 
 
@@ -99,7 +98,7 @@ class Vocabulary:
     """
 
     def __init__(self, lexicon: Lexicon, counts: Tally | None = None) -> None:
-        self.lexicon, self.sets = lexicon, WordSets.load(lexicon)
+        self.lexicon = lexicon
         self.come: dict[str, float] = {}
         self.go: dict[str, float] = {}
         self.kinds: dict[str, float] = {}
@@ -116,7 +115,7 @@ class Vocabulary:
             here = ((w, own[tag][w] + share * base[tag][w]) for w in sorted(self._all[tag]))
             self.words[tag] = {word: uses for word, uses in here if uses >= LEAST}
             for word in self.words[tag]:
-                for name in self.sets.sets(lexicon.lemma(word, tag), PART.get(tag, "v")):
+                for name in lexicon.sets(lexicon.lemma(word, tag), PART.get(tag, "v")):
                     self._members.setdefault((tag, name), []).append(word)
         self._peers: dict[tuple[str, str], list[str]] = {}
         self._every: Mapping[str, float] = {}  # word -> uses under all tags
@@ -125,11 +124,11 @@ class Vocabulary:
         """Return the words that exclude the word, in its form."""
         if (word, tag) not in self._peers:
             lemma, part = self.lexicon.lemma(word, tag), PART.get(tag, "v")
-            sets = (self._members.get((tag, name), ()) for name in self.sets.sets(lemma, part))
+            sets = (self._members.get((tag, name), ()) for name in self.lexicon.sets(lemma, part))
             self._peers[word, tag] = [
                 other
                 for other in sorted(set().union(*sets))
-                if self.sets.excludes(lemma, self.lexicon.lemma(other, tag), part)
+                if self.lexicon.excludes(lemma, self.lexicon.lemma(other, tag), part)
             ]
         return self._peers[word, tag]
 
@@ -153,7 +152,7 @@ class Vocabulary:
         for link in slot.links:
             if not fits:
                 break
-            names = _names(slot, link, self.sets)
+            names = _names(slot, link, self.lexicon)
             if needed := self._needed(link, names):
                 seen = set().union(*(self._all.get(name, ()) for name in needed))
                 fits = {word: fit for word, fit in fits.items() if word in seen}
@@ -163,7 +162,8 @@ class Vocabulary:
                     for word in fits:
                         ratio = (counts[word] + PRIOR) / (used[word] * rate + PRIOR)
                         fits[word] += math.log(ratio)
-        return {word: fit for word, fit in fits.items() if fit >= FIT}
+        least = FIT * max(fits.values(), default=0.0)
+        return {word: fit for word, fit in fits.items() if fit >= least}
 
     def _needed(self, link: Link, names: list[str]) -> list[str]:
         """Return the names of a link of which a replacement must have been seen with one.

@@ -156,15 +156,16 @@ def _fitting(
     slot: Slot, parsed: Parse, lemmas: list[str], used: frozenset[str], vocabulary: Vocabulary
 ) -> dict[str, float]:
     """Return the words that fit the slot and make the caption false, with their weights."""
-    lexicon, sets = vocabulary.lexicon, vocabulary.sets
+    lexicon, lists = vocabulary.lexicon, vocabulary.lexicon.lists
     n, tag, part = slot.place, slot.tag, PART.get(slot.tag, "v")
     beside = lemmas[max(0, n - 1) : n] + lemmas[n + 1 : n + 2]
-    if part == "a" and any(sets.sets(lemmas[n], part) & sets.sets(word, part) for word in beside):
+    if part == "a" and any(
+        lexicon.sets(lemmas[n], part) & lexicon.sets(word, part) for word in beside
+    ):
         return {}  # navy blue
     article = parsed.words[n - 1].lower() if n else ""
     pairs = zip(lemmas, parsed.tags, strict=True)
     alike = {lemma for lemma, other in pairs if part != "a" and PART.get(other) == part}
-    lists = sets.lists
     betrayed = lists["his"] if used & lists["her_own"] else set()
     betrayed = betrayed | (lists["her"] if used & lists["his_own"] else set())
     weights = {}

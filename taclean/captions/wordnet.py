@@ -1,8 +1,9 @@
-"""Word classes, inflections and relations of English words, from two files of the package.
+"""Word classes, inflections and relations of English words, from three files of the package.
 
 The table is WordNet 3.0's synsets and the forms of its words (its build script says how it is laid
 out); the weights are those of an averaged perceptron (Honnibal 2013) that was trained on
-captions. Nothing is downloaded.
+captions; classes.txt has sets of words that exclude one another in a picture. Nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 ASSETS = Path(__file__).parents[1] / "assets"
 TABLE = ASSETS / "wordnet" / "lexicon.tsv.gz"
 WEIGHTS = ASSETS / "tagger" / "weights.json.gz"
+CLASSES = ASSETS / "wordnet" / "classes.txt"
 
 NOUNS = frozenset({"NN", "NNS", "NNP"})
 VERBS = frozenset({"VB", "VBP", "VBZ", "VBG", "VBD", "VBN"})
@@ -53,8 +56,28 @@ class Lexicon:
                     self._lemmas.setdefault(word, []).append((tag, lemma))
                     self._forms.setdefault((lemma, tag), word)
         self._weights = weights
-        for name in ("senses", "readings", "lemma", "family", "synonyms", "tag"):
+        for name in ("senses", "readings", "lemma", "family", "synonyms", "tag", "sets"):
             setattr(self, name, lru_cache(1 << 16)(getattr(self, name)))
+        self.lists: dict[str, set[str]] = defaultdict(set)  # words that rules use
+        self._sets: dict[tuple[str, str], set[str]] = defaultdict(set)  # (lemma, part) -> sets
+        self._heads: dict[str, str] = {}  # noun synset -> the set of all words below it
+        self._same: dict[str, set[str]] = defaultdict(set)  # lemma -> lines of `same`
+        self._read_classes()
+
+    def _read_classes(self) -> None:
+        for line in CLASSES.read_text("utf-8").splitlines():
+            head, _, items = line.partition("#")[0].partition(":")
+            part, *name = head.split() or [""]
+            for item in items.split():
+                if item[0] == "@":
+                    lemma, _, n = item[1:].partition(".")
+                    self._heads[self.senses(lemma, part)[int(n) - 1][0]] = name[0]
+                elif part == "same":
+                    self._same[item].add(items)
+                elif name:
+                    self._sets[item, part].add(name[0])
+                else:
+                    self.lists[part].add(item)
 
     @staticmethod
     @lru_cache(1)
@@ -135,6 +158,24 @@ class Lexicon:
         own, up = self.family(lemma, part)
         theirs, above = self.family(other, part)
         return lemma == other or not own.isdisjoint(above) or not theirs.isdisjoint(up)
+
+    def sets(self, lemma: str, part: str) -> frozenset[str]:
+        """Return the sets that name the lemma, or the set of the nearest head above its sense."""
+        if lemma in self.lists["never"]:
+            return frozenset()
+        if (lemma, part) in self._sets or part != "n":
+            return frozenset(self._sets.get((lemma, part), ()))
+        senses = self.senses(lemma, part)
+        above = self.above(senses[0][0]) if senses else ()
+        return frozenset([self._heads[name] for name in above if name in self._heads][:1])
+
+    def excludes(self, lemma: str, other: str, part: str) -> bool:
+        """Return whether only one of two lemmas can be true of a place that both fit."""
+        if lemma == other or self.sets(lemma, part).isdisjoint(self.sets(other, part)):
+            return False
+        if not self._same[lemma].isdisjoint(self._same[other]):
+            return False
+        return part == "a" or not self.kin(lemma, other, part)
 
     @cached_property
     def _members(self) -> dict[str, list[str]]:
