@@ -50,7 +50,7 @@ class TextArtifact(Section):
 
     @classmethod
     def example(cls, tokens: np.ndarray) -> Any:
-        """Return one epoch for rows with these tokens (N, 77), as `read` gives it, for timing."""
+        """Return one epoch as `read` gives it, made of the captions' tokens (N, 77), for timing."""
         raise NotImplementedError
 
     @classmethod
@@ -91,12 +91,10 @@ class Variants(TextArtifact):
 
     @classmethod
     def example(cls, tokens: np.ndarray) -> np.ndarray:
-        """Return the captions themselves."""
         return tokens[None]
 
     @classmethod
     def check(cls, made: np.ndarray, epochs: int, rows: int) -> None:
-        """Check epochs and rows."""
         if made.shape[1] != rows or len(made) < epochs:
             raise UserError(
                 f"variants: made for {made.shape[1]} rows, the split has {rows}, and "
@@ -125,10 +123,7 @@ class SubCaptionTexts(TextArtifact):
     samples: int = key(..., "K, rows drawn anew in each epoch.", ge=1, rows_of="clean")
     negatives: int = key(1, "Negative sub-captions per row.", ge=1)
     kinds: list[Literal["adjective", "noun", "verb"]] = key(
-        ["adjective", "noun", "verb"],
-        "Kinds of word that a negative replaces.",
-        min_length=1,
-        unique=True,
+        [*KINDS], "Kinds of word that a negative replaces.", min_length=1, unique=True
     )
     words: Words = key(
         "fitting",
@@ -169,7 +164,7 @@ class SubCaptionTexts(TextArtifact):
                 f"different ones) can a word of the kinds {', '.join(self.kinds)} be replaced by a "
                 "word of another; give more varied captions, or more kinds"
             )
-        rows, skipped = _draw_rows(gives, epochs, self.samples, seed)
+        rows = _draw_rows(gives, epochs, self.samples, seed)
         at = sorted((int(row), *place) for place, row in np.ndenumerate(rows) if row >= 0)
         drawn = [(*key, captions[key[0]]) for key in at]  # by row: a caption is parsed once
         given |= {"seed": seed, "negatives": self.negatives, "kinds": self.kinds}
@@ -177,7 +172,7 @@ class SubCaptionTexts(TextArtifact):
         records = [record for some in made for record in some]
         table = pd.DataFrame(records, columns=["place", "which", *COLUMNS])
         table = table.sort_values(["epoch", "place", "which"])
-        account = _account(table, captions, offered) | {"skipped": skipped}
+        account = _account(table, captions, offered)
         say(f"sub-captions: {account}")
         folder.mkdir(exist_ok=True)
         epoch, place, which = table[["epoch", "place", "which"]].to_numpy().T
@@ -200,14 +195,11 @@ class SubCaptionTexts(TextArtifact):
 
     @classmethod
     def example(cls, tokens: np.ndarray) -> SubCaptions:
-        """Return the captions themselves, for a fifth of the rows."""
-        drawn = np.arange(max(1, len(tokens) // 5))
-        own = tokens[None, drawn]
-        return SubCaptions(drawn[None], own, own[:, :, None])
+        drawn = np.arange(max(1, len(tokens) // 5))  # a fifth of the rows
+        return SubCaptions(drawn[None], tokens[None, drawn], tokens[None, drawn, None])
 
     @classmethod
     def check(cls, made: SubCaptions, epochs: int, rows: int) -> None:
-        """Check epochs and rows."""
         if len(made.rows) < epochs or made.rows.max() >= rows:
             raise UserError(
                 f"sub-captions: made for {len(made.rows)} epochs of {epochs}, or for more rows "
@@ -223,10 +215,7 @@ def _in_parallel(
 
     A process takes a `batch` of items at a time, with one copy of the options.
     """
-    from joblib import (
-        Parallel,
-        delayed,
-    )  # a third of a second, which reading a config need not wait
+    from joblib import Parallel, delayed  # here, as reading a config need not wait for it
 
     parallel = Parallel(workers, batch_size=batch, return_as="generator")
     made = parallel(delayed(job)(item, **options) for item in items)
@@ -260,18 +249,16 @@ def _make(drawn: tuple[int, int, int, str], seed: int, **options: Any) -> list[t
     return [(place, which, *at, *astuple(negative)) for which, negative in enumerate(negatives)]
 
 
-def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> tuple[np.ndarray, int]:
-    """Return (E, K) rows that give a negative, -1 where there are too few, and the rows skipped."""
+def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.ndarray:
+    """Return (E, K) rows that give a negative, -1 where there are too few."""
     from taclean.util.rng import permutation  # imports PyTorch
 
-    rows, skipped = np.full((epochs, samples), -1, np.int64), 0
+    rows = np.full((epochs, samples), -1, np.int64)
     for epoch in range(epochs):
         order = permutation(len(gives), seed, epoch, DRAW)
-        places = np.flatnonzero(gives[order])[:samples]
-        rows[epoch, : len(places)] = order[places]
-        tried = places[-1] + 1 if len(places) == samples else len(order)
-        skipped += int(tried) - len(places)
-    return rows, skipped
+        chosen = order[gives[order]][:samples]
+        rows[epoch, : len(chosen)] = chosen
+    return rows
 
 
 def _account(

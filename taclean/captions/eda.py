@@ -50,10 +50,10 @@ def eda(
 def synonyms_in(words: Sequence[str], lexicon: Lexicon, same_part: bool = True) -> Synonyms:
     """Return what gives synonyms of a caption's words, of their part of speech or any."""
     if not same_part:
-        return lambda word: () if lexicon.closed(word) else lexicon.synonyms(word)
+        return lambda word: () if word in lexicon.closed else lexicon.synonyms(word)
     cores = tuple(_core(word) or word for word in words)
     tags = dict(zip((core.lower() for core in cores), lexicon.tag(cores), strict=True))
-    known = {word: tag for word, tag in tags.items() if tag in PART and not lexicon.closed(word)}
+    known = {word: tag for word, tag in tags.items() if tag in PART and word not in lexicon.closed}
     return lambda word: lexicon.synonyms(word, known[word]) if word in known else ()
 
 

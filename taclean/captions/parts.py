@@ -63,13 +63,7 @@ def parse(caption: str, lexicon: Lexicon) -> Parse:
     words = tuple(match[0] for match in found)
     ends = [0, *(match.end() for match in found)]
     spaces = tuple(caption[ends[n] : match.start()] for n, match in enumerate(found))
-    return analyse(words, spaces, lexicon.tag(words), lexicon)
-
-
-def analyse(
-    words: tuple[str, ...], spaces: tuple[str, ...], tags: tuple[str, ...], lexicon: Lexicon
-) -> Parse:
-    """Return the parts and slots of tagged words."""
+    tags = lexicon.tag(words)
     tagged = _Tagged([word.lower() for word in words], tags, lexicon)
     slots = filter(None, map(tagged.slot, range(len(words))))
     return Parse(words, spaces, tags, tagged.parts(), tuple(slots))

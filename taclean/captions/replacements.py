@@ -14,7 +14,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from taclean.captions.parts import Link, Slot, parse
@@ -22,7 +22,7 @@ from taclean.captions.wordnet import ASSETS, NOUNS, PART, Lexicon
 
 COUNTS = ASSETS / "tagger" / "counts.json.gz"
 # benchmarks/subcaptions.py shows what each of these numbers buys.
-LEAST = 3  # uses that a word must have to replace another
+LEAST = 2  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
 PRIOR = 1.0  # pseudo-count of a link, seen and expected
 FIT = 0.5  # least fit of a replacement as a share of the best; a fit of 0 is chance
@@ -118,7 +118,6 @@ class Vocabulary:
                 for name in lexicon.sets(lexicon.lemma(word, tag), PART.get(tag, "v")):
                     self._members.setdefault((tag, name), []).append(word)
         self._peers: dict[tuple[str, str], list[str]] = {}
-        self._every: Mapping[str, float] = {}  # word -> uses under all tags
 
     def peers(self, word: str, tag: str) -> list[str]:
         """Return the words that exclude the word, in its form."""
@@ -136,9 +135,11 @@ class Vocabulary:
         """Return all words of the slot's form ("same_part"), or all ("any"), with their uses."""
         if words == "same_part":
             return self.words.get(FINITE_BE.get(slot.word, slot.tag), {})
-        if not self._every:
-            self._every = sum(map(Counter, self.words.values()), Counter())
         return self._every
+
+    @cached_property
+    def _every(self) -> Counter[str]:
+        return sum(map(Counter, self.words.values()), Counter())
 
     def fits(self, slot: Slot) -> dict[str, float]:
         """Return the words that exclude the slot's word and fit its place, with their fit.
@@ -166,15 +167,14 @@ class Vocabulary:
         return {word: fit for word, fit in fits.items() if fit >= least}
 
     def _needed(self, link: Link, names: list[str]) -> list[str]:
-        """Return the names of a link of which a replacement must have been seen with one.
+        """Return the names of a link, with one of which a replacement must have been seen.
 
-        A noun beside the slot counts by its own word ("christmas tree"), an object not by its
-        field. No adjective beside a noun is needed.
+        A noun beside the slot counts by its own word ("christmas tree"), other words also by their
+        sets. No adjective beside a noun is needed.
         """
         relation, word, tag = link
         if relation in ("modifier", "compound"):
             noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
             return names[:1] if noun else []
-        if relation == "object":
-            return [name for name in names if "^" not in name]
-        return names if relation in ("head", "frame", "bare after") else []
+        needed = relation in ("object", "head", "frame", "bare after")
+        return [name for name in names if needed and "^" not in name]

@@ -17,6 +17,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -84,7 +85,8 @@ def subcaption(
 
     def draw() -> tuple[Slot, Part, str]:
         kind = rng.choices(given, [vocabulary.kinds.get(kind, 1.0) for kind in given])[0]
-        choice = rng.choices(offered[kind], [choice.go for choice in offered[kind]])[0]
+        go = [vocabulary.go.get(choice.slot.word, 1.0) for choice in offered[kind]]
+        choice = rng.choices(offered[kind], go)[0]
         word = rng.choices([*choice.words], [*choice.words.values()])[0]
         return choice.slot, rng.choice(choice.parts), word
 
@@ -109,10 +111,7 @@ def offers(
     return tuple(kind for kind in KINDS if kind in offered)
 
 
-@lru_cache(1)
-def _common(lexicon: Lexicon) -> Vocabulary:
-    """Return the vocabulary of the packaged counts, for a caption without a split."""
-    return Vocabulary(lexicon)
+_common = lru_cache(1)(Vocabulary)  # of the packaged counts, for a caption without a split
 
 
 class Choice(NamedTuple):
@@ -121,7 +120,6 @@ class Choice(NamedTuple):
     slot: Slot
     parts: list[Part]
     words: Mapping[str, float]  # with their weights
-    go: float  # weight of replacing the word
 
 
 def choices(
@@ -144,8 +142,7 @@ def choices(
     kinds: dict[str, list[Choice]] = {}
     for slot in offered:
         if having := [part for part in parts if slot.place in part]:
-            choice = Choice(slot, having, found[slot], vocabulary.go.get(slot.word, 1.0))
-            kinds.setdefault(slot.kind, []).append(choice)
+            kinds.setdefault(slot.kind, []).append(Choice(slot, having, found[slot]))
     return kinds
 
 
@@ -194,24 +191,25 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     vocabulary = Vocabulary(lexicon, counts)
     index: dict[str, int] = {}
     rows: list[tuple[int, ...]] = []  # caption, kind, slot, word, replacement
-    starts: list[int] = []  # of each slot's rows
     weights: list[float] = []
+    slots = count()
     for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
         for kind, some in choices(parse(caption, lexicon), vocabulary).items():
             for choice in some:
-                starts.append(len(rows))
-                word = index.setdefault(choice.slot.word, len(index))
+                at = (
+                    n,
+                    KINDS.index(kind),
+                    next(slots),
+                    index.setdefault(choice.slot.word, len(index)),
+                )
+                rows += [(*at, index.setdefault(other, len(index))) for other in choice.words]
                 weights += choice.words.values()
-                rows += [
-                    (n, KINDS.index(kind), len(starts) - 1, word, index.setdefault(o, len(index)))
-                    for o in choice.words
-                ]
     if not rows:
         return vocabulary
     caption, kind, slot, word, other = np.array(rows).T
-    group = caption * len(KINDS) + kind  # the words of a kind in a caption
-    leads = np.unique(group, return_index=True)[1]  # a row of each group
-    group = np.unique(group, return_inverse=True)[1]
+    starts = np.unique(slot, return_index=True)[1]  # a row of each slot
+    # the words of a kind in a caption, and a row of each of these groups
+    _, leads, group = np.unique(caption * len(KINDS) + kind, return_index=True, return_inverse=True)
     come, go = np.ones(len(index)), np.ones(len(index))
     kinds = (np.bincount(kind[leads], minlength=len(KINDS)) + 1.0) ** -SCARCE
     kinds /= kinds.max()

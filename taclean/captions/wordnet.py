@@ -35,14 +35,14 @@ _CONSONANT_SOUND = re.compile(r"(uni([^nm]|form|on)|use|usu|usa|ut[ei]|uro|eu|ew
 class Lexicon:
     """Tags, lemmas, inflections and relations. Use `Lexicon.load()`."""
 
-    def __init__(self, table: Path = TABLE, weights: Path = WEIGHTS) -> None:
+    def __init__(self) -> None:
         self._parents: dict[str, str] = {}  # synset -> ids, most telling first
         self._fields: dict[str, str] = {}  # synset -> WordNet's lexicographer file
         self._rows: dict[tuple[str, str], str] = {}
-        self._closed: dict[str, str] = {}
+        self.closed: dict[str, str] = {}  # function words (article, preposition ...) -> tag
         self._lemmas: dict[str, list[tuple[str, str]]] = {}  # form -> tag, lemma
         self._forms: dict[tuple[str, str], str] = {}  # lemma, tag -> form
-        with gzip.open(table, "rt", encoding="utf-8") as file:
+        with gzip.open(TABLE, "rt", encoding="utf-8") as file:
             for line in file:
                 kind, word, rest = line.rstrip("\n").split("\t", 2)
                 if kind == "s":
@@ -50,12 +50,11 @@ class Lexicon:
                 elif kind in BASE_TAG:
                     self._rows[word, kind] = rest
                 elif kind == "c":
-                    self._closed[word] = rest
+                    self.closed[word] = rest
                 else:
                     tag, lemma = rest.split("\t")
                     self._lemmas.setdefault(word, []).append((tag, lemma))
                     self._forms.setdefault((lemma, tag), word)
-        self._weights = weights
         for name in ("senses", "readings", "lemma", "family", "synonyms", "tag", "sets"):
             setattr(self, name, lru_cache(1 << 16)(getattr(self, name)))
         self.lists: dict[str, set[str]] = defaultdict(set)  # words that rules use
@@ -87,10 +86,6 @@ class Lexicon:
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         return Lexicon.load, ()  # another process reads its own
-
-    def closed(self, word: str) -> bool:
-        """Return whether the word is a function word (article, preposition, pronoun ...)."""
-        return word.lower() in self._closed
 
     def readings(self, word: str) -> frozenset[str]:
         """Every Penn tag that a lower-case form can have; empty for an unknown word."""
@@ -209,7 +204,7 @@ class Lexicon:
     @cached_property
     def tagger(self) -> Tagger:
         """Read when the first caption is tagged."""
-        return Tagger(self, json.loads(gzip.decompress(self._weights.read_bytes())))
+        return Tagger(self, json.loads(gzip.decompress(WEIGHTS.read_bytes())))
 
     def tag(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """Penn tags of a caption's words, and BE, AUX, NNP, COMMA, HYPH, STOP and SYM."""
@@ -218,7 +213,7 @@ class Lexicon:
         letters = [word for word in words if word[:1].isalpha()]
         titled = sum(word[0].isupper() for word in letters) > len(letters) / 2
         for n, word in enumerate(words):
-            fixed = self._closed.get(lower[n], "")
+            fixed = self.closed.get(lower[n], "")
             named = n and not titled and word[:1].isupper() and tags[n] in PART
             if fixed == "BE" or (fixed == "AUX" and tags[n] in VERBS):
                 tags[n] = fixed
