@@ -34,7 +34,6 @@ from taclean.captions import (
     KINDS,
     Lexicon,
     SubCaption,
-    Tally,
     Vocabulary,
     learn,
     offers,
@@ -61,7 +60,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without: fit": {"math": SimpleNamespace(log=lambda ratio: 0.0)},
     "without: needed links": {"_needed": lambda *link: []},
     "without: links by sets and fields": {"_names": by_word},
-    "without: packaged counts": {"packaged": Tally},
+    "without: packaged counts": {"packaged": lambda: replacements.add([])},
     "without: weights of words": {"ROUNDS": 0},
     "FIT 0": {"FIT": 0.0}, "FIT 0.75": {"FIT": 0.75},
     "LEAST 2": {"LEAST": 2}, "LEAST 5": {"LEAST": 5},
@@ -159,7 +158,7 @@ def main() -> None:
         changes = {"packaged": lambda: counts} | VARIANTS[name]
         with ExitStack() as stack:
             for part, value in changes.items():
-                owners = (replacements, Vocabulary, Tally, subcaptions)
+                owners = (replacements, Vocabulary, subcaptions)
                 owner = next(owner for owner in owners if hasattr(owner, part))
                 stack.enter_context(patch.object(owner, part, value))
             rows[name], made = measure(captions, model)

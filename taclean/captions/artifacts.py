@@ -19,7 +19,7 @@ import numpy as np
 from taclean.captions.audit import text_only_score
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS
-from taclean.captions.replacements import Tally, Words, tally
+from taclean.captions.replacements import Words, add, tally
 from taclean.captions.subcaptions import learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 from taclean.config.section import Section, key
@@ -56,6 +56,17 @@ class TextArtifact(Section):
     @classmethod
     def check(cls, made: Any, epochs: int, rows: int) -> None:
         """Raise a UserError if the artifact was made for another split or for fewer epochs."""
+        had, fits = cls.made_for(made, rows)
+        if had < epochs or not fits:
+            raise UserError(
+                f"{cls.__name__}: made for {had} epochs of {epochs}, or for another split than one "
+                f"of {rows} rows; make them again"
+            )
+
+    @classmethod
+    def made_for(cls, made: Any, rows: int) -> tuple[int, bool]:
+        """Return the epochs of the artifact, and whether it can be of a split of so many rows."""
+        raise NotImplementedError
 
 
 class Variants(TextArtifact):
@@ -94,12 +105,8 @@ class Variants(TextArtifact):
         return tokens[None]
 
     @classmethod
-    def check(cls, made: np.ndarray, epochs: int, rows: int) -> None:
-        if made.shape[1] != rows or len(made) < epochs:
-            raise UserError(
-                f"variants: made for {made.shape[1]} rows, the split has {rows}, and "
-                f"{len(made)} epochs of {epochs}; make them again"
-            )
+    def made_for(cls, made: np.ndarray, rows: int) -> tuple[int, bool]:
+        return len(made), made.shape[1] == rows
 
 
 @dataclass(frozen=True)
@@ -151,10 +158,9 @@ class SubCaptionTexts(TextArtifact):
                 f"samples: {self.samples} rows per epoch, but the clean split has {len(captions)}; "
                 "lower it"
             )
-        counts, lexicon = Tally(), Lexicon.load()
+        lexicon = Lexicon.load()
         parallel = partial(_in_parallel, workers=workers, say=say, lexicon=lexicon)
-        for part in parallel(tally, _chunks(captions), "words"):
-            counts.add(part)
+        counts = add(parallel(tally, _chunks(captions), "words"))
         given = {"vocabulary": learn(captions, counts, lexicon), "words": self.words}
         offered = list(parallel(offers, captions, "captions", batch=CHUNK, **given))
         gives = np.array([not set(self.kinds).isdisjoint(one) for one in offered])
@@ -199,12 +205,8 @@ class SubCaptionTexts(TextArtifact):
         return SubCaptions(drawn[None], tokens[None, drawn], tokens[None, drawn, None])
 
     @classmethod
-    def check(cls, made: SubCaptions, epochs: int, rows: int) -> None:
-        if len(made.rows) < epochs or made.rows.max() >= rows:
-            raise UserError(
-                f"sub-captions: made for {len(made.rows)} epochs of {epochs}, or for more rows "
-                f"than the split's {rows}; make them again"
-            )
+    def made_for(cls, made: SubCaptions, rows: int) -> tuple[int, bool]:
+        return len(made.rows), made.rows.max() < rows
 
 
 def _in_parallel(

@@ -73,19 +73,17 @@ class _Tagged:
     """The lower-case words of a caption with their tags and noun phrases."""
 
     def __init__(self, words: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> None:
-        self.words, self.tags, self.lexicon, self.lists = words, tags, lexicon, lexicon.lists
+        # With what stands after the last word, and (at index -1) before the first.
+        self.words, self.tags = [*words, ">", "<"], (*tags, "", "")
+        self.lexicon, self.lists, self.length = lexicon, lexicon.lists, len(words)
         letters = "".join(_LETTER.get(tag, " ") for tag in tags)
         self.phrases: list[Phrase] = [match.span() for match in _PHRASE.finditer(letters)]
-
-    def tag(self, n: int) -> str:
-        """Return the tag of place n, empty outside the caption."""
-        return self.tags[n] if 0 <= n < len(self.tags) else ""
 
     def slot(self, n: int) -> Slot | None:
         """Return the slot of the word at place n, or None if the word must stay."""
         kind = _KINDS.get(self.tags[n])
-        denied = not self.lists["denials"].isdisjoint(self.words[max(0, n - 4) : n])
-        if kind is None or denied or "HYPH" in (self.tag(n - 1), self.tag(n + 1)):
+        denied = self.lists["denials"].intersection(self.words[max(0, n - 4) : n])
+        if kind is None or denied or "HYPH" in (self.tags[n - 1], self.tags[n + 1]):
             return None  # "ice - covered" stays together, and "no dog" is as true as "no cat"
         links: list[Link] | None = getattr(self, f"_{kind}")(n)
         if links is None:
@@ -95,43 +93,39 @@ class _Tagged:
 
     def link(self, relation: str, place: int) -> Link:
         """Return the link to the word of a place."""
-        if not 0 <= place < len(self.tags):
-            return relation, "<" if place < 0 else ">", ""
         tag = self.tags[place]
         return relation, self.words[place], tag if tag in PART else ""
 
     def _noun(self, n: int) -> list[Link] | None:
-        words, tags, after = self.words, self.tags, self.tag(n + 1)
+        words, tags, after = self.words, self.tags, self.tags[n + 1]
         start, end = next((p for p in self.phrases if p[0] <= n < p[1]), (n, n + 1))
-        lead = words[start - 1] if start else ""
-        open_end = not self.lists["stays_true"].isdisjoint(
-            words[max(0, start - 2) : start]
-        )  # close to the park
+        lead = words[start - 1]
+        open_end = self.lists["stays_true"].intersection(words[max(0, start - 2) : start])
         if words[n] in self.lists["never_open"] or after == "JJ" or open_end:
-            return None
+            return None  # close to the park
         if after in NOUNS:  # the first noun of two
-            first = tags[n] == "NN" and self.tag(n - 1) not in NOUNS
+            first = tags[n] == "NN" and self.tags[n - 1] not in NOUNS
             return [self.link("compound", n + 1)] if first else None
         determined = tags[start] in ("DT", "PRP$", "CD")
         determiner = {"an": "a"}.get(words[start], words[start]) if determined else "bare"
         links: list[Link] = [("determiner", determiner, "")]
-        if self.tag(start - 1) in ("IN", "TO"):
+        if self.tags[start - 1] in ("IN", "TO"):
             links.append(("preposition", lead, ""))
             if start == n and tags[n] == "NN":
                 links.append(("bare after", lead, ""))  # on foot
-            if self.tag(start - 2) in PART:
+            if self.tags[start - 2] in PART:
                 links.append(self.link(f"{lead} of", start - 2))
-        elif self.tag(start - 1) in VERBS:
+        elif self.tags[start - 1] in VERBS:
             links.append(self.link("object of", start - 1))
-        if self.tag(end) in VERBS:
+        if self.tags[end] in VERBS:
             links.append(self.link("subject of", end))
         return links + [self.link("modifier", m) for m in range(start, n) if tags[m] in PART]
 
     def _adjective(self, n: int) -> list[Link] | None:
-        after = self.tag(n + 1)
+        after = self.tags[n + 1]
         if self.tags[n] == "CD":
             return [] if self.words[n].isalpha() and after in ("NNS", "JJ") else None
-        if "CC" in (self.tag(n - 1), after):
+        if "CC" in (self.tags[n - 1], after):
             return None  # black and white
         heads = [end - 1 for start, end in self.phrases if start <= n < end - 1]
         if not heads:
@@ -140,11 +134,11 @@ class _Tagged:
         return [("attribute", "", ""), *(self.link("head", head) for head in heads)]
 
     def _verb(self, n: int) -> list[Link] | None:
-        after, heads = self.tag(n + 1), {start: end - 1 for start, end in self.phrases}
+        after, heads = self.tags[n + 1], {start: end - 1 for start, end in self.phrases}
         thing, place = heads.get(n + 1), heads.get(n + 2)
-        if after in {"RP", "TO", "WP"} | VERBS or self.tag(n - 1) == "TO":
+        if after in {"RP", "TO", "WP"} | VERBS or self.tags[n - 1] == "TO":
             return None
-        if (after == "JJ" and thing is None) or self.link("", n + 1)[1] in self.lists["stays_true"]:
+        if (after == "JJ" and thing is None) or self.words[n + 1] in self.lists["stays_true"]:
             return None  # make sure, look for
         doer = self._before(n)
         links = [self.link("subject", doer)] if doer >= 0 else []
@@ -168,20 +162,19 @@ class _Tagged:
         """
         if not self.phrases:
             return ()
-        end = len(self.tags) - (self.tags[-1] == "STOP")
-        stop = tuple(range(end, len(self.tags)))
+        end = self.length - (self.tags[self.length - 1] == "STOP")
+        stop = tuple(range(end, self.length))
         runs = self._runs()
         found = [*self._conjuncts(runs), *self._cuts(runs, end)]
         reached = {n for part in found for n in part}
         phrases = [tuple(range(*phrase)) for phrase in self.phrases]
         telling = [part for part in phrases if self.words[part[-1]] not in self.lists["needs_of"]]
         found += [part for part in telling or phrases if not reached.issuperset(part)]
-        joined = [{n - 1, n, n + 1} for n in range(end) if self.tags[n] == "HYPH"]
-        short = [
-            part
-            for part in found
-            if len(part) < end and all(len(three.intersection(part)) in (0, 3) for three in joined)
-        ]  # "ice - covered" stays together
+        for n in range(end):
+            if self.tags[n] == "HYPH":  # "ice - covered" stays together
+                three = {n - 1, n, n + 1}
+                found = [part for part in found if len(three.intersection(part)) in (0, 3)]
+        short = [part for part in found if len(part) < end]
         best = [part for part in short if len(part) > 1] or short or [tuple(range(end))]
         return tuple(part + stop for part in dict.fromkeys(best))
 
@@ -200,15 +193,15 @@ class _Tagged:
         """Split "[frame] A, B and C [rest]" into "frame A", "frame B" and "frame C"."""
         for run in runs:
             start, stop = run[0][0], run[-1][1]
-            if self.tag(stop) in FINITE and FINITE & set(self.tags[:start]):
+            if self.tags[stop] in FINITE and FINITE & set(self.tags[:start]):
                 run = run[:-1]  # "... on a chair and a dog sleeps": a new clause
-            lead = self.words[start - 1] if start else ""
+            lead = self.words[start - 1]
             if len(run) < 2 or lead == "between":
                 continue
             for phrase in run:
                 # "a cat on a chair, a dog and a bird": the preposition surely leads only the first
                 loose = lead in ("with", "of") or self.tags[phrase[0]] != "DT"
-                after_verb = self.tag(start - 1) in FINITE
+                after_verb = self.tags[start - 1] in FINITE
                 shared = phrase == run[0] or after_verb or (loose and len(run) > 2)
                 yield tuple(range(start if shared else 0)) + tuple(range(*phrase))
 
@@ -229,10 +222,9 @@ class _Tagged:
         tags = self.tags
         if tags[0] in ("IN", "RB") and "IN" in tags[:2] and not FINITE & set(tags[:place]):
             return True
-        opened = max(
-            (n for n in range(1, place) if self.words[n] in self.lists["openers"]), default=0
-        )
-        return bool(opened and not FINITE & set(tags[opened:place]) and FINITE & set(tags[place:]))
+        opened = [n for n in range(1, place) if self.words[n] in self.lists["openers"]]
+        clause = opened and FINITE & set(tags[opened[-1] : place])
+        return bool(opened and not clause and FINITE & set(tags[place:]))
 
     def _splits(self, place: int) -> bool:
         """Return whether a cut before the place parts words that belong together."""

@@ -15,7 +15,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from taclean.captions.parts import Link, Slot, parse
 from taclean.captions.wordnet import ASSETS, NOUNS, PART, Lexicon
@@ -31,34 +31,30 @@ FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 Words = Literal["fitting", "same_part", "any"]
 
 
-class Tally(defaultdict[str, Counter[str]]):
-    """Counts of the words of some captions.
+# Counts of the words of some captions. Under a tag ("NN"): the slots that a word fills. Under a tag
+# and a link ("NN head dog"): those in which it has the link. Under "seen": the captions that have
+# the word, and under "" there all captions.
+Tally = defaultdict[str, Counter[str]]
 
-    Under a tag ("NN"): the slots that a word fills. Under a tag and a link ("NN head dog"): those
-    in which it has the link. Under "seen": the captions that have the word, and under "" there all
-    captions.
-    """
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(Counter)
+def add(tallies: Iterable[Mapping[str, Mapping[str, int]]]) -> Tally:
+    """Return the sum of the counts of several lots of captions."""
+    made = Tally(Counter)
+    for counts in tallies:
+        for name, words in counts.items():
+            made[name].update(words)
+    return made
 
-    def add(self, other: Mapping[str, Mapping[str, int]]) -> None:
-        """Add the counts of other captions."""
-        for name, words in other.items():
-            self[name].update(words)
 
-    @staticmethod
-    @lru_cache(1)
-    def packaged() -> Tally:
-        """Return the counts that the package brings (tools/train_tagger.py)."""
-        made = Tally()
-        made.add(json.loads(gzip.decompress(COUNTS.read_bytes())))
-        return made
+@lru_cache(1)
+def packaged() -> Tally:
+    """Return the counts that the package brings (tools/train_tagger.py)."""
+    return add([json.loads(gzip.decompress(COUNTS.read_bytes()))])
 
 
 def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
     """Count the words of captions, the slots that they fill and the words that go with them."""
-    made = Tally()
+    made = Tally(Counter)
     for caption in captions:
         parsed = parse(caption, lexicon)
         made["seen"].update({"", *(word.lower() for word in parsed.words)})
@@ -102,12 +98,10 @@ class Vocabulary:
         self.come: dict[str, float] = {}
         self.go: dict[str, float] = {}
         self.kinds: dict[str, float] = {}
-        base, own = Tally.packaged(), Tally() if counts is None else counts
+        base, own = packaged(), add([] if counts is None else [counts])
         lacking = max(0, SPARSE - own["seen"][""]) / max(1, base["seen"][""])
         share = 1.0 if counts is None else lacking
-        self._all = Tally()
-        self._all.add(base)
-        self._all.add(own)
+        self._all = add([base, own])
         self._totals = {name: uses.total() for name, uses in self._all.items()}
         self.words: dict[str, dict[str, float]] = {}
         self._members: dict[tuple[str, str], list[str]] = {}  # tag, set -> words
@@ -151,13 +145,11 @@ class Vocabulary:
         used, all_uses = self._all[slot.tag], self._totals.get(slot.tag, 0)
         fits = dict.fromkeys(self.peers(slot.word, slot.tag), 0.0)
         for link in slot.links:
-            if not fits:
-                break
             names = _names(slot, link, self.lexicon)
             if needed := self._needed(link, names):
                 seen = set().union(*(self._all.get(name, ()) for name in needed))
                 fits = {word: fit for word, fit in fits.items() if word in seen}
-            for name in names:
+            for name in names if fits else ():
                 if counts := self._all.get(name):
                     rate = self._totals[name] / all_uses
                     for word in fits:
@@ -176,5 +168,6 @@ class Vocabulary:
         if relation in ("modifier", "compound"):
             noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
             return names[:1] if noun else []
-        needed = relation in ("object", "head", "frame", "bare after")
-        return [name for name in names if needed and "^" not in name]
+        if relation == "object":
+            return [name for name in names if "^" not in name]
+        return names if relation in ("head", "frame", "bare after") else []

@@ -132,17 +132,18 @@ def choices(
     found = {}
     for slot in parsed.slots:
         if words == "fitting":
-            found[slot] = _fitting(slot, parsed, lemmas, used, vocabulary)
+            pool = _fitting(slot, parsed, lemmas, used, vocabulary)
         else:
             pool = vocabulary.pool(slot, words)
-            found[slot] = {word: uses for word, uses in pool.items() if word not in used}
-    parts, offered = parsed.parts, [slot for slot, given in found.items() if given]
-    if parts and not any(slot.place in part for slot in offered for part in parts):
+        if given := {word: weight for word, weight in pool.items() if word not in used}:
+            found[slot] = given
+    parts = parsed.parts
+    if parts and not any(slot.place in part for slot in found for part in parts):
         parts = (tuple(range(len(parsed.words))),)  # the whole caption
     kinds: dict[str, list[Choice]] = {}
-    for slot in offered:
+    for slot, given in found.items():
         if having := [part for part in parts if slot.place in part]:
-            kinds.setdefault(slot.kind, []).append(Choice(slot, having, found[slot]))
+            kinds.setdefault(slot.kind, []).append(Choice(slot, having, given))
     return kinds
 
 
@@ -156,21 +157,19 @@ def _fitting(
     lexicon, lists = vocabulary.lexicon, vocabulary.lexicon.lists
     n, tag, part = slot.place, slot.tag, PART.get(slot.tag, "v")
     beside = lemmas[max(0, n - 1) : n] + lemmas[n + 1 : n + 2]
-    if part == "a" and any(
-        lexicon.sets(lemmas[n], part) & lexicon.sets(word, part) for word in beside
-    ):
+    near = frozenset().union(*(lexicon.sets(word, part) for word in beside))
+    if part == "a" and near & lexicon.sets(lemmas[n], part):
         return {}  # navy blue
     article = parsed.words[n - 1].lower() if n else ""
     pairs = zip(lemmas, parsed.tags, strict=True)
     alike = {lemma for lemma, other in pairs if part != "a" and PART.get(other) == part}
-    betrayed = lists["his"] if used & lists["her_own"] else set()
-    betrayed = betrayed | (lists["her"] if used & lists["his_own"] else set())
+    barred = used | (lists["his"] if used & lists["her_own"] else set())
+    barred |= lists["her"] if used & lists["his_own"] else set()
     weights = {}
     for word, fit in vocabulary.fits(slot).items():
         lemma = lexicon.lemma(word, tag)
         if (
-            used.isdisjoint((word, lemma))
-            and lemma not in betrayed
+            lemma not in barred
             and (article not in ("a", "an") or lexicon.article(word) == article)
             and not any(lexicon.kin(lemma, other, part) for other in alike)
         ):

@@ -28,8 +28,8 @@ FINITE = frozenset({"VBZ", "VBP", "VBD", "BE", "MD", "AUX"})
 PART = {"NN": "n", "NNS": "n", "JJ": "a", "CD": "a", "RB": "r"} | dict.fromkeys(VERBS, "v")
 BASE_TAG = {"n": "NN", "v": "VB", "a": "JJ", "r": "RB"}
 
-_SILENT_H = re.compile(r"(hour|honest|honou?r|heir)")
-_CONSONANT_SOUND = re.compile(r"(uni([^nm]|form|on)|use|usu|usa|ut[ei]|uro|eu|ewe|one|once)")
+_CONSONANT = r"uni([^nm]|form|on)|use|usu|usa|ut[ei]|uro|eu|ewe|one|once"  # by its sound
+_VOWEL = re.compile(rf"hour|honest|honou?r|heir|(?!{_CONSONANT})[aeiou]")
 
 
 class Lexicon:
@@ -113,17 +113,13 @@ class Lexicon:
     @staticmethod
     def article(word: str) -> str:
         """The article by the word's first sound: an hour, a unicorn, an umbrella."""
-        word = word.lower()
-        if _SILENT_H.match(word):
-            return "an"
-        return "an" if word[:1] in "aeiou" and not _CONSONANT_SOUND.match(word) else "a"
+        return "an" if _VOWEL.match(word.lower()) else "a"
 
     def senses(self, lemma: str, part: str) -> tuple[tuple[str, int], ...]:
         """Synsets of a lemma with its uses in WordNet's concordances, most common first."""
         given = self._rows.get((lemma, part), "").split("\t")[0]
-        return tuple(
-            (name, int(uses)) for name, _, uses in (s.partition(":") for s in given.split())
-        )
+        pairs = (sense.split(":") for sense in given.split())
+        return tuple((name, int(uses)) for name, uses in pairs)
 
     def field(self, lemma: str, part: str) -> str:
         """Return the lexicographer file of the lemma's first sense: noun.animal, verb.motion."""
@@ -134,13 +130,12 @@ class Lexicon:
         """Return "t" for a verb with an object, "i" for one without, "ti" for both, or ""."""
         return self._rows.get((lemma, "v"), "").partition("\t")[2]
 
-    def above(self, name: str, depth: int = 20) -> list[str]:
+    def above(self, name: str) -> list[str]:
         """Return the synset and its hypernyms (of an adjective, those similar), nearest first."""
-        found = {name: 0}
-        ring = [name]
-        for far in range(1, (2 if name[0] == "a" else depth) + 1):
+        found, ring = {name: None}, [name]
+        for _ in range(2 if name[0] == "a" else 20):
             ring = [p for one in ring for p in self._parents[one].split() if p not in found]
-            found |= dict.fromkeys(ring, far)
+            found |= dict.fromkeys(ring)
         return [*found]
 
     def family(self, lemma: str, part: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -166,11 +161,9 @@ class Lexicon:
 
     def excludes(self, lemma: str, other: str, part: str) -> bool:
         """Return whether only one of two lemmas can be true of a place that both fit."""
-        if lemma == other or self.sets(lemma, part).isdisjoint(self.sets(other, part)):
-            return False
-        if not self._same[lemma].isdisjoint(self._same[other]):
-            return False
-        return part == "a" or not self.kin(lemma, other, part)
+        together = self.sets(lemma, part) & self.sets(other, part)
+        alike = lemma == other or self._same[lemma] & self._same[other]
+        return bool(together and not alike and (part == "a" or not self.kin(lemma, other, part)))
 
     @cached_property
     def _members(self) -> dict[str, list[str]]:
@@ -223,11 +216,13 @@ class Lexicon:
                 tags[n] = "CD"
             elif re.match(r"https?:|www\.|\W+$", word) and tags[n] in PART:
                 tags[n] = "SYM"
-            elif tags[n] == "JJ" and self._heads(lower[n], tags[n - 1 : n], tags[n + 1 : n + 2]):
+            elif tags[n] == "JJ" and self._ends_phrase(
+                lower[n], tags[n - 1 : n], tags[n + 1 : n + 2]
+            ):
                 tags[n] = "NN"
         return tuple(tags)
 
-    def _heads(self, word: str, before: list[str], after: list[str]) -> bool:
+    def _ends_phrase(self, word: str, before: list[str], after: list[str]) -> bool:
         """Return whether what looks like an adjective ends a noun phrase: a steam locomotive."""
         ends = not after or after[0] in ("STOP", "IN", "BE", *FINITE)
         led = before in (["DT"], ["JJ"], ["PRP$"]) or (before == ["NN"] and after != ["IN"])
