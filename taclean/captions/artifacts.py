@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -248,7 +248,7 @@ def _make(drawn: tuple[int, int, int, str], seed: int, **options: Any) -> list[t
     sub = subcaption(caption, _rng(seed, epoch, row, DRAW), **options)
     negatives = sub.negatives if sub else ()
     at = epoch, row, caption, sub and sub.positive
-    return [(place, which, *at, *astuple(negative)) for which, negative in enumerate(negatives)]
+    return [(place, which, *at, *negative) for which, negative in enumerate(negatives)]
 
 
 def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from taclean.captions.wordnet import FINITE, NOUNS, PART, VERBS, Lexicon
 
@@ -28,8 +28,7 @@ _BOUNDARIES = FINITE | {"IN", "TO", "COMMA", "CC", "WP", "VBG", "VBN", "SYM"}
 _ENDS = NOUNS | {"VB", "VBP", "VBZ", "VBD", "VBG", "RB", "RP"}
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A word that can be replaced, and the words that a replacement has to go with."""
 
     place: int
@@ -39,8 +38,7 @@ class Slot:
     links: tuple[Link, ...]
 
 
-@dataclass(frozen=True)
-class Parse:
+class Parse(NamedTuple):
     """The analysis of a caption. `parts` and `slots` may be empty."""
 
     words: tuple[str, ...]
@@ -237,6 +235,6 @@ class _Tagged:
             or (tag in VERBS and (after == "TO" or word in self.lists["openers"]))  # wants | to fly
             or (tag in VERBS and self.lexicon.frames(self.lexicon.lemma(last, tag)) == "t")
             or (tag == "RB" and after in VERBS)  # rooms were also | housed
-            or (word == "of" and last in self.lists["needs_of"])
+            or (word == "of" and last in self.lists["needs_of"] - {"left", "right"})
             or (after == "CC" and "between" in self.words[:place])
         )

@@ -120,7 +120,7 @@ class Vocabulary:
             sets = (self._members.get((tag, name), ()) for name in self.lexicon.sets(lemma, part))
             self._peers[word, tag] = [
                 other
-                for other in sorted(set().union(*sets))
+                for other in sorted(set[str]().union(*sets))
                 if self.lexicon.excludes(lemma, self.lexicon.lemma(other, tag), part)
             ]
         return self._peers[word, tag]
@@ -147,7 +147,7 @@ class Vocabulary:
         for link in slot.links:
             names = _names(slot, link, self.lexicon)
             if needed := self._needed(link, names):
-                seen = set().union(*(self._all.get(name, ()) for name in needed))
+                seen = set[str]().union(*(self._all.get(name, ()) for name in needed))
                 fits = {word: fit for word, fit in fits.items() if word in seen}
             for name in names if fits else ():
                 if counts := self._all.get(name):

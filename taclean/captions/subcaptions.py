@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
@@ -32,8 +31,7 @@ SCARCE = 6  # kinds are drawn by the inverse of the share of captions that offer
 FLOOR = 0.02  # least weight; greatest 1 / FLOOR
 
 
-@dataclass(frozen=True)
-class Negative:
+class Negative(NamedTuple):
     """A sub-caption that is false because `original` gave way to `replacement`."""
 
     text: str
@@ -42,8 +40,7 @@ class Negative:
     replacement: str
 
 
-@dataclass(frozen=True)
-class SubCaption:
+class SubCaption(NamedTuple):
     """ST_P and the ST_N of one caption; at least one negative, all texts distinct."""
 
     positive: str
@@ -152,12 +149,12 @@ _cached = lru_cache(1 << 12)(choices)  # not for `learn`, which changes the weig
 
 def _fitting(
     slot: Slot, parsed: Parse, lemmas: list[str], used: frozenset[str], vocabulary: Vocabulary
-) -> dict[str, float]:
+) -> Mapping[str, float]:
     """Return the words that fit the slot and make the caption false, with their weights."""
     lexicon, lists = vocabulary.lexicon, vocabulary.lexicon.lists
     n, tag, part = slot.place, slot.tag, PART.get(slot.tag, "v")
     beside = lemmas[max(0, n - 1) : n] + lemmas[n + 1 : n + 2]
-    near = frozenset().union(*(lexicon.sets(word, part) for word in beside))
+    near = frozenset[str]().union(*(lexicon.sets(word, part) for word in beside))
     if part == "a" and near & lexicon.sets(lemmas[n], part):
         return {}  # navy blue
     article = parsed.words[n - 1].lower() if n else ""
@@ -211,7 +208,6 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     _, leads, group = np.unique(caption * len(KINDS) + kind, return_index=True, return_inverse=True)
     come, go = np.ones(len(index)), np.ones(len(index))
     kinds = (np.bincount(kind[leads], minlength=len(KINDS)) + 1.0) ** -SCARCE
-    kinds /= kinds.max()
 
     def shares(weights: np.ndarray, of: np.ndarray) -> np.ndarray:
         return weights / np.bincount(of, weights)[of]
