@@ -25,7 +25,7 @@ COUNTS = ASSETS / "tagger" / "counts.json.gz"
 LEAST = 2  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
 PRIOR = 1.0  # pseudo-count of a link, seen and expected
-FIT = 0.5  # least fit of a replacement as a share of the best; a fit of 0 is chance
+FIT = 0.4  # least fit of a replacement as a share of the best; a fit of 0 is chance
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
 Words = Literal["fitting", "same_part", "any"]
