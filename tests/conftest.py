@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from taclean.captions.artifacts import SubCaptions, write_subcaptions, write_variants
+from taclean.captions.artifacts import SubCaptionTexts, Variants
 from taclean.clip import models
 from taclean.data.pack import pack_rows
 from taclean.data.scenes import SceneReader
@@ -79,14 +79,10 @@ def make_texts(tmp_path_factory: pytest.TempPathFactory, small_split: Path, toke
 
     def make(epochs: int, samples: int) -> dict[str, Any]:
         folder, captions = tmp_path_factory.mktemp("texts"), Pairs.open(small_split).captions()
-        write_variants(folder / "variants.npy", captions, tokenize, epochs=epochs, seed=0)
-        write_subcaptions(
-            folder / "sub", captions, tokenize, epochs=epochs, samples=samples, seed=0
-        )
-        return {
-            "variants": np.load(folder / "variants.npy"),
-            "subcaptions": SubCaptions.open(folder / "sub"),
-        }
+        made = {"variants": Variants(), "subcaptions": SubCaptionTexts(samples=samples)}
+        for artifact in made.values():
+            artifact.write(folder, captions, tokenize, epochs=epochs, seed=0)
+        return {name: artifact.read(folder) for name, artifact in made.items()}
 
     return make
 

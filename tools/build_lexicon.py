@@ -9,7 +9,7 @@ Rows, tab-separated, lists space-separated (the first field is the row's kind):
     s        id     field   parents    a synset
     n|v|a|r  lemma  senses  frames     a noun, verb, adjective, adverb
     c        word   tag                closed-class word and its Penn tag
-    i        form   tag     lemma      form that no rule gives
+    i        form   tag     lemma      inflected form, the irregular ones first
 
 `field` is the synset's lexicographer file. The `parents` of a noun or verb are its hypernyms, those
 of an adjective the synsets that it is similar to. `senses` are `id:uses`, most common first, `uses`
@@ -32,7 +32,7 @@ from pathlib import Path
 import nltk
 from nltk.corpus.reader.wordnet import Synset, WordNetCorpusReader
 
-from taclean.captions.wordnet import inflect_by_rule
+from taclean.captions.wordnet import PART
 
 HERE = Path(__file__).parents[1] / "taclean" / "assets" / "wordnet"
 PARTS = {"n": "n", "v": "v", "a": "a", "s": "a", "r": "r"}
@@ -63,6 +63,8 @@ CORRECTED = {
     ("sightread", "VBD"): "sightread", ("sightread", "VBN"): "sightread",
     ("mimic", "VBG"): "mimicking", ("mimic", "VBD"): "mimicked", ("mimic", "VBN"): "mimicked",
 }  # fmt: skip
+TAGS = ("NNS", "VBZ", "VBG", "VBD", "VBN")
+TAKES_ES = re.compile(r"(s|x|z|ch|sh|^go|^do)$")
 RUDE = {"disparagement", "ethnic_slur", "obscenity", "vulgarism", "derogation"}  # usage domains
 
 
@@ -137,6 +139,35 @@ def lemma_row(name: str, part: str, senses: list[tuple[Synset, int]]) -> list[st
     return [part, name, " ".join(f"{identity(s)}:{uses}" for s, uses in senses), frames]
 
 
+def inflect_by_rule(lemma: str, tag: str) -> str:
+    """Return the regular form of a lemma under a tag."""
+    if tag == "NNS" and re.search(r"..man$|[iy]sis$", lemma):
+        return re.sub("an$", "en", re.sub("is$", "es", lemma))
+    if tag in ("NNS", "VBZ"):
+        if re.search(r"[^aeiou]y$", lemma):
+            return lemma[:-1] + "ies"
+        return lemma + ("es" if TAKES_ES.search(lemma) else "s")
+    if tag in ("VBG", "VBD", "VBN"):
+        lemma = re.sub(r"([aeiou])c$", r"\1ck", lemma)
+    if tag == "VBG":
+        return re.sub(r"([^aeoy])e$", r"\1", lemma) + "ing"
+    if tag in ("VBD", "VBN"):
+        return re.sub(r"([^aeiou])y$", r"\1i", lemma).removesuffix("e") + "ed"
+    return lemma
+
+
+def regular(lemmas: set[tuple[str, str]], irregular: set[tuple[str, str]]) -> Iterator[list[str]]:
+    """Yield rows of the forms that the rules make: all but the `irregular` (lemma, tag).
+
+    Of a form of two lemmas the likelier comes first: axes of axe (and ax), bathing of bath (bathe).
+    """
+    for tag in TAGS:
+        of_part = sorted(lemma for lemma, part in lemmas if part == PART[tag])
+        for lemma in sorted(of_part, key=len, reverse=tag in ("NNS", "VBZ")):
+            if (lemma, tag) not in irregular:
+                yield ["i", inflect_by_rule(lemma, tag), tag, lemma]
+
+
 def inflections(folder: Path, lemmas: set[tuple[str, str]]) -> Iterator[list[str]]:
     """Yield rows of the forms that the rules miss, the usual form of a lemma first."""
     from lemminflect import getAllInflections
@@ -176,7 +207,9 @@ def main() -> None:
         rows = [synset_row(synset) for synset in used]
         rows += [lemma_row(*word, given) for word, given in sorted(senses.items())]
         rows += [["c", word, tag] for tag, word in listed("closed.txt")]
-        rows += inflections(folder, set(senses))
+        irregular = list(inflections(folder, set(senses)))
+        rows += irregular
+        rows += regular(set(senses), {(lemma, tag) for _, _, tag, lemma in irregular})
     text = "".join("\t".join(row).rstrip() + "\n" for row in rows)
     options.out.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
     print(f"{options.out}: {len(rows)} rows, {options.out.stat().st_size} bytes")

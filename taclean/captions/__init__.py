@@ -2,11 +2,11 @@
 
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS
-from taclean.captions.replacements import Tally, Vocabulary, tally
+from taclean.captions.replacements import Vocabulary, tally
 from taclean.captions.subcaptions import Negative, SubCaption, learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 
 __all__ = [
-    "KINDS", "Lexicon", "Negative", "SubCaption", "Tally", "Vocabulary", "eda", "learn", "offers",
+    "KINDS", "Lexicon", "Negative", "SubCaption", "Vocabulary", "eda", "learn", "offers",
     "subcaption", "tally",
 ]  # fmt: skip

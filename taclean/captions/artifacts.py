@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,31 +19,28 @@ import numpy as np
 from taclean.captions.audit import text_only_score
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS
-from taclean.captions.replacements import LEAST, Tally, Vocabulary, Words, tally
+from taclean.captions.replacements import Words, add, tally
 from taclean.captions.subcaptions import learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 from taclean.config.section import Section, key
 from taclean.data.layout import Tokenize, load_array
 from taclean.util.errors import UserError
-from taclean.util.files import replacing, write_json
-from taclean.util.progress import Progress, Say
-from taclean.util.workers import worker_pool
+from taclean.util.files import write_json
+from taclean.util.progress import Progress, Say, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement")
-CHUNK = 500  # captions that a process takes at a time
+COLUMNS = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
+CHUNK = 1000  # captions that a process takes at a time
 DRAW = 0x5AB  # names the random stream of the rows drawn per epoch
-FORMS = {"rows": (np.int64, 2), "positives": (np.uint16, 3), "negatives": (np.uint16, 4)}
-FORMS["counts"] = (np.int64, 2)
 
 
 class TextArtifact(Section):
     """A kind of text artifact; its fields are the keys of its section in a defence's entry."""
 
     def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **run: Any) -> None:
-        """Write the artifact; `run` has epochs, seed, say, and workers, which change nothing."""
+        """Write the files into a folder; `run` has epochs, seed, and how: workers, say."""
         raise NotImplementedError
 
     @classmethod
@@ -54,12 +50,23 @@ class TextArtifact(Section):
 
     @classmethod
     def example(cls, tokens: np.ndarray) -> Any:
-        """Return one epoch for rows with these tokens (N, 77), as `read` gives it, for timing."""
+        """Return one epoch as `read` gives it, made of the captions' tokens (N, 77), for timing."""
         raise NotImplementedError
 
     @classmethod
     def check(cls, made: Any, epochs: int, rows: int) -> None:
         """Raise a UserError if the artifact was made for another split or for fewer epochs."""
+        had, fits = cls.made_for(made, rows)
+        if had < epochs or not fits:
+            raise UserError(
+                f"{cls.__name__}: made for {had} epochs of {epochs}, or for another split than one "
+                f"of {rows} rows; make them again"
+            )
+
+    @classmethod
+    def made_for(cls, made: Any, rows: int) -> tuple[int, bool]:
+        """Return the epochs of the artifact, and whether it can be of a split of so many rows."""
+        raise NotImplementedError
 
 
 class Variants(TextArtifact):
@@ -72,9 +79,21 @@ class Variants(TextArtifact):
         "published EDA takes them.",
     )
 
-    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **run: Any) -> None:
-        """Write variants.npy."""
-        write_variants(folder / "variants.npy", captions, tokenize, **self.model_dump(), **run)
+    def write(
+        self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
+        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+    ) -> None:  # fmt: skip
+        """Write variants.npy; the number of workers changes nothing."""
+        folder.mkdir(exist_ok=True)
+        shape = epochs, len(captions), 77
+        out = np.lib.format.open_memmap(folder / "variants.npy", "w+", np.uint16, shape)
+        chunks = _chunks([*enumerate(captions)])
+        options = {"epochs": epochs, "seed": seed, "lexicon": Lexicon.load(), **self.model_dump()}
+        made = _in_parallel(_vary, chunks, "variants", workers, say, **options)
+        for rows, texts in zip(chunks, made, strict=True):
+            tokens = tokenize(texts).reshape(len(rows), epochs, 77)
+            out[:, rows[0][0] : rows[-1][0] + 1] = tokens.swapaxes(0, 1)
+        out.flush()
 
     @classmethod
     def read(cls, folder: Path) -> np.ndarray:
@@ -83,73 +102,11 @@ class Variants(TextArtifact):
 
     @classmethod
     def example(cls, tokens: np.ndarray) -> np.ndarray:
-        """Return the captions themselves."""
         return tokens[None]
 
     @classmethod
-    def check(cls, made: np.ndarray, epochs: int, rows: int) -> None:
-        """Check epochs and rows."""
-        if made.shape[1] != rows or len(made) < epochs:
-            raise UserError(
-                f"variants: made for {made.shape[1]} rows, the split has {rows}, and "
-                f"{len(made)} epochs of {epochs}; make them again"
-            )
-
-
-class SubCaptionTexts(TextArtifact):
-    """Sub-captions of the rows drawn for each epoch (TA-Cleaner, arXiv 2409.17601)."""
-
-    samples: int = key(..., "K, rows drawn anew in each epoch.", ge=1, rows_of="clean")
-    negatives: int = key(1, "Negative sub-captions per row.", ge=1)
-    kinds: list[Literal["adjective", "noun", "verb"]] = key(
-        ["adjective", "noun", "verb"],
-        "Kinds of word that a negative replaces.",
-        min_length=1,
-        unique=True,
-    )
-    words: Words = key(
-        "fitting",
-        "What a word gives way to: a word that fits its place and makes it false, or, as controls, "
-        "any word of the same part of speech and form, or any word of the captions.",
-    )
-
-    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **run: Any) -> None:
-        """Write the arrays of SubCaptions, subcaptions.csv and account.json."""
-        account = write_subcaptions(folder, captions, tokenize, **(self.model_dump() | run))
-        if account["offers"]["none"] == len(captions):
-            raise UserError(
-                f"subcaptions: in none of the {len(captions)} captions ({len(set(captions))} "
-                "different ones) can a word be replaced by a word of another; give more varied "
-                "captions"
-            )
-        if not account["drawn"]:
-            raise UserError(
-                f"subcaptions.kinds: no caption of the split offers a negative of the kind "
-                f"{' or '.join(self.kinds)}; add another kind"
-            )
-        for line in account_lines(account):
-            run["say"](line)
-
-    @classmethod
-    def read(cls, folder: Path) -> SubCaptions:
-        """Return the arrays."""
-        return SubCaptions.open(folder)
-
-    @classmethod
-    def example(cls, tokens: np.ndarray) -> SubCaptions:
-        """Return the captions themselves, for a fifth of the rows."""
-        drawn = np.arange(max(1, len(tokens) // 5))
-        own = tokens[None, drawn]
-        return SubCaptions(drawn[None], own, own[:, :, None])
-
-    @classmethod
-    def check(cls, made: SubCaptions, epochs: int, rows: int) -> None:
-        """Check epochs and rows."""
-        if len(made.rows) < epochs or made.rows.max() >= rows:
-            raise UserError(
-                f"sub-captions: made for {len(made.rows)} epochs of {epochs}, or for more rows "
-                f"than the split's {rows}; make them again"
-            )
+    def made_for(cls, made: np.ndarray, rows: int) -> tuple[int, bool]:
+        return len(made), made.shape[1] == rows
 
 
 @dataclass(frozen=True)
@@ -160,55 +117,114 @@ class SubCaptions:
         rows: (E, K) int64 rows of the split; -1 where an epoch found fewer than K.
         positives: (E, K, 77) uint16 tokens.
         negatives: (E, K, M, 77) uint16 tokens; all 0 where a caption gave fewer than M.
-        counts: (E, K) int64, how many of the M a caption gave: the first ones. Default: those that
-            are not all 0.
     """
 
     rows: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
-    counts: np.ndarray = None  # type: ignore[assignment]
 
-    def __post_init__(self) -> None:
-        if self.counts is None:
-            object.__setattr__(self, "counts", self.negatives.any(-1).sum(-1))
+
+class SubCaptionTexts(TextArtifact):
+    """Sub-captions of the rows drawn for each epoch (TA-Cleaner, arXiv 2409.17601)."""
+
+    samples: int = key(..., "K, rows drawn anew in each epoch.", ge=1, rows_of="clean")
+    negatives: int = key(1, "Negative sub-captions per row.", ge=1)
+    kinds: list[Literal["adjective", "noun", "verb"]] = key(
+        [*KINDS], "Kinds of word that a negative replaces.", min_length=1, unique=True
+    )
+    words: Words = key(
+        "fitting",
+        "What a word gives way to: a word that fits its place and makes it false, or, as controls, "
+        "any word of the same part of speech and form, or any word of the captions.",
+    )
+
+    def write(
+        self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
+        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+    ) -> None:  # fmt: skip
+        """Write the arrays of SubCaptions, subcaptions.csv and account.json.
+
+        A row whose caption offers no negative gives its place to the next of the epoch's order.
+        subcaptions.csv has a line for each negative; see `_account` for account.json. The number
+        of workers changes nothing.
+
+        Raises:
+            UserError: more samples than captions, or no caption that offers a negative.
+        """
+        import pandas as pd
+
+        if self.samples > len(captions):
+            raise UserError(
+                f"samples: {self.samples} rows per epoch, but the clean split has {len(captions)}; "
+                "lower it"
+            )
+        lexicon = Lexicon.load()
+        parallel = partial(_in_parallel, workers=workers, say=say, lexicon=lexicon)
+        counts = add(parallel(tally, _chunks(captions), "words"))
+        given = {"vocabulary": learn(captions, counts, lexicon), "words": self.words}
+        offered = list(parallel(offers, captions, "captions", batch=CHUNK, **given))
+        gives = np.array([not set(self.kinds).isdisjoint(one) for one in offered])
+        if not gives.any():
+            raise UserError(
+                f"subcaptions: in none of the {len(captions)} captions ({len(set(captions))} "
+                f"different ones) can a word of the kinds {', '.join(self.kinds)} be replaced by a "
+                "word of another; give more varied captions, or more kinds"
+            )
+        rows = _draw_rows(gives, epochs, self.samples, seed)
+        at = sorted((int(row), *place) for place, row in np.ndenumerate(rows) if row >= 0)
+        drawn = [(*key, captions[key[0]]) for key in at]  # by row: a caption is parsed once
+        given |= {"seed": seed, "negatives": self.negatives, "kinds": self.kinds}
+        made = parallel(_make, drawn, "sub-captions", batch=CHUNK, **given)
+        records = [record for some in made for record in some]
+        table = pd.DataFrame(records, columns=["place", "which", *COLUMNS])
+        table = table.sort_values(["epoch", "place", "which"])
+        account = _account(table, captions, offered)
+        say(f"sub-captions: {account}")
+        folder.mkdir(exist_ok=True)
+        epoch, place, which = table[["epoch", "place", "which"]].to_numpy().T
+        positives = np.zeros((*rows.shape, 77), np.uint16)
+        positives[epoch, place] = tokenize(table["positive"].tolist())
+        negatives = np.zeros((*rows.shape, self.negatives, 77), np.uint16)
+        negatives[epoch, place, which] = tokenize(table["negative"].tolist())
+        np.save(folder / "rows.npy", rows)
+        np.save(folder / "positives.npy", positives)
+        np.save(folder / "negatives.npy", negatives)
+        table.to_csv(folder / "subcaptions.csv", columns=COLUMNS, index=False)
+        write_json(folder / "account.json", account)
 
     @classmethod
-    def open(cls, folder: Path | str) -> SubCaptions:
-        """Open the folder that `write_subcaptions` made; a UserError names a damaged file."""
-        files = ((Path(folder, f"{name}.npy"), *form) for name, form in FORMS.items())
-        return cls(*(load_array(*file) for file in files))
+    def read(cls, folder: Path) -> SubCaptions:
+        """Return the arrays; a UserError names a damaged file."""
+        forms = {"rows": (np.int64, 2), "positives": (np.uint16, 3), "negatives": (np.uint16, 4)}
+        arrays = (load_array(folder / f"{name}.npy", *form) for name, form in forms.items())
+        return SubCaptions(*arrays)
+
+    @classmethod
+    def example(cls, tokens: np.ndarray) -> SubCaptions:
+        drawn = np.arange(max(1, len(tokens) // 5))  # a fifth of the rows
+        return SubCaptions(drawn[None], tokens[None, drawn], tokens[None, drawn, None])
+
+    @classmethod
+    def made_for(cls, made: SubCaptions, rows: int) -> tuple[int, bool]:
+        return len(made.rows), made.rows.max() < rows
 
 
-# ---- many captions ---------------------------------------------------------------------------
+def _in_parallel(
+    job: Callable[..., Any], items: Sequence[Any], label: str, workers: int, say: Say,
+    batch: int = 1, **options: Any,
+) -> Iterator[Any]:  # fmt: skip
+    """Yield what the job makes of each item, in order, and say how far it is.
 
-_vocabulary: Vocabulary | None = None  # of the split, in each process
+    A process takes a `batch` of items at a time, with one copy of the options.
+    """
+    from joblib import Parallel, delayed  # here, as reading a config need not wait for it
 
-
-@contextmanager
-def _mapped(
-    workers: int, vocabulary: Vocabulary | None = None
-) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Give a `map` that works in some processes; results come in order."""
-    if workers <= 1:
-        _start(vocabulary)
-        yield map
-        return
-    preload = (__name__, "nltk.tag.perceptron")
-    with worker_pool(workers, _start, (vocabulary,), preload) as pool:
-        try:
-            yield pool.map
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    parallel = Parallel(workers, batch_size=batch, return_as="generator")
+    made = parallel(delayed(job)(item, **options) for item in items)
+    return Progress(label, len(items), "done", say).follow(made)
 
 
-def _start(vocabulary: Vocabulary | None) -> None:
-    global _vocabulary
-    _vocabulary = vocabulary
-
-
-def _chunks(items: Any) -> list[Any]:
+def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
     return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
 
 
@@ -217,232 +233,62 @@ def _rng(*key: int) -> random.Random:
     return random.Random(":".join(map(str, key)))
 
 
-def _variants(rows: Sequence[tuple[int, str]], epochs: int, seed: int, **options: Any) -> list[str]:
-    lexicon = Lexicon.load()
+def _vary(rows: Sequence[tuple[int, str]], epochs: int, seed: int, **options: Any) -> list[str]:
+    """Make a variant of each (row, caption) for each epoch."""
     return [
-        eda(caption, _rng(seed, epoch, row), lexicon, **options)
+        eda(caption, _rng(seed, epoch, row), **options)
         for row, caption in rows
         for epoch in range(epochs)
     ]
 
 
-def _tallied(captions: Sequence[str]) -> Tally:
-    return tally(captions, Lexicon.load())
+def _make(drawn: tuple[int, int, int, str], seed: int, **options: Any) -> list[tuple[Any, ...]]:
+    """Make the sub-captions of (row, epoch, place, caption); return a record for each negative."""
+    row, epoch, place, caption = drawn
+    sub = subcaption(caption, _rng(seed, epoch, row, DRAW), **options)
+    negatives = sub.negatives if sub else ()
+    at = epoch, row, caption, sub and sub.positive
+    return [(place, which, *at, *negative) for which, negative in enumerate(negatives)]
 
 
-def _offered(captions: Sequence[str], words: Words) -> list[tuple[str, ...]]:
-    return [offers(caption, Lexicon.load(), _vocabulary, words) for caption in captions]
-
-
-def _made(
-    drawn: Sequence[tuple[int, int, int, str]], seed: int, **options: Any
-) -> list[tuple[Any, ...]]:
-    """Make sub-captions of (row, epoch, place, caption); return a record for each negative."""
-    records = []
-    for row, epoch, place, caption in drawn:
-        rng = _rng(seed, epoch, row, DRAW)
-        sub = subcaption(caption, rng, Lexicon.load(), vocabulary=_vocabulary, **options)
-        for which, negative in enumerate(sub.negatives if sub else ()):
-            at = (epoch, place, which, row, caption)
-            records.append((*at, sub.positive, *astuple(negative)))  # type: ignore[union-attr]
-    return records
-
-
-# ---- files -----------------------------------------------------------------------------------
-
-
-def write_variants(
-    path: Path | str,
-    captions: Sequence[str],
-    tokenize: Tokenize,
-    *,
-    epochs: int,
-    seed: int,
-    alpha: float = 0.1,
-    same_part: bool = True,
-    workers: int = 1,
-    say: Say = print,
-) -> None:
-    """Write (E, N, 77) uint16 tokens: an EDA variant of each caption, new in each epoch.
-
-    Args:
-        alpha, same_part: of `taclean.captions.eda`.
-        workers: processes; the result does not depend on it.
-
-    Raises:
-        UserError: the caption list is empty.
-    """
-    if not captions:
-        raise UserError(f"{path}: the caption list is empty; give at least one caption")
-    job = partial(_variants, epochs=epochs, seed=seed, alpha=alpha, same_part=same_part)
-    parts = _chunks([*enumerate(captions)])
-    with replacing(path) as temporary, _mapped(min(workers, len(parts))) as run:
-        out = np.lib.format.open_memmap(temporary, "w+", np.uint16, (epochs, len(captions), 77))
-        told = Progress("variants", len(parts), "parts", say).follow(run(job, parts))
-        for rows, texts in zip(parts, told, strict=True):
-            tokens = tokenize(texts).reshape(len(rows), epochs, 77)
-            out[:, rows[0][0] : rows[-1][0] + 1] = tokens.swapaxes(0, 1)
-        out.flush()
-
-
-def write_subcaptions(
-    folder: Path | str,
-    captions: Sequence[str],
-    tokenize: Tokenize,
-    *,
-    epochs: int,
-    samples: int,
-    seed: int,
-    negatives: int = 1,
-    kinds: Sequence[str] = KINDS,
-    words: Words = "fitting",
-    workers: int = 1,
-    say: Say = print,
-) -> dict[str, Any]:
-    """Write sub-captions of `samples` rows that are drawn anew in each epoch.
-
-    A row whose caption offers no negative gives its place to the next of the epoch's order.
-    Besides the arrays of SubCaptions the folder gets `subcaptions.csv`, a line for each negative,
-    and `account.json`.
-
-    Args:
-        workers: processes; the result does not depend on it.
-
-    Returns:
-        The account; see `_account`.
-
-    Raises:
-        UserError: no captions, or more samples than captions.
-    """
-    if not captions:
-        raise UserError(f"{folder}: the caption list is empty; give at least one caption")
-    if samples > len(captions):
-        raise UserError(
-            f"samples: {samples} rows per epoch, but the clean split has {len(captions)}; lower it"
-        )
-    texts, counts = _chunks(captions), Tally()
-    with _mapped(min(workers, len(texts))) as run:
-        for part in Progress("words", len(texts), "parts", say).follow(run(_tallied, texts)):
-            counts.add(part)
-    vocabulary = learn(captions, counts, Lexicon.load())
-    with _mapped(min(workers, len(texts)), vocabulary) as run:
-        parts = run(partial(_offered, words=words), texts)
-        follow = Progress("captions", len(texts), "parts", say).follow
-        offered = [one for part in follow(parts) for one in part]
-        gives = np.array([not set(kinds).isdisjoint(one) for one in offered])
-        rows, skipped = _draw_rows(gives, epochs, samples, seed)
-        job = partial(_made, seed=seed, negatives=negatives, kinds=tuple(kinds), words=words)
-        table = _make_table(rows, captions, job, run, say)
-    account = _account(table, captions, offered, counts) | {"skipped": skipped}
-    with replacing(folder) as temporary:
-        temporary.mkdir()
-        np.save(temporary / "rows.npy", rows)
-        _save_tokens(temporary, table, (*rows.shape, negatives), tokenize)
-        table.to_csv(temporary / "subcaptions.csv", columns=list(COLUMNS), index=False)
-        write_json(temporary / "account.json", account)
-    return account
-
-
-def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> tuple[np.ndarray, int]:
-    """Return (E, K) rows that give a negative, -1 where there are too few, and the rows skipped."""
+def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.ndarray:
+    """Return (E, K) rows that give a negative, -1 where there are too few."""
     from taclean.util.rng import permutation  # imports PyTorch
 
-    rows, skipped = np.full((epochs, samples), -1, np.int64), 0
+    rows = np.full((epochs, samples), -1, np.int64)
     for epoch in range(epochs):
         order = permutation(len(gives), seed, epoch, DRAW)
-        places = np.flatnonzero(gives[order])[:samples]
-        rows[epoch, : len(places)] = order[places]
-        tried = places[-1] + 1 if len(places) == samples else len(order)
-        skipped += int(tried) - len(places)
-    return rows, skipped
-
-
-def _make_table(
-    rows: np.ndarray,
-    captions: Sequence[str],
-    job: Callable[..., list[tuple[Any, ...]]],
-    run: Callable[..., Iterator[Any]],
-    say: Say,
-) -> pd.DataFrame:
-    """Return a line for each negative: epoch, place, which, and COLUMNS."""
-    import pandas as pd
-
-    epochs, places = np.nonzero(rows >= 0)
-    drawn = zip(rows[epochs, places].tolist(), epochs.tolist(), places.tolist(), strict=True)
-    # sorted by row, so that a caption is parsed once for all its epochs
-    parts = _chunks([(*at, captions[at[0]]) for at in sorted(drawn)])
-    told = Progress("subcaptions", len(parts), "parts", say).follow(run(job, parts))
-    columns = ["epoch", "place", "which", *COLUMNS[1:]]
-    table = pd.DataFrame([record for part in told for record in part], columns=columns)
-    return table.sort_values(["epoch", "place", "which"], ignore_index=True)
-
-
-def _save_tokens(
-    folder: Path, table: pd.DataFrame, shape: tuple[int, int, int], tokenize: Tokenize
-) -> None:
-    """Write the arrays `positives.npy`, `negatives.npy` and `counts.npy` of SubCaptions."""
-    at = tuple(table[name].to_numpy(int) for name in ("epoch", "place", "which"))
-    for name, index in (("positive", at[:2]), ("negative", at)):
-        tokens = np.zeros((*shape[: len(index)], 77), np.uint16)
-        for part in _chunks(np.arange(len(table))):
-            tokens[tuple(axis[part] for axis in index)] = tokenize(table[name][part].tolist())
-        np.save(folder / f"{name}s.npy", tokens)
-    counts = np.zeros(shape[:2], np.int64)
-    np.add.at(counts, at[:2], 1)
-    np.save(folder / "counts.npy", counts)
+        chosen = order[gives[order]][:samples]
+        rows[epoch, : len(chosen)] = chosen
+    return rows
 
 
 def _account(
-    table: pd.DataFrame,
-    captions: Sequence[str],
-    offered: Sequence[tuple[str, ...]],
-    counts: Tally,
+    table: pd.DataFrame, captions: Sequence[str], offered: Sequence[tuple[str, ...]]
 ) -> dict[str, Any]:
     """Count what was made.
 
     Returns:
         "drawn", the rows over all epochs; the negatives of each kind; "captions" of the split;
-        "offers", how many of these offer each kind, and none; "shares", in 0..1, of weak positives
-        and negatives; and "text_only" with its error and pairs, the score of
-        `taclean.captions.audit` on one pair of each caption (null for a few).
+        "offers", how many of these offer each kind, and none; "shares", in 0..1, of weak positives;
+        and "text_only" with its error and pairs, the score of `taclean.captions.audit` on one pair
+        of each caption (null for a few).
     """
     offer = Counter(kind for one in offered for kind in one or ("none",))
     each = table[table["which"] == 0]
+    once = each.drop_duplicates("row")[["positive", "negative", "caption"]]
+    score = text_only_score(*once.T.to_numpy().tolist())
     shares = {
         "one_word_positives": each["positive"].str.count(r"\w+") == 1,
         "whole_positives": each["positive"] == each["caption"],
-        "rare_words": table["replacement"].map(lambda word: counts["seen"][word.lower()] < LEAST),
     }
-    once = each.drop_duplicates("row")
-    score = text_only_score(*(once[name].tolist() for name in ("positive", "negative", "caption")))
-    told = score._asdict() if score else dict.fromkeys(("accuracy", "error", "pairs"))
     return {
         "drawn": len(each),
         **{kind: int((table["kind"] == kind).sum()) for kind in KINDS},
         "captions": len(captions),
         "offers": {kind: offer[kind] for kind in (*KINDS, "none")},
-        "shares": {
-            k: round(float(some.mean()), 4) if len(some) else 0 for k, some in shares.items()
-        },
-        "text_only": told["accuracy"],
-        "text_only_error": told["error"],
-        "text_only_pairs": told["pairs"],
+        "shares": {name: round(float(some.mean()), 4) for name, some in shares.items()},
+        "text_only": score and score.accuracy,
+        "text_only_error": score and score.error,
+        "text_only_pairs": score and score.pairs,
     }
-
-
-def account_lines(account: dict[str, Any]) -> list[str]:
-    """Return lines of a log that say what an account holds."""
-    total = account["captions"]
-    offers = (f"{kind} {100 * n / total:.1f} %" for kind, n in account["offers"].items())
-    shares = (f"{name} {100 * n:.1f} %" for name, n in account["shares"].items())
-    lines = [
-        f"captions that offer {', '.join(offers)} (of {total})",
-        f"sub-captions: {account['drawn']} drawn; {', '.join(shares)}",
-    ]
-    if account["text_only"] is not None:
-        score, error = 100 * account["text_only"], 100 * account["text_only_error"]
-        lines.append(
-            f"a text-only classifier finds the negative in {score:.1f} +- {error:.1f} % of "
-            f"{account['text_only_pairs']} pairs (chance: 50 %)"
-        )
-    return lines

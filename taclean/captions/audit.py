@@ -43,14 +43,9 @@ def text_only_score(
     classifier = make_pipeline(
         CountVectorizer(binary=True, token_pattern=r"\S+"), LogisticRegression(C=STRENGTH)
     )
-    margins = cross_val_predict(
-        classifier,
-        [*positives, *negatives],
-        np.repeat([0, 1], len(positives)),
-        groups=np.tile(groups, 2),
-        cv=GroupKFold(FOLDS),
-        method="decision_function",
-    )
+    texts, labels = [*positives, *negatives], np.repeat([0, 1], len(positives))
+    folds = {"groups": np.tile(groups, 2), "cv": GroupKFold(FOLDS)}
+    margins = cross_val_predict(classifier, texts, labels, **folds, method="decision_function")
     gap = np.subtract(*margins.reshape(2, -1)[::-1]).round(9)
     hits = (gap > 0) + (gap == 0) / 2
     mean = np.bincount(groups, hits) / np.bincount(groups)

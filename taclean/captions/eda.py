@@ -16,11 +16,7 @@ Synonyms = Callable[[str], Sequence[str]]  # of a lower-case word; none for func
 
 
 def eda(
-    caption: str,
-    rng: random.Random,
-    lexicon: Lexicon,
-    alpha: float = 0.1,
-    same_part: bool = True,
+    caption: str, rng: random.Random, lexicon: Lexicon, alpha: float = 0.1, same_part: bool = True
 ) -> str:
     """The caption after one operation, drawn evenly from the four, on max(1, int(alpha w)) words.
 
@@ -40,29 +36,28 @@ def eda(
     words = caption.split()
     if not words:
         return caption
-    operation = rng.choice(OPERATIONS)
-    n = max(1, int(alpha * len(words)))
-    changed = operation(words, n, alpha, rng, synonyms_in(words, lexicon, same_part))
+    n, synonyms = max(1, int(alpha * len(words))), synonyms_in(words, lexicon, same_part)
+    operations = (
+        lambda: replace_synonyms(words, n, rng, synonyms),
+        lambda: insert_synonyms(words, n, rng, synonyms),
+        lambda: swap_words(words, n, rng),
+        lambda: delete_words(words, alpha, rng),
+    )
+    changed = rng.choice(operations)()
     return caption if changed == words else " ".join(changed)
 
 
 def synonyms_in(words: Sequence[str], lexicon: Lexicon, same_part: bool = True) -> Synonyms:
     """Return what gives synonyms of a caption's words, of their part of speech or any."""
     if not same_part:
-        return lambda word: () if lexicon.closed(word) else lexicon.synonyms(word)
+        return lambda word: () if word in lexicon.closed else lexicon.synonyms(word)
     cores = tuple(_core(word) or word for word in words)
-    tags = {core.lower(): tag for core, tag in zip(cores, lexicon.tag(cores), strict=True)}
-
-    def synonyms(word: str) -> Sequence[str]:
-        known = tags.get(word) in PART and not lexicon.closed(word)
-        return lexicon.synonyms(word, tags[word]) if known else ()
-
-    return synonyms
+    tags = dict(zip((core.lower() for core in cores), lexicon.tag(cores), strict=True))
+    known = {word: tag for word, tag in tags.items() if tag in PART and word not in lexicon.closed}
+    return lambda word: lexicon.synonyms(word, known[word]) if word in known else ()
 
 
-def replace_synonyms(
-    words: list[str], n: int, alpha: float, rng: random.Random, synonyms: Synonyms
-) -> list[str]:
+def replace_synonyms(words: list[str], n: int, rng: random.Random, synonyms: Synonyms) -> list[str]:
     """Up to n different content words give way to a synonym, wherever they stand."""
     swapped: dict[str, str] = {}
     for word in rng.sample(words, len(words)):
@@ -74,9 +69,7 @@ def replace_synonyms(
     return [_put(word, swapped.get(_core(word).lower(), "")) for word in words]
 
 
-def insert_synonyms(
-    words: list[str], n: int, alpha: float, rng: random.Random, synonyms: Synonyms
-) -> list[str]:
+def insert_synonyms(words: list[str], n: int, rng: random.Random, synonyms: Synonyms) -> list[str]:
     """n times, a synonym of a random content word goes to a random place."""
     out = list(words)
     for _ in range(n):
@@ -87,9 +80,7 @@ def insert_synonyms(
     return out
 
 
-def swap_words(
-    words: list[str], n: int, alpha: float, rng: random.Random, synonyms: Synonyms
-) -> list[str]:
+def swap_words(words: list[str], n: int, rng: random.Random) -> list[str]:
     """n times, two different places exchange their words."""
     out = list(words)
     for _ in range(n if len(words) > 1 else 0):
@@ -98,15 +89,9 @@ def swap_words(
     return out
 
 
-def delete_words(
-    words: list[str], n: int, alpha: float, rng: random.Random, synonyms: Synonyms
-) -> list[str]:
+def delete_words(words: list[str], alpha: float, rng: random.Random) -> list[str]:
     """Each word is dropped with probability alpha; one random word stays if all were."""
     return [word for word in words if rng.random() > alpha] or [rng.choice(words)]
-
-
-Operation = Callable[[list[str], int, float, random.Random, Synonyms], list[str]]
-OPERATIONS: tuple[Operation, ...] = (replace_synonyms, insert_synonyms, swap_words, delete_words)
 
 
 def _core(word: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from taclean.captions.wordnet import FINITE, NOUNS, PART, VERBS, Lexicon
 
@@ -20,35 +20,15 @@ TOKEN = re.compile(
     r"|\.\.\.|[^\w\s]|\w+"
 )
 _KINDS = {"NN": "noun", "NNS": "noun", "JJ": "adjective", "CD": "adjective"}
+_KINDS |= dict.fromkeys([*VERBS, "BE"], "verb")
 _LETTER = dict.fromkeys(NOUNS, "n") | {"DT": "d", "PRP$": "d", "CD": "c", "JJ": "j", "RB": "r"}
 _LETTER |= {"CC": "&", "POS": "s", "HYPH": "-"}
 _PHRASE = re.compile(r"[dc]*r?(?:j+&)?(?:[jcn]-[jcn]|[jc])*(?:nj)?n+(?:-[jn]+n|s[jc]*n+)*")
 _BOUNDARIES = FINITE | {"IN", "TO", "COMMA", "CC", "WP", "VBG", "VBN", "SYM"}
 _ENDS = NOUNS | {"VB", "VBP", "VBZ", "VBD", "VBG", "RB", "RP"}
-# Alone, these nouns say nothing of the picture: "a picture | of a dog".
-_NEEDS_OF = frozenset(
-    "lot lots couple pair bunch kind type sort number front part top side sides rest piece pieces "
-    "set series group row variety range collection end edge middle back way symbol member members "
-    "picture drawing photo photograph photos image images illustration view views icon portrait "
-    "close silhouette interior exterior scene sign shot".split()
-)
-_NEVER_OPEN = _NEEDS_OF - frozenset(
-    "photo photos photograph photographs illustration drawing sign portrait interior "
-    "exterior".split()
-)
-_SIDES = frozenset({"left", "right"})
-_DENIALS = frozenset("no not without never neither nor n't don't isn't aren't wasn't".split())
-_OPENERS = frozenset("that as when while because if which who where what how until since".split())
-# What follows may be true of other words as well: "close to the park", "looks for a dog".
-_STAYS_TRUE = frozenset("near close from like for about".split())
-_LOOKS = frozenset(
-    "look looks looking looked seem seems appear appears become becomes get gets got next close "
-    "all right just".split()
-)
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A word that can be replaced, and the words that a replacement has to go with."""
 
     place: int
@@ -58,8 +38,7 @@ class Slot:
     links: tuple[Link, ...]
 
 
-@dataclass(frozen=True)
-class Parse:
+class Parse(NamedTuple):
     """The analysis of a caption. `parts` and `slots` may be empty."""
 
     words: tuple[str, ...]
@@ -82,221 +61,180 @@ def parse(caption: str, lexicon: Lexicon) -> Parse:
     words = tuple(match[0] for match in found)
     ends = [0, *(match.end() for match in found)]
     spaces = tuple(caption[ends[n] : match.start()] for n, match in enumerate(found))
-    return analyse(words, spaces, lexicon.tag(words), lexicon)
+    tags = lexicon.tag(words)
+    tagged = _Tagged([word.lower() for word in words], tags, lexicon)
+    slots = filter(None, map(tagged.slot, range(len(words))))
+    return Parse(words, spaces, tags, tagged.parts(), tuple(slots))
 
 
-def analyse(
-    words: tuple[str, ...], spaces: tuple[str, ...], tags: tuple[str, ...], lexicon: Lexicon
-) -> Parse:
-    """Return the parts and slots of tagged words."""
-    lower, phrases = [word.lower() for word in words], _phrases(tags)
-    slots = (_slot(n, lower, tags, phrases) for n in range(len(words)))
-    return Parse(words, spaces, tags, _parts(lower, tags, lexicon), tuple(filter(None, slots)))
+class _Tagged:
+    """The lower-case words of a caption with their tags and noun phrases."""
 
+    def __init__(self, words: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> None:
+        # With what stands after the last word, and (at index -1) before the first.
+        self.words, self.tags = [*words, ">", "<"], (*tags, "", "")
+        self.lexicon, self.lists, self.length = lexicon, lexicon.lists, len(words)
+        letters = "".join(_LETTER.get(tag, " ") for tag in tags)
+        self.phrases: list[Phrase] = [match.span() for match in _PHRASE.finditer(letters)]
 
-def _phrases(tags: Sequence[str]) -> list[Phrase]:
-    """Return the noun phrases."""
-    letters = "".join(_LETTER.get(tag, " ") for tag in tags)
-    return [match.span() for match in _PHRASE.finditer(letters)]
+    def slot(self, n: int) -> Slot | None:
+        """Return the slot of the word at place n, or None if the word must stay."""
+        kind = _KINDS.get(self.tags[n])
+        denied = self.lists["denials"].intersection(self.words[max(0, n - 4) : n])
+        if kind is None or denied or "HYPH" in (self.tags[n - 1], self.tags[n + 1]):
+            return None  # "ice - covered" stays together, and "no dog" is as true as "no cat"
+        links: list[Link] | None = getattr(self, f"_{kind}")(n)
+        if links is None:
+            return None
+        beside = self.link("left", n - 1), self.link("right", n + 1)
+        return Slot(n, kind, self.words[n], self.tags[n], (*beside, *links))
 
+    def link(self, relation: str, place: int) -> Link:
+        """Return the link to the word of a place."""
+        tag = self.tags[place]
+        return relation, self.words[place], tag if tag in PART else ""
 
-# ---- words to replace ------------------------------------------------------------------------
+    def _noun(self, n: int) -> list[Link] | None:
+        words, tags, after = self.words, self.tags, self.tags[n + 1]
+        start, end = next((p for p in self.phrases if p[0] <= n < p[1]), (n, n + 1))
+        lead = words[start - 1]
+        open_end = self.lists["stays_true"].intersection(words[max(0, start - 2) : start])
+        if words[n] in self.lists["never_open"] or after == "JJ" or open_end:
+            return None  # close to the park
+        if after in NOUNS:  # the first noun of two
+            first = tags[n] == "NN" and self.tags[n - 1] not in NOUNS
+            return [self.link("compound", n + 1)] if first else None
+        determined = tags[start] in ("DT", "PRP$", "CD")
+        determiner = {"an": "a"}.get(words[start], words[start]) if determined else "bare"
+        links: list[Link] = [("determiner", determiner, "")]
+        if self.tags[start - 1] in ("IN", "TO"):
+            links.append(("preposition", lead, ""))
+            if start == n and tags[n] == "NN":
+                links.append(("bare after", lead, ""))  # on foot
+            if self.tags[start - 2] in PART:
+                links.append(self.link(f"{lead} of", start - 2))
+        elif self.tags[start - 1] in VERBS:
+            links.append(self.link("object of", start - 1))
+        if self.tags[end] in VERBS:
+            links.append(self.link("subject of", end))
+        return links + [self.link("modifier", m) for m in range(start, n) if tags[m] in PART]
 
+    def _adjective(self, n: int) -> list[Link] | None:
+        after = self.tags[n + 1]
+        if self.tags[n] == "CD":
+            return [] if self.words[n].isalpha() and after in ("NNS", "JJ") else None
+        if "CC" in (self.tags[n - 1], after):
+            return None  # black and white
+        heads = [end - 1 for start, end in self.phrases if start <= n < end - 1]
+        if not heads:
+            return [("predicate", "", ""), self.link("head", self._before(n))]
+        heads += [n + 1] if after in NOUNS and heads != [n + 1] else []
+        return [("attribute", "", ""), *(self.link("head", head) for head in heads)]
 
-def _at(tags: Sequence[str], n: int) -> str:
-    return tags[n] if 0 <= n < len(tags) else ""
+    def _verb(self, n: int) -> list[Link] | None:
+        after, heads = self.tags[n + 1], {start: end - 1 for start, end in self.phrases}
+        thing, place = heads.get(n + 1), heads.get(n + 2)
+        if after in {"RP", "TO", "WP"} | VERBS or self.tags[n - 1] == "TO":
+            return None
+        if (after == "JJ" and thing is None) or self.words[n + 1] in self.lists["stays_true"]:
+            return None  # make sure, look for
+        doer = self._before(n)
+        links = [self.link("subject", doer)] if doer >= 0 else []
+        if thing is not None or after == "PRP":
+            links.append(("frame", "object", ""))
+            return links if thing is None else [*links, self.link("object", thing)]
+        links.append(("frame", "in" if after == "IN" else "alone", ""))
+        if after == "IN" and place is not None:
+            links.append(self.link(self.words[n + 1], place))
+        return links
 
+    def _before(self, n: int) -> int:
+        """Return the place of the last noun before place n, or -1."""
+        return next((end - 1 for _, end in reversed(self.phrases) if end <= n), -1)
 
-def _slot(
-    n: int, lower: Sequence[str], tags: Sequence[str], phrases: Sequence[Phrase]
-) -> Slot | None:
-    """Return the slot of the word at place n, or None if the word must stay."""
-    tag, before, after = tags[n], _at(tags, n - 1), _at(tags, n + 1)
-    kind = "verb" if tag in VERBS or tag == "BE" else _KINDS.get(tag)
-    if kind is None or "HYPH" in (before, after) or _DENIALS & set(lower[max(0, n - 4) : n]):
-        return None  # "ice - covered" stays together, and "no dog" is as true as "no cat"
+    def parts(self) -> tuple[Part, ...]:
+        """Return the true parts of the caption.
 
-    def link(relation: str, place: int) -> Link:
-        if not 0 <= place < len(tags):
-            return relation, "<" if place < 0 else ">", ""
-        return relation, lower[place], tags[place] if tags[place] in PART else ""
+        They are conjuncts in their frame, the caption cut short, and the noun phrases that neither
+        reaches. A caption that cannot be shortened is its own part; one without a noun has none.
+        """
+        if not self.phrases:
+            return ()
+        end = self.length - (self.tags[self.length - 1] == "STOP")
+        stop = tuple(range(end, self.length))
+        runs = self._runs()
+        found = [*self._conjuncts(runs), *self._cuts(runs, end)]
+        reached = {n for part in found for n in part}
+        phrases = [tuple(range(*phrase)) for phrase in self.phrases]
+        telling = [part for part in phrases if self.words[part[-1]] not in self.lists["needs_of"]]
+        found += [part for part in telling or phrases if not reached.issuperset(part)]
+        for n in range(end):
+            if self.tags[n] == "HYPH":  # "ice - covered" stays together
+                three = {n - 1, n, n + 1}
+                found = [part for part in found if len(three.intersection(part)) in (0, 3)]
+        short = [part for part in found if len(part) < end]
+        best = [part for part in short if len(part) > 1] or short or [tuple(range(end))]
+        return tuple(part + stop for part in dict.fromkeys(best))
 
-    find = {"noun": _noun_links, "adjective": _adjective_links, "verb": _verb_links}[kind]
-    links = find(n, lower, tags, phrases, link)
-    if links is None:
-        return None
-    beside = (link("left", n - 1), link("right", n + 1))
-    return Slot(n, kind, lower[n], tag, (*beside, *links))
+    def _runs(self) -> list[list[Phrase]]:
+        """Group noun phrases that only a comma or a conjunction separates."""
+        runs = [[self.phrases[0]]]
+        for phrase in self.phrases[1:]:
+            between = tuple(self.tags[runs[-1][-1][1] : phrase[0]])
+            if between in (("COMMA",), ("CC",), ("COMMA", "CC")):
+                runs[-1].append(phrase)
+            else:
+                runs.append([phrase])
+        return runs
 
+    def _conjuncts(self, runs: list[list[Phrase]]) -> Iterator[Part]:
+        """Split "[frame] A, B and C [rest]" into "frame A", "frame B" and "frame C"."""
+        for run in runs:
+            start, stop = run[0][0], run[-1][1]
+            if self.tags[stop] in FINITE and FINITE & set(self.tags[:start]):
+                run = run[:-1]  # "... on a chair and a dog sleeps": a new clause
+            lead = self.words[start - 1]
+            if len(run) < 2 or lead == "between":
+                continue
+            for phrase in run:
+                # "a cat on a chair, a dog and a bird": the preposition surely leads only the first
+                loose = lead in ("with", "of") or self.tags[phrase[0]] != "DT"
+                after_verb = self.tags[start - 1] in FINITE
+                shared = phrase == run[0] or after_verb or (loose and len(run) > 2)
+                yield tuple(range(start if shared else 0)) + tuple(range(*phrase))
 
-Linker = Callable[[str, int], Link]
+    def _cuts(self, runs: list[list[Phrase]], end: int) -> Iterator[Part]:
+        """Cut the caption before a verb, preposition, comma or conjunction, but not in a list."""
+        inside = {n for phrase in self.phrases for n in range(phrase[0] + 1, phrase[1])}
+        inside |= {n for run in runs if len(run) > 2 for n in range(run[0][0] + 1, run[-1][1])}
+        for place in range(self.phrases[0][1], end):
+            if self.tags[place] not in _BOUNDARIES or place in inside:
+                continue
+            before, tag = self.tags[:place], self.tags[place - 1]
+            ended = tag in _ENDS or (tag == "JJ" and "BE" in before)  # the sky is blue | over it
+            if ended and not self._hangs(place) and not self._splits(place):
+                yield tuple(range(place))
 
+    def _hangs(self, place: int) -> bool:
+        """Return whether the words before the place wait for a clause: "when the animal | got"."""
+        tags = self.tags
+        if tags[0] in ("IN", "RB") and "IN" in tags[:2] and not FINITE & set(tags[:place]):
+            return True
+        opened = [n for n in range(1, place) if self.words[n] in self.lists["openers"]]
+        clause = opened and FINITE & set(tags[opened[-1] : place])
+        return bool(opened and not clause and FINITE & set(tags[place:]))
 
-def _noun_links(
-    n: int, lower: Sequence[str], tags: Sequence[str], phrases: Sequence[Phrase], link: Linker
-) -> list[Link] | None:
-    start, end = next((phrase for phrase in phrases if phrase[0] <= n < phrase[1]), (n, n + 1))
-    lead, after = lower[start - 1] if start else "", _at(tags, n + 1)
-    if lower[n] in _NEVER_OPEN or after == "JJ" or (after == "POS" and tags[n] == "NNS"):
-        return None
-    if lead in _STAYS_TRUE or (lead == "to" and lower[start - 2] in _STAYS_TRUE):
-        return None
-    if after in NOUNS:  # the first noun of two
+    def _splits(self, place: int) -> bool:
+        """Return whether a cut before the place parts words that belong together."""
+        last, tag = self.words[place - 1], self.tags[place - 1]
+        word, after = self.words[place], self.tags[place]
         return (
-            [link("compound", n + 1)] if tags[n] == "NN" and _at(tags, n - 1) not in NOUNS else None
+            (after in FINITE and bool(FINITE & set(self.tags[:place])))  # the animal | got free
+            or word in (":", "--")  # image may contain : person
+            or last in self.lists["looks"]  # looks | happy, stands next | to
+            or (tag in VERBS and (after == "TO" or word in self.lists["openers"]))  # wants | to fly
+            or (tag in VERBS and self.lexicon.frames(self.lexicon.lemma(last, tag)) == "t")
+            or (tag == "RB" and after in VERBS)  # rooms were also | housed
+            or (word == "of" and last in self.lists["needs_of"] - {"left", "right"})
+            or (after == "CC" and "between" in self.words[:place])
         )
-    determined = tags[start] in ("DT", "PRP$", "CD")
-    determiner = {"an": "a"}.get(lower[start], lower[start]) if determined else "bare"
-    links: list[Link] = [("determiner", determiner, "")]
-    if start and tags[start - 1] in ("IN", "TO"):
-        links.append(("preposition", lead, ""))
-        if start == n and tags[n] == "NN":
-            links.append(("bare after", lead, ""))  # on foot
-        if start > 1 and tags[start - 2] in PART:
-            links.append(link(f"{lead} of", start - 2))
-    elif start and tags[start - 1] in VERBS:
-        links.append(link("object of", start - 1))
-    if end < len(tags) and tags[end] in VERBS:
-        links.append(link("subject of", end))
-    return links + [link("modifier", place) for place in range(start, n) if tags[place] in PART]
-
-
-def _adjective_links(
-    n: int, lower: Sequence[str], tags: Sequence[str], phrases: Sequence[Phrase], link: Linker
-) -> list[Link] | None:
-    after = _at(tags, n + 1)
-    if tags[n] == "CD":
-        return [] if lower[n].isalpha() and after in ("NNS", "JJ") else None
-    if "CC" in (_at(tags, n - 1), after):
-        return None  # black and white
-    heads = [end - 1 for start, end in phrases if start <= n < end - 1]
-    if not heads:
-        doer = next((end - 1 for _, end in reversed(phrases) if end <= n), -1)
-        return [("predicate", "", ""), link("head", doer)]
-    heads += [n + 1] if after in NOUNS and heads != [n + 1] else []
-    return [("attribute", "", ""), *(link("head", head) for head in heads)]
-
-
-def _verb_links(
-    n: int, lower: Sequence[str], tags: Sequence[str], phrases: Sequence[Phrase], link: Linker
-) -> list[Link] | None:
-    after = _at(tags, n + 1)
-    thing = next((end - 1 for start, end in phrases if start == n + 1), None)
-    if after in {"RP", "TO", "WP"} | VERBS or _at(tags, n - 1) == "TO":
-        return None
-    if (after == "JJ" and thing is None) or "".join(lower[n + 1 : n + 2]) in _STAYS_TRUE:
-        return None  # make sure, look for
-    doer = next((end - 1 for _, end in reversed(phrases) if end <= n), None)
-    links = [] if doer is None else [link("subject", doer)]
-    if thing is not None or after == "PRP":
-        links.append(("frame", "object", ""))
-        return links if thing is None else [*links, link("object", thing)]
-    links.append(("frame", "in" if after == "IN" else "alone", ""))
-    place = next((end - 1 for start, end in phrases if start == n + 2), None)
-    return links if after != "IN" or place is None else [*links, link(lower[n + 1], place)]
-
-
-# ---- parts -----------------------------------------------------------------------------------
-
-
-def _parts(lower: Sequence[str], tags: Sequence[str], lexicon: Lexicon) -> tuple[Part, ...]:
-    """Return the true parts of a caption.
-
-    They are conjuncts in their frame, the caption cut short, and the noun phrases that neither
-    reaches. A caption that cannot be shortened is its own part; one without a noun has none.
-    """
-    stop = tuple(range(len(tags) - 1, len(tags))) if tags and tags[-1] == "STOP" else ()
-    end = len(tags) - len(stop)
-    chunks = _phrases(tags[:end])
-    if not chunks:
-        return ()
-    runs = _runs(tags, chunks)
-    found = [*_conjuncts(lower, tags, runs), *_cuts(lower, tags, runs, end, lexicon)]
-    reached = {n for part in found for n in part}
-    telling = [chunk for chunk in chunks if lower[chunk[1] - 1] not in _NEEDS_OF | _SIDES]
-    found += [
-        tuple(range(*chunk)) for chunk in telling or chunks if not reached.issuperset(range(*chunk))
-    ]
-    joined = [n for n, tag in enumerate(tags[:end]) if tag == "HYPH"]
-
-    def whole(part: Part) -> bool:
-        """Return whether the part is not the caption and keeps each "ice - covered" together."""
-        kept = set(part)
-        return len(part) < end and all(len(kept & {n - 1, n, n + 1}) in (0, 3) for n in joined)
-
-    short = list(filter(whole, found))
-    best = [part for part in short if len(part) > 1] or short or [tuple(range(end))]
-    return tuple(part + stop for part in dict.fromkeys(best))
-
-
-def _runs(tags: Sequence[str], chunks: list[Phrase]) -> list[list[Phrase]]:
-    """Group noun phrases that only a comma or a conjunction separates."""
-    runs = [[chunks[0]]]
-    for chunk in chunks[1:]:
-        between = tuple(tags[runs[-1][-1][1] : chunk[0]])
-        if between in (("COMMA",), ("CC",), ("COMMA", "CC")):
-            runs[-1].append(chunk)
-        else:
-            runs.append([chunk])
-    return runs
-
-
-def _conjuncts(
-    lower: Sequence[str], tags: Sequence[str], runs: list[list[Phrase]]
-) -> Iterator[Part]:
-    """Split "[frame] A, B and C [rest]" into "frame A", "frame B" and "frame C"."""
-    for run in runs:
-        start, stop = run[0][0], run[-1][1]
-        if tags[stop : stop + 1] and tags[stop] in FINITE and FINITE & set(tags[:start]):
-            run = run[:-1]  # "... on a chair and a dog sleeps": a new clause
-        lead = lower[start - 1] if start else ""
-        if len(run) < 2 or lead == "between":
-            continue
-        for chunk in run:
-            # "a cat on a chair, a dog and a bird": the preposition surely leads only the first
-            loose = lead in ("with", "of") or tags[chunk[0]] != "DT"
-            shared = chunk == run[0] or tags[start - 1] in FINITE or (loose and len(run) > 2)
-            yield tuple(range(start if shared else 0)) + tuple(range(*chunk))
-
-
-def _cuts(
-    lower: Sequence[str], tags: Sequence[str], runs: list[list[Phrase]], end: int, lexicon: Lexicon
-) -> Iterator[Part]:
-    """Cut the caption before a verb, preposition, comma or conjunction, but not inside a list."""
-    inside = {n for run in runs for start, stop in run for n in range(start + 1, stop)}
-    inside |= {n for run in runs if len(run) > 2 for n in range(run[0][0] + 1, run[-1][1])}
-    for place in range(runs[0][0][1], end):
-        if tags[place] not in _BOUNDARIES or place in inside:
-            continue
-        described = tags[place - 1] == "JJ" and "BE" in tags[:place]  # the sky is blue | over it
-        if (
-            (tags[place - 1] in _ENDS or described)
-            and not _hanging(lower, tags, place)
-            and not _splits(lower, tags, place, lexicon)
-        ):
-            yield tuple(range(place))
-
-
-def _hanging(lower: Sequence[str], tags: Sequence[str], place: int) -> bool:
-    """Return whether the words before the place wait for a clause: "when the animal | got"."""
-    clause = FINITE & set(tags[:place])
-    if tags[0] in ("IN", "RB") and "IN" in tags[:2] and not clause:
-        return True
-    opened = max((n for n in range(1, place) if lower[n] in _OPENERS), default=0)
-    return bool(opened and not FINITE & set(tags[opened:place]) and FINITE & set(tags[place:]))
-
-
-def _splits(lower: Sequence[str], tags: Sequence[str], place: int, lexicon: Lexicon) -> bool:
-    """Return whether a cut before the place parts words that belong together."""
-    last, tag = lower[place - 1], tags[place - 1]
-    transitive = tag in VERBS and lexicon.frames(lexicon.lemma(last, tag)) == "t"
-    return (
-        (tags[place] in FINITE and bool(FINITE & set(tags[:place])))  # the animal | got free
-        or lower[place] in (":", "--")  # image may contain : person
-        or last in _LOOKS  # looks | happy, stands next | to
-        or (tag in VERBS and (tags[place] == "TO" or lower[place] in _OPENERS))  # wants | to fly
-        or transitive  # may contain | ...
-        or (tag == "RB" and tags[place] in VERBS)  # rooms were also | housed
-        or (lower[place] == "of" and last in _NEEDS_OF)
-        or (tags[place] == "CC" and "between" in lower[:place])
-    )

@@ -1,7 +1,7 @@
 """Replacements of a word, by the other captions that have the words around it.
 
 A replacement is of the same form, shares a set of exclusive words with the word
-(taclean.captions.word_sets), and fits its place: the words that it goes with there (neighbours,
+(assets/wordnet/classes.txt), and fits its place: the words that it goes with there (neighbours,
 noun, preposition, subject, object) stand with it in captions, about as often as chance would have
 it or more. The better it fits, the likelier it is. The captions are those of the split, added to
 counts that the package brings.
@@ -13,81 +13,71 @@ import gzip
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
-from itertools import accumulate
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from functools import cached_property, lru_cache
+from typing import Literal
 
 from taclean.captions.parts import Link, Slot, parse
-from taclean.captions.word_sets import WordSets
 from taclean.captions.wordnet import ASSETS, NOUNS, PART, Lexicon
 
 COUNTS = ASSETS / "tagger" / "counts.json.gz"
 # benchmarks/subcaptions.py shows what each of these numbers buys.
-LEAST = 3  # uses that a word must have to replace another
+LEAST = 2  # uses that a word must have to replace another
 SPARSE = 3000  # captions of a split from which on only its own words come in
-SURE = 0.2  # share of a word's uses that must be of the tag, as the tagger may be wrong
 PRIOR = 1.0  # pseudo-count of a link, seen and expected
-FIT = 0.0  # least fit of a replacement; 0 is chance
-KNOWN = 20  # uses that make a link known; then a replacement must have been seen in it, too
-NEEDED = frozenset({"modifier", "compound", "head", "frame", "object", "bare after"})
+FIT = 0.4  # least fit of a replacement as a share of the best; a fit of 0 is chance
 FINITE_BE = {"is": "VBZ", "was": "VBD", "are": "VBP", "were": "VBP"}
 
 Words = Literal["fitting", "same_part", "any"]
-Pool = tuple[list[str], list[float]]  # words and their cumulative weights
 
 
-class Tally(defaultdict[str, Counter[str]]):
-    """Counts of the words of some captions.
+# Counts of the words of some captions. Under a tag ("NN"): the slots that a word fills. Under a tag
+# and a link ("NN head dog"): those in which it has the link. Under "seen": the captions that have
+# the word, and under "" there all captions.
+Tally = defaultdict[str, Counter[str]]
 
-    Under a tag ("NN"): the slots that a word fills. Under a tag and a link ("NN head dog"): those
-    in which it has the link. Under "seen": the captions that have the word, and under "" there all
-    captions.
-    """
 
-    def __init__(self, counts: Any = Counter, **more: Any) -> None:
-        super().__init__(Counter)
+def add(tallies: Iterable[Mapping[str, Mapping[str, int]]]) -> Tally:
+    """Return the sum of the counts of several lots of captions."""
+    made = Tally(Counter)
+    for counts in tallies:
+        for name, words in counts.items():
+            made[name].update(words)
+    return made
 
-    def add(self, other: Mapping[str, Mapping[str, int]]) -> None:
-        """Add the counts of other captions."""
-        for name, words in other.items():
-            self[name].update(words)
 
-    @staticmethod
-    @lru_cache(1)
-    def packaged() -> Tally:
-        """Return the counts that the package brings (tools/train_tagger.py)."""
-        made = Tally()
-        made.add(json.loads(gzip.decompress(COUNTS.read_bytes())))
-        return made
+@lru_cache(1)
+def packaged() -> Tally:
+    """Return the counts that the package brings (tools/train_tagger.py)."""
+    return add([json.loads(gzip.decompress(COUNTS.read_bytes()))])
 
 
 def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
     """Count the words of captions, the slots that they fill and the words that go with them."""
-    made, sets = Tally(), WordSets.load(lexicon)
+    made = Tally(Counter)
     for caption in captions:
         parsed = parse(caption, lexicon)
         made["seen"].update({"", *(word.lower() for word in parsed.words)})
         for slot in parsed.slots:
             made[slot.tag][slot.word] += 1
-            if sets.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
+            if lexicon.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
                 for link in slot.links:
-                    for name in _names(link, sets):
-                        made[f"{slot.tag} {name}"][slot.word] += 1
+                    for name in _names(slot, link, lexicon):
+                        made[name][slot.word] += 1
     return made
 
 
-def _names(link: Link, sets: WordSets) -> Iterator[str]:
+def _names(slot: Slot, link: Link, lexicon: Lexicon) -> list[str]:
     """Name a link by the lemma of its word, by the lemma's sets, and by its field in WordNet."""
     relation, word, tag = link
-    if not tag or relation in ("left", "right"):
-        yield f"{relation} {word}"
-        return
-    lemma, part = sets.lexicon.lemma(word, tag), PART[tag]
-    yield f"{relation} {lemma}"
-    yield from (f"{relation} @{name}" for name in sorted(sets.sets(lemma, part)))
+    relation = f"{slot.tag} {relation}"
+    if not tag or link[0] in ("left", "right"):
+        return [f"{relation} {word}"]
+    lemma, part = lexicon.lemma(word, tag), PART[tag]
+    names = [lemma, *(f"@{name}" for name in sorted(lexicon.sets(lemma, part)))]
     if part in ("n", "v"):
-        yield f"{relation} ^{sets.lexicon.field(lemma, part)}"
+        names.append(f"^{lexicon.field(lemma, part)}")
+    return [f"{relation} {name}" for name in names]
 
 
 class Vocabulary:
@@ -104,47 +94,46 @@ class Vocabulary:
     """
 
     def __init__(self, lexicon: Lexicon, counts: Tally | None = None) -> None:
-        self.lexicon, self.sets = lexicon, WordSets.load(lexicon)
+        self.lexicon = lexicon
         self.come: dict[str, float] = {}
         self.go: dict[str, float] = {}
         self.kinds: dict[str, float] = {}
-        base, own = Tally.packaged(), Tally() if counts is None else counts
-        split, known = own["seen"][""], base["seen"][""]
-        share = 1.0 if counts is None else max(0.0, SPARSE - split) / max(1, known)
-        self._all = Tally()
-        self._all.add(base)
-        self._all.add(own)
-        tags = sorted(tag for tag in self._all if tag.isupper())
-        uses = sum((self._all[tag] for tag in tags), Counter[str]())
-        self._totals = {tag: self._all[tag].total() for tag in tags}
+        base, own = packaged(), add([] if counts is None else [counts])
+        lacking = max(0, SPARSE - own["seen"][""]) / max(1, base["seen"][""])
+        share = 1.0 if counts is None else lacking
+        self._all = add([base, own])
+        self._totals = {name: uses.total() for name, uses in self._all.items()}
         self.words: dict[str, dict[str, float]] = {}
-        for tag in tags:
+        self._members: dict[tuple[str, str], list[str]] = {}  # tag, set -> words
+        for tag in sorted(name for name in self._all if name.isupper()):
             here = ((w, own[tag][w] + share * base[tag][w]) for w in sorted(self._all[tag]))
-            self.words[tag] = {
-                w: n for w, n in here if n >= LEAST and self._all[tag][w] >= SURE * uses[w]
-            }
+            self.words[tag] = {word: uses for word, uses in here if uses >= LEAST}
+            for word in self.words[tag]:
+                for name in lexicon.sets(lexicon.lemma(word, tag), PART.get(tag, "v")):
+                    self._members.setdefault((tag, name), []).append(word)
         self._peers: dict[tuple[str, str], list[str]] = {}
-        self._pools: dict[str, Pool] = {}
 
     def peers(self, word: str, tag: str) -> list[str]:
         """Return the words that exclude the word, in its form."""
         if (word, tag) not in self._peers:
             lemma, part = self.lexicon.lemma(word, tag), PART.get(tag, "v")
+            sets = (self._members.get((tag, name), ()) for name in self.lexicon.sets(lemma, part))
             self._peers[word, tag] = [
                 other
-                for other in self.words.get(tag, ())
-                if self.sets.excludes(lemma, self.lexicon.lemma(other, tag), part)
+                for other in sorted(set[str]().union(*sets))
+                if self.lexicon.excludes(lemma, self.lexicon.lemma(other, tag), part)
             ]
         return self._peers[word, tag]
 
-    def pool(self, slot: Slot, words: Words) -> Pool:
-        """Return all words of the slot's form ("same_part"), or all ("any"), by their use."""
-        tag = FINITE_BE.get(slot.word, slot.tag) if words == "same_part" else "any"
-        if tag not in self._pools:
-            tags = self.words if tag == "any" else [tag]
-            uses = sum((Counter(self.words.get(name, {})) for name in tags), Counter[str]())
-            self._pools[tag] = [*uses], [*accumulate(uses.values())]
-        return self._pools[tag]
+    def pool(self, slot: Slot, words: Words) -> Mapping[str, float]:
+        """Return all words of the slot's form ("same_part"), or all ("any"), with their uses."""
+        if words == "same_part":
+            return self.words.get(FINITE_BE.get(slot.word, slot.tag), {})
+        return self._every
+
+    @cached_property
+    def _every(self) -> Counter[str]:
+        return sum(map(Counter, self.words.values()), Counter())
 
     def fits(self, slot: Slot) -> dict[str, float]:
         """Return the words that exclude the slot's word and fit its place, with their fit.
@@ -153,40 +142,32 @@ class Vocabulary:
         get the same pseudo-count, so a link that is seldom expected tells little (the gamma-Poisson
         shrinkage of DuMouchel 1999).
         """
-        tag, used = slot.tag, self._all[slot.tag]
-        fits = dict.fromkeys(self.peers(slot.word, tag), 0.0)
-        for link in slot.links if fits else ():
-            seen: dict[str, Mapping[str, int]] = {
-                name: self._all.get(f"{tag} {name}", {}) for name in _names(link, self.sets)
-            }
-            if link[0] in NEEDED:
-                fits = {word: fits[word] for word in self._known(link, slot, seen, fits)}
-            for counts in filter(None, seen.values()):
-                rate = sum(counts.values()) / self._totals[tag]
-                for word in fits:
-                    ratio = (counts.get(word, 0) + PRIOR) / (used[word] * rate + PRIOR)
-                    fits[word] += math.log(ratio)
-        return {word: fit for word, fit in fits.items() if fit >= FIT}
+        used, all_uses = self._all[slot.tag], self._totals.get(slot.tag, 0)
+        fits = dict.fromkeys(self.peers(slot.word, slot.tag), 0.0)
+        for link in slot.links:
+            names = _names(slot, link, self.lexicon)
+            if needed := self._needed(link, names):
+                seen = set[str]().union(*(self._all.get(name, ()) for name in needed))
+                fits = {word: fit for word, fit in fits.items() if word in seen}
+            for name in names if fits else ():
+                if counts := self._all.get(name):
+                    rate = self._totals[name] / all_uses
+                    for word in fits:
+                        ratio = (counts[word] + PRIOR) / (used[word] * rate + PRIOR)
+                        fits[word] += math.log(ratio)
+        least = FIT * max(fits.values(), default=0.0)
+        return {word: fit for word, fit in fits.items() if fit >= least}
 
-    def _known(
-        self, link: Link, slot: Slot, seen: Mapping[str, Mapping[str, int]], words: Iterable[str]
-    ) -> list[str]:
-        """Return the words that were seen in a link that the slot needs.
+    def _needed(self, link: Link, names: list[str]) -> list[str]:
+        """Return the names of a link, with one of which a replacement must have been seen.
 
-        The link counts by its own word if it is known, or if the word is a noun beside the slot
-        ("christmas tree"). Else it counts by the word's sets and field as well (an object not by
-        its field), and an adjective beside a noun needs nothing.
+        A noun beside the slot counts by its own word ("christmas tree"), other words also by their
+        sets. No adjective beside a noun is needed.
         """
         relation, word, tag = link
-        by_word, *others = seen
-        beside = relation in ("modifier", "compound")
-        known = seen[by_word].get(slot.word, 0) >= KNOWN
-        noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
-        if beside and not noun and not known:
-            return list(words)
-        if beside or known:
-            others = []
-        elif relation == "object":
-            others = [name for name in others if "^" not in name]
-        needed = [seen[name] for name in (by_word, *others)]
-        return [word for word in words if any(word in counts for counts in needed)]
+        if relation in ("modifier", "compound"):
+            noun = tag in NOUNS or not self.lexicon.readings(word) & {"JJ", "CD", "RB"}
+            return names[:1] if noun else []
+        if relation == "object":
+            return [name for name in names if "^" not in name]
+        return names if relation in ("head", "frame", "bare after") else []

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +29,9 @@ from taclean.captions.wordnet import PART, Lexicon
 SAMPLE, ROUNDS = 30_000, 60  # captions, and rounds, by which the weights are set
 SCARCE = 6  # kinds are drawn by the inverse of the share of captions that offer them, to this power
 FLOOR = 0.02  # least weight; greatest 1 / FLOOR
-HIS = frozenset("he his him himself".split())
-HERS = frozenset("she her hers herself".split())
 
 
-@dataclass(frozen=True)
-class Negative:
+class Negative(NamedTuple):
     """A sub-caption that is false because `original` gave way to `replacement`."""
 
     text: str
@@ -44,8 +40,7 @@ class Negative:
     replacement: str
 
 
-@dataclass(frozen=True)
-class SubCaption:
+class SubCaption(NamedTuple):
     """ST_P and the ST_N of one caption; at least one negative, all texts distinct."""
 
     positive: str
@@ -79,40 +74,41 @@ def subcaption(
     """
     if negatives < 1 or not set(kinds) <= set(KINDS):
         raise ValueError(f"negatives={negatives} must be positive and kinds={kinds} from {KINDS}")
-    offer = _offer(caption, vocabulary or common(lexicon), words)
-    offered = [kind for kind in KINDS if kind in kinds and kind in offer.kinds]
-    if not offered:
+    vocabulary, parsed = vocabulary or _common(lexicon), parse(caption, lexicon)
+    offered = _cached(parsed, vocabulary, words)
+    given = [kind for kind in KINDS if kind in kinds and kind in offered]
+    if not given:
         return None
+
+    def draw() -> tuple[Slot, Part, str]:
+        kind = rng.choices(given, [vocabulary.kinds.get(kind, 1.0) for kind in given])[0]
+        go = [vocabulary.go.get(choice.slot.word, 1.0) for choice in offered[kind]]
+        choice = rng.choices(offered[kind], go)[0]
+        word = rng.choices([*choice.words], [*choice.words.values()])[0]
+        return choice.slot, rng.choice(choice.parts), word
+
     found: dict[str, Negative] = {}
     for _ in range(8 * negatives):  # repeats are redrawn; a short caption may have too few
-        choice, part = offer.draw(offered, rng)
-        original = offer.parse.words[choice.slot.place]
-        replacement = _cased(offer.word(choice, rng), original)
-        text = offer.parse.text(part, {choice.slot.place: replacement})
-        found.setdefault(text, Negative(text, choice.slot.kind, original, replacement))
+        slot, part, word = draw()
+        original = parsed.words[slot.place]
+        if original[:1].isupper():
+            word = word.upper() if original.isupper() and len(original) > 1 else word.capitalize()
+        text = parsed.text(part, {slot.place: word})
+        found.setdefault(text, Negative(text, slot.kind, original, word))
         if len(found) == negatives:
             break
-    return SubCaption(offer.parse.text(offer.draw(offered, rng)[1]), tuple(found.values()))
+    return SubCaption(parsed.text(draw()[1]), tuple(found.values()))
 
 
 def offers(
-    caption: str,
-    lexicon: Lexicon,
-    vocabulary: Vocabulary | None = None,
-    words: Words = "fitting",
+    caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None, words: Words = "fitting"
 ) -> tuple[str, ...]:
     """Return those of KINDS of which the caption gives a negative; empty if it gives none."""
-    offer = _offer(caption, vocabulary or common(lexicon), words)
-    return tuple(kind for kind in KINDS if kind in offer.kinds)
+    offered = _cached(parse(caption, lexicon), vocabulary or _common(lexicon), words)
+    return tuple(kind for kind in KINDS if kind in offered)
 
 
-@lru_cache(1)
-def common(lexicon: Lexicon) -> Vocabulary:
-    """Return the vocabulary of the packaged counts, for a caption without a split."""
-    return Vocabulary(lexicon)
-
-
-# ---- what a caption offers -------------------------------------------------------------------
+_common = lru_cache(1)(Vocabulary)  # of the packaged counts, for a caption without a split
 
 
 class Choice(NamedTuple):
@@ -120,103 +116,63 @@ class Choice(NamedTuple):
 
     slot: Slot
     parts: list[Part]
-    words: Sequence[str]
-    sums: Sequence[float]  # of the words' weights
-    go: float  # weight of replacing the word
+    words: Mapping[str, float]  # with their weights
 
 
-@dataclass(frozen=True)
-class Offer:
-    """The words of a caption that can be replaced, by kind."""
-
-    parse: Parse
-    used: frozenset[str]  # the caption's words and their lemmas
-    kinds: dict[str, list[Choice]]
-    weights: dict[str, float]
-
-    def draw(self, kinds: Sequence[str], rng: random.Random) -> tuple[Choice, Part]:
-        """Draw a word of one of the kinds, and a part that has it."""
-        kind = rng.choices(kinds, [self.weights.get(kind, 1.0) for kind in kinds])[0]
-        choices = self.kinds[kind]
-        choice = rng.choices(choices, [choice.go for choice in choices])[0]
-        return choice, rng.choice(choice.parts)
-
-    def word(self, choice: Choice, rng: random.Random) -> str:
-        """Draw a replacement that is not in the caption."""
-        while True:  # a choice has one
-            word = rng.choices(choice.words, cum_weights=choice.sums)[0]
-            if word not in self.used:
-                return word
-
-
-@lru_cache(1 << 12)
-def _offer(caption: str, vocabulary: Vocabulary, words: Words) -> Offer:
-    return make_offer(parse(caption, vocabulary.lexicon), vocabulary, words)
-
-
-def make_offer(parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting") -> Offer:
-    """Find the words that can be replaced in the parts; without one, in the whole caption."""
+def choices(
+    parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting"
+) -> dict[str, list[Choice]]:
+    """Return, by kind, the words to replace in the parts; without one, in the whole caption."""
     lower = [word.lower() for word in parsed.words]
     lemmas = [vocabulary.lexicon.lemma(*pair) for pair in zip(lower, parsed.tags, strict=True)]
     used = frozenset([*lower, *lemmas])
     found = {}
     for slot in parsed.slots:
         if words == "fitting":
-            weights = _fitting(slot, parsed, lemmas, used, vocabulary)
-            pool = [*weights], [*accumulate(weights.values())]
+            pool = _fitting(slot, parsed, lemmas, used, vocabulary)
         else:
             pool = vocabulary.pool(slot, words)
-        if not used.issuperset(pool[0]):
-            found[slot] = pool
-    reached = {place for part in parsed.parts for place in part}
+        if given := {word: weight for word, weight in pool.items() if word not in used}:
+            found[slot] = given
     parts = parsed.parts
-    if parts and reached.isdisjoint(slot.place for slot in found):
+    if parts and not any(slot.place in part for slot in found for part in parts):
         parts = (tuple(range(len(parsed.words))),)  # the whole caption
     kinds: dict[str, list[Choice]] = {}
-    for slot, pool in found.items():
+    for slot, given in found.items():
         if having := [part for part in parts if slot.place in part]:
-            go = vocabulary.go.get(slot.word, 1.0)
-            kinds.setdefault(slot.kind, []).append(Choice(slot, having, *pool, go))
-    return Offer(parsed, used, kinds, vocabulary.kinds)
+            kinds.setdefault(slot.kind, []).append(Choice(slot, having, given))
+    return kinds
+
+
+_cached = lru_cache(1 << 12)(choices)  # not for `learn`, which changes the weights
 
 
 def _fitting(
     slot: Slot, parsed: Parse, lemmas: list[str], used: frozenset[str], vocabulary: Vocabulary
-) -> dict[str, float]:
+) -> Mapping[str, float]:
     """Return the words that fit the slot and make the caption false, with their weights."""
-    lexicon, sets = vocabulary.lexicon, vocabulary.sets
+    lexicon, lists = vocabulary.lexicon, vocabulary.lexicon.lists
     n, tag, part = slot.place, slot.tag, PART.get(slot.tag, "v")
-    beside = {lemmas[m] for m in (n - 1, n + 1) if 0 <= m < len(lemmas)}
-    if part == "a" and any(sets.sets(lemmas[n], part) & sets.sets(word, part) for word in beside):
+    beside = lemmas[max(0, n - 1) : n] + lemmas[n + 1 : n + 2]
+    near = frozenset[str]().union(*(lexicon.sets(word, part) for word in beside))
+    if part == "a" and near & lexicon.sets(lemmas[n], part):
         return {}  # navy blue
     article = parsed.words[n - 1].lower() if n else ""
-    alike = [
-        lemma
-        for lemma, other in zip(lemmas, parsed.tags, strict=True)
-        if part != "a" and PART.get(other) == part
-    ]
-    betrayed = (sets.his if used & HERS else set()) | (sets.her if used & HIS else set())
+    pairs = zip(lemmas, parsed.tags, strict=True)
+    alike = {lemma for lemma, other in pairs if part != "a" and PART.get(other) == part}
+    barred = used | (lists["his"] if used & lists["her_own"] else set())
+    barred |= lists["her"] if used & lists["his_own"] else set()
     weights = {}
     for word, fit in vocabulary.fits(slot).items():
         lemma = lexicon.lemma(word, tag)
         if (
-            used.isdisjoint((word, lemma))
-            and lemma not in betrayed
+            lemma not in barred
             and (article not in ("a", "an") or lexicon.article(word) == article)
             and not any(lexicon.kin(lemma, other, part) for other in alike)
         ):
             uses = vocabulary.words[tag][word] * math.exp(fit)
             weights[word] = vocabulary.come.get(word, 1.0) * uses
     return weights
-
-
-def _cased(word: str, like: str) -> str:
-    if like.isupper() and len(like) > 1:
-        return word.upper()
-    return word.capitalize() if like[:1].isupper() else word
-
-
-# ---- weights ---------------------------------------------------------------------------------
 
 
 def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabulary:
@@ -231,28 +187,27 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     vocabulary = Vocabulary(lexicon, counts)
     index: dict[str, int] = {}
     rows: list[tuple[int, ...]] = []  # caption, kind, slot, word, replacement
-    starts: list[int] = []  # of each slot's rows
     weights: list[float] = []
+    slots = count()
     for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
-        offer = make_offer(parse(caption, lexicon), vocabulary)
-        for kind, choices in offer.kinds.items():
-            for choice in choices:
-                starts.append(len(rows))
-                word = index.setdefault(choice.slot.word, len(index))
-                weights += np.diff(choice.sums, prepend=0).tolist()
-                rows += [
-                    (n, KINDS.index(kind), len(starts) - 1, word, index.setdefault(o, len(index)))
-                    for o in choice.words
-                ]
+        for kind, some in choices(parse(caption, lexicon), vocabulary).items():
+            for choice in some:
+                at = (
+                    n,
+                    KINDS.index(kind),
+                    next(slots),
+                    index.setdefault(choice.slot.word, len(index)),
+                )
+                rows += [(*at, index.setdefault(other, len(index))) for other in choice.words]
+                weights += choice.words.values()
     if not rows:
         return vocabulary
     caption, kind, slot, word, other = np.array(rows).T
-    group = caption * len(KINDS) + kind  # the words of a kind in a caption
-    leads = np.unique(group, return_index=True)[1]  # a row of each group
-    group = np.unique(group, return_inverse=True)[1]
+    starts = np.unique(slot, return_index=True)[1]  # a row of each slot
+    # the words of a kind in a caption, and a row of each of these groups
+    _, leads, group = np.unique(caption * len(KINDS) + kind, return_index=True, return_inverse=True)
     come, go = np.ones(len(index)), np.ones(len(index))
     kinds = (np.bincount(kind[leads], minlength=len(KINDS)) + 1.0) ** -SCARCE
-    kinds /= kinds.max()
 
     def shares(weights: np.ndarray, of: np.ndarray) -> np.ndarray:
         return weights / np.bincount(of, weights)[of]

@@ -1,8 +1,9 @@
-"""Word classes, inflections and relations of English words, from two files of the package.
+"""Word classes, inflections and relations of English words, from three files of the package.
 
-The table is WordNet 3.0's synsets and the forms that no rule gives (its build script says how it is
-laid out); the weights are those of an averaged perceptron (Honnibal 2013) that was trained on
-captions. Nothing is downloaded.
+The table is WordNet 3.0's synsets and the forms of its words (its build script says how it is laid
+out); the weights are those of an averaged perceptron (Honnibal 2013) that was trained on
+captions; classes.txt has sets of words that exclude one another in a picture. Nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,47 +20,29 @@ from typing import Any
 ASSETS = Path(__file__).parents[1] / "assets"
 TABLE = ASSETS / "wordnet" / "lexicon.tsv.gz"
 WEIGHTS = ASSETS / "tagger" / "weights.json.gz"
+CLASSES = ASSETS / "wordnet" / "classes.txt"
 
 NOUNS = frozenset({"NN", "NNS", "NNP"})
 VERBS = frozenset({"VB", "VBP", "VBZ", "VBG", "VBD", "VBN"})
 FINITE = frozenset({"VBZ", "VBP", "VBD", "BE", "MD", "AUX"})
 PART = {"NN": "n", "NNS": "n", "JJ": "a", "CD": "a", "RB": "r"} | dict.fromkeys(VERBS, "v")
 BASE_TAG = {"n": "NN", "v": "VB", "a": "JJ", "r": "RB"}
-ENDING = {"NNS": "s", "VBZ": "s", "VBG": "ing", "VBD": "ed", "VBN": "ed"}
 
-_TAKES_ES = re.compile(r"(s|x|z|ch|sh|^go|^do)$")
-_SILENT_H = re.compile(r"(hour|honest|honou?r|heir)")
-_CONSONANT_SOUND = re.compile(r"(uni([^nm]|form|on)|use|usu|usa|ut[ei]|uro|eu|ewe|one|once)")
-
-
-def inflect_by_rule(lemma: str, tag: str) -> str:
-    """The regular form of a lemma under a tag; the build keeps those that differ."""
-    if tag == "NNS" and re.search(r"..man$|[iy]sis$", lemma):
-        return re.sub("an$", "en", re.sub("is$", "es", lemma))
-    if tag in ("NNS", "VBZ"):
-        if re.search(r"[^aeiou]y$", lemma):
-            return lemma[:-1] + "ies"
-        return lemma + ("es" if _TAKES_ES.search(lemma) else "s")
-    if tag in ("VBG", "VBD", "VBN"):
-        lemma = re.sub(r"([aeiou])c$", r"\1ck", lemma)
-    if tag == "VBG":
-        return re.sub(r"([^aeoy])e$", r"\1", lemma) + "ing"
-    if tag in ("VBD", "VBN"):
-        return re.sub(r"([^aeiou])y$", r"\1i", lemma).removesuffix("e") + "ed"
-    return lemma
+_CONSONANT = r"uni([^nm]|form|on)|use|usu|usa|ut[ei]|uro|eu|ewe|one|once"  # by its sound
+_VOWEL = re.compile(rf"hour|honest|honou?r|heir|(?!{_CONSONANT})[aeiou]")
 
 
 class Lexicon:
     """Tags, lemmas, inflections and relations. Use `Lexicon.load()`."""
 
-    def __init__(self, table: Path = TABLE, weights: Path = WEIGHTS) -> None:
+    def __init__(self) -> None:
         self._parents: dict[str, str] = {}  # synset -> ids, most telling first
         self._fields: dict[str, str] = {}  # synset -> WordNet's lexicographer file
         self._rows: dict[tuple[str, str], str] = {}
-        self._closed: dict[str, str] = {}
-        self._lemmas: dict[str, list[tuple[str, str]]] = {}  # irregular form -> tag, lemma
-        self._forms: dict[tuple[str, str], str] = {}  # lemma, tag -> irregular form
-        with gzip.open(table, "rt", encoding="utf-8") as file:
+        self.closed: dict[str, str] = {}  # function words (article, preposition ...) -> tag
+        self._lemmas: dict[str, list[tuple[str, str]]] = {}  # form -> tag, lemma
+        self._forms: dict[tuple[str, str], str] = {}  # lemma, tag -> form
+        with gzip.open(TABLE, "rt", encoding="utf-8") as file:
             for line in file:
                 kind, word, rest = line.rstrip("\n").split("\t", 2)
                 if kind == "s":
@@ -66,14 +50,33 @@ class Lexicon:
                 elif kind in BASE_TAG:
                     self._rows[word, kind] = rest
                 elif kind == "c":
-                    self._closed[word] = rest
+                    self.closed[word] = rest
                 else:
                     tag, lemma = rest.split("\t")
                     self._lemmas.setdefault(word, []).append((tag, lemma))
                     self._forms.setdefault((lemma, tag), word)
-        self._weights = weights
-        for name in ("senses", "readings", "lemma", "family", "synonyms", "tag"):
+        for name in ("senses", "readings", "lemma", "family", "synonyms", "tag", "sets"):
             setattr(self, name, lru_cache(1 << 16)(getattr(self, name)))
+        self.lists: dict[str, set[str]] = defaultdict(set)  # words that rules use
+        self._sets: dict[tuple[str, str], set[str]] = defaultdict(set)  # (lemma, part) -> sets
+        self._heads: dict[str, str] = {}  # noun synset -> the set of all words below it
+        self._same: dict[str, set[str]] = defaultdict(set)  # lemma -> lines of `same`
+        self._read_classes()
+
+    def _read_classes(self) -> None:
+        for line in CLASSES.read_text("utf-8").splitlines():
+            head, _, items = line.partition("#")[0].partition(":")
+            part, *name = head.split() or [""]
+            for item in items.split():
+                if item[0] == "@":
+                    lemma, _, n = item[1:].partition(".")
+                    self._heads[self.senses(lemma, part)[int(n) - 1][0]] = name[0]
+                elif part == "same":
+                    self._same[item].add(items)
+                elif name:
+                    self._sets[item, part].add(name[0])
+                else:
+                    self.lists[part].add(item)
 
     @staticmethod
     @lru_cache(1)
@@ -84,62 +87,39 @@ class Lexicon:
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         return Lexicon.load, ()  # another process reads its own
 
-    # ---- forms -----------------------------------------------------------------------------
-
-    def closed(self, word: str) -> bool:
-        """Return whether the word is a function word (article, preposition, pronoun ...)."""
-        return word.lower() in self._closed
-
     def readings(self, word: str) -> frozenset[str]:
         """Every Penn tag that a lower-case form can have; empty for an unknown word."""
         found = {BASE_TAG[part] for part in BASE_TAG if (word, part) in self._rows}
         found |= {tag for tag, _ in self._lemmas.get(word, ())}
-        found |= {tag for tag in ENDING if self._base(word, tag)}
         if not found and (compared := re.fullmatch(r"(.+?)(er|est)", word)):
             stem = compared[1]  # smaller, larger, bigger, happiest
             stems = (stem, stem + "e", stem[:-1], re.sub("i$", "y", stem))
             found |= {"JJ"} if any((s, "a") in self._rows for s in stems) else set()
         return frozenset(found)
 
-    def _base(self, word: str, tag: str) -> str | None:
-        """The lemma that the rules make this form of."""
-        stem = word.removesuffix(ENDING[tag])
-        tries = [stem, stem + "e", stem.removesuffix("e"), re.sub("ie?$", "y", stem)]
-        tries += [stem[:-1], re.sub("men$", "man", word), re.sub("ses$", "sis", word)]
-        known = (lemma for lemma in tries if (lemma, PART[tag]) in self._rows and lemma != word)
-        return next((lemma for lemma in known if self.inflect(lemma, tag) == word), None)
-
     def lemma(self, word: str, tag: str) -> str:
         """Base form of a word under a tag; the lower-case word itself when it has none."""
         word = word.lower()
         if tag in ("NN", "JJ", "VB", "VBP") and (word, PART[tag]) in self._rows:
             return word
-        same = {"VBD", "VBN"} if tag in ("VBD", "VBN") else {tag}
-        for other, lemma in self._lemmas.get(word, ()):
-            if other in same:
-                return lemma
-        return (tag in ENDING and self._base(word, tag)) or word
+        lemmas = dict(reversed(self._lemmas.get(word, [])))  # tag -> the likeliest
+        other = {"VBD": "VBN", "VBN": "VBD"}.get(tag, "")
+        return lemmas.get(tag) or lemmas.get(other) or word
 
     def inflect(self, lemma: str, tag: str) -> str:
         """Form of a lemma under a tag: ("leaf", "NNS") -> "leaves", ("run", "VBG") -> "running"."""
-        return self._forms.get((lemma, tag)) or inflect_by_rule(lemma, tag)
+        return self._forms.get((lemma, tag), lemma)
 
     @staticmethod
     def article(word: str) -> str:
         """The article by the word's first sound: an hour, a unicorn, an umbrella."""
-        word = word.lower()
-        if _SILENT_H.match(word):
-            return "an"
-        return "an" if word[:1] in "aeiou" and not _CONSONANT_SOUND.match(word) else "a"
-
-    # ---- meanings ----------------------------------------------------------------------------
+        return "an" if _VOWEL.match(word.lower()) else "a"
 
     def senses(self, lemma: str, part: str) -> tuple[tuple[str, int], ...]:
         """Synsets of a lemma with its uses in WordNet's concordances, most common first."""
         given = self._rows.get((lemma, part), "").split("\t")[0]
-        return tuple(
-            (name, int(uses)) for name, _, uses in (s.partition(":") for s in given.split())
-        )
+        pairs = (sense.split(":") for sense in given.split())
+        return tuple((name, int(uses)) for name, uses in pairs)
 
     def field(self, lemma: str, part: str) -> str:
         """Return the lexicographer file of the lemma's first sense: noun.animal, verb.motion."""
@@ -150,13 +130,12 @@ class Lexicon:
         """Return "t" for a verb with an object, "i" for one without, "ti" for both, or ""."""
         return self._rows.get((lemma, "v"), "").partition("\t")[2]
 
-    def above(self, name: str, depth: int = 20) -> list[str]:
+    def above(self, name: str) -> list[str]:
         """Return the synset and its hypernyms (of an adjective, those similar), nearest first."""
-        found = {name: 0}
-        ring = [name]
-        for far in range(1, (2 if name[0] == "a" else depth) + 1):
+        found, ring = {name: None}, [name]
+        for _ in range(2 if name[0] == "a" else 20):
             ring = [p for one in ring for p in self._parents[one].split() if p not in found]
-            found |= dict.fromkeys(ring, far)
+            found |= dict.fromkeys(ring)
         return [*found]
 
     def family(self, lemma: str, part: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -169,6 +148,22 @@ class Lexicon:
         own, up = self.family(lemma, part)
         theirs, above = self.family(other, part)
         return lemma == other or not own.isdisjoint(above) or not theirs.isdisjoint(up)
+
+    def sets(self, lemma: str, part: str) -> frozenset[str]:
+        """Return the sets that name the lemma, or the set of the nearest head above its sense."""
+        if lemma in self.lists["never"]:
+            return frozenset()
+        if (lemma, part) in self._sets or part != "n":
+            return frozenset(self._sets.get((lemma, part), ()))
+        senses = self.senses(lemma, part)
+        above = self.above(senses[0][0]) if senses else ()
+        return frozenset([self._heads[name] for name in above if name in self._heads][:1])
+
+    def excludes(self, lemma: str, other: str, part: str) -> bool:
+        """Return whether only one of two lemmas can be true of a place that both fit."""
+        together = self.sets(lemma, part) & self.sets(other, part)
+        alike = lemma == other or self._same[lemma] & self._same[other]
+        return bool(together and not alike and (part == "a" or not self.kin(lemma, other, part)))
 
     @cached_property
     def _members(self) -> dict[str, list[str]]:
@@ -199,12 +194,10 @@ class Lexicon:
                 found += [self.inflect(other, reading) for other in [*others][:8]]
         return [other for other in dict.fromkeys(found) if other != word]
 
-    # ---- tags ------------------------------------------------------------------------------
-
     @cached_property
     def tagger(self) -> Tagger:
         """Read when the first caption is tagged."""
-        return Tagger(self, json.loads(gzip.decompress(self._weights.read_bytes())))
+        return Tagger(self, json.loads(gzip.decompress(WEIGHTS.read_bytes())))
 
     def tag(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """Penn tags of a caption's words, and BE, AUX, NNP, COMMA, HYPH, STOP and SYM."""
@@ -213,7 +206,7 @@ class Lexicon:
         letters = [word for word in words if word[:1].isalpha()]
         titled = sum(word[0].isupper() for word in letters) > len(letters) / 2
         for n, word in enumerate(words):
-            fixed = self._closed.get(lower[n], "")
+            fixed = self.closed.get(lower[n], "")
             named = n and not titled and word[:1].isupper() and tags[n] in PART
             if fixed == "BE" or (fixed == "AUX" and tags[n] in VERBS):
                 tags[n] = fixed
@@ -223,11 +216,13 @@ class Lexicon:
                 tags[n] = "CD"
             elif re.match(r"https?:|www\.|\W+$", word) and tags[n] in PART:
                 tags[n] = "SYM"
-            elif tags[n] == "JJ" and self._heads(lower[n], tags[n - 1 : n], tags[n + 1 : n + 2]):
+            elif tags[n] == "JJ" and self._ends_phrase(
+                lower[n], tags[n - 1 : n], tags[n + 1 : n + 2]
+            ):
                 tags[n] = "NN"
         return tuple(tags)
 
-    def _heads(self, word: str, before: list[str], after: list[str]) -> bool:
+    def _ends_phrase(self, word: str, before: list[str], after: list[str]) -> bool:
         """Return whether what looks like an adjective ends a noun phrase: a steam locomotive."""
         ends = not after or after[0] in ("STOP", "IN", "BE", *FINITE)
         led = before in (["DT"], ["JJ"], ["PRP$"]) or (before == ["NN"] and after != ["IN"])
@@ -235,15 +230,15 @@ class Lexicon:
 
 
 class Tagger:
-    """NLTK's averaged perceptron, greedy, over words, their neighbours and their possible tags."""
+    """A greedy averaged perceptron over words, their neighbours and their possible tags.
+
+    Attributes:
+        weights: feature -> tag -> weight, as NLTK's AveragedPerceptron trains them.
+    """
 
     def __init__(self, lexicon: Lexicon, model: dict[str, Any]) -> None:
-        # NLTK imports SciPy, scikit-learn and pandas: a second that only tagging pays for.
-        from nltk.tag.perceptron import AveragedPerceptron
-
-        self.lexicon = lexicon
-        self.model = AveragedPerceptron(model["weights"])
-        self.model.classes = set(model["classes"])
+        self.lexicon, self.weights = lexicon, model["weights"]
+        self.classes = sorted(model["classes"], reverse=True)  # of two, the last by name wins a tie
 
     def features(self, words: Sequence[str]) -> list[list[str]]:
         """Per word, the features that do not depend on the tags before it."""
@@ -269,7 +264,10 @@ class Tagger:
         before = last = "<"
         tags = []
         for given in self.features(words):
-            features = dict.fromkeys(self.with_tags(given, last, before), 1)
-            before, last = last, self.model.predict(features)[0]
+            scores = dict.fromkeys(self.classes, 0.0)
+            for feature in self.with_tags(given, last, before):
+                for tag, weight in self.weights.get(feature, {}).items():
+                    scores[tag] += weight
+            before, last = last, max(scores, key=scores.__getitem__)
             tags.append(last)
         return tags

@@ -55,8 +55,7 @@ class TACleaner(CleanCLIP):
         drawn = self._drawn[epoch, index]
         drawn = drawn[drawn >= 0]
         negatives = made.negatives[epoch, drawn]  # (S, M, 77); some captions have fewer than M
-        given = np.arange(negatives.shape[1]) < made.counts[epoch, drawn][:, None]
-        return made.positives[epoch, drawn], negatives[given]
+        return made.positives[epoch, drawn], negatives[negatives.any(-1)]
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is minimised."""

@@ -64,7 +64,7 @@ def text_config(
     }
 
 
-RECIPE = 3
+RECIPE = 4
 CONFIGS = {"text/TEXT/DEFENSE/seedN[-repeatR]": text_config}
 OPTIONS = [
     option("--data", "folder of the split that the defence learns from"),
@@ -81,6 +81,5 @@ def run(stage: dict[str, Any], options: Any) -> None:
     artifact = _artifact(stage["text"], stage["artifact"]).of(stage["parameters"], stage["text"])
     captions = taken(Pairs.open(options.data), stage).captions()  # as the defence takes them
     with replacing(options.out) as temporary:
-        temporary.mkdir()
         more = {"epochs": stage["epochs"], "seed": stage["seed"], "workers": options.workers}
         artifact.write(temporary, captions, tokenizer(stage), **more, say=say)

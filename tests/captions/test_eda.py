@@ -219,16 +219,16 @@ def test_eda_properties(caption: str, lexicon: Lexicon) -> None:
     for seed in range(10):
         rng = random.Random(seed)
         synonyms = synonyms_in(words, lexicon, same_part=bool(seed % 2))
-        swapped = swap_words(words, n, 0.1, rng, synonyms)
+        swapped = swap_words(words, n, rng)
         assert sorted(swapped) == sorted(words)
         assert sum(a != b for a, b in zip(words, swapped, strict=True)) <= 2 * n
-        deleted = delete_words(words, n, 0.1, rng, synonyms)
+        deleted = delete_words(words, 0.1, rng)
         assert deleted
         assert is_subsequence(deleted, words)
-        inserted = insert_synonyms(words, n, 0.1, rng, synonyms)
+        inserted = insert_synonyms(words, n, rng, synonyms)
         assert is_subsequence(words, inserted)
         assert len(inserted) <= len(words) + n
-        replaced = replace_synonyms(words, n, 0.1, rng, synonyms)
+        replaced = replace_synonyms(words, n, rng, synonyms)
         assert len(replaced) == len(words)
         gone = {a.lower() for a, b in zip(words, replaced, strict=True) if a != b}
         assert len({w.strip('.,"') for w in gone}) <= n
@@ -258,8 +258,8 @@ def test_eda_does_not_touch_function_words(lexicon: Lexicon) -> None:
         words = "the of and were a".split()
         for same_part in (False, True):
             known = synonyms_in(words, lexicon, same_part)
-            assert replace_synonyms(words, 3, 0.1, random.Random(seed), known) == words
-            assert insert_synonyms(words, 3, 0.1, random.Random(seed), known) == words
+            assert replace_synonyms(words, 3, random.Random(seed), known) == words
+            assert insert_synonyms(words, 3, random.Random(seed), known) == words
 
 
 def test_eda_keeps_the_part_of_speech_unless_told(lexicon: Lexicon) -> None:

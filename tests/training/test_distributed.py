@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from taclean import cli
 from taclean import config as configs
-from taclean.captions.artifacts import write_subcaptions, write_variants
+from taclean.captions.artifacts import SubCaptionTexts, Variants
 from taclean.clip import models
 from taclean.data.split import Pairs
 from taclean.stages import stage_config
@@ -43,13 +43,13 @@ uniform = augment.uniform
 augment.uniform = lambda *key: uniform(*key).double()
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
-from taclean.captions.artifacts import SubCaptions
+from taclean.captions.artifacts import SubCaptionTexts, Variants
 from taclean.config.schema import Train
 from taclean.training.loop import train
 from tests.helpers import Dies
 models.library().add_model_config(os.environ["TINY"])
 split, texts, out = map(Path, sys.argv[1:])
-made = {"variants": np.load(texts / "variants.npy"), "subcaptions": SubCaptions.open(texts)}
+made = {"variants": Variants.read(texts), "subcaptions": SubCaptionTexts.read(texts)}
 device, found = torch.device("cpu"), {}
 settings = Train(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32")
 with distributed.processes(device):
@@ -105,8 +105,8 @@ def texts(tmp_path_factory, small_split, tokenize) -> Path:
     """Text artifacts of 8 rows: up to 5 rows per epoch with up to 2 negatives."""
     folder = tmp_path_factory.mktemp("texts")
     captions = Pairs.open(small_split).captions()[:8]
-    write_subcaptions(folder, captions, tokenize, epochs=2, samples=5, seed=0, negatives=2)
-    write_variants(folder / "variants.npy", captions, tokenize, epochs=2, seed=0)
+    for artifact in (Variants(), SubCaptionTexts(samples=5, negatives=2)):
+        artifact.write(folder, captions, tokenize, epochs=2, seed=0)
     return folder
 
 

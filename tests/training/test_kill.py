@@ -16,7 +16,7 @@ import pytest
 from taclean import cli
 from taclean import config as configs
 from taclean.attacks import make_trigger, poison
-from taclean.captions.artifacts import write_subcaptions, write_variants
+from taclean.captions.artifacts import SubCaptionTexts, Variants
 from taclean.data.split import Pairs
 from taclean.stages import stage_config
 from tests.helpers import ROOT
@@ -43,10 +43,9 @@ def commands(
     positions, captions = poison.Pool(pairs.captions(), "banana", ["a {}."], 0).poisoned(8)
     changes = [poison.Change(positions, captions, make_trigger("badnet", 0, size=42))]
     poison.write(folder / "poison", pairs, changes, tokenize, name="badnet", seed=0)
-    (folder / "eda").mkdir()
-    write_variants(folder / "eda/variants.npy", pairs.captions(), tokenize, epochs=4, seed=0)
-    write_subcaptions(folder / "sub", pairs.captions(), tokenize, epochs=4, samples=20, seed=0)
-    variants, subcaptions = f"variants={folder / 'eda'}", f"subcaptions={folder / 'sub'}"
+    for artifact in (Variants(), SubCaptionTexts(samples=20)):
+        artifact.write(folder, pairs.captions(), tokenize, epochs=4, seed=0)
+    variants, subcaptions = f"variants={folder}", f"subcaptions={folder}"
     more = {
         "pretrain": ["--poison", folder / "poison"],
         "cleanclip": ["--texts", variants],
