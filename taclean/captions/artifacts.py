@@ -39,8 +39,11 @@ DRAW = 0x5AB  # names the random stream of the rows drawn per epoch
 class TextArtifact(Section):
     """A kind of text artifact; its fields are the keys of its section in a defence's entry."""
 
-    def write(self, folder: Path, captions: Sequence[str], tokenize: Tokenize, **run: Any) -> None:
-        """Write the files into a folder; `run` has epochs, seed, and how: workers, say."""
+    def write(
+        self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
+        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+    ) -> None:  # fmt: skip
+        """Write the files into a folder; the number of workers (processes) changes nothing."""
         raise NotImplementedError
 
     @classmethod
@@ -83,7 +86,7 @@ class Variants(TextArtifact):
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
         *, epochs: int, seed: int, workers: int = 1, say: Say = say,
     ) -> None:  # fmt: skip
-        """Write variants.npy; the number of workers changes nothing."""
+        """Write variants.npy."""
         folder.mkdir(exist_ok=True)
         shape = epochs, len(captions), 77
         out = np.lib.format.open_memmap(folder / "variants.npy", "w+", np.uint16, shape)
@@ -145,8 +148,7 @@ class SubCaptionTexts(TextArtifact):
         """Write the arrays of SubCaptions, subcaptions.csv and account.json.
 
         A row whose caption offers no negative gives its place to the next of the epoch's order.
-        subcaptions.csv has a line for each negative; see `_account` for account.json. The number
-        of workers changes nothing.
+        subcaptions.csv has a line for each negative; see `_account` for account.json.
 
         Raises:
             UserError: more samples than captions, or no caption that offers a negative.
@@ -161,7 +163,8 @@ class SubCaptionTexts(TextArtifact):
         lexicon = Lexicon.load()
         parallel = partial(_in_parallel, workers=workers, say=say, lexicon=lexicon)
         counts = add(parallel(tally, _chunks(captions), "words"))
-        given = {"vocabulary": learn(captions, counts, lexicon), "words": self.words}
+        vocabulary = learn(captions, counts, lexicon)
+        given: dict[str, Any] = {"vocabulary": vocabulary, "words": self.words}
         offered = list(parallel(offers, captions, "captions", batch=CHUNK, **given))
         gives = np.array([not set(self.kinds).isdisjoint(one) for one in offered])
         if not gives.any():
@@ -215,11 +218,12 @@ def _in_parallel(
 ) -> Iterator[Any]:  # fmt: skip
     """Yield what the job makes of each item, in order, and say how far it is.
 
-    A process takes a `batch` of items at a time, with one copy of the options.
+    A process takes a `batch` of items at a time, with one copy of the options. If this process is
+    killed, the others end after a minute.
     """
     from joblib import Parallel, delayed  # here, as reading a config need not wait for it
 
-    parallel = Parallel(workers, batch_size=batch, return_as="generator")
+    parallel = Parallel(workers, batch_size=batch, return_as="generator", idle_worker_timeout=60)
     made = parallel(delayed(job)(item, **options) for item in items)
     return Progress(label, len(items), "done", say).follow(made)
 

@@ -99,8 +99,8 @@ class Vocabulary:
         self.go: dict[str, float] = {}
         self.kinds: dict[str, float] = {}
         base, own = packaged(), add([] if counts is None else [counts])
-        lacking = max(0, SPARSE - own["seen"][""]) / max(1, base["seen"][""])
-        share = 1.0 if counts is None else lacking
+        lacking, known = max(0, SPARSE - own["seen"][""]), max(1, base["seen"][""])
+        share = 1.0 if counts is None else lacking / known
         self._all = add([base, own])
         self._totals = {name: uses.total() for name, uses in self._all.items()}
         self.words: dict[str, dict[str, float]] = {}

@@ -192,12 +192,8 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
         for kind, some in choices(parse(caption, lexicon), vocabulary).items():
             for choice in some:
-                at = (
-                    n,
-                    KINDS.index(kind),
-                    next(slots),
-                    index.setdefault(choice.slot.word, len(index)),
-                )
+                word = index.setdefault(choice.slot.word, len(index))
+                at = n, KINDS.index(kind), next(slots), word
                 rows += [(*at, index.setdefault(other, len(index))) for other in choice.words]
                 weights += choice.words.values()
     if not rows:
