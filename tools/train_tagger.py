@@ -20,8 +20,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nltk.tag.perceptron import AveragedPerceptron
-
 from taclean.captions.parts import TOKEN
 from taclean.captions.replacements import COUNTS, tally
 from taclean.captions.wordnet import NOUNS, WEIGHTS, Lexicon, Tagger
@@ -66,8 +64,7 @@ def train(sentences: list[Tagged]) -> Tagger:
     """Return a tagger trained on the sentences."""
     classes = sorted({tag for pairs in sentences for _, tag in pairs})
     tagger = Tagger(Lexicon.load(), {"classes": classes, "weights": {}})
-    perceptron = AveragedPerceptron(tagger.weights)
-    perceptron.classes = set(classes)
+    perceptron = tagger.model
     fixed = [(tagger.features([w for w, _ in pairs]), [t for _, t in pairs]) for pairs in sentences]
     rng = random.Random(0)
     for _ in range(ROUNDS):
@@ -79,7 +76,7 @@ def train(sentences: list[Tagged]) -> Tagger:
                 before, last = last, perceptron.predict(dict.fromkeys(known, 1))[0]
                 perceptron.update(tag, last, known)
     perceptron.average_weights()
-    tagger.weights = {
+    perceptron.weights = {
         feature: kept
         for feature, weights in sorted(perceptron.weights.items())
         if (kept := {tag: round(w, 1) for tag, w in weights.items() if abs(w) >= LEAST})
@@ -119,7 +116,8 @@ def main() -> None:
         tagger = train([*train_rows, *tagged(ours, options.model)])
         every, content = agreement(tagger, natural[::10])
         print(f"held out: {100 * every:.1f} % of words, {100 * content:.1f} % of content words")
-        write(WEIGHTS, {"classes": sorted(tagger.classes), "weights": tagger.weights})
+        classes = sorted(tagger.model.classes)
+        write(WEIGHTS, {"classes": classes, "weights": tagger.model.weights})
         Lexicon.load.cache_clear()
     counts = tally([*captions, *ours], Lexicon.load())
     counts["seen"] = Counter({"": counts["seen"][""]})

@@ -230,15 +230,15 @@ class Lexicon:
 
 
 class Tagger:
-    """A greedy averaged perceptron over words, their neighbours and their possible tags.
-
-    Attributes:
-        weights: feature -> tag -> weight, as NLTK's AveragedPerceptron trains them.
-    """
+    """NLTK's averaged perceptron, greedy, over words, their neighbours and their possible tags."""
 
     def __init__(self, lexicon: Lexicon, model: dict[str, Any]) -> None:
-        self.lexicon, self.weights = lexicon, model["weights"]
-        self.classes = sorted(model["classes"], reverse=True)  # of two, the last by name wins a tie
+        # NLTK imports SciPy and scikit-learn: a second that only tagging pays for.
+        from nltk.tag.perceptron import AveragedPerceptron
+
+        self.lexicon = lexicon
+        self.model = AveragedPerceptron(model["weights"])
+        self.model.classes = set(model["classes"])
 
     def features(self, words: Sequence[str]) -> list[list[str]]:
         """Per word, the features that do not depend on the tags before it."""
@@ -264,10 +264,7 @@ class Tagger:
         before = last = "<"
         tags = []
         for given in self.features(words):
-            scores = dict.fromkeys(self.classes, 0.0)
-            for feature in self.with_tags(given, last, before):
-                for tag, weight in self.weights.get(feature, {}).items():
-                    scores[tag] += weight
-            before, last = last, max(scores, key=scores.__getitem__)
+            features = dict.fromkeys(self.with_tags(given, last, before), 1)
+            before, last = last, self.model.predict(features)[0]
             tags.append(last)
         return tags
