@@ -59,16 +59,16 @@ class TextArtifact(Section):
     @classmethod
     def check(cls, made: Any, epochs: int, rows: int) -> None:
         """Raise a UserError if the artifact was made for another split or for fewer epochs."""
-        had, fits = cls.made_for(made, rows)
+        had, of, fits = cls.made_for(made, rows)
         if had < epochs or not fits:
             raise UserError(
-                f"{cls.__name__}: made for {had} epochs of {epochs}, or for another split than one "
-                f"of {rows} rows; make them again"
+                f"{cls.__name__.lower()}: made for {had} epochs and {of} rows, but the training "
+                f"has {epochs} epochs and {rows} rows; make them again"
             )
 
     @classmethod
-    def made_for(cls, made: Any, rows: int) -> tuple[int, bool]:
-        """Return the epochs of the artifact, and whether it can be of a split of so many rows."""
+    def made_for(cls, made: Any, rows: int) -> tuple[int, str, bool]:
+        """Return the artifact's epochs, its rows in words, and whether they can be `rows` rows."""
         raise NotImplementedError
 
 
@@ -108,8 +108,8 @@ class Variants(TextArtifact):
         return tokens[None]
 
     @classmethod
-    def made_for(cls, made: np.ndarray, rows: int) -> tuple[int, bool]:
-        return len(made), made.shape[1] == rows
+    def made_for(cls, made: np.ndarray, rows: int) -> tuple[int, str, bool]:
+        return len(made), f"{made.shape[1]}", made.shape[1] == rows
 
 
 @dataclass(frozen=True)
@@ -208,8 +208,9 @@ class SubCaptionTexts(TextArtifact):
         return SubCaptions(drawn[None], tokens[None, drawn], tokens[None, drawn, None])
 
     @classmethod
-    def made_for(cls, made: SubCaptions, rows: int) -> tuple[int, bool]:
-        return len(made.rows), made.rows.max() < rows
+    def made_for(cls, made: SubCaptions, rows: int) -> tuple[int, str, bool]:
+        least = made.rows.max() + 1
+        return len(made.rows), f"at least {least}", least <= rows
 
 
 def _in_parallel(

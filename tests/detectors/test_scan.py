@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -185,15 +184,14 @@ def test_the_table_counts_auc_and_misses_as_they_are(tmp_path) -> None:
     table = scan_table.read_scans(paths, runs)
     assert table["rank"].tolist() == [1, 2, 3, 3]
     look = Look.of({"attacks": {"badnet": {"label": "BadNet"}, "blended": {"label": "Blended"}}})
-    scan_table.write_scans(table, look, tmp_path / "scan.csv", tmp_path / "scan.md")
-    text = (tmp_path / "scan.md").read_text()
+    text = scan_table.markdown(table, look)
     assert table["margin"].tolist() == pytest.approx([0.6, 0.0, 0.1, -0.1])
     assert "2 poisoned against 2 clean models: **0.75**. AUC of the margin: 0.75." in text
     assert "not above the highest clean score (4.0): Blended (seed 0)." in text
     assert "named in 1 of 2 poisoned models" in text
     assert "another class is named: Blended (seed 0)." in text
     assert "| Never poisoned | 1 | kiwi | 4.0 | +0.10 | – |" in re.sub(" +", " ", text)
-    assert len(pd.read_csv(tmp_path / "scan.csv")) == 4
+    assert len(table) == 4
 
 
 def test_auc_counts_ties_half() -> None:

@@ -143,7 +143,10 @@ def test_a_defence_may_learn_from_some_rows_and_their_texts(world, tmp_path, run
     del whole["rows"]
     stage.write_text(json.dumps(whole), "utf-8")
     line = refused(tmp_path / "no", *arguments, *texts)
-    assert "variants: made for 64 rows, the split has 128" in line
+    assert (
+        "variants: made for 1 epochs and 64 rows, but the training has 1 epochs and 128 rows"
+        in line
+    )
 
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had(world, tmp_path, run):
