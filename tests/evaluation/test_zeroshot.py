@@ -182,7 +182,9 @@ def test_parts_bound_the_memory_and_change_no_score(random_model, labelled, monk
     whole = embed(random_model, labelled, triggers, TARGET, precision="fp32")
     seen = []
     monkeypatch.setattr(embeddings, "TOGETHER", 50)
-    hook = random_model.visual.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    hook = random_model.visual.register_forward_pre_hook(
+        lambda _, given: seen.append(len(given[0]))
+    )
     parts = embed(random_model, labelled, triggers, TARGET, precision="fp32")
     hook.remove()
     assert sum(seen) == 40 + 5 * 35
