@@ -225,14 +225,15 @@ def test_what_would_end_a_training_badly_is_refused_before_it(world, out, tmp_pa
 NEED = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 7.79 GiB in all."
 
 
-def test_a_gpu_that_is_too_small_is_one_line(world, out, run, monkeypatch):
+def test_a_gpu_that_is_too_small_is_one_line(world, out, tmp_path, run, monkeypatch):
     def small(*arguments, **more):
         raise torch.OutOfMemoryError(f"{NEED}\nSee the documentation.")
 
     monkeypatch.setattr("taclean.training.loop.Training.step", small)
-    code, text = run(*train_arguments(world, out, world / "finetune-badnet-ft.json"))
-    batch = CONFIG.finetune.train.batch
-    own = f"train.batch: {batch} needs more GPU memory ({NEED}); lower it, or take another GPU"
+    train = {"lr": 1e-4, "epochs": 1, "batch": 32, "warmup": 0}
+    config = changed(world, tmp_path, "finetune-badnet-ft", train=train)
+    code, text = run(*train_arguments(world, out, config))
+    own = f"train.batch: 32 needs more GPU memory ({NEED}); lower it, or take another GPU"
     assert (code, text) == (2, f"taclean train: error: {own}\n")
     monkeypatch.setattr("taclean.evaluation.evaluate.embed", small)
     score = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--splits", world / "val"]

@@ -22,9 +22,10 @@ def guard(tmp_path_factory) -> Path:
     if shutil.which("g++") is None or torch.cuda.is_available():
         pytest.skip("no g++, or a GPU")
     built = tmp_path_factory.mktemp("guard") / "guard.so"
-    include = Path(torch.__file__).parent / "include"
-    compiler = ["g++", "-std=c++20", "-O0", "-shared", "-fPIC", "-I", include]
-    call = [*compiler, HERE / "guard.cpp", "-o", built]
+    lib = Path(torch.__file__).parent / "lib"
+    options = ["-std=c++20", "-O0", "-shared", "-fPIC", f"-I{lib.parent}/include"]
+    libraries = [f"-L{lib}", "-ltorch_cpu", "-lc10"]
+    call = ["g++", *options, HERE / "guard.cpp", "-o", built, *libraries]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"guard.cpp does not fit this torch: {done.stderr[:300]}")

@@ -38,6 +38,7 @@ def pretend() -> None:
     """Make torch believe in the device."""
     ctypes.CDLL(sys.argv[1])
     torch.cuda._lazy_init = lambda: None
+    torch.cuda.is_bf16_supported = lambda *given, **more: True
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     torch.Tensor.pin_memory = lambda self: self
     torch._C._set_only_lift_cpu_tensors(True)
