@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from taclean import stages
-from taclean.util.errors import ElsewhereError, StoppedError, UserError
+from taclean.util.errors import ElsewhereError, StoppedError, UserError, first_line
 from taclean.util.files import read_json, write_json
 from taclean.util.memory import collect_rarely, keep_freed
 from taclean.util.progress import log_to_stdout
@@ -26,7 +26,7 @@ from taclean.util.progress import log_to_stdout
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake ends with one line on stderr and exit status 2."""
-    options = _parser().parse_args(arguments)
+    options, stage = _parser().parse_args(arguments), {}
     # OpenMP reads this when torch is imported: threads that wait for one another give their core back
     # after a while, so that a busy process beside a training costs its share and no more.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -49,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if str(error):
             print(f"taclean {options.command}: {error}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGTERM) from None
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others
+            raise
+        print(f"taclean {options.command}: error: {_out_of_memory(stage, error)}", file=sys.stderr)
+        raise SystemExit(2) from None
     except OSError as error:  # no permission, a full disk
         if error.filename is None:
             raise
@@ -107,6 +112,16 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
             f"{options.config}: changed after {path} was planned; start snakemake again"
         )
     return stages.stage_config(whole, path)
+
+
+def _out_of_memory(stage: dict[str, Any], error: RuntimeError) -> str:
+    """Return the line about a GPU that is too small, with the key that decides what is needed."""
+    keys = ("train", "fit", "scan")  # the sections that may have a batch
+    key = next((key for key in keys if "batch" in stage.get(key, {})), None)
+    if key is None:
+        return f"a batch of images needs more GPU memory ({first_line(error)}); take another GPU"
+    need = f"{key}.batch: {stage[key]['batch']} needs more GPU memory ({first_line(error)})"
+    return f"{need}; lower it, or take another GPU"
 
 
 def _write_recipe(stage: dict[str, Any], out: Path) -> None:

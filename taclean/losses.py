@@ -12,10 +12,12 @@ from taclean.util.errors import UserError
 def info_nce(queries: Tensor, keys: Tensor, scale: Tensor | float) -> Tensor:
     """Return CE(s Q K^t) with the diagonal as target, averaged over the rows.
 
-    `keys` may have more rows than `queries`; the additional rows are distractors.
+    `keys` may have more rows than `queries`; the additional rows are distractors. Logits are never
+    in bf16, whose steps are 0.5 for logits from 64 to 128.
     """
     target = torch.arange(len(queries), device=queries.device)
-    return F.cross_entropy(scale * queries @ keys.T, target)
+    with torch.autocast(queries.device.type, enabled=False):
+        return F.cross_entropy(scale * queries @ keys.T, target)
 
 
 def clip_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:

@@ -142,6 +142,17 @@ def test_distractors_pull_on_no_target():
     assert info_nce(queries, keys.roll(1, 0), 7.0).item() != pytest.approx(wanted, abs=1e-6)
 
 
+def test_logits_are_exact_whatever_precision_the_towers_have():
+    found = []
+    for enabled in (False, True):
+        images = unit(8, 0).float().requires_grad_(True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = clip_loss(images, unit(8, 1).float(), 100.0)
+        loss.backward()
+        found.append(images.grad)
+    assert torch.equal(*found)
+
+
 def test_sub_captions_without_a_positive_for_each_image_are_refused():
     with pytest.raises(UserError, match="2 positives for 3 images"):
         subcaption_loss(unit(3, 0), unit(2, 1), unit(3, 2), 1.0)

@@ -126,6 +126,11 @@ def precision_on(device: torch.device, wanted: str = "auto") -> str:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """Autocast to a key of PRECISIONS or to 'auto', see `precision_on`; fp32 casts nothing."""
+    """Autocast to a key of PRECISIONS or to 'auto', see `precision_on`.
+
+    fp32 casts nothing, and turns TF32 off, in which a GPU would compute convolutions.
+    """
     precision = precision_on(device, precision)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
     return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")

@@ -257,6 +257,9 @@ class Train(Section):
     """bf16, fp16 (with a loss scaler), fp32, or auto: the fastest on this machine."""
     compile: bool = False
     """Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."""
+    deterministic: bool = False
+    """GPU: kernels that always sum in the same order, which are slower, so that a run that was
+    stopped ends bitwise as an unbroken one. On a CPU every run does."""
     tensorboard: bool = False
     """Also log to TensorBoard, into the checkpoint folder; needs taclean[tensorboard]."""
     threads: Count = 1
@@ -265,8 +268,11 @@ class Train(Section):
     """Seconds from the end of one checkpoint to the next within an epoch."""
 
     def deciding(self) -> dict[str, Any]:
-        """Return the settings that the result depends on; others may change before a retry."""
-        return self.model_dump(exclude={"checkpoint_seconds", "tensorboard"})
+        """Return the settings that the result depends on; others may change before a retry.
+
+        `deterministic` decides a GPU's rounding alone.
+        """
+        return self.model_dump(exclude={"checkpoint_seconds", "tensorboard", "deterministic"})
 
 
 class Finetune(Section):

@@ -17,8 +17,23 @@ from taclean.util.rng import uniform
 AUGMENT = 0xA06  # names the random stream of `mild`
 AUTOAUGMENT = 0xA07
 BINS = 10  # magnitudes per operation, as in torchvision
+WARPS = ("ShearX", "Rotate")  # operations that move pixels
+
+Augment = Callable[[Tensor, np.ndarray, int, int], Tensor]
 
 
+def _exact(augment: Augment) -> Augment:
+    """Run an augmentation outside autocast: the precision of the towers changes no pixel."""
+
+    @functools.wraps(augment)
+    def exact(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            return augment(images, rows, seed, epoch)
+
+    return exact
+
+
+@_exact
 def mild(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
     """Change geometry, brightness, contrast and colour a little; never flip.
 
@@ -60,12 +75,22 @@ def _operations() -> dict[str, Callable[[Tensor, float], Tensor]]:
         angles = [math.degrees(math.atan(m)), 0.0]
         return ops.affine(x, angle=0.0, translate=[0, 0], scale=1.0, shear=angles, center=[0, 0])
 
+    def sharpen(x: Tensor, m: float) -> Tensor:
+        # torchvision's own makes its kernel on the device, which a GPU has to be waited for.
+        kernel = torch.full((3, 1, 3, 3), 1 / 13)
+        kernel[..., 1, 1] = 5 / 13
+        out = x.float()
+        inner = out[..., 1:-1, 1:-1]
+        blurred = F.conv2d(out, kernel.to(x.device, non_blocking=True), groups=3).round_()
+        inner.add_(blurred.sub_(inner), alpha=1 - (1 + m))
+        return out.clamp_(0, 255).to(x.dtype)
+
     return {
         "ShearX": shear,
         "Rotate": lambda x, m: ops.rotate(x, m),
         "Color": lambda x, m: ops.adjust_saturation(x, 1 + m),
         "Contrast": lambda x, m: ops.adjust_contrast(x, 1 + m),
-        "Sharpness": lambda x, m: ops.adjust_sharpness(x, 1 + m),
+        "Sharpness": sharpen,
         "Posterize": lambda x, m: ops.posterize(x, int(m)),
         "Solarize": lambda x, m: ops.solarize(x, m),
         "AutoContrast": lambda x, m: ops.autocontrast(x),
@@ -98,6 +123,23 @@ def _policy() -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, float], ...]]:
     return chance, group, tuple(groups)
 
 
+@functools.cache
+def _sources(size: tuple[int, int], device: torch.device) -> tuple[Tensor, np.ndarray]:
+    """Return where the groups that move pixels take them from.
+
+    Returns:
+        (W, H * W) int64 on `device`, 1 + the place of a pixel in its picture, or 0 where there is
+        none; and (G,) the row of each group of `_policy` in it, -1 for a group that moves none.
+    """
+    groups = _policy()[2]
+    warps = [i for i, (name, _) in enumerate(groups) if name in WARPS]
+    row = np.full(len(groups), -1)
+    row[warps] = np.arange(len(warps))
+    places = torch.arange(1.0, 1 + math.prod(size)).view(1, 1, *size)  # exact up to 4096 px
+    moved = [_operations()[groups[i][0]](places, groups[i][1]) for i in warps]
+    return torch.cat(moved).flatten(1).long().to(device), row
+
+
 def _draw(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     """Draw each row's two operations: (B, 2) groups of `_policy`; -1 for no operation."""
     chance, group, _ = _policy()
@@ -109,12 +151,13 @@ def _draw(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     return np.where(u[:, 1:3] < chance[policy], drawn, -1)
 
 
+@_exact
 def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
     """Apply ImageNet's AutoAugment policy (Cubuk et al. 2019, arXiv 1805.09501) of torchvision.
 
     CleanCLIP uses it on photographs at 224 px; small pictures lose too much (see `mild`). Rows that
-    drew the same operation, magnitude and sign are processed together, so a batch of any size needs
-    at most 38 operations.
+    drew the same operation, magnitude and sign are processed together, and all that rotate or shear
+    are, so a batch of any size needs at most 32 operations. A GPU is never waited for.
 
     Args:
         images: (B, 3, H, W) uint8, or float in [0, 1], which is rounded to 8 bits, since the policy
@@ -126,12 +169,21 @@ def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tens
     """
     x = images if images.dtype == torch.uint8 else (images * 255).round_().to(torch.uint8)
     x = x.clone(memory_format=torch.contiguous_format)
-    groups = _policy()[2]
+    groups, (sources, warp) = _policy()[2], _sources(tuple(x.shape[2:]), x.device)
+
+    def there(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(x.device, non_blocking=True)
+
     for drawn in _draw(rows, seed, epoch).T:
-        for group in np.unique(drawn[drawn >= 0]):
+        moved = np.where(drawn >= 0, warp[drawn], -1)
+        for group in np.unique(drawn[(drawn >= 0) & (moved < 0)]):
             name, magnitude = groups[group]
-            index = torch.from_numpy(np.flatnonzero(drawn == group)).to(x.device, non_blocking=True)
+            index = there(np.flatnonzero(drawn == group))
             x[index] = _operations()[name](x[index], magnitude)
+        index = there(np.flatnonzero(moved >= 0))
+        taken = sources[there(moved[moved >= 0])][:, None].expand(-1, 3, -1)
+        padded = F.pad(x[index].flatten(2), (1, 0))  # what comes from outside is black
+        x[index] = padded.gather(2, taken).view(-1, *x.shape[1:])
     return x.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
@@ -142,7 +194,7 @@ def none(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
 
 
 Augmentation = Literal["none", "mild", "autoaugment"]
-AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, np.ndarray, int, int], Tensor]] = {
+AUGMENTATIONS: dict[Augmentation, Augment] = {
     "none": none,
     "mild": mild,
     "autoaugment": autoaugment,

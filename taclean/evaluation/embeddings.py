@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 
 KS = (1, 3, 5, 10)
+TOGETHER = 500  # images that go through the tower together, so that no score needs more memory
 Counts = dict[str, dict[str, int]]  # metric -> {"hits": h, "n": n}
 ByName = dict[str, Counts]  # "clean" or a trigger -> its scores
 # Puts a trigger on images (B, 3, H, W) uint8 whose rows have the ids (B,).
@@ -81,6 +83,8 @@ def embed(
 ) -> Embeddings:
     """Embed a split's images, clean and with each trigger on, in one pass over the split.
 
+    Memory for activations is that of 500 images at most, however many triggers there are.
+
     Args:
         triggers: go on the images whose class is not `target`.
         precision: a key of `taclean.clip.models.PRECISIONS`, or "auto".
@@ -94,8 +98,10 @@ def embed(
         images, label = images.to(device, non_blocking=True), label.cpu()
         other = _others(label, target)
         inputs = [images, *(put(images[other], ids[other.numpy()]) for put in on.values())]
+        rows = torch.cat(inputs)  # like parts: a tail of a few rows may be summed in another order
+        parts = rows.chunk(math.ceil(len(rows) / TOGETHER))
         with autocast(device, precision):
-            embedded = encode_images(model, torch.cat(inputs))
+            embedded = torch.cat([encode_images(model, part) for part in parts])
         found.append(list(embedded.split([len(part) for part in inputs])))
         labels.append(label)
     clean, *triggered = (torch.cat(parts) for parts in zip(*found, strict=True))

@@ -8,6 +8,7 @@ that every process uses alike, such as logit_scale, has equal gradients, and the
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -155,6 +156,15 @@ def gather(*own: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ..
         return own
     rows = _Gather.apply(torch.cat(own, 1), sizes or [len(own[0])] * world())
     return rows.split([tensor.shape[1] for tensor in own], 1)
+
+
+def averaged(module: nn.Module) -> nn.Module:
+    """Average the gradients of `module` over the processes; its buffers are left alone."""
+    parallel = nn.parallel.DistributedDataParallel
+    known = inspect.signature(parallel).parameters  # torch 2.13 renamed it
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options = {buffers: False, "gradient_as_bucket_view": True}
+    return parallel(module, **options)
 
 
 def sync_batch_norm(model: CLIP, device: torch.device) -> None:

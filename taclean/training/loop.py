@@ -1,13 +1,15 @@
 """The one training loop: pre-training, poisoning and every defence run through it.
 
 Data order, augmentation and text variants are functions of (seed, epoch, row), so a run that was
-killed goes on from its last checkpoint with the same result as an unbroken one. Under torchrun
-every process takes its part of each batch; see taclean.training.distributed.
+killed goes on from its last checkpoint with the same result as an unbroken one: bitwise on a CPU,
+on a GPU up to rounding or, with `train.deterministic`, bitwise as well. Under torchrun every
+process takes its part of each batch; see taclean.training.distributed.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -53,6 +55,20 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return self.objective.loss(self.model, batch)
+
+
+def choose_kernels(deterministic: bool) -> None:
+    """Let a GPU take the fastest kernels, or those that always sum in the same order."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by the first product
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic  # the shapes of images are fixed
+    for attention in (
+        torch.backends.cuda.enable_mem_efficient_sdp,
+        torch.backends.cuda.enable_cudnn_sdp,
+    ):
+        attention(not deterministic)  # their gradients are summed in any order
 
 
 def _compile(model: CLIP, device: torch.device) -> None:
@@ -104,6 +120,8 @@ class Training:
         with distributed.together():
             self._check(pairs, objective)
             torch.set_num_threads(settings.threads)
+            if self.device.type == "cuda":
+                choose_kernels(settings.deterministic)
             model.to(self.device)
             objective.start(model)
             distributed.sync_batch_norm(model, self.device)
@@ -115,7 +133,7 @@ class Training:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._loss: nn.Module = _Loss(model, objective)
         if distributed.world() > 1:  # BatchNorm's statistics are those of the whole batch already
-            self._loss = nn.parallel.DistributedDataParallel(self._loss, broadcast_buffers=False)
+            self._loss = distributed.averaged(self._loss)
         self._sync_every = SYNC_EVERY if self.device.type == "cuda" else 1
         self.done, self.synced = 0, False
         self.history: list[dict[str, float]] = []

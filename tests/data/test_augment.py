@@ -121,6 +121,24 @@ def test_a_row_depends_on_seed_epoch_and_row_alone(name):
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_the_precision_of_the_towers_changes_no_pixel(name):
+    images = photos(60)
+    wanted = AUGMENTATIONS[name](images, ROWS[:60], 0, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(AUGMENTATIONS[name](images, ROWS[:60], 0, 0), wanted)
+
+
+def test_every_operation_is_torchvisions_at_224_px():
+    both = _draw(ALL, 0, 0)
+    rows = np.concatenate([np.unique(drawn, return_index=True)[1] for drawn in both.T])
+    assert {*both[rows].flatten()} == {-1, *range(len(_policy()[2]))}
+    image = photos(1, 224)
+    out = autoaugment(image.expand(len(rows), -1, -1, -1), rows, 0, 0)
+    for pair, got in zip(both[rows], out, strict=True):
+        assert torch.equal((got * 255).round().to(torch.uint8), torchvisions(image[0], pair)), pair
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
 @pytest.mark.parametrize("flat", [0, 255, None])
 def test_values_are_finite_and_in_range(name, flat):
     images = photos(100, 16) if flat is None else torch.full((100, 3, 16, 16), flat).byte()

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from taclean.attacks import make_trigger
 from taclean.clip import models
 from taclean.data.split import Pairs
+from taclean.evaluation import embeddings
 from taclean.evaluation.embeddings import KS, Labelled, embed, ranks
 from taclean.evaluation.zeroshot import class_ranks, head, prompt_tokens, scores
 from taclean.util.errors import UserError
@@ -173,6 +174,24 @@ def test_a_trigger_sees_the_images_of_other_classes_with_their_ids(random_model,
 
     embed(random_model, some, {"t": trigger}, TARGET, batch=2)
     assert seen == labelled.ids[[20, 3, 11]].tolist()
+
+
+def test_parts_bound_the_memory_and_change_no_score(random_model, labelled, monkeypatch):
+    """What goes through the tower at once does not grow with the number of triggers."""
+    triggers = {str(i): lambda images, ids: images.flip(3) for i in range(5)}
+    whole = embed(random_model, labelled, triggers, TARGET, precision="fp32")
+    seen = []
+    monkeypatch.setattr(embeddings, "TOGETHER", 50)
+    hook = random_model.visual.register_forward_pre_hook(
+        lambda _, given: seen.append(len(given[0]))
+    )
+    parts = embed(random_model, labelled, triggers, TARGET, precision="fp32")
+    hook.remove()
+    assert sum(seen) == 40 + 5 * 35
+    assert 40 < max(seen) <= 50
+    assert torch.equal(parts.clean, whole.clean)
+    for name in triggers:
+        assert torch.equal(parts.triggered[name], whole.triggered[name])
 
 
 def test_a_subset_keeps_its_labels(random_model, labelled):

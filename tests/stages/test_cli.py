@@ -225,6 +225,26 @@ def test_what_would_end_a_training_badly_is_refused_before_it(world, out, tmp_pa
     assert "no config of this stage" in refused(out, *train_arguments(world, out, config))
 
 
+NEED = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 7.79 GiB in all."
+
+
+def test_a_gpu_that_is_too_small_is_one_line(world, out, tmp_path, run, monkeypatch):
+    def small(*arguments, **more):
+        raise torch.OutOfMemoryError(f"{NEED}\nSee the documentation.")
+
+    monkeypatch.setattr("taclean.training.loop.Training.step", small)
+    train = {"lr": 1e-4, "epochs": 1, "batch": 32, "warmup": 0}
+    config = changed(world, tmp_path, "finetune-badnet-ft", train=train)
+    code, text = run(*train_arguments(world, out, config))
+    own = f"train.batch: 32 needs more GPU memory ({NEED}); lower it, or take another GPU"
+    assert (code, text) == (2, f"taclean train: error: {own}\n")
+    monkeypatch.setattr("taclean.evaluation.evaluate.embed", small)
+    score = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--splits", world / "val"]
+    code, text = run(*score, "--model", world / "model.safetensors", "--out", out)
+    own = f"a batch of images needs more GPU memory ({NEED}); take another GPU"
+    assert (code, text) == (2, f"taclean evaluate: error: {own}\n")
+
+
 def test_what_the_system_refuses_is_one_line(tmp_path, run):
     for folder in (tmp_path, tmp_path / "file" / "below"):
         (tmp_path / "file").write_text("")

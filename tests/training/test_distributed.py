@@ -149,6 +149,7 @@ def test_two_processes_train_what_one_trains(small_split, texts, vit, tmp_path):
         folder.mkdir()
         done = launch(folder, TRAIN, processes, small_split, texts, folder, TINY=vit)
         assert done.returncode == 0, done.stderr
+        assert "FutureWarning" not in done.stderr
         found.append(torch.load(folder / "found.pt"))
         events = [json.loads(line) for line in (folder / "ft/train.jsonl").open()]
         assert [(e["event"], e["step"]) for e in events] == [
