@@ -76,13 +76,21 @@ def folder(name):
     return of
 
 
-def launcher(wildcards, resources):
-    """Return what runs a training: python, or torchrun with a process for each GPU of the job.
-
-    Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.
-    """
+def gpus(resources):
+    """Return how many GPUs a job asks for."""
     gres = re.fullmatch(r"gpu(?::\D[^:]*)?:(\d+)", str(resources.get("gres", "")))
-    count = resources.get("gpu") or int(gres[1] if gres else 0)
+    return resources.get("gpu") or int(gres[1] if gres else 0)
+
+
+# Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.
+def device(wildcards, resources):
+    """Return the param --device: a job that asks for a GPU refuses to compute on the CPU."""
+    return "cuda" if gpus(resources) else "cpu"
+
+
+def launcher(wildcards, resources):
+    """Return what runs a training: python, or torchrun with a process for each GPU of the job."""
+    count = gpus(resources)
     return f"torchrun --standalone --nproc-per-node {count}" if count > 1 else "python"
 
 

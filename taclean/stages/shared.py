@@ -106,10 +106,11 @@ def heads_of(stage: dict[str, Any], options: Any) -> Heads:
 
     from taclean.clip.models import load
     from taclean.evaluation.zeroshot import Prompts
-    from taclean.training.distributed import device
+    from taclean.training.device import described
 
     torch.set_num_threads(1)
-    model = load(stage["model"], options.model).to(device(options.device))
+    say(f"{options.command}: on {described(options.device, stage['precision'])}")
+    model = load(stage["model"], options.model).to(options.device)
     return Prompts(stage["model"], **stage["zeroshot"]).heads(model)
 
 

@@ -8,7 +8,6 @@ that every process uses alike, such as logit_scale, has equal gradients, and the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,22 +22,6 @@ from taclean.util.errors import ElsewhereError, StoppedError, UserError
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
-
-
-def device(name: str = "auto") -> torch.device:
-    """Return the device of this process: 'auto' takes a GPU where there is one."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
-    launched, count = dist.is_torchelastic_launched(), torch.cuda.device_count()
-    local = int(os.environ["LOCAL_RANK"]) if launched else torch.cuda.current_device()
-    if local >= count:
-        raise UserError(
-            f"--nproc-per-node: process {local} has no GPU of its own, {count} are there; start as "
-            "many processes"
-        )
-    return torch.device("cuda", local)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import Defense
 from taclean.training import distributed
+from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
 from taclean.training.resume import Checkpoints, fingerprint
@@ -270,10 +271,13 @@ def train(
         with distributed.together():
             log = Log(folder, training.done, tensorboard=settings.tensorboard)
         stack.callback(log.close)
-        precision = training.precision
-        log.event(begun, step=training.done, steps=steps, label=label, precision=precision)
+        card, precision = described(training.device), training.precision
+        where = {"device": card, "processes": distributed.world(), "precision": precision}
+        log.event(begun, step=training.done, steps=steps, label=label, **where)
         stop = stack.enter_context(Stop().listening())
         shown = say if first_process else None
+        if first_process:
+            say(f"{label}: {begun} at step {training.done} of {steps} on {card}, {precision}")
         progress = Progress(label, steps, "steps", shown, first=training.done)
         started = epoch_began = saved = time.time()
 

@@ -367,7 +367,8 @@ def test_a_checkpoint_that_is_not_of_this_run_is_moved_aside(small_pairs, tmp_pa
     assert len(counted.seen) == 8
     assert got == wanted
     assert torch.equal(fresh.w, resumed.w)
-    assert (tmp_path / "last.other.pt").exists()
+    assert len(list(tmp_path.glob("last.*.pt"))) == 1
+    assert (tmp_path / "last.other.pt").exists() == (damage != "other config")
 
 
 @pytest.mark.parametrize("what", ["start weights", "rows"])
@@ -477,7 +478,9 @@ def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
     ft = make_defense("ft", 0)
     assert go("fp32", Signals(ft, 2)) == {"event": "started", "step": 0, "precision": "fp32"}
     assert go("fp32", Signals(ft, 1)) == {"event": "resumed", "step": 3, "precision": "fp32"}
-    assert go("fp16", ft) == {"event": "started", "step": 0, "precision": "fp16"}
+    assert go("fp16", Signals(ft, 0)) == {"event": "started", "step": 0, "precision": "fp16"}
+    assert go("fp32", ft) == {"event": "resumed", "step": 5, "precision": "fp32"}
+    assert events(tmp_path, "resumed")[-1]["device"] == "cpu"
 
 
 def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_path):
@@ -582,6 +585,7 @@ def test_training_tells_how_far_it_is(small_pairs, tmp_path, monkeypatch):
     monkeypatch.setattr("taclean.util.progress.EVERY", -1)
     monkeypatch.setattr("taclean.training.loop.say", lines.append)
     run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path, label="base")
+    assert lines.pop(0) == "base: started at step 0 of 8 on cpu, fp32"
     assert len(lines) == 8
     assert re.fullmatch(
         r"base: 5/8 steps, epoch 2/2, \d+ pairs/s, about \d+ s left", lines[4]
