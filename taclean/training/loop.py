@@ -257,7 +257,7 @@ def train(
         One record per epoch: epoch, lr, loss parts, validation scores.
 
     Raises:
-        StoppedError: SIGTERM came; the run is saved.
+        StoppedError: SIGTERM came or the job's time is nearly over; the run is saved.
     """
     training = Training(model, pairs, objective, settings, seed=seed, device=device, label=label)
     steps, first_process = training.steps, distributed.rank() == 0
@@ -282,7 +282,7 @@ def train(
         started = epoch_began = saved = time.time()
 
         def scores() -> dict[str, float]:
-            """Validate; SIGTERM ends it at once, as a scheduler leaves half a minute."""
+            """Validate; a signal ends it at once, as a scheduler leaves half a minute."""
             with stop.at_once(), torch.compiler.set_stance("force_eager"):  # batches of any size
                 return validate(model) if validate else {}
 
@@ -291,8 +291,8 @@ def train(
             checkpoints.save(training)
             log.event("interrupted", step=training.done)
             text = (
-                f"{label}: stopped by SIGTERM at step {training.done} of {steps}, saved; the same "
-                "command goes on from there"
+                f"{label}: stopped by {stop.why} at step {training.done} of {steps}, saved; the "
+                "same command goes on from there"
             )
             return StoppedError(text if first_process else "")
 

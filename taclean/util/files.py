@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from taclean.util import slurm
 from taclean.util.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -82,12 +83,32 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: not a JSON file ({error}); correct it or make it again") from None
 
 
+def _is_soft(lock: Path) -> bool:
+    """Return whether a lock file stands for the lock, without flock; one with flock is empty."""
+    return lock.exists() and lock.stat().st_size > 0
+
+
+def _abandoned(lock: Path, holder: Path) -> bool:
+    """Return whether a lock file without flock was left by a job on another host that has ended.
+
+    On this host filelock itself sees that the process is gone.
+    """
+    if not (_is_soft(lock) and holder.exists()):
+        return False
+    who = re.search(r" on (\S+), job (\d+)$", holder.read_text("utf-8"))
+    if not who or who[1] == os.uname().nodename:
+        return False
+    noted = holder.stat().st_mtime_ns >= lock.stat().st_mtime_ns  # by this lock's maker
+    return noted and slurm.has_ended(who[2])
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for one process; a UserError names another process that holds it.
 
     The lock of a killed process is free at once. Forked children do not hold it: a worker may
-    outlive its killed parent.
+    outlive its killed parent. Where the file system has no flock, a lock of a process killed on
+    another host is free if Slurm says that its job has ended.
     """
     from filelock import FileLock, Timeout  # most commands take no lock
 
@@ -95,10 +116,15 @@ def locked(folder: Path) -> Iterator[None]:
     holder = folder / "holder"
     lock = FileLock(folder / "lock", timeout=0)
     try:
+        if _abandoned(folder / "lock", holder):
+            (folder / "lock").unlink(missing_ok=True)
         lock.acquire()
     except Timeout:
         who = holder.read_text("utf-8") if holder.exists() else "another run"
-        raise UserError(f"{folder}: in use by {who}; wait for it or stop it") from None
+        cure = "wait for it or stop it"
+        if _is_soft(folder / "lock"):
+            cure += f"; if it was killed, remove {folder / 'lock'}"
+        raise UserError(f"{folder}: in use by {who}; {cure}") from None
     with lock:
         job = os.environ.get("SLURM_JOB_ID")
         who = f"process {os.getpid()} on {os.uname().nodename}" + (f", job {job}" if job else "")
