@@ -26,7 +26,11 @@ PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started; NCCL between GPUs, Gloo between CPUs."""
+    """Join the processes that torchrun started; NCCL between GPUs, Gloo between CPUs.
+
+    A process with an error leaves the group as it is: NCCL would wait for the others there, and
+    torchrun, which ends them as soon as one process ends with an error, would never see it.
+    """
     if not dist.is_torchelastic_launched():
         yield
         return
@@ -42,8 +46,7 @@ def processes(device: torch.device) -> Iterator[None]:
             f"process {rank()} of {world()}: lost the others ({str(error)[:99]}...); see "
             "their messages, then run the same command again"
         ) from None
-    finally:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def world() -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,27 @@ def test_sigterm_on_one_process_saves_and_ends_all_and_the_retry_goes_on(stage, 
     weights, reference = (load_file(f / "model.safetensors") for f in (tmp_path, alone))
     assert list(weights) == list(reference)
     assert not (tmp_path / "last.pt").exists()
+
+
+# With NCCL, leaving the group waits for the other processes.
+FAILS = """
+import time
+import torch
+from taclean.training import distributed
+distributed.dist.destroy_process_group = lambda: time.sleep(900)
+with distributed.processes(torch.device("cpu")):
+    if distributed.rank() == 0:
+        raise ValueError("out of memory")
+    time.sleep(900)
+"""
+
+
+def test_an_error_of_one_process_ends_the_others(tmp_path):
+    started = time.monotonic()
+    done = launch(tmp_path, FAILS, 2)
+    assert done.returncode != 0
+    assert "ValueError: out of memory" in done.stderr
+    assert time.monotonic() - started < 600
 
 
 @pytest.mark.slow
