@@ -13,14 +13,21 @@ import numpy as np
 from taclean.data import Table
 from taclean.data.readers import IMAGES, Reader, make_table
 from taclean.util.errors import UserError
+from taclean.util.progress import say
 
 TEXTS = (".txt", ".json")
 # Name and place (see `Reader.image`) of a file, and its contents where the name ends as in TEXTS.
 Member = tuple[str, str, bytes | None]
 
 
+class BrokenShardError(UserError):
+    """A shard is truncated, damaged or not a tar."""
+
+
 class WebDataset(Reader):
     """The samples of the tars that match `files` (by default *.tar).
+
+    Broken shards are left out, with a line for each, up to the share `max_broken` of all.
 
     A picture's place is SHARD:OFFSET:SIZE, so reading one does not search its tar.
     """
@@ -34,7 +41,23 @@ class WebDataset(Reader):
 
     def listed(self, shards: list[str]) -> Table:
         """List the samples of these shards."""
-        return samples_of(_members(self.folder / shard, shard) for shard in shards)
+        return samples_of(self._sound(shards))
+
+    def _sound(self, shards: list[str]) -> Iterator[list[Member]]:
+        """Yield the files of each shard that is not broken."""
+        allowed, broken = int(self.spec.get("max_broken", 0) * len(shards)), 0
+        for shard in shards:
+            try:
+                members = list(_members(self.folder / shard, shard))
+            except BrokenShardError as error:
+                broken += 1
+                if broken > allowed:
+                    raise UserError(
+                        f"{error}; max_broken lets {allowed} of {len(shards)} shards be broken"
+                    ) from None
+                say(f"left out: {error}")
+                continue
+            yield members
 
     def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its shard."""
@@ -100,7 +123,8 @@ def _members(path: Path, shard: str) -> Iterator[Member]:
     """Yield the regular files of a tar.
 
     Raises:
-        UserError: the shard is missing, truncated, damaged or not a tar.
+        BrokenShardError: the shard is truncated, damaged or not a tar.
+        UserError: it is missing.
     """
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
@@ -113,11 +137,11 @@ def _members(path: Path, shard: str) -> Iterator[Member]:
             # tarfile takes a cut or damaged header for the end, which is a block of zeros.
             file.seek(tar.offset)
             if (end := file.read(tarfile.BLOCKSIZE)).strip(b"\0") or not end:
-                raise UserError(
+                raise BrokenShardError(
                     f"{path}: damaged or truncated at byte {tar.offset}; remove it or fetch it "
                     "again"
                 )
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; put the file there") from None
     except tarfile.TarError as error:
-        raise UserError(f"{path}: not a whole tar ({error}); fetch it again") from None
+        raise BrokenShardError(f"{path}: not a whole tar ({error}); fetch it again") from None
