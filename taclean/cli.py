@@ -22,7 +22,7 @@ from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError
 from taclean.util.files import read_json, write_json
 from taclean.util.memory import collect_rarely, keep_freed
-from taclean.util.progress import log_to_stdout
+from taclean.util.progress import log_to_stdout, say
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stage = _stage(options) if options.stages else None
         with ExitStack() as stack:
             if hasattr(options, "device"):
-                from taclean.training.device import using
+                from taclean.training.device import described, using
 
-                options.device = stack.enter_context(using(options.device))
+                device = options.device = stack.enter_context(using(options.device))
+                say(f"{options.command}: on {described(device, (stage or {}).get('precision'))}")
             options.run(*([] if stage is None else [stage]), options)
         if stage and options.stage and os.environ.get("RANK", "0") == "0":  # torchrun's first
             _write_recipe(stage, Path(options.out))

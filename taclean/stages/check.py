@@ -35,7 +35,6 @@ def run(options: Any) -> None:
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import score
     from taclean.evaluation.zeroshot import Prompts
-    from taclean.training.device import described
 
     values = configs.read(configs.DEFAULT, *(options.configfile or []))
     if options.targets:
@@ -54,7 +53,6 @@ def run(options: Any) -> None:
     heads = Prompts(model_name, **stage["zeroshot"]).heads(model)
     found = score(pairs, heads, triggers, stage["precision"])
     say(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
-    say(f"computed on {described(options.device, stage['precision'])}")
     for name, counts in found.items():
         for metric, keys in groupby(counts, lambda key: key.partition("@")[0]):
             at = {key.removeprefix(metric): counts[key] for key in keys}

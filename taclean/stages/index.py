@@ -17,9 +17,8 @@ from taclean.util.errors import UserError
 def index_config(config: Config, source: str) -> dict[str, Any]:
     """Return what a source is and, if it has shards, the share of them that may be broken."""
     stage = source_config(config, source)
-    if issubclass(READERS[stage["reader"]], WebDataset):
-        stage["max_broken"] = config.dataset.max_broken
-    return stage
+    shards = issubclass(READERS[stage["reader"]], WebDataset)
+    return stage | ({"max_broken": config.dataset.max_broken} if shards else {})
 
 
 RECIPE = pack.RECIPE

@@ -106,10 +106,8 @@ def heads_of(stage: dict[str, Any], options: Any) -> Heads:
 
     from taclean.clip.models import load
     from taclean.evaluation.zeroshot import Prompts
-    from taclean.training.device import described
 
     torch.set_num_threads(1)
-    say(f"{options.command}: on {described(options.device, stage['precision'])}")
     model = load(stage["model"], options.model).to(options.device)
     return Prompts(stage["model"], **stage["zeroshot"]).heads(model)
 

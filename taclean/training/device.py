@@ -6,8 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, suppress
 
 import torch
 import torch.distributed as dist
@@ -18,7 +17,7 @@ from taclean.util.errors import UserError
 from taclean.util.progress import say
 
 SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # a job of theirs has GPUs of its own
-POLL = 5  # seconds between looks for a free GPU
+POLL = 10  # seconds between looks for a free GPU
 
 
 @contextmanager
@@ -26,18 +25,22 @@ def using(name: str = "auto") -> Iterator[torch.device]:
     """Yield the device of this process, and hold its GPU until the block ends.
 
     'auto' takes a GPU where there is one. Within a scheduler's job a process takes the GPU of its
-    number among the job's processes. Elsewhere it takes the first GPU that no command of the same
-    user holds, and waits for one if there is none.
+    number. Elsewhere it takes the first that no command of the same user holds, or waits for one.
 
     Raises:
-        UserError: 'cuda' was asked for and there is no GPU, or torchrun started more processes
-            than there are GPUs.
+        UserError: 'cuda' was asked for and there is no GPU, or there are more processes than GPUs.
     """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+    found = torch.cuda.is_available()
+    if name == "cpu" or (name == "auto" and not found):
         yield torch.device("cpu")
         return
-    if not torch.cuda.is_available():
-        raise _no_gpu()
+    if not found:
+        raise UserError(
+            f"--device cuda: torch {torch.__version__} finds no GPU on {os.uname().nodename}; it "
+            f"is built for CUDA {torch.version.cuda} (too new for the driver? see nvidia-smi), "
+            f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')!r}, or "
+            "the job's partition has no GPUs; correct that, or give --device cpu"
+        )
     local = int(os.environ["LOCAL_RANK"]) if dist.is_torchelastic_launched() else 0
     if local >= (count := torch.cuda.device_count()):
         raise UserError(
@@ -51,33 +54,16 @@ def using(name: str = "auto") -> Iterator[torch.device]:
         yield device
 
 
-def _no_gpu() -> UserError:
-    build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "for CPUs only"
-    seen = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-    return UserError(
-        f"--device cuda: torch finds no GPU on {os.uname().nodename}: torch {torch.__version__} is "
-        f"built {build} (does the driver take it? nvidia-smi says), the node shows {seen} GPUs "
-        f"(does its partition have some, and did the job ask for one?), CUDA_VISIBLE_DEVICES is "
-        f"{visible!r}; correct that, or give --device cpu"
-    )
-
-
 def _free_gpu(held: ExitStack) -> int:
     """Return the index of a GPU whose lock `held` now has; wait where all are locked."""
-    told = False
+    known = [torch.cuda.get_device_properties(i).uuid for i in range(torch.cuda.device_count())]
+    files = [f"{tempfile.gettempdir()}/taclean-{os.getuid()}-gpu-{uuid}.lock" for uuid in known]
     while True:
-        for index in range(torch.cuda.device_count()):
-            uuid = torch.cuda.get_device_properties(index).uuid  # whatever its index elsewhere
-            lock = Path(tempfile.gettempdir()) / f"taclean-{os.getuid()}-gpu-{uuid}.lock"
-            try:
-                held.enter_context(FileLock(lock, timeout=0).acquire())
-            except Timeout:
-                continue
-            return index
-        if not told:
-            say("waiting for a GPU: other commands hold all of them; --device cpu does not wait")
-            told = True
+        for index, file in enumerate(files):
+            with suppress(Timeout):
+                held.enter_context(FileLock(file, timeout=0).acquire())
+                return index
+        say("waiting for a GPU: other commands hold all of them; --device cpu does not wait")
         time.sleep(POLL)
 
 

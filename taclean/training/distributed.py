@@ -28,8 +28,8 @@ PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
 def processes(device: torch.device) -> Iterator[None]:
     """Join the processes that torchrun started; NCCL between GPUs, Gloo between CPUs.
 
-    A process with an error leaves the group as it is: NCCL would wait for the others there, and
-    torchrun, which ends them as soon as one process ends with an error, would never see it.
+    A process with an error does not leave the group, where NCCL would wait for the others: it ends,
+    and torchrun ends them.
     """
     if not dist.is_torchelastic_launched():
         yield

@@ -271,13 +271,13 @@ def train(
         with distributed.together():
             log = Log(folder, training.done, tensorboard=settings.tensorboard)
         stack.callback(log.close)
-        card, precision = described(training.device), training.precision
-        where = {"device": card, "processes": distributed.world(), "precision": precision}
+        precision = training.precision
+        where = {"precision": precision, "device": described(training.device)}
         log.event(begun, step=training.done, steps=steps, label=label, **where)
         stop = stack.enter_context(Stop().listening())
         shown = say if first_process else None
         if first_process:
-            say(f"{label}: {begun} at step {training.done} of {steps} on {card}, {precision}")
+            say(f"{label}: {begun} at step {training.done} of {steps} in {precision}")
         progress = Progress(label, steps, "steps", shown, first=training.done)
         started = epoch_began = saved = time.time()
 

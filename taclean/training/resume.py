@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -62,7 +61,7 @@ class Checkpoints:
                 if (mark := state["fingerprint"]) == self._mark:
                     run.load_state_dict(state)
                     return True
-                aside = mark if re.fullmatch(r"[0-9a-f]+", mark) else "other"
+                aside = mark if mark.isalnum() else "other"
             except Exception:  # whatever torch's readers raise
                 aside = "other"
             os.replace(self._path, self._path.with_name(f"last.{aside}.pt"))

@@ -16,22 +16,19 @@ MARGIN = 120  # seconds before the end of a job's time
 
 
 class Stop:
-    """Handler of SIGTERM, and of the alarm before Slurm's time limit.
-
-    Slurm's SIGTERM does not reach a process that another one of the job started.
+    """Handler of SIGTERM, and of an alarm before the time limit: Slurm's SIGTERM may not come here.
 
     Attributes:
-        asked: whether one of the signals came.
-        why: which of them.
+        asked: whether one of them came; `why` names it.
     """
 
     def __init__(self) -> None:
-        self.asked = self._raises = False
-        self.why = "SIGTERM"
+        self.asked, self._raises, self.why = False, False, "SIGTERM"
 
     def __call__(self, number: int, frame: Any) -> None:
         self.asked = True
-        self.why = "SIGTERM" if number == signal.SIGTERM else "the end of its job's time"
+        if number == signal.SIGALRM:
+            self.why = "the end of its job's time"
         if self._raises:
             raise StoppedError
 
@@ -42,10 +39,9 @@ class Stop:
             yield self
             return
         before = {n: signal.signal(n, self) for n in (signal.SIGTERM, signal.SIGALRM)}
-        end = slurm.end_time()
+        if (end := slurm.end_time()) is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(end - MARGIN - time.time(), 0.001))
         try:
-            if end is not None:
-                signal.setitimer(signal.ITIMER_REAL, max(end - MARGIN - time.time(), 0.001))
             yield self
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -83,23 +83,13 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: not a JSON file ({error}); correct it or make it again") from None
 
 
-def _is_soft(lock: Path) -> bool:
-    """Return whether a lock file stands for the lock, without flock; one with flock is empty."""
-    return lock.exists() and lock.stat().st_size > 0
-
-
-def _abandoned(lock: Path, holder: Path) -> bool:
-    """Return whether a lock file without flock was left by a job on another host that has ended.
-
-    On this host filelock itself sees that the process is gone.
-    """
-    if not (_is_soft(lock) and holder.exists()):
+def _ended(lock: Path, who: str) -> bool:
+    """Return whether a lock without flock is of a process of another host's job that has ended."""
+    found = re.search(r"process (\d+) on (\S+), job (\d+)$", who)
+    if not found or found[2] == os.uname().nodename or not lock.exists():
         return False
-    who = re.search(r" on (\S+), job (\d+)$", holder.read_text("utf-8"))
-    if not who or who[1] == os.uname().nodename:
-        return False
-    noted = holder.stat().st_mtime_ns >= lock.stat().st_mtime_ns  # by this lock's maker
-    return noted and slurm.has_ended(who[2])
+    named = {line.rpartition("=")[2] for line in lock.read_text("utf-8").splitlines()}
+    return {found[1], found[2]} <= named and slurm.has_ended(found[3])
 
 
 @contextmanager
@@ -107,24 +97,22 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for one process; a UserError names another process that holds it.
 
     The lock of a killed process is free at once. Forked children do not hold it: a worker may
-    outlive its killed parent. Where the file system has no flock, a lock of a process killed on
-    another host is free if Slurm says that its job has ended.
+    outlive its killed parent. Without flock, another host's is free once Slurm says so of its job.
     """
     from filelock import FileLock, Timeout  # most commands take no lock
 
     folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / "holder"
-    lock = FileLock(folder / "lock", timeout=0)
+    file, holder = folder / "lock", folder / "holder"
+    who = holder.read_text("utf-8") if holder.exists() else "another run"
+    if _ended(file, who):
+        file.unlink()
+    lock = FileLock(file, timeout=0)
     try:
-        if _abandoned(folder / "lock", holder):
-            (folder / "lock").unlink(missing_ok=True)
         lock.acquire()
     except Timeout:
-        who = holder.read_text("utf-8") if holder.exists() else "another run"
-        cure = "wait for it or stop it"
-        if _is_soft(folder / "lock"):
-            cure += f"; if it was killed, remove {folder / 'lock'}"
-        raise UserError(f"{folder}: in use by {who}; {cure}") from None
+        raise UserError(
+            f"{folder}: in use by {who}; wait for it or stop it (without flock: or remove {file})"
+        ) from None
     with lock:
         job = os.environ.get("SLURM_JOB_ID")
         who = f"process {os.getpid()} on {os.uname().nodename}" + (f", job {job}" if job else "")

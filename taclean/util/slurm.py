@@ -9,16 +9,14 @@ from datetime import datetime
 
 def squeue(job: str, *options: str) -> str | None:
     """Return squeue's lines about a job: none where it has ended; None if squeue does not say."""
+    call = ["squeue", "--noheader", "--jobs", job, *options]
     try:
-        done = subprocess.run(
-            ["squeue", "--noheader", "--jobs", job, *options],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if done.returncode:
-        return "" if "Invalid job id" in done.stderr else None
-    return done.stdout.strip()
+    if "Invalid job id" in done.stderr:
+        return ""
+    return None if done.returncode else done.stdout.strip()
 
 
 def has_ended(job: str) -> bool:
@@ -30,14 +28,10 @@ def has_ended(job: str) -> bool:
 
 def end_time() -> float | None:
     """Return when this process's job reaches its time limit, as time.time(); None without one."""
-    job = os.environ.get("SLURM_JOB_ID")
+    job, told = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_JOB_END_TIME")
     if not job:
         return None
-    try:
-        return float(os.environ["SLURM_JOB_END_TIME"])
-    except (KeyError, ValueError):  # an older Slurm
-        pass
-    try:
-        return datetime.fromisoformat(squeue(job, "--format", "%e") or "").timestamp()
+    try:  # an older Slurm does not set it
+        return float(told or datetime.fromisoformat(squeue(job, "-o", "%e") or "").timestamp())
     except ValueError:  # no limit, or no answer
         return None

@@ -35,8 +35,7 @@ def test_each_command_takes_a_gpu_of_its_own_and_the_third_waits(two_gpus, monke
     waits, said = [], []
     with using("cuda") as first:
         second = using("auto")
-        assert (first, second.__enter__()) == (torch.device("cuda", 0), torch.device("cuda", 1))
-        assert two_gpus == [torch.device("cuda", 0), torch.device("cuda", 1)]
+        assert [first, second.__enter__()] == [torch.device("cuda", n) for n in (0, 1)] == two_gpus
 
         def wait(seconds):
             waits.append(seconds)
@@ -47,7 +46,7 @@ def test_each_command_takes_a_gpu_of_its_own_and_the_third_waits(two_gpus, monke
         monkeypatch.setattr(devices, "say", said.append)
         with using("cuda") as third:
             assert third == torch.device("cuda", 1)
-    assert (len(waits), len(said)) == (2, 1)
+    assert len(waits) == len(said) == 2
     assert described(first, "bf16") == "cuda:0 NVIDIA A100, bf16"
     assert described(torch.device("cpu"), "fp32") == "cpu, fp32"
 
@@ -84,10 +83,10 @@ def test_jobs_get_the_device_that_they_ask_for(tmp_path):
         files = [ROOT / "config/test/smoke.yaml"]
         said = snakemake(tmp_path, "--dry-run", "--printshellcmds", *options, files=files)
         lines = [line.split() for line in said.splitlines() if "-m taclean" in line]
-        return {line[line.index("taclean") + 1]: line for line in lines if "--device" in line}
+        lines = [line for line in lines if "--device" in line]
+        return {line[line.index("taclean") + 1]: line[line.index("--device") + 1] for line in lines}
 
     plain = devices_of()
     assert {"train", "evaluate"} <= set(plain)
-    assert all(line[line.index("--device") + 1] == "cpu" for line in plain.values())
-    asked = devices_of("--profile", ROOT / "profiles/local")
-    assert all(line[line.index("--device") + 1] == "cuda" for line in asked.values())
+    assert set(plain.values()) == {"cpu"}
+    assert set(devices_of("--profile", ROOT / "profiles/local").values()) == {"cuda"}

@@ -461,7 +461,7 @@ import filelock
 from types import SimpleNamespace
 from taclean.util import errors, slurm
 from taclean.util.files import locked
-folder, here = Path(sys.argv[1]), os.uname
+folder = Path(sys.argv[1])
 def killed(host, job):
     if (pid := os.fork()) == 0:
         if host:
@@ -612,9 +612,7 @@ def test_a_training_leaves_before_its_job_s_time_is_over(
 
     def go():
         model, objective = models.create(tiny_name, 0), Slow(make_defense("ft", 0), 3)
-        return model, run(
-            model, small_pairs, objective, SETTINGS, tmp_path, validate=validate
-        )  # fmt: skip
+        return model, run(model, small_pairs, objective, SETTINGS, tmp_path, validate=validate)
 
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(StoppedError, match="the end of its job's time at step"):
@@ -623,8 +621,7 @@ def test_a_training_leaves_before_its_job_s_time_is_over(
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     monkeypatch.delenv("SLURM_JOB_ID")
     same(*go(), unbroken["ft"])
-    names = [event["event"] for event in events(tmp_path)]
-    assert names[:3] == ["started", "interrupted", "resumed"]
+    assert [e["event"] for e in events(tmp_path)][:3] == ["started", "interrupted", "resumed"]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
@@ -674,7 +671,7 @@ def test_training_tells_how_far_it_is(small_pairs, tmp_path, monkeypatch):
     monkeypatch.setattr("taclean.util.progress.EVERY", -1)
     monkeypatch.setattr("taclean.training.loop.say", lines.append)
     run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path, label="base")
-    assert lines.pop(0) == "base: started at step 0 of 8 on cpu, fp32"
+    assert lines.pop(0) == "base: started at step 0 of 8 in fp32"
     assert len(lines) == 8
     assert re.fullmatch(
         r"base: 5/8 steps, epoch 2/2, \d+ pairs/s, about \d+ s left", lines[4]

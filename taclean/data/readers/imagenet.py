@@ -24,9 +24,6 @@ def label_of_synset() -> dict[str, int]:
     return {synset: i for i, synset in enumerate(ImageNetInfo("imagenet-1k").label_names())}
 
 
-KAGGLE = "ILSVRC/Data/CLS-LOC/val"  # the pictures of its archive; the labels lie at the top
-
-
 class ImageNet(Reader):
     """The form that lies in the source's folder, in its `val` or `data`, or as in Kaggle's."""
 
@@ -41,7 +38,8 @@ class ImageNet(Reader):
         """
         if self.spec.get("files"):
             return self._parquet(self.files(""))
-        for base in (self.folder / part for part in (KAGGLE, "", "val", "data")):
+        parts = ("ILSVRC/Data/CLS-LOC/val", "", "val", "data")  # Kaggle's labels are at the top
+        for base in map(self.folder.joinpath, parts):
             if not base.is_dir():
                 continue
             if synsets := sorted(p.name for p in base.glob("n" + 8 * "[0-9]") if p.is_dir()):

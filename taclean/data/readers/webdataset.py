@@ -20,14 +20,8 @@ TEXTS = (".txt", ".json")
 Member = tuple[str, str, bytes | None]
 
 
-class BrokenShardError(UserError):
-    """A shard is truncated, damaged or not a tar."""
-
-
 class WebDataset(Reader):
     """The samples of the tars that match `files` (by default *.tar).
-
-    Broken shards are left out, with a line for each, up to the share `max_broken` of all.
 
     A picture's place is SHARD:OFFSET:SIZE, so reading one does not search its tar.
     """
@@ -44,20 +38,18 @@ class WebDataset(Reader):
         return samples_of(self._sound(shards))
 
     def _sound(self, shards: list[str]) -> Iterator[list[Member]]:
-        """Yield the files of each shard that is not broken."""
-        allowed, broken = int(self.spec.get("max_broken", 0) * len(shards)), 0
+        """Yield the files of each shard; leave out broken ones, as many as `max_broken` allows."""
+        allowed = int(self.spec.get("max_broken", 0) * len(shards))
         for shard in shards:
             try:
                 members = list(_members(self.folder / shard, shard))
-            except BrokenShardError as error:
-                broken += 1
-                if broken > allowed:
-                    raise UserError(
-                        f"{error}; max_broken lets {allowed} of {len(shards)} shards be broken"
-                    ) from None
-                say(f"left out: {error}")
-                continue
-            yield members
+            except tarfile.TarError as error:
+                text = f"{self.folder / shard}: not a whole tar ({error}); fetch it again"
+                if (allowed := allowed - 1) < 0:
+                    raise UserError(f"{text}, or raise max_broken to leave it out") from None
+                say(f"left out: {text}")
+            else:
+                yield members
 
     def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its shard."""
@@ -122,9 +114,7 @@ def _caption(text: bytes | None, record: bytes | None) -> str | None:
 def _members(path: Path, shard: str) -> Iterator[Member]:
     """Yield the regular files of a tar.
 
-    Raises:
-        BrokenShardError: the shard is truncated, damaged or not a tar.
-        UserError: it is missing.
+    Raises a TarError if the shard is truncated, damaged or no tar, a UserError if it is missing.
     """
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
@@ -137,11 +127,6 @@ def _members(path: Path, shard: str) -> Iterator[Member]:
             # tarfile takes a cut or damaged header for the end, which is a block of zeros.
             file.seek(tar.offset)
             if (end := file.read(tarfile.BLOCKSIZE)).strip(b"\0") or not end:
-                raise BrokenShardError(
-                    f"{path}: damaged or truncated at byte {tar.offset}; remove it or fetch it "
-                    "again"
-                )
+                raise tarfile.ReadError(f"damaged or truncated at byte {tar.offset}")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; put the file there") from None
-    except tarfile.TarError as error:
-        raise BrokenShardError(f"{path}: not a whole tar ({error}); fetch it again") from None
