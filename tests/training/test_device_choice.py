@@ -48,7 +48,6 @@ def test_each_command_takes_a_gpu_of_its_own_and_the_third_waits(two_gpus, monke
             assert third == torch.device("cuda", 1)
     assert len(waits) == len(said) == 2
     assert described(first, "bf16") == "cuda:0 NVIDIA A100, bf16"
-    assert described(torch.device("cpu"), "fp32") == "cpu, fp32"
 
 
 def test_a_scheduler_and_torchrun_have_chosen_already(two_gpus, monkeypatch):

@@ -496,7 +496,7 @@ def test_without_flock_a_lock_is_taken_over_from_a_job_that_has_ended(tmp_path):
     same_host, unknown, running, ended, requeued = done.stdout.splitlines()
     assert (same_host, ended, requeued) == ("taken", "taken", "taken")
     assert unknown == running
-    assert re.search(rf"{tmp_path}: in use by process .* on other, job 41; .*/lock$", unknown)
+    assert re.search(rf"{tmp_path}: in use by process .* on other, job 41; .*/lock\)$", unknown)
 
 
 # ---- precision, SIGTERM, logs --------------------------------------------------------------------
