@@ -65,5 +65,6 @@ docs: .venv/run.stamp ## the numbers of README.md and docs/, from docs/data and 
 	$(BIN)/python -m pip install --quiet --editable '.[slurm]'
 	touch $@
 
-clean: ## results and caches, not .venv
-	rm -rf data results checkpoints logs .snakemake
+clean: ## results, packed splits and caches; not .venv, downloads (data/*/sources), folders of yours
+	rm -rf results checkpoints logs .snakemake data/*/fetched data/*/index data/*/text
+	rm -rf $(dir $(wildcard data/*/*/ids.npy)) data/*/.*.tmp

@@ -30,6 +30,7 @@ from taclean.data.augment import AUGMENTATIONS
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
 from taclean.training import distributed
+from taclean.training.device import using
 from taclean.training.loop import Training
 from taclean.util.errors import UserError
 
@@ -200,7 +201,7 @@ def rate(name: str, size: int, each: int, count: int) -> float:
 
 
 if __name__ == "__main__":
-    with distributed.processes(distributed.device()):
+    with using() as own, distributed.processes(own):
         found = rate(sys.argv[1], *map(int, sys.argv[2:]))
         if distributed.rank() == 0:
             print(found)

@@ -1,5 +1,6 @@
 """The config, checked, and the params that rules share; the grid of runs is taclean/config/runs.py."""
 
+import glob
 import hashlib
 import json
 import os
@@ -51,8 +52,9 @@ wildcard_constraints:
     shared=r"\d+epochs-[0-9a-f]{8}",
 
 
-# A scheduler signals every process of a job. bash waits for the command, which may save and leave,
-# and tee lives on to take its last words; pipefail keeps the command's exit status.
+# Where a scheduler signals every process of a job, bash waits for the command, which may save and
+# leave, and tee lives on to take its last words; pipefail keeps the command's exit status. Slurm's
+# default signals snakemake alone, so a training also leaves by its job's end time.
 shell.prefix("set -euo pipefail; trap : TERM; tee() ( trap '' TERM INT; exec tee \"$@\" ); ")
 
 
@@ -76,13 +78,30 @@ def folder(name):
     return of
 
 
-def launcher(wildcards, resources):
-    """Return what runs a training: python, or torchrun with a process for each GPU of the job.
-
-    Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.
-    """
+def gpus(resources):
+    """Return how many GPUs a job asks for."""
     gres = re.fullmatch(r"gpu(?::\D[^:]*)?:(\d+)", str(resources.get("gres", "")))
-    count = resources.get("gpu") or int(gres[1] if gres else 0)
+    return resources.get("gpu") or int(gres[1] if gres else 0)
+
+
+# One job per GPU of this machine, unless --resources or a profile gives a number. Elsewhere the
+# scheduler counts them.
+if workflow.is_main_process and not workflow.non_local_exec_or_dryrun:
+    if "gpu" not in workflow.global_resources:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        seen = list(filter(None, visible)) or glob.glob("/dev/nvidia[0-9]*")
+        workflow.global_resources["gpu"] = max(1, len(seen))
+
+
+# Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.
+def device(wildcards, resources):
+    """Return the param --device: a job that asks for a GPU refuses to compute on the CPU."""
+    return "cuda" if gpus(resources) else "cpu"
+
+
+def launcher(wildcards, resources):
+    """Return what runs a training: python, or torchrun with a process for each GPU of the job."""
+    count = gpus(resources)
     return f"torchrun --standalone --nproc-per-node {count}" if count > 1 else "python"
 
 

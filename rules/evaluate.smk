@@ -17,6 +17,7 @@ rule evaluate:
     conda:
         "../envs/taclean.yaml"
     params:
+        device=device,
         config=config_file,
         stage=stage("evaluate/{attack}/{defense}/seed{seed}{repeat}"),
         splits=[f"{DATA}/{name}" for name in runs.scored],
@@ -25,7 +26,7 @@ rule evaluate:
     shell:
         "python -m taclean evaluate --config {params.config} --stage {params.stage} --model {input.model}"
         " --splits {params.splits} --probe {params.probe} --triggers {params.triggers}"
-        " --out {output.scores} --samples {output.samples} 2>&1 | tee {log}"
+        " --out {output.scores} --samples {output.samples} --device {params.device} 2>&1 | tee {log}"
 
 
 rule table:

@@ -19,12 +19,14 @@ rule scan_model:
     conda:
         "../envs/taclean.yaml"
     params:
+        device=device,
         config=config_file,
         stage=stage("scan/seed{seed}"),
         val=folder("val"),
     shell:
         "python -m taclean scan --config {params.config} --stage {params.stage} --model {input.model}"
-        " --split {params.val} --out {output.scan} --patterns {output.patterns} 2>&1 | tee {log}"
+        " --split {params.val} --out {output.scan} --patterns {output.patterns}"
+        " --device {params.device} 2>&1 | tee {log}"
 
 
 use rule scan_model as scan_clean with:
@@ -77,6 +79,7 @@ rule moves:
     conda:
         "../envs/taclean.yaml"
     params:
+        device=device,
         config=config_file,
         stage=stage("moves/{defense}/seed{seed}"),
         test=folder("test"),
@@ -84,7 +87,7 @@ rule moves:
     shell:
         "python -m taclean moves --config {params.config} --stage {params.stage} --model {input.model}"
         " --split {params.test} --triggers {params.triggers} --patterns {input.patterns}"
-        " --out {output} 2>&1 | tee {log}"
+        " --out {output} --device {params.device} 2>&1 | tee {log}"
 
 
 rule own_page:

@@ -24,6 +24,7 @@ rule base:
     threads: 2
     params:
         launch=launcher,
+        device=device,
         config=config_file,
         stage=stage("base"),
         checkpoints="checkpoints/base",
@@ -35,7 +36,7 @@ rule base:
         "{params.launch} -m taclean train --config {params.config} --stage {params.stage}"
         " --data {params.data} --val {params.val} --model {input.model}"
         " --poison {params.poison} --trigger {input.trigger} --manifest {input.manifest}"
-        " --texts {params.texts} --checkpoints {params.checkpoints}"
+        " --texts {params.texts} --checkpoints {params.checkpoints} --device {params.device}"
         " --out {output.model} --history {output.history} 2>&1 | tee {log}"
 
 
@@ -49,6 +50,7 @@ use rule base as clean_base with:
         "results/benchmarks/clean/seed{seed}.tsv"
     params:
         launch=launcher,
+        device=device,
         config=config_file,
         stage=stage("clean/seed{seed}"),
         checkpoints="checkpoints/clean/seed{seed}",
@@ -94,6 +96,7 @@ rule trigger:
     conda:
         "../envs/taclean.yaml"
     params:
+        device=device,
         config=config_file,
         stage=stage("trigger/{attack}/seed{seed}"),
         images=folder("images"),
@@ -101,7 +104,7 @@ rule trigger:
     shell:
         "python -m taclean trigger --config {params.config} --stage {params.stage} --model {input.model}"
         " --images {params.images} --pretrain {params.pretrain}"
-        " --out {output.trigger} --report {output.report} 2>&1 | tee {log}"
+        " --out {output.trigger} --report {output.report} --device {params.device} 2>&1 | tee {log}"
 
 
 rule poison:
@@ -146,6 +149,7 @@ use rule base as pretrain with:
     threads: 1
     params:
         launch=launcher,
+        device=device,
         config=config_file,
         stage=stage("pretrain/{attack}/seed{seed}"),
         checkpoints="checkpoints/pretrain/{attack}/seed{seed}",
@@ -195,6 +199,7 @@ use rule base as finetune with:
     threads: 1
     params:
         launch=launcher,
+        device=device,
         config=config_file,
         stage=stage("finetune/{attack}/{defense}/seed{seed}{repeat}"),
         checkpoints="checkpoints/finetune/{attack}/{defense}/seed{seed}{repeat}",

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError, first_line
 from taclean.util.files import read_json, write_json
 from taclean.util.memory import collect_rarely, keep_freed
-from taclean.util.progress import log_to_stdout
+from taclean.util.progress import log_to_stdout, say
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,13 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collect_rarely()
     log_to_stdout()
     try:
-        if options.stages:
-            stage = _stage(options)
-            options.run(stage, options)
-            if options.stage and os.environ.get("RANK", "0") == "0":  # torchrun's first process
-                _write_recipe(stage, Path(options.out))
-        else:
-            options.run(options)
+        stage = _stage(options) if options.stages else None
+        with ExitStack() as stack:
+            if hasattr(options, "device"):
+                from taclean.training.device import described, using
+
+                device = options.device = stack.enter_context(using(options.device))
+                say(f"{options.command}: on {described(device, (stage or {}).get('precision'))}")
+            options.run(*([] if stage is None else [stage]), options)
+        if stage and options.stage and os.environ.get("RANK", "0") == "0":  # torchrun's first
+            _write_recipe(stage, Path(options.out))
     except UserError as error:
         if not isinstance(error, ElsewhereError):
             print(f"taclean {options.command}: error: {error}", file=sys.stderr)

@@ -35,7 +35,6 @@ def run(options: Any) -> None:
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import score
     from taclean.evaluation.zeroshot import Prompts
-    from taclean.training.distributed import device
 
     values = configs.read(configs.DEFAULT, *(options.configfile or []))
     if options.targets:
@@ -50,7 +49,7 @@ def run(options: Any) -> None:
     own = {name: trigger_of(config, name, seed, at_test=True) for name in names}
     triggers = bind_all(own, options.triggers)
     pairs = Pairs.open(options.test)
-    model = create(model_name, pretrained=options.checkpoint).eval().to(device(options.device))
+    model = create(model_name, pretrained=options.checkpoint).eval().to(options.device)
     heads = Prompts(model_name, **stage["zeroshot"]).heads(model)
     found = score(pairs, heads, triggers, stage["precision"])
     say(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")

@@ -5,13 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from taclean.config import Config
+from taclean.data.readers import READERS
+from taclean.data.readers.webdataset import WebDataset
 from taclean.stages import pack
 from taclean.stages.fetch import source_config
 from taclean.stages.shared import option, say
 from taclean.util.errors import UserError
 
+
+def index_config(config: Config, source: str) -> dict[str, Any]:
+    """Return what a source is and, if it has shards, the share of them that may be broken."""
+    stage = source_config(config, source)
+    shards = issubclass(READERS[stage["reader"]], WebDataset)
+    return stage | ({"max_broken": config.dataset.max_broken} if shards else {})
+
+
 RECIPE = pack.RECIPE
-CONFIGS = {"index/SOURCE": source_config}
+CONFIGS = {"index/SOURCE": index_config}
 OPTIONS = [
     option("--folder", "folder, or CSV file, of the source"),
     option("--out", "Parquet file with the table of its samples"),

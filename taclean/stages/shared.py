@@ -106,10 +106,9 @@ def heads_of(stage: dict[str, Any], options: Any) -> Heads:
 
     from taclean.clip.models import load
     from taclean.evaluation.zeroshot import Prompts
-    from taclean.training.distributed import device
 
     torch.set_num_threads(1)
-    model = load(stage["model"], options.model).to(device(options.device))
+    model = load(stage["model"], options.model).to(options.device)
     return Prompts(stage["model"], **stage["zeroshot"]).heads(model)
 
 

@@ -15,8 +15,6 @@ from taclean.stages.shared import DEVICE, option
 from taclean.util.files import replacing
 
 if TYPE_CHECKING:
-    import torch
-
     from taclean.data.split import Pairs
 
 KEPT = 2**28  # bytes of triggered val pictures that are kept from epoch to epoch
@@ -99,12 +97,11 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Train on this process's device."""
     from taclean.training import distributed
 
-    device = distributed.device(options.device)
-    with distributed.processes(device):
-        _run(stage, options, device)
+    with distributed.processes(options.device):
+        _run(stage, options)
 
 
-def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
+def _run(stage: dict[str, Any], options: Any) -> None:
     from taclean.attacks import poison
     from taclean.clip import models
     from taclean.data.split import Pairs
@@ -129,7 +126,7 @@ def _run(stage: dict[str, Any], options: Any, device: torch.device) -> None:
             models.load_weights(model, options.model, stage["model"])
         validate = _validation(stage, Pairs.open(options.val), options.trigger)
         deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
-    folder, label = Path(options.checkpoints), stage["stage"]
+    folder, label, device = Path(options.checkpoints), stage["stage"], options.device
     more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
     history = train(model, pairs, objective, settings, validate=validate, **more)
     if distributed.rank() != 0:

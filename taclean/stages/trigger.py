@@ -44,7 +44,6 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.attacks.material import Material
     from taclean.clip.models import load
     from taclean.data.split import Pairs
-    from taclean.training.distributed import device
 
     torch.set_num_threads(1)
     trigger = stage["trigger"]
@@ -55,7 +54,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     images, pretrain = Pairs.open(options.images), Pairs.open(options.pretrain)
     target, template = stage["target"], stage["templates"][0]
     material = Material.gather(images, pretrain, target, template, tokenizer(stage))
-    model = load(stage["model"], options.model).to(device(options.device))
+    model = load(stage["model"], options.model).to(options.device)
     fitted, report = method.fit(model, material, settings, seed=trigger["seed"], say=say)
     for key, value in report.items():
         say(f"{trigger['attack']}: {key} {value}")

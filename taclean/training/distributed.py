@@ -9,7 +9,6 @@ that every process uses alike, such as logit_scale, has equal gradients, and the
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,25 +25,13 @@ T = TypeVar("T")
 PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
 
 
-def device(name: str = "auto") -> torch.device:
-    """Return the device of this process: 'auto' takes a GPU where there is one."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
-    launched, count = dist.is_torchelastic_launched(), torch.cuda.device_count()
-    local = int(os.environ["LOCAL_RANK"]) if launched else torch.cuda.current_device()
-    if local >= count:
-        raise UserError(
-            f"--nproc-per-node: process {local} has no GPU of its own, {count} are there; start as "
-            "many processes"
-        )
-    return torch.device("cuda", local)
-
-
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started; NCCL between GPUs, Gloo between CPUs."""
+    """Join the processes that torchrun started; NCCL between GPUs, Gloo between CPUs.
+
+    A process with an error does not leave the group, where NCCL would wait for the others: it ends,
+    and torchrun ends them.
+    """
     if not dist.is_torchelastic_launched():
         yield
         return
@@ -60,8 +47,7 @@ def processes(device: torch.device) -> Iterator[None]:
             f"process {rank()} of {world()}: lost the others ({str(error)[:99]}...); see "
             "their messages, then run the same command again"
         ) from None
-    finally:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def world() -> int:

@@ -26,6 +26,7 @@ from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import Defense
 from taclean.training import distributed
+from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
 from taclean.training.resume import Checkpoints, fingerprint
@@ -274,7 +275,7 @@ def train(
         One record per epoch: epoch, lr, loss parts, validation scores.
 
     Raises:
-        StoppedError: SIGTERM came; the run is saved.
+        StoppedError: SIGTERM came or the job's time is nearly over; the run is saved.
     """
     training = Training(model, pairs, objective, settings, seed=seed, device=device, label=label)
     steps, first_process = training.steps, distributed.rank() == 0
@@ -289,14 +290,17 @@ def train(
             log = Log(folder, training.done, tensorboard=settings.tensorboard)
         stack.callback(log.close)
         precision = training.precision
-        log.event(begun, step=training.done, steps=steps, label=label, precision=precision)
+        where = {"precision": precision, "device": described(training.device)}
+        log.event(begun, step=training.done, steps=steps, label=label, **where)
         stop = stack.enter_context(Stop().listening())
         shown = say if first_process else None
+        if first_process:
+            say(f"{label}: {begun} at step {training.done} of {steps} in {precision}")
         progress = Progress(label, steps, "steps", shown, first=training.done)
         started = epoch_began = saved = time.time()
 
         def scores() -> dict[str, float]:
-            """Validate; SIGTERM ends it at once, as a scheduler leaves half a minute."""
+            """Validate; a signal ends it at once, as a scheduler leaves half a minute."""
             with stop.at_once(), torch.compiler.set_stance("force_eager"):  # batches of any size
                 return validate(model) if validate else {}
 
@@ -305,8 +309,8 @@ def train(
             checkpoints.save(training)
             log.event("interrupted", step=training.done)
             text = (
-                f"{label}: stopped by SIGTERM at step {training.done} of {steps}, saved; the same "
-                "command goes on from there"
+                f"{label}: stopped by {stop.why} at step {training.done} of {steps}, saved; the "
+                "same command goes on from there"
             )
             return StoppedError(text if first_process else "")
 

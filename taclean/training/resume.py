@@ -42,7 +42,8 @@ class Checkpoints:
     def resume(self, run: Training) -> bool:
         """Put the checkpoint into `run`, on every process, and return whether there was one.
 
-        The checkpoint of another run, or a damaged one, is moved aside.
+        The checkpoint of another run is moved to `last.FINGERPRINT.pt`: a run that comes back
+        goes on from its own. A damaged one is moved to `last.other.pt`.
         """
         found = distributed.on_first(lambda: self._load(run))
         with distributed.together():
@@ -51,17 +52,20 @@ class Checkpoints:
         return found
 
     def _load(self, run: Training) -> bool:
-        if not self._path.exists():
-            return False
-        try:
-            state = torch.load(self._path, map_location="cpu", weights_only=True)
-            if state["fingerprint"] != self._mark:
-                raise KeyError("fingerprint")
-            run.load_state_dict(state)
-        except Exception:  # whatever torch's readers raise
-            os.replace(self._path, self._path.with_name("last.other.pt"))
-            return False
-        return True
+        own = self._path.with_name(f"last.{self._mark}.pt")
+        while self._path.exists() or own.exists():
+            if not self._path.exists():
+                os.replace(own, self._path)
+            try:
+                state = torch.load(self._path, map_location="cpu", weights_only=True)
+                if (mark := state["fingerprint"]) == self._mark:
+                    run.load_state_dict(state)
+                    return True
+                aside = mark if mark.isalnum() else "other"
+            except Exception:  # whatever torch's readers raise
+                aside = "other"
+            os.replace(self._path, self._path.with_name(f"last.{aside}.pt"))
+        return False
 
     def save(self, run: Training) -> None:
         """Replace the checkpoint by the present state, on process 0; if that fails, it stays."""

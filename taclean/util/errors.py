@@ -12,7 +12,7 @@ class ElsewhereError(UserError):
 
 
 class StoppedError(Exception):
-    """SIGTERM came; what was done is saved, and the same command goes on from there."""
+    """SIGTERM or the end of a job's time came; all is saved for the same command to go on from."""
 
 
 def first_line(error: Exception) -> str:

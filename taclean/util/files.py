@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from taclean.util import slurm
 from taclean.util.errors import UserError, first_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -82,23 +83,36 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: not a JSON file ({error}); correct it or make it again") from None
 
 
+def _ended(lock: Path, who: str) -> bool:
+    """Return whether a lock without flock is of a process of another host's job that has ended."""
+    found = re.search(r"process (\d+) on (\S+), job (\d+)$", who)
+    if not found or found[2] == os.uname().nodename or not lock.exists():
+        return False
+    named = {line.rpartition("=")[2] for line in lock.read_text("utf-8").splitlines()}
+    return {found[1], found[2]} <= named and slurm.has_ended(found[3])
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for one process; a UserError names another process that holds it.
 
     The lock of a killed process is free at once. Forked children do not hold it: a worker may
-    outlive its killed parent.
+    outlive its killed parent. Without flock, another host's is free once Slurm says so of its job.
     """
     from filelock import FileLock, Timeout  # most commands take no lock
 
     folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / "holder"
-    lock = FileLock(folder / "lock", timeout=0)
+    file, holder = folder / "lock", folder / "holder"
+    who = holder.read_text("utf-8") if holder.exists() else "another run"
+    if _ended(file, who):
+        file.unlink()
+    lock = FileLock(file, timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        who = holder.read_text("utf-8") if holder.exists() else "another run"
-        raise UserError(f"{folder}: in use by {who}; wait for it or stop it") from None
+        raise UserError(
+            f"{folder}: in use by {who}; wait for it or stop it (without flock: or remove {file})"
+        ) from None
     with lock:
         job = os.environ.get("SLURM_JOB_ID")
         who = f"process {os.getpid()} on {os.uname().nodename}" + (f", job {job}" if job else "")

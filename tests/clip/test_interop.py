@@ -142,7 +142,7 @@ def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model,
     heads = zeroshot.Prompts("emoji-rn", **known).heads(random_model)
     wanted = score(Pairs.open(split), heads, {"badnet": make_trigger("badnet", 0, **trigger)})
     assert json.loads(out.read_text())["scores"] == wanted
-    assert [line.split(":")[0] for line in lines[1:]] == ["clean CA", "badnet ASR", "badnet TA"]
+    assert [line.split(":")[0] for line in lines[2:]] == ["clean CA", "badnet ASR", "badnet TA"]
 
 
 @pytest.mark.parametrize(

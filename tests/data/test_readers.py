@@ -171,6 +171,23 @@ def test_a_bad_shard_is_named(tmp_path):
     refused(lambda: open_all(spec, tmp_path), "a.tar", f"truncated at byte {second}")
 
 
+def test_a_bad_shard_is_left_out_as_far_as_max_broken_allows(tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("taclean.data.readers.webdataset.say", said.append)
+    for i, name in enumerate("abcd"):
+        write_tar(tmp_path / f"{name}.tar", pairs(CAPTIONS, 10 * i))
+    cut = (tmp_path / "b.tar").read_bytes()[:1200]
+    (tmp_path / "b.tar").write_bytes(cut)
+    for name in ("webdataset", "img2dataset"):
+        spec = {"reader": name, "max_broken": 0.25}
+        table = make_reader(spec, tmp_path).table()
+        assert {where[0] for where in table["where"]} == {"a", "c", "d"}
+        assert said.pop().startswith(f"left out: {tmp_path / 'b.tar'}: ")
+        (tmp_path / "d.tar").write_bytes(b"")
+        refused(make_reader(spec, tmp_path).table, "d.tar", "raise max_broken")
+        write_tar(tmp_path / "d.tar", pairs(CAPTIONS, 30))
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_a_missing_or_empty_folder_is_named(tmp_path, name):
     refused(lambda: make_reader({"reader": name}, tmp_path / "none"), str(tmp_path / "none"))
@@ -401,6 +418,20 @@ def test_flat_imagenet_with_any_label_file(tmp_path, name, text):
     reader = make_reader({"reader": "imagenet"}, tmp_path)
     assert [(s.label, s.image) for s in everything(reader)] == [(954, jpeg(0)), (3, jpeg(1))]
     assert classes_of(reader) == list(open_clip.IMAGENET_CLASSNAMES)
+
+
+def test_kaggles_imagenet_is_read_as_it_is_unpacked(tmp_path):
+    folder = tmp_path / "ILSVRC/Data/CLS-LOC/val"
+    folder.mkdir(parents=True)
+    for i, file in enumerate(FLAT):
+        (folder / file).write_bytes(jpeg(i))
+    header = "ImageId,PredictionString\n"
+    for name in ("LOC_train_solution.csv", "LOC_sample_submission.csv"):
+        (tmp_path / name).write_text(header)
+    lines = f"{FLAT[0][:-5]},n07753592 1 2 3 4\n{FLAT[1][:-5]},n01491361 8\n"
+    (tmp_path / "LOC_val_solution.csv").write_text(header + lines)
+    reader = make_reader({"reader": "imagenet"}, tmp_path)
+    assert [(s.label, s.image) for s in everything(reader)] == [(954, jpeg(0)), (3, jpeg(1))]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from taclean.captions.artifacts import SubCaptionTexts, Variants
 from taclean.clip import models
 from taclean.data.split import Pairs
 from taclean.stages import stage_config
-from taclean.training.distributed import device, gather, together, world
+from taclean.training.distributed import gather, together, world
 from taclean.util.errors import UserError
 from tests.helpers import ROOT, TEXT
 
@@ -129,16 +130,8 @@ def test_one_process_is_left_as_it_is():
     a, b = torch.rand(2, 3), torch.rand(2, 3)
     assert world() == 1
     assert gather(a, b) == (a, b)
-    assert device("cpu") == torch.device("cpu")
     with pytest.raises(UserError, match="x"), together():
         raise UserError("x")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said():
-    assert device("auto") == torch.device("cpu")
-    with pytest.raises(UserError, match="--device cuda"):
-        device("cuda")
 
 
 @pytest.mark.slow
@@ -218,6 +211,27 @@ def test_sigterm_on_one_process_saves_and_ends_all_and_the_retry_goes_on(stage, 
     weights, reference = (load_file(f / "model.safetensors") for f in (tmp_path, alone))
     assert list(weights) == list(reference)
     assert not (tmp_path / "last.pt").exists()
+
+
+# With NCCL, leaving the group waits for the other processes.
+FAILS = """
+import time
+import torch
+from taclean.training import distributed
+distributed.dist.destroy_process_group = lambda: time.sleep(900)
+with distributed.processes(torch.device("cpu")):
+    if distributed.rank() == 0:
+        raise ValueError("out of memory")
+    time.sleep(900)
+"""
+
+
+def test_an_error_of_one_process_ends_the_others(tmp_path):
+    started = time.monotonic()
+    done = launch(tmp_path, FAILS, 2)
+    assert done.returncode != 0
+    assert "ValueError: out of memory" in done.stderr
+    assert time.monotonic() - started < 600
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What the CPU and a GPU must agree on; skipped where there is no CUDA device."""
+"""What the CPU and a GPU must agree on; without a CUDA device, the CPU with itself."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loop import Batch, train
 from tests.helpers import TRIGGERS, Dies
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DEFENSES = ["ft", "cleanclip", "taclean"]
 SETTINGS = Train(lr=1e-3, epochs=4, batch=16, warmup=3, checkpoint_seconds=1e-9)
 
@@ -34,7 +32,7 @@ def texts(make_texts):
 @pytest.mark.parametrize("name", DEFENSES)
 def test_losses_and_gradients_agree(name, split, small_pairs, tiny_name, texts):
     found = []
-    for device in ("cpu", "cuda"):
+    for device in ("cpu", DEVICE):
         model = models.create(tiny_name, 0).train().to(device)
         images, tokens = small_pairs.batch(np.arange(32))
         batch = Batch(1, np.arange(32), images.to(device), tokens)
@@ -60,8 +58,8 @@ def test_triggers_agree_and_stay_on_the_device(name, parameters, dtype, pairs):
     images = pairs.batch(np.arange(6))[0]
     images = images if dtype == torch.uint8 else images.float() / 255
     ids = torch.arange(6)
-    wanted, got = trigger(images, ids), trigger(images.cuda(), ids.cuda())
-    assert got.device.type == "cuda"
+    wanted, got = trigger(images, ids), trigger(images.to(DEVICE), ids.to(DEVICE))
+    assert got.device.type == DEVICE
     assert got.dtype == dtype
     step = 1 if dtype == torch.uint8 else 1e-3
     assert (got.cpu().float() - wanted.float()).abs().max() <= step
@@ -73,12 +71,12 @@ def test_scores_agree(pairs, random_model):
     triggers = {"badnet": make_trigger("badnet"), "blended": make_trigger("blended")}
     model = models.create("emoji-rn", 0).eval()
     wanted = score(few, prompts.heads(model), triggers)
-    model.cuda()
+    model.to(DEVICE)
     got = score(few, prompts.heads(model), triggers)
     assert {k: v.keys() for k, v in got.items()} == {k: v.keys() for k, v in wanted.items()}
     images = pairs.batch(np.arange(8))[0]
     on_gpu = models.encode_images(model, images)
-    assert on_gpu.device.type == "cuda"
+    assert on_gpu.device.type == DEVICE
     on_cpu = models.encode_images(random_model, images)
     assert (on_gpu.cpu() * on_cpu).sum(1).min() > 0.999
 
@@ -96,7 +94,7 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
         model = models.create(tiny_name, 0)
         history = train(
             model, small_pairs, Dies(make_defense(name, 0, texts), left), settings, seed=0,
-            folder=folder, config={}, device="cuda",
+            folder=folder, config={}, device=DEVICE,
         )  # fmt: skip
         return model, history
 
@@ -104,7 +102,7 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", 9)
     model, history = run(tmp_path / "broken", 99)
-    assert next(model.parameters()).device.type == "cuda"
+    assert next(model.parameters()).device.type == DEVICE
     assert [record["epoch"] for record in history] == [1, 2, 3, 4]
     for got, other in zip(history, wanted, strict=True):
         assert got == pytest.approx(other, rel=2e-2)
@@ -119,12 +117,12 @@ def test_a_loss_that_is_no_number_is_seen_within_the_epoch(tiny_name, small_pair
     with pytest.raises(Exception, match="the loss is nan"):
         train(
             models.create(tiny_name, 0), small_pairs, Bad(make_defense("ft", 0), 99), SETTINGS,
-            seed=0, folder=tmp_path, config={}, device="cuda",
+            seed=0, folder=tmp_path, config={}, device=DEVICE,
         )  # fmt: skip
 
 
 def test_a_patch_is_optimised_on_the_device(small_pairs, tiny_name):
-    model = models.create(tiny_name, 0).eval().cuda()
+    model = models.create(tiny_name, 0).eval().to(DEVICE)
     patch = optimise_patch(
         model, small_pairs, lambda embedded, index: embedded[:, 0].mean(),
         FitSettings(lr=0.05, epochs=1, batch=16), BadNet(size=42), seed=0, augment=True,

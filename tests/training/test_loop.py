@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
+from datetime import datetime
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
 from taclean.training.loop import fingerprint, learning_rate, train
+from taclean.training.signals import MARGIN
 from taclean.util.errors import StoppedError, UserError
 from taclean.util.files import locked
 from taclean.util.progress import Progress
@@ -367,7 +370,8 @@ def test_a_checkpoint_that_is_not_of_this_run_is_moved_aside(small_pairs, tmp_pa
     assert len(counted.seen) == 8
     assert got == wanted
     assert torch.equal(fresh.w, resumed.w)
-    assert (tmp_path / "last.other.pt").exists()
+    assert len(list(tmp_path.glob("last.*.pt"))) == 1
+    assert (tmp_path / "last.other.pt").exists() == (damage != "other config")
 
 
 @pytest.mark.parametrize("what", ["start weights", "rows"])
@@ -446,6 +450,55 @@ def test_a_forked_child_does_not_hold_the_folder_of_its_killed_parent(tmp_path, 
             holder.kill()
 
 
+# A file system without flock. A process of job 41 on another host is killed as it holds the folder.
+NO_FLOCK = """
+import errno, fcntl, os, sys
+from pathlib import Path
+def missing(*arguments):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = missing
+import filelock
+from types import SimpleNamespace
+from taclean.util import errors, slurm
+from taclean.util.files import locked
+folder = Path(sys.argv[1])
+def killed(host, job):
+    if (pid := os.fork()) == 0:
+        if host:
+            import socket
+            socket.gethostname = lambda: host
+            os.uname = lambda: SimpleNamespace(nodename=host)
+        os.environ["SLURM_JOB_ID"] = job
+        with locked(folder):
+            os.kill(os.getpid(), 9)
+    os.waitpid(pid, 0)
+def attempt():
+    try:
+        with locked(folder):
+            print("taken")
+    except errors.UserError as error:
+        print(error)
+killed("", "41")
+attempt()
+killed("other", "41")
+for said in (None, "41 R", ""):
+    slurm.squeue = lambda job, *options: said
+    attempt()
+killed("other", "41")
+os.environ.update(SLURM_JOB_ID="41", SLURM_RESTART_COUNT="1")
+attempt()
+"""
+
+
+def test_without_flock_a_lock_is_taken_over_from_a_job_that_has_ended(tmp_path):
+    call = [sys.executable, "-W", "ignore", "-c", NO_FLOCK, str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    same_host, unknown, running, ended, requeued = done.stdout.splitlines()
+    assert (same_host, ended, requeued) == ("taken", "taken", "taken")
+    assert unknown == running
+    assert re.search(rf"{tmp_path}: in use by process .* on other, job 41; .*/lock\)$", unknown)
+
+
 # ---- precision, SIGTERM, logs --------------------------------------------------------------------
 
 
@@ -477,7 +530,9 @@ def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
     ft = make_defense("ft", 0)
     assert go("fp32", Signals(ft, 2)) == {"event": "started", "step": 0, "precision": "fp32"}
     assert go("fp32", Signals(ft, 1)) == {"event": "resumed", "step": 3, "precision": "fp32"}
-    assert go("fp16", ft) == {"event": "started", "step": 0, "precision": "fp16"}
+    assert go("fp16", Signals(ft, 0)) == {"event": "started", "step": 0, "precision": "fp16"}
+    assert go("fp32", ft) == {"event": "resumed", "step": 5, "precision": "fp32"}
+    assert events(tmp_path, "resumed")[-1]["device"] == "cpu"
 
 
 def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_path):
@@ -535,6 +590,40 @@ def test_sigterm_ends_the_step_saves_and_leaves(
     assert all(0 <= e["data_wait"] <= 1 for e in epochs)
 
 
+@pytest.mark.parametrize("told", ["in its environment", "by squeue"])
+def test_a_training_leaves_before_its_job_s_time_is_over(
+    told, unbroken, tiny_name, small_pairs, tmp_path, monkeypatch
+):
+    end = time.time() + MARGIN + 1
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    if told == "by squeue":
+        monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+        answer = datetime.fromtimestamp(end).isoformat()
+        monkeypatch.setattr("taclean.util.slurm.squeue", lambda *_: answer)
+    else:
+        monkeypatch.setenv("SLURM_JOB_END_TIME", str(end))
+
+    class Slow(Dies):
+        def loss(self, model, batch):
+            self.left -= 1
+            if self.left == 0:
+                time.sleep(max(0, end - MARGIN - time.time()) + 0.1)
+            return self.inner.loss(model, batch)
+
+    def go():
+        model, objective = models.create(tiny_name, 0), Slow(make_defense("ft", 0), 3)
+        return model, run(model, small_pairs, objective, SETTINGS, tmp_path, validate=validate)
+
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(StoppedError, match="the end of its job's time at step"):
+        go()
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    monkeypatch.delenv("SLURM_JOB_ID")
+    same(*go(), unbroken["ft"])
+    assert [e["event"] for e in events(tmp_path)][:3] == ["started", "interrupted", "resumed"]
+
+
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_sigterm_in_a_validation_does_not_wait_for_its_end(
     at, unbroken, tiny_name, small_pairs, tmp_path
@@ -582,6 +671,7 @@ def test_training_tells_how_far_it_is(small_pairs, tmp_path, monkeypatch):
     monkeypatch.setattr("taclean.util.progress.EVERY", -1)
     monkeypatch.setattr("taclean.training.loop.say", lines.append)
     run(Toy(), small_pairs, Record(zero), SETTINGS, tmp_path, label="base")
+    assert lines.pop(0) == "base: started at step 0 of 8 in fp32"
     assert len(lines) == 8
     assert re.fullmatch(
         r"base: 5/8 steps, epoch 2/2, \d+ pairs/s, about \d+ s left", lines[4]

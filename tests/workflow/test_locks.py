@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def call(folder: Path, rows: int, *options: str) -> dict[str, Any]:
     overlay.write_text(f"data: {{emoji: {{splits: {splits}}}}}\n", "utf-8")
     files = [ROOT / "config/test/smoke.yaml", overlay]
     args = command(folder, TARGET, *options, files=files)
-    return {"args": args, "env": environment(), "cwd": ROOT}
+    return {"args": args, "env": environment() | {"CUDA_VISIBLE_DEVICES": "3,5"}, "cwd": ROOT}
 
 
 def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
@@ -149,6 +150,7 @@ def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
     again = run(600)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "run: 0 of 1 jobs" in again.stderr
+    assert re.search("Provided resources: .*gpu=2", again.stderr)  # of the machine
     assert (tmp_path / TARGET).exists()
     assert not list((tmp_path / ".snakemake/locks").glob("*"))
     assert not notes(tmp_path / ".snakemake")

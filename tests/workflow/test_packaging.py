@@ -113,3 +113,14 @@ def test_reported_numbers_have_a_source_and_a_level() -> None:
     assert not table.duplicated(
         ["source", "where", "backbone", "attack", "defense", "metric"]
     ).any()
+
+
+def test_make_clean_keeps_downloads_and_folders_of_the_user(tmp_path: Path) -> None:
+    made = "results/table.csv data/cc3m/index/a.parquet data/cc3m/val/ids.npy data/cc3m/text/a"
+    kept = "data/cc3m/sources/a.tar data/imagenet/val/a.JPEG data/imagenet/labels.csv"
+    for name in f"{made} {kept}".split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    subprocess.run(["make", "-f", ROOT / "Makefile", "clean"], cwd=tmp_path, check=True)
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert files == set(kept.split())

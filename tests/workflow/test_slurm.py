@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 
 from tests.helpers import ROOT, environment
 
@@ -151,5 +153,16 @@ def test_a_dry_run_through_the_profile_needs_no_slurm(tmp_path: Path) -> None:
     text = result.stdout + result.stderr
     assert result.returncode == 0, text
     asked_for = re.search(r"rule pretrain:.*?resources: ([^\n]*)", text, re.S)[1].split(", ")
-    assert {"gpu=1", "runtime=30", "mem_mb=2000", "slurm_partition=gpu"} <= set(asked_for)
-    assert "slurm_extra=--signal=TERM@120" in asked_for
+    assert {"gpu=1", "nodes=1", "runtime=30", "mem_mb=2000"} <= set(asked_for)
+    assert "slurm_partition=gpu" in asked_for
+
+
+def test_all_gpus_of_a_job_are_on_one_node() -> None:
+    submit = pytest.importorskip("snakemake_executor_plugin_slurm.submit_string")
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text("utf-8"))
+    asked = {**profile["default-resources"], "gpu": 4, "mem_mb": 192000, "runtime": 720}
+    resources = type("Resources", (dict,), {"__getattr__": dict.get})(asked)
+    keys = "run_uuid slurm_logfile comment_str account partition workdir".split()
+    job = SimpleNamespace(resources=resources, threads=8)
+    call = submit.get_submit_command(job, dict.fromkeys(keys, "x"))
+    assert "--nodes=1" in call.split()

@@ -25,7 +25,7 @@ def label_of_synset() -> dict[str, int]:
 
 
 class ImageNet(Reader):
-    """The form that lies in the source's folder, or in its `val` or `data`."""
+    """The form that lies in the source's folder, in its `val` or `data`, or as in Kaggle's."""
 
     gives = "labels"
     keys = ("files", "captions")
@@ -38,13 +38,14 @@ class ImageNet(Reader):
         """
         if self.spec.get("files"):
             return self._parquet(self.files(""))
-        for base in (self.folder, self.folder / "val", self.folder / "data"):
+        parts = ("ILSVRC/Data/CLS-LOC/val", "", "val", "data")  # Kaggle's labels are at the top
+        for base in map(self.folder.joinpath, parts):
             if not base.is_dir():
                 continue
             if synsets := sorted(p.name for p in base.glob("n" + 8 * "[0-9]") if p.is_dir()):
                 return self._tree(base, synsets)
-            if labels := _label_file(base):
-                return self._flat(labels)
+            if labels := _label_file(base) or _label_file(self.folder):
+                return self._flat(labels, base)
             if paths := sorted(base.glob("val*.parquet")):
                 return self._parquet([path.relative_to(self.folder).as_posix() for path in paths])
         raise UserError(
@@ -73,11 +74,11 @@ class ImageNet(Reader):
                 labels.append(label_of[name])
         return self._table(keys, places, labels)
 
-    def _flat(self, labels: Path) -> Table:
-        """List the images beside a file of labels."""
-        listed = _listed(labels)
-        paths = [_beside(labels, name) for name in listed]
-        if missing := sorted({*labels.parent.glob("ILSVRC2012_val_*")}.difference(paths)):
+    def _flat(self, labels: Path, base: Path) -> Table:
+        """List the images in a folder, by a file of labels."""
+        listed = _listed(labels, base)
+        paths = [_image(base, name) for name in listed]
+        if missing := sorted({*base.glob("ILSVRC2012_val_*")}.difference(paths)):
             raise UserError(f"{labels}: no label for {missing[0].name}; complete the file")
         places = [path.relative_to(self.folder).as_posix() for path in paths]
         return self._table(list(listed), places, list(listed.values()))
@@ -139,7 +140,8 @@ def _damage(path: Path) -> Iterator[None]:
 
 def _label_file(folder: Path) -> Path | None:
     """Return the file of labels in a folder, if there is one."""
-    usual = [folder / name for name in ("labels.csv", "labels.txt") if (folder / name).is_file()]
+    names = ("labels.csv", "labels.txt", "LOC_val_solution.csv")
+    usual = [folder / name for name in names if (folder / name).is_file()]
     tables = usual[:1] or sorted(folder.glob("*.csv"))
     if len(tables) > 1:
         raise UserError(
@@ -148,13 +150,13 @@ def _label_file(folder: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def _beside(labels: Path, name: str) -> Path:
+def _image(base: Path, name: str) -> Path:
     """Return the path of an image that a file of labels names."""
-    image = labels.parent / name
+    image = base / name
     return image if image.suffix else image.with_suffix(".JPEG")
 
 
-def _listed(path: Path) -> dict[str, int]:
+def _listed(path: Path, base: Path) -> dict[str, int]:
     """Return the labels by name in lines `NAME LABEL` or `NAME,LABEL`, below a header or not."""
     found: dict[str, int] = {}
     try:
@@ -169,7 +171,7 @@ def _listed(path: Path) -> dict[str, int]:
         # pandas writes an index as a float where its column had a gap.
         value = int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
         value = label_of_synset().get(label, value)
-        if number == 1 and value < 0 and not _beside(path, name).is_file():
+        if number == 1 and value < 0 and not _image(base, name).is_file():
             continue  # a header
         if not 0 <= value < 1000 or name in found:
             raise UserError(

@@ -13,6 +13,7 @@ import numpy as np
 from taclean.data import Table
 from taclean.data.readers import IMAGES, Reader, make_table
 from taclean.util.errors import UserError
+from taclean.util.progress import say
 
 TEXTS = (".txt", ".json")
 # Name and place (see `Reader.image`) of a file, and its contents where the name ends as in TEXTS.
@@ -34,7 +35,21 @@ class WebDataset(Reader):
 
     def listed(self, shards: list[str]) -> Table:
         """List the samples of these shards."""
-        return samples_of(_members(self.folder / shard, shard) for shard in shards)
+        return samples_of(self._sound(shards))
+
+    def _sound(self, shards: list[str]) -> Iterator[list[Member]]:
+        """Yield the files of each shard; leave out broken ones, as many as `max_broken` allows."""
+        allowed = int(self.spec.get("max_broken", 0) * len(shards))
+        for shard in shards:
+            try:
+                members = list(_members(self.folder / shard, shard))
+            except tarfile.TarError as error:
+                text = f"{self.folder / shard}: not a whole tar ({error}); fetch it again"
+                if (allowed := allowed - 1) < 0:
+                    raise UserError(f"{text}, or raise max_broken to leave it out") from None
+                say(f"left out: {text}")
+            else:
+                yield members
 
     def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its shard."""
@@ -99,8 +114,7 @@ def _caption(text: bytes | None, record: bytes | None) -> str | None:
 def _members(path: Path, shard: str) -> Iterator[Member]:
     """Yield the regular files of a tar.
 
-    Raises:
-        UserError: the shard is missing, truncated, damaged or not a tar.
+    Raises a TarError if the shard is truncated, damaged or no tar, a UserError if it is missing.
     """
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
@@ -113,11 +127,6 @@ def _members(path: Path, shard: str) -> Iterator[Member]:
             # tarfile takes a cut or damaged header for the end, which is a block of zeros.
             file.seek(tar.offset)
             if (end := file.read(tarfile.BLOCKSIZE)).strip(b"\0") or not end:
-                raise UserError(
-                    f"{path}: damaged or truncated at byte {tar.offset}; remove it or fetch it "
-                    "again"
-                )
+                raise tarfile.ReadError(f"damaged or truncated at byte {tar.offset}")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; put the file there") from None
-    except tarfile.TarError as error:
-        raise UserError(f"{path}: not a whole tar ({error}); fetch it again") from None

@@ -1,0 +1,73 @@
+"""The device of a command: the CPU, or a GPU that no other command of this machine uses."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import torch
+import torch.distributed as dist
+from filelock import FileLock, Timeout
+
+from taclean.clip.encode import precision_on
+from taclean.util.errors import UserError
+from taclean.util.progress import say
+
+SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # a job of theirs has GPUs of its own
+POLL = 10  # seconds between looks for a free GPU
+
+
+@contextmanager
+def using(name: str = "auto") -> Iterator[torch.device]:
+    """Yield the device of this process, and hold its GPU until the block ends.
+
+    'auto' takes a GPU where there is one. Within a scheduler's job a process takes the GPU of its
+    number. Elsewhere it takes the first that no command of the same user holds, or waits for one.
+
+    Raises:
+        UserError: 'cuda' was asked for and there is no GPU, or there are more processes than GPUs.
+    """
+    found = torch.cuda.is_available()
+    if name == "cpu" or (name == "auto" and not found):
+        yield torch.device("cpu")
+        return
+    if not found:
+        raise UserError(
+            f"--device cuda: torch {torch.__version__} finds no GPU on {os.uname().nodename}; it "
+            f"is built for CUDA {torch.version.cuda} (too new for the driver? see nvidia-smi), "
+            f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')!r}, or "
+            "the job's partition has no GPUs; correct that, or give --device cpu"
+        )
+    local = int(os.environ["LOCAL_RANK"]) if dist.is_torchelastic_launched() else 0
+    if local >= (count := torch.cuda.device_count()):
+        raise UserError(
+            f"--nproc-per-node: process {local} has no GPU of its own, {count} are there; start as "
+            "many processes"
+        )
+    with ExitStack() as held:
+        scheduled = any(variable in os.environ for variable in SCHEDULERS)
+        device = torch.device("cuda", local if scheduled else _free_gpu(held))
+        torch.cuda.set_device(device)  # pinned memory and libraries use the current one
+        yield device
+
+
+def _free_gpu(held: ExitStack) -> int:
+    """Return the index of a GPU whose lock `held` now has; wait where all are locked."""
+    known = [torch.cuda.get_device_properties(i).uuid for i in range(torch.cuda.device_count())]
+    files = [f"{tempfile.gettempdir()}/taclean-{os.getuid()}-gpu-{uuid}.lock" for uuid in known]
+    while True:
+        for index, file in enumerate(files):
+            with suppress(Timeout):
+                held.enter_context(FileLock(file, timeout=0).acquire())
+                return index
+        say("waiting for a GPU: other commands hold all of them; --device cpu does not wait")
+        time.sleep(POLL)
+
+
+def described(device: torch.device, precision: str | None = None) -> str:
+    """Return a device, a GPU's model and the precision computed in: "cuda:0 NVIDIA A100, bf16"."""
+    card = f" {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    return f"{device}{card}, {precision_on(device, precision)}" if precision else f"{device}{card}"
