@@ -27,9 +27,10 @@ from taclean.util.progress import log_to_stdout, say
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake ends with one line on stderr and exit status 2."""
-    options, stage = _parser().parse_args(arguments), {}
-    # OpenMP reads this when torch is imported: threads that wait for one another give their core back
-    # after a while, so that a busy process beside a training costs its share and no more.
+    options = _parser().parse_args(arguments)
+    stage: dict[str, Any] = {}
+    # OpenMP reads this when torch is imported: threads that wait for one another give their core
+    # back after a while, so that a busy process beside a training costs its share and no more.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     keep_freed()
     collect_rarely()
