@@ -36,14 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collect_rarely()
     log_to_stdout()
     try:
-        stage = _stage(options) if options.stages else None
+        if options.stages:
+            stage = _stage(options)
         with ExitStack() as stack:
             if hasattr(options, "device"):
                 from taclean.training.device import described, using
 
                 device = options.device = stack.enter_context(using(options.device))
-                say(f"{options.command}: on {described(device, (stage or {}).get('precision'))}")
-            options.run(*([] if stage is None else [stage]), options)
+                say(f"{options.command}: on {described(device, stage.get('precision'))}")
+            options.run(*([stage] if options.stages else []), options)
         if stage and options.stage and os.environ.get("RANK", "0") == "0":  # torchrun's first
             _write_recipe(stage, Path(options.out))
     except UserError as error:
