@@ -26,7 +26,7 @@ from taclean.util.progress import log_to_stdout
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake ends with one line on stderr and exit status 2."""
-    options, stage = _parser().parse_args(arguments), {}
+    options, stage = _parser().parse_args(arguments), dict[str, Any]()
     keep_freed()
     collect_rarely()
     log_to_stdout()

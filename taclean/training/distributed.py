@@ -163,7 +163,7 @@ def averaged(module: nn.Module) -> nn.Module:
     parallel = nn.parallel.DistributedDataParallel
     known = inspect.signature(parallel).parameters  # torch 2.13 renamed it
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    options = {buffers: False, "gradient_as_bucket_view": True}
+    options: dict[str, Any] = {buffers: False, "gradient_as_bucket_view": True}
     return parallel(module, **options)
 
 
