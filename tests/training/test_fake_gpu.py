@@ -14,6 +14,13 @@ import torch
 from tests.helpers import environment
 
 HERE = Path(__file__).parent / "fake_gpu"
+# torch asks once whether there is a device; the guard has to be there before the package is.
+START = """
+import ctypes, sys, torch
+ctypes.CDLL(sys.argv[1])
+from tests.training.fake_gpu import steps
+steps.main(sys.argv[2])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,7 @@ def guard(tmp_path_factory) -> Path:
 
 
 def test_no_step_mixes_devices_or_waits_for_one(guard, tiny_config):
-    call = [sys.executable, HERE / "steps.py", guard, tiny_config]
+    call = [sys.executable, "-c", START, guard, tiny_config]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
