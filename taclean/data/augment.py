@@ -169,7 +169,7 @@ def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tens
     """
     x = images if images.dtype == torch.uint8 else (images * 255).round_().to(torch.uint8)
     x = x.clone(memory_format=torch.contiguous_format)
-    groups, (sources, warp) = _policy()[2], _sources(tuple(x.shape[2:]), x.device)
+    groups, (sources, warp) = _policy()[2], _sources((x.shape[2], x.shape[3]), x.device)
 
     def there(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(x.device, non_blocking=True)

@@ -14,6 +14,7 @@ import torch
 from tests.helpers import environment
 
 HERE = Path(__file__).parent / "fake_gpu"
+START = "import sys; from tests.training.fake_gpu import steps; steps.main(sys.argv[1])"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def guard(tmp_path_factory) -> Path:
     built = tmp_path_factory.mktemp("guard") / "guard.so"
     lib = Path(torch.__file__).parent / "lib"
     options = ["-std=c++20", "-O0", "-shared", "-fPIC", f"-I{lib.parent}/include"]
-    libraries = [f"-L{lib}", "-ltorch_cpu", "-lc10"]
+    libraries = [f"-L{lib}", f"-Wl,-rpath,{lib}", "-ltorch_cpu", "-lc10"]
     call = ["g++", *options, HERE / "guard.cpp", "-o", built, *libraries]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -33,8 +34,10 @@ def guard(tmp_path_factory) -> Path:
 
 
 def test_no_step_mixes_devices_or_waits_for_one(guard, tiny_config):
-    call = [sys.executable, HERE / "steps.py", guard, tiny_config]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment())
+    # torch asks once, while it is imported, whether there is a device
+    values = environment() | {"LD_PRELOAD": str(guard)}
+    call = [sys.executable, "-c", START, tiny_config]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, env=values)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found.keys() == {"none", "ft", "cleanclip", "taclean", "par"}

@@ -1,15 +1,12 @@
-"""Run training steps on a CUDA device that is not there: `python steps.py GUARD CONFIG`.
+"""Run training steps on a CUDA device that is not there; see tests/training/test_fake_gpu.py.
 
 Tensors in host memory are real; those of the device have a shape and no data. An operation that
-mixes the two raises, as on a GPU. What makes the host wait for the device is counted. GUARD is
-guard.cpp, compiled; CONFIG is the open_clip config of a model for 32 px.
+mixes the two raises, as on a GPU. What makes the host wait for the device is counted.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
-import sys
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -36,7 +33,6 @@ BATCH = 16
 
 def pretend() -> None:
     """Make torch believe in the device."""
-    ctypes.CDLL(sys.argv[1])
     torch.cuda._lazy_init = lambda: None
     torch.cuda.is_bf16_supported = lambda *given, **more: True
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
@@ -109,16 +105,12 @@ def waits(name: str | None, **parameters: str) -> dict[str, int]:
     return dict(device.waits)
 
 
-def main() -> None:
-    """Print the waits of each defence as JSON."""
+def main(config: str) -> None:
+    """Print the waits of each defence as JSON; `config` is the open_clip config of a model."""
     pretend()
-    models.library().add_model_config(sys.argv[2])
+    models.library().add_model_config(config)
     strong = {"augment": "autoaugment"}
     runs = {name: waits(name, **more) for name, more in (
         ("ft", strong), ("cleanclip", strong), ("taclean", {"augment": "mild"}), ("par", {}),
     )}  # fmt: skip
     print(json.dumps({"none": waits(None), **runs}))
-
-
-if __name__ == "__main__":
-    main()
