@@ -1,6 +1,5 @@
 """The config, checked, and the params that rules share; the grid of runs is taclean/config/runs.py."""
 
-import glob
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from taclean.report import code_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
+from taclean.util.gpus import visible_gpus
 
 try:
     for file in workflow.configfiles:
@@ -88,9 +88,7 @@ def gpus(resources):
 # scheduler counts them.
 if workflow.is_main_process and not workflow.non_local_exec_or_dryrun:
     if "gpu" not in workflow.global_resources:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        seen = list(filter(None, visible)) or glob.glob("/dev/nvidia[0-9]*")
-        workflow.global_resources["gpu"] = max(1, len(seen))
+        workflow.global_resources["gpu"] = max(1, visible_gpus())
 
 
 # Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.
