@@ -63,7 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without: packaged counts": {"packaged": lambda: replacements.add([])},
     "without: weights of words": {"ROUNDS": 0},
     "FIT 0": {"FIT": 0.0}, "FIT 0.75": {"FIT": 0.75},
-    "LEAST 2": {"LEAST": 2}, "LEAST 5": {"LEAST": 5},
+    "LEAST 3": {"LEAST": 3}, "LEAST 5": {"LEAST": 5},
     "PRIOR 0.5": {"PRIOR": 0.5}, "PRIOR 2": {"PRIOR": 2.0},
     "SCARCE 0": {"SCARCE": 0}, "SCARCE 1": {"SCARCE": 1},
     "SAMPLE 2000": {"SAMPLE": 2000}, "ROUNDS 5": {"ROUNDS": 5}, "FLOOR 0.1": {"FLOOR": 0.1},
