@@ -57,12 +57,12 @@ class TextArtifact(Section):
         raise NotImplementedError
 
     @classmethod
-    def check(cls, made: Any, epochs: int, rows: int) -> None:
+    def check(cls, name: str, made: Any, epochs: int, rows: int) -> None:
         """Raise a UserError if the artifact was made for another split or for fewer epochs."""
         had, of, fits = cls.made_for(made, rows)
         if had < epochs or not fits:
             raise UserError(
-                f"{cls.__name__.lower()}: made for {had} epochs and {of} rows, but the training "
+                f"{name}: made for {had} epochs and {of} rows, but the training "
                 f"has {epochs} epochs and {rows} rows; make them again"
             )
 

@@ -57,7 +57,7 @@ class Defense(Method, abstract=True):
             UserError: an artifact belongs to another split or has too few epochs.
         """
         for name, kind in self.texts.items():
-            kind.check(self._made[name], epochs, rows)
+            kind.check(name, self._made[name], epochs, rows)
 
     def start(self, model: CLIP) -> None:
         """Prepare for training; `model` holds the victim's weights, also where a run is resumed."""
