@@ -313,7 +313,7 @@ def test_artifacts_smaller_than_the_run_are_refused(tiny, small_pairs, texts, tm
 def test_sub_captions_of_fewer_epochs_than_the_variants_are_refused(model, small_pairs, texts):
     less = few(texts)["variants"], few(texts, epochs=1)["subcaptions"]
     given = dict(zip(("variants", "subcaptions"), less, strict=True))
-    with pytest.raises(UserError, match="subcaptions: made for 1 epochs .* has 2 epochs"):
+    with pytest.raises(UserError, match=r"subcaptions: made for 1 epochs .* has 2 epochs"):
         make_defense("taclean", 0, given).check(2, len(small_pairs))
 
 
