@@ -39,6 +39,8 @@ def test_no_step_mixes_devices_or_waits_for_one(guard, tiny_config):
     call = [sys.executable, "-c", START, tiny_config]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env=values)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    (copy, mix), found = json.loads(done.stdout.splitlines()[-1])
+    assert copy.startswith("copy to cuda")  # the two known faults are found
+    assert "device" in mix
     assert found.keys() == {"none", "ft", "cleanclip", "taclean", "par"}
     assert {name: waits for name, waits in found.items() if waits} == {}

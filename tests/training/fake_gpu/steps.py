@@ -105,6 +105,18 @@ def waits(name: str | None, **parameters: str) -> dict[str, int]:
     return dict(device.waits)
 
 
+def known_faults() -> list[str]:
+    """Return what is found of a blocking copy and of a mix of devices."""
+    device = Device()
+    with device:
+        there = torch.tensor([1.0, 2.0], device="cuda:0")
+        try:
+            there + torch.ones(2)
+        except RuntimeError as error:
+            return [*device.waits, str(error)]
+    return list(device.waits)
+
+
 def main(config: str) -> None:
     """Print the waits of each defence as JSON; `config` is the open_clip config of a model."""
     pretend()
@@ -113,4 +125,4 @@ def main(config: str) -> None:
     runs = {name: waits(name, **more) for name, more in (
         ("ft", strong), ("cleanclip", strong), ("taclean", {"augment": "mild"}), ("par", {}),
     )}  # fmt: skip
-    print(json.dumps({"none": waits(None), **runs}))
+    print(json.dumps([known_faults(), {"none": waits(None), **runs}]))
