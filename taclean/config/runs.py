@@ -120,9 +120,11 @@ class Runs:
 
     def tuning_histories(self) -> list[str]:
         """Return the val scores of every trial."""
-        names = (trial_name(trial["defense"], trial["trial"]) for trial in self.tuning())
-        runs = zip(self.tuning(), names, strict=True)
-        return [Run(t["attack"], name, t["seed"]).path("history.csv") for t, name in runs]
+        runs = [
+            Run(trial["attack"], trial_name(trial["defense"], trial["trial"]), trial["seed"])
+            for trial in self.tuning()
+        ]
+        return [run.path("history.csv") for run in runs]
 
     def scores(self) -> list[str]:
         """Return the scores of every run."""
