@@ -1,4 +1,4 @@
-"""What Slurm says about its jobs."""
+"""Answers of Slurm about its jobs."""
 
 from __future__ import annotations
 
