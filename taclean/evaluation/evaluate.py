@@ -19,7 +19,6 @@ from taclean.evaluation.retrieval import recall, target_recall, texts_of
 from taclean.evaluation.zeroshot import Heads
 from taclean.util.files import replacing
 
-
 KEPT = 2**28  # bytes of a split's pictures that are kept with a trigger on
 
 

@@ -1,4 +1,4 @@
-"""Score a victim and its cleanings: CA, ASR and TA at 1, 3, 5 and 10, with the counts behind them."""
+"""Score a victim and its cleanings: CA, ASR and TA, with the counts behind them."""
 
 from __future__ import annotations
 
