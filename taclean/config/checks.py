@@ -151,6 +151,11 @@ def _check_source(dataset: Files, split: str, where: str) -> None:
             f"{where}.from: the reader of {dataset.splits[split].source!r} is {source.reader}; a "
             f"split of the role {role} takes {takes}{more}"
         )
+    if dataset.splits[split].cover < 1 and not (role in TRAINED and source.captions):
+        raise UserError(
+            f"{where}.cover: only a training split of labelled images covers a part of the "
+            "classes; leave it out"
+        )
     if role in TRAINED and dataset.splits[split].rows is None:
         raise UserError(f"{where}.rows: missing; give a number of rows")
 

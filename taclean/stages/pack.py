@@ -31,10 +31,12 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
         stage |= {"captions": source.captions, "classes": names}
     siblings = {name: s for name, s in dataset.splits.items() if dataset.source_of(name) is source}
+    covers = {name: other.cover for name, other in siblings.items() if other.cover < 1}
     return stage | {
         "source": source.given(exclude={"captions"}),
         "max_broken": dataset.max_broken,
         "draw": {name: other.rows for name, other in siblings.items() if other.rows},
+        **({"covers": covers} if covers else {}),
     }
 
 
@@ -53,14 +55,18 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
     from taclean.data.readers import Reader, make_reader
-    from taclean.data.scenes import SceneReader
+    from taclean.data.scenes import SETS, SceneReader
     from taclean.data.table import load_table
 
     if stage["form"] == "scenes":
         ids = range(stage["first"], stage["first"] + stage["rows"])
-        names, shift = stage["scenes"], stage.get("styles") == "shift"
-        classes = names if isinstance(names, str) else tuple(names)
-        more = {"classes": classes, "shift": shift, "second": stage["second"]}
+        names, styles = stage["scenes"], stage.get("styles", "train")
+        more = {
+            "classes": names if isinstance(names, str) else tuple(names),
+            "styles": SETS.get(styles) if isinstance(styles, str) else tuple(styles),
+            "cover": stage.get("cover", 1.0),
+            "second": stage["second"],
+        }
         reader: Reader = SceneReader(ids, stage["seed"], stage["image_size"], **more)
         table = reader.table()
     else:
@@ -83,11 +89,17 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
 def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
     """Return the split's rows of its source and the spare rows; all rows and None if not drawn."""
-    from taclean.data.draw import draw
+    from taclean.data.draw import covered, draw
 
     if "draw" not in stage or "rows" not in stage:
         return table, None
+    only = {
+        split: table["label"]
+        .isin(covered(len(table.attrs["classes"] or stage["classes"]), share))
+        .to_numpy()
+        for split, share in stage.get("covers", {}).items()
+    }
     broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
     spares = broken / (1 - broken) if broken < 1 else len(table)
-    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares)[stage["split"]]
+    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares, only)[stage["split"]]
     return table.iloc[drawn.rows], table.iloc[drawn.spare]

@@ -227,6 +227,24 @@ def test_a_mistake_in_an_entry_is_named(part: str, overlay: dict[str, Any], mess
     assert message in refuse(DEFAULT, changes)
 
 
+def test_a_split_may_cover_a_share_of_the_classes() -> None:
+    def with_clean(config: dict[str, Any], name: str, **keys: Any) -> dict[str, Any]:
+        return configs.merge(config, {"data": {name: {"splits": {"clean": keys}}}})
+
+    part = {"cover": 0.5, "styles": ["twemoji", "fxemoji"]}
+    before, after = (
+        stage(DEFAULT, "pack/clean"),
+        stage(with_clean(DEFAULT, "emoji", **part), "pack/clean"),
+    )
+    assert {key: after[key] for key in after if after[key] != before.get(key)} == part
+    photos = with_clean(PHOTOS, "photos", cover=0.5)
+    assert stage(photos, "pack/pretrain")["covers"] == {"clean": 0.5}
+    assert "clean.cover: only a training split of labelled" in refuse(
+        with_clean(PAPER, "cc3m", cover=0.5)
+    )
+    assert "clean.cover: " in refuse(with_clean(DEFAULT, "emoji", cover=0))
+
+
 def test_rows_of_other_sources_are_compared_by_their_pictures() -> None:
     more = {"sources": {"more": {"reader": "csv", "folder": "x"}}}
     apart = configs.merge(PAPER, {"data": {"cc3m": more | {"splits": {"clean": {"from": "more"}}}}})
