@@ -7,6 +7,8 @@ rule evaluate:
         triggers=runs.scored_triggers,
         splits=[file for name in runs.scored for file in runs.split(name)],
         probe=runs.split(config["evaluate"]["probe"]) if "probe" in config["evaluate"] else [],
+        pretrain=runs.of_role("pretrain"),
+        clean=runs.of_role("clean"),
     output:
         scores=f"{RUN}/scores.json",
         samples=f"{RUN}/samples.npz",
@@ -23,9 +25,12 @@ rule evaluate:
         splits=[f"{DATA}/{name}" for name in runs.scored],
         triggers=runs.trigger_options,
         probe=folder("probe"),
+        pretrain=folder("pretrain"),
+        clean=folder("clean"),
     shell:
         "python -m taclean evaluate --config {params.config} --stage {params.stage} --model {input.model}"
         " --splits {params.splits} --probe {params.probe} --triggers {params.triggers}"
+        " --trained {params.pretrain} {params.clean}"
         " --out {output.scores} --samples {output.samples} --device {params.device} 2>&1 | tee {log}"
 
 

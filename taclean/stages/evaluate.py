@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ OPTIONS = [
     MODEL,
     option("--splits", "folders of splits with labels; the first gives the samples", nargs="+"),
     option("--probe", "folder of the split that a linear probe learns from", default=None),
+    option(
+        "--trained", "folders of splits whose pictures no split may have", nargs="*", default=[]
+    ),
     TRIGGERS,
     option("--out", "scores (JSON)"),
     option("--samples", "embeddings and predictions for the figures (.npz)", default=None),
@@ -47,13 +51,15 @@ OPTIONS = [
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Score every split and write scores and samples."""
-    from taclean.data.split import Pairs
+    from taclean.data.split import Pairs, refuse_copies
     from taclean.evaluation.evaluate import by_split, score, write_samples
 
     triggers = shared.bind_all(stage["triggers"], options.triggers)
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     if len(splits) < len(options.splits):
         raise UserError("--splits: two folders of one name, which names the scores; rename one")
+    for pairs, learned in product(splits.values(), map(Pairs.open, options.trained)):
+        refuse_copies(pairs, learned.rows, learned.pictures, f"in {learned.folder}")
     heads = shared.heads_of(stage, options)
     labelled = [pairs for pairs in splits.values() if heads.prompts.name_classes_of(pairs)]
     if options.samples and not labelled:
