@@ -87,5 +87,5 @@ def bars(
     handles = keys(look, colours, ls="", marker="s", ms=8, mew=0)
     handles.append(Line2D([], [], label="same model, never poisoned", **NEVER))
     subtitle = "; ".join(sample_text(rows, split) for split in splits)
-    subtitle += f"; bar: mean, points: runs, line: {over}" if over else ""
+    subtitle += f"; points: runs, bar: mean with {over}" if over else ""
     return finish(figure, title, subtitle, handles)
