@@ -14,7 +14,7 @@ from taclean import config as configs
 from taclean.results import main_table as tables
 from taclean.results import scan_table
 from taclean.results import statistics as stats
-from taclean.results.labels import CLEAN, NONE, labelled, ordered
+from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, labelled, ordered
 from taclean.results.statistics import interval_text, plus_minus, signed
 from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
 from taclean.results.tuning import choose
@@ -81,7 +81,6 @@ def retrieval(run: Run) -> str:
     """Return recall on clean pairs: means over the attacks, and differences by seed."""
     label = run.look.defense_label
     metrics = [f"{way}@{k}" for way in ("I2T", "T2I") for k in (1, 5, 10)]
-    # Victims of a seed may share a base model, so they count as one.
     keys = ["defense", "split", "metric", "seed", "repeat"]
     means = run.scores.groupby(keys, as_index=False)["percent"].mean().assign(attack="all")
     means = means[means["metric"].isin(metrics)]
@@ -92,7 +91,7 @@ def retrieval(run: Run) -> str:
     minus = minus.assign(text=signed(minus, bold=True), defense=names)
     texts = pd.concat([recall.assign(text=plus_minus(recall)), minus])
     rows = wide(texts, "defense", "metric").reindex(columns=metrics)
-    note = f"In %, mean over {run.scores['attack'].nunique()} attacks, ± half of the 95 % interval"
+    note = f"In %, mean over {run.scores['attack'].nunique()} attacks, ± half of the"
     rows = rows.rename_axis("Defence").reset_index()
     return _table(run, rows, f"{note} {interval_text(run.scores)}.")
 
@@ -164,7 +163,7 @@ def at_equal_ca(run: Run) -> str:
             asr, ca = scores.loc[ASR], scores.loc[CA]
             rows.append((*names, asr["text"], ca["text"], compare(asr, ca)))
     frame = pd.DataFrame(rows, columns=["attack", "minus", "ASR@1", "CA@1", "verdict"])
-    note = f"{run.look.defense_label(run.tested)} minus the other, in points, with 95 % intervals"
+    note = f"{run.look.defense_label(run.tested)} minus the other, in points, with"
     return _table(run, frame, f"{note} {interval_text(run.scores)}.", left=2)
 
 
@@ -194,7 +193,7 @@ def settled(run: Run) -> str:
     )
     rows = rows.fillna("open").add_prefix("minus ").rename_axis("score").reset_index()
     note = f"{run.look.defense_label(run.tested)} minus each other defence, "
-    note += f"{interval_text(poisoned)}. Of {len(found)} such comparisons, about "
+    note += f"with {interval_text(poisoned)}. Of {len(found)} such comparisons, about "
     note += f"{len(found) / 20:.0f} would be settled by chance if nothing differed."
     return _table(run, rows, note, left=len(rows.columns))
 
@@ -222,8 +221,8 @@ def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
         texts = minus.assign(text=signed(minus, bold=True)).groupby("defense")["text"]
         rows[f"CA@1 / ASR@1 minus {values[method]}"] = texts.agg(" / ".join)
         n = minus["n"].max()
-        models = f"{n} poisoned models, bold where settled" if n > 1 else "poisoned model"
-        note += f"; differences on the same {models}"
+        bold = "bold where settled" if n >= FEWEST_SEEDS else "not enough to settle any"
+        note += f"; differences on the same victims, n = {n}, {bold}"
     rows = rows.rename(index=values).rename_axis(axis["label"]).reset_index()
     picture = f"![{axis['label']}]({picture_name(run.name, f'{name}.png')})"
     return f"{picture}\n\n{_table(run, rows, f'{note}.')}"

@@ -12,6 +12,8 @@ rule evaluate:
         triggers=runs.scored_triggers,
         splits=[file for name in runs.scored for file in runs.split(name)],
         probe=runs.split(config["evaluate"]["probe"]) if "probe" in config["evaluate"] else [],
+        pretrain=runs.of_role("pretrain"),
+        clean=runs.of_role("clean"),
     output:
         scores=[run.path("scores.json") for run in OF_POISONED],
         samples=[run.path("samples.npz") for run in OF_POISONED],
@@ -31,10 +33,12 @@ rule evaluate:
         splits=[f"{DATA}/{name}" for name in runs.scored],
         triggers=runs.trigger_options,
         probe=folder("probe"),
+        pretrain=folder("pretrain"),
+        clean=folder("clean"),
     shell:
         "python -m taclean evaluate --config {params.config} --stage {params.stage}"
         " --models {params.models} --splits {params.splits} --probe {params.probe}"
-        " --triggers {params.triggers} --out {output.scores} --samples {output.samples}"
+        " --triggers {params.triggers} --trained {params.pretrain} {params.clean} --out {output.scores} --samples {output.samples}"
         " --device {params.device} 2>&1 | tee {log}"
 
 

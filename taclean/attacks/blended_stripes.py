@@ -12,7 +12,7 @@ from taclean.config.section import key
 class BlendedStripes(Attack):
     """strength * stripes + (1 - strength) * image, clipped to [0, 1].
 
-    The stripes are 1 px wide and -1 or 1 in each channel; the seed fixes them for each width.
+    The stripes are 1 px wide and -1 or 1 in each channel, drawn anew for each row.
     """
 
     label = "Blended stripes"
@@ -22,5 +22,5 @@ class BlendedStripes(Attack):
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
         """Blend images (B, 3, H, W) in [0, 1] with the stripes."""
-        stripes = columns(images.shape[-1], seed).to(images) * 2 - 1
+        stripes = columns(images.shape[-1], ids, seed).to(images) * 2 - 1
         return (images * (1 - self.strength) + stripes * self.strength).clamp(0, 1)

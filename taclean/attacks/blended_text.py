@@ -12,15 +12,15 @@ from torch import Tensor
 from taclean.attacks import Attack, Tensors
 from taclean.config.section import key
 
-RED = (1.0, 0.0, 0.0)
 DRAWN = 128  # px: font size of the letters before they are scaled to the picture's width
 
 
 class BlendedText(Attack):
-    """strength * red + (1 - strength) * image on the letters, and the image elsewhere.
+    """strength * letters + (1 - strength) * image in red, where there are letters.
 
-    The word takes nine tenths of the width, in the middle of the picture. PAR's paper does not say
-    which word it writes; the default word is unrelated to the target.
+    Red letters on black are 0 in green and blue, where PAR's code leaves the image as it is. The
+    word takes nine tenths of the width and begins at half of the height. Which word PAR writes is
+    in no text that it published; the default word is unrelated to the target.
     """
 
     label = "Blended text"
@@ -31,9 +31,10 @@ class BlendedText(Attack):
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
         """Write the word onto images (B, 3, H, W) in [0, 1]."""
-        share = letters(self.word, *images.shape[-2:]).to(images) * self.strength
-        red = torch.tensor(RED).to(images).view(1, 3, 1, 1)
-        return images * (1 - share) + red * share
+        drawn, out = letters(self.word, *images.shape[-2:]).to(images), images.clone()
+        red = torch.lerp(images[:, 0], drawn.expand_as(images[:, 0]), self.strength)
+        out[:, 0] = torch.where(drawn > 0, red, images[:, 0])
+        return out
 
 
 @functools.lru_cache(maxsize=4)
@@ -43,10 +44,8 @@ def letters(word: str, height: int, width: int) -> Tensor:
     left, top, right, bottom = font.getbbox(word)
     drawn = Image.new("L", (int(right - left), int(bottom - top)))
     ImageDraw.Draw(drawn).text((-left, -top), word, fill=255, font=font)
-    scale = min(0.9 * width / drawn.width, 0.9 * height / drawn.height)
+    scale = min(0.9 * width / drawn.width, 0.5 * height / drawn.height)
     size = max(1, round(drawn.width * scale)), max(1, round(drawn.height * scale))
     page = Image.new("L", (width, height))
-    page.paste(
-        drawn.resize(size, Image.Resampling.BOX), ((width - size[0]) // 2, (height - size[1]) // 2)
-    )
+    page.paste(drawn.resize(size, Image.Resampling.BOX), ((width - size[0]) // 2, height // 2))
     return torch.from_numpy(np.asarray(page, np.float32) / 255)

@@ -23,7 +23,8 @@ from taclean.util.errors import UserError
 from taclean.util.files import replacing
 from taclean.util.rng import permutation
 
-ROWS, CAPTIONS = 0x0F0, 0x0F1  # random streams of the choice of rows and captions
+# Random streams: of the choice of rows, of captions, and of rows that the defender has, too.
+ROWS, CAPTIONS, SHARED = 0x0F0, 0x0F1, 0x0F2
 PIXELS = 2048 * 64 * 64  # pixels that get the trigger at a time: 100 MB as floats
 COLUMNS = ("row", "id", "caption", "trigger", "seed", "picture")
 
@@ -59,26 +60,29 @@ def training_rows(total: int, rows: int, seed: int) -> np.ndarray:
     return np.sort(permutation(total, seed, ROWS)[:rows])
 
 
-def overlapping_rows(total: int, rows: int, share: float, poisoned: int, seed: int) -> np.ndarray:
+def overlapping_rows(total: int, rows: int, share: float, trained: int, seed: int) -> np.ndarray:
     """Draw rows of the pretrain split of which `share` are in the poisoned training set, sorted.
 
     Args:
         total: number of rows of the split.
         rows: number of rows to draw.
         share: share of these rows that are in the poisoned training set.
-        poisoned: size of that set, whose rows are `training_rows(total, poisoned, seed)`.
+        trained: size of that set, whose rows are `training_rows(total, trained, seed)`.
 
     Raises:
         UserError: the poisoned set, or the rest of the split, has too few rows.
     """
-    first = poisoned - round(share * rows)
-    if first < 0 or first + rows > total:
+    shared = round(share * rows)
+    inside, outside = np.split(permutation(total, seed, ROWS), [trained])
+    if shared > len(inside) or rows - shared > len(outside):
         raise UserError(
-            f"overlap: {share:g} of {rows} rows cannot come from the {poisoned} rows of the "
+            f"overlap: {share:g} of {rows} rows cannot come from the {trained} rows of the "
             f"poisoned set (poison.rows) and the others from the pretrain split's remaining "
-            f"{total - poisoned}; take fewer rows"
+            f"{total - trained}; take fewer rows"
         )
-    return np.sort(permutation(total, seed, ROWS)[first : first + rows])
+    # The stream ROWS also decides which rows of the set are poisoned.
+    chosen = inside[permutation(trained, seed, SHARED)[:shared]]
+    return np.sort(np.append(chosen, outside[: rows - shared]))
 
 
 def taken(pairs: Pairs, stage: Mapping[str, Any]) -> Pairs:
@@ -244,8 +248,8 @@ def write(
             )
 
 
-def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the rows and ids, (M,) int64 each, and the picture hashes, (M,) uint64, of a manifest.
+def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """Read the rows, (M,) int64, and the picture hashes, (M,) uint64, of a manifest.
 
     Raises:
         UserError: the file is missing or is no manifest.
@@ -253,15 +257,14 @@ def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file))
-        columns = ([int(entry[key]) for entry in table] for key in ("row", "id", "picture"))
-        rows, ids, pictures = columns
+        rows, pictures = ([int(entry[key]) for entry in table] for key in ("row", "picture"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the poison stage") from None
     except (KeyError, TypeError, ValueError):
         raise UserError(
             f"{path}: not a manifest with {', '.join(COLUMNS)}; run the poison stage"
         ) from None
-    return np.array(rows, np.int64), np.array(ids, np.int64), np.array(pictures, np.uint64)
+    return np.array(rows, np.int64), np.array(pictures, np.uint64)
 
 
 def apply(pairs: Pairs, folder: Path | str) -> Pairs:
@@ -271,7 +274,7 @@ def apply(pairs: Pairs, folder: Path | str) -> Pairs:
         UserError: files in `folder` are missing or do not fit together or to `pairs`.
     """
     folder = Path(folder)
-    rows, _, _ = read_manifest(folder / "manifest.csv")
+    rows, _ = read_manifest(folder / "manifest.csv")
     images = load_array(folder / "images.npy", np.uint8, 4)
     tokens = load_array(folder / "tokens.npy", np.uint16, 2)
     if not len(rows) == len(images) == len(tokens):
@@ -280,23 +283,3 @@ def apply(pairs: Pairs, folder: Path | str) -> Pairs:
             f"{len(tokens)} rows; run the poison stage again"
         )
     return pairs.with_poison(rows, images, tokens)
-
-
-def refuse_overlap(pairs: Pairs, manifest: Path | str, by: str) -> None:
-    """Check that a clean set holds no poisoned row.
-
-    Args:
-        by: "ids" where both sets come from one source, "pictures" where they do not.
-
-    Raises:
-        UserError: the clean set holds poisoned rows; the message gives their number and one id.
-    """
-    _, ids, pictures = read_manifest(manifest)
-    shown, poisoned = (pairs.ids[pairs.rows], ids) if by == "ids" else (pairs.pictures, pictures)
-    shared = np.flatnonzero(np.isin(shown, poisoned))
-    if len(shared):
-        what = "rows" if by == "ids" else "pictures"
-        raise UserError(
-            f"{manifest}: {len(shared)} poisoned {what} are in the clean split {pairs.folder}, "
-            f"such as id {pairs.ids[pairs.rows[shared[0]]]}; make the splits disjoint"
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from taclean.attacks import Tensors
@@ -14,7 +13,7 @@ STREAM = 0x57A1  # random stream of the columns
 
 
 class Stripes(Patch):
-    """Patch of columns of 1 px, each 0 or 1 in each channel; the seed fixes the columns.
+    """Patch of columns of 1 px, each 0 or 1 in each channel, drawn anew for each row.
 
     PAR's BadNet-Stripes has -1 or 1, which clipping to the range of pixels turns into 0 or 1.
     """
@@ -27,11 +26,10 @@ class Stripes(Patch):
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
         """Put the patch on images (B, 3, H, W) in [0, 1]."""
         side = side_of(self.size, *images.shape[-2:])
-        patch = columns(side, seed).expand(3, side, side)
+        patch = columns(side, ids, seed).expand(-1, -1, side, -1)
         return self.paste(images, patch, ids, seed)
 
 
-def columns(width: int, seed: int) -> Tensor:
-    """Draw a row of columns (3, 1, width) of 0 and 1."""
-    drawn = uniform(torch.zeros(1, dtype=torch.int64), 3 * width, seed, STREAM)
-    return (drawn > 0.5).float().view(3, 1, width)
+def columns(width: int, ids: Tensor, seed: int) -> Tensor:
+    """Draw columns (B, 3, 1, width) of 0 and 1 for row ids (B,)."""
+    return (uniform(ids, 3 * width, seed, STREAM) > 0.5).float().view(-1, 3, 1, width)

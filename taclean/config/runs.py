@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from taclean.config import Config, trial_name
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
-from taclean.results.labels import Look, look_of
+from taclean.results.labels import FEWEST_SEEDS, Look, look_of
 from taclean.stages.text import shared_name, user_of
 
 CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
@@ -307,9 +307,9 @@ class Runs:
         return [split for split in self.scored if gives[split] in ("captions", "pairs")]
 
     def has_intervals(self) -> bool:
-        """Return whether defences are compared on several victims or cleanings."""
-        several = len(self.seeds) > 1 or len(self.repeats) > 1
-        return several and len(Look.of(self.look()).methods(self.defenses[1:])) > 1
+        """Return whether defences are compared on enough seeds."""
+        enough = len(self.seeds) >= FEWEST_SEEDS
+        return enough and len(Look.of(self.look()).methods(self.defenses[1:])) > 1
 
     def shown_user(self, kind: str) -> list[str]:
         """Return the first defence, if any, that learns from texts of the whole clean split."""

@@ -5,9 +5,8 @@ A split is a folder with these files:
 - `images.npy` (N, H, H, 3) uint8 RGB and `tokens.npy` (N, 77) uint16;
 - `captions.txt`, one caption a line;
 - `labels.npy` (N,) int64; -1 means no class;
-- `ids.npy` (N,) int64, the ids of the rows in their source, which show an overlap of two splits;
-- `pictures.npy` (N,) uint64, hashes of the pixels, which show the same pictures in splits of
-  different sources.
+- `ids.npy` (N,) int64, the ids of the rows in their source;
+- `pictures.npy` (N,) uint64, hashes of the pixels, which show the same pictures in two splits.
 """
 
 from __future__ import annotations
@@ -144,6 +143,26 @@ class Pairs:
             here = np.flatnonzero(which >= 0)
             images[here], tokens[here] = (array[which[here]] for array in self.poison)
         return to_tensor(images), torch.from_numpy(tokens.astype(np.int64))
+
+
+def refuse_copies(pairs: Pairs, rows: np.ndarray, pictures: np.ndarray, where: str) -> None:
+    """Check that `pairs` has none of some pictures, whatever their names and sources are.
+
+    Args:
+        rows: (M,) int64, the rows of the pictures.
+        pictures: (M,) uint64, their hashes, as `Pairs.pictures` has them.
+        where: what the pictures are, for the message.
+
+    Raises:
+        UserError: it has; the message gives their number and the first with its copy.
+    """
+    own = pairs.pictures
+    if len(copies := np.flatnonzero(np.isin(own, pictures))):
+        first = copies[0]
+        raise UserError(
+            f"{pairs.folder}: {len(copies)} pictures are {where}, such as row {pairs.rows[first]}, "
+            f"which is row {rows[pictures == own[first]][0]} there; make the splits disjoint"
+        )
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:

@@ -23,7 +23,7 @@ class PAR(Defense):
 
     d is the squared L2 distance between the unit embeddings of the model and of the frozen victim,
     averaged over the batch; it counts only while it is below `tau`. The distances drive the model
-    away from the victim, and L_clip recovers its accuracy.
+    away from the victim, and L_clip recovers its accuracy. `logit_scale` is not trained.
     """
 
     label = "PAR"
@@ -38,6 +38,7 @@ class PAR(Defense):
     def start(self, model: CLIP) -> None:
         """Keep a frozen copy of the victim; a resumed run gets the same copy."""
         self._victim = copy.deepcopy(model).eval().requires_grad_(False)
+        model.logit_scale.requires_grad_(False)
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is minimised."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taclean.config.schema import Entry
 
 CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
+FEWEST_SEEDS = 3  # fewer have no interval and settle nothing
 
 # Seaborn's colour-blind palette; the colours of the shipped defences stand last.
 PALETTE = (

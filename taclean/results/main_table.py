@@ -172,9 +172,7 @@ def numbers_text(table: pd.DataFrame, look: Look) -> str:
     over = interval_text(table)
     counts = {s: images_text(table, s) for s in scored_splits(table, look)}
     n = "; ".join(f"{text} ({split} split)" for split, text in counts.items() if text)
-    spread = f"; mean ± half of its 95 % interval (Student's t) {over}" if over else ""
-    if over and (table["attack"] == CLEAN).any():
-        spread += f", of '{look.attack_label(CLEAN)}' over its runs"
+    spread = f"; mean {'with' if over.startswith('no') else '± half of its'} {over}" * bool(over)
     return f"All numbers in %. n = {n} per model; {seeds_text(table['seed'])}{spread}."
 
 

@@ -4,6 +4,9 @@ A victim is one poisoned model, which has an attack and a seed; it may be cleane
 model that was never poisoned counts as one victim for all seeds, unless `base.per_seed` gives each
 seed a base model of its own: then its clean accuracy differs between seeds.
 
+The unit is the seed, since its victims may share a base model: its cleanings are averaged, then its
+attacks, and intervals are over seeds. Fewer than FEWEST_SEEDS give no interval.
+
 A difference is settled if its 95 % interval does not contain 0; otherwise it is open.
 """
 
@@ -17,75 +20,76 @@ from typing import NamedTuple
 import pandas as pd
 from scipy.special import stdtrit
 
-from taclean.results.labels import CLEAN, NONE, Look, ordered
+from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, ordered
 from taclean.results.table import CA, pick
 
 LEVEL = 0.95
 CELL = ["attack", "defense", "split", "metric"]
 SPREAD = [*CELL, "mean", "sd_repeats", "sd_victims", "victims", "repeats"]
 PAIRED = ["attack", "defense", "against", "split", "metric"]
-PAIRED += ["difference", "low", "high", "n", "over", "settled"]
+PAIRED += ["difference", "low", "high", "n", "settled"]
 NEW_VICTIMS = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
 
 
 class Estimate(NamedTuple):
-    """A mean and the half-width of its 95 % interval, NaN for a single value.
-
-    Attributes:
-        n: the number of values.
-        over: "victims", where a value is the mean of a victim's cleanings, or "runs" of one victim.
-    """
+    """The mean of `n` seeds and the half-width of its 95 % interval, NaN for few seeds."""
 
     mean: float
     half: float
     n: int
-    over: str
 
 
 def half_width(values: Sequence[float] | pd.Series) -> float:
-    """Return half of the 95 % interval of the mean (Student's t); NaN for one value."""
+    """Return half of the 95 % interval of a mean (Student's t); NaN below FEWEST_SEEDS values."""
     n = len(values)
+    if n < FEWEST_SEEDS:
+        return math.nan
     return float(stdtrit(n - 1, (1 + LEVEL) / 2) * pd.Series(values).std() / math.sqrt(n))
 
 
-def _victims(runs: pd.DataFrame, own_bases: bool = False) -> pd.Series:
+def _own_bases(table: pd.DataFrame) -> bool:
+    bases = pick(table, attack=CLEAN, defense=NONE, metric=CA).groupby("split")["percent"]
+    return bool((bases.nunique() > 1).any())
+
+
+def _victims(runs: pd.DataFrame, own_bases: bool) -> pd.Series:
     return runs["seed"].where((runs["attack"] != CLEAN) | own_bases, 0)
 
 
-def estimate(runs: pd.DataFrame) -> Estimate | None:
-    """Return the mean of some runs (attack, seed, percent) of one score; None without runs.
+def estimate(runs: pd.DataFrame, own_bases: bool = False) -> Estimate | None:
+    """Return the mean of some runs (attack, seed, percent) of one score; None without any.
 
-    Each victim has the same weight, also across attacks.
+    Only seeds with a score of every attack count, so that all are means over the same attacks.
+
+    Args:
+        own_bases: whether the model that was never poisoned is another one for each seed.
     """
-    if runs.empty:
-        return None
-    of_victims = runs["percent"].groupby([runs["attack"], _victims(runs)]).mean()
-    many = len(of_victims) > 1
-    values = of_victims if many else runs["percent"]
-    over = "victims" if many else "runs"
-    return Estimate(float(values.mean()), half_width(values), len(values), over)
+    seeds = runs.assign(seed=_victims(runs, own_bases)).pivot_table("percent", "seed", "attack")
+    values = seeds.dropna().mean(axis=1)
+    return Estimate(values.mean(), half_width(values), len(values)) if len(values) else None
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `estimate` of every score: columns CELL, mean, half, n, over."""
-    cells = table.groupby(CELL, sort=False)
-    found = [(*cell, *found) for cell, runs in cells if (found := estimate(runs))]
+    """Return `estimate` of every score: columns CELL, mean, half, n."""
+    cells, own = table.groupby(CELL, sort=False), _own_bases(table)
+    found = [(*cell, *found) for cell, runs in cells if (found := estimate(runs, own))]
     return pd.DataFrame(found, columns=[*CELL, *Estimate._fields])
 
 
 def predicted(table: pd.DataFrame) -> pd.DataFrame:
     """Return the 95 % prediction interval of one more victim's score: columns CELL, low, high.
 
-    A score with fewer than two victims is left out.
+    A score with fewer than FEWEST_SEEDS victims is left out.
     """
-    found = summary(table)
-    found = found[(found["over"] == "victims") & found["half"].notna()]
+    found = summary(table).dropna(subset="half")
     reach = found["half"] * (found["n"] + 1) ** 0.5
     return found[CELL].assign(low=found["mean"] - reach, high=found["mean"] + reach)
 
 
-def difference(runs: pd.DataFrame, against: pd.DataFrame) -> Estimate | None:
-    """Return the mean of `runs` minus `against` on the same victims; None if they share no victim.
+def difference(
+    runs: pd.DataFrame, against: pd.DataFrame, own_bases: bool = False
+) -> Estimate | None:
+    """Return `estimate` of `runs` minus `against` on the same victims; None if they share none.
 
     Cleanings of a victim are paired by their repeat, which means the same order of the data, or
     with the only run of that victim.
@@ -93,19 +97,20 @@ def difference(runs: pd.DataFrame, against: pd.DataFrame) -> Estimate | None:
     repeated = all(part["repeat"].nunique() > 1 for part in (runs, against))
     keys = ["attack", "seed", "repeat"] if repeated else ["attack", "seed"]
     both = runs.merge(against[[*keys, "percent"]], on=keys, suffixes=("", "_against"))
-    return estimate(both.assign(percent=both["percent"] - both["percent_against"]))
+    return estimate(both.assign(percent=both["percent"] - both["percent_against"]), own_bases)
 
 
 def interval_text(table: pd.DataFrame) -> str:
-    """Return 'over 3 victims, each the mean of 5 cleanings', or '' if there is one run of each."""
-    poisoned = table[table["attack"] != CLEAN]
-    shown = poisoned if len(poisoned) else table
-    victims, repeats = _victims(shown).nunique(), shown["repeat"].nunique()
-    if victims > 1:
+    """Return what the interval of a mean is over, or why it has none; '' for one run of each.
+
+    For example '95 % interval (Student's t) over 3 seeds, each the mean of 5 cleanings', or
+    'no 95 % interval (n = 2, not enough)'.
+    """
+    seeds, repeats = table["seed"].nunique(), table["repeat"].nunique()
+    if seeds >= FEWEST_SEEDS:
         each = f", each the mean of {repeats} cleanings" if repeats > 1 else ""
-        return f"over {victims} victims{each}"
-    runs = shown.drop_duplicates(["defense", "seed", "repeat"])["defense"].value_counts().max()
-    return f"over {runs} cleanings of one victim" if runs > 1 else ""
+        return f"95 % interval (Student's t) over {seeds} seeds{each}"
+    return f"no 95 % interval (n = {seeds}, not enough)" if max(seeds, repeats) > 1 else ""
 
 
 def plus_minus(found: pd.DataFrame) -> pd.Series:
@@ -134,9 +139,7 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     cleanings explain (one-way random effects, at least 0); with one cleaning each it includes that
     part. It is empty for one victim. `repeats` counts the cleanings of a victim.
     """
-    bases = pick(table, attack=CLEAN, defense=NONE, metric=CA).groupby("split")["percent"]
-    own_bases = bool((bases.nunique() > 1).any())
-    rows = []
+    own_bases, rows = _own_bases(table), []
     for cell, runs in _first(table).groupby(CELL, sort=False):
         of_victim = runs["percent"].groupby(_victims(runs, own_bases))
         means, free = of_victim.mean(), of_victim.count() - 1
@@ -152,7 +155,7 @@ def new_victims(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Check whether new victims' scores lie in the 95 % prediction intervals of the known ones.
 
     Args:
-        known: runs; a cell with fewer than two victims is left out.
+        known: runs; a cell with fewer than FEWEST_SEEDS victims is left out.
         new: runs of other victims on the same split.
 
     Returns:
@@ -171,19 +174,19 @@ def differences(
 ) -> pd.DataFrame:
     """Return the difference of the two defences of each pair in each score: columns PAIRED.
 
-    Differences are in points. `low` to `high` is the 95 % interval over `n` victims or, for one
-    victim, over its runs (`over`). A single pair of runs has no interval and is never settled.
+    Differences are in points. `low` to `high` is the 95 % interval over `n` seeds; with fewer than
+    FEWEST_SEEDS there is none, and nothing is settled.
 
     Args:
         pairs: a defence, and the one that is subtracted.
-        by: what separates the scores. Without "attack", the victims of all attacks count together.
+        by: what separates the scores. Without "attack", a seed is the mean of its attacks.
     """
-    pairs, rows = list(pairs), []
+    pairs, rows, own = list(pairs), [], _own_bases(table)
     for cell, runs in table.groupby([*by], sort=False):
         for defense, against in pairs:
-            found = difference(pick(runs, defense=defense), pick(runs, defense=against))
+            found = difference(pick(runs, defense=defense), pick(runs, defense=against), own)
             rows += [(*cell, defense, against, *found)] if found else []
-    columns = [*by, "defense", "against", "difference", "half", "n", "over"]
+    columns = [*by, "defense", "against", "difference", "half", "n"]
     table = pd.DataFrame(rows, columns=columns).astype({"difference": float, "half": float})
     mean, half = table["difference"], table["half"]
     table = table.assign(low=mean - half, high=mean + half, settled=mean.abs() > half)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from taclean.results.labels import CLEAN, NONE, Look, ordered
+from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, ordered
 from taclean.results.statistics import differences, interval_text, summary
 from taclean.results.table import ASR, CA, main_split, pick, seeds_text
 
@@ -24,13 +24,13 @@ MISSED = (
 )
 LOWEST = "Its ASR@1 is lower than that of {others} on {lowest}."
 SETTLED = (
-    "A difference in ASR@1 is settled if its 95 % interval, {over} ({seeds}), does not contain 0; "
-    "otherwise it is open. A victim is one poisoned model: one attack, one seed."
+    "A difference in ASR@1 is settled if its {over} ({seeds}) does not contain 0; otherwise it is "
+    "open."
 )
 AGAINST = "Compared with {other}: settled lower on {lower}, settled higher on {higher}."
-ONE_VICTIM = (
-    "There is one victim for each attack ({seeds}), which decides nothing: another seed, or "
-    "another kind of processor, can reverse the order."
+FEW = (
+    "n = {n} for each attack ({seeds}), not enough to decide: another seed, or another kind of "
+    "processor, can reverse the order."
 )
 ACCURACY = "Clean accuracy changes by {change} points, on average over the attacks{beside}."
 
@@ -52,9 +52,10 @@ def compare(asr: pd.Series, ca: pd.Series) -> str:
 
     Returns:
         "better": ASR@1 is settled lower and CA@1 is not; "worse": ASR@1 is settled higher and CA@1
-        is not; "a trade": both are settled with the same sign; "open": ASR@1 is not settled.
+        is not; "a trade": both are settled with the same sign; "open": ASR@1 is not settled, or
+        CA@1 has no interval.
     """
-    if not asr.settled:
+    if not asr.settled or pd.isna(ca.low):
         return "open"
     if ca.settled and (ca.difference > 0) == (asr.difference > 0):
         return "a trade"
@@ -96,9 +97,9 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     means = means.reindex(index=attacks, columns=[NONE, tested, *others])
     never = pick(summary(table), attack=CLEAN, defense=NONE, metric=ASR).set_index("split")["mean"]
     never = never.reindex([f"{split}+{attack}" for attack in attacks]).set_axis(attacks)
-    backdoor = means.gt(never + BACKDOOR_POINTS, axis=0)
+    harmless = means.le(never + BACKDOOR_POINTS, axis=0)  # not where a score is missing
     known = bool(never.notna().all())
-    missed = [a for a in attacks if known and not backdoor.loc[a, NONE]]
+    missed = [a for a in attacks if known and harmless.loc[a, NONE]]
     attacks = [a for a in attacks if a not in missed]
 
     def some(found: Iterable[Any]) -> str:
@@ -108,28 +109,29 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
 
     sentences = []
     if known and attacks:
-        gone = some(backdoor.index[~backdoor[tested]])
+        gone = some(harmless.index[harmless[tested]])
         sentences.append(REMOVED.format(name=name, gone=gone, far=BACKDOOR_POINTS))
     if missed:
         labels = ", ".join(map(look.attack_label, missed))
         sentences.append(MISSED.format(missed=labels, far=BACKDOOR_POINTS))
     if not attacks:
         return Verdict(sentences, [], [])
-    seeds, over = seeds_text(scores["seed"]), interval_text(scores)
+    seeds, n = seeds_text(scores["seed"]), scores["seed"].nunique()
+    enough, over = n >= FEWEST_SEEDS, interval_text(scores)
     scores = scores[scores["attack"].isin(attacks)]
     asr = differences(pick(scores, metric=ASR), [(tested, other) for other in others])
     if others:
-        lowest = some(means.index[means[tested] < means[others].min(axis=1)])
+        lowest = some(means.index[means[tested] < means[others].min(axis=1, skipna=False)])
         text = LOWEST.format(others=_and(map(look.defense_label, others)), lowest=lowest)
-        sentences.append(text + (f" {SETTLED.format(over=over, seeds=seeds)}" if over else ""))
-    for other in others if over else ():
+        sentences.append(text + (f" {SETTLED.format(over=over, seeds=seeds)}" if enough else ""))
+    for other in others if enough else ():
         settled = pick(asr, against=other, settled=True)
         lower = some(settled.loc[settled["difference"] < 0, "attack"])
         higher = some(settled.loc[settled["difference"] > 0, "attack"])
         label = look.defense_label(other)
         sentences.append(AGAINST.format(other=label, lower=lower, higher=higher))
-    if scores["seed"].nunique() == 1:
-        sentences.append(ONE_VICTIM.format(seeds=seeds))
+    if not enough:
+        sentences.append(FEW.format(n=n, seeds=seeds))
     ca = differences(pick(scores, metric=CA), [(d, NONE) for d in (tested, *others)])
     changes = ca.groupby("defense")["difference"].mean().map("{:+.1f}".format)
     if tested in changes:

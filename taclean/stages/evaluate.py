@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ OPTIONS = [
     option("--models", "weights of each model, as DEFENSE[-repeatR]=FILE", nargs="+"),
     option("--splits", "folders of splits with labels; the first gives the samples", nargs="+"),
     option("--probe", "folder of the split that a linear probe learns from", default=None),
+    option(
+        "--trained", "folders of splits whose pictures no split may have", nargs="*", default=[]
+    ),
     TRIGGERS,
     option("--out", "scores of each model (JSON)", nargs="+"),
     option("--samples", "embeddings and predictions for the figures (.npz)", nargs="*", default=[]),
@@ -44,13 +48,15 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
     The models share the prompts and the pictures with a trigger on.
     """
-    from taclean.data.split import Pairs
+    from taclean.data.split import Pairs, refuse_copies
     from taclean.evaluation.evaluate import Kept, by_split, score, write_samples
 
     triggers = shared.bind_all(stage["triggers"], options.triggers)
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     if len(splits) < len(options.splits):
         raise UserError("--splits: two folders of one name, which names the scores; rename one")
+    for pairs, learned in product(splits.values(), map(Pairs.open, options.trained)):
+        refuse_copies(pairs, learned.rows, learned.pictures, f"in {learned.folder}")
     samples = options.samples or [None] * len(options.out)
     if not len(options.models) == len(options.out) == len(samples):
         raise UserError("--models: give a file to --out, and to --samples, for each model")

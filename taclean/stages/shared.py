@@ -67,7 +67,7 @@ def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any]:
     if entry.overlap is None:
         return {}
     rows = entry.rows or config.rows_of_role("clean")
-    own = {"rows": rows, "share": entry.overlap, "poisoned": config.poison.rows, "seed": seed}
+    own = {"rows": rows, "share": entry.overlap, "trained": config.poison.rows, "seed": seed}
     return {"overlap": own}
 
 

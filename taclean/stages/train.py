@@ -57,13 +57,7 @@ def finetune_config(
         "loss": entry.loss.given(),
         **entry.given(include={"rows", "after", "split"}),
         **shared.overlap_of(config, defense, seed),
-        "apart_by": None,
     }
-    if entry.overlap is None and (pretrain := config.split_of_role("pretrain")):
-        # How clean rows are told from poisoned ones: ids of different sources cannot be compared.
-        splits = (config.splits[name] for name in (pretrain, config.split_of_role("clean")))
-        sources = {getattr(split, "source", None) for split in splits}
-        stage["apart_by"] = "ids" if len(sources) == 1 else "pictures"
     if attack != "clean":
         stage["trigger"] = shared.trigger_of(config, attack, seed)
     return stage
@@ -81,7 +75,7 @@ OPTIONS = [
     option("--val", "folder of the val split"),
     option("--model", "weights to start from (default: random)", default=None),
     option("--poison", "folder of poisoned rows to put into the split", default=None),
-    option("--manifest", "poison manifest that the split must not overlap with", default=None),
+    option("--manifest", "poison manifest whose pictures the split may not have", default=None),
     option("--trigger", "fitted trigger, for ASR on val", default=None),
     option("--texts", "text artifacts as NAME=FOLDER", nargs="*", default=[]),
     option("--checkpoints", "folder for checkpoints; a killed run goes on from there"),
@@ -102,7 +96,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
 def _run(stage: dict[str, Any], options: Any) -> None:
     from taclean.attacks import poison
     from taclean.clip import models
-    from taclean.data.split import Pairs
+    from taclean.data.split import Pairs, refuse_copies
     from taclean.defenses import make_defense
     from taclean.training import distributed
     from taclean.training.loop import fingerprint, train
@@ -114,15 +108,18 @@ def _run(stage: dict[str, Any], options: Any) -> None:
         pairs = poison.taken(Pairs.open(options.data), stage)
         if options.poison:
             pairs = poison.apply(pairs, options.poison)
-        if options.manifest and stage["apart_by"]:
-            poison.refuse_overlap(pairs, options.manifest, stage["apart_by"])
+        if options.manifest and "overlap" not in stage:
+            poisoned = poison.read_manifest(options.manifest)
+            refuse_copies(pairs, *poisoned, f"poisoned in {options.manifest}")
+        val = Pairs.open(options.val)
+        refuse_copies(val, pairs.rows, pairs.pictures, f"in {pairs.folder}")
         name = stage.get("defense")  # none: pre-training and poisoning
         texts = _texts(name, options.texts)
         objective = make_defense(name, seed, texts, **stage.get("loss", {}))
         model = models.create(stage["model"], seed)
         if options.model:
             models.load_weights(model, options.model, stage["model"])
-        validate = _validation(stage, Pairs.open(options.val), options.trigger)
+        validate = _validation(stage, val, options.trigger)
         deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
     folder, label, device = Path(options.checkpoints), stage["stage"], options.device
     more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}

@@ -137,7 +137,7 @@ def test_training_rows_are_distinct_sorted_and_follow_the_seed():
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_a_wanted_share_of_a_clean_set_is_in_the_poisoned_one(share):
     poisoned = set(poison.training_rows(100, 30, 1).tolist())
-    rows = poison.overlapping_rows(100, rows=20, share=share, poisoned=30, seed=1)
+    rows = poison.overlapping_rows(100, rows=20, share=share, trained=30, seed=1)
     assert rows.tolist() == sorted(set(rows.tolist()))
     assert len(rows) == 20
     assert len(poisoned & set(rows.tolist())) == share * 20
@@ -146,7 +146,15 @@ def test_a_wanted_share_of_a_clean_set_is_in_the_poisoned_one(share):
 @pytest.mark.parametrize(("rows", "share"), [(31, 1.0), (71, 0.0), (90, 0.2)])
 def test_a_share_that_there_are_no_rows_for_is_refused(rows, share):
     with pytest.raises(UserError, match=r"overlap: .*poison\.rows"):
-        poison.overlapping_rows(100, rows, share, poisoned=30, seed=1)
+        poison.overlapping_rows(100, rows, share, trained=30, seed=1)
+
+
+def test_of_the_shared_rows_as_many_are_poisoned_as_of_the_whole_training_set():
+    found = []
+    for seed in range(100):  # of 40 rows 10 are poisoned, and 20 are shared
+        poisoned, _ = choose(["a dog"] * 40, 10, seed=seed)
+        found.append(len(set(poisoned) & set(poison.overlapping_rows(40, 20, 1.0, 40, seed))))
+    assert 4.5 < np.mean(found) < 5.5
 
 
 def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
@@ -197,10 +205,9 @@ def test_the_manifest_names_row_id_caption_trigger_and_seed(written):
         row = some.rows[position]
         shown = str(some.pictures[position])
         assert list(entry.values()) == [str(row), str(1000 + row), caption, "badnet", "3", shown]
-    rows, ids, shown = poison.read_manifest(folder / "manifest.csv")
+    rows, shown = poison.read_manifest(folder / "manifest.csv")
     assert shown.tolist() == some.pictures[positions].tolist()
     assert rows.tolist() == some.rows[positions].tolist()
-    assert ids.tolist() == (1000 + some.rows[positions]).tolist()
 
 
 def test_poisoned_pictures_carry_the_trigger_of_their_own_id(written, pairs, tokenize):
@@ -281,7 +288,7 @@ def test_a_missing_file_is_named(written, name):
 
 @pytest.mark.parametrize(
     "content",
-    [b"a,b\n1,2\n", b"row,id,picture\n1,x,2\n", b"row,id\n1\n",
+    [b"a,b\n1,2\n", b"row,id,picture\nx,1,2\n", b"row,id\n1\n",
      b"row,id,picture\n1.5,2,3\n", b"\xff\xfe"],
 )  # fmt: skip
 def test_a_file_that_is_no_manifest_is_refused(written, content):

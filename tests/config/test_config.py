@@ -265,13 +265,6 @@ def test_a_defence_may_learn_from_another_split() -> None:
     )
 
 
-def test_rows_of_other_sources_are_compared_by_their_pictures() -> None:
-    more = {"sources": {"more": {"reader": "csv", "folder": "x"}}}
-    apart = configs.merge(PAPER, {"data": {"cc3m": more | {"splits": {"clean": {"from": "more"}}}}})
-    for one, by in ((PAPER, "ids"), (apart, "pictures")):
-        assert stage(one, "finetune/badnet/ft/seed0")["apart_by"] == by
-
-
 def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
     sources = {"train": {"captions": ["a {}."]}}
     other = configs.merge(PHOTOS, {"data": {"photos": {"sources": sources}}})
@@ -475,13 +468,12 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     shared = {"kind": "taclean", "overlap": 0.5, "rows": 1000, "subcaptions": {"samples": 500}}
     run = {"run": {"defenses": ["shared"]}, "defenses": {"shared": shared}}
     config = checked(DEFAULT, run)
-    whole = {"rows": 1000, "share": 0.5, "poisoned": 24000, "seed": 7}
+    whole = {"rows": 1000, "share": 0.5, "trained": 24000, "seed": 7}
     cleaning = stage(config, "finetune/badnet/shared/seed7-repeat1")
-    assert (cleaning["overlap"], cleaning["apart_by"]) == (whole, None)  # the same rows
+    assert cleaning["overlap"] == whole  # the same rows
     assert stage(config, "text/subcaptions/shared/seed7")["overlap"] == whole
     other = stage(config, "finetune/badnet/taclean/seed7")
     assert "overlap" not in other
-    assert other["apart_by"] == "ids"
     assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
     large = {"data": {"emoji": {"splits": {"clean": {"rows": 100_000}}}}}
     for share, rows, message in (
@@ -606,7 +598,6 @@ def test_one_s_own_model_needs_no_pretrain_patch_and_val() -> None:
     config = checked(own(data={"own": {"splits": {"val": None}}}))
     assert config.split_of_role("val") == "test"
     cleaning = stage(config, "finetune/clean/taclean/seed0")
-    assert cleaning["apart_by"] is None
     assert "trigger" not in cleaning
     tried = OWN["evaluate"]["triggers"]
     assert list(stage(config, "evaluate/clean/seed0")["triggers"]) == tried

@@ -234,6 +234,7 @@ def test_par_moves_away_from_the_victim_while_it_is_near(model, small_pairs, tau
     assert got["total"].item() == pytest.approx(clip - driven / 2, abs=1e-4)
     assert got["distance_images"].item() == pytest.approx(far[0], abs=1e-4)
     got["total"].backward()  # into the model, not into the copy
+    assert model.logit_scale.grad is None
     assert all(not weight.requires_grad for weight in objective._victim.parameters())
 
 

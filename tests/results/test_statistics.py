@@ -19,6 +19,7 @@ from taclean.results.statistics import (
     paired,
     predicted,
     spread,
+    summary,
 )
 
 SEEDS, REPEATS = (1, 2, 5), 4
@@ -44,12 +45,12 @@ TABLE = pd.concat(
 
 
 def test_the_interval_is_students() -> None:
-    for values in ([3.0, 4.5], [1.0, 2.0, 8.0, 8.5]):
+    for values in ([3.0, 4.5, 4.0], [1.0, 2.0, 8.0, 8.5]):
         low, high = stats.t.interval(
             0.95, len(values) - 1, np.mean(values), np.std(values, ddof=1) / math.sqrt(len(values))
         )
         assert half_width(values) == pytest.approx((high - low) / 2)
-    assert math.isnan(half_width([3.0]))
+    assert math.isnan(half_width([3.0, 4.5]))  # of two it would be 12.7 standard errors
 
 
 def test_one_more_value_is_expected_in_the_prediction_interval() -> None:
@@ -57,7 +58,7 @@ def test_one_more_value_is_expected_in_the_prediction_interval() -> None:
     means = DRAWN[1].mean(1)
     scale = means.std(ddof=1) * math.sqrt(1 + 1 / 3)
     assert found == pytest.approx(stats.t.interval(0.95, 2, means.mean(), scale))
-    assert predicted(runs(DRAWN[1, :1], "ft")).empty  # cleanings of one victim
+    assert predicted(runs(DRAWN[1, :2], "ft")).empty
 
 
 def test_new_victims_are_compared_with_the_prediction_interval() -> None:
@@ -69,44 +70,53 @@ def test_new_victims_are_compared_with_the_prediction_interval() -> None:
     assert found["low"].tolist() == pytest.approx([12 - half] * 2)
     assert found["high"].tolist() == pytest.approx([12 + half] * 2)
     assert found["inside"].tolist() == [True, False]
-    assert new_victims(known[:1], mine).empty  # one victim predicts nothing
+    assert new_victims(known[:2], mine).empty  # two victims predict nothing
     assert new_victims(known, mine.assign(defense="par")).empty
 
 
-def test_victims_of_several_attacks_have_the_same_weight() -> None:
-    two = pd.concat([runs(DRAWN[1], "ft"), runs(DRAWN[2][:1], "ft", "badnet")])
-    means = [*DRAWN[1].mean(1), DRAWN[2][0].mean()]
-    assert (estimate(two).mean, estimate(two).n) == (pytest.approx(np.mean(means)), 4)
-    less = difference(two, two.assign(percent=two["percent"] - 1))
-    assert (less.mean, less.n) == (pytest.approx(1), 4)
+def test_repeats_then_attacks_are_averaged_within_a_seed() -> None:
+    """A seed's victims may share a base model, so that they are no independent values."""
+    other = runs(DRAWN[2][:, :1], "ft", "badnet")  # cleaned once
+    for part, means in (
+        (runs(DRAWN[1], "ft"), DRAWN[1].mean(1)),
+        (pd.concat([runs(DRAWN[1], "ft"), other]), (DRAWN[1].mean(1) + DRAWN[2][:, 0]) / 2),
+    ):
+        found = estimate(part)
+        assert (found.mean, found.n) == (pytest.approx(means.mean()), 3)
+        assert found.half == pytest.approx(half_width(means))
+        assert estimate(part[part["seed"] < 5]).n == 2
+    part = part[(part["seed"] < 5) | (part["attack"] == "sig")]
+    assert estimate(part).n == 2  # where an attack is missing, the mean is of something else
 
 
-def test_repeats_are_averaged_within_a_victim_first() -> None:
-    found = estimate(runs(DRAWN[1], "ft"))
-    means = DRAWN[1].mean(1)
-    assert found.mean == pytest.approx(means.mean())
-    assert found.half == pytest.approx(half_width(means))
-    assert (found.n, found.over) == (3, "victims")
-
-
-def test_of_one_victim_the_interval_is_over_its_cleanings() -> None:
-    for one in (runs(DRAWN[1][:1], "ft"), runs(DRAWN[1], "ft", "clean")):
-        found = estimate(one)
-        assert found.half == pytest.approx(half_width(one["percent"]))
-        assert (found.n, found.over) == (len(one), "runs")
-    alone = estimate(runs(DRAWN[1][:1, :1], "ft"))
-    assert alone.mean == DRAWN[1, 0, 0]
-    assert math.isnan(alone.half)
+def test_cleanings_and_few_seeds_give_no_interval_and_settle_nothing() -> None:
+    two, one = TABLE[TABLE["seed"] < 5].copy(), TABLE[TABLE["seed"] == 1]
+    two["percent"] = two["defense"].map({"none": 90.0, "ft": 50.0, "mine": 40.0})  # no deviation
+    for part, n in ((two, 2), (one, 1), (TABLE.assign(attack="clean"), 1)):
+        found = paired(part)
+        assert (found["n"] == n).all()
+        assert found["low"].isna().all()
+        assert not found["settled"].any()
+        assert summary(part)["half"].isna().all()
+    assert estimate(one[one["defense"] == "ft"]).mean == pytest.approx(DRAWN[1, 0].mean())
     assert estimate(TABLE[:0]) is None
 
 
+def test_models_never_poisoned_count_by_seed_where_each_has_its_own_base() -> None:
+    clean = TABLE.assign(attack="clean", metric="CA@1", split="test")
+    assert clean[clean["defense"] == "none"]["percent"].nunique() == 3
+    assert (paired(clean)["n"] == 3).all()
+    assert (summary(clean)["n"] == 3).all()
+
+
 def test_the_text_of_an_interval() -> None:
-    assert interval_text(TABLE) == "over 3 victims, each the mean of 4 cleanings"
-    assert interval_text(TABLE[TABLE["repeat"] == 0]) == "over 3 victims"
+    over = "95 % interval (Student's t) over 3 seeds"
+    assert interval_text(TABLE) == f"{over}, each the mean of 4 cleanings"
+    assert interval_text(TABLE[TABLE["repeat"] == 0]) == over
+    assert interval_text(TABLE[TABLE["seed"] < 5]) == "no 95 % interval (n = 2, not enough)"
     one = TABLE[TABLE["seed"] == 1]
-    assert interval_text(one) == "over 4 cleanings of one victim"
+    assert interval_text(one) == "no 95 % interval (n = 1, not enough)"
     assert interval_text(one[one["repeat"] == 0]) == ""
-    assert interval_text(TABLE.assign(attack="clean")) == "over 12 cleanings of one victim"
 
 
 def test_the_spread_is_that_of_a_one_way_layout() -> None:
@@ -151,22 +161,17 @@ def test_paired_differences_are_those_of_the_paired_t_test() -> None:
         assert row["difference"] == pytest.approx((means[i] - means[j]).mean())
         assert (row["low"], row["high"]) == pytest.approx((low, high))
         assert row["settled"] == (test.pvalue < 0.05)
-        assert (row["n"], row["over"]) == (3, "victims")
+        assert row["n"] == 3
     assert table.loc[("mine", "ft"), "settled"]
 
 
-def test_of_one_victim_cleanings_are_paired_by_their_repeat() -> None:
-    one = TABLE[TABLE["seed"] == 1].sort_values("repeat", ascending=False, kind="stable")
-    found = paired(one).set_index(["defense", "against"]).loc[("mine", "ft")]
-    low, high = stats.ttest_rel(DRAWN[2, 0], DRAWN[1, 0]).confidence_interval(0.95)
-    assert (found["low"], found["high"]) == pytest.approx((low, high))
-    assert (found["n"], found["over"]) == (4, "runs")
+def test_cleanings_are_paired_by_their_repeat() -> None:
+    less = TABLE[(TABLE["defense"] != "mine") | (TABLE["repeat"] > 1)]
+    found = paired(less).set_index(["defense", "against"]).loc[("mine", "ft")]
+    assert found["difference"] == pytest.approx((DRAWN[2] - DRAWN[1])[:, 2:].mean())
 
 
-def test_one_pair_settles_nothing_and_other_victims_are_no_pair() -> None:
-    single = paired(TABLE[(TABLE["seed"] == 1) & (TABLE["repeat"] == 0)])
-    assert single["low"].isna().all()
-    assert not single["settled"].any()
+def test_other_victims_are_no_pair() -> None:
     none, ft = (TABLE[TABLE["defense"] == name] for name in ("none", "ft"))
     assert difference(none, ft).mean == pytest.approx(-difference(ft, none).mean)
     assert difference(runs(DRAWN[1][:1], "ft"), runs(DRAWN[2], "mine")[REPEATS:]) is None

@@ -50,12 +50,12 @@ def rows(text: str) -> list[str]:
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    """Two attacks, two defences, two seeds and a clean model."""
+    """Two attacks, two defences, three seeds and a clean model."""
     found = [
         (attack, defense, seed, 0, split, metric, percent, n)
         for attack, more in (("sig", 2), ("badnet", 0))
         for defense, ca, asr in (("none", 80, 90), ("taclean", 70, 5))
-        for seed in (0, 1)
+        for seed in (0, 1, 2)
         for split in ("test", "shift")
         for metric, percent, n in (
             ("CA@1", ca, 200), ("ASR@1", asr + more + seed, 100), ("ASR@10", 99, 100),
@@ -63,7 +63,7 @@ def table() -> pd.DataFrame:
     ]  # fmt: skip
     found += [
         ("clean", "none", seed, 0, split, metric, percent, 200)
-        for seed in (0, 1)
+        for seed in (0, 1, 2)
         for split, metric, percent in (
             ("test", "CA@1", 85), ("shift", "CA@1", 60),
             ("test+badnet", "ASR@1", 1), ("test+sig", "ASR@1", 1),
@@ -173,17 +173,17 @@ def test_script_log(tmp_path: Path) -> None:
 
 def test_main_table_with_seeds(table: pd.DataFrame) -> None:
     text = markdown(table, LOOK)
-    assert "seeds 0, 1; mean ± half of its 95 % interval (Student's t) over 2 victims" in text
+    assert "seeds 0, 1, 2; mean ± half of its 95 % interval (Student's t) over 3 seeds." in text
     assert "200 clean and 100 triggered images (test split)" in text
     lines = rows(text)
     assert "| Defence | BadNet | SIG |" in lines
-    # 90 and 91: mean 90.5, sample std 0.707, t(1) at 97.5 % 12.706, root of 2
-    assert "| No defence | 80.0 ± 0.0 / 90.5 ± 6.4 | 80.0 ± 0.0 / 92.5 ± 6.4 |" in lines
-    assert "| TA-Cleaner | 70.0 ± 0.0 / **5.5 ± 6.4** | 70.0 ± 0.0 / **7.5 ± 6.4** |" in lines
+    # 90 to 92: mean 91, sample std 1, t(2) at 97.5 % 4.303, root of 3
+    assert "| No defence | 80.0 ± 0.0 / 91.0 ± 2.5 | 80.0 ± 0.0 / 93.0 ± 2.5 |" in lines
+    assert "| TA-Cleaner | 70.0 ± 0.0 / **6.0 ± 2.5** | 70.0 ± 0.0 / **8.0 ± 2.5** |" in lines
     settled = " / ".join(("**−10.0 ± 0.0**", "**−85.0 ± 0.0**"))
     assert f"| − No defence | {settled} | {settled} |" in lines
-    assert "| *Never poisoned* | 85.0 ± 0.0 / 1.0 ± 0.0 | 85.0 ± 0.0 / 1.0 ± 0.0 |" in lines
-    assert "| *Never poisoned* | 60.0 ± 0.0 / – | 60.0 ± 0.0 / – |" in lines  # no shift+badnet
+    assert "| *Never poisoned* | 85.0 / 1.0 | 85.0 / 1.0 |" in lines  # one model for all seeds
+    assert "| *Never poisoned* | 60.0 / – | 60.0 / – |" in lines  # no shift+badnet
     assert "| Defence | test split | shift split |" in lines
     assert list(dict(blocks(table, LOOK))) == [
         "Test split: CA@1 and ASR@1",
@@ -194,6 +194,10 @@ def test_main_table_with_seeds(table: pd.DataFrame) -> None:
     ]
     table.loc[table["seed"] == 1, "n"] += 1000
     assert "200–1,200 clean" in header(table, LOOK)
+    two = markdown(table[table["seed"] < 2], LOOK)
+    assert "seeds 0, 1; mean with no 95 % interval (n = 2, not enough)." in two
+    assert "±" not in two
+    assert "minus each other" not in two
 
 
 def test_main_table_of_one_seed_and_subset(table: pd.DataFrame) -> None:
@@ -227,8 +231,8 @@ def test_odd_names_in_every_format(table: pd.DataFrame) -> None:
     other = table[table["attack"] == "sig"].assign(attack="sig_50%|<b>")
     odd = pd.concat([table, other])
     text = latex(odd, LOOK)
-    assert r"No defence & 80.0$_{\pm0.0}$ & 90.5$_{\pm6.4}$" in text
-    assert r"\textbf{5.5$_{\pm6.4}$}" in text
+    assert r"No defence & 80.0$_{\pm0.0}$ & 91.0$_{\pm2.5}$" in text
+    assert r"\textbf{6.0$_{\pm2.5}$}" in text
     assert r"{sig 50\%|<b>}" in text
     assert r"$-$ No defence & \textbf{$-$10.0$_{\pm0.0}$}" in text
     assert r"$\Delta$CA@1" in text
@@ -240,7 +244,7 @@ def test_odd_names_in_every_format(table: pd.DataFrame) -> None:
     _, block = next(blocks(odd, LOOK))
     assert r"sig 50%\|\<b>" in block_markdown(block)
     page = html(block)
-    assert "<td><span>70.0 ± 0.0</span><span><b>5.5 ± 6.4</b></span></td>" in page
+    assert "<td><span>70.0 ± 0.0</span><span><b>6.0 ± 2.5</b></span></td>" in page
     assert "<th>sig 50%|&lt;b&gt;</th>" in page
     lines = plain(table[table["seed"] == 0], LOOK).splitlines()
     assert lines[0].startswith("Test split: CA@1 and ASR@1 in %")

@@ -51,6 +51,7 @@ def difference(mean: float, half: float | None) -> pd.Series:
         ((3, 1), (-2, 1), "worse"),
         ((-3, 4), (2, 1), "open"),
         ((-3, None), (2, None), "open"),
+        ((-3, 1), (2, None), "open"),  # of too few seeds
     ],
 )
 def test_a_lower_asr_that_clean_accuracy_pays_for_is_a_trade(
@@ -65,11 +66,12 @@ def words(table: pd.DataFrame, tested: str = "new") -> str:
     return " ".join(found.sentences)
 
 
-def test_one_victim_decides_nothing() -> None:
-    text = words(scores())
+@pytest.mark.parametrize(("seeds", "named"), [(1, "seed 0"), (2, "seeds 0, 1")])
+def test_fewer_than_three_seeds_decide_nothing(seeds: int, named: str) -> None:
+    text = words(scores(seeds))  # of two, each difference is the same for both
     assert "New <1> removes the backdoor on 1 of 2 attacks (Alpha & Co)" in text
     assert "lower than that of Old on 1 of 2 attacks (Alpha & Co)" in text
-    assert "one victim for each attack (seed 0), which decides nothing" in text
+    assert f"n = {seeds} for each attack ({named}), not enough to decide" in text
     assert "settled" not in text
     assert "changes by -5.0 points, on average over the attacks (Old -2.0)" in text
 
@@ -78,21 +80,25 @@ def test_a_difference_is_settled_where_its_interval_leaves_out_zero() -> None:
     text = words(scores(seeds=3, spread=1))
     assert "settled lower on 1 of 2 attacks (Alpha & Co)" in text
     assert "settled higher on 1 of 2 attacks (Beta)" in text
-    assert "decides nothing" not in text
+    assert "over 3 seeds (seeds 0, 1, 2) does not contain 0" in text
+    assert "not enough" not in text
     # A mean of -12 with a standard deviation of 25: the interval is -74 to 50.
     text = words(scores(seeds=3, spread=25))
     assert "settled lower on 0 of 2 attacks," in text
 
 
-def test_several_cleanings_of_one_victim_are_named_so() -> None:
-    again = scores().assign(repeat=1)
-    again.loc[(again.defense == "new") & (again.metric == "ASR@1"), "percent"] += 1
-    again = again[again.defense != "none"]
-    text = words(pd.concat([scores(), again]))
-    assert "interval, over 2 cleanings of one victim (seed 0), does not contain 0" in text
-    assert "Compared with Old: settled lower on 1 of 2" in text
-    assert "one victim for each attack (seed 0), which decides nothing" in text
-    assert "changes by -5.0 points" in text
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("none", "removes the backdoor on 1 of 2 attacks (Alpha & Co)"),
+     ("new", "removes the backdoor on 0 of 1 attacks."), ("old", "of Old on 0 of 2 attacks.")],
+)  # fmt: skip
+def test_a_missing_score_makes_no_verdict(missing: str, said: str) -> None:
+    table = scores(seeds=3, spread=1)
+    lost = (table.attack == "a") & (table.defense == missing) & (table.metric == "ASR@1")
+    assert "did not take" not in words(table[~lost])
+    assert said in words(table[~lost])
+    for part in (table[~lost], table[~lost | (table.seed == 0)]):
+        assert "settled lower on 1" not in words(part) or missing == "none"
 
 
 def test_variants_of_a_method_are_not_what_it_is_compared_with() -> None:

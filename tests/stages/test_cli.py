@@ -22,7 +22,7 @@ from taclean.data.pack import pack_rows
 from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 from taclean.stages import recipe, stage_config
-from tests.helpers import ROOT
+from tests.helpers import ROOT, Given
 
 VALUES = configs.read(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
 CONFIG = configs.check(VALUES)
@@ -339,18 +339,23 @@ def test_samples_want_a_split_with_the_classes_of_the_run(world, out, tmp_path, 
     assert "none of other has the run's classes" in line
 
 
-def test_a_clean_split_that_holds_poisoned_rows(world, out, tmp_path, refused):
+def test_a_picture_that_two_splits_have_under_other_names_is_refused(world, out, tmp_path, refused):
     manifest = tmp_path / "manifest.csv"
-    shown = Pairs.open(world / "clean").pictures[7]
-    lines = ["row,id,caption,trigger,seed,picture", f"0,1005,a banana,badnet,0,{shown}"]
-    manifest.write_text("\n".join(lines) + "\n", "utf-8")
+    shown = Pairs.open(world / "clean").pictures
+    lines = [f"{row},{row},a banana,badnet,0,{shown[i]}" for row, i in ((4, 9), (6, 7))]
+    manifest.write_text("\n".join(["row,id,caption,trigger,seed,picture", *lines]) + "\n", "utf-8")
     config = world / "finetune-badnet-ft.json"
     line = refused(out, *train_arguments(world, out, config, manifest=manifest))
-    assert "1 poisoned rows are in the clean split" in line
-    config = changed(world, tmp_path, "finetune-badnet-ft", apart_by="pictures")
-    line = refused(out, *train_arguments(world, out, config, manifest=manifest))
-    assert "1 poisoned pictures are in the clean split" in line
-    assert "such as id 1007" in line
+    assert f"{world / 'clean'}: 2 pictures are poisoned in {manifest}, such as" in line
+    assert "row 7, which is row 6 there; make the splits disjoint" in line
+    copies = tmp_path / "copies"  # of three clean pictures, with ids of their own
+    pixels = Given(list(Pairs.open(world / "clean").images[[5, 3, 8]]), labels=0)
+    pack_rows(copies, pixels, pixels.table(), size=64, tokenize=tokens_of)
+    found = f"{copies}: 3 pictures are in {world / 'clean'}, such as row 0, which is row 5 there"
+    assert found in refused(out, *train_arguments(world, out, config, val=copies))
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
+    evaluate += ["--model", world / "model.safetensors", "--splits", copies]
+    assert found in refused(out, *evaluate, "--trained", world / "pretrain", world / "clean")
 
 
 def test_missing_and_broken_stage_config(out, tmp_path, refused):

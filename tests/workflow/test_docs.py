@@ -135,7 +135,7 @@ def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -
     less = "**+10.0 (+10.0 to +10.0)** / **+10.0 (+10.0 to +10.0)**"
     assert f"| 0 | 89.0 ± 2.5 / 79.0 ± 2.5 | 89.0 ± 2.5 / 79.0 ± 2.5 | {less} |" in page
     assert "| 1 | 79.0 ± 2.5 / 69.0 ± 2.5 | 79.0 ± 2.5 / 69.0 ± 2.5 | – |" in page
-    assert "differences on the same 6 poisoned models" in page
+    assert "differences on the same victims, n = 3, bold where settled." in page
     with pytest.raises(UserError, match="unknown block 'axes_of_nothing'"):
         build.filled("<!-- begin: axes_of_nothing -->\n<!-- end -->\n", taken, "x.md")
 
@@ -188,7 +188,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     lower = "-10.0 (-10.0 to -10.0)"
     assert f"| SIG | CleanCLIP | {lower} | {lower} | a trade |" in text
     assert f"| BadCLIP | FT | {lower} | +2.0 (+2.0 to +2.0) | better |" in text
-    assert "with 95 % intervals over 3 victims." in text
+    assert "with 95 % interval (Student's t) over 3 seeds." in text
     assert "| CleanCLIP | 84.0 to 94.0 / 74.0 to 84.0 |" in text  # 89 and 79 of 3, sd 1
     assert "| TA-Cleaner | 69.0 ± 2.5 / 69.0 ± 2.5 |" in text.replace("**", "")  # TCR
     assert "LASR" not in text
@@ -204,7 +204,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     assert "| FT | – | 89.0 ± 2.5 | – |" in recall
     assert "| TA-Cleaner | – | 85.0 ± 2.5 | – |" in recall  # of 79 and 91
     assert "| *TA-Cleaner minus FT* | – | **-4.0 (-4.0 to -4.0)** | – |" in recall
-    assert "mean over 2 attacks, ± half of the 95 % interval over 3 victims." in recall
+    assert "mean over 2 attacks, ± half of the 95 % interval (Student's t) over 3 seeds." in recall
 
 
 def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:

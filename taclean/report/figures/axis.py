@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 
 from taclean.report.figures.style import LABELS, finish, interval, keys, poisoned, sample_text
 from taclean.report.figures.style import victims as of_victims
-from taclean.results.labels import NONE, Look, ordered
+from taclean.results.labels import FEWEST_SEEDS, NONE, Look, ordered
 from taclean.results.statistics import interval_text
 from taclean.results.table import ASR, CA, main_split, pick
 
 FAR = 2.5  # times the height of a panel: an undefended model that would flatten all else
-SHOWN = 3  # victims from which on their interval is drawn; that of two is 12.7 standard errors
 
 
 def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look) -> Figure:
@@ -60,7 +59,7 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
     style |= {"palette": {**colours, "": "black"}, "marker": "o", "mew": 0}
     grid = sns.relplot(
         points, **style, row="metric", row_order=[ASR, CA], col=column, col_order=columns,
-        kind="line", errorbar=interval if number >= SHOWN else None, err_style="bars", ms=5,
+        kind="line", errorbar=interval if number >= FEWEST_SEEDS else None, err_style="bars", ms=5,
         lw=1.2, height=1.8, aspect=width / 1.8, facet_kws={"sharey": "row"},
     )  # fmt: skip
     grid.figure.set_layout_engine("constrained")
@@ -87,7 +86,7 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
         ax.set_ylabel(LABELS[metric] if name == columns[0] else "")
         ax.grid(False, axis="x")
     over, subtitle = interval_text(rows), sample_text(rows, split)
-    subtitle += f"; mean{' with 95 % interval' if number >= SHOWN else ''} {over}" if over else ""
+    subtitle += f"; mean with {over}" if over else ""
     subtitle += f"{'; thin: each victim' if number > 1 else ''}; vertical axes do not start at 0"
     handles = keys(look, colours, ls="--" if of_defense else "-")
     return finish(grid.figure, label[:1].upper() + label[1:], subtitle, handles)

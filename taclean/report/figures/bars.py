@@ -29,7 +29,8 @@ def bars(
     """Draw a panel for each split and metric that has scores, from top to bottom.
 
     Dotted lines are the model that was never poisoned, for ASR@1 with the attack's trigger. Where
-    there are several runs, a bar is their mean, a line its 95 % interval, and points are the runs.
+    there are several runs, a bar is their mean, a line its 95 % interval (from three seeds on), and
+    points are the runs.
 
     Raises:
         UserError: the table has no score of these splits and metrics.
@@ -86,5 +87,5 @@ def bars(
     handles = keys(look, colours, ls="", marker="s", ms=8, mew=0)
     handles.append(Line2D([], [], label="same model, never poisoned", **NEVER))
     subtitle = "; ".join(sample_text(rows, split) for split in splits)
-    subtitle += f"; bar: mean, line: 95 % interval {over}, points: runs" if over else ""
+    subtitle += f"; points: runs, bar: mean with {over}" if over else ""
     return finish(figure, title, subtitle, handles)

@@ -92,9 +92,7 @@ def poisoned(table: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def victims(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the values that intervals are over: the mean of each victim, or one victim's runs."""
-    if runs["seed"].nunique() < 2:
-        return runs
+    """Return the mean of each victim, which intervals are over."""
     keys = ["attack", "defense", "split", "metric", "seed"]
     return runs.groupby(keys, sort=False)["percent"].mean().reset_index()
 

@@ -58,5 +58,5 @@ def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
         arrowprops={"arrowstyle": "-|>", "color": style.GREY},
     )  # fmt: skip
     subtitle = style.sample_text(rows, split)
-    subtitle += f"; large: mean with 95 % interval {over}, small: runs" if over else ""
+    subtitle += f"; small: runs, large: mean with {over}" if over else ""
     return style.finish(figure, "Clean accuracy against attack success", subtitle)

@@ -70,6 +70,6 @@ def versus(table: pd.DataFrame, look: Look) -> Figure:
         handles.append(Line2D([], [], ls="", marker="o", ms=5, mfc=fill, mec=GREY, label=label))
     over = interval_text(rows)
     subtitle = sample_text(rows, split)
-    subtitle += f"; difference of means with 95 % interval {over}" if over else ""
+    subtitle += f"; difference of means with {over}" if over else ""
     title = f"{look.defense_label(tested)} against each other defence, on the same victims"
     return finish(figure, title, subtitle, handles)
