@@ -151,11 +151,6 @@ class Pairs:
         return images.permute(0, 3, 1, 2), torch.from_numpy(tokens.astype(np.int64))
 
 
-def to_tensor(images: np.ndarray) -> Tensor:
-    """Return an array (B, H, W, 3) as a channels_last tensor (B, 3, H, W), without a copy."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
 def to_array(images: Tensor) -> np.ndarray:
     """Return a tensor (B, 3, H, W) as an array (B, H, W, 3)."""
     return images.permute(0, 2, 3, 1).contiguous().numpy()

@@ -135,7 +135,8 @@ def _run(stage: dict[str, Any], options: Any) -> None:
         table.writeheader()
         table.writerows(history)
     models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"])
-    (folder / "last.pt").unlink(missing_ok=True)
+    for checkpoint in folder.glob("last*.pt"):  # its own, and those of other settings or precisions
+        checkpoint.unlink()
 
 
 def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
