@@ -17,6 +17,7 @@ RATES = {
     "train": {"pretrain": 50.0, "ft": 50.0, "cleanclip": 25.0, "taclean": 20.0},
     "evaluate": 200.0,
     "prompts": 1000.0,
+    "gpu_memory": 8_700_000_000,
 }
 
 
@@ -79,6 +80,14 @@ def test_controls_are_cleaned_where_asked_for() -> None:
     jobs = table.set_index("stage")["jobs"]
     assert jobs["finetune taclean"] == 7
     assert jobs["evaluate clean"] == 4
+
+
+@pytest.mark.parametrize(("size", "shown"), [(None, "of unknown size"), (246 * 10**9, "246.0 GB")])
+def test_the_report_has_the_download_and_the_memory_of_the_gpu(monkeypatch, size, shown) -> None:
+    monkeypatch.setattr(estimate, "bytes_to_fetch", lambda spec, folder: size)
+    text = estimate.report(load("paper.yaml"), RATES)
+    assert f"download of pixparse/cc3m-wds {shown}" in text
+    assert "GPU memory: 8.7 GB" in text
 
 
 def test_rates_are_measured_here(tmp_path: Path, capsys) -> None:
