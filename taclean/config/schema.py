@@ -416,9 +416,8 @@ class AttackEntry(Entry):
 
     @model_validator(mode="after")
     def _trigger_of_victim(self) -> Self:
-        if self.fits and bool(self.victim) != bool(self.fitted):
-            text = "give it with victim; the trigger of such a kind is fitted to one model"
-            raise WrongKeyError("fitted", text)
+        if bool(self.fitted) != bool(self.victim and self.fits):
+            raise WrongKeyError("fitted", "give it for a victim of a kind with `fit`, only then")
         return self
 
     @property
