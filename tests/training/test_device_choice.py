@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from taclean import cli
+from taclean.clip.encode import autocast
 from taclean.training import device as devices
 from taclean.training.device import described, using
+from taclean.training.loop import choose_kernels
 from tests.helpers import ROOT, refused, snakemake
 
 
@@ -89,3 +91,19 @@ def test_jobs_get_the_device_that_they_ask_for(tmp_path):
     assert {"train", "evaluate"} <= set(plain)
     assert set(plain.values()) == {"cpu"}
     assert set(devices_of("--profile", ROOT / "profiles/local").values()) == {"cuda"}
+
+
+def test_deterministic_training_chooses_its_kernels():
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    for chosen in (True, False):
+        choose_kernels(chosen)
+        assert torch.are_deterministic_algorithms_enabled() == chosen
+        assert (cudnn.deterministic, cudnn.benchmark) == (chosen, not chosen)
+        assert cuda.mem_efficient_sdp_enabled() == cuda.cudnn_sdp_enabled() == (not chosen)
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_fp32_on_a_gpu_is_without_tf32():
+    for precision in ("fp32", "bf16"):
+        autocast(torch.device("cuda"), precision)
+        assert torch.backends.cudnn.allow_tf32 == (precision != "fp32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,12 @@ def test_the_report_has_the_download_and_the_memory_of_the_gpu(monkeypatch, size
     text = estimate.report(load("paper.yaml"), RATES)
     assert f"download of pixparse/cc3m-wds {shown}" in text
     assert "GPU memory: 8.7 GB" in text
+
+
+def test_a_rate_is_that_of_the_steps_alone(monkeypatch) -> None:
+    monkeypatch.setattr(estimate.Training, "step", lambda self: time.sleep(0.1))
+    rates = estimate.measure(load(finetune={"train": {"batch": 8}}, run={"defenses": ["ft"]}))
+    assert rates["train"]["ft"] == pytest.approx(80, rel=0.3)
 
 
 def test_rates_are_measured_here(tmp_path: Path, capsys) -> None:

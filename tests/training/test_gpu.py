@@ -11,11 +11,12 @@ from taclean.attacks.badnet import BadNet
 from taclean.attacks.fitting import optimise_patch
 from taclean.attacks.material import FitSettings
 from taclean.clip import models
+from taclean.clip.encode import autocast
 from taclean.config.schema import Train
 from taclean.defenses import make_defense
 from taclean.evaluation.evaluate import score
 from taclean.evaluation.zeroshot import Prompts
-from taclean.training.loop import Batch, train
+from taclean.training.loop import Batch, choose_kernels, train
 from tests.helpers import TRIGGERS, Dies
 
 pytestmark = pytest.mark.gpu
@@ -107,6 +108,31 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
     for got, other in zip(history, wanted, strict=True):
         assert got == pytest.approx(other, rel=2e-2)
     assert history[-1]["loss_total"] < history[0]["loss_total"]
+
+
+def test_deterministic_kernels_give_the_same_weights_again(tiny_name, small_pairs, tmp_path):
+    """Those of a GPU; on a CPU all do."""
+    weights = []
+    for folder in ("one", "two"):
+        model, settings = (
+            models.create(tiny_name, 0),
+            SETTINGS.model_copy(update={"deterministic": True}),
+        )
+        train(
+            model, small_pairs, make_defense("ft", 0), settings, seed=0,
+            folder=tmp_path / folder, config={}, device=DEVICE,
+        )  # fmt: skip
+        weights.append(model.state_dict())
+    choose_kernels(False)
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_convolutions_in_fp32_are_not_rounded_to_tf32():
+    images, weight = torch.randn(8, 64, 32, 32), torch.randn(64, 64, 3, 3)
+    wanted = torch.nn.functional.conv2d(images.double(), weight.double())
+    with autocast(torch.device(DEVICE), "fp32"):
+        got = torch.nn.functional.conv2d(images.to(DEVICE), weight.to(DEVICE)).cpu()
+    assert (got - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
 def test_a_loss_that_is_no_number_is_seen_within_the_epoch(tiny_name, small_pairs, tmp_path):
