@@ -202,16 +202,17 @@ class Runs:
         place = self.source_folder(wildcards.source)
         return [place] if os.path.isfile(place) else glob(f"{place}/{source.files or '*.csv'}")
 
-    def weights(self, wildcards: Any) -> str | list[str]:
+    def weights(self, wildcards: Any) -> list[str]:
         """Return the files of `model.pretrained`, or nothing where it is a tag of open_clip."""
         own = self.config.model.pretrained or ""
         return _files_of(own) if os.path.exists(own) else []
 
     # ---- models, triggers and texts --------------------------------------------------------------
 
-    def given(self, wildcards: Any) -> str | list[str]:
+    def given(self, wildcards: Any) -> list[str]:
         """Return the files of a victim that others poisoned, or nothing."""
-        return _files_of(self.config.attacks[wildcards.attack].victim or [])
+        victim = self.config.attacks[wildcards.attack].victim
+        return _files_of(victim) if victim else []
 
     def victim(self, wildcards: Any) -> str:
         """Return the weights that a defence cleans: a poisoned model's, or the base model's."""
@@ -322,11 +323,9 @@ class Runs:
         return [name for name in whole if kind in entries[name].texts][:1]
 
 
-def _files_of(weights: str | list[str]) -> str | list[str]:
+def _files_of(weights: str) -> list[str]:
     """Return a checkpoint file, or the files of a folder of Hugging Face."""
-    if isinstance(weights, str) and os.path.isdir(weights):
-        return sorted(glob(f"{weights}/*.json") + glob(f"{weights}/model.safetensors"))
-    return weights
+    return sorted(glob(f"{weights}/*.json") + glob(f"{weights}/model.safetensors")) or [weights]
 
 
 def _cleaning(wildcards: Any) -> tuple[str, int, str]:

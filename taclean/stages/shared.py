@@ -85,13 +85,12 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     from taclean.attacks import make_trigger
     from taclean.clip.models import read_state_dict
 
-    tensors = None
     if fitted and fitted.lower().endswith(IMAGES):
         from torchvision.io import ImageReadMode, decode_image
 
         tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
-    elif fitted:
-        tensors = read_state_dict(fitted)
+    else:
+        tensors = read_state_dict(fitted) if fitted else None
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from taclean.clip import CLIP
 from taclean.config import Config
@@ -14,9 +14,6 @@ from taclean.stages import shared
 from taclean.stages.shared import DEVICE, option
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
-
-if TYPE_CHECKING:
-    from taclean.data.split import Pairs
 
 
 def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
@@ -119,12 +116,11 @@ def run(stage: dict[str, Any], options: Any) -> None:
 def _victim(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, float]]]:
     """Return the victim and its scores, as of a training's last epoch."""
     from taclean.clip import models
-    from taclean.data.split import Pairs
     from taclean.training import distributed
 
     model = models.create(stage["model"], stage["seed"], stage["victim"])
     model.eval().to(options.device)
-    validate = _validation(stage, Pairs.open(options.val), options.trigger)
+    validate = _validation(stage, options)
     return model, [distributed.on_first(lambda: {"epoch": 0, **validate(model)})]
 
 
@@ -153,7 +149,7 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
         model = models.create(stage["model"], seed)
         if options.model:
             models.load_weights(model, options.model, stage["model"])
-        validate = _validation(stage, Pairs.open(options.val), options.trigger)
+        validate = _validation(stage, options)
         deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
     folder, label, device = Path(options.checkpoints), stage["stage"], options.device
     more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
@@ -169,15 +165,14 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
     return {text: kinds[text].read(Path(folder)) for text, folder in folders.items()}
 
 
-def _validation(
-    stage: dict[str, Any], val: Pairs, fitted: str | None
-) -> Callable[[CLIP], dict[str, float]]:
+def _validation(stage: dict[str, Any], options: Any) -> Callable[[CLIP], dict[str, float]]:
+    from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import Kept, score
 
-    prompts = shared.prompts_of(stage)
+    val, prompts = Pairs.open(options.val), shared.prompts_of(stage)
     triggers: dict[str, Any] = {}
     if "trigger" in stage:
-        trigger = shared.bind(stage["trigger"], fitted)
+        trigger = shared.bind(stage["trigger"], options.trigger)
         triggers[stage["trigger"]["attack"]] = Kept.of(trigger, val)
 
     def validate(model: CLIP) -> dict[str, float]:

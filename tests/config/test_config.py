@@ -145,9 +145,7 @@ def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> No
 
 
 def test_a_victim_that_is_given_has_no_seeds_and_poisons_nothing() -> None:
-    paper = configs.read(
-        ROOT / "config/config.yaml", ROOT / "config/paper.yaml", ROOT / "config/public.yaml"
-    )
+    paper = configs.merge(PAPER, configs.read_yaml(ROOT / "config/public.yaml"))
     assert "attacks.badclip_public.victim: one model, but run.seeds has 2" in refuse(
         paper, {"run": {"seeds": [0, 1]}}
     )

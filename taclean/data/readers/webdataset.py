@@ -53,7 +53,7 @@ class WebDataset(Reader):
                 say(f"left out: {text}")
             else:
                 rows += found
-        return table_of(rows)
+        return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
     def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its shard."""
@@ -71,11 +71,6 @@ class WebDataset(Reader):
                 "index of this source (data/*/index)"
             )
         return data
-
-
-def table_of(rows: list[Sample]) -> Table:
-    """Make the table of the samples of all shards."""
-    return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
 
 def samples(members: Iterable[Member]) -> list[Sample]:
