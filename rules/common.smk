@@ -108,6 +108,12 @@ def of_attack(file):
     return lambda wildcards: [] if wildcards.attack == "clean" else f"{OF_ATTACK}/{file}"
 
 
+def of_poisoning(files):
+    """Return an input function: files of a poisoning, which clean models and given victims lack."""
+    given = ["clean", *(name for name, entry in checked.attacks.items() if entry.victim)]
+    return lambda wildcards: [] if wildcards.attack in given else files
+
+
 def all_figures():
     """Return the figures that the run can fill, in each of their forms."""
     return [f"results/figures/{name}{end}" for name in DRAWN for end in FIGURES[name].suffixes]

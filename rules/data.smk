@@ -31,13 +31,14 @@ rule index:
         "results/benchmarks/index/{source}.tsv"
     conda:
         "../envs/taclean.yaml"
+    threads: 2
     params:
         config=config_file,
         stage=stage("index/{source}"),
         folder=lambda wildcards: runs.source_folder(wildcards.source),
     shell:
         "python -m taclean index --config {params.config} --stage {params.stage}"
-        " --folder {params.folder:q} --out {output} 2>&1 | tee {log}"
+        " --folder {params.folder:q} --workers {threads} --out {output} 2>&1 | tee {log}"
 
 
 rule pack:

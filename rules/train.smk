@@ -132,12 +132,13 @@ rule poison:
 
 use rule base as pretrain with:
     input:
-        data=runs.of_role("pretrain"),
+        data=of_poisoning(runs.of_role("pretrain")),
         val=runs.of_role("val"),
-        model=runs.base,
-        poison=rules.poison.output,
+        model=of_poisoning(runs.base),
+        poison=of_poisoning(list(rules.poison.output)),
         trigger=runs.fitted,
         manifest=[],
+        victim=runs.given,
     output:
         model=f"{VICTIM}/model.safetensors",
         history=f"{VICTIM}/history.csv",
@@ -184,7 +185,7 @@ use rule base as finetune with:
         model=runs.start,
         poison=[],
         trigger=runs.fitted,
-        manifest=of_attack("poison/manifest.csv"),
+        manifest=of_poisoning(f"{OF_ATTACK}/poison/manifest.csv"),
         texts=runs.texts,
         gate=ancient(of_attack("gate.json")),  # whether the attack took; no part of the cleaning
     output:

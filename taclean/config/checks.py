@@ -133,11 +133,13 @@ def _check_data(config: Config) -> None:
 
 def _needed(config: Config) -> set[str]:
     """Return the roles that the run needs; see `data.NAME.splits.NAME.role`."""
-    if config.run.attacks:
+    known = config.attacks
+    if any(name in known and not known[name].victim for name in config.run.attacks):
         return set(ROLES)
     needed = {"clean", "test"} | (set() if config.model.pretrained else {"pretrain"})
-    tried = [config.attacks[name] for name in config.triggers_on_clean if name in config.attacks]
-    return needed | ({"pretrain", "patch"} if any(entry.fits for entry in tried) else set())
+    tried = [known[name] for name in config.triggers_on_clean if name in known]
+    fitted = any(entry.fits and not entry.victim for entry in tried)
+    return needed | ({"pretrain", "patch"} if fitted else set())
 
 
 def _check_source(dataset: Files, split: str, where: str) -> None:
@@ -177,10 +179,16 @@ def _check_model(config: Config) -> None:
 def _check_rows(config: Config) -> None:
     """Check that the poisoned set and the clean split have the rows that entries ask for."""
     run, tune, poisoned = config.run, config.tune, config.poison.rows
-    if run.attacks:
+    attacks = [*run.attacks, *(tune.attacks if tune else [])]
+    for name in (name for name in attacks if config.attacks[name].victim):
+        if (count := len(run.seeds)) > 1:
+            text = f"one model, but run.seeds has {count}; give one seed, and run.repeats"
+            raise UserError(f"attacks.{name}.victim: {text}")
+    attacks = [name for name in attacks if not config.attacks[name].victim]
+    if attacks:
         there = config.rows_of_role("pretrain")
         _at_most("poison.rows", poisoned, there, "rows of the pretrain split")
-    for name in [*run.attacks, *(tune.attacks if tune else [])]:
+    for name in attacks:
         wanted = dict(_numbers_of_rows(config.attacks[name]))
         where = f"attacks.{name}.{' and '.join(wanted)}"
         _at_most(where, sum(wanted.values()), poisoned, "rows of the poisoned set (poison.rows)")

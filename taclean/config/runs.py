@@ -202,14 +202,17 @@ class Runs:
         place = self.source_folder(wildcards.source)
         return [place] if os.path.isfile(place) else glob(f"{place}/{source.files or '*.csv'}")
 
-    def weights(self, wildcards: Any) -> str | list[str]:
+    def weights(self, wildcards: Any) -> list[str]:
         """Return the files of `model.pretrained`, or nothing where it is a tag of open_clip."""
         own = self.config.model.pretrained or ""
-        if os.path.isdir(own):  # as of Hugging Face
-            return sorted(glob(f"{own}/*.json") + glob(f"{own}/model.safetensors"))
-        return own if os.path.isfile(own) else []
+        return _files_of(own) if os.path.exists(own) else []
 
     # ---- models, triggers and texts --------------------------------------------------------------
+
+    def given(self, wildcards: Any) -> list[str]:
+        """Return the files of a victim that others poisoned, or nothing."""
+        victim = self.config.attacks[wildcards.attack].victim
+        return _files_of(victim) if victim else []
 
     def victim(self, wildcards: Any) -> str:
         """Return the weights that a defence cleans: a poisoned model's, or the base model's."""
@@ -261,8 +264,10 @@ class Runs:
         return list(dict.fromkeys(option.partition("=")[2] for option in options))
 
     def _fitted(self, attack: str, seed: int) -> list[str]:
-        if attack == "clean" or not self.config.attacks[attack].fits:
+        if attack == "clean" or not (entry := self.config.attacks[attack]).fits:
             return []
+        if entry.fitted:
+            return [entry.fitted]
         folder = OF_ATTACK.format(attack=self.config.trained_as(attack), seed=seed)
         return [f"{folder}/trigger.safetensors"]
 
@@ -316,6 +321,11 @@ class Runs:
         entries = {name: self.config.defenses[name] for name in self.defenses[1:]}
         whole = (n for n, e in entries.items() if e.rows is e.overlap is e.split is None)
         return [name for name in whole if kind in entries[name].texts][:1]
+
+
+def _files_of(weights: str) -> list[str]:
+    """Return a checkpoint file, or the files of a folder of Hugging Face."""
+    return sorted(glob(f"{weights}/*.json") + glob(f"{weights}/model.safetensors")) or [weights]
 
 
 def _cleaning(wildcards: Any) -> tuple[str, int, str]:

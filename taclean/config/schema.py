@@ -403,11 +403,22 @@ class AttackEntry(Entry):
     """Marker in figures, one of matplotlib's."""
     gate: float = Field(ge=0, le=100)
     """Least ASR@1 on val, in percent, of an attack that took; 0 accepts any."""
+    victim: Text | None = None
+    """A model that others poisoned, in place of one poisoned here: a file or a folder as in
+    `model.pretrained`. docs/public_victims.md explains."""
+    fitted: Text | None = None
+    """Fitted trigger of the victim: a picture of its patch, or a file of the stage `trigger`."""
 
     if TYPE_CHECKING:  # what the attack's class adds; see `taclean.attacks.Attack.entry`
         trigger: Any
         at_test: Section | None
         fit: Any
+
+    @model_validator(mode="after")
+    def _trigger_of_victim(self) -> Self:
+        if bool(self.fitted) != bool(self.victim and self.fits):
+            raise WrongKeyError("fitted", "give it for a victim of a kind with `fit`, only then")
+        return self
 
     @property
     def fits(self) -> bool:

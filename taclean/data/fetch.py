@@ -75,6 +75,22 @@ def fetch(
     raise UserError(f"{repo}: {reason}, or put {place}")
 
 
+def bytes_to_fetch(spec: Mapping[str, Any], folder: Path | str) -> int | None:
+    """Return how much `fetch` would fetch; None where the hub does not say within ten seconds."""
+    if fetched(spec, folder):
+        return 0
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import filter_repo_objects
+
+    repo, revision, patterns = _wanted(spec).values()
+    try:
+        info = HfApi().dataset_info(repo, revision=revision, files_metadata=True, timeout=10)
+    except Exception:  # no network, no token, no such dataset: `fetch` says which
+        return None
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    return sum(sizes[name] for name in filter_repo_objects(sizes, allow_patterns=patterns))
+
+
 def fetched(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
     """Return the sorted names of what `fetch` put into `folder` for `spec`.
 

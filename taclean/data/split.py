@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from taclean.data.layout import Tokenize as Tokenize
 from taclean.data.layout import load_array
@@ -86,7 +87,7 @@ class Pairs:
         """Return whether the images have captions, one or several (`texts.npy`), not labels."""
         return (self.folder / "texts.npy").is_file() or bool((self.labels < 0).all())
 
-    def labelled(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+    def labelled(self, batch: int) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
         """Yield images (B, 3, H, W) uint8, labels (B,) and source ids (B,) in batches."""
         for start in range(0, len(self), batch):
             index = np.arange(start, min(start + batch, len(self)))
@@ -128,21 +129,25 @@ class Pairs:
         lookup[self.poisoned] = np.arange(len(self.poisoned))
         return lookup
 
-    def batch(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, index: np.ndarray, *, pinned: bool = False) -> tuple[Tensor, Tensor]:
         """Read the rows at positions `index`.
+
+        Args:
+            pinned: read into page-locked memory, from which a GPU copies while it computes.
 
         Returns:
             images (B, 3, H, W) uint8 in channels_last layout, tokens (B, 77) int64.
         """
-        rows = self.rows[index]
-        # Reading in sorted order touches each page of the file once.
-        order, back = np.unique(rows, return_inverse=True)
-        images, tokens = self.images[order][back], self.tokens[order][back]
+        rows, shape = self.rows[index], (len(index), *self.images.shape[1:])
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        pixels = images.numpy()
+        np.take(self.images, rows, 0, out=pixels, mode="clip")  # "raise" would copy them once more
+        tokens = self.tokens[rows]
         if self.poison is not None:
             which = self._poison_at[index]
             here = np.flatnonzero(which >= 0)
-            images[here], tokens[here] = (array[which[here]] for array in self.poison)
-        return to_tensor(images), torch.from_numpy(tokens.astype(np.int64))
+            pixels[here], tokens[here] = (array[which[here]] for array in self.poison)
+        return images.permute(0, 3, 1, 2), torch.from_numpy(tokens.astype(np.int64))
 
 
 def refuse_copies(pairs: Pairs, rows: np.ndarray, pictures: np.ndarray, where: str) -> None:
@@ -165,11 +170,6 @@ def refuse_copies(pairs: Pairs, rows: np.ndarray, pictures: np.ndarray, where: s
         )
 
 
-def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """Return an array (B, H, W, 3) as a channels_last tensor (B, 3, H, W), without a copy."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
-def to_array(images: torch.Tensor) -> np.ndarray:
+def to_array(images: Tensor) -> np.ndarray:
     """Return a tensor (B, 3, H, W) as an array (B, H, W, 3)."""
     return images.permute(0, 2, 3, 1).contiguous().numpy()

@@ -24,10 +24,13 @@ def run(options: Any) -> None:
         *_, last = csv.DictReader(file)
     asr, ca = float(last["ASR@1"]), float(last["CA@1"])
     name, numbers = options.attack, f"ASR@1 {asr:.1f} %, CA@1 {ca:.1f} % on val"
+    cure = "poison more rows, train longer, or set the gate to 0"
+    if last["epoch"] == "0":  # nothing was trained
+        cure = "the victim shows no backdoor: check its file, trigger and target with its source"
     if not asr >= options.threshold:  # also for a threshold that is not a number
         raise UserError(
             f"attack {name!r} did not take: {numbers}, below attacks.{name}.gate = "
-            f"{options.threshold:g}; poison more rows, train longer, or set the gate to 0"
+            f"{options.threshold:g}; {cure}"
         )
     write_json(options.out, {"attack": name, "asr": asr, "ca": ca, "gate": options.threshold})
     say(f"gate: {name} took, {numbers}")

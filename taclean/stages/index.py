@@ -26,15 +26,19 @@ CONFIGS = {"index/SOURCE": index_config}
 OPTIONS = [
     option("--folder", "folder, or CSV file, of the source"),
     option("--out", "Parquet file with the table of its samples"),
+    option("--workers", "processes, for shards", type=int, default=1),
 ]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """List the samples."""
+    from joblib import parallel_config
+
     from taclean.data.readers import make_reader
     from taclean.data.table import save_table
 
-    table = make_reader(stage, Path(options.folder)).table()
+    with parallel_config(n_jobs=options.workers):
+        table = make_reader(stage, Path(options.folder)).table()
     if table.empty:
         raise UserError(f"{options.folder}: no sample; put the data of {stage['name']} there")
     say(f"index {stage['name']}: {len(table)} samples of {table['picture'].nunique()} pictures")

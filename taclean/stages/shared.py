@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config
+from taclean.data.readers import IMAGES
 from taclean.util.errors import UserError
 from taclean.util.progress import say as say
 
@@ -77,11 +78,19 @@ def cleaning_seed(seed: int, repeat: int) -> int:
 
 
 def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
-    """Return the trigger of `trigger_of`, with the tensors of the file `fitted` if it has one."""
+    """Return the trigger of `trigger_of`, with the tensors of the file `fitted` if it has one.
+
+    The file may also be a picture of a patch.
+    """
     from taclean.attacks import make_trigger
     from taclean.clip.models import read_state_dict
 
-    tensors = read_state_dict(fitted) if fitted else None
+    if fitted and fitted.lower().endswith(IMAGES):
+        from torchvision.io import ImageReadMode, decode_image
+
+        tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
+    else:
+        tensors = read_state_dict(fitted) if fitted else None
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from taclean.clip import CLIP
 from taclean.config import Config
 from taclean.config.schema import Train
 from taclean.stages import shared
 from taclean.stages.shared import DEVICE, option
+from taclean.util.errors import UserError
 from taclean.util.files import replacing
-
-if TYPE_CHECKING:
-    from taclean.data.split import Pairs
 
 
 def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
@@ -38,12 +36,14 @@ def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
 
 
 def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    """Return what decides a poisoned model."""
-    return {
-        **_train(config, config.attacks[attack].settings(config.poison.train), seed),
-        "rows": config.poison.rows,
-        "trigger": shared.trigger_of(config, attack, seed),
-    }
+    """Return what decides a poisoned model, ours or a victim that is given."""
+    entry = config.attacks[attack]
+    stage = _train(config, entry.settings(config.poison.train), seed)
+    stage["trigger"] = shared.trigger_of(config, attack, seed)
+    if entry.victim:
+        del stage["train"]
+        return stage | {"victim": entry.victim}
+    return stage | {"rows": config.poison.rows}
 
 
 def finetune_config(
@@ -71,7 +71,7 @@ CONFIGS = {
     "finetune/ATTACK/DEFENSE/seedN[-repeatR]": finetune_config,
 }
 OPTIONS = [
-    option("--data", "folder of the split to train on"),
+    option("--data", "folder of the split to train on", default=None),
     option("--val", "folder of the val split"),
     option("--model", "weights to start from (default: random)", default=None),
     option("--poison", "folder of poisoned rows to put into the split", default=None),
@@ -86,14 +86,40 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Train on this process's device."""
+    """Train on this process's device, or take a victim that is given as it is."""
+    from taclean.clip import models
     from taclean.training import distributed
 
     with distributed.processes(options.device):
-        _run(stage, options)
+        with distributed.together():
+            models.check_suffix(options.out)  # now, not after hours
+        model, history = (_victim if "victim" in stage else _trained)(stage, options)
+        if distributed.rank() != 0:
+            return
+        with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
+            keys = list(dict.fromkeys(key for record in history for key in record))
+            table = csv.DictWriter(file, keys, lineterminator="\n")
+            table.writeheader()
+            table.writerows(history)
+        models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"])
+        # Its own, and those of other settings or precisions.
+        for checkpoint in Path(options.checkpoints).glob("last*.pt"):
+            checkpoint.unlink()
 
 
-def _run(stage: dict[str, Any], options: Any) -> None:
+def _victim(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, float]]]:
+    """Return the victim and its scores, as of a training's last epoch."""
+    from taclean.clip import models
+    from taclean.training import distributed
+
+    model = models.create(stage["model"], stage["seed"], stage["victim"])
+    model.eval().to(options.device)
+    validate = _validation(stage, options)
+    return model, [distributed.on_first(lambda: {"epoch": 0, **validate(model)})]
+
+
+def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, float]]]:
+    """Return the trained model and its history."""
     from taclean.attacks import poison
     from taclean.clip import models
     from taclean.data.split import Pairs, refuse_copies
@@ -104,35 +130,26 @@ def _run(stage: dict[str, Any], options: Any) -> None:
     with distributed.together():
         settings = Train.of(stage["train"], "train")
         seed = stage["seed"]
-        models.check_suffix(options.out)  # now, not after hours
+        if not options.data:
+            raise UserError("train: nothing to train on; give --data")
         pairs = poison.taken(Pairs.open(options.data), stage)
         if options.poison:
             pairs = poison.apply(pairs, options.poison)
         if options.manifest and "overlap" not in stage:
             poisoned = poison.read_manifest(options.manifest)
             refuse_copies(pairs, *poisoned, f"poisoned in {options.manifest}")
-        val = Pairs.open(options.val)
-        refuse_copies(val, pairs.rows, pairs.pictures, f"in {pairs.folder}")
+        refuse_copies(Pairs.open(options.val), pairs.rows, pairs.pictures, f"in {pairs.folder}")
         name = stage.get("defense")  # none: pre-training and poisoning
         texts = _texts(name, options.texts)
         objective = make_defense(name, seed, texts, **stage.get("loss", {}))
         model = models.create(stage["model"], seed)
         if options.model:
             models.load_weights(model, options.model, stage["model"])
-        validate = _validation(stage, val, options.trigger)
+        validate = _validation(stage, options)
         deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
     folder, label, device = Path(options.checkpoints), stage["stage"], options.device
     more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
-    history = train(model, pairs, objective, settings, validate=validate, **more)
-    if distributed.rank() != 0:
-        return
-    with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
-        keys = list(dict.fromkeys(key for record in history for key in record))
-        table = csv.DictWriter(file, keys, lineterminator="\n")
-        table.writeheader()
-        table.writerows(history)
-    models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"])
-    (folder / "last.pt").unlink(missing_ok=True)
+    return model, train(model, pairs, objective, settings, validate=validate, **more)
 
 
 def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
@@ -144,15 +161,14 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
     return {text: kinds[text].read(Path(folder)) for text, folder in folders.items()}
 
 
-def _validation(
-    stage: dict[str, Any], val: Pairs, fitted: str | None
-) -> Callable[[CLIP], dict[str, float]]:
+def _validation(stage: dict[str, Any], options: Any) -> Callable[[CLIP], dict[str, float]]:
+    from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import Kept, score
 
-    prompts = shared.prompts_of(stage)
+    val, prompts = Pairs.open(options.val), shared.prompts_of(stage)
     triggers: dict[str, Any] = {}
     if "trigger" in stage:
-        trigger = shared.bind(stage["trigger"], fitted)
+        trigger = shared.bind(stage["trigger"], options.trigger)
         triggers[stage["trigger"]["attack"]] = Kept.of(trigger, val)
 
     def validate(model: CLIP) -> dict[str, float]:

@@ -21,6 +21,7 @@ from taclean.clip.models import create, tokenize
 from taclean.config import Config
 from taclean.config.runs import Runs
 from taclean.config.schema import ROLES, Train
+from taclean.data.fetch import bytes_to_fetch
 from taclean.data.images import load_image
 from taclean.data.split import Pairs
 from taclean.defenses import defense, make_defense
@@ -39,7 +40,8 @@ def measure(config: Config) -> dict[str, Any]:
 
     Returns:
         {"machine": name, "pack": rows of a core, "train": {"pretrain" or a defence: pairs},
-        "evaluate": images, "prompts": of a head}.
+        "evaluate": images, "prompts": of a head, "gpu_memory": bytes of all tensors at most; None
+        without a GPU}.
     """
     name, size = config.model.name, config.data.image_size
     batch = config.finetune.train.batch
@@ -72,6 +74,7 @@ def measure(config: Config) -> dict[str, Any]:
         "train": train,
         "prompts": 64 / _seconds(lambda: head(model, prompts)),
         "evaluate": 2 * rows / scored,
+        "gpu_memory": torch.cuda.max_memory_allocated() if cuda else None,
         "pack": 24 / _seconds(lambda: load_image(jpeg.getvalue(), size), 24),
     }
 
@@ -107,6 +110,8 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         trainings.append(("base", ["clean"] * bases, of["pretrain"], config.base.train))
     for attack in own:
         entry = config.attacks[attack]
+        if entry.victim:
+            continue
         if entry.fits:
             work = of["patch"] * entry.fit.epochs
             jobs.append((f"trigger {attack}", seeds, work, train["pretrain"]))
@@ -150,8 +155,15 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
 def report(config: Config, rates: Mapping[str, Any]) -> str:
     """Return the plan as text."""
     table, disk = plan(config, rates)
-    hub = [s.hub for s in getattr(config.dataset, "sources", {}).values() if s.hub]
-    files = "".join(f", and the files of {name}" for name in hub)
+    files, runs = "", Runs(config)
+    for name, source in getattr(config.dataset, "sources", {}).items():
+        if source.hub:
+            size = bytes_to_fetch(source.given(), runs.source_folder(name))
+            known = "of unknown size" if size is None else f"{size / 1e9:.1f} GB"
+            files += f", download of {source.hub} {known}"
+    gpu = ""
+    if peak := rates["gpu_memory"]:
+        gpu = f" GPU memory: {peak / 1e9:.1f} GB of tensors at most, and about 2 GB for CUDA."
     rows = {"rows": "{:,}".format}
     return f"""{table.to_string(index=False, formatters=rows, float_format="{:.3f}".format)}
 
@@ -159,4 +171,4 @@ One after another: {table["total_hours"].sum():.2f} hours, at the rates of {rate
 Disk: packed {disk["packed"]:.1f} GB, models {disk["results"]:.1f} GB, checkpoint of a running job \
 {disk["checkpoints"]:.1f} GB{files}.
 Memory of a training job: {disk["memory"]:.1f} GB for weights, gradients and optimiser, and the \
-activations of a batch. Packed pixels are memory-mapped."""
+activations of a batch. Packed pixels are memory-mapped.{gpu}"""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import Tensor
 
 from taclean.data.split import Pairs
@@ -17,6 +18,7 @@ from taclean.util.rng import permutation
 
 ORDER = 0x0DE  # names the random stream of the data order
 AHEAD = 3  # batches that are read while a step runs
+READERS = 16  # for a GPU, at most; each reads a batch and holds its memory
 
 
 @dataclass(frozen=True)
@@ -64,27 +66,32 @@ class Feed:
         self._epoch, self._order = -1, np.empty(0, np.int64)
         self._next = 0
         self._reading: deque[Future[Batch]] = deque()
-        self._pool = ThreadPoolExecutor(1, "feed")
+        # On a CPU the loop needs the cores; a GPU takes more than one thread can read from a disk.
+        own = cpu_count() // distributed.world() if device.type == "cuda" else 1
+        readers = min(READERS, max(1, own))
+        self._ahead, self._pool = max(AHEAD, readers), ThreadPoolExecutor(readers, "feed")
 
-    def _read(self, step: int) -> Batch:
-        """Read this process's part of a step into host memory."""
+    def _index(self, step: int) -> tuple[int, np.ndarray]:
+        """Return the epoch of a step and the positions of its pairs."""
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._order = permutation(len(self._pairs), self._seed, epoch, ORDER)
             self._epoch = epoch
-        index = self._order[position * self._batch : (position + 1) * self._batch]
+        return epoch, self._order[position * self._batch : (position + 1) * self._batch]
+
+    def _read(self, epoch: int, index: np.ndarray) -> Batch:
+        """Read this process's part of a batch into host memory."""
         parts = tuple(np.split(index, distributed.world()))
         own = parts[distributed.rank()]
-        images, tokens = self._pairs.batch(own)
-        images = images.pin_memory() if self._device.type == "cuda" else images
+        images, tokens = self._pairs.batch(own, pinned=self._device.type == "cuda")
         return Batch(epoch, own, images, tokens, parts)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of `step`: of any step in the first call, then of the next one."""
         if not self._reading:
             self._next = step
-        while len(self._reading) < AHEAD and self._next < self.steps:
-            self._reading.append(self._pool.submit(self._read, self._next))
+        while len(self._reading) < self._ahead and self._next < self.steps:
+            self._reading.append(self._pool.submit(self._read, *self._index(self._next)))
             self._next += 1
         started = time.perf_counter()
         batch = self._reading.popleft().result()

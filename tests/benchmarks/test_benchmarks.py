@@ -27,7 +27,6 @@ from benchmarks.common import Row
 from taclean.clip.models import normalize
 from taclean.config import registry
 from taclean.config.schema import Train
-from taclean.data.split import to_tensor
 from taclean.defenses import make_defense
 from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loader import Batch
@@ -38,7 +37,12 @@ from taclean.training.loop import Training
 def test_a_plain_trigger_gives_our_pictures(name: str, tmp_path: Path) -> None:
     images = common.photos(3, 224, 224, seed=1)
     ours, plain = triggers.make(name, tmp_path, fixed=True)
-    mine = ours(to_tensor(images), np.arange(3)).permute(0, 2, 3, 1).numpy().astype(int)
+    mine = (
+        ours(torch.from_numpy(images).permute(0, 3, 1, 2), np.arange(3))
+        .permute(0, 2, 3, 1)
+        .numpy()
+        .astype(int)
+    )
     other = np.stack([np.asarray(plain(Image.fromarray(image))) for image in images[:1]])
     assert np.abs(mine[:1] - other).max() <= 1  # torchvision cuts where we round
     assert np.abs(mine - images).max() > 1

@@ -69,11 +69,15 @@ def test_reference_is_in_step_with_the_classes() -> None:
     )
 
 
+ON_PAPER = ("paper-vit.yaml", "public.yaml")
+
+
 @pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("**/*.yaml")))
 def test_every_overlay_passes(overlay: Path) -> None:
     if overlay.name != "config.yaml":
         whole = ROOT / "config" / overlay.name  # config/test/NAME makes config/NAME smaller
         below = [whole] if whole != overlay and whole.exists() else []
+        below = [ROOT / "config/paper.yaml"] if overlay.name in ON_PAPER else below
         configs.load(ROOT / "config/config.yaml", *below, overlay)
 
 
@@ -128,10 +132,24 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("attacks.none", DEFAULT["attacks"]["badnet"], "no attack taclean/attacks/none.py"),
         ("defenses.__init__", {}, "no defence taclean/defenses/__init__.py"),
         ("defenses.cleanclip.subcaptions", {}, "defenses.cleanclip.subcaptions: unknown key"),
+        ("attacks.badnet.fitted", "x.png", "attacks.badnet.fitted: give it for a victim of a kind"),
+        (
+            "attacks.badclip.victim",
+            "x.pt",
+            "attacks.badclip.fitted: give it for a victim of a kind",
+        ),
     ],
 )
 def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> None:
     assert names in refuse(with_value(path, value))
+
+
+def test_a_victim_that_is_given_has_no_seeds_and_poisons_nothing() -> None:
+    paper = configs.merge(PAPER, configs.read_yaml(ROOT / "config/public.yaml"))
+    assert "attacks.badclip_public.victim: one model, but run.seeds has 2" in refuse(
+        paper, {"run": {"seeds": [0, 1]}}
+    )
+    assert "no split has the role pretrain" in refuse(paper, {"run": {"attacks": ["badnet"]}})
 
 
 def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 import huggingface_hub.constants
 import pytest
 
-from taclean.data.fetch import MANIFEST, fetch, fetched
+from taclean.data.fetch import MANIFEST, bytes_to_fetch, fetch, fetched
 from taclean.data.readers import make_reader
 from tests.helpers import refused
 
@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         if revision not in (COMMIT, "main"):
             return self.answer(404, X_Error_Code="RevisionNotFound")
         if what == "revision":
-            siblings = [{"rfilename": file} for file in FILES]
+            siblings = [{"rfilename": file, "size": len(data)} for file, data in FILES.items()]
             info = {"id": "some/data-wds", "sha": COMMIT, "siblings": siblings}
             return self.answer(200, json.dumps(info).encode())
         if what == "tree":
@@ -127,6 +127,7 @@ def refuse(spec: dict, folder: Path, *words: str) -> None:
 
 def test_the_wanted_files_arrive_and_are_not_fetched_twice(hub, tmp_path):
     lines: list[str] = []
+    assert bytes_to_fetch(SPEC, tmp_path) == 70_000 + 40 * 256
     found = fetch(SPEC, tmp_path, lines.append)
     names = ["cc3m-train-0000.tar", "cc3m-train-0001.tar"]
     assert found == names
@@ -138,6 +139,7 @@ def test_the_wanted_files_arrive_and_are_not_fetched_twice(hub, tmp_path):
     assert lines
     before = len(hub.requests)
     assert fetch(SPEC, tmp_path, lines.append) == found
+    assert bytes_to_fetch(SPEC, tmp_path) == 0
     assert len(hub.requests) == before  # it does not even ask
 
 
@@ -197,3 +199,4 @@ def test_offline_says_what_to_put_where(hub, tmp_path, monkeypatch, how):
     # With a commit the hub's library asks for half a minute before it gives up the network.
     spec = SPEC | {"revision": COMMIT if how == "setting" else "main"}
     refuse(spec, tmp_path, "some/data-wds", "cc3m-train-*.tar", "folder")
+    assert bytes_to_fetch(spec, tmp_path) is None

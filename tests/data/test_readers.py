@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 import torchvision.datasets
 import webdataset
+from joblib import parallel_config
 from PIL import Image
 
 from taclean.data.readers import READERS, Reader, cifar10, make_reader
@@ -183,6 +184,8 @@ def test_a_bad_shard_is_left_out_as_far_as_max_broken_allows(tmp_path, monkeypat
         table = make_reader(spec, tmp_path).table()
         assert {where[0] for where in table["where"]} == {"a", "c", "d"}
         assert said.pop().startswith(f"left out: {tmp_path / 'b.tar'}: ")
+        with parallel_config(n_jobs=2):
+            pd.testing.assert_frame_equal(make_reader(spec, tmp_path).table(), table)
         (tmp_path / "d.tar").write_bytes(b"")
         refused(make_reader(spec, tmp_path).table, "d.tar", "raise max_broken")
         write_tar(tmp_path / "d.tar", pairs(CAPTIONS, 30))

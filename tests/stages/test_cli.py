@@ -177,7 +177,11 @@ def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
     more = {"checkpoints": tmp_path / "checkpoints", "history": tmp_path / "history.csv"}
     more |= {"data": world / "pretrain", "poison": poisoned}
     arguments = train_arguments(world, model, world / "pretrain-badnet.json", **more)
+    aside = tmp_path / "checkpoints/last.0123456789abcdef.pt"
+    aside.parent.mkdir()
+    aside.touch()
     assert run(*arguments)[0] == 0
+    assert not list(aside.parent.glob("*.pt"))
     gate = ["gate", "--attack", "badnet", "--history", tmp_path / "history.csv"]
     assert run(*gate, "--threshold", 0, "--out", tmp_path / "gate.json")[0] == 0
     line = refused(tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no")

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from taclean import cli
+from taclean.clip.encode import autocast
 from taclean.training import device as devices
 from taclean.training.device import described, using
+from taclean.training.loop import choose_kernels
 from tests.helpers import ROOT, refused, snakemake
 
 
@@ -89,3 +91,14 @@ def test_jobs_get_the_device_that_they_ask_for(tmp_path):
     assert {"train", "evaluate"} <= set(plain)
     assert set(plain.values()) == {"cpu"}
     assert set(devices_of("--profile", ROOT / "profiles/local").values()) == {"cuda"}
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+@pytest.mark.parametrize("exact", [True, False])
+def test_precise_trainings_choose_their_kernels(exact):
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    choose_kernels(exact)
+    assert torch.are_deterministic_algorithms_enabled() == cudnn.deterministic == exact
+    assert cudnn.benchmark == cuda.mem_efficient_sdp_enabled() == cuda.cudnn_sdp_enabled() != exact
+    autocast(torch.device("cuda"), "fp32" if exact else "bf16")
+    assert cudnn.allow_tf32 != exact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ RATES = {
     "train": {"pretrain": 50.0, "ft": 50.0, "cleanclip": 25.0, "taclean": 20.0},
     "evaluate": 200.0,
     "prompts": 1000.0,
+    "gpu_memory": 8_700_000_000,
 }
 
 
@@ -49,36 +51,37 @@ def test_hours_are_rows_over_rate() -> None:
     assert disk["memory"] == pytest.approx(4 * 102e6 * 4 / 1e9, rel=0.02)  # RN50: 102 M weights
 
 
-def test_seeds_multiply_what_depends_on_them() -> None:
-    one, three = (estimate.plan(load(*files), RATES)[0] for files in ((), ("seeds.yaml",)))
-    assert (three.jobs[three.stage == "base"] == 1).all()
-    seeded = one.stage.str.startswith(("pretrain", "finetune", "trigger", "evaluate"))
-    assert (three.jobs[seeded] == 3 * one.jobs[seeded]).all()
+SEEDS = {"run": {"seeds": [0, 1, 2]}}
 
 
-def test_seeds_with_base_models_of_their_own_train_as_many() -> None:
-    (_, shared), (table, disk) = (
-        estimate.plan(load("seeds.yaml", base={"per_seed": own}), RATES) for own in (False, True)
-    )
-    assert (table.jobs[table.stage == "base"] == 3).all()
-    assert disk["results"] > shared["results"]
+@pytest.mark.parametrize(
+    ("changes", "jobs"),
+    [
+        ({}, {"base": 1, "pretrain badnet": 1, "finetune ft": 6, "evaluate attacked": 24}),
+        (SEEDS, {"base": 1, "pretrain badnet": 3, "trigger ssba": 3, "finetune ft": 18}),
+        ({**SEEDS, "base": {"per_seed": True}}, {"base": 3}),
+        ({"run": {"repeats": 3}}, {"pretrain badnet": 1, "finetune ft": 18, "evaluate clean": 1}),
+        ({"run": {"repeats": 3}}, {"evaluate attacked": 6 * (1 + 3 * 3)}),
+        ({"run": {"controls": True}}, {"finetune taclean": 7, "evaluate clean": 4}),
+    ],
+)
+def test_seeds_repeats_and_controls_multiply_what_depends_on_them(changes, jobs) -> None:
+    table = estimate.plan(load(**changes), RATES)[0].set_index("stage")["jobs"]
+    assert table[list(jobs)].to_dict() == jobs
 
 
-def test_repeats_multiply_cleanings_and_their_scores() -> None:
-    one, three = (estimate.plan(load(run={"repeats": n}), RATES)[0] for n in (1, 3))
-    jobs, more = (table.set_index("stage")["jobs"] for table in (one, three))
-    cleanings = jobs.index.str.startswith("finetune")
-    assert (more[cleanings] == 3 * jobs[cleanings]).all()
-    assert more["pretrain badnet"] == jobs["pretrain badnet"]
-    assert more["evaluate clean"] == 1
-    assert more["evaluate attacked"] == 6 * (1 + 3 * 3)
+@pytest.mark.parametrize(("size", "shown"), [(None, "of unknown size"), (246 * 10**9, "246.0 GB")])
+def test_the_report_has_the_download_and_the_memory_of_the_gpu(monkeypatch, size, shown) -> None:
+    monkeypatch.setattr(estimate, "bytes_to_fetch", lambda spec, folder: size)
+    text = estimate.report(load("paper.yaml"), RATES)
+    assert f"download of pixparse/cc3m-wds {shown}" in text
+    assert "GPU memory: 8.7 GB" in text
 
 
-def test_controls_are_cleaned_where_asked_for() -> None:
-    table = estimate.plan(load(run={"controls": True}), RATES)[0]
-    jobs = table.set_index("stage")["jobs"]
-    assert jobs["finetune taclean"] == 7
-    assert jobs["evaluate clean"] == 4
+def test_a_rate_is_that_of_the_steps_alone(monkeypatch) -> None:
+    monkeypatch.setattr(estimate.Training, "step", lambda self: time.sleep(0.1))
+    rates = estimate.measure(load(finetune={"train": {"batch": 8}}, run={"defenses": ["ft"]}))
+    assert rates["train"]["ft"] == pytest.approx(80, rel=0.3)
 
 
 def test_rates_are_measured_here(tmp_path: Path, capsys) -> None:

@@ -86,9 +86,9 @@ def test_scores_agree(pairs, random_model):
 def test_training_learns_and_goes_on_from_a_checkpoint(
     name, precision, tiny_name, small_pairs, texts, tmp_path
 ):
-    settings = Train(
-        lr=1e-3, epochs=4, batch=16, warmup=3, precision=precision, checkpoint_seconds=1e-9
-    )
+    """In fp32 with kernels that sum in the same order, it goes on to the very same result."""
+    exact = precision == "fp32"
+    settings = SETTINGS.model_copy(update={"precision": precision, "deterministic": exact})
 
     def run(folder, left):
         model = models.create(tiny_name, 0)
@@ -105,7 +105,7 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
     assert next(model.parameters()).device.type == DEVICE
     assert [record["epoch"] for record in history] == [1, 2, 3, 4]
     for got, other in zip(history, wanted, strict=True):
-        assert got == pytest.approx(other, rel=2e-2)
+        assert got == (other if exact else pytest.approx(other, rel=2e-2))
     assert history[-1]["loss_total"] < history[0]["loss_total"]
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from itertools import combinations, pairwise
@@ -24,6 +25,7 @@ from taclean.clip import models
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
+from taclean.training.loader import Feed
 from taclean.training.loop import fingerprint, learning_rate, train
 from taclean.training.signals import MARGIN
 from taclean.util.errors import StoppedError, UserError
@@ -118,6 +120,19 @@ def test_the_warm_up_is_really_followed(small_pairs, tmp_path):
     wanted += [0.05 * (1 + math.cos(math.pi * k / 7)) for k in range(7)]
     assert moves == pytest.approx(wanted, abs=1e-6)
     assert [record["lr"] for record in history] == pytest.approx([wanted[i] for i in (3, 7, 11)])
+
+
+def test_batches_that_several_threads_read_come_in_their_order(small_pairs):
+    """As on a GPU."""
+    one, several = (
+        Feed(small_pairs, seed=0, batch=16, epochs=5, device=torch.device("cpu")) for _ in range(2)
+    )
+    several._pool, several._ahead = ThreadPoolExecutor(6), 6
+    for step in range(3, one.steps):
+        wanted, got = one.batch(step), several.batch(step)
+        assert (got.epoch, got.index.tolist()) == (wanted.epoch, wanted.index.tolist())
+        assert torch.equal(got.images, wanted.images)
+    several.close()
 
 
 def test_decay_is_on_matrices_only(small_pairs, tmp_path):

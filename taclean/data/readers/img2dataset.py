@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from taclean.data import Table
-from taclean.data.readers import file_contents
-from taclean.data.readers.webdataset import TEXTS, Member, WebDataset, samples_of
+from taclean.data.readers import file_contents, make_table
+from taclean.data.readers.webdataset import TEXTS, Member, WebDataset, samples
 from taclean.util.errors import UserError
 
 
@@ -34,7 +34,8 @@ class Img2Dataset(WebDataset):
                 f"{self.folder}: neither 00000.tar nor 00000/; put img2dataset's output there "
                 "(output_format webdataset or files)"
             )
-        return samples_of(self._files_in(number) for number in numbers)
+        rows = [row for number in numbers for row in samples(self._files_in(number))]
+        return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
     def _files_in(self, number: str) -> Iterator[Member]:
         """Yield the files of a numbered folder."""

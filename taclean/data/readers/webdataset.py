@@ -18,6 +18,7 @@ from taclean.util.progress import say
 TEXTS = (".txt", ".json")
 # Name and place (see `Reader.image`) of a file, and its contents where the name ends as in TEXTS.
 Member = tuple[str, str, bytes | None]
+Sample = tuple[str, str | None, str | None]  # key, place of the picture, caption
 
 
 class WebDataset(Reader):
@@ -34,22 +35,25 @@ class WebDataset(Reader):
         return self.listed(self.files("*.tar"))
 
     def listed(self, shards: list[str]) -> Table:
-        """List the samples of these shards."""
-        return samples_of(self._sound(shards))
+        """List the samples of these shards; leave out as many broken ones as `max_broken` allows.
 
-    def _sound(self, shards: list[str]) -> Iterator[list[Member]]:
-        """Yield the files of each shard; leave out broken ones, as many as `max_broken` allows."""
+        The caller's `joblib.parallel_config` says in how many processes; the table is the same.
+        """
+        from joblib import Parallel, delayed
+
         allowed = int(self.spec.get("max_broken", 0) * len(shards))
-        for shard in shards:
-            try:
-                members = list(_members(self.folder / shard, shard))
-            except tarfile.TarError as error:
-                text = f"{self.folder / shard}: not a whole tar ({error}); fetch it again"
+        parallel = Parallel(return_as="generator")
+        each = parallel(delayed(_listed)(self.folder / shard, shard) for shard in shards)
+        rows = []
+        for shard, found in zip(shards, each, strict=True):
+            if isinstance(found, tarfile.TarError):
+                text = f"{self.folder / shard}: not a whole tar ({found}); fetch it again"
                 if (allowed := allowed - 1) < 0:
                     raise UserError(f"{text}, or raise max_broken to leave it out") from None
                 say(f"left out: {text}")
             else:
-                yield members
+                rows += found
+        return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
     def image(self, where: str) -> bytes | np.ndarray | None:
         """Read a picture from its shard."""
@@ -69,25 +73,32 @@ class WebDataset(Reader):
         return data
 
 
-def samples_of(shards: Iterable[Iterable[Member]]) -> Table:
-    """Make the table of the samples that the files of shards form, as webdataset groups them.
+def samples(members: Iterable[Member]) -> list[Sample]:
+    """Return the samples that the files of a shard form, as webdataset groups them.
 
     A sample is neighbours with one key, which is the name up to the first dot behind the last
     slash. Names without a dot, hidden ones (macOS puts `._NAME` beside NAME) and `__meta__` names
     belong to no sample.
     """
     rows = []
-    for members in shards:
-        named = ((*_key(name), place, text) for name, place, text in members)
-        parts = (part for part in named if part[0])
-        for key, group in itertools.groupby(parts, lambda part: part[0]):
-            found: dict[str, tuple[str, bytes | None]] = {}
-            for _, extension, place, text in group:
-                found.setdefault(extension, (place, text))
-            image = next((found[extension][0] for extension in IMAGES if extension in found), None)
-            texts = (found.get(extension, ("", None))[1] for extension in TEXTS)
-            rows.append((key, image, _caption(*texts)))
-    return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
+    named = ((*_key(name), place, text) for name, place, text in members)
+    parts = (part for part in named if part[0])
+    for key, group in itertools.groupby(parts, lambda part: part[0]):
+        found: dict[str, tuple[str, bytes | None]] = {}
+        for _, extension, place, text in group:
+            found.setdefault(extension, (place, text))
+        image = next((found[extension][0] for extension in IMAGES if extension in found), None)
+        texts = (found.get(extension, ("", None))[1] for extension in TEXTS)
+        rows.append((key, image, _caption(*texts)))
+    return rows
+
+
+def _listed(path: Path, shard: str) -> list[Sample] | tarfile.TarError:
+    """Return the samples of a tar, or what is wrong with it."""
+    try:
+        return samples(_members(path, shard))
+    except tarfile.TarError as error:
+        return error
 
 
 def _key(name: str) -> tuple[str, str]:

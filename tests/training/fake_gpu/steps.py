@@ -36,7 +36,8 @@ def pretend() -> None:
     torch.cuda._lazy_init = lambda: None
     torch.cuda.is_bf16_supported = lambda *given, **more: True
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
-    torch.Tensor.pin_memory = lambda self: self
+    empty = torch.empty
+    torch.empty = lambda *size, pin_memory=False, **more: empty(*size, **more)
     torch._C._set_only_lift_cpu_tensors(True)
     torch.__future__.set_overwrite_module_params_on_conversion(True)
 
