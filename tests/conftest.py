@@ -1,7 +1,5 @@
 """Shared fixtures: one thread, small packed splits of emoji scenes, and random models."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import partial

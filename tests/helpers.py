@@ -1,7 +1,5 @@
 """What several files of tests need: Snakemake, mistakes, objectives and models."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

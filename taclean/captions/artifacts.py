@@ -4,15 +4,13 @@ They depend on the captions and the seed alone, never on an attack, so all attac
 This module imports no PyTorch, so that worker processes start fast.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,13 +21,11 @@ from taclean.captions.replacements import Words, add, tally
 from taclean.captions.subcaptions import learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 from taclean.config.section import Section, key
+from taclean.data import Table
 from taclean.data.layout import Tokenize, load_array
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 from taclean.util.progress import Progress, Say, say
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
 CHUNK = 1000  # captions that a process takes at a time
@@ -269,7 +265,7 @@ def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.nd
 
 
 def _account(
-    table: pd.DataFrame, captions: Sequence[str], offered: Sequence[tuple[str, ...]]
+    table: Table, captions: Sequence[str], offered: Sequence[tuple[str, ...]]
 ) -> dict[str, Any]:
     """Count what was made.
 

@@ -1,7 +1,5 @@
 """Measure how far the text alone gives negatives away."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

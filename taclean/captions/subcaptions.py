@@ -10,8 +10,6 @@ The paper shows these and names no parser or word list. Ours: the parts of tacle
 and in place of a word one that fits and makes the part false (taclean.captions.replacements).
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Mapping, Sequence

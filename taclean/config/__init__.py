@@ -5,8 +5,6 @@ writes config/README.md and config/schema.json. Loading a config imports torch, 
 attacks and defences validate their entries; importing this package does not.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

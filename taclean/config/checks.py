@@ -1,7 +1,5 @@
 """Validation of a config: the classes of its sections, then what several keys must fulfil."""
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping

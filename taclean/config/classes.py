@@ -1,7 +1,5 @@
 """Names of classes and prompt templates that a config can refer to. Imports no torch."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import runpy

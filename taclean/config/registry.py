@@ -3,8 +3,6 @@
 The config validates an entry with that class: its fields are the entry's keys.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib

@@ -1,7 +1,5 @@
 """Keys of the config: each is a field of a `Section`, with its type, default, range and meaning."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -90,7 +88,7 @@ class Section(BaseModel):
         return self.model_dump(by_alias=True, exclude_unset=True, **selected)
 
     @classmethod
-    def some(cls) -> type[Section]:
+    def some(cls) -> "type[Section]":
         """Return the class of sections that change some keys of this one."""
         fields: dict[str, Any] = {}
         for name, field in cls.model_fields.items():

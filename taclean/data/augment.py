@@ -1,7 +1,5 @@
 """Augment images in batches; what a row gets is a function of (seed, epoch, row)."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable

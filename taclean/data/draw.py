@@ -1,7 +1,5 @@
 """Draw the rows of each split from a source: disjoint, from one seed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import NamedTuple

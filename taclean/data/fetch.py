@@ -1,7 +1,5 @@
 """Fetch a dataset's files from the Hugging Face hub."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Labels of a source as those of the run, and captions that are made of them."""
 
-from __future__ import annotations
-
 import random
 import re
 import unicodedata

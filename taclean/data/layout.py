@@ -1,7 +1,5 @@
 """The files of a packed split. This module does not import torch, which takes seconds."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -9,8 +9,6 @@ Every row is a function of the source, the rows and the spare rows alone, so the
 bytes whatever the number of workers.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections import Counter

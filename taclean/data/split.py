@@ -10,12 +10,11 @@ A split is a folder with these files:
   different sources.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ class Pairs:
     poison: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
-    def open(cls, folder: Path | str) -> Pairs:
+    def open(cls, folder: Path | str) -> Self:
         """Open a packed split.
 
         Raises:
@@ -99,11 +98,11 @@ class Pairs:
         lines = (self.folder / "captions.txt").read_text("utf-8").split("\n")
         return [lines[row] for row in self.rows]
 
-    def take(self, rows: np.ndarray) -> Pairs:
+    def take(self, rows: np.ndarray) -> Self:
         """Return the set with these rows only; take rows before poison is added."""
         return replace(self, rows=self.rows[rows])
 
-    def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Pairs:
+    def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Self:
         """Replace the split's `rows` by poisoned images (M, H, H, 3) and tokens (M, 77).
 
         Raises:

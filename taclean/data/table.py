@@ -1,7 +1,5 @@
 """The table of a source, saved once, so that packing need not list the files again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

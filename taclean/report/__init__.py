@@ -1,7 +1,5 @@
 """The report: figures, and the pages that show them with tables and words."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The cost of each defence, from the benchmark files that Snakemake writes for every job."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,18 +1,14 @@
 """Labels, order, markers and colours of the methods; they come from the config."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import pandas as pd
 
+from taclean.config import Config
+from taclean.config.schema import Entry
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from taclean.config import Config
-    from taclean.config.schema import Entry
 
 CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
 
@@ -64,7 +60,7 @@ class Look:
     variants: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, mapping: Mapping[str, Any]) -> Look:
+    def of(cls, mapping: Mapping[str, Any]) -> Self:
         """Return the labels that `look_of` describes.
 
         Args:

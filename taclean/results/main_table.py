@@ -4,8 +4,6 @@
 Markdown, LaTeX, HTML or plain text.
 """
 
-from __future__ import annotations
-
 import html as markup
 import math
 import re

@@ -1,7 +1,5 @@
 """A table of how well the scan tells poisoned models from clean ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

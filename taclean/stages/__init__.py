@@ -15,8 +15,6 @@ to; the job makes the object itself and writes it beside its result. A file of t
 Nothing here imports torch before it runs: Snakemake reads these files, and --help shall be quick.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json

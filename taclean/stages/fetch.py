@@ -1,7 +1,5 @@
 """Fetch a source from the hub or from its publisher."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Count what triggers and a scan's patterns do to a model's predictions, class by class."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from taclean.config import Config

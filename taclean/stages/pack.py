@@ -1,7 +1,5 @@
 """Compose or read a split and pack it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Options and config parts that several stages share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -76,7 +74,7 @@ def cleaning_seed(seed: int, repeat: int) -> int:
     return seed + repeat * 2**32
 
 
-def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
+def bind(trigger: dict[str, Any], fitted: str | None) -> "Trigger":
     """Return the trigger of `trigger_of`, with the tensors of the file `fitted` if it has one."""
     from taclean.attacks import make_trigger
     from taclean.clip.models import read_state_dict
@@ -94,13 +92,13 @@ def named_paths(flag: str, entries: list[str], known: Iterable[str]) -> dict[str
     return paths
 
 
-def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> dict[str, Trigger]:
+def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> "dict[str, Trigger]":
     """Bind each of a stage's triggers; `entries` are `--triggers ATTACK=FILE ...`."""
     fitted = named_paths("--triggers", entries, triggers)
     return {name: bind(trigger, fitted.get(name)) for name, trigger in triggers.items()}
 
 
-def heads_of(stage: dict[str, Any], options: Any) -> Heads:
+def heads_of(stage: dict[str, Any], options: Any) -> "Heads":
     """Return the zero-shot heads of `--model` on `--device`; torch gets one thread."""
     import torch
 
@@ -112,7 +110,7 @@ def heads_of(stage: dict[str, Any], options: Any) -> Heads:
     return Prompts(stage["model"], **stage["zeroshot"]).heads(model)
 
 
-def tokenizer(stage: dict[str, Any]) -> Tokenize:
+def tokenizer(stage: dict[str, Any]) -> "Tokenize":
     """Return the tokenizer of the stage's model."""
     from taclean.clip.models import tokenize
 

@@ -1,7 +1,5 @@
 """Make a text artifact that a defence wants of the clean split's captions, for every epoch."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

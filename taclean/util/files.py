@@ -1,7 +1,5 @@
 """Files that appear whole or not at all, folders that one process holds, full disks."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

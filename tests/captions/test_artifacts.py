@@ -1,7 +1,5 @@
 """Text artifacts on disk: EDA variants and sub-captions of every epoch, row by row."""
 
-from __future__ import annotations
-
 import csv
 import json
 

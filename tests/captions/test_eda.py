@@ -1,7 +1,5 @@
 """Sub-captions, EDA and the lexicon on captions of both kinds: drawn scenes and CC3M's."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections import Counter

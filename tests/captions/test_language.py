@@ -1,7 +1,5 @@
 """Language data and natural captions: inflections, tags, parts, exchanged words, their worth."""
 
-from __future__ import annotations
-
 import os
 import random
 import re

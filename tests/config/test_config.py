@@ -1,7 +1,5 @@
 """The config: schema in step with the registries and the docs, and errors that name the key."""
 
-from __future__ import annotations
-
 import copy
 import json
 import tomllib

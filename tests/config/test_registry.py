@@ -1,7 +1,5 @@
 """The registry: a file is a method, in whatever way it is written; its name stands nowhere else."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The grid of runs: which there are, and the files that rules read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """AutoAugment in batches against torchvision's, image by image."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Drawing of splits: disjoint, from one seed, with spare rows."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 

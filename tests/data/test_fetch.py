@@ -1,7 +1,5 @@
 """Fetching from the hub, against a small server that speaks as much of its protocol as is used."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

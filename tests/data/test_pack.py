@@ -1,7 +1,5 @@
 """Packing: the transform, an exact account, and the same bytes with any number of workers."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Readers: every form of source gives a table of samples and their pictures, or a clear error."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Packed splits: what goes in comes out, in order; damaged files are one clear line."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

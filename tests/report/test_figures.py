@@ -1,7 +1,5 @@
 """Figures from small synthetic results: no text is cut or covered, and files are the same twice."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

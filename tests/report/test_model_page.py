@@ -1,7 +1,5 @@
 """The page of one's own model says what the files of its runs say, and nothing breaks out of it."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The page of results: the result first, everything in one file, text escaped."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 from pathlib import Path

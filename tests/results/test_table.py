@@ -1,7 +1,5 @@
 """Labels, the table of all scores, and the main table in Markdown, LaTeX, HTML and plain text."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

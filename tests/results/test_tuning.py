@@ -1,7 +1,5 @@
 """Tuning: trials as entries, the rule of choice on grids made by hand, and a small real run."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

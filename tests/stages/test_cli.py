@@ -1,7 +1,5 @@
 """The commands: bad input ends with one line on stderr, status 2, and nothing half written."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Stand-ins: the real forms, an exact account of what is broken, the same bytes again."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """A full disk ends in one line, whatever writes; what was there before stays."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

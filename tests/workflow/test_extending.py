@@ -1,7 +1,5 @@
 """Follow docs/extending.md word by word: an attack, a defence, a data set and a reader."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

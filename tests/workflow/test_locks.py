@@ -1,7 +1,5 @@
 """A killed run's locks are freed by the next run; a living one's never."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

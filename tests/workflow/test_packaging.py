@@ -1,7 +1,5 @@
 """The wheel, the sdist, the workflow catalogue, and the workflow as a module of another one."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

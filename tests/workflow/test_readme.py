@@ -1,7 +1,5 @@
 """The pages' code runs as it stands, their commands are the project's, and their links lead on."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """An edit of the code that makes a table or a figure plans these, and no others."""
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -1,7 +1,5 @@
 """The chain through profiles/slurm, as it is, on the one-node Slurm of tests/slurm.sh."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The paper's chain on generated stand-ins, from the files to the table, in its short form."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where a run is and how long it still takes, from Snakemake's events."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from types import SimpleNamespace

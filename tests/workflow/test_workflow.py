@@ -1,7 +1,5 @@
 """The chain through Snakemake, as a user runs it: whole, again, after a change, after a kill."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

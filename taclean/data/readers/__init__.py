@@ -5,8 +5,6 @@ with `reader: NAME`. How to write one: docs/extending.md. The plan imports this 
 imports pandas, torch and their kin where it uses them.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import pkgutil

@@ -1,7 +1,5 @@
 """Caltech101, in its published folders."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """CIFAR-10, as torchvision reads it."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from http.client import HTTPException

@@ -1,7 +1,5 @@
 """COCO 2017's validation captions, for retrieval."""
 
-from __future__ import annotations
-
 import json
 
 from taclean.data import Table

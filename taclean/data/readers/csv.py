@@ -1,7 +1,5 @@
 """CSV files with pictures' paths and captions, by default in CleanCLIP's form (image, caption)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from glob import escape

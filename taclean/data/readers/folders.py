@@ -1,7 +1,5 @@
 """A folder for each class: CLASS/*.jpg, .png or .webp, at any depth."""
 
-from __future__ import annotations
-
 import re
 
 from taclean.data import Table

@@ -1,7 +1,5 @@
 """ImageNet-1K's validation set: the tree, a flat folder with labels, or the hub's Parquet files."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

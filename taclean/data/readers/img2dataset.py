@@ -1,7 +1,5 @@
 """The output of img2dataset: tars, or numbered folders of files."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """CSV files with pictures' paths and the names or numbers of their classes."""
 
-from __future__ import annotations
-
 import re
 
 from taclean.data import Table

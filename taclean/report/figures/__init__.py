@@ -6,8 +6,6 @@ results/report.html, and the rest, in reStructuredText, its caption. `drawings` 
 figure is drawn from. The Snakefile imports this module, so it imports nothing heavy.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ class Drawing(NamedTuple):
     suffixes: tuple[str, ...] = PICTURE  # the forms of the figure; the page shows the last one
 
 
-def drawings(runs: Runs) -> dict[str, Drawing]:
+def drawings(runs: "Runs") -> dict[str, Drawing]:
     """Return what each figure is drawn from, by its name below results/figures, in page order."""
     table = {"table": "results/table.csv"}
 

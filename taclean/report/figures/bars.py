@@ -1,7 +1,5 @@
 """Bars of scores: a panel for each score, a group for each attack, a bar for each defence."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any

@@ -6,8 +6,6 @@ neither poisons, cleans nor tests a model. The tables report the last epoch, whe
 earlier one was better. With several runs, a band reaches from the lowest to the highest.
 """
 
-from __future__ import annotations
-
 import textwrap
 
 import pandas as pd

@@ -8,8 +8,6 @@ lie among them. The share that goes to the target is of these few pictures, and 
 from the ASR of the tables.
 """
 
-from __future__ import annotations
-
 import textwrap
 
 import matplotlib.pyplot as plt

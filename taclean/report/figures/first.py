@@ -7,8 +7,6 @@ replaced, which is false. The picture was *selected* for the success of the defe
 that has such a picture, and there the longest caption.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 

@@ -6,8 +6,6 @@ Black is a wrong class other than the target. These examples were *selected* for
 defence: the first such pictures of each attack, a new class where there is one.
 """
 
-from __future__ import annotations
-
 from markupsafe import Markup
 
 from taclean.report.figures.gallery import coloured, gallery, image

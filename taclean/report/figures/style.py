@@ -1,7 +1,5 @@
 """Parts that figures share: theme, title and legend, axes, intervals, deterministic files."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence

@@ -8,8 +8,6 @@ of each kind, how many sub-captions are weak, and how often a classifier that re
 picks the negative of a pair: at 50 % the text gives nothing away.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -6,8 +6,6 @@ all sample pictures and pixels. The scores are computed on exactly these picture
 resolution and rounded to 8 bit. A trigger that is optimised for a model was fitted in this run.
 """
 
-from __future__ import annotations
-
 import textwrap
 
 import matplotlib.pyplot as plt

@@ -6,8 +6,6 @@ settled. Of twenty comparisons without any difference, one settles by chance. Th
 logarithmic beyond one point. Variants of a method are left out.
 """
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 
