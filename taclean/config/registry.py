@@ -33,10 +33,7 @@ def load(folder: str, name: str) -> Any:
         raise UserError(f"there is no {NOUNS[folder]} {file}; write it, or use one of {known}")
     if len(classes) > 1:
         found = ", ".join(cls.__name__ for cls in classes)
-        raise UserError(
-            f"{file}: has {found}; keep one class that derives from {BASES[folder]}, or mark one "
-            "that others derive from abstract=True"
-        )
+        raise UserError(f"{file}: has {found}; keep one, or mark the base of others abstract=True")
     return classes[0]
 
 

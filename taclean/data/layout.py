@@ -32,9 +32,7 @@ def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(
-            f"{path}: missing or damaged ({first_line(error)}); pack it again"
-        ) from None
+        raise UserError(f"{path}: missing or damaged ({first_line(error)}); make it anew") from None
     if array.dtype != dtype or array.ndim != ndim:
         raise UserError(f"{path}: not {np.dtype(dtype)} with {ndim} dimensions; pack it again")
     return array

@@ -88,10 +88,8 @@ def pack_rows(
         split.mkdir()
         free, needed = shutil.disk_usage(split).free, len(table) * (size * size * 3 + 77 * 2 + 24)
         if needed > free:
-            raise UserError(
-                f"{target}: needs {needed / 1e9:.1f} GB but the disk has {free / 1e9:.1f} GB; free "
-                "some or choose another folder"
-            )
+            text = f"needs {needed / 1e9:.1f} GB but the disk has {free / 1e9:.1f} GB"
+            raise UserError(f"{target}: {text}; free some or choose another folder")
         images = split / "images.npy"
         np.lib.format.open_memmap(images, "w+", np.uint8, (len(table), size, size, 3))
         pack, table = partial(_pack_part, reader, images, size), table.sort_index()
@@ -101,8 +99,7 @@ def pack_rows(
             )
         except BrokenProcessPool:
             raise UserError(
-                f"{target}: a worker was killed (out of memory?); use fewer workers and run it "
-                "again"
+                f"{target}: a worker died (out of memory?); use fewer workers"
             ) from None
         account = {
             "read": len(rows) + sum(kinds.values()),

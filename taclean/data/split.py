@@ -109,16 +109,12 @@ class Pairs:
             UserError: a row is not in this set, or the images have another size.
         """
         if images.shape[1:] != self.images.shape[1:]:
-            raise UserError(
-                f"poison images: {images.shape[1:]}, but the split has {self.images.shape[1:]}; "
-                "run the poison stage again"
-            )
+            text = f"{images.shape[1:]}, but the split has {self.images.shape[1:]}"
+            raise UserError(f"poison images: {text}; run the poison stage again")
         positions = np.full(len(self.images), -1)
         positions[self.rows] = np.arange(len(self.rows))
         if ((rows < 0) | (rows >= len(positions))).any() or (positions[rows] < 0).any():
-            raise UserError(
-                "poison manifest: lists rows outside the training set; run the poison stage again"
-            )
+            raise UserError("poison manifest: rows outside the training set; poison it again")
         return replace(self, poisoned=positions[rows], poison=(images, tokens))
 
     @cached_property

@@ -28,9 +28,7 @@ def load_table(path: Path | str) -> pd.DataFrame:
         table = pd.read_parquet(path)
         return _mapped(table, lambda text: text.decode("utf-8", "surrogatepass"))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: not an index ({first_line(error)}); make it with `taclean index`"
-        ) from None
+        raise UserError(f"{path}: not an index ({first_line(error)}); index it again") from None
 
 
 def _mapped(table: pd.DataFrame, function: Callable[[Any], Any]) -> pd.DataFrame:

@@ -28,9 +28,8 @@ def writing(path: Path | str) -> Iterator[None]:
         numbers = "|".join(map(str, FULL))
         full = re.search(rf"os error ({numbers})\b|\d+ requested and \d+ written", text)
         if full or (isinstance(error, OSError) and error.errno in FULL):
-            raise UserError(
-                f"{path}: cannot be written, the disk is full ({text}); make room and run it again"
-            ) from None
+            text = f"cannot be written, the disk is full ({text}); make room and run it again"
+            raise UserError(f"{path}: {text}") from None
         raise
 
 

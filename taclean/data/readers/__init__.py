@@ -49,9 +49,7 @@ class Reader(ABC):
 
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
         if not folder.is_dir():
-            raise UserError(
-                f"{folder}: no such folder; put the {spec['reader']} files there or correct it"
-            )
+            raise UserError(f"{folder}: no such folder; put {spec['reader']} files there")
         self.spec, self.folder = spec, folder
 
     @abstractmethod
@@ -98,15 +96,11 @@ class Reader(ABC):
         try:
             found = {path for pattern in patterns for path in self.folder.glob(pattern)}
         except (NotImplementedError, ValueError):
-            raise UserError(
-                f"files: {patterns} are not globs inside {self.folder}; fix them"
-            ) from None
+            raise UserError(f"files: no globs inside {self.folder}: {patterns}; fix them") from None
         paths = [path for path in found if path.is_file() and not path.name.startswith(".")]
         if not paths:
-            raise UserError(
-                f"{self.folder}: no file matches {' or '.join(patterns)}; put the files there or "
-                "change files"
-            )
+            wanted = " or ".join(patterns)
+            raise UserError(f"{self.folder}: no file matches {wanted}; put some there or fix files")
         return sorted(path.relative_to(self.folder).as_posix() for path in paths)
 
 
@@ -153,9 +147,7 @@ def file_contents(path: Path) -> bytes | None:
     try:
         return path.read_bytes() if os.path.isfile(path) else None
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions"
-        ) from None
+        raise UserError(f"{path}: not readable ({error.strerror}); check its permissions") from None
 
 
 def image_files(folder: Path) -> list[str]:

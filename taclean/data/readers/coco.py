@@ -25,9 +25,7 @@ class Coco(Reader):
         paths = [*self.folder.glob(FILE), *self.folder.glob(f"annotations/{FILE}")]
         if not paths or not (self.folder / "val2017").is_dir():
             missing = "val2017/" if paths else FILE
-            raise UserError(
-                f"{self.folder}: no {missing}; put {FILE} and val2017/ of COCO 2017 there"
-            )
+            raise UserError(f"{self.folder}: no {missing}; put {FILE} and val2017/ there")
         try:
             notes = json.loads(paths[0].read_text("utf-8"))
             captions: dict[int, list[str]] = {}

@@ -46,9 +46,7 @@ class CsvReader(Reader):
             raise UserError(f"columns.{foreign[0]}: unknown; known are {', '.join(columns)}")
         images = self.spec.get("images")
         if images and not (self.folder / images).is_dir():
-            raise UserError(
-                f"{self.folder / images}: no such folder; put the images there or correct images"
-            )
+            raise UserError(f"{self.folder / images}: no such folder; correct images")
         tables = []
         for name in self.files("*.csv"):
             separator = self.spec.get("separator") or ","

@@ -61,9 +61,7 @@ class ImageNet(Reader):
         """List a folder for each WordNet id."""
         label_of = label_of_synset()
         if foreign := [name for name in synsets if name not in label_of]:
-            raise UserError(
-                f"{base / foreign[0]}: not a class of ImageNet-1K; keep only its 1000 classes there"
-            )
+            raise UserError(f"{base / foreign[0]}: no class of ImageNet-1K; move the folder away")
         top, keys, places, labels = base.relative_to(self.folder), [], [], []
         for name in synsets:
             for file in image_files(base / name):
@@ -93,10 +91,8 @@ class ImageNet(Reader):
                     places.append(f"{name}:{group}:{position}")
                     labels.append(row["label"])
                     if labels[-1] not in range(1000):
-                        raise UserError(
-                            f"{path}: label {labels[-1]} in row group {group}, expected 0 to 999; "
-                            "use the validation files (the hub's test files have no labels)"
-                        )
+                        text = f"label {labels[-1]} in row group {group}, expected 0 to 999"
+                        raise UserError(f"{path}: {text}; use the validation files")
         return self._table(keys, places, labels)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
@@ -142,9 +138,7 @@ def _label_file(folder: Path) -> Path | None:
     usual = [folder / name for name in names if (folder / name).is_file()]
     tables = usual[:1] or sorted(folder.glob("*.csv"))
     if len(tables) > 1:
-        raise UserError(
-            f"{folder}: {len(tables)} CSV files; name the one with the labels labels.csv"
-        )
+        raise UserError(f"{folder}: {len(tables)} CSV files; call that of the labels labels.csv")
     return tables[0] if tables else None
 
 

@@ -32,10 +32,8 @@ class LabelledCsv(CsvReader):
             raise UserError(f"{self.folder}: no records; put images and their labels there")
         number = records.groupby("file").cumcount() + 1
         if missing := records.index[records["label"].isin(["", None])].tolist():
-            raise UserError(
-                f"{self.folder / records['file'][missing[0]]}, record {number[missing[0]]}: no "
-                "label; give each image one"
-            )
+            place = f"{self.folder / records['file'][missing[0]]}, record {number[missing[0]]}"
+            raise UserError(f"{place}: no label; give each image one")
         indices = [
             int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
             for label in records["label"]
@@ -68,9 +66,7 @@ class LabelledCsv(CsvReader):
                 given = path.read_text("utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "not UTF-8"
-                raise UserError(
-                    f"{path}: {reason}; set classes to a text file with a class on each line"
-                ) from None
+                raise UserError(f"{path}: {reason}; set classes to a text file of names") from None
         names = [name for name in map(class_name, given) if name]
         if twice := [name for i, name in enumerate(names) if name in names[:i]]:
             raise UserError(f"classes: {twice[0]!r} is given twice; keep one")
