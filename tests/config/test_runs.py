@@ -1,14 +1,13 @@
 """The grid of runs: which there are, and the files that rules read."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from taclean import config as configs
 from taclean.config.runs import Run, Runs
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 SHARED = {"kind": "taclean", "overlap": 0.5}
 AGAIN = {"kind": "ft", "after": "cleanclip"}
 MOVED = {"kind": "badclip", "at_test": {"place": "corner"}}

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import struct
-import tarfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ from taclean.data.table import save_table
 from taclean.stages import stage_config
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
-from tests.helpers import ROOT, Given, refused
+from tests.helpers import ROOT, Given, refused, write_tar
 
 SIZE = 24
 
@@ -200,16 +199,10 @@ def members(i: int, fault: str | None = None) -> list[tuple[str, bytes]]:
 
 
 def write_shards(folder: Path, sizes: Iterable[int], faults: dict[int, str] | None = None) -> Path:
-    folder.mkdir()
-    i = 0
+    ids = itertools.count()
     for shard, size in enumerate(sizes):
-        with tarfile.open(folder / f"cc3m-train-{shard:04d}.tar", "w") as tar:
-            for _ in range(size):
-                for name, data in members(i, (faults or {}).get(i)):
-                    info = tarfile.TarInfo(name)
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-                i += 1
+        some = [members(i, (faults or {}).get(i)) for i in itertools.islice(ids, size)]
+        write_tar(folder / f"cc3m-train-{shard:04d}.tar", itertools.chain(*some))
     return folder
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 
 from taclean.data.readers import READERS, Reader, cifar10, make_reader
 from taclean.data.table import load_table, save_table
-from tests.helpers import refused
+from tests.helpers import refused, write_tar
 
 CAPTIONS = [
     "a dog, 2 cats and 1,000 birds",
@@ -44,22 +44,9 @@ def jpeg(shade: int, size: tuple[int, int] = (16, 12)) -> bytes:
     return out.getvalue()
 
 
-def write_tar(path: Path, members: Iterable[tuple[str, bytes]], **options) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", **options) as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
 def pairs(captions: Iterable[str], start: int = 0) -> list[tuple[str, bytes]]:
-    members = []
-    for i, caption in enumerate(captions, start):
-        members.append((f"{i:09d}.jpg", jpeg(i)))
-        members.append((f"{i:09d}.txt", caption.encode()))
-    return members
+    named = [(f"{i:09d}", i, caption.encode()) for i, caption in enumerate(captions, start)]
+    return [m for key, i, text in named for m in ((f"{key}.jpg", jpeg(i)), (f"{key}.txt", text))]
 
 
 class Sample(NamedTuple):

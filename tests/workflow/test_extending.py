@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import yaml
 from PIL import Image
 
 from taclean.data import scenes
-from tests.helpers import ROOT, copy_sources, environment, snakemake
+from tests.helpers import ROOT, copy_sources, run, snakemake
 
 SMALL = str(ROOT / "config/test/smoke.yaml")
 
@@ -35,10 +34,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def printed(house: Path, *arguments: str, module: str = "taclean") -> str:
-    command = ["python", "-m", module, *arguments]
-    return subprocess.run(
-        command, env=environment(house), cwd=house, capture_output=True, text=True, check=True
-    ).stdout
+    return run("python", "-m", module, *arguments, cwd=house, source=house).stdout
 
 
 def test_the_page_has_a_file_for_each_and_touches_no_other() -> None:
