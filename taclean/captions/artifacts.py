@@ -25,7 +25,7 @@ from taclean.data import Table
 from taclean.data.layout import Tokenize, load_array
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
-from taclean.util.progress import Progress, Say, say
+from taclean.util.progress import Progress, say
 
 COLUMNS = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
 CHUNK = 1000  # captions that a process takes at a time
@@ -37,7 +37,7 @@ class TextArtifact(Section):
 
     def write(
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
-        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+        *, epochs: int, seed: int, workers: int = 1,
     ) -> None:  # fmt: skip
         """Write the files into a folder; the number of workers (processes) changes nothing."""
         raise NotImplementedError
@@ -80,7 +80,7 @@ class Variants(TextArtifact):
 
     def write(
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
-        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+        *, epochs: int, seed: int, workers: int = 1,
     ) -> None:  # fmt: skip
         """Write variants.npy."""
         folder.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ class Variants(TextArtifact):
         out = np.lib.format.open_memmap(folder / "variants.npy", "w+", np.uint16, shape)
         chunks = _chunks([*enumerate(captions)])
         options = {"epochs": epochs, "seed": seed, "lexicon": Lexicon.load(), **self.model_dump()}
-        made = _in_parallel(_vary, chunks, "variants", workers, say, **options)
+        made = _in_parallel(_vary, chunks, "variants", workers, **options)
         for rows, texts in zip(chunks, made, strict=True):
             tokens = tokenize(texts).reshape(len(rows), epochs, 77)
             out[:, rows[0][0] : rows[-1][0] + 1] = tokens.swapaxes(0, 1)
@@ -139,7 +139,7 @@ class SubCaptionTexts(TextArtifact):
 
     def write(
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
-        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+        *, epochs: int, seed: int, workers: int = 1,
     ) -> None:  # fmt: skip
         """Write the arrays of SubCaptions, subcaptions.csv and account.json.
 
@@ -157,7 +157,7 @@ class SubCaptionTexts(TextArtifact):
                 "lower it"
             )
         lexicon = Lexicon.load()
-        parallel = partial(_in_parallel, workers=workers, say=say, lexicon=lexicon)
+        parallel = partial(_in_parallel, workers=workers, lexicon=lexicon)
         counts = add(parallel(tally, _chunks(captions), "words"))
         vocabulary = learn(captions, counts, lexicon)
         given: dict[str, Any] = {"vocabulary": vocabulary, "words": self.words}
@@ -210,8 +210,8 @@ class SubCaptionTexts(TextArtifact):
 
 
 def _in_parallel(
-    job: Callable[..., Any], items: Sequence[Any], label: str, workers: int, say: Say,
-    batch: int = 1, **options: Any,
+    job: Callable[..., Any], items: Sequence[Any], label: str, workers: int, batch: int = 1,
+    **options: Any,
 ) -> Iterator[Any]:  # fmt: skip
     """Yield what the job makes of each item, in order, and say how far it is.
 
@@ -222,7 +222,7 @@ def _in_parallel(
 
     parallel = Parallel(workers, batch_size=batch, return_as="generator", idle_worker_timeout=60)
     made = parallel(delayed(job)(item, **options) for item in items)
-    return Progress(label, len(items), "done", say).follow(made)
+    return Progress(label, len(items), "done").follow(made)
 
 
 def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
@@ -264,9 +264,7 @@ def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.nd
     return rows
 
 
-def _account(
-    table: Table, captions: Sequence[str], offered: Sequence[tuple[str, ...]]
-) -> dict[str, Any]:
+def _account(table: Table, captions: Sequence[str], offered: list[Any]) -> dict[str, Any]:
     """Count what was made.
 
     Returns:

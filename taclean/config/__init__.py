@@ -17,11 +17,6 @@ from taclean.config.checks import check
 from taclean.config.schema import Config
 from taclean.util.errors import UserError
 
-__all__ = [
-    "DEFAULT", "Config", "check", "load", "merge", "read", "read_yaml", "resolve", "trial_name",
-    "with_default",
-]  # fmt: skip
-
 # Beside the workflow; an installed package without it has a copy (setup.py).
 DEFAULT = Path(__file__).parents[2] / "config" / "config.yaml"
 if not DEFAULT.is_file():

@@ -192,8 +192,4 @@ def none(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
 
 
 Augmentation = Literal["none", "mild", "autoaugment"]
-AUGMENTATIONS: dict[Augmentation, Augment] = {
-    "none": none,
-    "mild": mild,
-    "autoaugment": autoaugment,
-}
+AUGMENTATIONS: dict[str, Augment] = {"none": none, "mild": mild, "autoaugment": autoaugment}

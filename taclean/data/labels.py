@@ -4,7 +4,8 @@ import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from taclean.data import Table
 from taclean.data.layout import one_line
@@ -14,6 +15,24 @@ from taclean.util.errors import UserError
 def class_name(text: str) -> str:
     """Return a class's name as prompts have it: `_` is a blank, and letters are composed (NFC)."""
     return one_line(unicodedata.normalize("NFC", text).replace("_", " "))
+
+
+def read_names(path: Path, where: str = "classes") -> list[str]:
+    """Read a text file with one name per line."""
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        text = f"{str(path)!r} is neither a known set nor a text file with one name per line"
+        raise UserError(f"{where}: {text}; correct it, or give a list of names") from None
+
+
+def unique_names(given: Iterable[str], where: str = "classes") -> list[str]:
+    """Return the names that are not empty, with single blanks; refuse one given twice."""
+    names = [name for line in given if (name := one_line(line))]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{where}: {name!r} is given twice; keep one")
+    return names
 
 
 def count_classes(table: Table, classes: Sequence[str]) -> Table:

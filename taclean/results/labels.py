@@ -29,6 +29,8 @@ SIGNS = {
     ],
 }
 
+Signs = Mapping[str, tuple[str, str]]  # name -> label, and marker or colour
+
 
 def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return the different `names`: those of `known` in its order, then the others as they come."""
@@ -50,12 +52,8 @@ class Look:
         variants: defences that are another defence with other settings.
     """
 
-    attacks: Mapping[str, tuple[str, str]] = field(
-        default_factory=lambda: {CLEAN: ("Never poisoned", "X")}
-    )
-    defenses: Mapping[str, tuple[str, str]] = field(
-        default_factory=lambda: {NONE: ("No defence", "#7f7f7f")}
-    )
+    attacks: Signs = field(default_factory={CLEAN: ("Never poisoned", "X")}.copy)
+    defenses: Signs = field(default_factory={NONE: ("No defence", "#7f7f7f")}.copy)
     splits: tuple[str, ...] = ()
     variants: frozenset[str] = frozenset()
 
@@ -120,15 +118,13 @@ def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _signs(known: Mapping[str, tuple[str, str]], names: Iterable[str], key: str) -> dict[str, str]:
+def _signs(known: Signs, names: Iterable[str], key: str) -> dict[str, str]:
     taken = {sign for _, sign in known.values()}
     free = (sign for sign in SIGNS[key] if sign not in taken)
     return {n: known[n][1] if n in known else next(free) for n in ordered(names, known)}
 
 
-def _entries(
-    first: Mapping[str, tuple[str, str]], entries: Mapping[str, Mapping[str, Any]], key: str
-) -> dict[str, tuple[str, str]]:
+def _entries(first: Signs, entries: Mapping[str, Mapping[str, Any]], key: str) -> Signs:
     """Return name -> (label, marker or colour); no label and no sign stands twice.
 
     Of entries that want the same sign, the first one gets it, and the others get a free one.

@@ -158,11 +158,8 @@ def cells(block: pd.DataFrame, bold: str = "**{}**", spread: str = " ± {:.1f}")
 
 def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
     """Join the metrics of each attack: a row for each attack, a column for each defence."""
-    return (
-        texts.T.groupby(level="attack", sort=False)
-        .agg(between.join)
-        .rename_axis(index=None, columns=None)
-    )
+    joined = texts.T.groupby(level="attack", sort=False).agg(between.join)
+    return joined.rename_axis(index=None, columns=None)
 
 
 def numbers_text(table: pd.DataFrame, look: Look) -> str:

@@ -36,9 +36,7 @@ def option(flag: str, text: str, **more: Any) -> Option:
 CONFIGFILE = option("--configfile", "files on top of the default", nargs="+", default=None)
 MODEL = option("--model", "weights, safetensors or a torch file; never run as code")
 TRIGGERS = option("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
-DEVICE = option(
-    "--device", "auto: a GPU if there is one", default="auto", choices=("auto", "cpu", "cuda")
-)
+DEVICE = option("--device", "auto: a GPU if any", default="auto", choices=("auto", "cpu", "cuda"))
 
 
 def scored(config: Config, seed: int) -> dict[str, Any]:

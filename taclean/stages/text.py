@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from taclean.config import Config, registry
-from taclean.stages.shared import cleaning_seed, option, overlap_of, say, tokenizer
+from taclean.stages.shared import cleaning_seed, option, overlap_of, tokenizer
 from taclean.util.files import replacing
 
 
@@ -80,4 +80,4 @@ def run(stage: dict[str, Any], options: Any) -> None:
     captions = taken(Pairs.open(options.data), stage).captions()  # as the defence takes them
     with replacing(options.out) as temporary:
         more = {"epochs": stage["epochs"], "seed": stage["seed"], "workers": options.workers}
-        artifact.write(temporary, captions, tokenizer(stage), **more, say=say)
+        artifact.write(temporary, captions, tokenizer(stage), **more)

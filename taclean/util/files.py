@@ -107,9 +107,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(
-            f"{folder}: in use by {who}; wait for it or stop it (without flock: or remove {file})"
-        ) from None
+        text = f"in use by {who}; wait for it or stop it (without flock: or remove {file})"
+        raise UserError(f"{folder}: {text}") from None
     with lock:
         job = os.environ.get("SLURM_JOB_ID")
         who = f"process {os.getpid()} on {os.uname().nodename}" + (f", job {job}" if job else "")

@@ -218,7 +218,7 @@ SPARE = np.array([21, 36, 1, 20, 9, 25, 30, 10, 33])
 
 
 def run(folder: Path, reader, rows=ROWS, spare=SPARE, **options) -> dict:
-    settings = {"size": SIZE, "tokenize": tokenize, "max_broken": 1.0, "say": lambda line: None}
+    settings = {"size": SIZE, "tokenize": tokenize, "max_broken": 1.0}
     table = reader.table()
     chosen = table if rows is None else table.loc[rows]
     spares = None if spare is None else table.loc[spare]

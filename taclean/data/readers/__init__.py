@@ -19,8 +19,6 @@ from taclean.data import Table
 from taclean.data.fetch import fetched
 from taclean.util.errors import UserError
 
-__all__ = ["READERS", "Reader", "make_reader", "make_table"]
-
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 
 

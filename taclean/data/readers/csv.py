@@ -10,6 +10,8 @@ from taclean.data import Table
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
 
+PLACES = ["key", "where", "picture"]  # arguments of `make_table`
+
 
 class CsvReader(Reader):
     """Pictures that CSV files name, each with a text; the source may be one CSV file itself.
@@ -71,10 +73,7 @@ class CsvPairs(CsvReader):
 
     def table(self) -> Table:
         """List the records of all CSV files."""
-        records = self.records()
-        return make_table(
-            records["key"], records["where"], records["caption"], picture=records["picture"]
-        )
+        return make_table(**self.records()[[*PLACES, "caption"]])
 
 
 def _read(path: Path, columns: dict[str, str], separator: str) -> Table:

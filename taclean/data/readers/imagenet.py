@@ -62,13 +62,10 @@ class ImageNet(Reader):
         label_of = label_of_synset()
         if foreign := [name for name in synsets if name not in label_of]:
             raise UserError(f"{base / foreign[0]}: no class of ImageNet-1K; move the folder away")
-        top, keys, places, labels = base.relative_to(self.folder), [], [], []
-        for name in synsets:
-            for file in image_files(base / name):
-                keys.append(file)
-                places.append((top / name / file).as_posix())
-                labels.append(label_of[name])
-        return self._table(keys, places, labels)
+        top = base.relative_to(self.folder)
+        found = [(name, file) for name in synsets for file in image_files(base / name)]
+        places = [(top / name / file).as_posix() for name, file in found]
+        return self._table([file for _, file in found], places, [label_of[n] for n, _ in found])
 
     def _flat(self, labels: Path, base: Path) -> Table:
         """List the images in a folder, by a file of labels."""

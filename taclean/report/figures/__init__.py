@@ -33,9 +33,8 @@ def drawings(runs: "Runs") -> dict[str, Drawing]:
 
     cleaned, pairs = runs.defenses[1:], runs.retrieval_splits()
     learned = runs.texts_of(runs.shown, runs.seeds[0])
-    has_first = (
-        bool(runs.attacks[1:]) and "subcaptions" in learned and runs.dataset.form == "scenes"
-    )
+    scenes, attacked = runs.dataset.form == "scenes", bool(runs.attacks[1:])
+    has_first = attacked and scenes and "subcaptions" in learned
     captions = {
         "captions": f"{runs.data}/{runs.scored[0]}/captions.txt",
         "texts": learned["subcaptions"] if has_first else [],

@@ -26,9 +26,8 @@ def curves(histories: pd.DataFrame, look: Look, n: int | None = None) -> Figure:
         n: pictures of the val split, for the subtitle.
     """
     models = ["attack", "defense", "seed", "repeat", "epoch"]
-    scores = histories.reindex(columns=[*models, ASR, CA]).melt(
-        models, var_name="metric", value_name="percent"
-    )
+    scores = histories.reindex(columns=[*models, ASR, CA])
+    scores = scores.melt(models, var_name="metric", value_name="percent")
     attacks, colours = ordered(scores["attack"], look.attacks), look.colours(scores["defense"])
     grid = sns.relplot(
         scores.dropna(), x="epoch", y="percent", hue="defense", palette=colours, row="metric",

@@ -8,7 +8,6 @@ that has such a picture, and there the longest caption.
 """
 
 import textwrap
-from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -19,9 +18,7 @@ from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
 
 
-def first(
-    samples: ByAttack, captions: Sequence[str], texts: Texts, tested: str, look: Look
-) -> Figure:
+def first(samples: ByAttack, captions: list[str], texts: Texts, tested: str, look: Look) -> Figure:
     """Draw a picture without and with its trigger, what two models call it, and its sub-captions.
 
     Args:
