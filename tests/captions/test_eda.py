@@ -87,10 +87,8 @@ def test_figure(lexicon: Lexicon) -> None:
     assert {"On a blue table were green grapes.", "On a blue table were oranges."} <= positives
     assert "On a white table were oranges." in negatives  # as the figure's adjective
     assert "On a blue table were apples." in negatives  # as its noun
-    subs = (
-        subcaption(FIGURE, random.Random(n), lexicon, kinds=["verb"], words="same_part")
-        for n in range(2000)
-    )
+    verb = {"kinds": ["verb"], "words": "same_part"}
+    subs = (subcaption(FIGURE, random.Random(n), lexicon, **verb) for n in range(2000))
     assert "On a blue table walk kiwis." in {sub.negatives[0].text for sub in subs if sub}
     assert all(abs(kinds["same_part", kind] - 667) < 150 for kind in KINDS), kinds
     assert abs(kinds["fitting", "noun"] - 1000) < 200
@@ -221,7 +219,6 @@ def test_eda_keeps_the_part_of_speech_unless_told(lexicon: Lexicon) -> None:
     assert set(used("ground")) < set(published("ground"))
     assert not used("unseen")
     for same_part in (True, False):
-        made = {
-            eda("cold ground", random.Random(s), lexicon, same_part=same_part) for s in range(99)
-        }
+        rngs = map(random.Random, range(99))
+        made = {eda("cold ground", rng, lexicon, same_part=same_part) for rng in rngs}
         assert ("cold prime" in made) == (not same_part)

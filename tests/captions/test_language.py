@@ -17,12 +17,9 @@ from taclean.captions.subcaptions import choices
 from taclean.data.scenes import compose
 from tests.helpers import ROOT
 
-CAPTIONS = os.environ.get("TACLEAN_CAPTIONS") or (
-    ROOT.parent / "shared/data/cc3m_validation_captions.txt"
-)
-natural = pytest.mark.skipif(
-    not Path(CAPTIONS).is_file(), reason="TACLEAN_CAPTIONS names no file with a caption a line"
-)
+SHARED = ROOT.parent / "shared/data/cc3m_validation_captions.txt"
+CAPTIONS = Path(os.environ.get("TACLEAN_CAPTIONS") or SHARED)
+natural = pytest.mark.skipif(not CAPTIONS.is_file(), reason="TACLEAN_CAPTIONS names no file")
 
 # Our own, in the style of CC3M's: lower case, names given as <person> or by their kind, tokens set
 # apart by spaces, fragments, digits and quotes.
@@ -66,7 +63,7 @@ def scenes() -> Split:
 
 @pytest.fixture(scope="module")
 def read() -> Split:
-    return Split(Path(CAPTIONS).read_text("utf-8").splitlines())
+    return Split(CAPTIONS.read_text("utf-8").splitlines())
 
 
 def tokens(text: str) -> list[str]:
@@ -212,9 +209,8 @@ def test_words_that_exclude_one_another(word, other, part, apart, lexicon) -> No
 
 def replaced(caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None) -> set[str]:
     """Return what comes into some negatives of a caption."""
-    subs = [
-        subcaption(caption, random.Random(n), lexicon, vocabulary=vocabulary) for n in range(60)
-    ]
+    rngs = map(random.Random, range(60))
+    subs = [subcaption(caption, rng, lexicon, vocabulary=vocabulary) for rng in rngs]
     return {negative.replacement for sub in subs if sub for negative in sub.negatives}
 
 
@@ -301,9 +297,8 @@ def test_natural_captions(read: Split, lexicon: Lexicon) -> None:
     assert shares["noun"] <= 0.6, shares
     assert shares["adjective"] >= 0.18, shares
     assert shares["verb"] >= 0.15, shares
-    assert sum(
-        read.came[word] for word in read.came if read.counts["seen"][word] < LEAST
-    ) <= 0.01 * len(read.made)
+    rare = sum(n for word, n in read.came.items() if read.counts["seen"][word] < LEAST)
+    assert rare <= 0.01 * len(read.made)
     assert len(read.came) > 500
     longer = [len(s.negatives[0].text.split()) - len(s.positive.split()) for s in read.made]
     assert abs(sum(longer)) < 0.1 * len(longer)  # neither is longer

@@ -195,9 +195,7 @@ def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str
         ({"reader": "csv", "download": None, "split": None, "folder": "x"}, "train.captions: the"),
     ],
 )
-def test_a_mistake_in_a_source_of_made_captions_is_named(
-    source: dict[str, Any], message: str
-) -> None:
+def test_a_mistake_in_a_source_of_made_captions_is_named(source, message) -> None:
     assert message in refuse(PHOTOS, {"data": {"photos": {"sources": {"train": source}}}})
 
 
@@ -272,9 +270,7 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
         ("run: {seeds: [0], seeds: [1]}", r"bad\.yaml, line 1, column \d+: .* is given twice"),
     ],
 )
-def test_a_file_that_is_no_config_is_refused(
-    tmp_path: Path, text: str | None, message: str
-) -> None:
+def test_a_file_that_is_no_config_is_refused(tmp_path, text, message) -> None:
     path = tmp_path / "bad.yaml"
     if text is not None:
         path.write_text(text, "utf-8")

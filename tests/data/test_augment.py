@@ -31,9 +31,8 @@ def torchvisions(image: torch.Tensor, drawn: np.ndarray) -> torch.Tensor:
         name, magnitude = groups[group]
         if name == "Solarize":  # there, a share of the largest value
             magnitude /= 255
-        image = transform._apply_image_or_video_transform(
-            image, name, magnitude, transform.interpolation, transform._fill
-        )
+        how = transform.interpolation, transform._fill
+        image = transform._apply_image_or_video_transform(image, name, magnitude, *how)
     return image
 
 

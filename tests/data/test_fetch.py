@@ -113,9 +113,8 @@ def hub(monkeypatch) -> Iterator[Hub]:
 
 
 def gets(hub: Hub) -> list[str]:
-    return sorted(
-        path.rpartition("/")[2] for m, path in hub.requests if m == "GET" and "resolve" in path
-    )
+    paths = [path for method, path in hub.requests if method == "GET" and "resolve" in path]
+    return sorted(path.rpartition("/")[2] for path in paths)
 
 
 def refuse(spec: dict, folder: Path, *words: str) -> None:

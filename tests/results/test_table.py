@@ -77,9 +77,8 @@ def test_labels_order_markers_and_colours() -> None:
     assert LOOK.colours(["taclean", "none"]) == {"none": "#7f7f7f", "taclean": "#029e73"}
     assert LOOK.colours(["other"]) == {"other": PALETTE[0]}
     assert Look.of({}) == Look()
-    assert ordered(["zeta", "sig", "alpha", "badnet"], LOOK.attacks) == [
-        "badnet", "sig", "zeta", "alpha",
-    ]  # fmt: skip
+    mixed = ["zeta", "sig", "alpha", "badnet"]
+    assert ordered(mixed, LOOK.attacks) == ["badnet", "sig", "zeta", "alpha"]
 
 
 def test_no_two_methods_look_the_same() -> None:
@@ -212,9 +211,8 @@ def test_main_table_of_one_seed_and_subset(table: pd.DataFrame) -> None:
 def test_the_lowest_rate_is_the_lowest_as_printed() -> None:
     """1.15 and 1.149 print as 1.1; the model never poisoned and clean accuracies never count."""
     values = {"a": 1.15, "b": 1.149, "c": 1.16, "d": 3.0}
-    found = [
-        ("sig", d, 0, 0, "test", m, v, 9) for d, v in values.items() for m in ("CA@1", "ASR@1")
-    ]
+    found = [("sig", d, 0, 0, "test", "ASR@1", v, 9) for d, v in values.items()]
+    found += [("sig", d, 0, 0, "test", "CA@1", v, 9) for d, v in values.items()]
     found.append(("clean", "none", 0, 0, "test+sig", "ASR@1", 0.0, 9))
     table = main_table(pd.DataFrame(found, columns=COLUMNS))
     bold = table[table["bold"]]

@@ -159,26 +159,22 @@ def test_what_is_chosen_is_an_overlay_that_says_how(tmp_path: Path) -> None:
     assert "over badnet, sig (seed 100) from 3 trials each:" in text
     assert "# ft: trial 2, CA@1 85.0 (victims 88.0), ASR@1 20.0, TA@1 30.0\n" in text
     assert "ASR@1 50.0, TA@1 30.0; no trial is within 3 points, it loses the least" in text
-    assert yaml.safe_load(text) == {
-        "defenses": {"ft": {"train": {"lr": 0.002}}, "cleanclip": {"train": {"lr": 0.002}}}
-    }
+    chosen = {"train": {"lr": 0.002}}
+    assert yaml.safe_load(text) == {"defenses": {"ft": chosen, "cleanclip": chosen}}
     whole = configs.load(ROOT / "config/config.yaml", path)
     assert whole.defenses["ft"].given()["train"]["lr"] == 0.002
 
 
 def test_the_grid_reads_the_last_epoch_and_the_victim(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    path.write_text(
-        "epoch,CA@1,ASR@1,TA@1,lr\n0,88.5,97,1,\n1,60,50,10,0.001\n2,84,20.5,40,0.0\n", "utf-8"
-    )
+    path.write_text("epoch,CA@1,ASR@1,TA@1\n0,88.5,97,1\n1,60,50,10\n2,84,20.5,40\n", "utf-8")
     change = {"train": {"lr": 1e-5}}
     run = {"defense": "ft", "trial": 2, "overrides": change, "attack": "sig", "seed": 100}
     (row,) = grid([path], [run]).to_dict("records")
     assert (row["CA"], row["ASR"], row["TA"]) == (84, 20.5, 40)
     assert (row["victim_CA"], row["victim_ASR"]) == (88.5, 97)
-    assert yaml.safe_load(overlay(grid([path], [run]), 9).split("# ft")[1].split("\n", 1)[1]) == {
-        "defenses": {"ft": change}
-    }
+    text = overlay(grid([path], [run]), 9)
+    assert yaml.safe_load(text) == {"defenses": {"ft": change}}
     path.write_text("epoch,CA@1\n0,88\n", "utf-8")
     with pytest.raises(UserError, match=r"history\.csv: no column ASR@1, TA@1"):
         grid([path], [run])

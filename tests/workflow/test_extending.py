@@ -142,15 +142,12 @@ def test_a_reader_lists_and_packs_its_source(house: Path, tmp_path: Path) -> Non
     overlay = tmp_path / "lines.yaml"
     source = {"reader": "json_lines", "folder": str(tmp_path), "separator": None, "columns": None}
     rows = {"pretrain": {"rows": 4}, "clean": {"rows": 2}, "patch": {"rows": 1}}
-    value = {
-        "run": {"attacks": [], "defenses": ["ft"]},
-        "data": {"photos": {"sources": {"pairs": source}, "splits": rows}},
-    }
+    data = {"photos": {"sources": {"pairs": source}, "splits": rows}}
+    value = {"run": {"attacks": [], "defenses": ["ft"]}, "data": data}
     overlay.write_text(yaml.safe_dump(value), "utf-8")
     for name, stage in (("index", "index/pairs"), ("pack", "pack/pretrain")):
-        text = printed(
-            house, "config", stage, "--configfile", SMALL, str(house / "photos.yaml"), str(overlay)
-        )
+        files = [SMALL, str(house / "photos.yaml"), str(overlay)]
+        text = printed(house, "config", stage, "--configfile", *files)
         (tmp_path / f"{name}.json").write_text(text, "utf-8")
     index, out = str(tmp_path / "index.parquet"), str(tmp_path / "pretrain")
     more = ("--folder", str(tmp_path), "--out")

@@ -92,13 +92,11 @@ def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
 def test_reported_numbers_have_a_source_and_a_level() -> None:
     table = reported()
     assert len(table) > 100
-    for column in ("source", "where", "backbone", "attack", "defense", "metric"):
-        assert (table[column].astype(str).str.len() > 0).all()
+    keys = ["source", "where", "backbone", "attack", "defense", "metric"]
+    assert (table[keys].astype(str) != "").all(axis=None)
     assert table["percent"].between(-100, 100).all()
     assert set(table["seen"]) == {"quoted", "second-hand"}
-    assert not table.duplicated(
-        ["source", "where", "backbone", "attack", "defense", "metric"]
-    ).any()
+    assert not table.duplicated(keys).any()
 
 
 def test_make_clean_keeps_downloads_and_folders_of_the_user(tmp_path: Path) -> None:
