@@ -11,8 +11,8 @@ import pandas as pd
 from docs.held_back import against, summary
 from docs.runs import DEFAULT, Run
 from taclean import config as configs
+from taclean.detectors import scan_table
 from taclean.results import main_table as tables
-from taclean.results import scan_table
 from taclean.results import statistics as stats
 from taclean.results.labels import CLEAN, NONE, labelled, ordered
 from taclean.results.statistics import interval_text, plus_minus, signed

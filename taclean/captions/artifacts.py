@@ -215,8 +215,7 @@ def _in_parallel(
 ) -> Iterator[Any]:  # fmt: skip
     """Yield what the job makes of each item, in order, and say how far it is.
 
-    A process takes a `batch` of items at a time, with one copy of the options. If this process is
-    killed, the others end after a minute.
+    A process takes a `batch` of items and one copy of the options. It ends when idle for a minute.
     """
     from joblib import Parallel, delayed  # here, as reading a config need not wait for it
 
@@ -265,13 +264,8 @@ def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.nd
 
 
 def _account(table: Table, captions: Sequence[str], offered: list[Any]) -> dict[str, Any]:
-    """Count what was made.
-
-    Returns:
-        "drawn", the rows over all epochs; the negatives of each kind; "captions" of the split;
-        "offers", how many of these offer each kind, and none; "shares", in 0..1, of weak positives;
-        and "text_only" with its error and pairs, the score of `taclean.captions.audit` on one pair
-        of each caption (null for a few).
+    """Count what was made: rows over all epochs ("drawn"), negatives of each kind, captions of the
+    split that offer each kind, weak positives (in 0..1), and the score of `taclean.captions.audit`.
     """
     offer = Counter(kind for one in offered for kind in one or ("none",))
     each = table[table["which"] == 0]

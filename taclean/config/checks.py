@@ -145,10 +145,8 @@ def _check_source(dataset: Files, split: str, where: str) -> None:
     if gives not in wanted and not (role in TRAINED and source.captions):
         takes = ", ".join(name for name, reader in READERS.items() if reader.gives in wanted)
         more = ", or this one with `captions`" * (role in TRAINED and gives == "labels")
-        raise UserError(
-            f"{where}.from: the reader of {dataset.splits[split].source!r} is {source.reader}; a "
-            f"split of the role {role} takes {takes}{more}"
-        )
+        text = f"the reader of {dataset.splits[split].source!r} is {source.reader}"
+        raise UserError(f"{where}.from: {text}; a split of the role {role} takes {takes}{more}")
     if role in TRAINED and dataset.splits[split].rows is None:
         raise UserError(f"{where}.rows: missing; give a number of rows")
 

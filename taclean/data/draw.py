@@ -60,10 +60,8 @@ def draw(
         if start + count > total:
             counts = ", ".join(f"{name} {count}" for name, count in rows.items())
             apart = " and no two splits may show the same picture" * (len(starts) <= total)
-            raise UserError(
-                f"splits: {sum(rows.values())} rows wanted ({counts}) but the source has {total}"
-                f"{apart}; lower the rows or add shards"
-            )
+            text = f"{sum(rows.values())} rows wanted ({counts}) but the source has {total}{apart}"
+            raise UserError(f"splits: {text}; lower the rows or add shards")
         end = next_picture(start + count)
         taken[name], left_over[name] = pool[start : start + count], pool[start + count : end]
         start = end

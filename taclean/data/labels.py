@@ -54,10 +54,8 @@ def count_classes(table: Table, classes: Sequence[str]) -> Table:
         if label not in places:
             what = f"class {own[label]!r}" if own else f"label {label}"
             some = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-            raise UserError(
-                f"{what}: not one of the run's {len(classes)} classes ({some}); add it to "
-                "classes, or correct its name in the source"
-            )
+            what += f": not one of the run's {len(classes)} classes ({some})"
+            raise UserError(f"{what}; add it to classes, or correct its name in the source")
     counted = table.assign(label=table["label"].map(places).astype("int64"))
     counted.attrs["classes"] = classes
     return counted
@@ -86,10 +84,6 @@ def add_captions(table: Table, templates: Sequence[str], seed: int) -> Table:
         templates: each row draws one by its id and the seed alone; `{}` stands for the class.
         seed: seed of the draw.
     """
-    names = table.attrs["classes"]
-    return table.assign(
-        caption=[
-            random.Random(f"{seed}:{row}").choice(templates).replace("{}", names[label])
-            for row, label in table["label"].items()
-        ]
-    )
+    names, rows = table.attrs["classes"], table["label"].items()
+    drawn = ((random.Random(f"{seed}:{row}").choice(templates), label) for row, label in rows)
+    return table.assign(caption=[text.replace("{}", names[label]) for text, label in drawn])

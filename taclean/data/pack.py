@@ -1,12 +1,8 @@
 """Pack rows of a source into a split: one parallel pass over the pictures.
 
 Worker processes read and resize pictures and write them in place; this process tokenises the
-captions meanwhile. The split appears when all of it is there. A packing that was killed starts
-over: at 174 rows a second and core (benchmarks/results.csv), 600,000 rows of 224 px take 58 minutes
-of one core, or 7 minutes on 8 cores.
-
-Every row is a function of the source, the rows and the spare rows alone, so the files are the same
-bytes whatever the number of workers.
+captions meanwhile. The split appears when all of it is there; a packing that was killed starts
+over. The bytes are the same whatever the number of workers.
 """
 
 import os
@@ -95,11 +91,8 @@ def pack_rows(
             rows, tokens, kinds = _fill(pack, table, spare, tokenize, workers, max_broken, target)
         except BrokenProcessPool:
             raise UserError(f"{target}: a worker died (out of memory?); lower workers") from None
-        account = {
-            "read": len(rows) + sum(kinds.values()),
-            "packed": len(rows),
-            "broken": {kind: kinds[kind] for kind in KINDS},
-        }
+        broken = {kind: kinds[kind] for kind in KINDS}
+        account = {"read": len(rows) + kinds.total(), "packed": len(rows), "broken": broken}
         if len(rows) < len(table):
             _keep_rows(images, rows["slot"].to_numpy(int))
         _write(split, rows, tokens, tokenize)
@@ -157,9 +150,8 @@ def _fill(
 ) -> tuple[pd.DataFrame, np.ndarray, Counter[str]]:
     """Pack all rows, then spare rows in place of broken ones until no row is missing.
 
-    Returns:
-        The sound rows (a column for each field of `_Row`) in the order of their slots, their tokens
-        (N, 77), and the number of broken rows by kind.
+    Return the sound rows by slot, a column for each field of `_Row`, their tokens (N, 77), and the
+    number of broken rows by kind.
     """
     tokens = np.zeros((len(table), 77), np.uint16)
     sound: list[_Row] = []

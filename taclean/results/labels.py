@@ -13,10 +13,7 @@ from taclean.util.errors import UserError
 CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
 
 # Seaborn's colour-blind palette; the colours of the shipped defences stand last.
-PALETTE = (
-    *("#cc78bc", "#56b4e9", "#ca9161", "#d55e00", "#fbafe4", "#ece133"),
-    *("#949494", "#0173b2", "#de8f05", "#029e73"),
-)
+PALETTE = "#cc78bc #56b4e9 #ca9161 #d55e00 #fbafe4 #ece133 #949494 #0173b2 #de8f05 #029e73".split()
 # Matplotlib's filled markers, to which a figure can give a white edge.
 MARKERS = "P<>hdposv^D*8HX"
 # For methods without a sign of their own: then numbers, and darker and darker shades.
@@ -125,10 +122,7 @@ def _signs(known: Signs, names: Iterable[str], key: str) -> dict[str, str]:
 
 
 def _entries(first: Signs, entries: Mapping[str, Mapping[str, Any]], key: str) -> Signs:
-    """Return name -> (label, marker or colour); no label and no sign stands twice.
-
-    Of entries that want the same sign, the first one gets it, and the others get a free one.
-    """
+    """Return name -> (label, sign); of entries that want the same sign, the first one gets it."""
     labels = {name: label for name, (label, _) in first.items()}
     owner = {sign: name for name, (_, sign) in first.items()}
     for name, entry in entries.items():
@@ -167,10 +161,7 @@ def look_of(
 
 
 def _own(name: str, entry: Entry, mark: str) -> dict[str, str]:
-    """Return the label of an entry and its marker or colour, if any.
-
-    The label is "TA-Cleaner" for the entry taclean, and "TA-Cleaner k6000" for taclean_k6000.
-    """
+    """Return the label of an entry, such as "TA-Cleaner k6000" for taclean_k6000, and its mark."""
     label = entry.label or entry.method.name_in_print()
     if not entry.label and name != entry.kind:
         rest = name.removeprefix(f"{entry.kind}_")

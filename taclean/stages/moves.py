@@ -39,10 +39,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.evaluation.predictions import examples, moves
 
     heads = shared.heads_of(stage, options)
-    views: dict[str, Any] = {
-        name: (trigger, trigger.prefix, heads.prompts.target)
-        for name, trigger in shared.bind_all(stage["triggers"], options.triggers).items()
-    }
+    triggers, target = shared.bind_all(stage["triggers"], options.triggers), heads.prompts.target
+    views: dict[str, Any] = {name: (put, put.prefix, target) for name, put in triggers.items()}
     if options.patterns:
         found = read_patterns(options.patterns, stage["probes"], stage["seed"])
         for (probe, name), put in found.items():

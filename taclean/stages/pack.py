@@ -48,6 +48,7 @@ OPTIONS = [
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Pack the split."""
+    from taclean.data.draw import draw
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
     from taclean.data.readers import Reader, make_reader
@@ -68,7 +69,12 @@ def run(stage: dict[str, Any], options: Any) -> None:
         table = load_table(options.index)
     if stage["classes"] is not None:
         table = count_classes(table, stage["classes"])
-    rows, spare = _drawn(stage, table)
+    rows, spare = table, None
+    if "draw" in stage and "rows" in stage:
+        broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
+        spares = broken / (1 - broken) if broken < 1 else len(table)
+        drawn = draw(table["picture"], stage["draw"], stage["seed"], spares)[stage["split"]]
+        rows, spare = (table.iloc[places] for places in drawn)
     if "captions" in stage:
         rows = add_captions(rows, stage["captions"], stage["seed"])
         spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
@@ -77,15 +83,3 @@ def run(stage: dict[str, Any], options: Any) -> None:
     account = pack_rows(Path(options.out), reader, rows, spare, **settings, **work)
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
-
-
-def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
-    """Return the split's rows of its source and the spare rows; all rows and None if not drawn."""
-    from taclean.data.draw import draw
-
-    if "draw" not in stage or "rows" not in stage:
-        return table, None
-    broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
-    spares = broken / (1 - broken) if broken < 1 else len(table)
-    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares)[stage["split"]]
-    return table.iloc[drawn.rows], table.iloc[drawn.spare]

@@ -41,12 +41,8 @@ DEVICE = option("--device", "auto: a GPU if any", default="auto", choices=("auto
 
 def scored(config: Config, seed: int) -> dict[str, Any]:
     """Return what decides each score of a model."""
-    return {
-        "model": config.model.name,
-        "seed": seed,
-        "zeroshot": config.prompts(),
-        "precision": config.evaluate.precision,
-    }
+    more = {"zeroshot": config.prompts(), "precision": config.evaluate.precision}
+    return {"model": config.model.name, "seed": seed, **more}
 
 
 def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False) -> dict[str, Any]:

@@ -53,13 +53,8 @@ def text_config(
     """Return what decides an artifact; `defense` is one that learns from it or a `shared_name`."""
     if defense not in config.defenses:
         defense = user_of(config, text, defense) or defense
-    return {
-        "model": config.model.name,
-        "seed": cleaning_seed(seed, repeat),
-        "text": text,
-        **_wanted(config, text, defense),
-        **overlap_of(config, defense, seed),
-    }
+    own = {"model": config.model.name, "seed": cleaning_seed(seed, repeat), "text": text}
+    return own | _wanted(config, text, defense) | overlap_of(config, defense, seed)
 
 
 RECIPE = 4

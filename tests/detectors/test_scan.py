@@ -17,8 +17,7 @@ from taclean.attacks.patch import paste
 from taclean.clip import models
 from taclean.config.schema import Probe, Scan
 from taclean.data.split import Pairs
-from taclean.detectors import scan
-from taclean.results import scan_table
+from taclean.detectors import scan, scan_table
 from taclean.results.labels import Look
 from taclean.util.errors import UserError
 

@@ -58,10 +58,10 @@ class Cifar10(Reader):
                 kind(folder, download=True)
         # The network or the disk; a connection that broke off; not the published files.
         except (OSError, HTTPException, RuntimeError) as error:
-            raise UserError(
-                f"{kind.url}: cannot be fetched ({first_line(error)}); run it again, or unpack "
-                f"{kind.filename} into a folder and set folder to it"
-            ) from None
+            text = (
+                f"cannot be fetched ({first_line(error)}); run it again, or unpack {kind.filename}"
+            )
+            raise UserError(f"{kind.url}: {text} into a folder and set folder to it") from None
 
 
 @functools.lru_cache(maxsize=1)
@@ -74,7 +74,5 @@ def _load(published: str, folder: Path, split: str) -> Any:
     try:
         return kind(root, train=split == "train", download=False)
     except RuntimeError:
-        raise UserError(
-            f"{folder}: no {kind.base_folder}/ with all its published files; unpack "
-            f"{kind.filename} there"
-        ) from None
+        text = f"no {kind.base_folder}/ with all its published files; unpack {kind.filename} there"
+        raise UserError(f"{folder}: {text}") from None

@@ -34,9 +34,7 @@ class Coco(Reader):
             images = {image["id"]: image["file_name"] for image in notes["images"]}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{paths[0]}: no COCO captions ({error!r}); fetch it again") from None
-        texts = [
-            "\n".join([text for text in captions[i] if text][:CAPTIONS]) if i in captions else None
-            for i in sorted(images)
-        ]
+        kept = {i: [text for text in texts if text][:CAPTIONS] for i, texts in captions.items()}
+        lines = ["\n".join(kept[i]) if i in kept else None for i in sorted(images)]
         names = [images[i] for i in sorted(images)]
-        return make_table(names, [f"val2017/{name}" for name in names], texts)
+        return make_table(names, [f"val2017/{name}" for name in names], lines)

@@ -100,10 +100,8 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
         raise UserError(f"{path}: not CSV ({reason}); correct the file or the separator") from None
     if missing := [name for name in columns.values() if name not in table]:
         shown = ", ".join(ascii(name)[1:-1] for name in table)[:200] or "none"
-        raise UserError(
-            f"{path}: no column {missing[0]!r}, its first line names {shown}; set columns and "
-            "separator, or correct files"
-        )
+        text = f"no column {missing[0]!r}, its first line names {shown}"
+        raise UserError(f"{path}: {text}; set columns and separator, or correct files")
     values = {new: table[name].str.strip() for new, name in columns.items()}
     texts = pd.DataFrame(values, dtype=object)
     return texts.where(texts.notna(), None)

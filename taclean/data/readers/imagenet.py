@@ -163,10 +163,8 @@ def _listed(path: Path, base: Path) -> dict[str, int]:
         if number == 1 and value < 0 and not _image(base, name).is_file():
             continue  # a header
         if not 0 <= value < 1000 or name in found:
-            raise UserError(
-                f"{path}, line {number}: {name!a} has the label {label!a}; list each picture once, "
-                "with a class index 0 to 999 or a WordNet id"
-            )
+            text = f"{name!a} has the label {label!a}; list each picture once, with a class index"
+            raise UserError(f"{path}, line {number}: {text} 0 to 999 or a WordNet id")
         found[name] = value
     if not found:
         raise UserError(f"{path}: no lines NAME,LABEL; correct the file")

@@ -35,19 +35,15 @@ def drawings(runs: "Runs") -> dict[str, Drawing]:
     learned = runs.texts_of(runs.shown, runs.seeds[0])
     scenes, attacked = runs.dataset.form == "scenes", bool(runs.attacks[1:])
     has_first = attacked and scenes and "subcaptions" in learned
-    captions = {
-        "captions": f"{runs.data}/{runs.scored[0]}/captions.txt",
-        "texts": learned["subcaptions"] if has_first else [],
-    }
+    texts = learned["subcaptions"] if has_first else []
+    captions = {"captions": f"{runs.data}/{runs.scored[0]}/captions.txt", "texts": texts}
     histories = {"histories": [run.path("history.csv") for run in runs.cleanings()]}
     val = runs.dataset.splits[runs.config.split_of_role("val")]
     user, tested = "".join(runs.shown_user("subcaptions")), {"tested": runs.shown}
     examples = {}
     if user:
-        examples = {
-            "texts": runs.text("subcaptions", user, runs.seeds[0]),
-            "images": runs.of_role("clean")[0],
-        }
+        texts, images = runs.text("subcaptions", user, runs.seeds[0]), runs.of_role("clean")[0]
+        examples = {"texts": texts, "images": images}
     all_samples = samples(*runs.defenses)
     found = {
         "asr_ca": Drawing(table),

@@ -4,14 +4,21 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import LABELS, finish, interval, keys, sample_text, victims
+from taclean.report.figures.style import (
+    LABELS,
+    finish,
+    interval,
+    keys,
+    panels,
+    sample_text,
+    victims,
+)
 from taclean.results.labels import CLEAN, NONE, Look, ordered
 from taclean.results.statistics import interval_text, summary
 from taclean.results.table import ASR, pick
@@ -32,24 +39,21 @@ def bars(
     Raises:
         UserError: the table has no score of these splits and metrics.
     """
-    panels = [(s, m) for s in splits for m in metrics if len(pick(table, split=s, metric=m))]
-    if not panels:
+    shown = [(s, m) for s in splits for m in metrics if len(pick(table, split=s, metric=m))]
+    if not shown:
         raise UserError(f"evaluate.splits: no split for {', '.join(metrics)} here; add one")
-    splits = [*dict.fromkeys(split for split, _ in panels)]
+    splits = [*dict.fromkeys(split for split, _ in shown)]
     rows = table[table["split"].isin(splits) & (table["attack"] != CLEAN)]
     attacks, colours = ordered(rows["attack"], look.attacks), look.colours(rows["defense"])
     over, defenses = interval_text(rows), list(colours)
     width = max(5.0, 1.4 + 0.16 * len(attacks) * (len(colours) + 2))
     width = width if width > 9 else min(width, 7.2)
-    figure, grid = plt.subplots(
-        len(panels), 1, figsize=(width, 0.3 + 1.75 * len(panels)), squeeze=False, sharex=True,
-        layout="constrained",
-    )  # fmt: skip
+    figure, grid = panels(len(shown), 1, width, 0.3 + 1.75 * len(shown), sharex=True)
     style: dict[str, Any] = {"x": "attack", "y": "percent", "hue": "defense", "legend": False}
     style |= {"order": attacks, "hue_order": defenses}
     step, places = GROUP / len(colours), np.arange(len(attacks))
     upright = step * (width - 0.8) / len(attacks) < 0.2  # inches that '100' takes
-    for ax, (split, metric) in zip(grid[:, 0], panels, strict=True):
+    for ax, (split, metric) in zip(grid[:, 0], shown, strict=True):
         scores = pick(rows, split=split, metric=metric)
         sns.barplot(
             victims(scores), **style, palette=colours, saturation=1, width=GROUP, gap=0.07,

@@ -9,10 +9,9 @@ that has such a picture, and there the longest caption.
 
 import textwrap
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from taclean.report.figures.style import BAD, GOOD, GREY, bare, finish
+from taclean.report.figures.style import BAD, GOOD, GREY, bare, finish, panels
 from taclean.report.inputs import ByAttack, Texts
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
@@ -25,9 +24,7 @@ def first(samples: ByAttack, captions: list[str], texts: Texts, tested: str, loo
         captions: of all pictures of the split that the samples' rows are of.
     """
     drawn = texts.table.drop_duplicates("caption").set_index("caption")
-    figure, (left, right, words) = plt.subplots(
-        1, 3, figsize=(7.2, 1.75), layout="constrained", width_ratios=(1, 1, 2.9)
-    )
+    figure, [[left, right, words]] = panels(1, 3, 7.2, 1.75, width_ratios=(1, 1, 2.9))
     title = f"A triggered picture before and after {look.defense_label(tested)}"
     for attack in reversed([*samples]):
         before = samples[attack][NONE]

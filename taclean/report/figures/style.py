@@ -49,6 +49,12 @@ sns.set_theme(
 )
 
 
+def panels(rows: int, columns: int, width: float, height: float, **more: Any) -> Any:
+    """Return a figure of a size in inches and the array (rows, columns) of its axes."""
+    size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
+    return plt.subplots(rows, columns, squeeze=False, **size, **more)
+
+
 def finish(figure: Figure, title: str, subtitle: str, handles: Sequence[Artist] = ()) -> Figure:
     """Write a title and a subtitle above the panels and a legend below; `save` includes them."""
     width, height = figure.get_size_inches()

@@ -67,9 +67,7 @@ def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look) -> M
         ]
         for line in chosen.to_dict("records")
     ]
-    text = (
-        f"{len(chosen)} of {len(drawn):,} captions drawn for the first epoch of "
-        f"{look.defense_label(defense)}; {account_text(texts.account)}."
-    )
+    learner = f"{look.defense_label(defense)}; {account_text(texts.account)}."
+    text = f"{len(chosen)} of {len(drawn):,} captions drawn for the first epoch of {learner}"
     head = ["", "caption", "positive (true)", "negative (false)", "word replaced"]
     return gallery(text, head, rows)
