@@ -36,6 +36,11 @@ def torchvisions(image: torch.Tensor, drawn: np.ndarray) -> torch.Tensor:
     return image
 
 
+def check(out: torch.Tensor, images: torch.Tensor, drawn: np.ndarray) -> None:
+    for image, pair, got in zip(images, drawn, out, strict=True):
+        assert torch.equal((got * 255).round().to(torch.uint8), torchvisions(image, pair)), pair
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=["uint8", "float"])
 def test_every_row_is_as_torchvision_makes_it(dtype):
     images = photos(len(ROWS))
@@ -44,19 +49,15 @@ def test_every_row_is_as_torchvision_makes_it(dtype):
     out = autoaugment(given, ROWS, 3, 1)
     drawn = _draw(ROWS, 3, 1)
     assert len({tuple(pair) for pair in drawn.tolist()}) > 40
-    for image, pair, got in zip(images, drawn, out, strict=True):
-        wanted = torchvisions(image, pair)
-        assert torch.equal((got * 255).round().to(torch.uint8), wanted), pair
+    check(out, images, drawn)
     assert torch.equal(given, before)
 
 
 def test_every_sub_policy_is_as_torchvision_makes_it():
     """Each pair of operations that can be drawn, on one picture."""
     pairs, rows = np.unique(_draw(ALL, 0, 0), axis=0, return_index=True)
-    image = photos(1, 40)
-    out = autoaugment(image.expand(len(rows), -1, -1, -1), rows, 0, 0)
-    for pair, got in zip(pairs, out, strict=True):
-        assert torch.equal((got * 255).round().to(torch.uint8), torchvisions(image[0], pair))
+    images = photos(1, 40).expand(len(rows), -1, -1, -1)
+    check(autoaugment(images, rows, 0, 0), images, pairs)
     chance, group, _ = _policy()
     outcomes = [
         [
@@ -129,10 +130,8 @@ def test_every_operation_is_torchvisions_at_224_px():
     both = _draw(ALL, 0, 0)
     rows = np.concatenate([np.unique(drawn, return_index=True)[1] for drawn in both.T])
     assert {*both[rows].flatten()} == {-1, *range(len(_policy()[2]))}
-    image = photos(1, 224)
-    out = autoaugment(image.expand(len(rows), -1, -1, -1), rows, 0, 0)
-    for pair, got in zip(both[rows], out, strict=True):
-        assert torch.equal((got * 255).round().to(torch.uint8), torchvisions(image[0], pair)), pair
+    images = photos(1, 224).expand(len(rows), -1, -1, -1)
+    check(autoaugment(images, rows, 0, 0), images, both[rows])
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))

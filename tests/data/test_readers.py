@@ -545,32 +545,24 @@ def test_caltech101_from_a_local_folder(tmp_path):
         assert found[2].key == "image_0001.jpg"
 
 
-def write_coco(folder: Path, captions: Mapping[int, list[str]]) -> None:
-    (folder / "val2017").mkdir(parents=True)
-    (folder / "annotations").mkdir()
-    notes = [
-        {"id": 10 * n + i, "image_id": image, "caption": text}
-        for i in range(7)
-        for n, (image, texts) in enumerate(captions.items())
-        for text in texts[i : i + 1]
-    ]
-    images = [{"id": i, "file_name": f"{i:012d}.jpg"} for i in captions]
-    for i in captions:
-        (folder / "val2017" / f"{i:012d}.jpg").write_bytes(jpeg(i))
-    table = {"images": images, "annotations": notes}
-    (folder / "annotations" / "captions_val2017.json").write_text(json.dumps(table))
-
-
 def test_coco_keeps_five_captions_of_each_image(tmp_path):
     captions = {7: [f"seven {i}" for i in range(6)], 3: [" ", "three 一", "three b"], 5: []}
-    write_coco(tmp_path, captions)
+    notes = [(i, text) for i, texts in captions.items() for text in texts]
+    notes = [{"id": n, "image_id": i, "caption": text} for n, (i, text) in enumerate(notes)]
+    images = [{"id": i, "file_name": f"{i:012d}.jpg"} for i in captions]
+    for folder in ("val2017", "annotations"):
+        (tmp_path / folder).mkdir()
+    for i in captions:
+        (tmp_path / "val2017" / f"{i:012d}.jpg").write_bytes(jpeg(i))
+    file = tmp_path / "annotations" / "captions_val2017.json"
+    file.write_text(json.dumps({"images": images, "annotations": notes[::-1]}))
     found = open_all({"reader": "coco"}, tmp_path)
     assert [(s.key, s.caption, s.image) for s in found] == [
         ("000000000003.jpg", "three 一\nthree b", jpeg(3)),
         ("000000000005.jpg", None, jpeg(5)),
         ("000000000007.jpg", "\n".join(f"seven {i}" for i in range(5)), jpeg(7)),
     ]
-    (tmp_path / "annotations" / "captions_val2017.json").write_text('{"images": [{}]}')
+    file.write_text('{"images": [{}]}')
     refused(lambda: open_all({"reader": "coco"}, tmp_path), "captions_val2017.json")
 
 
