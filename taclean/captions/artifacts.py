@@ -144,10 +144,8 @@ class SubCaptionTexts(TextArtifact):
         """Write the arrays of SubCaptions, subcaptions.csv and account.json.
 
         A row whose caption offers no negative gives its place to the next of the epoch's order.
-        subcaptions.csv has a line for each negative; see `_account` for account.json.
-
-        Raises:
-            UserError: more samples than captions, or no caption that offers a negative.
+        subcaptions.csv has a line for each negative; see `_account` for account.json. A UserError
+        says that there are more samples than captions, or that no caption offers a negative.
         """
         import pandas as pd
 

@@ -37,11 +37,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read one YAML file.
-
-    Raises:
-        UserError: the file is missing, not YAML (with line and column), or not a mapping.
-    """
+    """Read one YAML file; a UserError says if it is missing, not YAML (where), or no mapping."""
     try:
         with Path(path).open(encoding="utf-8") as file:
             value = yaml.load(file, _Loader)

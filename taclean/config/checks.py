@@ -25,9 +25,7 @@ GIVES = {**dict.fromkeys(TRAINED, ("pairs",)), "val": ("labels",), "test": ("lab
 def check(values: Mapping[str, Any]) -> Config:
     """Make a config from the values that `taclean.config.resolve` returned.
 
-    Raises:
-        UserError: a wrong type, range or name, or keys that contradict each other; one line with
-            the key, what is wrong and what to do.
+    A UserError names a key of a wrong type, range or name, or that contradicts another key.
     """
     entries = {folder: _entries(folder, values.get(folder)) for folder in registry.BASES}
     config = Config.of({**values, **entries})

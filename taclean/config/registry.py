@@ -18,13 +18,9 @@ NOUNS = {"attacks": "attack", "defenses": "defence"}
 
 @functools.cache
 def load(folder: str, name: str) -> Any:
-    """Return the class of taclean/FOLDER/NAME.py.
+    """Return the class of taclean/FOLDER/NAME.py, for the folder "attacks" or "defenses".
 
-    Args:
-        folder: "attacks" or "defenses".
-
-    Raises:
-        UserError: the file does not exist, cannot be imported, or holds no or two such classes.
+    A UserError names a file that is missing, cannot be imported, or holds no or two such classes.
     """
     file = f"taclean/{folder}/{name}.py"
     classes = _classes(folder, name) if name in _files(folder) else []
@@ -39,11 +35,7 @@ def load(folder: str, name: str) -> Any:
 
 @functools.cache
 def entry(folder: str, name: str) -> Any:
-    """Return the class of the config's entries of a kind.
-
-    Raises:
-        UserError: as `load`, or the class is not written as one of its kind.
-    """
+    """Return the class of the config's entries of a kind; a UserError names a faulty file."""
     method = load(folder, name)
     try:
         return method.entry()

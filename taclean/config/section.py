@@ -69,11 +69,9 @@ class Section(BaseModel):
 
     @classmethod
     def of(cls, values: Any, where: str = "") -> Self:
-        """Make a section from its values.
+        """Make a section from its values; `where` is its path.
 
-        Raises:
-            UserError: an unknown or missing key, or a value of wrong type or range; names the key
-                with `where`, the path of the section.
+        A UserError names a key that is unknown or missing, or has a wrong type or range.
         """
         try:
             return cls.model_validate(values)

@@ -23,7 +23,7 @@ class Drawn(NamedTuple):
 def draw(
     pictures: pd.Series | np.ndarray, rows: Mapping[str, int], seed: int, spare: float
 ) -> dict[str, Drawn]:
-    """Draw disjoint rows for every split; no picture is in two of them.
+    """Draw disjoint rows for every split; no picture is in two. Refuse a source with too few rows.
 
     The splits take their rows from one permutation of the source, in the order of the mapping; the
     spare rows follow behind all of them. So a split's rows depend on `seed`, the source and the
@@ -40,9 +40,6 @@ def draw(
 
     Returns:
         {split: (rows, spare)}, int64 row numbers in drawn order, none of them twice.
-
-    Raises:
-        UserError: the source has too few rows.
     """
     total = len(pictures)
     place = np.empty(total, np.int64)

@@ -12,7 +12,7 @@ MANIFEST = "fetched.json"  # in the folder, once everything is there
 
 
 def fetch(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
-    """Fetch the files of a dataset repository.
+    """Fetch the files of a dataset repository; return their names, sorted.
 
     The hub's library resumes a download that broke off and checks the sizes. If the same fetch was
     completed before, the network is not asked. HF_ENDPOINT and HF_TOKEN are those of the library.
@@ -21,9 +21,6 @@ def fetch(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
         spec: `hub`, a dataset such as pixparse/cc3m-wds; `revision`, a commit, branch or tag;
             `files`, a glob or a list of globs.
         folder: where the files go, under their names in the repository.
-
-    Returns:
-        The names of the files, sorted.
 
     Raises:
         UserError: the hub or the dataset cannot be reached, a token is missing, no file matches, or

@@ -36,7 +36,7 @@ def unique_names(given: Iterable[str], where: str = "classes") -> list[str]:
 
 
 def count_classes(table: Table, classes: Sequence[str]) -> Table:
-    """Return a source's table with labels that count the run's classes.
+    """Return a source's table with labels that count the run's classes; refuse other classes.
 
     Names are compared exactly, or else without regard to case, `_`, `-` and blanks.
 
@@ -44,9 +44,6 @@ def count_classes(table: Table, classes: Sequence[str]) -> Table:
         table: labels count `attrs["classes"]`, or the run's own classes where that is None; -1,
             for no class, stays.
         classes: the run's classes.
-
-    Raises:
-        UserError: a class of the table is not one of the run's.
     """
     own, classes = table.attrs["classes"], list(classes)
     places = _places(own, classes) | {-1: -1}

@@ -24,11 +24,7 @@ def picture_hash(pixels: np.ndarray) -> int:
 
 
 def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
-    """Memory-map a .npy file.
-
-    Raises:
-        UserError: the file is missing, truncated, or of another type or shape.
-    """
+    """Memory-map a .npy file; a UserError names one that is missing, damaged or of another form."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -44,11 +44,7 @@ class Pairs:
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
-        """Open a packed split.
-
-        Raises:
-            UserError: a file is missing or truncated, or has another number of rows.
-        """
+        """Open a packed split; refuse files that are missing, damaged or differ in their rows."""
         folder = Path(folder)
         images = load_array(folder / "images.npy", np.uint8, 4)
         tokens = load_array(folder / "tokens.npy", np.uint16, 2)

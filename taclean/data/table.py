@@ -19,11 +19,7 @@ def save_table(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def load_table(path: Path | str) -> pd.DataFrame:
-    """Load what `save_table` saved.
-
-    Raises:
-        UserError: the file is missing or is not the table of a source.
-    """
+    """Load what `save_table` saved; a UserError names a file that is missing or another."""
     try:
         table = pd.read_parquet(path)
         return _mapped(table, lambda text: text.decode("utf-8", "surrogatepass"))

@@ -56,15 +56,12 @@ class Look:
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Self:
-        """Return the labels that `look_of` describes.
+        """Return the labels that `look_of` describes; a UserError names a marker that is not valid.
 
         Args:
             mapping: {"attacks": {NAME: {"label": str, "marker": str}}, "defenses": {NAME:
                 {"label": str, "colour": str}}, "splits": [NAME, ...], "variants": [NAME, ...]};
                 every key is optional.
-
-        Raises:
-            UserError: a marker is not valid; the schema of the config checks colours.
         """
         first = cls()
         return cls(
@@ -142,11 +139,7 @@ def _entries(first: Signs, entries: Mapping[str, Mapping[str, Any]], key: str) -
 def look_of(
     config: Config, attacks: list[str] | None = None, defenses: list[str] | None = None
 ) -> dict[str, Any]:
-    """Return the mapping that `Look.of` takes, for the methods of a run.
-
-    Args:
-        attacks, defenses: other methods of the config than those of the run.
-    """
+    """Return the mapping that `Look.of` takes, for the run's methods or others of the config."""
     attacks = config.run.attacks if attacks is None else attacks
     defenses = config.run.defenses if defenses is None else defenses
     test = config.split_of_role("test") or ""

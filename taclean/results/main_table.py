@@ -37,7 +37,7 @@ HOW_TO_READ = {
 
 
 def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
-    """Return the numbers of the main table in percent, a row each.
+    """Return the numbers of the main table in percent, a row each; a UserError if there are none.
 
     Returns:
         title: the block: the main split, its ASR@10, the other splits, the last defence minus each
@@ -47,9 +47,6 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
         mean, half: a number and half of its 95 % interval, NaN if it has none.
         bold: the lowest success rates of the defences, and settled differences.
         reference: whether the row is the model that was never poisoned, which is no defence.
-
-    Raises:
-        UserError: the table has none of the scores.
     """
     look = look or Look()
     splits, main = scored_splits(table, look), main_split(table, look)

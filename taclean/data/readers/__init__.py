@@ -54,10 +54,8 @@ class Reader(ABC):
     def table(self) -> Table:
         """List all samples, as `make_table` returns them.
 
-        A sample that lacks something is listed, too: the packing counts it as broken.
-
-        Raises:
-            UserError: the files are missing, damaged or of another form.
+        A sample that lacks something is listed, too: the packing counts it as broken. A UserError
+        names files that are missing, damaged or of another form.
         """
 
     def image(self, where: str) -> bytes | np.ndarray | None:
@@ -82,10 +80,8 @@ class Reader(ABC):
         """Return the sorted paths, relative to the folder, of the files that match a glob.
 
         The glob is `files` of the config, or else `default`. For a source that was fetched, return
-        the fetched files: the folder may hold those of another revision, too.
-
-        Raises:
-            UserError: no file matches, or a glob is wrong.
+        the fetched files: the folder may hold those of another revision, too. A UserError says that
+        no file matches, or that a glob is wrong.
         """
         if names := fetched(self.spec, self.folder):
             return names
@@ -137,11 +133,7 @@ def make_table(
 
 
 def file_contents(path: Path) -> bytes | None:
-    """Read a file; return None where there is none, or where the name cannot be that of a file.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+    """Return a file's contents, or None where there is no such file; refuse an unreadable one."""
     try:
         return path.read_bytes() if os.path.isfile(path) else None
     except OSError as error:

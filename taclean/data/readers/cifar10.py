@@ -25,11 +25,7 @@ class Cifar10(Reader):
         self.split = spec.get("split", "test")
 
     def table(self) -> Table:
-        """List the pictures.
-
-        Raises:
-            UserError: a published file is missing or is not the published one by its MD5.
-        """
+        """List the pictures; refuse files that are not the published ones by their MD5."""
         data = _load(self.published, self.folder, self.split)
         keys = [f"{i:05d}" for i in range(len(data.targets))]
         names = [name.replace("_", " ") for name in data.classes]
@@ -43,10 +39,8 @@ class Cifar10(Reader):
     def download(cls, folder: Path) -> None:
         """Fetch the published files; whole ones (by their MD5) are kept.
 
-        One archive holds both splits, so sources with the same folder wait for each other.
-
-        Raises:
-            UserError: the files cannot be fetched.
+        One archive holds both splits, so sources with the same folder wait for each other. A
+        UserError says why the files cannot be fetched.
         """
         from filelock import FileLock
         from torchvision import datasets

@@ -17,11 +17,7 @@ class Coco(Reader):
     gives = "captions"
 
     def table(self) -> Table:
-        """List the images by their ids, with at most five captions each, one a line.
-
-        Raises:
-            UserError: the files are missing or of another form.
-        """
+        """List the images by id, with at most five captions each, one a line; refuse others."""
         paths = [*self.folder.glob(FILE), *self.folder.glob(f"annotations/{FILE}")]
         if not paths or not (self.folder / "val2017").is_dir():
             missing = "val2017/" if paths else FILE

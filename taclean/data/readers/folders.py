@@ -20,11 +20,7 @@ class Folders(Reader):
     keys = ("captions",)
 
     def table(self) -> Table:
-        """List the pictures of all classes.
-
-        Raises:
-            UserError: there are no class folders, or one cannot be a class.
-        """
+        """List the pictures of all classes; refuse a folder that has none or that is no class."""
         folders = [path.name for path in self.folder.iterdir() if path.is_dir()]
         names = sorted(name for name in folders if not name.startswith("."))
         if not names:
@@ -42,11 +38,7 @@ class Folders(Reader):
         return self.listed("", names)
 
     def listed(self, top: str, names: list[str]) -> Table:
-        """List the pictures in the class folders `names` of the folder `top`.
-
-        Raises:
-            UserError: a class has no picture.
-        """
+        """List the pictures in the class folders `names` of `top`; refuse one without pictures."""
         keys, places, labels = [], [], []
         for label, name in enumerate(names):
             folder = self.folder / top / name

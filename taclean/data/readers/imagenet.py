@@ -29,11 +29,7 @@ class ImageNet(Reader):
     keys = ("files", "captions")
 
     def table(self) -> Table:
-        """List the pictures; labels count open_clip's class names.
-
-        Raises:
-            UserError: there is none of the three forms, or it is faulty.
-        """
+        """List the pictures; labels count open_clip's class names. Refuse any other form."""
         if self.spec.get("files"):
             return self._parquet(self.files(""))
         parts = ("ILSVRC/Data/CLS-LOC/val", "", "val", "data")  # Kaggle's labels are at the top

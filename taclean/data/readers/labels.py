@@ -22,11 +22,7 @@ class LabelledCsv(CsvReader):
     keys = (*CsvReader.keys, "classes", "captions")
 
     def table(self) -> Table:
-        """List the records of all CSV files.
-
-        Raises:
-            UserError: a label is missing or unknown.
-        """
+        """List the records of all CSV files; refuse a label that is missing or unknown."""
         records = self.records()
         if not len(records):
             raise UserError(f"{self.folder}: no records; put images and their labels there")

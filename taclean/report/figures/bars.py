@@ -35,9 +35,7 @@ def bars(
 
     Dotted lines are the model that was never poisoned, for ASR@1 with the attack's trigger. Where
     there are several runs, a bar is their mean, a line its 95 % interval, and points are the runs.
-
-    Raises:
-        UserError: the table has no score of these splits and metrics.
+    A UserError says that the table has no score of these splits and metrics.
     """
     shown = [(s, m) for s in splits for m in metrics if len(pick(table, split=s, metric=m))]
     if not shown:
