@@ -158,9 +158,6 @@ def test_the_same_generator_gives_the_same(lexicon: Lexicon) -> None:
     assert made(7) != made(8)
 
 
-# ---- EDA -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("caption", CAPTIONS + AWKWARD)
 def test_eda_properties(caption: str, lexicon: Lexicon) -> None:
     words = caption.split()

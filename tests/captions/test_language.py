@@ -70,9 +70,6 @@ def tokens(text: str) -> list[str]:
     return TOKEN.findall(text.lower())
 
 
-# ---- forms -------------------------------------------------------------------------------------
-
-
 def test_irregular_forms_are_those_of_the_list(lexicon: Lexicon) -> None:
     lines = (ROOT / "tests/data/irregular.tsv").read_text("utf-8").splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
@@ -89,9 +86,6 @@ def test_irregular_forms_are_those_of_the_list(lexicon: Lexicon) -> None:
         if lexicon.lemma(form := lexicon.inflect(lemma, tag), tag) != lemma
     ]
     assert len(back) <= len(rows) / 50, back  # ground: of grind and of to ground
-
-
-# ---- tags --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -121,9 +115,6 @@ def test_tags(lexicon: Lexicon, caption: str, word: str, tag: str) -> None:
     assert lexicon.tag(()) == ()
 
 
-# ---- parts -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("caption", "wrong"),
     [
@@ -139,9 +130,6 @@ def test_positives_keep_what_makes_them_true(lexicon: Lexicon, caption: str, wro
     parsed = parse(caption, lexicon)
     assert parsed.parts
     assert wrong not in map(parsed.text, parsed.parts)
-
-
-# ---- what a word gives way to --------------------------------------------------------------------
 
 
 def check(split: Split, lexicon: Lexicon) -> None:
@@ -303,9 +291,6 @@ def test_natural_captions(read: Split, lexicon: Lexicon) -> None:
     longer = [len(s.negatives[0].text.split()) - len(s.positive.split()) for s in read.made]
     assert abs(sum(longer)) < 0.1 * len(longer)  # neither is longer
     assert sum(len(re.findall(r"\w+", s.positive)) == 1 for s in read.made) <= 0.02 * len(read.made)
-
-
-# ---- the score ---------------------------------------------------------------------------------
 
 
 def test_text_only_score() -> None:

@@ -68,9 +68,6 @@ def test_a_start_imports_no_more_than_it_needs(code: str, without: list[str]) ->
     assert not set(without) & set(run(sys.executable, "-c", code).stdout.split())
 
 
-# ---- ways to write a method's file ---------------------------------------------------------------
-
-
 @pytest.fixture
 def write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Write a file as if into a folder of the package, and take it away after the test."""

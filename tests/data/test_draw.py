@@ -68,9 +68,6 @@ def test_a_source_that_is_too_small_is_refused():
         draw(609, ROWS, 0, 0)
 
 
-# ---- rows that show the same picture -------------------------------------------------------------
-
-
 def groups(sizes: list[int], seed: int = 0) -> np.ndarray:
     """For every row the first row with its picture; the rows of a picture stand anywhere."""
     names = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))

@@ -99,9 +99,6 @@ def test_take_keeps_rows_and_captions_together(folder):
     assert len(some) == 2
 
 
-# ---- poison overlay ------------------------------------------------------------------------------
-
-
 def poison(m: int):
     return np.full((m, 4, 4, 3), 200, np.uint8) + np.arange(m, dtype=np.uint8)[
         :, None, None, None
@@ -135,8 +132,6 @@ def test_poison_outside_the_training_rows_is_refused(folder, row):
         pairs.with_poison(np.array([1, row]), *poison(2))
 
 
-# ---- captions are lines --------------------------------------------------------------------------
-
 SEPARATORS = ["\n", "\r", "\r\n", *"\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"]
 
 
@@ -146,9 +141,6 @@ def test_line_separators_in_captions_do_not_shift_rows(tmp_path, separator):
     got = Pairs.open(pack(tmp_path / "s", captions)).captions()
     assert got == ["first", "a red apple", "a b", "two words"]
     assert (Pairs.open(tmp_path / "s").tokens == fake_tokens(got)).all()
-
-
-# ---- mistakes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["images.npy", "tokens.npy", "labels.npy", "ids.npy"])

@@ -52,9 +52,6 @@ def made(tmp_path_factory):
     return folder, standin.make_pairs(folder, **PAIRS, broken=FAULTS)
 
 
-# ---- pairs ---------------------------------------------------------------------------------------
-
-
 def test_the_account_is_what_the_shards_hold(made):
     folder, truth = made
     assert json.loads((folder / "truth.json").read_text("utf-8")) == truth
@@ -112,9 +109,6 @@ def test_the_same_arguments_give_the_same_bytes(made, tmp_path):
     assert files(tmp_path / "again") == files(folder)
 
 
-# ---- whole or not at all -------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "change", [{"per_shard": 10_001}, {"broken": {"no_image": 60, "truncated": 61}}]
 )
@@ -155,9 +149,6 @@ def test_a_folder_of_other_files_is_refused_and_an_empty_one_taken(tmp_path):
     (tmp_path / "empty").mkdir()
     standin.make_pairs(tmp_path / "empty", **one)
     assert len(files(tmp_path / "empty")) == 2
-
-
-# ---- ImageNet ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -59,16 +59,10 @@ class Reader(ABC):
         """
 
     def image(self, where: str) -> bytes | np.ndarray | None:
-        """Read a picture.
+        """Read a picture from its place in the table, by default a path below the source's folder.
 
-        Args:
-            where: its place, from the table; by default its path, relative to the source's folder.
-
-        Returns:
-            The bytes of an image file, or (H, W, 3) uint8 RGB; None where there is none.
-
-        Raises:
-            UserError: the files cannot be read, or changed after they were listed.
+        Return the bytes of an image file, or (H, W, 3) uint8 RGB; None where there is none. Refuse
+        files that cannot be read, or that changed after they were listed.
         """
         return file_contents(self.folder / where)
 

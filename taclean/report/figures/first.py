@@ -20,8 +20,7 @@ from taclean.results.table import seeds_text
 def first(samples: ByAttack, captions: list[str], texts: Texts, tested: str, look: Look) -> Figure:
     """Draw a picture without and with its trigger, what two models call it, and its sub-captions.
 
-    Args:
-        captions: of all pictures of the split that the samples' rows are of.
+    `captions` are those of all pictures of the split that the samples' rows are of.
     """
     drawn = texts.table.drop_duplicates("caption").set_index("caption")
     figure, [[left, right, words]] = panels(1, 3, 7.2, 1.75, width_ratios=(1, 1, 2.9))

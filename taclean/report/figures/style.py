@@ -86,9 +86,6 @@ def save(figure: Figure, paths: Iterable[Path | str]) -> None:
     plt.close(figure)
 
 
-# ---- scores --------------------------------------------------------------------------------------
-
-
 def poisoned(table: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return ASR@1 and CA@1 of the poisoned models on a split."""
     rows = pick(table, split=split)
@@ -112,9 +109,6 @@ def interval(percents: pd.Series) -> tuple[float, float]:
 def sample_text(rows: pd.DataFrame, split: str) -> str:
     """Return 'test split, n = 3,000 clean and 2,970 triggered images, seed 0'."""
     return f"{split} split, n = {images_text(rows, split)}, {seeds_text(rows['seed'])}"
-
-
-# ---- axes ----------------------------------------------------------------------------------------
 
 
 def keys(look: Look, colours: Mapping[str, str], before: str = "", **line: Any) -> list[Line2D]:
