@@ -1,7 +1,5 @@
 """Time the packing of JPEG pairs of CC3M's size, in rows per second on one core."""
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

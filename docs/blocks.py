@@ -1,7 +1,5 @@
 """The blocks of README.md and docs/: each function returns the Markdown between two marks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Stripes: a patch of dark and bright columns (PAR, arXiv 2412.00727)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The grid of runs: which models are trained, cleaned and scored, and where their files are."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 from glob import glob

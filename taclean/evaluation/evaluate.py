@@ -1,7 +1,5 @@
 """Scores of one model: the JSON that tables and figures are made from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ seed a base model of its own: then its clean accuracy differs between seeds.
 A difference is settled if its 95 % interval does not contain 0; otherwise it is open.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Sequence

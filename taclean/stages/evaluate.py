@@ -1,7 +1,5 @@
 """Score a model: CA, ASR and TA at 1, 3, 5 and 10, with the counts behind them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

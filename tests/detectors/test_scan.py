@@ -1,7 +1,5 @@
 """The scan: a model with a short way to a class is told from one without."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace
