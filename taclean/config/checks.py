@@ -145,6 +145,9 @@ def _check_source(dataset: Files, split: str, where: str) -> None:
         more = ", or this one with `captions`" * (role in TRAINED and gives == "labels")
         text = f"the reader of {dataset.splits[split].source!r} is {source.reader}"
         raise UserError(f"{where}.from: {text}; a split of the role {role} takes {takes}{more}")
+    if dataset.splits[split].cover < 1 and not (role in TRAINED and source.captions):
+        text = "only a training split of labelled images covers a part of the classes"
+        raise UserError(f"{where}.cover: {text}; leave it out")
     if role in TRAINED and dataset.splits[split].rows is None:
         raise UserError(f"{where}.rows: missing; give a number of rows")
 

@@ -29,6 +29,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Style = Literal["twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione"]
 Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 Templates = Annotated[list[Template], Field(min_length=1)]
 
@@ -112,6 +113,9 @@ class Split(Section):
     """What the split is for: pretrain (base model and poison), clean (defences), patch (triggers),
     val (gate and curves; test by default), test (tables) or extra (more test sets). By default the
     split's own name if that is a role, else extra."""
+    cover: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the classes that the split shows, evenly spread over the labels. Files: a training
+    split of labelled images, which `captions` make pairs of."""
 
 
 class SceneSplit(Split):
@@ -123,8 +127,9 @@ class SceneSplit(Split):
     """Number of scenes."""
     second: Share
     """Probability of a second object."""
-    styles: Literal["train", "shift"] = "train"
-    """Styles of drawing: those of training, or styles that no training split has."""
+    styles: Literal["train", "shift"] | Unique[Style] = "train"
+    """Styles of drawing: those of training, styles that no training split has, or some of the
+    former by name."""
 
 
 class FileSplit(Split):

@@ -29,10 +29,12 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
         stage |= {"captions": source.captions, "classes": names}
     siblings = {name: s for name, s in dataset.splits.items() if dataset.source_of(name) is source}
+    covers = {name: other.cover for name, other in siblings.items() if other.cover < 1}
     return stage | {
         "source": source.given(exclude={"captions"}),
         "max_broken": dataset.max_broken,
         "draw": {name: other.rows for name, other in siblings.items() if other.rows},
+        **({"covers": covers} if covers else {}),
     }
 
 
@@ -48,18 +50,22 @@ OPTIONS = [
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Pack the split."""
-    from taclean.data.draw import draw
+    from taclean.data.draw import covered, draw
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
     from taclean.data.readers import Reader, make_reader
-    from taclean.data.scenes import SceneReader
+    from taclean.data.scenes import SETS, SceneReader
     from taclean.data.table import load_table
 
     if stage["form"] == "scenes":
         ids = range(stage["first"], stage["first"] + stage["rows"])
-        names, shift = stage["scenes"], stage.get("styles") == "shift"
-        classes = names if isinstance(names, str) else tuple(names)
-        more = {"classes": classes, "shift": shift, "second": stage["second"]}
+        names, styles = stage["scenes"], stage.get("styles", "train")
+        more = {
+            "classes": names if isinstance(names, str) else tuple(names),
+            "styles": SETS.get(styles) if isinstance(styles, str) else tuple(styles),
+            "cover": stage.get("cover", 1.0),
+            "second": stage["second"],
+        }
         reader: Reader = SceneReader(ids, stage["seed"], stage["image_size"], **more)
         table = reader.table()
     else:
@@ -73,7 +79,10 @@ def run(stage: dict[str, Any], options: Any) -> None:
     if "draw" in stage and "rows" in stage:
         broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
         spares = broken / (1 - broken) if broken < 1 else len(table)
-        drawn = draw(table["picture"], stage["draw"], stage["seed"], spares)[stage["split"]]
+        count = len(table.attrs["classes"] or stage["classes"] or [])
+        covers = stage.get("covers", {}).items()
+        only = {s: table["label"].isin(covered(count, share)).to_numpy() for s, share in covers}
+        drawn = draw(table["picture"], stage["draw"], stage["seed"], spares, only)[stage["split"]]
         rows, spare = (table.iloc[places] for places in drawn)
     if "captions" in stage:
         rows = add_captions(rows, stage["captions"], stage["seed"])

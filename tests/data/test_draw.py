@@ -98,6 +98,19 @@ def test_splits_share_no_picture(seed, spare):
         assert spares == {"pretrain": 50, "clean": 10, "patch": 1}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_split_may_take_some_of_the_rows_only(seed):
+    pictures = groups(np.random.default_rng(seed).integers(1, 9, 400).tolist(), seed)
+    even = pictures % 2 == 0
+    drawn = draw_pictures(pictures, ROWS, seed, 0.1, {"clean": even})
+    assert {name: len(split.rows) for name, split in drawn.items()} == ROWS
+    check_apart(drawn, pictures)
+    assert even[np.concatenate(drawn["clean"])].all()
+    assert not even[drawn["pretrain"].rows].all()
+    with pytest.raises(UserError, match="610 rows wanted"):
+        draw_pictures(pictures, ROWS, seed, 0, {"clean": np.zeros(len(pictures), bool)})
+
+
 def test_a_draw_of_former_versions_comes_again():
     rows, spare = draw(20, {"a": 5, "b": 3}, 7, 0.4)["b"]
     assert (rows.tolist(), spare.tolist()) == ([4, 9, 15], [0, 3])

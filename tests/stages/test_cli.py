@@ -41,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
         reader, place = SceneReader(range(first, first + rows), 0, 64), folder / name
         pack_rows(place, reader, reader.table(), size=64, tokenize=tokens_of)
-    for name in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet/ft"):
+    for name in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet"):
         stage = stage_config(CONFIG, f"{name}/seed0")
         stage |= {"rows": 300} if "rows" in stage else {}
         (folder / f"{name.replace('/', '-')}.json").write_text(json.dumps(stage), "utf-8")
@@ -106,7 +106,7 @@ def train_arguments(world: Path, out: Path, config: Path, **other: object) -> li
 
 
 def evaluate_arguments(world: Path, out: Path, split: Path | None = None) -> list[object]:
-    config = ["--config", world / "evaluate-badnet-ft.json", "--model", world / "model.safetensors"]
+    config = ["--config", world / "evaluate-badnet.json", "--models", world / "model.safetensors"]
     return ["evaluate", *config, "--out", out, "--splits", split or world / "val"]
 
 
@@ -182,9 +182,16 @@ def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
     line = refused(tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no")
     assert "did not take: ASR@1" in line
     scores = tmp_path / "scores.json"
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--model", model]
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--models", model]
     assert run(*evaluate, "--splits", world / "val", "--out", scores)[0] == 0
     found = json.loads(scores.read_text("utf-8"))["splits"]["val"]
+    several = [*evaluate, f"ft-repeat1={model}", "--splits", world / "val", "--out"]
+    assert "--models: give a file" in refused(scores, *several, scores)
+    victim, cleaned = tmp_path / "victim.json", tmp_path / "cleaned.json"
+    assert run(*several, victim, cleaned)[0] == 0
+    assert victim.read_bytes() == scores.read_bytes()
+    named = {"defense": "ft", "repeat": 1}
+    assert json.loads(cleaned.read_text("utf-8")) == json.loads(victim.read_text("utf-8")) | named
     assert found["CA@1"]["n"] == 100
     assert found["ASR@1"]["n"] == 99
 
@@ -215,7 +222,7 @@ def test_what_would_end_a_training_badly_is_refused_before_it(world, out, tmp_pa
     config = world / "finetune-badnet-ft.json"
     line = refused(out, *train_arguments(world, out, config), "--out", "a.pt")
     assert "end the name in .safetensors" in line
-    other = world / "evaluate-badnet-ft.json"
+    other = world / "evaluate-badnet.json"
     assert "no config of this stage" in refused(out, *train_arguments(world, out, other))
     config = tmp_path / "list.json"
     config.write_text("[]", "utf-8")
@@ -271,7 +278,7 @@ def test_a_gate_that_compares_nothing_stops(threshold, out, tmp_path, refused):
 def test_a_split_of_the_target_alone_has_no_asr(world, out, tmp_path, refused):
     shutil.copytree(world / "val", tmp_path / "val")
     labels = np.load(tmp_path / "val/labels.npy")
-    target = json.loads((world / "evaluate-badnet-ft.json").read_text("utf-8"))["zeroshot"]
+    target = json.loads((world / "evaluate-badnet.json").read_text("utf-8"))["zeroshot"]
     index = target["classes"].index(target["target"])
     np.save(tmp_path / "val/labels.npy", np.full_like(labels, index))
     assert "shows the target" in refused(out, *evaluate_arguments(world, out, tmp_path / "val"))
@@ -307,7 +314,7 @@ def test_missing_data(world, out, tmp_path, refused):
 
 
 def test_a_checkpoint_of_another_model(world, out, tmp_path, refused):
-    config = changed(world, tmp_path, "evaluate-badnet-ft", model="ViT-S-32-alt")
+    config = changed(world, tmp_path, "evaluate-badnet", model="ViT-S-32-alt")
     evaluate = [*evaluate_arguments(world, out), "--config", config]
     assert "not a checkpoint of ViT-S-32-alt" in refused(out, *evaluate)
 

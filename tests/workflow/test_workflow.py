@@ -100,7 +100,7 @@ def test_entries_that_depend_on_others_get_their_files(copy: Path, tmp_path: Pat
     # A trigger that is another at the test trains nothing.
     assert {"trigger:badclip", "pretrain:badclip"} <= found
     assert {job for job in found if job.endswith(":moved")} == {"evaluate:moved"}
-    scored = r"evaluate/(\w+)/again/seed3-repeat1@\w+ --model (\S+) .* --triggers (\S+) "
+    scored = r"evaluate/(\w+)/seed3@\w+ --models .* again-repeat1=(\S+) .* --triggers (\S+) "
     models = {attack: values for attack, *values in re.findall(scored, said)}
     model, fitted = models["badclip"][0], "results/attacks/badclip/seed3/trigger.safetensors"
     assert model == "results/runs/badclip/again/seed3-repeat1/model.safetensors"
@@ -200,7 +200,7 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     assert figures == pictures | {"recovered.html", "subcaptions.html"}
     assert (done / "results/report.html").stat().st_size > 100_000
     recipe = json.loads((done / SCORES.replace("scores", "scores.recipe")).read_text("utf-8"))
-    assert recipe["stage"] == "evaluate/badnet/ft/seed0"
+    assert recipe["stage"] == "evaluate/badnet/seed0"
     assert (done / "data/emoji/val/recipe.json").is_file()
     assert not list(done.glob("checkpoints/**/last.pt"))
 
