@@ -130,6 +130,13 @@ class Runs:
         ]
         return [run.path("history.csv") for run in runs]
 
+    def followed(self) -> list[str]:
+        """Return the val scores of the cleanings that are scored at steps of their own."""
+        entries, train = self.config.defenses, self.config.finetune.train
+        names = [n for n in self.defenses[1:] if entries[n].settings(train).score_at]
+        found = [run for run in self.cleanings() if run.defense in names]
+        return [run.path("history.csv") for run in found]
+
     def scores(self) -> list[str]:
         """Return the scores of every run."""
         return [run.path("scores.json") for run in self.all()]
@@ -158,8 +165,7 @@ class Runs:
 
     def learned_by(self, defense: str) -> list[str]:
         """Return the files of the split that a defence learns from."""
-        entry = self.config.defenses.get(defense)
-        return self.of_role("clean" if entry is None or entry.overlap is None else "pretrain")
+        return self.split(self.config.learned_by(defense))
 
     def index(self, wildcards: Any) -> str | list[str]:
         """Return the index of a split's source; scenes have no source."""
@@ -306,7 +312,7 @@ class Runs:
     def shown_user(self, kind: str) -> list[str]:
         """Return the first defence, if any, that learns from texts of the whole clean split."""
         entries = {name: self.config.defenses[name] for name in self.defenses[1:]}
-        whole = (name for name, e in entries.items() if e.rows is None and e.overlap is None)
+        whole = (n for n, e in entries.items() if e.rows is e.overlap is e.split is None)
         return [name for name in whole if kind in entries[name].texts][:1]
 
 

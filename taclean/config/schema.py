@@ -116,6 +116,9 @@ class Split(Section):
     cover: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the classes that the split shows, evenly spread over the labels. Files: a training
     split of labelled images, which `captions` make pairs of."""
+    without: Text | None = None
+    """Scenes and labelled images: a class that the split does not show. Pairs: text that no caption
+    of it has."""
 
 
 class SceneSplit(Split):
@@ -252,6 +255,8 @@ class Train(Section):
     """bf16, fp16 (with a loss scaler), fp32, or auto: the fastest on this machine."""
     compile: bool = False
     """Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."""
+    score_at: Unique[Count] = Field([])
+    """Steps after which val is scored, besides the ends of epochs."""
     deterministic: bool = False
     """GPU: kernels that always sum in the same order, which are slower, so that a run that was
     stopped ends bitwise as an unbroken one. On a CPU every run does."""
@@ -407,6 +412,8 @@ class DefenseEntry(Entry):
     """Defence whose cleaned model this one starts from: how much of a backdoor comes back?"""
     rows: int | None = key(None, ge=1, rows_of="clean")
     """Rows of the clean split to learn from, drawn with the seed; all by default."""
+    split: str | None = None
+    """Split to learn from, in place of the one with the role clean."""
     overlap: Share | None = None
     """Learn from as many rows of the pretrain split, as they were before the poisoning, instead of
     the clean split; this share of them is in the poisoned set."""
@@ -456,6 +463,22 @@ class Config(Section):
         """Return the name of the split with a role, or None; test stands for a missing val."""
         names = {self.dataset.role(name): name for name in self.splits}
         return names.get(role) or (names.get("test") if role == "val" else None)
+
+    def extra_pairs(self, split: str) -> bool:
+        """Return whether a split of the role extra has pairs to learn from."""
+        dataset = self.dataset
+        pairs = (
+            dataset.form == "scenes" or READERS[dataset.source_of(split).reader].gives == "pairs"
+        )
+        return pairs and dataset.role(split) == "extra"
+
+    def learned_by(self, defense: str) -> str:
+        """Return the name of the split that a defence learns from."""
+        entry = self.defenses.get(defense)
+        if entry and entry.split:
+            return entry.split
+        role = "pretrain" if entry and entry.overlap is not None else "clean"
+        return self.split_of_role(role) or ""
 
     def rows_of_role(self, role: str) -> int:
         """Return the number of rows of a split that something is trained on."""

@@ -142,12 +142,19 @@ def _sprites_by_class(classes: Classes, styles: tuple[str, ...]) -> tuple[list[i
     return tuple(sprites[name] for name in names)
 
 
+@functools.cache
+def _labels(classes: Classes = "default", cover: float = 1.0, without: str = "") -> list[int]:
+    names = [noun.name for noun in nouns(classes)]
+    return [int(label) for label in covered(len(names), cover) if names[label] != without]
+
+
 def scene(
     scene_id: int,
     seed: int,
     *,
     classes: Classes = "default",
     cover: float = 1.0,
+    without: str = "",
     styles: tuple[str, ...] = STYLES,
     second: float = 0.0,
 ) -> Scene:
@@ -155,14 +162,15 @@ def scene(
 
     Args:
         cover: share of the classes that are drawn, evenly spread over the labels.
+        without: class that is not drawn.
         styles: names of drawing styles.
         second: chance of a second, small drawing beside the main one.
     """
     rng = np.random.default_rng([seed, scene_id])
     sprites = _sprites_by_class(classes, styles)
-    labels = covered(len(sprites), cover)
+    labels = _labels(classes, cover, without)
     place = scene_id % len(labels)
-    label = int(labels[place])
+    label = labels[place]
 
     def drawing(label: int, sizes: dict[str, tuple[float, float]], place: str) -> Drawing:
         size = str(rng.choice(list(sizes)))
@@ -183,7 +191,7 @@ def scene(
         drawings = [drawing(label, SIZES, str(rng.choice(places)))]
     else:
         other = int(rng.integers(len(labels) - 1))
-        other = int(labels[other + (other >= place)])
+        other = labels[other + (other >= place)]
         # Opposite places keep the two drawings apart and their relation visible.
         opposite = ("on the left", "on the right", "at the top", "at the bottom")
         side = int(rng.integers(4))
@@ -341,8 +349,9 @@ class SceneReader(Reader):
         """List the scenes with their labels."""
         names = [noun.name for noun in nouns(self.options.get("classes", "default"))]
         keys = [str(scene_id) for scene_id in self.ids]
-        shown = covered(len(names), self.options.get("cover", 1.0))
-        labels = [int(shown[scene_id % len(shown)]) for scene_id in self.ids]
+        limits = ("classes", "cover", "without")
+        shown = _labels(**{key: self.options[key] for key in limits if key in self.options})
+        labels = [shown[scene_id % len(shown)] for scene_id in self.ids]
         table = make_table(keys, keys, label=labels, classes=names)
         return table.set_index(np.array(self.ids))
 

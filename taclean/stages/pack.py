@@ -29,12 +29,12 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
         stage |= {"captions": source.captions, "classes": names}
     siblings = {name: s for name, s in dataset.splits.items() if dataset.source_of(name) is source}
-    covers = {name: other.cover for name, other in siblings.items() if other.cover < 1}
+    limits = {name: other.given(include={"cover", "without"}) for name, other in siblings.items()}
     return stage | {
         "source": source.given(exclude={"captions"}),
         "max_broken": dataset.max_broken,
         "draw": {name: other.rows for name, other in siblings.items() if other.rows},
-        **({"covers": covers} if covers else {}),
+        **({"limits": limits, "names": names} if any(limits.values()) else {}),
     }
 
 
@@ -50,7 +50,6 @@ OPTIONS = [
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Pack the split."""
-    from taclean.data.draw import covered, draw
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
     from taclean.data.readers import Reader, make_reader
@@ -60,11 +59,10 @@ def run(stage: dict[str, Any], options: Any) -> None:
     if stage["form"] == "scenes":
         ids = range(stage["first"], stage["first"] + stage["rows"])
         names, styles = stage["scenes"], stage.get("styles", "train")
-        more = {
+        more: dict[str, Any] = {
             "classes": names if isinstance(names, str) else tuple(names),
             "styles": SETS.get(styles) if isinstance(styles, str) else tuple(styles),
-            "cover": stage.get("cover", 1.0),
-            "second": stage["second"],
+            **{key: stage[key] for key in ("cover", "without", "second") if key in stage},
         }
         reader: Reader = SceneReader(ids, stage["seed"], stage["image_size"], **more)
         table = reader.table()
@@ -75,15 +73,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
         table = load_table(options.index)
     if stage["classes"] is not None:
         table = count_classes(table, stage["classes"])
-    rows, spare = table, None
-    if "draw" in stage and "rows" in stage:
-        broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
-        spares = broken / (1 - broken) if broken < 1 else len(table)
-        count = len(table.attrs["classes"] or stage["classes"] or [])
-        covers = stage.get("covers", {}).items()
-        only = {s: table["label"].isin(covered(count, share)).to_numpy() for s, share in covers}
-        drawn = draw(table["picture"], stage["draw"], stage["seed"], spares, only)[stage["split"]]
-        rows, spare = (table.iloc[places] for places in drawn)
+    rows, spare = _drawn(stage, table)
     if "captions" in stage:
         rows = add_captions(rows, stage["captions"], stage["seed"])
         spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
@@ -92,3 +82,32 @@ def run(stage: dict[str, Any], options: Any) -> None:
     account = pack_rows(Path(options.out), reader, rows, spare, **settings, **work)
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
+
+
+def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
+    """Return the split's rows of its source and the spare rows; all rows and None if not drawn."""
+    from taclean.data.draw import draw
+
+    if "draw" not in stage or "rows" not in stage:
+        return table, None
+    limits = {split: limit for split, limit in stage.get("limits", {}).items() if limit}
+    names = stage.get("names", [])
+    only = {split: _within(table, names, **limit).to_numpy() for split, limit in limits.items()}
+    broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
+    spares = broken / (1 - broken) if broken < 1 else len(table)
+    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares, only)[stage["split"]]
+    return table.iloc[drawn.rows], table.iloc[drawn.spare]
+
+
+def _within(table: Any, names: list[str], cover: float = 1.0, without: str = "") -> Any:
+    """Return (N,) bool, the rows that show a share of the classes, and not what is left out.
+
+    Args:
+        names: of the classes that the labels count if the source has none of its own.
+    """
+    from taclean.data.draw import covered
+
+    captions, names = table["caption"], table.attrs["classes"] or names
+    if captions.notna().any():
+        return ~captions.fillna("").str.contains(without, case=False, regex=False)
+    return table["label"].isin([n for n in covered(len(names), cover) if names[n] != without])

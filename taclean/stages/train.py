@@ -55,7 +55,7 @@ def finetune_config(
         **_train(config, entry.settings(config.finetune.train), shared.cleaning_seed(seed, repeat)),
         "defense": entry.kind,
         "loss": entry.loss.given(),
-        **entry.given(include={"rows", "after"}),
+        **entry.given(include={"rows", "after", "split"}),
         **shared.overlap_of(config, defense, seed),
         "apart_by": None,
     }

@@ -227,11 +227,31 @@ def test_a_split_may_cover_a_share_of_the_classes() -> None:
     )
     assert {key: after[key] for key in after if after[key] != before.get(key)} == part
     photos = with_clean(PHOTOS, "photos", cover=0.5)
-    assert stage(photos, "pack/pretrain")["covers"] == {"clean": 0.5}
+    for split in ("pretrain", "clean"):
+        assert stage(photos, f"pack/{split}")["limits"]["clean"] == {"cover": 0.5}
     assert "clean.cover: only a training split of labelled" in refuse(
         with_clean(PAPER, "cc3m", cover=0.5)
     )
     assert "clean.cover: " in refuse(with_clean(DEFAULT, "emoji", cover=0))
+
+
+def test_a_defence_may_learn_from_another_split() -> None:
+    def with_split(split: str, **keys: Any) -> dict[str, Any]:
+        more = {"further": {"first": 9000000, "rows": 640, "second": 0, "without": "banana"}}
+        entry = {"kind": "ft", "after": "taclean", "split": split, **keys}
+        run = {"defenses": ["taclean", "rebound"]}
+        data = {"emoji": {"splits": more}}
+        changes = {"run": run, "data": data, "defenses": {"rebound": entry}}
+        return configs.merge(DEFAULT, changes)
+
+    found = stage(with_split("further", rows=600), "finetune/badnet/rebound/seed0")
+    assert (found["split"], found["rows"]) == ("further", 600)
+    assert stage(with_split("further"), "pack/further")["without"] == "banana"
+    refused = refuse(with_split("further", rows=700))
+    assert "rebound.rows: asks for 700 of 640 rows of the split further" in refused
+    assert "rebound.split: 'clean' is unknown; known are shift, further" in refuse(
+        with_split("clean")
+    )
 
 
 def test_rows_of_other_sources_are_compared_by_their_pictures() -> None:

@@ -271,6 +271,12 @@ def test_a_split_may_show_a_share_of_the_classes():
         main, other = (drawing.label for drawing in drawn)
         assert (main, other % 4) == (label, 0)
         assert main != other
+    labels = scenes.SceneReader(range(500), 0, 8, without="banana").table()["label"]
+    assert sorted(set(labels)) == [
+        n for n in range(100) if scenes.nouns("default")[n].name != "banana"
+    ]
+    captions = scenes.compose(range(500), 0, size=8, second=1.0, without="banana")[1]
+    assert not any("banana" in caption for caption in captions)
     with pytest.raises(UserError, match=r"no drawing of .* in fxemoji; add a style"):
         scenes.scene(0, 0, classes="all", styles=("fxemoji",))
 

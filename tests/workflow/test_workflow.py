@@ -81,12 +81,15 @@ def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
 
 
 DEPENDENT = """
-run: {attacks: [badclip, moved], defenses: [taclean, again, shared], seeds: [3, 7], repeats: 2}
+run:
+  {attacks: [badclip, moved], defenses: [taclean, again, shared, more], seeds: [3, 7], repeats: 2}
+data: {emoji: {splits: {further: {first: 9000000, rows: 64, second: 0, without: banana}}}}
 base: {per_seed: true}
 attacks: {moved: {kind: badclip, at_test: {place: corner}}}
 defenses:
   again: {kind: ft, after: cleanclip}
   shared: {kind: taclean, overlap: 0.5}
+  more: {kind: taclean, split: further, subcaptions: {samples: 20}}
 """
 
 
@@ -110,17 +113,23 @@ def test_entries_that_depend_on_others_get_their_files(copy: Path, tmp_path: Pat
     runs = "results/runs/badclip"
     assert dict(starts) == {
         "again": f"{runs}/cleanclip/seed3-repeat1/model.safetensors",
-        **dict.fromkeys(("cleanclip", "shared", "taclean"), f"{runs}/none/seed3/model.safetensors"),
+        **dict.fromkeys(
+            ("cleanclip", "more", "shared", "taclean"), f"{runs}/none/seed3/model.safetensors"
+        ),
     }
     trained = re.findall(r"--stage finetune/badclip/(\w+)/seed3@\w+ --data data/\w+/(\w+) ", said)
     clean = dict.fromkeys(("again", "cleanclip", "taclean"), "clean")
-    assert dict(trained) == {**clean, "shared": "pretrain"}
+    assert dict(trained) == {**clean, "shared": "pretrain", "more": "further"}
     texts = re.findall(r"--stage text/(\w+)/\S+/seed3@\w+ --data data/\w+/(\w+) ", said)
-    wanted = [(text, of) for text in ("subcaptions", "variants") for of in ("clean", "pretrain")]
+    wanted = [
+        (text, of)
+        for text in ("subcaptions", "variants")
+        for of in ("clean", "further", "pretrain")
+    ]
     assert sorted(texts) == wanted
     # Cleanings are repeated, and victims are not.
     assert "none/seed3-repeat" not in said
-    assert (counts["pretrain"], counts["finetune"]) == (2, 2 * 4 * 2)
+    assert (counts["pretrain"], counts["finetune"]) == (2, 2 * 5 * 2)
 
 
 PAIRS_OF_A_USER = """
