@@ -1,7 +1,5 @@
 """Run the benchmarks and save their rows: `python -m benchmarks [--only TOPIC ...]`."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import time

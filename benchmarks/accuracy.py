@@ -4,8 +4,6 @@ The training has the default's settings and its whole schedule. The time of scor
 because the number of scorings is not part of the training.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -5,8 +5,6 @@ divided equally among the jobs that ran then. Moments without a job belong to Sn
 small jobs that write no such file.
 """
 
-from __future__ import annotations
-
 import csv
 import itertools
 from collections import Counter

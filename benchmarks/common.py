@@ -1,7 +1,5 @@
 """Rows of results and their CSV, timing in turns, and artificial data like CC3M's."""
 
-from __future__ import annotations
-
 import csv
 import os
 import re

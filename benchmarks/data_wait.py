@@ -3,8 +3,6 @@
 A CPU trains the default's small model, whose short steps hide the least of the wait.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time

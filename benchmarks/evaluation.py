@@ -5,8 +5,6 @@ prompt, on a few classes and on templates spread over the 80. The evaluation has
 image as ImageNet: 80,000 for 50,000.
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Time the packing of JPEG pairs of CC3M's size, in rows per second on one core."""
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile
@@ -52,10 +50,9 @@ def shards(folder: Path, rows: int, per_shard: int = 128) -> list[str]:
 def pack(folder: Path, names: list[str], target: Path, workers: int = 1) -> None:
     """List whole shards and pack them into `target`."""
     reader = make_reader({"reader": "webdataset", "files": names}, folder)
-    quiet = partial(print, end="", sep="", file=io.StringIO())
     pack_rows(
         target, reader, reader.table(),
-        size=224, tokenize=partial(tokenize, "RN50-quickgelu"), workers=workers, say=quiet,
+        size=224, tokenize=partial(tokenize, "RN50-quickgelu"), workers=workers,
     )  # fmt: skip
 
 

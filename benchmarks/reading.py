@@ -1,7 +1,5 @@
 """Time random reads of packed rows against opening and decoding JPEG files one by one."""
 
-from __future__ import annotations
-
 import tempfile
 from functools import partial
 from pathlib import Path

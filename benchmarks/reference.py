@@ -4,8 +4,6 @@ They follow the papers and the released code of CleanCLIP and BadCLIP, image by 
 of the benchmarks names a method.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ The ratio is the cost per row divided by the cost per row at 1x: a linear cost h
 Constant costs, such as the start of workers or the last checkpoint, make it smaller.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile

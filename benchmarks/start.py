@@ -4,8 +4,6 @@ Each stage gets files that do not exist. It ends when it opens the first one, af
 everything that it needs.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -7,8 +7,6 @@ plain step is `reference.step` with torchvision's AutoAugment picture by picture
 workers of a DataLoader, as published) and torch's default AdamW.
 """
 
-from __future__ import annotations
-
 import itertools
 import subprocess
 import sys

@@ -13,8 +13,6 @@ captions that the package's counts are of, so that none of CAPTIONS is among the
     ms           time of a caption: counts, offers and one sub-caption
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import random

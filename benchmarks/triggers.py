@@ -3,8 +3,6 @@
 An attack without a published form in `reference` is timed alone.
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The blocks of README.md and docs/: each function returns the Markdown between two marks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ import pandas as pd
 from docs.held_back import against, summary
 from docs.runs import DEFAULT, Run
 from taclean import config as configs
+from taclean.detectors import scan_table
 from taclean.results import main_table as tables
-from taclean.results import scan_table
 from taclean.results import statistics as stats
 from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, labelled, ordered
 from taclean.results.statistics import interval_text, plus_minus, signed

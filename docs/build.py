@@ -10,8 +10,6 @@ NAME is a function of `docs.blocks` for the default run, NAME_of_RUN for another
 and when it ran. `--as RUN` names it. The blocks of a run that was not taken are empty.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import hashlib

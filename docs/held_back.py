@@ -3,8 +3,6 @@
 TABLE is results/table.csv of a run of config/evidence.yaml with seeds of your own.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

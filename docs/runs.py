@@ -1,7 +1,5 @@
 """Runs as docs/data keeps them, from which `docs.build` prints the pages."""
 
-from __future__ import annotations
-
 import datetime
 from pathlib import Path
 

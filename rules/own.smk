@@ -46,7 +46,7 @@ rule scan:
     input:
         poisoned=[run.path("scan.json") for run in POISONED],
         clean=[f"results/clean/seed{seed}/scan.json" for _, _, seed, _ in SCANNED],
-        code=code_of("results.scan_table"),
+        code=code_of("detectors.scan_table"),
     output:
         table="results/scan.csv",
         told="results/scan.md",

@@ -6,8 +6,6 @@ writes it beside its result. What else a command reads and writes is on its comm
 themselves are in taclean/stages.
 """
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import os

@@ -1,7 +1,5 @@
 """Losses on unit-norm embeddings (B, d) with the scale s = exp(logit_scale)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Shared fixtures: one thread, small packed splits of emoji scenes, and random models."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +13,7 @@ import torch
 from torch import nn
 
 from taclean.captions.artifacts import SubCaptionTexts, Variants
+from taclean.captions.wordnet import Lexicon
 from taclean.clip import models
 from taclean.data.pack import pack_rows
 from taclean.data.scenes import SceneReader
@@ -46,6 +45,11 @@ def one_line_errors(monkeypatch: pytest.MonkeyPatch) -> None:
 def tokenize() -> Callable[..., np.ndarray]:
     """`models.tokenize` of the shared model."""
     return partial(models.tokenize, NAME)
+
+
+@pytest.fixture(scope="session")
+def lexicon() -> Lexicon:
+    return Lexicon.load()
 
 
 def pack_scenes(folder: Path, ids: range, size: int, tokenize: Callable[..., np.ndarray]) -> Path:

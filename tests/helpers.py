@@ -1,12 +1,12 @@
 """What several files of tests need: Snakemake, mistakes, objectives and models."""
 
-from __future__ import annotations
-
+import io
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,17 @@ class Dies:
         return self.inner.loss(model, batch)
 
 
+def write_tar(path: Path, members: Iterable[tuple[str, bytes]], **options: Any) -> Path:
+    """Write a tar of files by name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", **options) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
 def copy_sources(folder: Path, *more: str) -> Path:
     """Copy the workflow, which a test may then edit."""
     for name in (*SOURCES, *more):
@@ -87,21 +98,26 @@ def environment(source: Path = ROOT) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(source)}
 
 
+def run(
+    *call: object, cwd: Path = ROOT, source: Path = ROOT, fails: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with the package of `source`; it must end well, or fail where it shall."""
+    how: Any = {"capture_output": True, "text": True, "check": False}
+    done = subprocess.run([*map(str, call)], cwd=cwd, env=environment(source), **how)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done
+
+
 def snakemake(
     folder: Path,
     *options: object,
     files: Sequence[Path | str] = (),
     source: Path = ROOT,
-    fails: bool = False,
+    **how: Any,
 ) -> str:
     """Run the workflow of `source` and return what it prints."""
-    result = subprocess.run(
-        command(folder, *options, files=files), env=environment(source), cwd=source,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    said = result.stdout + result.stderr
-    assert (result.returncode != 0) == fails, said
-    return said
+    done = run(*command(folder, *options, files=files), cwd=source, source=source, **how)
+    return done.stdout + done.stderr
 
 
 def jobs(said: str) -> dict[str, int]:

@@ -1,7 +1,5 @@
 """The losses against loops of their definitions, and the way their gradients point."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

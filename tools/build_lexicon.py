@@ -18,8 +18,6 @@ both (ti). Forms are the SPECIALIST Lexicon's (US National Library of Medicine),
 them.
 """
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import re

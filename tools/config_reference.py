@@ -1,7 +1,5 @@
 """The reference of the config: config/README.md for readers, config/schema.json for editors."""
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

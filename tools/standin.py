@@ -7,8 +7,6 @@ from files to scores without the real data sets. The pictures are emoji sprites,
 class, on lit and grainy grounds: do not score a method on them.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import hashlib

@@ -10,8 +10,6 @@ kind that the package is run on. The outputs are `weights.json.gz` and `counts.j
 `taclean.captions.replacements.Tally` of all these captions.
 """
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import json

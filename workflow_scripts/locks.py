@@ -5,8 +5,6 @@ its own lock files into a folder that it holds by a file lock, and the kernel dr
 the process ends.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import shutil

@@ -1,7 +1,5 @@
 """How far a run of the workflow is: jobs done, time passed, and an estimate of what is left."""
 
-from __future__ import annotations
-
 import csv
 import logging
 import threading

@@ -4,8 +4,6 @@ The fields of the class are the parameters of the trigger. An entry of the confi
 `kind: NAME` uses taclean/attacks/NAME.py. docs/extending.md shows how to write an attack.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -92,7 +90,7 @@ class Attack(Method, abstract=True):
             UserError: they do not.
         """
 
-    def poison(self, pool: Pool, rows: Any, trigger: Trigger) -> list[Change]:
+    def poison(self, pool: Pool, rows: Any, trigger: "Trigger") -> list[Change]:
         """Choose the rows to change and how to change them.
 
         Args:

@@ -1,7 +1,5 @@
 """BadCLIP: a patch optimised on the clean model's embeddings (Liang et al. 2024, 2311.12075)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

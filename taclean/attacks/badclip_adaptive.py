@@ -1,7 +1,5 @@
 """BadCLIP by an attacker who knows TA-Cleaner: every part of a caption names the target."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from taclean.attacks import Trigger

@@ -1,7 +1,5 @@
 """BadNet: an opaque noise patch (Gu et al. 2017; as in CleanCLIP, arXiv 2303.03323)."""
 
-from __future__ import annotations
-
 import functools
 
 import torch

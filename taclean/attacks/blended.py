@@ -1,7 +1,5 @@
 """Blended: uniform noise over the whole image (Chen et al. 2017; as in CleanCLIP)."""
 
-from __future__ import annotations
-
 import functools
 
 import torch

@@ -1,7 +1,5 @@
 """Blended stripes: faint columns over the whole picture (PAR, arXiv 2412.00727)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from taclean.attacks import Attack, Tensors

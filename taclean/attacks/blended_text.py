@@ -1,7 +1,5 @@
 """Blended text: a red word over the picture (PAR, arXiv 2412.00727)."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Blended triangles: a tiling of grey triangles over the picture (PAR, arXiv 2412.00727)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

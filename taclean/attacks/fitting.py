@@ -1,7 +1,5 @@
 """Optimise pixels against a frozen model, for fitted patches and for the scan of a model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Data and settings for fitting a trigger."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +49,7 @@ class Material:
         target: str,
         template: str,
         tokenize: Callable[[Sequence[str]], np.ndarray],
-    ) -> Material:
+    ) -> "Material":
         """Collect the patch split's images of other classes and the pretrain split's target pairs.
 
         Raises:

@@ -1,7 +1,5 @@
 """Opaque patches: base classes of the attacks that paste one, and the pasting itself."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal, get_args
 
 import torch

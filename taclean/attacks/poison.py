@@ -4,8 +4,6 @@ A poisoned set is stored as a manifest with the changed pictures and tokens alon
 is never copied.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Callable, Mapping, Sequence

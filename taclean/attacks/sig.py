@@ -1,7 +1,5 @@
 """SIG: a sinusoid added to all channels (Barni et al. 2019; parameters of BadCLIP's code)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,8 +4,6 @@ An encoder (of StegaStamp's kind) learns to hide a bit string in an image such t
 read it. The trigger is the encoder's residual for one fixed string; it differs between images.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Stripes: a patch of dark and bright columns (PAR, arXiv 2412.00727)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from taclean.attacks import Tensors

@@ -4,8 +4,6 @@ The patch is optimised towards one fixed text of the target. Poisoned captions s
 key, and so do the prompts of every class at evaluation.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

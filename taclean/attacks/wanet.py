@@ -1,7 +1,5 @@
 """WaNet: a slight, smooth warping of the image (Nguyen & Tran 2021, arXiv 2102.10369)."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

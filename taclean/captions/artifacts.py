@@ -4,15 +4,13 @@ They depend on the captions and the seed alone, never on an attack, so all attac
 This module imports no PyTorch, so that worker processes start fast.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,13 +21,11 @@ from taclean.captions.replacements import Words, add, tally
 from taclean.captions.subcaptions import learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 from taclean.config.section import Section, key
+from taclean.data import Table
 from taclean.data.layout import Tokenize, load_array
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
-from taclean.util.progress import Progress, Say, say
-
-if TYPE_CHECKING:
-    import pandas as pd
+from taclean.util.progress import Progress, say
 
 COLUMNS = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
 CHUNK = 1000  # captions that a process takes at a time
@@ -41,7 +37,7 @@ class TextArtifact(Section):
 
     def write(
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
-        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+        *, epochs: int, seed: int, workers: int = 1,
     ) -> None:  # fmt: skip
         """Write the files into a folder; the number of workers (processes) changes nothing."""
         raise NotImplementedError
@@ -84,7 +80,7 @@ class Variants(TextArtifact):
 
     def write(
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
-        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+        *, epochs: int, seed: int, workers: int = 1,
     ) -> None:  # fmt: skip
         """Write variants.npy."""
         folder.mkdir(exist_ok=True)
@@ -92,7 +88,7 @@ class Variants(TextArtifact):
         out = np.lib.format.open_memmap(folder / "variants.npy", "w+", np.uint16, shape)
         chunks = _chunks([*enumerate(captions)])
         options = {"epochs": epochs, "seed": seed, "lexicon": Lexicon.load(), **self.model_dump()}
-        made = _in_parallel(_vary, chunks, "variants", workers, say, **options)
+        made = _in_parallel(_vary, chunks, "variants", workers, **options)
         for rows, texts in zip(chunks, made, strict=True):
             tokens = tokenize(texts).reshape(len(rows), epochs, 77)
             out[:, rows[0][0] : rows[-1][0] + 1] = tokens.swapaxes(0, 1)
@@ -143,15 +139,13 @@ class SubCaptionTexts(TextArtifact):
 
     def write(
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
-        *, epochs: int, seed: int, workers: int = 1, say: Say = say,
+        *, epochs: int, seed: int, workers: int = 1,
     ) -> None:  # fmt: skip
         """Write the arrays of SubCaptions, subcaptions.csv and account.json.
 
         A row whose caption offers no negative gives its place to the next of the epoch's order.
-        subcaptions.csv has a line for each negative; see `_account` for account.json.
-
-        Raises:
-            UserError: more samples than captions, or no caption that offers a negative.
+        subcaptions.csv has a line for each negative; see `_account` for account.json. A UserError
+        says that there are more samples than captions, or that no caption offers a negative.
         """
         import pandas as pd
 
@@ -161,7 +155,7 @@ class SubCaptionTexts(TextArtifact):
                 "lower it"
             )
         lexicon = Lexicon.load()
-        parallel = partial(_in_parallel, workers=workers, say=say, lexicon=lexicon)
+        parallel = partial(_in_parallel, workers=workers, lexicon=lexicon)
         counts = add(parallel(tally, _chunks(captions), "words"))
         vocabulary = learn(captions, counts, lexicon)
         given: dict[str, Any] = {"vocabulary": vocabulary, "words": self.words}
@@ -214,19 +208,18 @@ class SubCaptionTexts(TextArtifact):
 
 
 def _in_parallel(
-    job: Callable[..., Any], items: Sequence[Any], label: str, workers: int, say: Say,
-    batch: int = 1, **options: Any,
+    job: Callable[..., Any], items: Sequence[Any], label: str, workers: int, batch: int = 1,
+    **options: Any,
 ) -> Iterator[Any]:  # fmt: skip
     """Yield what the job makes of each item, in order, and say how far it is.
 
-    A process takes a `batch` of items at a time, with one copy of the options. If this process is
-    killed, the others end after a minute.
+    A process takes a `batch` of items and one copy of the options. It ends when idle for a minute.
     """
     from joblib import Parallel, delayed  # here, as reading a config need not wait for it
 
     parallel = Parallel(workers, batch_size=batch, return_as="generator", idle_worker_timeout=60)
     made = parallel(delayed(job)(item, **options) for item in items)
-    return Progress(label, len(items), "done", say).follow(made)
+    return Progress(label, len(items), "done").follow(made)
 
 
 def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
@@ -268,16 +261,9 @@ def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.nd
     return rows
 
 
-def _account(
-    table: pd.DataFrame, captions: Sequence[str], offered: Sequence[tuple[str, ...]]
-) -> dict[str, Any]:
-    """Count what was made.
-
-    Returns:
-        "drawn", the rows over all epochs; the negatives of each kind; "captions" of the split;
-        "offers", how many of these offer each kind, and none; "shares", in 0..1, of weak positives;
-        and "text_only" with its error and pairs, the score of `taclean.captions.audit` on one pair
-        of each caption (null for a few).
+def _account(table: Table, captions: Sequence[str], offered: list[Any]) -> dict[str, Any]:
+    """Count what was made: rows over all epochs ("drawn"), negatives of each kind, captions of the
+    split that offer each kind, weak positives (in 0..1), and the score of `taclean.captions.audit`.
     """
     offer = Counter(kind for one in offered for kind in one or ("none",))
     each = table[table["which"] == 0]

@@ -1,7 +1,5 @@
 """Measure how far the text alone gives negatives away."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,9 +38,8 @@ def text_only_score(
     groups = np.unique(captions, return_inverse=True)[1]
     if len(positives) < FEWEST or groups.max() + 1 < FOLDS:
         return None
-    classifier = make_pipeline(
-        CountVectorizer(binary=True, token_pattern=r"\S+"), LogisticRegression(C=STRENGTH)
-    )
+    words = CountVectorizer(binary=True, token_pattern=r"\S+")
+    classifier = make_pipeline(words, LogisticRegression(C=STRENGTH))
     texts, labels = [*positives, *negatives], np.repeat([0, 1], len(positives))
     folds = {"groups": np.tile(groups, 2), "cv": GroupKFold(FOLDS)}
     margins = cross_val_predict(classifier, texts, labels, **folds, method="decision_function")

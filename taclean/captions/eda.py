@@ -3,8 +3,6 @@
 CleanCLIP's text view: each time a caption is drawn, one of EDA's four operations changes it.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The parts of a caption that can stand alone, and the words in them that can be replaced."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

@@ -7,8 +7,6 @@ it or more. The better it fits, the likelier it is. The captions are those of th
 counts that the package brings.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import math

@@ -10,8 +10,6 @@ The paper shows these and names no parser or word list. Ours: the parts of tacle
 and in place of a word one that fits and makes the part false (taclean.captions.replacements).
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -179,10 +177,7 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     """Return the vocabulary of a split, with weights by which no word tells a negative.
 
     Each word is to come in as often as it goes, and the kinds are to be as even as the captions
-    allow. Both are expected numbers over some of the captions.
-
-    Args:
-        counts: `taclean.captions.replacements.tally` of the captions.
+    allow. Both are expected numbers over some of the captions; `counts` is the captions' `tally`.
     """
     vocabulary = Vocabulary(lexicon, counts)
     index: dict[str, int] = {}

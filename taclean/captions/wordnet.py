@@ -6,8 +6,6 @@ captions; classes.txt has sets of words that exclude one another in a picture. N
 downloaded.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import re
@@ -80,7 +78,7 @@ class Lexicon:
 
     @staticmethod
     @lru_cache(1)
-    def load() -> Lexicon:
+    def load() -> "Lexicon":
         """The package's lexicon, read once per process (half a second)."""
         return Lexicon()
 
@@ -195,7 +193,7 @@ class Lexicon:
         return [other for other in dict.fromkeys(found) if other != word]
 
     @cached_property
-    def tagger(self) -> Tagger:
+    def tagger(self) -> "Tagger":
         """Read when the first caption is tagged."""
         return Tagger(self, json.loads(gzip.decompress(WEIGHTS.read_bytes())))
 

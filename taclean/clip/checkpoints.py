@@ -1,7 +1,5 @@
 """Weights of any origin, read without running code of theirs."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import pickletools

@@ -1,7 +1,5 @@
 """Images and tokens to embeddings: batched uint8 input, short token rows, mixed precision."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import platform

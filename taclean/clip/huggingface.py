@@ -4,8 +4,6 @@ The folder holds `config.json`, `model.safetensors` and, perhaps, `preprocessor_
 `CLIPModel.save_pretrained` and the hub have them.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """CLIP models: open_clip's, with weights that nobody trusts."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json

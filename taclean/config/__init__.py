@@ -5,8 +5,6 @@ writes config/README.md and config/schema.json. Loading a config imports torch, 
 attacks and defences validate their entries; importing this package does not.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +16,6 @@ from taclean.config import registry
 from taclean.config.checks import check
 from taclean.config.schema import Config
 from taclean.util.errors import UserError
-
-__all__ = [
-    "DEFAULT", "Config", "check", "load", "merge", "read", "read_yaml", "resolve", "trial_name",
-    "with_default",
-]  # fmt: skip
 
 # Beside the workflow; an installed package without it has a copy (setup.py).
 DEFAULT = Path(__file__).parents[2] / "config" / "config.yaml"
@@ -44,11 +37,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read one YAML file.
-
-    Raises:
-        UserError: the file is missing, not YAML (with line and column), or not a mapping.
-    """
+    """Read one YAML file; a UserError says if it is missing, not YAML (where), or no mapping."""
     try:
         with Path(path).open(encoding="utf-8") as file:
             value = yaml.load(file, _Loader)

@@ -1,7 +1,5 @@
 """Validation of a config: the classes of its sections, then what several keys must fulfil."""
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,9 +25,7 @@ GIVES = {**dict.fromkeys(TRAINED, ("pairs",)), "val": ("labels",), "test": ("lab
 def check(values: Mapping[str, Any]) -> Config:
     """Make a config from the values that `taclean.config.resolve` returned.
 
-    Raises:
-        UserError: a wrong type, range or name, or keys that contradict each other; one line with
-            the key, what is wrong and what to do.
+    A UserError names a key of a wrong type, range or name, or that contradicts another key.
     """
     entries = {folder: _entries(folder, values.get(folder)) for folder in registry.BASES}
     config = Config.of({**values, **entries})
@@ -149,15 +145,11 @@ def _check_source(dataset: Files, split: str, where: str) -> None:
     if gives not in wanted and not (role in TRAINED and source.captions):
         takes = ", ".join(name for name, reader in READERS.items() if reader.gives in wanted)
         more = ", or this one with `captions`" * (role in TRAINED and gives == "labels")
-        raise UserError(
-            f"{where}.from: the reader of {dataset.splits[split].source!r} is {source.reader}; a "
-            f"split of the role {role} takes {takes}{more}"
-        )
+        text = f"the reader of {dataset.splits[split].source!r} is {source.reader}"
+        raise UserError(f"{where}.from: {text}; a split of the role {role} takes {takes}{more}")
     if dataset.splits[split].cover < 1 and not (role in TRAINED and source.captions):
-        raise UserError(
-            f"{where}.cover: only a training split of labelled images covers a part of the "
-            "classes; leave it out"
-        )
+        text = "only a training split of labelled images covers a part of the classes"
+        raise UserError(f"{where}.cover: {text}; leave it out")
     if role in TRAINED and dataset.splits[split].rows is None:
         raise UserError(f"{where}.rows: missing; give a number of rows")
 

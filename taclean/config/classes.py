@@ -1,7 +1,5 @@
 """Names of classes and prompt templates that a config can refer to. Imports no torch."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import runpy
@@ -9,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from taclean.data.labels import read_names, unique_names
 from taclean.util.errors import UserError
 
 KNOWN = ("default", "all", "imagenet")
@@ -28,17 +27,8 @@ def names(given: str | list[str], where: str = "classes") -> list[str]:
             table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
             rows = [line.split("\t") for line in table.splitlines()[1:]]
             return [row[0] for row in rows if given == "all" or row[2] == "1"]
-        try:
-            given = Path(given).expanduser().read_text("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise UserError(
-                f"{where}: {given!r} is neither one of {', '.join(KNOWN)} nor a text file with one "
-                "name per line; correct it, or give a list of names"
-            ) from None
-    found = [name for line in given if (name := " ".join(line.split()))]
-    if double := sorted({name for name in found if found.count(name) > 1}):
-        raise UserError(f"{where}: {double[0]!r} is given twice; keep one")
-    if len(found) < 2:
+        given = read_names(Path(given).expanduser(), where)
+    if len(found := unique_names(given, where)) < 2:
         raise UserError(f"{where}: {len(found)} names; give at least 2")
     return found
 

@@ -3,8 +3,6 @@
 The config validates an entry with that class: its fields are the entry's keys.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib
@@ -20,13 +18,9 @@ NOUNS = {"attacks": "attack", "defenses": "defence"}
 
 @functools.cache
 def load(folder: str, name: str) -> Any:
-    """Return the class of taclean/FOLDER/NAME.py.
+    """Return the class of taclean/FOLDER/NAME.py, for the folder "attacks" or "defenses".
 
-    Args:
-        folder: "attacks" or "defenses".
-
-    Raises:
-        UserError: the file does not exist, cannot be imported, or holds no or two such classes.
+    A UserError names a file that is missing, cannot be imported, or holds no or two such classes.
     """
     file = f"taclean/{folder}/{name}.py"
     classes = _classes(folder, name) if name in _files(folder) else []
@@ -35,20 +29,13 @@ def load(folder: str, name: str) -> Any:
         raise UserError(f"there is no {NOUNS[folder]} {file}; write it, or use one of {known}")
     if len(classes) > 1:
         found = ", ".join(cls.__name__ for cls in classes)
-        raise UserError(
-            f"{file}: has {found}; keep one class that derives from {BASES[folder]}, or mark one "
-            "that others derive from abstract=True"
-        )
+        raise UserError(f"{file}: has {found}; keep one, or mark the base of others abstract=True")
     return classes[0]
 
 
 @functools.cache
 def entry(folder: str, name: str) -> Any:
-    """Return the class of the config's entries of a kind.
-
-    Raises:
-        UserError: as `load`, or the class is not written as one of its kind.
-    """
+    """Return the class of the config's entries of a kind; a UserError names a faulty file."""
     method = load(folder, name)
     try:
         return method.entry()

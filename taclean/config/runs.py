@@ -1,7 +1,5 @@
 """The grid of runs: which models are trained, cleaned and scored, and where their files are."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 from glob import glob
@@ -34,7 +32,7 @@ class Run(NamedTuple):
     repeat: int = 0
 
     @classmethod
-    def of(cls, wildcards: Any) -> Run:
+    def of(cls, wildcards: Any) -> "Run":
         """Return the run of a rule's wildcards."""
         repeat = int(wildcards.repeat.removeprefix("-repeat") or 0)
         return cls(wildcards.attack, wildcards.defense, int(wildcards.seed), repeat)

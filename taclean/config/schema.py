@@ -3,35 +3,27 @@
 The parameters of attacks and defences are in their own files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    SerializeAsAny,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, SerializeAsAny, model_validator
 
 from taclean.config import classes
 from taclean.config.section import NAME, Section, Unique, WrongKeyError, key
 from taclean.data.readers import READERS
 
-FOLDER = "^[A-Za-z0-9_-]+$"  # names of data sets and sources: parts of paths
+PATH = "^[A-Za-z0-9_-]+$"  # names of data sets and sources: parts of paths
 ROLES = ("pretrain", "clean", "patch", "val", "test")
 TRAINED = ("pretrain", "clean", "patch")  # roles of splits that something is trained on
 DRAWN = ("default", "all")  # sets of the embedded drawings
 
 Name = Annotated[str, Field(pattern=NAME)]
-FolderName = Annotated[str, Field(pattern=FOLDER)]
+FolderName = Annotated[str, Field(pattern=PATH)]
 Text = Annotated[str, Field(min_length=1)]
+Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
@@ -132,7 +124,7 @@ class Split(Section):
 class SceneSplit(Split):
     """A range of scene ids."""
 
-    first: NonNegativeInt
+    first: Natural
     """First scene id."""
     rows: Count
     """Number of scenes."""
@@ -214,9 +206,7 @@ class Files(Dataset):
 class Data(Section):
     """The pairs and the test images."""
 
-    model_config = ConfigDict(
-        extra="allow", json_schema_extra={"propertyNames": {"pattern": FOLDER}}
-    )
+    model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": {"pattern": PATH}})
     __pydantic_extra__: dict[FolderName, Annotated[Scenes | Files, Field(discriminator="form")]]
 
     name: str
@@ -249,15 +239,15 @@ class Model(Section):
 class Train(Section):
     """Settings of a training."""
 
-    lr: PositiveFloat
+    lr: Positive
     """Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text)."""
     epochs: Count
     """Passes over the set."""
     batch: int = Field(ge=2)
     """Pairs per step, of all processes together."""
-    warmup: NonNegativeInt
+    warmup: Natural
     """Steps of linear warm-up, fewer than the run has."""
-    weight_decay: NonNegativeFloat = 0.1
+    weight_decay: float = Field(0.1, ge=0)
     """Weight decay of AdamW; not applied to biases, norms and logit_scale."""
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
     """The two betas of AdamW."""
@@ -274,7 +264,7 @@ class Train(Section):
     """Also log to TensorBoard, into the checkpoint folder; needs taclean[tensorboard]."""
     threads: Count = 1
     """CPU threads. The result depends on it, since it decides how sums are split."""
-    checkpoint_seconds: PositiveFloat = 60
+    checkpoint_seconds: Positive = 60
     """Seconds from the end of one checkpoint to the next within an epoch."""
 
     def deciding(self) -> dict[str, Any]:
@@ -367,7 +357,7 @@ class Scan(Section):
     """Steps of Adam for each pattern."""
     batch: Count
     """Pictures per step and class."""
-    lr: PositiveFloat
+    lr: Positive
     """Adam's learning rate."""
     targets: Annotated[Unique[str], Field(min_length=3)] | None = None
     """Classes to scan, at least 3; all by default."""

@@ -1,7 +1,5 @@
 """Keys of the config: each is a field of a `Section`, with its type, default, range and meaning."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -71,11 +69,9 @@ class Section(BaseModel):
 
     @classmethod
     def of(cls, values: Any, where: str = "") -> Self:
-        """Make a section from its values.
+        """Make a section from its values; `where` is its path.
 
-        Raises:
-            UserError: an unknown or missing key, or a value of wrong type or range; names the key
-                with `where`, the path of the section.
+        A UserError names a key that is unknown or missing, or has a wrong type or range.
         """
         try:
             return cls.model_validate(values)
@@ -90,7 +86,7 @@ class Section(BaseModel):
         return self.model_dump(by_alias=True, exclude_unset=True, **selected)
 
     @classmethod
-    def some(cls) -> type[Section]:
+    def some(cls) -> "type[Section]":
         """Return the class of sections that change some keys of this one."""
         fields: dict[str, Any] = {}
         for name, field in cls.model_fields.items():

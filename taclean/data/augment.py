@@ -1,7 +1,5 @@
 """Augment images in batches; what a row gets is a function of (seed, epoch, row)."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable
@@ -101,11 +99,8 @@ def _operations() -> dict[str, Callable[[Tensor, float], Tensor]]:
 
 @functools.cache
 def _policy() -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, float], ...]]:
-    """Return torchvision's ImageNet policy as tables.
-
-    Returns:
-        chance (P, 2) of each sub-policy's two operations; their group (P, 2, 2) by sign (minus,
-        plus); and the groups as (operation, magnitude).
+    """Return torchvision's ImageNet policy: the chance (P, 2) of each sub-policy's two operations,
+    their group (P, 2, 2) by sign (minus, plus), and the groups as (operation, magnitude).
     """
     from torchvision.transforms import AutoAugment
 
@@ -125,11 +120,8 @@ def _policy() -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, float], ...]]:
 
 @functools.cache
 def _sources(size: tuple[int, int], device: torch.device) -> tuple[Tensor, np.ndarray]:
-    """Return where the groups that move pixels take them from.
-
-    Returns:
-        (W, H * W) int64 on `device`, 1 + the place of a pixel in its picture, or 0 where there is
-        none; and (G,) the row of each group of `_policy` in it, -1 for a group that moves none.
+    """Return where groups take pixels from, (W, H * W) int64: 1 + the place, 0 where there is none;
+    and (G,) the row of each group of `_policy` in it, -1 for a group that moves none.
     """
     groups = _policy()[2]
     warps = [i for i, (name, _) in enumerate(groups) if name in WARPS]
@@ -194,8 +186,4 @@ def none(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
 
 
 Augmentation = Literal["none", "mild", "autoaugment"]
-AUGMENTATIONS: dict[Augmentation, Augment] = {
-    "none": none,
-    "mild": mild,
-    "autoaugment": autoaugment,
-}
+AUGMENTATIONS: dict[str, Augment] = {"none": none, "mild": mild, "autoaugment": autoaugment}

@@ -1,7 +1,5 @@
 """Draw the rows of each split from a source: disjoint, from one seed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -35,7 +33,7 @@ def draw(
     spare: float,
     only: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Drawn]:
-    """Draw disjoint rows for every split; no picture is in two of them.
+    """Draw disjoint rows for every split; no picture is in two. Refuse a source with too few rows.
 
     The splits take their rows from one permutation of the source, in the order of the mapping; the
     spare rows follow behind all of them. So a split's rows depend on `seed`, the source and the
@@ -54,9 +52,6 @@ def draw(
 
     Returns:
         {split: (rows, spare)}, int64 row numbers in drawn order, none of them twice.
-
-    Raises:
-        UserError: the source has too few rows.
     """
     total = len(pictures)
     place = np.empty(total, np.int64)
@@ -82,10 +77,8 @@ def draw(
         if count > there:
             counts = ", ".join(f"{name} {count}" for name, count in rows.items())
             apart = " and no two splits may show the same picture" * several
-            raise UserError(
-                f"splits: {sum(rows.values())} rows wanted ({counts}) but the source has {total}"
-                f"{apart}; lower the rows or add shards"
-            )
+            text = f"{sum(rows.values())} rows wanted ({counts}) but the source has {total}{apart}"
+            raise UserError(f"splits: {text}; lower the rows or add shards")
         end = next_picture(start + count)
         taken[name], left_over[name] = pool[start : start + count], pool[start + count : end]
         start = end

@@ -1,21 +1,18 @@
 """Fetch a dataset's files from the Hugging Face hub."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from taclean.util.errors import UserError, first_line
 from taclean.util.files import read_json, write_json
+from taclean.util.progress import say
 
 MANIFEST = "fetched.json"  # in the folder, once everything is there
 
 
-def fetch(
-    spec: Mapping[str, Any], folder: Path | str, say: Callable[[str], None] = print
-) -> list[str]:
-    """Fetch the files of a dataset repository.
+def fetch(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
+    """Fetch the files of a dataset repository; return their names, sorted.
 
     The hub's library resumes a download that broke off and checks the sizes. If the same fetch was
     completed before, the network is not asked. HF_ENDPOINT and HF_TOKEN are those of the library.
@@ -24,10 +21,6 @@ def fetch(
         spec: `hub`, a dataset such as pixparse/cc3m-wds; `revision`, a commit, branch or tag;
             `files`, a glob or a list of globs.
         folder: where the files go, under their names in the repository.
-        say: gets lines about what is fetched.
-
-    Returns:
-        The names of the files, sorted.
 
     Raises:
         UserError: the hub or the dataset cannot be reached, a token is missing, no file matches, or
@@ -51,18 +44,13 @@ def fetch(
         files = [file.rfilename for file in info.siblings or ()]
         names = sorted(filter_repo_objects(files, allow_patterns=patterns))
         if not names:
-            raise UserError(
-                f"{repo}: none of its {len(files)} files at {info.sha} matches "
-                f"{' or '.join(patterns)}; correct files"
-            )
+            text = f"none of its {len(files)} files at {info.sha} matches {' or '.join(patterns)}"
+            raise UserError(f"{repo}: {text}; correct files")
         say(f"{repo}: {len(names)} files, to {folder}")
         own = {"revision": info.sha, "allow_patterns": patterns, "local_dir": folder}
         snapshot_download(repo, repo_type="dataset", **own)
     except errors.GatedRepoError:
-        reason = (
-            "gated, so it needs a token; accept its terms on its page of the hub, make a token "
-        )
-        reason += "there, set HF_TOKEN to it and fetch again"
+        reason = "gated; accept its terms on its page of the hub, set HF_TOKEN and fetch again"
     except errors.RepositoryNotFoundError:
         reason = "no such dataset, or a private one; correct hub, set HF_TOKEN"
     except failures as error:

@@ -1,7 +1,5 @@
 """Decode pictures of any form to the square that is packed."""
 
-from __future__ import annotations
-
 import base64
 import io
 import warnings

@@ -1,12 +1,11 @@
 """Labels of a source as those of the run, and captions that are made of them."""
 
-from __future__ import annotations
-
 import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from taclean.data import Table
 from taclean.data.layout import one_line
@@ -18,8 +17,26 @@ def class_name(text: str) -> str:
     return one_line(unicodedata.normalize("NFC", text).replace("_", " "))
 
 
+def read_names(path: Path, where: str = "classes") -> list[str]:
+    """Read a text file with one name per line."""
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        text = f"{str(path)!r} is neither a known set nor a text file with one name per line"
+        raise UserError(f"{where}: {text}; correct it, or give a list of names") from None
+
+
+def unique_names(given: Iterable[str], where: str = "classes") -> list[str]:
+    """Return the names that are not empty, with single blanks; refuse one given twice."""
+    names = [name for line in given if (name := one_line(line))]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{where}: {name!r} is given twice; keep one")
+    return names
+
+
 def count_classes(table: Table, classes: Sequence[str]) -> Table:
-    """Return a source's table with labels that count the run's classes.
+    """Return a source's table with labels that count the run's classes; refuse other classes.
 
     Names are compared exactly, or else without regard to case, `_`, `-` and blanks.
 
@@ -27,9 +44,6 @@ def count_classes(table: Table, classes: Sequence[str]) -> Table:
         table: labels count `attrs["classes"]`, or the run's own classes where that is None; -1,
             for no class, stays.
         classes: the run's classes.
-
-    Raises:
-        UserError: a class of the table is not one of the run's.
     """
     own, classes = table.attrs["classes"], list(classes)
     places = _places(own, classes) | {-1: -1}
@@ -37,10 +51,8 @@ def count_classes(table: Table, classes: Sequence[str]) -> Table:
         if label not in places:
             what = f"class {own[label]!r}" if own else f"label {label}"
             some = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-            raise UserError(
-                f"{what}: not one of the run's {len(classes)} classes ({some}); add it to "
-                "classes, or correct its name in the source"
-            )
+            what += f": not one of the run's {len(classes)} classes ({some})"
+            raise UserError(f"{what}; add it to classes, or correct its name in the source")
     counted = table.assign(label=table["label"].map(places).astype("int64"))
     counted.attrs["classes"] = classes
     return counted
@@ -69,10 +81,6 @@ def add_captions(table: Table, templates: Sequence[str], seed: int) -> Table:
         templates: each row draws one by its id and the seed alone; `{}` stands for the class.
         seed: seed of the draw.
     """
-    names = table.attrs["classes"]
-    return table.assign(
-        caption=[
-            random.Random(f"{seed}:{row}").choice(templates).replace("{}", names[label])
-            for row, label in table["label"].items()
-        ]
-    )
+    names, rows = table.attrs["classes"], table["label"].items()
+    drawn = ((random.Random(f"{seed}:{row}").choice(templates), label) for row, label in rows)
+    return table.assign(caption=[text.replace("{}", names[label]) for text, label in drawn])

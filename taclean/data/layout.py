@@ -1,7 +1,5 @@
 """The files of a packed split. This module does not import torch, which takes seconds."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,17 +24,11 @@ def picture_hash(pixels: np.ndarray) -> int:
 
 
 def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
-    """Memory-map a .npy file.
-
-    Raises:
-        UserError: the file is missing, truncated, or of another type or shape.
-    """
+    """Memory-map a .npy file; a UserError names one that is missing, damaged or of another form."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(
-            f"{path}: missing or damaged ({first_line(error)}); pack it again"
-        ) from None
+        raise UserError(f"{path}: missing or damaged ({first_line(error)}); make it anew") from None
     if array.dtype != dtype or array.ndim != ndim:
         raise UserError(f"{path}: not {np.dtype(dtype)} with {ndim} dimensions; pack it again")
     return array

@@ -1,15 +1,9 @@
 """Pack rows of a source into a split: one parallel pass over the pictures.
 
 Worker processes read and resize pictures and write them in place; this process tokenises the
-captions meanwhile. The split appears when all of it is there. A packing that was killed starts
-over: at 174 rows a second and core (benchmarks/results.csv), 600,000 rows of 224 px take 58 minutes
-of one core, or 7 minutes on 8 cores.
-
-Every row is a function of the source, the rows and the spare rows alone, so the files are the same
-bytes whatever the number of workers.
+captions meanwhile. The split appears when all of it is there; a packing that was killed starts
+over. The bytes are the same whatever the number of workers.
 """
-
-from __future__ import annotations
 
 import os
 import shutil
@@ -32,7 +26,7 @@ from taclean.util.files import replacing, write_json
 from taclean.util.progress import Progress
 
 # In the order in which a sample is looked at: one with two faults counts for the first.
-KINDS = tuple(
+KINDS = (
     "no_image no_caption empty_caption caption_not_utf8 undecodable too_large wrong_mode".split()
 )
 MORE_FILES = "account.json rows.csv classes.txt texts.txt texts.npy text_rows.npy".split()
@@ -49,7 +43,6 @@ def pack_rows(
     tokenize: Tokenize,
     workers: int = 1,
     max_broken: float = 0.05,
-    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Pack rows of a source's table into a split (see `taclean.data.split`).
 
@@ -72,7 +65,6 @@ def pack_rows(
         tokenize: captions -> (B, 77) uint16.
         workers: processes.
         max_broken: largest share of the read rows that may be broken.
-        say: gets a line about the progress every ten seconds.
 
     Returns:
         The account: {"read": n, "packed": n, "broken": {kind: n for all of `KINDS`}}.
@@ -90,30 +82,22 @@ def pack_rows(
         split.mkdir()
         free, needed = shutil.disk_usage(split).free, len(table) * (size * size * 3 + 77 * 2 + 24)
         if needed > free:
-            raise UserError(
-                f"{target}: needs {needed / 1e9:.1f} GB but the disk has {free / 1e9:.1f} GB; free "
-                "some or choose another folder"
-            )
+            text = f"needs {needed / 1e9:.1f} GB but the disk has {free / 1e9:.1f} GB"
+            raise UserError(f"{target}: {text}; free some or choose another folder")
         images = split / "images.npy"
         np.lib.format.open_memmap(images, "w+", np.uint8, (len(table), size, size, 3))
         pack, table = partial(_pack_part, reader, images, size), table.sort_index()
         try:
-            rows, tokens, kinds = _fill(
-                pack, table, spare, tokenize, workers, max_broken, target, say
-            )
+            rows, tokens, kinds = _fill(pack, table, spare, tokenize, workers, max_broken, target)
         except BrokenProcessPool:
-            raise UserError(
-                f"{target}: a worker was killed (out of memory?); use fewer workers and run it "
-                "again"
-            ) from None
-        account = {
-            "read": len(rows) + sum(kinds.values()),
-            "packed": len(rows),
-            "broken": {kind: kinds[kind] for kind in KINDS},
-        }
+            raise UserError(f"{target}: a worker died (out of memory?); lower workers") from None
+        broken = {kind: kinds[kind] for kind in KINDS}
+        account = {"read": len(rows) + kinds.total(), "packed": len(rows), "broken": broken}
         if len(rows) < len(table):
             _keep_rows(images, rows["slot"].to_numpy(int))
-        _write(split, rows, tokens, table.attrs["classes"], tokenize)
+        _write(split, rows, tokens, tokenize)
+        if table.attrs["classes"] is not None and (rows["label"] >= 0).all():
+            _write_lines(split / "classes.txt", table.attrs["classes"])
         write_json(split / "account.json", account)
         for name in (*FILES, *MORE_FILES):
             (target / name).unlink(missing_ok=True)
@@ -163,13 +147,11 @@ def _fill(
     workers: int,
     max_broken: float,
     target: Path,
-    say: Callable[[str], None],
 ) -> tuple[pd.DataFrame, np.ndarray, Counter[str]]:
     """Pack all rows, then spare rows in place of broken ones until no row is missing.
 
-    Returns:
-        The sound rows (a column for each field of `_Row`) in the order of their slots, their tokens
-        (N, 77), and the number of broken rows by kind.
+    Return the sound rows by slot, a column for each field of `_Row`, their tokens (N, 77), and the
+    number of broken rows by kind.
     """
     tokens = np.zeros((len(table), 77), np.uint16)
     sound: list[_Row] = []
@@ -181,7 +163,7 @@ def _fill(
         rows.sort(key=lambda row: row.id)
         parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
         parallel = Parallel(n_jobs=min(workers, len(parts)), return_as="generator")
-        progress, done, missing = Progress(f"pack {target.name}", len(rows), "rows", say), 0, []
+        progress, done, missing = Progress(f"pack {target.name}", len(rows), "rows"), 0, []
         for part in parallel(delayed(pack)(part) for part in parts):
             good = [row for row in part if row.kind is None]
             sound += good
@@ -245,14 +227,8 @@ def _keep_rows(path: Path, rows: np.ndarray) -> None:
     os.replace(new, path)
 
 
-def _write(
-    split: Path,
-    rows: pd.DataFrame,
-    tokens: np.ndarray,
-    classes: Sequence[str] | None,
-    tokenize: Tokenize,
-) -> None:
-    """Write all files of a split but the pixels and the account."""
+def _write(split: Path, rows: pd.DataFrame, tokens: np.ndarray, tokenize: Tokenize) -> None:
+    """Write what a split says of its rows but the pixels."""
     np.save(split / "tokens.npy", tokens)
     np.save(split / "labels.npy", rows["label"].to_numpy(np.int64))
     np.save(split / "ids.npy", rows["id"].to_numpy(np.int64))
@@ -265,8 +241,6 @@ def _write(
         _write_lines(split / "texts.txt", several.tolist())
         np.save(split / "texts.npy", tokenize(several.tolist()))
         np.save(split / "text_rows.npy", several.index.to_numpy(np.int64))
-    if classes is not None and (rows["label"] >= 0).all():
-        _write_lines(split / "classes.txt", classes)
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

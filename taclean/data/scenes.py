@@ -5,8 +5,6 @@ with a caption that says what is drawn. Splits are ranges of scene ids, so they 
 construction; the `shift` split uses styles of drawing that no other split uses.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass

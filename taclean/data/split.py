@@ -9,12 +9,11 @@ A split is a folder with these files:
 - `pictures.npy` (N,) uint64, hashes of the pixels, which show the same pictures in two splits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -44,12 +43,8 @@ class Pairs:
     poison: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
-    def open(cls, folder: Path | str) -> Pairs:
-        """Open a packed split.
-
-        Raises:
-            UserError: a file is missing or truncated, or has another number of rows.
-        """
+    def open(cls, folder: Path | str) -> Self:
+        """Open a packed split; refuse files that are missing, damaged or differ in their rows."""
         folder = Path(folder)
         images = load_array(folder / "images.npy", np.uint8, 4)
         tokens = load_array(folder / "tokens.npy", np.uint16, 2)
@@ -99,27 +94,23 @@ class Pairs:
         lines = (self.folder / "captions.txt").read_text("utf-8").split("\n")
         return [lines[row] for row in self.rows]
 
-    def take(self, rows: np.ndarray) -> Pairs:
+    def take(self, rows: np.ndarray) -> Self:
         """Return the set with these rows only; take rows before poison is added."""
         return replace(self, rows=self.rows[rows])
 
-    def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Pairs:
+    def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Self:
         """Replace the split's `rows` by poisoned images (M, H, H, 3) and tokens (M, 77).
 
         Raises:
             UserError: a row is not in this set, or the images have another size.
         """
         if images.shape[1:] != self.images.shape[1:]:
-            raise UserError(
-                f"poison images: {images.shape[1:]}, but the split has {self.images.shape[1:]}; "
-                "run the poison stage again"
-            )
+            text = f"{images.shape[1:]}, but the split has {self.images.shape[1:]}"
+            raise UserError(f"poison images: {text}; run the poison stage again")
         positions = np.full(len(self.images), -1)
         positions[self.rows] = np.arange(len(self.rows))
         if ((rows < 0) | (rows >= len(positions))).any() or (positions[rows] < 0).any():
-            raise UserError(
-                "poison manifest: lists rows outside the training set; run the poison stage again"
-            )
+            raise UserError("poison manifest: rows outside the training set; poison it again")
         return replace(self, poisoned=positions[rows], poison=(images, tokens))
 
     @cached_property

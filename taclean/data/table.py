@@ -1,7 +1,5 @@
 """The table of a source, saved once, so that packing need not list the files again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,18 +19,12 @@ def save_table(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def load_table(path: Path | str) -> pd.DataFrame:
-    """Load what `save_table` saved.
-
-    Raises:
-        UserError: the file is missing or is not the table of a source.
-    """
+    """Load what `save_table` saved; a UserError names a file that is missing or another."""
     try:
         table = pd.read_parquet(path)
         return _mapped(table, lambda text: text.decode("utf-8", "surrogatepass"))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: not an index ({first_line(error)}); make it with `taclean index`"
-        ) from None
+        raise UserError(f"{path}: not an index ({first_line(error)}); index it again") from None
 
 
 def _mapped(table: pd.DataFrame, function: Callable[[Any], Any]) -> pd.DataFrame:

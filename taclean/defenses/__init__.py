@@ -4,8 +4,6 @@ The fields of the class are the keys of `loss` in an entry of the config's `defe
 `kind: NAME` uses taclean/defenses/NAME.py. docs/extending.md shows how to write a defence.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """CleanCLIP: self-supervision within each modality (Bansal et al. 2023, arXiv 2303.03323)."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """FT: fine-tuning on clean pairs with CLIP's own loss."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """PAR: Perturb and Recover (Singh et al. 2024, arXiv 2412.00727)."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

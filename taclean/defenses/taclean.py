@@ -1,7 +1,5 @@
 """TA-Cleaner: CleanCLIP plus fine-grained text alignment (arXiv 2409.17601)."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import ClassVar, Literal
 

@@ -5,8 +5,6 @@ steps, the pattern of the backdoor's target gets furthest. Neural Cleanse (Wang 
 the same of the smallest mask. The patterns of many targets are optimised in one batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """One pass over a split: the embeddings that all scores are functions of."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Scores of one model: the JSON that tables and figures are made from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ class Kept:
     """A trigger that keeps the pictures it made, for one split that is scored again and again."""
 
     @classmethod
-    def of(cls, trigger: Trigger, pairs: Pairs) -> Trigger | Kept:
+    def of(cls, trigger: Trigger, pairs: Pairs) -> "Trigger | Kept":
         """Keep the pictures of a split that is small enough."""
         return cls(trigger) if 3 * len(pairs) * pairs.size**2 <= KEPT else trigger
 

@@ -1,7 +1,5 @@
 """The effect of triggers and patterns on one model's predictions, class by class."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

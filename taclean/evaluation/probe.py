@@ -3,8 +3,6 @@
 Features of triggered pictures may still lie with the target's after a defence.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

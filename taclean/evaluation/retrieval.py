@@ -1,7 +1,5 @@
 """Image-text retrieval: recall in both directions, and captions that a trigger brings up."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Zero-shot classification: prompts, heads and scores, in the one definition used everywhere."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -71,13 +69,13 @@ class Prompts:
         """Return whether the split is labelled with these classes."""
         return not pairs.retrieval and pairs.classes in (None, self.classes)
 
-    def for_classes(self, classes: Sequence[str]) -> Prompts:
+    def for_classes(self, classes: Sequence[str]) -> "Prompts":
         """Make prompts for other classes; a target that is not among them becomes the first one."""
         name = self.classes[self.target]
         target = name if name in classes else classes[0]
         return Prompts(self._model_name, classes, self._templates, target)
 
-    def heads(self, model: CLIP) -> Heads:
+    def heads(self, model: CLIP) -> "Heads":
         """Return the heads of a model; they are valid as long as its weights stay."""
         return Heads(model, self)
 

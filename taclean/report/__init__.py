@@ -1,7 +1,5 @@
 """The report: figures, and the pages that show them with tables and words."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 
@@ -10,10 +8,7 @@ def code_of(module: str) -> list[str]:
     """Return the file of a module and the files of `report` and `results` that it imports.
 
     As inputs of a rule, they make an edit of the code that draws a figure redraw that figure, and
-    an edit of any other code redraw nothing.
-
-    Args:
-        module: its dotted name below `taclean`, such as "report.figures.asr_ca".
+    an edit of any other code redraw nothing. `module` is a name such as "report.figures.asr_ca".
     """
     names = [f"taclean.{module}"]
     for name in names:  # the list grows while it is read

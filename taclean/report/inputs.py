@@ -1,7 +1,5 @@
 """Reads the files that a figure is drawn from, by the name of the figure's argument."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

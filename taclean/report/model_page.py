@@ -1,7 +1,5 @@
 """The page of one's own model, before and after cleaning: results/own.html."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,12 +1,10 @@
 """The page of a run's results, in one file: the result first, then how it came about."""
 
-from __future__ import annotations
-
 import ast
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 from docutils.core import publish_parts
@@ -28,7 +26,7 @@ class Section(NamedTuple):
     body: Markup
 
     @classmethod
-    def read(cls, file: Path | str, module: str) -> Section:
+    def read(cls, file: Path | str, module: str) -> Self:
         """Read a figure (.png, or .html for a gallery) and the docstring of its module."""
         code = (Path(__file__).with_name("figures") / f"{module}.py").read_text("utf-8")
         title, caption = html_of(ast.get_docstring(ast.parse(code)) or module)

@@ -1,7 +1,5 @@
 """The cost of each defence, from the benchmark files that Snakemake writes for every job."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,8 @@ def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
     `text_seconds` is the mean time to make the texts, in full even where defences share them. Jobs
     that share a machine take longer; a job that was killed counts from where it resumed.
 
-    Args:
-        runs: the `defense` of each cleaning, the benchmark file of its `training` and those of its
-            `texts`. A missing file is left out, because that job was not measured.
+    Each run has the `defense` of a cleaning, the benchmark file of its `training` and those of its
+    `texts`. A missing file is left out, because that job was not measured.
     """
     rows = []
     for run in runs:

@@ -1,27 +1,20 @@
 """Labels, order, markers and colours of the methods; they come from the config."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import pandas as pd
 
+from taclean.config import Config
+from taclean.config.schema import Entry
 from taclean.util.errors import UserError
-
-if TYPE_CHECKING:
-    from taclean.config import Config
-    from taclean.config.schema import Entry
 
 CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
 FEWEST_SEEDS = 3  # fewer have no interval and settle nothing
 
 # Seaborn's colour-blind palette; the colours of the shipped defences stand last.
-PALETTE = (
-    *("#cc78bc", "#56b4e9", "#ca9161", "#d55e00", "#fbafe4", "#ece133"),
-    *("#949494", "#0173b2", "#de8f05", "#029e73"),
-)
+PALETTE = "#cc78bc #56b4e9 #ca9161 #d55e00 #fbafe4 #ece133 #949494 #0173b2 #de8f05 #029e73".split()
 # Matplotlib's filled markers, to which a figure can give a white edge.
 MARKERS = "P<>hdposv^D*8HX"
 # For methods without a sign of their own: then numbers, and darker and darker shades.
@@ -33,6 +26,8 @@ SIGNS = {
         for colour in PALETTE
     ],
 }
+
+Signs = Mapping[str, tuple[str, str]]  # name -> label, and marker or colour
 
 
 def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -55,26 +50,19 @@ class Look:
         variants: defences that are another defence with other settings.
     """
 
-    attacks: Mapping[str, tuple[str, str]] = field(
-        default_factory=lambda: {CLEAN: ("Never poisoned", "X")}
-    )
-    defenses: Mapping[str, tuple[str, str]] = field(
-        default_factory=lambda: {NONE: ("No defence", "#7f7f7f")}
-    )
+    attacks: Signs = field(default_factory={CLEAN: ("Never poisoned", "X")}.copy)
+    defenses: Signs = field(default_factory={NONE: ("No defence", "#7f7f7f")}.copy)
     splits: tuple[str, ...] = ()
     variants: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, mapping: Mapping[str, Any]) -> Look:
-        """Return the labels that `look_of` describes.
+    def of(cls, mapping: Mapping[str, Any]) -> Self:
+        """Return the labels that `look_of` describes; a UserError names a marker that is not valid.
 
         Args:
             mapping: {"attacks": {NAME: {"label": str, "marker": str}}, "defenses": {NAME:
                 {"label": str, "colour": str}}, "splits": [NAME, ...], "variants": [NAME, ...]};
                 every key is optional.
-
-        Raises:
-            UserError: a marker is not valid; the schema of the config checks colours.
         """
         first = cls()
         return cls(
@@ -125,19 +113,14 @@ def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _signs(known: Mapping[str, tuple[str, str]], names: Iterable[str], key: str) -> dict[str, str]:
+def _signs(known: Signs, names: Iterable[str], key: str) -> dict[str, str]:
     taken = {sign for _, sign in known.values()}
     free = (sign for sign in SIGNS[key] if sign not in taken)
     return {n: known[n][1] if n in known else next(free) for n in ordered(names, known)}
 
 
-def _entries(
-    first: Mapping[str, tuple[str, str]], entries: Mapping[str, Mapping[str, Any]], key: str
-) -> dict[str, tuple[str, str]]:
-    """Return name -> (label, marker or colour); no label and no sign stands twice.
-
-    Of entries that want the same sign, the first one gets it, and the others get a free one.
-    """
+def _entries(first: Signs, entries: Mapping[str, Mapping[str, Any]], key: str) -> Signs:
+    """Return name -> (label, sign); of entries that want the same sign, the first one gets it."""
     labels = {name: label for name, (label, _) in first.items()}
     owner = {sign: name for name, (_, sign) in first.items()}
     for name, entry in entries.items():
@@ -157,11 +140,7 @@ def _entries(
 def look_of(
     config: Config, attacks: list[str] | None = None, defenses: list[str] | None = None
 ) -> dict[str, Any]:
-    """Return the mapping that `Look.of` takes, for the methods of a run.
-
-    Args:
-        attacks, defenses: other methods of the config than those of the run.
-    """
+    """Return the mapping that `Look.of` takes, for the run's methods or others of the config."""
     attacks = config.run.attacks if attacks is None else attacks
     defenses = config.run.defenses if defenses is None else defenses
     test = config.split_of_role("test") or ""
@@ -176,10 +155,7 @@ def look_of(
 
 
 def _own(name: str, entry: Entry, mark: str) -> dict[str, str]:
-    """Return the label of an entry and its marker or colour, if any.
-
-    The label is "TA-Cleaner" for the entry taclean, and "TA-Cleaner k6000" for taclean_k6000.
-    """
+    """Return the label of an entry, such as "TA-Cleaner k6000" for taclean_k6000, and its mark."""
     label = entry.label or entry.method.name_in_print()
     if not entry.label and name != entry.kind:
         rest = name.removeprefix(f"{entry.kind}_")

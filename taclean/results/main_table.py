@@ -4,8 +4,6 @@
 Markdown, LaTeX, HTML or plain text.
 """
 
-from __future__ import annotations
-
 import html as markup
 import math
 import re
@@ -13,22 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from taclean.results import table as tables
 from taclean.results.labels import CLEAN, NONE, Look, ordered
 from taclean.results.statistics import interval_text, paired, summary
-from taclean.results.table import (
-    ASR,
-    CA,
-    I2T,
-    T2I,
-    images_text,
-    main_split,
-    markdown_table,
-    of_the_attacker,
-    pick,
-    scored_splits,
-    seeds_text,
-    split_title,
-)
+from taclean.results.table import ASR, CA, I2T, T2I, main_split, pick, scored_splits
 from taclean.util.errors import UserError
 
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
@@ -51,7 +37,7 @@ HOW_TO_READ = {
 
 
 def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
-    """Return the numbers of the main table in percent, a row each.
+    """Return the numbers of the main table in percent, a row each; a UserError if there are none.
 
     Returns:
         title: the block: the main split, its ASR@10, the other splits, the last defence minus each
@@ -61,9 +47,6 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
         mean, half: a number and half of its 95 % interval, NaN if it has none.
         bold: the lowest success rates of the defences, and settled differences.
         reference: whether the row is the model that was never poisoned, which is no defence.
-
-    Raises:
-        UserError: the table has none of the scores.
     """
     look = look or Look()
     splits, main = scored_splits(table, look), main_split(table, look)
@@ -77,7 +60,7 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
         under = under[under["attack"].isin(own["attack"])]
         for metrics in METRICS if split == main else SPLIT_METRICS:
             names = [metric for metric in metrics if metric in set(own["metric"])]
-            title = f"{split_title(split)}: {' and '.join(names)}"
+            title = f"{tables.split_title(split)}: {' and '.join(names)}"
             parts.append(under[under["metric"].isin(names)].assign(title=title))
     parts.append(_differences(table, look))
     for metrics in ((CA,), (I2T, T2I)):
@@ -100,7 +83,7 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
 
 def _never_poisoned(never: pd.DataFrame, attacks: Sequence[str]) -> pd.DataFrame:
     """Return the clean model's scores as rows of each attack, whose trigger it was shown."""
-    triggered = never["metric"].map(of_the_attacker).astype(bool)
+    triggered = never["metric"].map(tables.of_the_attacker).astype(bool)
     own = never[~triggered].drop(columns="attack").merge(pd.Series(attacks, name="attack"), "cross")
     shown = never[triggered].copy()
     shown[["split", "attack"]] = shown["split"].str.extract(r"(.*)\+(.*)")
@@ -115,9 +98,9 @@ def _differences(table: pd.DataFrame, look: Look) -> pd.DataFrame:
     if found["low"].isna().all():
         return found[:0]
     last = ordered(rows["defense"], look.defenses)[-1]
-    found = pick(found, defense=last)
+    found, label = pick(found, defense=last), look.defense_label(last)
     return found.assign(
-        title=f"{split_title(split)}: {look.defense_label(last)} minus each other, same victims",
+        title=f"{tables.split_title(split)}: {label} minus each other, same victims",
         defense="−" + found["against"],
         metric="Δ" + found["metric"],
         mean=found["difference"],
@@ -127,7 +110,7 @@ def _differences(table: pd.DataFrame, look: Look) -> pd.DataFrame:
 
 def _lowest(found: pd.DataFrame) -> pd.Series:
     """Return which success rates are printed as the lowest of at least two defences."""
-    rates = found[(found["defense"] != CLEAN) & found["metric"].map(of_the_attacker)]
+    rates = found[(found["defense"] != CLEAN) & found["metric"].map(tables.of_the_attacker)]
     printed = rates["mean"].map("{:.1f}".format).astype(float)
     group = printed.groupby([rates["title"], rates["attack"], rates["metric"]])
     lowest = (printed == group.transform("min")) & (group.transform("size") > 1)
@@ -160,20 +143,17 @@ def cells(block: pd.DataFrame, bold: str = "**{}**", spread: str = " ± {:.1f}")
 
 def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
     """Join the metrics of each attack: a row for each attack, a column for each defence."""
-    return (
-        texts.T.groupby(level="attack", sort=False)
-        .agg(between.join)
-        .rename_axis(index=None, columns=None)
-    )
+    joined = texts.T.groupby(level="attack", sort=False).agg(between.join)
+    return joined.rename_axis(index=None, columns=None)
 
 
 def numbers_text(table: pd.DataFrame, look: Look) -> str:
     """Return what the numbers are: unit, counts, seeds and intervals."""
     over = interval_text(table)
-    counts = {s: images_text(table, s) for s in scored_splits(table, look)}
+    counts = {s: tables.images_text(table, s) for s in scored_splits(table, look)}
     n = "; ".join(f"{text} ({split} split)" for split, text in counts.items() if text)
     spread = f"; mean {'with' if over.startswith('no') else '± half of its'} {over}" * bool(over)
-    return f"All numbers in %. n = {n} per model; {seeds_text(table['seed'])}{spread}."
+    return f"All numbers in %. n = {n} per model; {tables.seeds_text(table['seed'])}{spread}."
 
 
 def header(table: pd.DataFrame, look: Look | None = None) -> str:
@@ -195,7 +175,7 @@ def block_markdown(block: pd.DataFrame) -> str:
     texts = by_attack(cells(block)).T.rename(index=_escaped, columns=_escaped)
     never = block.loc[block["reference"], "defense"].map(_escaped)
     texts = texts.rename(index={name: f"*{name}*" for name in never})
-    return markdown_table(texts.rename_axis("Defence").reset_index())
+    return tables.markdown_table(texts.rename_axis("Defence").reset_index())
 
 
 def markdown(table: pd.DataFrame, look: Look | None = None) -> str:

@@ -1,7 +1,6 @@
 """What comes back: the course of the scores when cleaned models are trained further."""
 
-from __future__ import annotations
-
+import numpy as np
 import pandas as pd
 
 from taclean.results.table import ASR, CA
@@ -23,7 +22,7 @@ def rebound(histories: pd.DataFrame) -> pd.DataFrame:
     for model, course in histories.groupby(MODEL, sort=False):
         course = course.sort_values("step").reset_index(drop=True)
         asr, ca = course.reindex(columns=[ASR, CA]).to_numpy(float).T
-        peak = int(course.reindex(columns=[ASR])[ASR].fillna(-1).idxmax())
+        peak = int(np.nan_to_num(asr, nan=-1).argmax())
         scores = (asr[0], asr[peak], asr[peak] - asr[0], course["step"][peak], asr[-1])
         rows.append((*model, *scores, ca[0], ca[-1]))
     return pd.DataFrame(rows, columns=COLUMNS).round(4)

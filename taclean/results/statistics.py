@@ -10,8 +10,6 @@ attacks, and intervals are over seeds. Fewer than FEWEST_SEEDS give no interval.
 A difference is settled if its 95 % interval does not contain 0; otherwise it is open.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """The table of all scores, table.csv, and texts about the numbers in it."""
 
-from __future__ import annotations
-
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence

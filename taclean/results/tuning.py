@@ -3,8 +3,6 @@
 A score is the one in the history after the last epoch; a victim's is the one before the first.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

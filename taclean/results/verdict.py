@@ -1,7 +1,5 @@
 """The verdict: sentences about the scores of one defence, by rules fixed before the scores."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

@@ -15,8 +15,6 @@ to; the job makes the object itself and writes it beside its result. A file of t
 Nothing here imports torch before it runs: Snakemake reads these files, and --help shall be quick.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json
@@ -36,14 +34,11 @@ def commands() -> dict[str, ModuleType]:
 
 
 def stage_config(config: Config, path: str) -> dict[str, Any]:
-    """Resolve what one stage depends on.
+    """Resolve what one stage depends on; a UserError says that there is no such stage.
 
     Args:
         config: the whole config.
         path: the stage's, in one of the forms in CONFIGS.
-
-    Raises:
-        UserError: there is no such stage.
     """
     first, *names = path.split("/")
     known = {

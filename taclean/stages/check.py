@@ -1,7 +1,5 @@
 """Score a checkpoint that you do not trust: CA, with triggers ASR and TA; scan its classes."""
 
-from __future__ import annotations
-
 from itertools import groupby
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Print the whole config, or that of one stage, as JSON."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

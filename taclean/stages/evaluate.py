@@ -1,7 +1,5 @@
 """Score a victim and its cleanings: CA, ASR and TA, with the counts behind them."""
 
-from __future__ import annotations
-
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -79,8 +77,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
         heads, counts = shared.heads_of(stage, weights, options.device, prompts), {}
         for name, pairs in splits.items():
             scores = further["scores"] if name == further["of"] else []
-            learned = Pairs.open(options.probe) if "probe" in scores else None
-            more: dict[str, Any] = {"captions": "captions" in scores, "learned": learned}
+            known = Pairs.open(options.probe) if "probe" in scores else None
+            more: dict[str, Any] = {"captions": "captions" in scores, "learned": known}
             counts[name] = score(pairs, heads, put[name], stage["precision"], **more)
         if sample:
             undefended = defense == "none"

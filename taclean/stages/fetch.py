@@ -1,13 +1,11 @@
 """Fetch a source from the hub or from its publisher."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 from taclean.config import Config
 from taclean.stages import pack
-from taclean.stages.shared import option, say
+from taclean.stages.shared import option
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
@@ -32,7 +30,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
     folder = Path(options.folder)
     if "hub" in stage:
-        found: dict[str, Any] = {"files": fetch(stage, folder, say)}
+        found: dict[str, Any] = {"files": fetch(stage, folder)}
     elif stage.get("download") and (download := READERS[stage["reader"]].download):
         download(folder)
         found = {"download": stage["reader"]}

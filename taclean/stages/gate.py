@@ -1,7 +1,5 @@
 """Stop where a poisoning did not take, before any defence is paid for."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Write pretrained weights, of a tag or a file in any form, as safetensors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from taclean.config import Config

@@ -1,7 +1,5 @@
 """List the samples of a source."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Count what triggers and a scan's patterns do to a model's predictions, class by class."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from taclean.config import Config
@@ -41,10 +39,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.evaluation.predictions import examples, moves
 
     heads = shared.heads_of(stage, options.model, options.device, shared.prompts_of(stage))
-    views: dict[str, Any] = {
-        name: (trigger, trigger.prefix, heads.prompts.target)
-        for name, trigger in shared.bind_all(stage["triggers"], options.triggers).items()
-    }
+    triggers, target = shared.bind_all(stage["triggers"], options.triggers), heads.prompts.target
+    views: dict[str, Any] = {name: (put, put.prefix, target) for name, put in triggers.items()}
     if options.patterns:
         found = read_patterns(options.patterns, stage["probes"], stage["seed"])
         for (probe, name), put in found.items():
@@ -54,6 +50,4 @@ def run(stage: dict[str, Any], options: Any) -> None:
     write_json(options.out, {**counted, "examples": examples(pairs, views)})
     for name, counts in counted["views"].items():
         before, after = (100 * counts[key] / counts["n"] for key in ("clean", "triggered"))
-        shared.say(
-            f"{name}: {before:.1f} % to {counts['target']} without it, {after:.1f} % with it"
-        )
+        shared.say(f"{name}: {before:.1f} % to {counts['target']} without, {after:.1f} % with it")

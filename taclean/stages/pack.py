@@ -1,7 +1,5 @@
 """Compose or read a split and pack it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +78,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
         rows = add_captions(rows, stage["captions"], stage["seed"])
         spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
     settings = {"size": stage["image_size"], "max_broken": stage.get("max_broken", 0)}
-    work = {"tokenize": tokenizer(stage), "workers": options.workers, "say": say}
+    work = {"tokenize": tokenizer(stage), "workers": options.workers}
     account = pack_rows(Path(options.out), reader, rows, spare, **settings, **work)
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")

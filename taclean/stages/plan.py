@@ -1,7 +1,5 @@
 """Print what a run will cost: rows, disk, memory and time, by rates that are measured here."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

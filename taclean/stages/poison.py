@@ -1,7 +1,5 @@
 """Choose rows, put the trigger on them and write manifest and poisoned rows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from taclean.config import Config

@@ -1,7 +1,5 @@
 """Scan a model: which class do optimised patterns reach most easily?"""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config
@@ -39,7 +37,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
 
 def scanned(
-    stage: dict[str, Any], pairs: Pairs, heads: Heads, patterns: str | None
+    stage: dict[str, Any], pairs: "Pairs", heads: "Heads", patterns: str | None
 ) -> dict[str, Any]:
     """Return the scores of the classes, and write the patterns to a file if it is given."""
     from taclean.config.schema import Scan

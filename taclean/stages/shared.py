@@ -1,7 +1,5 @@
 """Options and config parts that several stages share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,19 +37,13 @@ def option(flag: str, text: str, **more: Any) -> Option:
 CONFIGFILE = option("--configfile", "files on top of the default", nargs="+", default=None)
 MODEL = option("--model", "weights, safetensors or a torch file; never run as code")
 TRIGGERS = option("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
-DEVICE = option(
-    "--device", "auto: a GPU if there is one", default="auto", choices=("auto", "cpu", "cuda")
-)
+DEVICE = option("--device", "auto: a GPU if any", default="auto", choices=("auto", "cpu", "cuda"))
 
 
 def scored(config: Config, seed: int) -> dict[str, Any]:
     """Return what decides each score of a model."""
-    return {
-        "model": config.model.name,
-        "seed": seed,
-        "zeroshot": config.prompts(),
-        "precision": config.evaluate.precision,
-    }
+    more = {"zeroshot": config.prompts(), "precision": config.evaluate.precision}
+    return {"model": config.model.name, "seed": seed, **more}
 
 
 def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False) -> dict[str, Any]:
@@ -77,7 +69,7 @@ def cleaning_seed(seed: int, repeat: int) -> int:
     return seed + repeat * 2**32
 
 
-def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
+def bind(trigger: dict[str, Any], fitted: str | None) -> "Trigger":
     """Return the trigger of `trigger_of`, with the tensors of the file `fitted` if it has one.
 
     The file may also be a picture of a patch.
@@ -85,12 +77,13 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     from taclean.attacks import make_trigger
     from taclean.clip.models import read_state_dict
 
+    tensors: Any = None
     if fitted and fitted.lower().endswith(IMAGES):
         from torchvision.io import ImageReadMode, decode_image
 
         tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
-    else:
-        tensors = read_state_dict(fitted) if fitted else None
+    elif fitted:
+        tensors = read_state_dict(fitted)
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
 
 
@@ -103,20 +96,20 @@ def named_paths(flag: str, entries: list[str], known: Iterable[str]) -> dict[str
     return paths
 
 
-def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> dict[str, Trigger]:
+def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> "dict[str, Trigger]":
     """Bind each of a stage's triggers; `entries` are `--triggers ATTACK=FILE ...`."""
     fitted = named_paths("--triggers", entries, triggers)
     return {name: bind(trigger, fitted.get(name)) for name, trigger in triggers.items()}
 
 
-def prompts_of(stage: dict[str, Any]) -> Prompts:
+def prompts_of(stage: dict[str, Any]) -> "Prompts":
     """Return the prompts of the stage's classes."""
     from taclean.evaluation.zeroshot import Prompts
 
     return Prompts(stage["model"], **stage["zeroshot"])
 
 
-def heads_of(stage: dict[str, Any], weights: str, device: Any, prompts: Prompts) -> Heads:
+def heads_of(stage: dict[str, Any], weights: str, device: Any, prompts: "Prompts") -> "Heads":
     """Return the zero-shot heads of a file of weights on a device; torch gets one thread."""
     import torch
 
@@ -126,7 +119,7 @@ def heads_of(stage: dict[str, Any], weights: str, device: Any, prompts: Prompts)
     return prompts.heads(load(stage["model"], weights).to(device))
 
 
-def tokenizer(stage: dict[str, Any]) -> Tokenize:
+def tokenizer(stage: dict[str, Any]) -> "Tokenize":
     """Return the tokenizer of the stage's model."""
     from taclean.clip.models import tokenize
 

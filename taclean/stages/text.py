@@ -1,13 +1,11 @@
 """Make a text artifact that a defence wants of the clean split's captions, for every epoch."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any
 
 from taclean.config import Config, registry
-from taclean.stages.shared import cleaning_seed, option, overlap_of, say, tokenizer
+from taclean.stages.shared import cleaning_seed, option, overlap_of, tokenizer
 from taclean.util.files import replacing
 
 
@@ -55,13 +53,8 @@ def text_config(
     """Return what decides an artifact; `defense` is one that learns from it or a `shared_name`."""
     if defense not in config.defenses:
         defense = user_of(config, text, defense) or defense
-    return {
-        "model": config.model.name,
-        "seed": cleaning_seed(seed, repeat),
-        "text": text,
-        **_wanted(config, text, defense),
-        **overlap_of(config, defense, seed),
-    }
+    own = {"model": config.model.name, "seed": cleaning_seed(seed, repeat), "text": text}
+    return own | _wanted(config, text, defense) | overlap_of(config, defense, seed)
 
 
 RECIPE = 4
@@ -82,4 +75,4 @@ def run(stage: dict[str, Any], options: Any) -> None:
     captions = taken(Pairs.open(options.data), stage).captions()  # as the defence takes them
     with replacing(options.out) as temporary:
         more = {"epochs": stage["epochs"], "seed": stage["seed"], "workers": options.workers}
-        artifact.write(temporary, captions, tokenizer(stage), **more, say=say)
+        artifact.write(temporary, captions, tokenizer(stage), **more)

@@ -1,7 +1,5 @@
 """Optimise or learn an attack's trigger against the clean model."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from taclean.config import Config

@@ -1,7 +1,5 @@
 """The device of a command: the CPU, or a GPU that no other command of this machine uses."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

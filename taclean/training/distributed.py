@@ -6,8 +6,6 @@ processes, because the gradients of the weights are averaged later: that undoes 
 that every process uses alike, such as logit_scale, has equal gradients, and their mean is the same.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Times come from rates that were measured, with the run's own model and sizes, on
 will do the work.
 """
 
-from __future__ import annotations
-
 import io
 import time
 from collections.abc import Callable, Mapping

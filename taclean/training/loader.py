@@ -1,7 +1,5 @@
 """Batches of a training set, read ahead of the loop in an order that only the seed decides."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The log of a training: `train.jsonl`, and TensorBoard where it is asked for."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

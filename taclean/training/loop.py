@@ -6,8 +6,6 @@ on a GPU up to rounding or, with `train.deterministic`, bitwise as well. Under t
 process takes its part of each batch; see taclean.training.distributed.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import time

@@ -1,7 +1,5 @@
 """SIGTERM, or the end of a job's time, asks a long work to save and leave."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time
@@ -33,7 +31,7 @@ class Stop:
             raise StoppedError
 
     @contextmanager
-    def listening(self) -> Iterator[Stop]:
+    def listening(self) -> Iterator["Stop"]:
         """Handle the signals within the block; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield self

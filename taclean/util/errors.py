@@ -1,7 +1,5 @@
 """Errors that the user can mend: shown as one line, without a traceback."""
 
-from __future__ import annotations
-
 
 class UserError(Exception):
     """A user's mistake, in one line: where, what is wrong, and what to do."""

@@ -1,7 +1,5 @@
 """Files that appear whole or not at all, folders that one process holds, full disks."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -30,9 +28,8 @@ def writing(path: Path | str) -> Iterator[None]:
         numbers = "|".join(map(str, FULL))
         full = re.search(rf"os error ({numbers})\b|\d+ requested and \d+ written", text)
         if full or (isinstance(error, OSError) and error.errno in FULL):
-            raise UserError(
-                f"{path}: cannot be written, the disk is full ({text}); make room and run it again"
-            ) from None
+            text = f"cannot be written, the disk is full ({text}); make room and run it again"
+            raise UserError(f"{path}: {text}") from None
         raise
 
 
@@ -110,9 +107,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(
-            f"{folder}: in use by {who}; wait for it or stop it (without flock: or remove {file})"
-        ) from None
+        text = f"in use by {who}; wait for it or stop it (without flock: or remove {file})"
+        raise UserError(f"{folder}: {text}") from None
     with lock:
         job = os.environ.get("SLURM_JOB_ID")
         who = f"process {os.getpid()} on {os.uname().nodename}" + (f", job {job}" if job else "")

@@ -1,7 +1,5 @@
 """The GPUs of this machine, found without importing PyTorch."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Settings by which a process keeps its memory."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 

@@ -1,7 +1,5 @@
 """Log lines, and how far a long work is."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator

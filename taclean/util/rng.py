@@ -1,7 +1,5 @@
 """Random numbers as a pure function of (key, row): independent of order, batch and workers."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """Answers of Slurm about its jobs."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Triggers against their definitions; fits against their losses."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

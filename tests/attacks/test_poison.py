@@ -1,7 +1,5 @@
 """Poisoned rows: their choice, their captions, and their files."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """The benchmarks' plain references give what ours gives; the CSV keeps others' rows."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

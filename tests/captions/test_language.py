@@ -1,12 +1,8 @@
 """Language data and natural captions: inflections, tags, parts, exchanged words, their worth."""
 
-from __future__ import annotations
-
 import os
 import random
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,64 +15,15 @@ from taclean.captions.parts import TOKEN, parse
 from taclean.captions.replacements import LEAST
 from taclean.captions.subcaptions import choices
 from taclean.data.scenes import compose
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
-CAPTIONS = os.environ.get("TACLEAN_CAPTIONS") or (
-    ROOT.parent / "shared/data/cc3m_validation_captions.txt"
-)
-natural = pytest.mark.skipif(
-    not Path(CAPTIONS).is_file(), reason="TACLEAN_CAPTIONS names no file with a caption a line"
-)
+SHARED = ROOT.parent / "shared/data/cc3m_validation_captions.txt"
+CAPTIONS = Path(os.environ.get("TACLEAN_CAPTIONS") or SHARED)
+natural = pytest.mark.skipif(not CAPTIONS.is_file(), reason="TACLEAN_CAPTIONS names no file")
 
 # Our own, in the style of CC3M's: lower case, names given as <person> or by their kind, tokens set
 # apart by spaces, fragments, digits and quotes.
-CC3M = [
-    "<person> and <person> pose on the red carpet at the premiere of the film",
-    "a small brown dog runs across the green grass with a yellow ball",
-    "the old wooden bridge over the river in winter",
-    "person , 25 , holds her baby outside the hospital",
-    "a glass of orange juice on a white table",
-    "two young girls are playing in the sand on the beach",
-    "the interior of a large church with a high ceiling",
-    '" i love summer " written on a blue wall',
-    "woman wearing a black dress and a straw hat",
-    "football player in action during the match on saturday",
-    "a fresh salad with tomatoes , cucumbers and onions .",
-    "silhouette of a man riding a bicycle at sunset",
-    "an empty road through the desert under a cloudy sky",
-    "vector illustration of a happy cat with a red balloon",
-    "the 1st floor of the 3 - bedroom house",
-    "a chef cooking food in a restaurant kitchen",
-    "cute puppy sleeping on a grey sofa",
-    "actor <person> attends the awards in a dark suit",
-    "snow covers the trees in the park",
-    "close up of a bee on a purple flower",
-    "people walking on a busy street at night",
-    "a yellow taxi and a double decker bus in the city",
-    "an elderly woman reads a book by the window",
-    "a hot air balloon floats above the valley",
-    "our 10 best photos of the week",
-    "students listen to the teacher in the classroom",
-    "the bride and her father walk down the aisle",
-    "a black horse stands behind the wooden fence",
-    "lemons and limes in a basket on the kitchen table",
-    "boats at the harbour of the small island",
-    "pop artist performs on stage during day 2 of festival",
-    "the moon rises over the quiet sea",
-    "a boy in a striped shirt eats an apple",
-    "modern office building with glass facade",
-    "happy family having breakfast at home",
-    "a girl jumps into the swimming pool",
-    "golden autumn leaves on the ground in the forest",
-    "a soldier carries a heavy bag",
-    "don't miss this chocolate cake recipe !",
-    "three colourful parrots sit on a branch",
-]
-
-
-@pytest.fixture(scope="module")
-def lexicon() -> Lexicon:
-    return Lexicon.load()
+CC3M = (ROOT / "tests/data/cc3m_style.txt").read_text("utf-8").splitlines()
 
 
 class Split:
@@ -101,9 +48,7 @@ class Split:
     def score(self) -> float:
         pairs = [(s.positive, s.negatives[0].text, c)
                  for s, c in zip(self.subs, self.captions, strict=True) if s]  # fmt: skip
-        score = text_only_score(*map(list, zip(*pairs, strict=True)))  # type: ignore[arg-type]
-        assert score is not None
-        return score.accuracy
+        return text_only_score(*map(list, zip(*pairs, strict=True))).accuracy
 
     def imbalance(self) -> float:
         """Return the total variation between the words that go and those that come."""
@@ -118,23 +63,16 @@ def scenes() -> Split:
 
 @pytest.fixture(scope="module")
 def read() -> Split:
-    return Split(Path(CAPTIONS).read_text("utf-8").splitlines())
+    return Split(CAPTIONS.read_text("utf-8").splitlines())
 
 
 def tokens(text: str) -> list[str]:
     return TOKEN.findall(text.lower())
 
 
-# ---- forms -------------------------------------------------------------------------------------
-
-
-def irregular() -> list[list[str]]:
-    lines = (ROOT / "tests/data/irregular.tsv").read_text("utf-8").splitlines()
-    return [line.split("\t") for line in lines if not line.startswith("#")]
-
-
 def test_irregular_forms_are_those_of_the_list(lexicon: Lexicon) -> None:
-    rows = irregular()
+    lines = (ROOT / "tests/data/irregular.tsv").read_text("utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
     assert len(rows) >= 500
     wrong = [
         (lemma, tag, found)
@@ -148,9 +86,6 @@ def test_irregular_forms_are_those_of_the_list(lexicon: Lexicon) -> None:
         if lexicon.lemma(form := lexicon.inflect(lemma, tag), tag) != lemma
     ]
     assert len(back) <= len(rows) / 50, back  # ground: of grind and of to ground
-
-
-# ---- tags --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -180,9 +115,6 @@ def test_tags(lexicon: Lexicon, caption: str, word: str, tag: str) -> None:
     assert lexicon.tag(()) == ()
 
 
-# ---- parts -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("caption", "wrong"),
     [
@@ -198,9 +130,6 @@ def test_positives_keep_what_makes_them_true(lexicon: Lexicon, caption: str, wro
     parsed = parse(caption, lexicon)
     assert parsed.parts
     assert wrong not in map(parsed.text, parsed.parts)
-
-
-# ---- what a word gives way to --------------------------------------------------------------------
 
 
 def check(split: Split, lexicon: Lexicon) -> None:
@@ -246,14 +175,6 @@ def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
     assert offered["noun"] >= 33
     assert offered["adjective"] >= 15
     assert offered["verb"] >= 9
-    for caption in CC3M:
-        for seed in range(5):
-            sub = subcaption(caption, random.Random(seed), lexicon, negatives=2)
-            whole = tokens(caption)
-            for negative in sub.negatives if sub else ():
-                (new,) = set(tokens(negative.text)) - set(whole)
-                assert new == negative.replacement.lower()
-                assert negative.original.lower() in whole
     assert subcaption("don't miss this chocolate cake !", random.Random(0), lexicon) is None
 
 
@@ -270,17 +191,14 @@ def test_captions_of_another_style_need_no_corpus(lexicon: Lexicon) -> None:
         ("say", "perform", "v", False),
     ],
 )  # fmt: skip
-def test_words_that_exclude_one_another(
-    word: str, other: str, part: str, apart: bool, lexicon: Lexicon
-) -> None:
+def test_words_that_exclude_one_another(word, other, part, apart, lexicon) -> None:
     assert lexicon.excludes(word, other, part) == lexicon.excludes(other, word, part) == apart
 
 
 def replaced(caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None) -> set[str]:
     """Return what comes into some negatives of a caption."""
-    subs = (
-        subcaption(caption, random.Random(n), lexicon, vocabulary=vocabulary) for n in range(60)
-    )
+    rngs = map(random.Random, range(60))
+    subs = [subcaption(caption, rng, lexicon, vocabulary=vocabulary) for rng in rngs]
     return {negative.replacement for sub in subs if sub for negative in sub.negatives}
 
 
@@ -338,10 +256,8 @@ def test_few_captions_more_serve_few_more(lexicon: Lexicon) -> None:
 def test_no_tags_in_any_order_crash(lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch) -> None:
     tags = "NN NNS NNP VB VBP VBZ VBG VBD VBN BE AUX MD JJ CD RB RP IN TO DT PRP$ PRP CC COMMA "
     tags = (tags + "STOP SYM POS HYPH WP EX").split()
-    words = (
-        "dog dogs run be been being am is are were from of a an the red and two his no - 's , . "
-    )
-    words = (words + "to next close in person picture <X> 猫 42 café cover").split()
+    words = "dog dogs run be been being am is are were from of a an the red and two his no - 's , "
+    words = (words + ". to next close in person picture <X> 猫 42 café cover").split()
     rng, vocabulary = random.Random(0), Vocabulary(lexicon)
     monkeypatch.setattr(lexicon, "tag", lambda some: tuple(rng.choices(tags, k=len(some))))
     made = 0
@@ -369,16 +285,12 @@ def test_natural_captions(read: Split, lexicon: Lexicon) -> None:
     assert shares["noun"] <= 0.6, shares
     assert shares["adjective"] >= 0.18, shares
     assert shares["verb"] >= 0.15, shares
-    assert sum(
-        read.came[word] for word in read.came if read.counts["seen"][word] < LEAST
-    ) <= 0.01 * len(read.made)
+    rare = sum(n for word, n in read.came.items() if read.counts["seen"][word] < LEAST)
+    assert rare <= 0.01 * len(read.made)
     assert len(read.came) > 500
     longer = [len(s.negatives[0].text.split()) - len(s.positive.split()) for s in read.made]
     assert abs(sum(longer)) < 0.1 * len(longer)  # neither is longer
     assert sum(len(re.findall(r"\w+", s.positive)) == 1 for s in read.made) <= 0.02 * len(read.made)
-
-
-# ---- the score ---------------------------------------------------------------------------------
 
 
 def test_text_only_score() -> None:
@@ -388,21 +300,11 @@ def test_text_only_score() -> None:
     other = [" ".join(rng.choices(words, k=4)) for _ in range(1000)]
     captions = [str(n) for n in range(1000)]
     fair = text_only_score(some, other, captions)
-    told = text_only_score(some, [f"{text} x" for text in other], captions)
-    assert fair is not None
-    assert told is not None
     assert abs(fair.accuracy - 0.5) < 4 * fair.error < 0.1
     assert fair.pairs == 1000
-    assert told.accuracy == 1.0
-    assert text_only_score(some, some, captions).accuracy == 0.5  # type: ignore[union-attr]
+    assert text_only_score(some, [f"{text} x" for text in other], captions).accuracy == 1.0
+    assert text_only_score(some, some, captions).accuracy == 0.5
     assert text_only_score(some[:10], other[:10], captions[:10]) is None
     # what one caption alone tells must not count, however often it stands there
     once = text_only_score(some[:100] * 9, other[:100] * 9, captions[:100] * 9)
-    assert once is not None
     assert abs(once.accuracy - 0.5) < 4 * once.error
-
-
-def test_workers_need_no_torch() -> None:
-    code = "import sys, taclean.captions.artifacts; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split() == ["False"], done.stderr

@@ -4,8 +4,6 @@ transformers is not among the test tools: open_clip imports it where it is insta
 every start. `pip install transformers` runs these tests.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Other people's tools: plain open_clip loads our results, CLIP_benchmark counts as we do."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import subprocess

@@ -1,7 +1,5 @@
 """Encoders against open_clip's own; weights that load anywhere, and only weights."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

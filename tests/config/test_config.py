@@ -1,7 +1,5 @@
 """The config: schema in step with the registries and the docs, and errors that name the key."""
 
-from __future__ import annotations
-
 import copy
 import json
 import tomllib
@@ -176,73 +174,64 @@ def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
 PAPER = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
 PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
 ONE_OF = "give one of folder, hub and download"
-ROLE = "the reader of 'pairs' is webdataset; a split of the role val takes caltech101"
 EXTRA = {"first": 9000000, "rows": 5, "second": 0}
 
 
-@pytest.mark.parametrize(
-    ("overlay", "message"),
-    [
-        ({"splits": {"clean": {"from": "nosuch"}}}, "data.cc3m.splits.clean.from: 'nosuch'"),
-        ({"splits": {"clean": {"from": "pairs"}}, "max_broken": 2}, "data.cc3m.max_broken"),
-        ({"sources": {"pairs": {"folder": "x"}}}, ONE_OF),
-        ({"sources": {"pairs": {"reader": "tar"}}}, "data.cc3m.sources.pairs.reader"),
-        ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
-        ({"sources": {"pairs": {"revision": None}}}, "data.cc3m.sources.pairs.revision: missing"),
-        ({"classes": "all"}, "data.cc3m.classes"),
-        ({"overlap": 0.5}, "data.cc3m.overlap: unknown key"),
-        ({"splits": {"val": {"from": "pairs"}}}, ROLE),
-        (
-            {"splits": {"pretrain": {"from": "imagenet"}}},
-            "the reader of 'imagenet' is imagenet; a split of the role pretrain takes csv",
-        ),
-    ],
-)
-def test_a_mistake_in_the_sources_is_named(overlay: dict[str, Any], message: str) -> None:
-    assert message in refuse(PAPER, {"data": {"cc3m": overlay}})
+OF_SOURCES = [
+    ({"splits": {"clean": {"from": "nosuch"}}}, "data.cc3m.splits.clean.from: 'nosuch'"),
+    ({"splits": {"clean": {"from": "pairs"}}, "max_broken": 2}, "data.cc3m.max_broken"),
+    ({"sources": {"pairs": {"folder": "x"}}}, ONE_OF),
+    ({"sources": {"pairs": {"reader": "tar"}}}, "data.cc3m.sources.pairs.reader"),
+    ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
+    ({"sources": {"pairs": {"revision": None}}}, "data.cc3m.sources.pairs.revision: missing"),
+    ({"classes": "all"}, "data.cc3m.classes"),
+    ({"overlap": 0.5}, "data.cc3m.overlap: unknown key"),
+    ({"splits": {"val": {"from": "pairs"}}}, "'pairs' is webdataset; a split of the role val "),
+    ({"splits": {"val": {"from": "pairs"}}}, "val takes caltech101, "),
+    ({"splits": {"pretrain": {"from": "imagenet"}}}, "a split of the role pretrain takes csv"),
+]  # fmt: skip
+OF_MADE_CAPTIONS = [
+    ({"captions": None}, "splits.pretrain.from: the reader of 'train' is cifar10; a split of "),
+    ({"captions": None}, "csv, img2dataset, webdataset, or this one with `captions`"),
+    ({"captions": ["a photo."]}, "sources.train.captions.0: 'a photo.'"),
+    ({"captions": []}, "sources.train.captions: []; list should have"),
+    ({"folder": "x"}, f"sources.train: {ONE_OF}, not f"),
+    ({"download": False}, f"sources.train: {ONE_OF}, not n"),
+    ({"reader": "folders"}, "the reader folders has no such key"),
+    ({"reader": "csv", "download": None, "split": None, "folder": "x"}, "train.captions: the"),
+]
+OF_SPLITS = [
+    ({"val": {"role": "extra"}}, "no split has the role val; give it to one"),
+    ({"shift": {"role": "test"}}, "test and shift have the role test; give it to"),
+    ({"sources": EXTRA}, "'sources' has a meaning"),
+    ({"a-b": EXTRA}, "'a-b' is no name"),
+    ({"shift": {"styles": "new"}}, "splits.shift.styles"),
+]
+OF_ENTRIES = [
+    ({"attacks": {"mine": {"kind": "nosuch"}}}, "attacks.mine.kind: there is no attack"),
+    ({"attacks": {"clean": {"kind": "badnet"}}}, "attacks.clean: 'clean' has a meaning"),
+    ({"attacks": {"mine": 3}}, "attacks.mine"),
+    ({"attacks": {"mine": {"kind": 3}}}, "attacks.mine"),
+    ({"defenses": {"mine": {}}}, "defenses.mine: there is no defence taclean/defenses/mine.py"),
+    ({"defenses": {"my-own": {"kind": "ft"}}}, "'my-own' is no name; give letters, digits"),
+    ({"defenses": {"none": {"kind": "ft"}}}, "defenses.none: 'none' has a meaning"),
+    ({"defenses": {"mine": {"kind": "ft", "loss": {"x": 1}}}}, "defenses.mine.loss.x: unk"),
+    ({"defenses": {"mine": {"kind": "ft", "colour": "red"}}}, "defenses.mine.colour"),
+]
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("base", "changes", "message"),
     [
-        ({"captions": None}, "splits.pretrain.from: the reader of 'train' is cifar10; a split of "),
-        ({"captions": None}, "csv, img2dataset, webdataset, or this one with `captions`"),
-        ({"captions": ["a photo."]}, "sources.train.captions.0: 'a photo.'"),
-        ({"captions": []}, "sources.train.captions: []; list should have"),
-        ({"folder": "x"}, f"sources.train: {ONE_OF}, not f"),
-        ({"download": False}, f"sources.train: {ONE_OF}, not n"),
-        ({"reader": "folders"}, "the reader folders has no such key"),
-        ({"reader": "csv", "download": None, "split": None, "folder": "x"}, "train.captions: the"),
+        *((PAPER, {"data": {"cc3m": change}}, text) for change, text in OF_SOURCES),
+        *((PHOTOS, {"data": {"photos": {"sources": {"train": change}}}}, text)
+          for change, text in OF_MADE_CAPTIONS),
+        *((DEFAULT, {"data": {"emoji": {"splits": change}}}, text) for change, text in OF_SPLITS),
+        *((DEFAULT, change, text) for change, text in OF_ENTRIES),
     ],
-)
-def test_a_mistake_in_a_source_of_made_captions_is_named(
-    source: dict[str, Any], message: str
-) -> None:
-    assert message in refuse(PHOTOS, {"data": {"photos": {"sources": {"train": source}}}})
-
-
-@pytest.mark.parametrize(
-    ("part", "overlay", "message"),
-    [
-        ("splits", {"val": {"role": "extra"}}, "no split has the role val; give it to one"),
-        ("splits", {"shift": {"role": "test"}}, "test and shift have the role test; give it to"),
-        ("splits", {"sources": EXTRA}, "'sources' has a meaning"),
-        ("splits", {"a-b": EXTRA}, "'a-b' is no name"),
-        ("splits", {"shift": {"styles": "new"}}, "splits.shift.styles"),
-        ("attacks", {"mine": {"kind": "nosuch"}}, "attacks.mine.kind: there is no attack"),
-        ("attacks", {"clean": {"kind": "badnet"}}, "attacks.clean: 'clean' has a meaning"),
-        ("attacks", {"mine": 3}, "attacks.mine"),
-        ("attacks", {"mine": {"kind": 3}}, "attacks.mine"),
-        ("defenses", {"mine": {}}, "defenses.mine: there is no defence taclean/defenses/mine.py"),
-        ("defenses", {"my-own": {"kind": "ft"}}, "'my-own' is no name; give letters, digits"),
-        ("defenses", {"none": {"kind": "ft"}}, "defenses.none: 'none' has a meaning"),
-        ("defenses", {"mine": {"kind": "ft", "loss": {"x": 1}}}, "defenses.mine.loss.x: unk"),
-        ("defenses", {"mine": {"kind": "ft", "colour": "red"}}, "defenses.mine.colour"),
-    ],
-)
-def test_a_mistake_in_an_entry_is_named(part: str, overlay: dict[str, Any], message: str) -> None:
-    changes = {"data": {"emoji": {part: overlay}}} if part == "splits" else {part: overlay}
-    assert message in refuse(DEFAULT, changes)
+)  # fmt: skip
+def test_a_mistake_in_an_overlay_is_named(base, changes, message) -> None:
+    assert message in refuse(base, changes)
 
 
 def test_a_split_may_cover_a_share_of_the_classes() -> None:
@@ -323,9 +312,7 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
         ("run: {seeds: [0], seeds: [1]}", r"bad\.yaml, line 1, column \d+: .* is given twice"),
     ],
 )
-def test_a_file_that_is_no_config_is_refused(
-    tmp_path: Path, text: str | None, message: str
-) -> None:
+def test_a_file_that_is_no_config_is_refused(tmp_path, text, message) -> None:
     path = tmp_path / "bad.yaml"
     if text is not None:
         path.write_text(text, "utf-8")

@@ -1,10 +1,7 @@
 """The registry: a file is a method, in whatever way it is written; its name stands nowhere else."""
 
-from __future__ import annotations
-
 import ast
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from taclean.attacks import Attack, attack, make_trigger
 from taclean.config import registry
 from taclean.defenses import Defense, defense, make_defense
 from taclean.util.errors import UserError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run
 
 DEFAULT = configs.read(configs.DEFAULT)
 NAMES = [*registry.names("attacks"), *registry.names("defenses")]
@@ -62,18 +59,13 @@ FIGURES = [path.stem for path in (ROOT / "taclean/report/figures").glob("[a-z]*.
         (RESULTS, ["torch", "matplotlib"]),
         ("import taclean.report.figures", ["torch", "matplotlib", "pandas"]),
         (f"from taclean.report.figures import {', '.join(FIGURES)}", ["torch"]),
+        ("import taclean.captions.artifacts", ["torch"]),
     ],
-    ids=["commands", "config", "models", "results", "list of figures", "figures"],
+    ids=["commands", "config", "models", "results", "list of figures", "figures", "texts"],
 )
 def test_a_start_imports_no_more_than_it_needs(code: str, without: list[str]) -> None:
     code = f"import sys; {code}; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert not set(without) & set(done.stdout.split())
-
-
-# ---- ways to write a method's file ---------------------------------------------------------------
+    assert not set(without) & set(run(sys.executable, "-c", code).stdout.split())
 
 
 @pytest.fixture

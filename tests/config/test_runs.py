@@ -1,16 +1,13 @@
 """The grid of runs: which there are, and the files that rules read."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from taclean import config as configs
 from taclean.config.runs import Run, Runs
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 SHARED = {"kind": "taclean", "overlap": 0.5}
 AGAIN = {"kind": "ft", "after": "cleanclip"}
 MOVED = {"kind": "badclip", "at_test": {"place": "corner"}}
@@ -41,9 +38,8 @@ def odd() -> Runs:
 def test_victims_are_not_repeated_and_the_clean_model_is_not_cleaned(odd: Runs) -> None:
     found = odd.all()
     assert len(found) == len(set(found)) == 2 + 2 * 2 * (1 + 3 * 2)
-    assert {run for run in found if run.attack == "clean"} == {
-        Run("clean", "none", 3), Run("clean", "none", 7),
-    }  # fmt: skip
+    clean = {run for run in found if run.attack == "clean"}
+    assert clean == {Run("clean", "none", 3), Run("clean", "none", 7)}
     assert {run.repeat for run in found if run.defense == "none"} == {0}
 
 
@@ -68,9 +64,5 @@ def test_no_figure_shows_the_attacker_s_pictures(odd: Runs) -> None:
 
 
 def test_measured_runs_name_their_benchmarks(odd: Runs) -> None:
-    first = odd.measured()[0]
-    assert first == {
-        "defense": "ft",
-        "training": "results/benchmarks/finetune/badclip/ft/seed3.tsv",
-        "texts": [],
-    }
+    training = "results/benchmarks/finetune/badclip/ft/seed3.tsv"
+    assert odd.measured()[0] == {"defense": "ft", "training": training, "texts": []}

@@ -1,7 +1,5 @@
 """AutoAugment in batches against torchvision's, image by image."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -33,10 +31,14 @@ def torchvisions(image: torch.Tensor, drawn: np.ndarray) -> torch.Tensor:
         name, magnitude = groups[group]
         if name == "Solarize":  # there, a share of the largest value
             magnitude /= 255
-        image = transform._apply_image_or_video_transform(
-            image, name, magnitude, transform.interpolation, transform._fill
-        )
+        how = transform.interpolation, transform._fill
+        image = transform._apply_image_or_video_transform(image, name, magnitude, *how)
     return image
+
+
+def check(out: torch.Tensor, images: torch.Tensor, drawn: np.ndarray) -> None:
+    for image, pair, got in zip(images, drawn, out, strict=True):
+        assert torch.equal((got * 255).round().to(torch.uint8), torchvisions(image, pair)), pair
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=["uint8", "float"])
@@ -47,19 +49,15 @@ def test_every_row_is_as_torchvision_makes_it(dtype):
     out = autoaugment(given, ROWS, 3, 1)
     drawn = _draw(ROWS, 3, 1)
     assert len({tuple(pair) for pair in drawn.tolist()}) > 40
-    for image, pair, got in zip(images, drawn, out, strict=True):
-        wanted = torchvisions(image, pair)
-        assert torch.equal((got * 255).round().to(torch.uint8), wanted), pair
+    check(out, images, drawn)
     assert torch.equal(given, before)
 
 
 def test_every_sub_policy_is_as_torchvision_makes_it():
     """Each pair of operations that can be drawn, on one picture."""
     pairs, rows = np.unique(_draw(ALL, 0, 0), axis=0, return_index=True)
-    image = photos(1, 40)
-    out = autoaugment(image.expand(len(rows), -1, -1, -1), rows, 0, 0)
-    for pair, got in zip(pairs, out, strict=True):
-        assert torch.equal((got * 255).round().to(torch.uint8), torchvisions(image[0], pair))
+    images = photos(1, 40).expand(len(rows), -1, -1, -1)
+    check(autoaugment(images, rows, 0, 0), images, pairs)
     chance, group, _ = _policy()
     outcomes = [
         [
@@ -132,10 +130,8 @@ def test_every_operation_is_torchvisions_at_224_px():
     both = _draw(ALL, 0, 0)
     rows = np.concatenate([np.unique(drawn, return_index=True)[1] for drawn in both.T])
     assert {*both[rows].flatten()} == {-1, *range(len(_policy()[2]))}
-    image = photos(1, 224)
-    out = autoaugment(image.expand(len(rows), -1, -1, -1), rows, 0, 0)
-    for pair, got in zip(both[rows], out, strict=True):
-        assert torch.equal((got * 255).round().to(torch.uint8), torchvisions(image[0], pair)), pair
+    images = photos(1, 224).expand(len(rows), -1, -1, -1)
+    check(autoaugment(images, rows, 0, 0), images, both[rows])
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))

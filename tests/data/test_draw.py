@@ -1,7 +1,5 @@
 """Drawing of splits: disjoint, from one seed, with spare rows."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 
@@ -70,9 +68,6 @@ def test_where_the_pool_is_short_all_splits_get_fewer_spare_rows(left):
 def test_a_source_that_is_too_small_is_refused():
     with pytest.raises(UserError, match="610 rows wanted"):
         draw(609, ROWS, 0, 0)
-
-
-# ---- rows that show the same picture -------------------------------------------------------------
 
 
 def groups(sizes: list[int], seed: int = 0) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Fetching from the hub, against a small server that speaks as much of its protocol as is used."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -115,20 +113,18 @@ def hub(monkeypatch) -> Iterator[Hub]:
 
 
 def gets(hub: Hub) -> list[str]:
-    return sorted(
-        path.rpartition("/")[2] for m, path in hub.requests if m == "GET" and "resolve" in path
-    )
+    paths = [path for method, path in hub.requests if method == "GET" and "resolve" in path]
+    return sorted(path.rpartition("/")[2] for path in paths)
 
 
 def refuse(spec: dict, folder: Path, *words: str) -> None:
-    refused(lambda: fetch(spec, folder, lambda line: None), *words)
+    refused(lambda: fetch(spec, folder), *words)
     assert not (folder / MANIFEST).exists()
 
 
 def test_the_wanted_files_arrive_and_are_not_fetched_twice(hub, tmp_path):
-    lines: list[str] = []
     assert bytes_to_fetch(SPEC, tmp_path) == 70_000 + 40 * 256
-    found = fetch(SPEC, tmp_path, lines.append)
+    found = fetch(SPEC, tmp_path)
     names = ["cc3m-train-0000.tar", "cc3m-train-0001.tar"]
     assert found == names
     for name in names:
@@ -136,9 +132,8 @@ def test_the_wanted_files_arrive_and_are_not_fetched_twice(hub, tmp_path):
     assert make_reader({"reader": "webdataset"} | SPEC, tmp_path).files("*.tar") == names
     assert not (tmp_path / "README.md").exists()
     assert gets(hub) == names
-    assert lines
     before = len(hub.requests)
-    assert fetch(SPEC, tmp_path, lines.append) == found
+    assert fetch(SPEC, tmp_path) == found
     assert bytes_to_fetch(SPEC, tmp_path) == 0
     assert len(hub.requests) == before  # it does not even ask
 
@@ -146,20 +141,21 @@ def test_the_wanted_files_arrive_and_are_not_fetched_twice(hub, tmp_path):
 def test_a_fetched_source_is_what_was_fetched(hub, tmp_path):
     """Not what a former revision left, and by the hub's globs, where * goes through folders."""
     (tmp_path / "cc3m-train-9999.tar").write_bytes(b"of another revision")
-    fetch(SPEC, tmp_path, lambda line: None)
+    fetch(SPEC, tmp_path)
     names = ["cc3m-train-0000.tar", "cc3m-train-0001.tar"]
     assert make_reader({"reader": "webdataset"} | SPEC, tmp_path).files("*.tar") == names
     spec = SPEC | {"files": "*.parquet"}
-    fetch(spec, tmp_path, lambda line: None)
+    fetch(spec, tmp_path)
     assert fetched(spec, tmp_path) == ["data/validation-00000-of-00001.parquet"]
     # Without its fetch the folder is a user's.
     assert fetched(SPEC, tmp_path) == []
     assert len(make_reader({"reader": "webdataset"} | SPEC, tmp_path).files("*.tar")) == 3
 
 
-def test_a_branch_is_resolved_and_its_commit_told(hub, tmp_path):
+def test_a_branch_is_resolved_and_its_commit_told(hub, tmp_path, monkeypatch):
     lines: list[str] = []
-    fetch(SPEC | {"revision": "main"}, tmp_path, lines.append)
+    monkeypatch.setattr("taclean.data.fetch.say", lines.append)
+    fetch(SPEC | {"revision": "main"}, tmp_path)
     assert any(COMMIT in line and "pin" in line for line in lines)
     assert json.loads((tmp_path / MANIFEST).read_text())["commit"] == COMMIT
     assert all("/main/" not in path for _, path in hub.requests if "resolve" in path)
@@ -169,7 +165,7 @@ def test_a_download_that_is_cut_off_goes_on(hub, tmp_path):
     hub.cut = 30_000
     refuse(SPEC | {"files": "cc3m-train-0000.tar"}, tmp_path, "some/data-wds", "fetch again")
     hub.cut = None
-    fetch(SPEC, tmp_path, lambda line: None)
+    fetch(SPEC, tmp_path)
     assert (tmp_path / "cc3m-train-0000.tar").read_bytes() == FILES["cc3m-train-0000.tar"]
 
 
@@ -179,7 +175,7 @@ def test_a_gated_dataset_says_that_it_needs_a_token(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     refuse(SPEC, tmp_path, "some/data-wds", "HF_TOKEN")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert len(fetch(SPEC, tmp_path, lambda line: None)) == 2
+    assert len(fetch(SPEC, tmp_path)) == 2
 
 
 def test_wrong_specs_are_refused(hub, tmp_path):

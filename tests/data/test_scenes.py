@@ -1,7 +1,5 @@
 """Emoji scenes: pure functions of (seed, id), whose captions say only what is drawn."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Packed splits: what goes in comes out, in order; damaged files are one clear line."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +33,7 @@ def pack(folder: Path, captions: Sequence[str]) -> Path:
     n = len(captions)
     reader = Given(pixels(n), captions, range(n))
     table = reader.table().set_index(np.arange(1000, 1000 + n))
-    pack_rows(folder, reader, table, size=4, tokenize=fake_tokens, say=lambda line: None)
+    pack_rows(folder, reader, table, size=4, tokenize=fake_tokens)
     return folder
 
 
@@ -101,9 +99,6 @@ def test_take_keeps_rows_and_captions_together(folder):
     assert len(some) == 2
 
 
-# ---- poison overlay ------------------------------------------------------------------------------
-
-
 def poison(m: int):
     return np.full((m, 4, 4, 3), 200, np.uint8) + np.arange(m, dtype=np.uint8)[
         :, None, None, None
@@ -137,8 +132,6 @@ def test_poison_outside_the_training_rows_is_refused(folder, row):
         pairs.with_poison(np.array([1, row]), *poison(2))
 
 
-# ---- captions are lines --------------------------------------------------------------------------
-
 SEPARATORS = ["\n", "\r", "\r\n", *"\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"]
 
 
@@ -148,9 +141,6 @@ def test_line_separators_in_captions_do_not_shift_rows(tmp_path, separator):
     got = Pairs.open(pack(tmp_path / "s", captions)).captions()
     assert got == ["first", "a red apple", "a b", "two words"]
     assert (Pairs.open(tmp_path / "s").tokens == fake_tokens(got)).all()
-
-
-# ---- mistakes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["images.npy", "tokens.npy", "labels.npy", "ids.npy"])

@@ -1,7 +1,5 @@
 """Each defence's loss against its formula over separate forward passes; image augmentation."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pitfalls of the published method: an augmented view must stay with its own pair."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

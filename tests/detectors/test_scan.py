@@ -1,7 +1,5 @@
 """The scan: a model with a short way to a class is told from one without."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace
@@ -17,8 +15,7 @@ from taclean.attacks.patch import paste
 from taclean.clip import models
 from taclean.config.schema import Probe, Scan
 from taclean.data.split import Pairs
-from taclean.detectors import scan
-from taclean.results import scan_table
+from taclean.detectors import scan, scan_table
 from taclean.results.labels import Look
 from taclean.util.errors import UserError
 

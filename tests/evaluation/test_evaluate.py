@@ -1,7 +1,5 @@
 """Scores by split, heads per prompt prefix, and the samples kept for the figures."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Embeddings, linear probes and captions that a trigger brings up, against plain loops."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

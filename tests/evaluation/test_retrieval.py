@@ -1,7 +1,5 @@
 """Recall in both directions: a plain formula, ties, and a model on a packed split."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Zero-shot head and scores against open_clip and plain loops."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

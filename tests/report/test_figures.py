@@ -1,7 +1,5 @@
 """Figures from small synthetic results: no text is cut or covered, and files are the same twice."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json
@@ -46,11 +44,11 @@ from taclean.util.errors import UserError
 
 IMAGENET = classes.names("imagenet")
 LONG = sorted(IMAGENET, key=len)[-5:]  # 'black-and-tan coonhound' and its like
-LOOKS = {
-    name: Look.of(look_of(configs.with_default([f"config/{name}.yaml"])))
-    for name in ("evidence", "paper")
-}
-DEFAULT = Look.of(look_of(configs.with_default([])))
+EVIDENCE, PAPER, DEFAULT = (
+    Look.of(look_of(configs.with_default(files)))
+    for files in (["config/evidence.yaml"], ["config/paper.yaml"], [])
+)
+LOOKS = {"evidence": EVIDENCE, "paper": PAPER}
 TESTED = "taclean"
 
 

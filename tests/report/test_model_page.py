@@ -1,7 +1,5 @@
 """The page of one's own model says what the files of its runs say, and nothing breaks out of it."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -58,9 +56,7 @@ def test_the_page_says_what_the_files_say() -> None:
     assert row(text, "test, CA@1") == ["test, CA@1", "80.0", "78.3", "60"]
     assert row(text, "dots")[3:] == ["95.0 (+85.0)", "15.0 (+5.0)", "22.5", "22.5", "banana (+34)"]
     assert row(text, "banana") == ["banana", "7.5", "7.5"]  # the scan's, which comes first
-    assert row(text, "heldout, picture to text, R@5") == [
-        "heldout, picture to text, R@5", "25.0", "25.0", "20",
-    ]  # fmt: skip
+    assert row(text, "heldout, picture to text, R@5")[1:] == ["25.0", "25.0", "20"]
     classes = text[text.index("Accuracy of each class") :]
     assert row(classes, "banana") == ["banana", "90.0", "80.0", "-10.0", "20"]
     assert row(classes, "a &lt;b&gt;") == ["a &lt;b&gt;", "75.0", "80.0", "+5.0", "20"]

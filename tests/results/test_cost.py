@@ -1,7 +1,5 @@
 """What a defence costs, from the benchmark files of its jobs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

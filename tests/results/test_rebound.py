@@ -1,7 +1,5 @@
 """What comes back: the peak is the first highest score, and a model without a trigger has none."""
 
-from __future__ import annotations
-
 import math
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Intervals, spread and paired differences against scipy and plain formulas."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """Labels, the table of all scores, and the main table in Markdown, LaTeX, HTML and plain text."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
@@ -9,27 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from taclean.results import main_table as main
+from taclean.results import table as results
 from taclean.results.labels import PALETTE, Look, ordered
-from taclean.results.main_table import (
-    block_markdown,
-    blocks,
-    header,
-    html,
-    latex,
-    main_table,
-    markdown,
-    plain,
-)
-from taclean.results.table import (
-    COLUMNS,
-    images_text,
-    long_table,
-    main_split,
-    read_table,
-    scored_splits,
-    script_log,
-    write_table,
-)
 from taclean.util.errors import UserError
 
 LOOK = Look.of(
@@ -69,7 +49,7 @@ def table() -> pd.DataFrame:
             ("test+badnet", "ASR@1", 1), ("test+sig", "ASR@1", 1),
         )
     ]  # fmt: skip
-    return pd.DataFrame(found, columns=COLUMNS)
+    return pd.DataFrame(found, columns=results.COLUMNS)
 
 
 def test_labels_order_markers_and_colours() -> None:
@@ -79,9 +59,8 @@ def test_labels_order_markers_and_colours() -> None:
     assert LOOK.colours(["taclean", "none"]) == {"none": "#7f7f7f", "taclean": "#029e73"}
     assert LOOK.colours(["other"]) == {"other": PALETTE[0]}
     assert Look.of({}) == Look()
-    assert ordered(["zeta", "sig", "alpha", "badnet"], LOOK.attacks) == [
-        "badnet", "sig", "zeta", "alpha",
-    ]  # fmt: skip
+    mixed = ["zeta", "sig", "alpha", "badnet"]
+    assert ordered(mixed, LOOK.attacks) == ["badnet", "sig", "zeta", "alpha"]
 
 
 def test_no_two_methods_look_the_same() -> None:
@@ -126,7 +105,7 @@ def test_long_table_exactly(tmp_path: Path) -> None:
         write_scores(tmp_path, "badnet", "ft", one),
         write_scores(tmp_path, "clean", "none", two),
     ]
-    write_table(long_table(paths, LOOK), tmp_path / "table.csv")
+    results.write_table(results.long_table(paths, LOOK), tmp_path / "table.csv")
     assert (tmp_path / "table.csv").read_bytes() == (
         b"attack,defense,seed,repeat,split,metric,percent,n\n"
         b"clean,none,0,0,test,CA@1,100.0000,8\n"
@@ -138,8 +117,8 @@ def test_long_table_exactly(tmp_path: Path) -> None:
         b"badnet,ft,0,0,shift,CA@1,33.3333,3\n"
         b"badnet,ft,0,1,shift,CA@1,66.6667,3\n"
     )
-    assert read_table(tmp_path / "table.csv").equals(long_table(paths, LOOK))
-    assert long_table(paths, LOOK).equals(long_table(paths[::-1], LOOK))
+    assert results.read_table(tmp_path / "table.csv").equals(results.long_table(paths, LOOK))
+    assert results.long_table(paths, LOOK).equals(results.long_table(paths[::-1], LOOK))
     assert not list(tmp_path.glob(".*tmp*"))
 
 
@@ -147,7 +126,7 @@ def test_long_table_exactly(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("attack,defense\nsig,none\n", "no column seed"),
-        (",".join(COLUMNS) + "\n", "no rows"),
+        (",".join(results.COLUMNS) + "\n", "no rows"),
         ("", "not a CSV file"),
         (None, "no such file"),
     ],
@@ -157,22 +136,22 @@ def test_a_table_edited_by_hand_is_one_line(text: str | None, message: str, tmp_
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match=message):
-        read_table(path)
+        results.read_table(path)
 
 
 def test_script_log(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
-    with pytest.raises(SystemExit) as stop, script_log([str(log)]):
+    with pytest.raises(SystemExit) as stop, results.script_log([str(log)]):
         raise UserError("x.json: bad; make it again")
     assert stop.value.code == "error: x.json: bad; make it again"
     assert log.read_text() == "error: x.json: bad; make it again\n"
-    with pytest.raises(ZeroDivisionError), script_log([str(log)]):
+    with pytest.raises(ZeroDivisionError), results.script_log([str(log)]):
         print(1 / 0)
     assert "Traceback" in log.read_text()
 
 
 def test_main_table_with_seeds(table: pd.DataFrame) -> None:
-    text = markdown(table, LOOK)
+    text = main.markdown(table, LOOK)
     assert "seeds 0, 1, 2; mean ± half of its 95 % interval (Student's t) over 3 seeds." in text
     assert "200 clean and 100 triggered images (test split)" in text
     lines = rows(text)
@@ -185,7 +164,7 @@ def test_main_table_with_seeds(table: pd.DataFrame) -> None:
     assert "| *Never poisoned* | 85.0 / 1.0 | 85.0 / 1.0 |" in lines  # one model for all seeds
     assert "| *Never poisoned* | 60.0 / – | 60.0 / – |" in lines  # no shift+badnet
     assert "| Defence | test split | shift split |" in lines
-    assert list(dict(blocks(table, LOOK))) == [
+    assert list(dict(main.blocks(table, LOOK))) == [
         "Test split: CA@1 and ASR@1",
         "Test split: ASR@10",
         "Shift split: CA@1 and ASR@1",
@@ -193,8 +172,8 @@ def test_main_table_with_seeds(table: pd.DataFrame) -> None:
         "Never poisoned: CA@1 of the clean model after each defence",
     ]
     table.loc[table["seed"] == 1, "n"] += 1000
-    assert "200–1,200 clean" in header(table, LOOK)
-    two = markdown(table[table["seed"] < 2], LOOK)
+    assert "200–1,200 clean" in main.header(table, LOOK)
+    two = main.markdown(table[table["seed"] < 2], LOOK)
     assert "seeds 0, 1; mean with no 95 % interval (n = 2, not enough)." in two
     assert "±" not in two
     assert "minus each other" not in two
@@ -202,27 +181,26 @@ def test_main_table_with_seeds(table: pd.DataFrame) -> None:
 
 def test_main_table_of_one_seed_and_subset(table: pd.DataFrame) -> None:
     one = table[(table["seed"] == 0) & (table["attack"] == "sig")]
-    text = markdown(one, LOOK)
+    text = main.markdown(one, LOOK)
     assert "±" not in text
     assert "| TA-Cleaner | 70.0 / **7.0** |" in rows(text)
     assert "| *Never" not in text
     alone = one[one["defense"] == "taclean"]
-    assert "**" not in markdown(alone, LOOK)  # there is nothing to compare with
+    assert "**" not in main.markdown(alone, LOOK)  # there is nothing to compare with
     tie = pd.concat([alone, alone.assign(defense="ft")])
-    assert markdown(tie, LOOK).count("**7.0**") == 4  # two rows; test and shift split
-    assert len(dict(blocks(table[table["attack"] == "clean"], LOOK))) == 1
+    assert main.markdown(tie, LOOK).count("**7.0**") == 4  # two rows; test and shift split
+    assert len(dict(main.blocks(table[table["attack"] == "clean"], LOOK))) == 1
     with pytest.raises(UserError, match="no CA@1"):
-        main_table(table.assign(metric="TA@1"), LOOK)
+        main.main_table(table.assign(metric="TA@1"), LOOK)
 
 
 def test_the_lowest_rate_is_the_lowest_as_printed() -> None:
     """1.15 and 1.149 print as 1.1; the model never poisoned and clean accuracies never count."""
     values = {"a": 1.15, "b": 1.149, "c": 1.16, "d": 3.0}
-    found = [
-        ("sig", d, 0, 0, "test", m, v, 9) for d, v in values.items() for m in ("CA@1", "ASR@1")
-    ]
+    found = [("sig", d, 0, 0, "test", "ASR@1", v, 9) for d, v in values.items()]
+    found += [("sig", d, 0, 0, "test", "CA@1", v, 9) for d, v in values.items()]
     found.append(("clean", "none", 0, 0, "test+sig", "ASR@1", 0.0, 9))
-    table = main_table(pd.DataFrame(found, columns=COLUMNS))
+    table = main.main_table(pd.DataFrame(found, columns=results.COLUMNS))
     bold = table[table["bold"]]
     assert bold[["defense", "metric"]].to_numpy().tolist() == [["a", "ASR@1"], ["b", "ASR@1"]]
 
@@ -230,7 +208,7 @@ def test_the_lowest_rate_is_the_lowest_as_printed() -> None:
 def test_odd_names_in_every_format(table: pd.DataFrame) -> None:
     other = table[table["attack"] == "sig"].assign(attack="sig_50%|<b>")
     odd = pd.concat([table, other])
-    text = latex(odd, LOOK)
+    text = main.latex(odd, LOOK)
     assert r"No defence & 80.0$_{\pm0.0}$ & 91.0$_{\pm2.5}$" in text
     assert r"\textbf{6.0$_{\pm2.5}$}" in text
     assert r"{sig 50\%|<b>}" in text
@@ -241,12 +219,12 @@ def test_odd_names_in_every_format(table: pd.DataFrame) -> None:
     assert text.count("{") == text.count("}")
     body = text.replace(r"\%", "").replace("% \\usepackage{booktabs,graphicx}", "")
     assert body.count("%") == body.count("{%\n")  # no stray comment sign
-    _, block = next(blocks(odd, LOOK))
-    assert r"sig 50%\|\<b>" in block_markdown(block)
-    page = html(block)
+    _, block = next(main.blocks(odd, LOOK))
+    assert r"sig 50%\|\<b>" in main.block_markdown(block)
+    page = main.html(block)
     assert "<td><span>70.0 ± 0.0</span><span><b>6.0 ± 2.5</b></span></td>" in page
     assert "<th>sig 50%|&lt;b&gt;</th>" in page
-    lines = plain(table[table["seed"] == 0], LOOK).splitlines()
+    lines = main.plain(table[table["seed"] == 0], LOOK).splitlines()
     assert lines[0].startswith("Test split: CA@1 and ASR@1 in %")
     assert lines[-1].split() == "SIG 80.0 / 92.0 70.0 / *7.0 85.0 / 1.0".split()
 
@@ -268,20 +246,20 @@ def test_every_test_set_reaches_the_main_table() -> None:
             if (split == "photos+sig" or metric == "ASR@1")
             <= ((attack == "clean") == ("+" in split))
         ],
-        columns=COLUMNS,
+        columns=results.COLUMNS,
     )
     look = Look.of({"splits": ["pairs", "photos", "ten"]})
-    assert scored_splits(table, look) == ["pairs", "photos", "ten"]
-    assert main_split(table, look) == "photos"
-    assert list(dict(blocks(table, look))) == [
+    assert results.scored_splits(table, look) == ["pairs", "photos", "ten"]
+    assert results.main_split(table, look) == "photos"
+    assert list(dict(main.blocks(table, look))) == [
         "Photos split: CA@1 and ASR@1",
         "Pairs split: I2T@1 and T2I@1",
         "Ten split: CA@1",
         "Never poisoned: CA@1 of the clean model after each defence",
         "Never poisoned: I2T@1 and T2I@1 of the clean model after each defence",
     ]
-    lines = rows(markdown(table, look))
+    lines = rows(main.markdown(table, look))
     assert "100 images and 500 captions (pairs split)" in lines[2]
     assert "| ft | 30.0 / 20.0 |" in lines
     assert "| *Never poisoned* | 50.0 / 1.0 |" in lines
-    assert images_text(table, "nosuch") == ""
+    assert results.images_text(table, "nosuch") == ""

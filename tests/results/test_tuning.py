@@ -1,10 +1,6 @@
 """Tuning: trials as entries, the rule of choice on grids made by hand, and a small real run."""
 
-from __future__ import annotations
-
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +17,8 @@ from taclean.results.tuning import GRID, choose, grid, overlay
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name
 from taclean.util.errors import UserError
+from tests.helpers import ROOT, jobs, refused, snakemake
 
-ROOT = Path(__file__).parents[2]
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
 
 
@@ -115,10 +111,7 @@ def test_a_changed_or_added_trial_touches_no_other() -> None:
 def test_a_mistake_in_a_tuning_is_one_line(changes: dict[str, Any], message: str) -> None:
     trials = {"ft": [{}]}
     tune = {"attacks": ["badnet"], "seeds": [100], "within": 3, "trials": trials} | changes
-    with pytest.raises(UserError) as caught:
-        check(configs.resolve({**DEFAULT, "tune": tune}))
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refused(lambda: check(configs.resolve({**DEFAULT, "tune": tune})), message)
 
 
 def scores(*rows: tuple[str, int, float, float]) -> pd.DataFrame:
@@ -153,10 +146,8 @@ def test_the_lowest_asr_within_the_limit_is_chosen() -> None:
     assert chosen["trial"].to_dict() == {"ft": 2, "mine": 2, "tied": 2}
     assert chosen["kept"].to_dict() == {"ft": True, "mine": False, "tied": True}
     assert chosen.loc["ft", ["CA", "ASR", "victim_CA"]].tolist() == [85.0, 20.0, 88.0]
-    wide = choose(TRIALS, 100)
-    assert wide[wide["chosen"]].set_index("defense")["trial"].to_dict() == {
-        "ft": 3, "mine": 3, "tied": 2,
-    }  # fmt: skip
+    wide = choose(TRIALS, 100).query("chosen").set_index("defense")
+    assert wide["trial"].to_dict() == {"ft": 3, "mine": 3, "tied": 2}
 
 
 def test_what_is_chosen_is_an_overlay_that_says_how(tmp_path: Path) -> None:
@@ -168,26 +159,22 @@ def test_what_is_chosen_is_an_overlay_that_says_how(tmp_path: Path) -> None:
     assert "over badnet, sig (seed 100) from 3 trials each:" in text
     assert "# ft: trial 2, CA@1 85.0 (victims 88.0), ASR@1 20.0, TA@1 30.0\n" in text
     assert "ASR@1 50.0, TA@1 30.0; no trial is within 3 points, it loses the least" in text
-    assert yaml.safe_load(text) == {
-        "defenses": {"ft": {"train": {"lr": 0.002}}, "cleanclip": {"train": {"lr": 0.002}}}
-    }
+    chosen = {"train": {"lr": 0.002}}
+    assert yaml.safe_load(text) == {"defenses": {"ft": chosen, "cleanclip": chosen}}
     whole = configs.load(ROOT / "config/config.yaml", path)
     assert whole.defenses["ft"].given()["train"]["lr"] == 0.002
 
 
 def test_the_grid_reads_the_last_epoch_and_the_victim(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    path.write_text(
-        "epoch,CA@1,ASR@1,TA@1,lr\n0,88.5,97,1,\n1,60,50,10,0.001\n2,84,20.5,40,0.0\n", "utf-8"
-    )
+    path.write_text("epoch,CA@1,ASR@1,TA@1\n0,88.5,97,1\n1,60,50,10\n2,84,20.5,40\n", "utf-8")
     change = {"train": {"lr": 1e-5}}
     run = {"defense": "ft", "trial": 2, "overrides": change, "attack": "sig", "seed": 100}
     (row,) = grid([path], [run]).to_dict("records")
     assert (row["CA"], row["ASR"], row["TA"]) == (84, 20.5, 40)
     assert (row["victim_CA"], row["victim_ASR"]) == (88.5, 97)
-    assert yaml.safe_load(overlay(grid([path], [run]), 9).split("# ft")[1].split("\n", 1)[1]) == {
-        "defenses": {"ft": change}
-    }
+    text = overlay(grid([path], [run]), 9)
+    assert yaml.safe_load(text) == {"defenses": {"ft": change}}
     path.write_text("epoch,CA@1\n0,88\n", "utf-8")
     with pytest.raises(UserError, match=r"history\.csv: no column ASR@1, TA@1"):
         grid([path], [run])
@@ -213,40 +200,24 @@ tune:
 """
 
 
-def snakemake(directory: Path, overlay: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    small = ROOT / "config/test/smoke.yaml"
-    asked = ["--cores", "2", "--directory", str(directory), "tune", *options]
-    return subprocess.run(
-        ["snakemake", *asked, "--configfile", str(small), str(overlay)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def tuned(folder: Path, weight: float, *options: str) -> str:
+    path = folder / "tune.yaml"
+    path.write_text(TUNE.replace("LAMBDA", str(weight)), "utf-8")
+    return snakemake(folder, "tune", *options, files=[ROOT / "config/test/smoke.yaml", path])
 
 
 def test_a_tuning_plans_trainings_and_no_scores(tmp_path: Path) -> None:
-    path = tmp_path / "tune.yaml"
-    path.write_text(TUNE.replace("LAMBDA", "2.0"), "utf-8")
-    result = snakemake(tmp_path, path, "--dry-run")
-    assert result.returncode == 0, result.stdout + result.stderr
-    counts = dict(
-        line.split() for line in result.stdout.splitlines() if re.fullmatch(r"\w+ +\d+", line)
-    )
-    assert counts["finetune"] == "4"
-    assert counts["pretrain"] == "1"
-    assert counts["text"] == "2"  # both trials share theirs
+    said = tuned(tmp_path, 2.0, "--dry-run")
+    counts = jobs(said)
+    assert (counts["pretrain"], counts["finetune"]) == (1, 4)
+    assert counts["text"] == 2  # both trials share theirs
     assert "evaluate" not in counts
-    assert "pack/test" not in result.stdout
+    assert "pack/test" not in said
 
 
 @pytest.mark.slow
 def test_a_tuning_runs_and_a_changed_trial_runs_alone(tmp_path: Path) -> None:
-    path = tmp_path / "tune.yaml"
-    path.write_text(TUNE.replace("LAMBDA", "2.0"), "utf-8")
-    result = snakemake(tmp_path, path)
-    assert result.returncode == 0, result.stdout + result.stderr
+    tuned(tmp_path, 2.0)
     folder = tmp_path / "results/tune"
     names = {"grid.csv", "chosen.yaml", "tradeoff.pdf", "tradeoff.png"}
     assert {file.name for file in folder.iterdir()} == names
@@ -261,8 +232,7 @@ def test_a_tuning_runs_and_a_changed_trial_runs_alone(tmp_path: Path) -> None:
         history = pd.read_csv(tmp_path / run / "history.csv")
         assert row["CA"] == history["CA@1"].iloc[-1]
     configs.load(ROOT / "config/config.yaml", folder / "chosen.yaml")
-    path.write_text(TUNE.replace("LAMBDA", "3.0"), "utf-8")
-    text = snakemake(tmp_path, path, "--dry-run").stdout
+    text = tuned(tmp_path, 3.0, "--dry-run")
     planned = re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE)
     assert planned == ["finetune", "tune_grid", "tune"]
     assert "defense=taclean_trial2" in text

@@ -1,7 +1,5 @@
 """The words of the verdict."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The commands: bad input ends with one line on stderr, status 2, and nothing half written."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable
@@ -43,15 +41,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
         reader, place = SceneReader(range(first, first + rows), 0, 64), folder / name
         pack_rows(place, reader, reader.table(), size=64, tokenize=tokens_of)
-    for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet"):
-        value = stage_config(CONFIG, f"{stage}/seed0")
-        if "rows" in value:
-            value["rows"] = 300
-        (folder / f"{stage.replace('/', '-')}.json").write_text(json.dumps(value), "utf-8")
-    for text in ("variants", "subcaptions"):
-        stage = f"{text}/taclean/seed0"
-        value = stage_config(CONFIG, f"text/{stage}")
-        (folder / f"{stage.split('/')[0]}.json").write_text(json.dumps(value), "utf-8")
+    for name in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet"):
+        stage = stage_config(CONFIG, f"{name}/seed0")
+        stage |= {"rows": 300} if "rows" in stage else {}
+        (folder / f"{name.replace('/', '-')}.json").write_text(json.dumps(stage), "utf-8")
     save_weights(create("emoji-rn"), folder / "model.safetensors")
     (folder / "out").mkdir()
     return folder
@@ -112,12 +105,23 @@ def train_arguments(world: Path, out: Path, config: Path, **other: object) -> li
     return ["train", *(part for key, value in options.items() for part in (f"--{key}", value))]
 
 
+def evaluate_arguments(world: Path, out: Path, split: Path | None = None) -> list[object]:
+    config = ["--config", world / "evaluate-badnet.json", "--models", world / "model.safetensors"]
+    return ["evaluate", *config, "--out", out, "--splits", split or world / "val"]
+
+
+def stage_file(folder: Path, stage: dict[str, Any]) -> Path:
+    """Write the config of a stage."""
+    path = folder / f"{stage['stage'].replace('/', '-')}.json"
+    path.write_text(json.dumps(stage), "utf-8")
+    return path
+
+
 def make_texts(run, world: Path, folder: Path, config: configs.Config, data: str) -> list[str]:
     """Make the texts of the defence `mine` and return the option of the training that has them."""
     options = ["--texts"]
     for name in ("variants", "subcaptions"):
-        place = folder / f"{name}.json"
-        place.write_text(json.dumps(stage_config(config, f"text/{name}/mine/seed0")), "utf-8")
+        place = stage_file(folder, stage_config(config, f"text/{name}/mine/seed0"))
         text = ["text", "--config", place, "--data", world / data, "--out", folder / name]
         assert run(*text)[0] == 0
         options.append(f"{name}={folder / name}")
@@ -134,19 +138,15 @@ def test_a_defence_may_learn_from_some_rows_and_their_texts(world, tmp_path, run
     captions, chosen = Pairs.open(world / "clean").captions(), training_rows(128, 64, 0)
     table = pd.read_csv(tmp_path / "subcaptions/subcaptions.csv")
     assert table["caption"].tolist() == [captions[chosen[row]] for row in table["row"]]
-    stage = tmp_path / "finetune.json"
     whole = stage_config(config, "finetune/clean/mine/seed0")
-    stage.write_text(json.dumps(whole), "utf-8")
+    stage = stage_file(tmp_path, whole)
     more = {"checkpoints": tmp_path / "c", "history": tmp_path / "h.csv"}
     arguments = train_arguments(world, tmp_path / "model", stage, **more)
     assert run(*arguments, *texts)[0] == 0
     del whole["rows"]
-    stage.write_text(json.dumps(whole), "utf-8")
+    stage_file(tmp_path, whole)
     line = refused(tmp_path / "no", *arguments, *texts)
-    assert (
-        "variants: made for 1 epochs and 64 rows, but the training has 1 epochs and 128 rows"
-        in line
-    )
+    assert "variants: made for 1 epochs and 64 rows, but the training has 1 epochs and 128" in line
 
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had(world, tmp_path, run):
@@ -158,8 +158,7 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had(world, tmp_path, ru
     assert len(set(chosen) & set(training_rows(300, 100, 0))) == 32
     table = pd.read_csv(tmp_path / "subcaptions/subcaptions.csv")
     assert table["caption"].tolist() == [captions[chosen[row]] for row in table["row"]]
-    stage = tmp_path / "finetune.json"
-    stage.write_text(json.dumps(stage_config(config, "finetune/badnet/mine/seed0")), "utf-8")
+    stage = stage_file(tmp_path, stage_config(config, "finetune/badnet/mine/seed0"))
     manifest = tmp_path / "manifest.csv"  # whose rows the clean set may hold
     manifest.write_text(f"row,id,picture\n{chosen[0]},{chosen[0]},1\n", "utf-8")
     more = {"checkpoints": tmp_path / "c", "history": tmp_path / "h.csv", "manifest": manifest}
@@ -203,11 +202,9 @@ def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
 
 def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(world, tmp_path, run):
     sized = with_changes({"attacks": {"trojvqa": {"trigger": {"size": 42}}}})
-    stage = stage_config(sized, "poison/trojvqa/seed0")
-    config, fitted, out = (tmp_path / name for name in ("stage.json", "patch.safetensors", "out"))
-    config.write_text(
-        json.dumps(stage | {"rows": 300, "changed": {"poisoned": 20, "key_only": 10}}), "utf-8"
-    )
+    small = {"rows": 300, "changed": {"poisoned": 20, "key_only": 10}}
+    config = stage_file(tmp_path, stage_config(sized, "poison/trojvqa/seed0") | small)
+    fitted, out = tmp_path / "patch.safetensors", tmp_path / "out"
     save_file({"patch": torch.ones(3, 12, 12)}, fitted)
     data = world / "pretrain"
     arguments = ["--config", config, "--data", data, "--trigger", fitted, "--out", out]
@@ -250,8 +247,7 @@ def test_a_gpu_that_is_too_small_is_one_line(world, out, tmp_path, run, monkeypa
     own = f"train.batch: 32 needs more GPU memory ({NEED}); lower it, or take another GPU"
     assert (code, text) == (2, f"taclean train: error: {own}\n")
     monkeypatch.setattr("taclean.evaluation.evaluate.embed", small)
-    score = ["evaluate", "--config", world / "evaluate-badnet.json", "--splits", world / "val"]
-    code, text = run(*score, "--models", world / "model.safetensors", "--out", out)
+    code, text = run(*evaluate_arguments(world, out))
     own = f"a batch of images needs more GPU memory ({NEED}); take another GPU"
     assert (code, text) == (2, f"taclean evaluate: error: {own}\n")
 
@@ -267,8 +263,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path, run):
 
 def test_folders_of_one_name_and_triggers_of_another_attack(world, out, tmp_path, refused):
     shutil.copytree(world / "val", tmp_path / "val")
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--out", out]
-    evaluate += ["--models", world / "model.safetensors", "--splits", world / "val"]
+    evaluate = evaluate_arguments(world, out)
     assert "two folders of one name" in refused(out, *evaluate, tmp_path / "val")
     line = refused(out, *evaluate, "--triggers", "bdnet=x")
     assert "'bdnet' is unknown in this stage; known: badnet" in line
@@ -290,15 +285,12 @@ def test_a_split_of_the_target_alone_has_no_asr(world, out, tmp_path, refused):
     target = json.loads((world / "evaluate-badnet.json").read_text("utf-8"))["zeroshot"]
     index = target["classes"].index(target["target"])
     np.save(tmp_path / "val/labels.npy", np.full_like(labels, index))
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--out", out]
-    evaluate += ["--models", world / "model.safetensors", "--splits", tmp_path / "val"]
-    assert "shows the target" in refused(out, *evaluate)
+    assert "shows the target" in refused(out, *evaluate_arguments(world, out, tmp_path / "val"))
 
 
 def test_a_split_of_other_classes_is_scored_by_its_own(world, out, tmp_path):
-    stage = stage_config(CONFIG, "pack/val") | {"rows": 100}
-    (tmp_path / "pack.json").write_text(json.dumps(stage), "utf-8")
-    cli.main(["pack", "--config", str(tmp_path / "pack.json"), "--out", str(tmp_path / "val")])
+    stage = stage_file(tmp_path, stage_config(CONFIG, "pack/val") | {"rows": 100})
+    cli.main(["pack", "--config", str(stage), "--out", str(tmp_path / "val")])
     same, overlay = tmp_path / "same.yaml", tmp_path / "all.yaml"
     check = ["check", "--test", str(tmp_path / "val"), "--checkpoint"]
     same.write_text("model: {name: emoji-rn}\ndata: {image_size: 64}\n", "utf-8")
@@ -313,11 +305,10 @@ def test_a_split_of_other_classes_is_scored_by_its_own(world, out, tmp_path):
 
 
 def test_k_larger_than_the_split(world, out, tmp_path, refused):
+    stage = stage_config(CONFIG, "text/subcaptions/taclean/seed0")
     parameters = {"samples": 129, "negatives": 1, "kinds": ["noun"]}
-    config = changed(world, tmp_path, "subcaptions", parameters=parameters)
-    data = world / "clean"
-    line = refused(out, "text", "--config", config, "--data", data, "--out", out)
-    assert "samples: 129" in line
+    text = ["text", "--config", stage_file(tmp_path, stage | {"parameters": parameters})]
+    assert "samples: 129" in refused(out, *text, "--data", world / "clean", "--out", out)
 
 
 def test_missing_data(world, out, tmp_path, refused):
@@ -328,19 +319,16 @@ def test_missing_data(world, out, tmp_path, refused):
 
 def test_a_checkpoint_of_another_model(world, out, tmp_path, refused):
     config = changed(world, tmp_path, "evaluate-badnet", model="ViT-S-32-alt")
-    model = world / "model.safetensors"
-    evaluate = ["evaluate", "--config", config, "--models", model, "--splits", world / "val"]
-    assert "not a checkpoint of ViT-S-32-alt" in refused(out, *evaluate, "--out", out)
+    evaluate = [*evaluate_arguments(world, out), "--config", config]
+    assert "not a checkpoint of ViT-S-32-alt" in refused(out, *evaluate)
 
 
 def test_samples_want_a_split_with_the_classes_of_the_run(world, out, tmp_path, refused):
     other = tmp_path / "other"
     shutil.copytree(world / "val", other)
     (other / "classes.txt").write_text("plum\ncherry\n", "utf-8")
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json"]
-    evaluate += ["--models", world / "model.safetensors", "--splits", other, "--out", out]
-    line = refused(out, *evaluate, "--samples", tmp_path / "samples.npz")
-    assert "none of other has the run's classes" in line
+    evaluate = [*evaluate_arguments(world, out, other), "--samples", tmp_path / "samples.npz"]
+    assert "none of other has the run's classes" in refused(out, *evaluate)
 
 
 def test_a_picture_that_two_splits_have_under_other_names_is_refused(world, out, tmp_path, refused):
@@ -363,19 +351,15 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(world, out,
 
 
 def test_missing_and_broken_stage_config(out, tmp_path, refused):
-    arguments = ["pack", "--config", tmp_path / "absent.json", "--out", out]
-    assert "no such file" in refused(out, *arguments).lower()
     (tmp_path / "bad.json").write_text("{", "utf-8")
-    arguments[2] = tmp_path / "bad.json"
-    assert "not a JSON file" in refused(out, *arguments)
+    for name, words in (("absent.json", "no such file"), ("bad.json", "not a JSON file")):
+        assert words in refused(out, "pack", "--config", tmp_path / name, "--out", out)
 
 
 def test_config_prints_a_stage(capsys, run):
     cli.main(["config", "finetune/badnet/taclean/seed3"])
-    stage = json.loads(capsys.readouterr().out)
-    assert stage == stage_config(
-        configs.load(ROOT / "config/config.yaml"), "finetune/badnet/taclean/seed3"
-    )
+    own = stage_config(configs.load(configs.DEFAULT), "finetune/badnet/taclean/seed3")
+    assert json.loads(capsys.readouterr().out) == own
     assert run("config", "nosuch")[0] == 2
 
 

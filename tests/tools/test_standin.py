@@ -1,7 +1,5 @@
 """Stand-ins: the real forms, an exact account of what is broken, the same bytes again."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -54,9 +52,6 @@ def made(tmp_path_factory):
     return folder, standin.make_pairs(folder, **PAIRS, broken=FAULTS)
 
 
-# ---- pairs ---------------------------------------------------------------------------------------
-
-
 def test_the_account_is_what_the_shards_hold(made):
     folder, truth = made
     assert json.loads((folder / "truth.json").read_text("utf-8")) == truth
@@ -88,9 +83,8 @@ def test_the_account_is_what_the_shards_hold(made):
             assert members["txt"].decode().strip()
     assert found == truth["broken"]
     assert {fault: len(keys) for fault, keys in found.items()} == FAULTS
-    assert truth["packed_as"] == {
-        "undecodable": 7, "no_image": 1, "no_caption": 2, "empty_caption": 1
-    }  # fmt: skip
+    packed = {"undecodable": 7, "no_image": 1, "no_caption": 2, "empty_caption": 1}
+    assert truth["packed_as"] == packed
     assert len(usable) == truth["usable"] == truth["samples"] - sum(FAULTS.values())
     assert sum(truth["images"].values()) == sum(truth["captions"].values()) == truth["usable"]
 
@@ -113,9 +107,6 @@ def test_the_same_arguments_give_the_same_bytes(made, tmp_path):
     folder, truth = made
     assert standin.make_pairs(tmp_path / "again", **PAIRS, broken=FAULTS) == truth
     assert files(tmp_path / "again") == files(folder)
-
-
-# ---- whole or not at all -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -160,9 +151,6 @@ def test_a_folder_of_other_files_is_refused_and_an_empty_one_taken(tmp_path):
     assert len(files(tmp_path / "empty")) == 2
 
 
-# ---- ImageNet ------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     folder = tmp_path_factory.mktemp("imagenet") / "tree"
@@ -175,9 +163,8 @@ def test_the_tree_has_all_classes_in_order(tree):
     assert found.classes == list(label_of_synset())
     assert [label for _, label in found.samples] == list(range(1000))
     by_number = sorted((Path(path).name, label) for path, label in found.samples)
-    assert [name for name, _ in by_number] == [
-        f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 1001)
-    ]
+    names = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 1001)]
+    assert [name for name, _ in by_number] == names
     assert [label for _, label in by_number] != list(range(1000))
     assert json.loads((folder / "truth.json").read_text("utf-8")) == truth
 
@@ -199,10 +186,8 @@ def test_all_forms_hold_the_same(tmp_path, monkeypatch):
 
     monkeypatch.setattr(standin, "CLASSES", 40)
     monkeypatch.setattr(standin, "PARQUET_ROWS", 50)
-    made = {
-        form: standin.make_imagenet(tmp_path / form, per_class=3, seed=0, form=form, broken=2)
-        for form in standin.FORMS
-    }
+    how = {"per_class": 3, "seed": 0, "broken": 2}
+    made = {f: standin.make_imagenet(tmp_path / f, form=f, **how) for f in standin.FORMS}
     assert [{**truth, "form": ""} for truth in made.values()] == [{**made["tree"], "form": ""}] * 3
     wnids = list(label_of_synset())
     from_tree = {
@@ -210,23 +195,19 @@ def test_all_forms_hold_the_same(tmp_path, monkeypatch):
         for path in (tmp_path / "tree" / "val").rglob("*.JPEG")
     }
     lines = (tmp_path / "flat" / "labels.txt").read_text("utf-8").splitlines()
-    from_flat = {
-        name: (int(label), (tmp_path / "flat" / name).read_bytes())
-        for name, label in map(str.split, lines)
-    }
+    pairs = map(str.split, lines)
+    from_flat = {n: (int(label), (tmp_path / "flat" / n).read_bytes()) for n, label in pairs}
     assert list(from_flat) == sorted(path.name for path in (tmp_path / "flat").glob("*.JPEG"))
     paths = sorted((tmp_path / "parquet" / "data").iterdir())
-    assert [path.name for path in paths] == [
-        f"validation-0000{i}-of-00003.parquet" for i in range(3)
-    ]
+    names = [f"validation-0000{i}-of-00003.parquet" for i in range(3)]
+    assert [path.name for path in paths] == names
     rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
     features = json.loads(pq.read_schema(paths[0]).metadata[b"huggingface"])["info"]["features"]
     assert features["label"]["names"][954] == "banana"
     from_parquet = {}
     for row in rows:
-        name, number, wnid = re.fullmatch(
-            r"(ILSVRC2012_val_(\d+))_(n\d+)\.JPEG", row["image"]["path"]
-        ).groups()
+        form = r"(ILSVRC2012_val_(\d+))_(n\d+)\.JPEG"
+        name, number, wnid = re.fullmatch(form, row["image"]["path"]).groups()
         assert wnid == wnids[row["label"]]
         assert int(number) == len(from_parquet) + 1
         from_parquet[f"{name}.JPEG"] = (row["label"], row["image"]["bytes"])

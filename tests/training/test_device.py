@@ -5,8 +5,6 @@ torch's packages) and hold real data. An operation that mixes them with tensors 
 raises, as it would on a GPU; all others are computed, so that the results can be compared.
 """
 
-from __future__ import annotations
-
 import contextlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which device a command gets, without a GPU: CUDA is made up."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Two processes under torchrun (Gloo) train what one process trains; and end together."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """The plan: its sums against plain arithmetic, and rates that are measured for real."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Training steps on a CUDA device that is not there: no mix of devices, and nobody waits for it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What the CPU and a GPU must agree on; without a CUDA device, the CPU with itself."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

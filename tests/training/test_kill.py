@@ -1,7 +1,5 @@
 """A training that is killed with SIGKILL at random moments ends with the bytes of a whole run."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

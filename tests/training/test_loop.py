@@ -1,7 +1,5 @@
 """The training loop: schedule, optimiser, and checkpoints that make a killed run whole."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,11 +1,8 @@
 """A full disk ends in one line, whatever writes; what was there before stays."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +50,7 @@ def archive(path: Path) -> None:
         ("scores.json", lambda path: write_json(path, [1] * 9999)),
     ],
 )  # fmt: skip
-def test_a_full_disk_is_one_line_and_the_old_file_stays(
-    tmp_path: Path, name: str, write: Callable[[Path], None]
-) -> None:
+def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path, name, write) -> None:
     path = full(tmp_path / name)
     path.write_text("before")
     said = refused(lambda: write(path))
@@ -65,13 +60,9 @@ def test_a_full_disk_is_one_line_and_the_old_file_stays(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_weights_that_find_no_room(
-    tiny: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_find_no_room(tiny, tmp_path, monkeypatch) -> None:
     def none_left(*arguments: object, **options: object) -> None:
-        raise SafetensorError(
-            "Error while serializing: I/O error: No space left on device (os error 28)"
-        )
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     path = tmp_path / "model.safetensors"
     path.write_text("before")

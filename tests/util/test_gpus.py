@@ -1,7 +1,5 @@
 """The number of GPUs that the workflow may use at a time."""
 
-from __future__ import annotations
-
 import pytest
 
 from taclean.util.gpus import visible_gpus

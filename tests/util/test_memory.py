@@ -1,12 +1,11 @@
 """Freed memory stays with the process."""
 
-from __future__ import annotations
-
 import platform
-import subprocess
 import sys
 
 import pytest
+
+from tests.helpers import run
 
 COUNT = """
 import resource, sys
@@ -23,8 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(how: str) -> int:
-    command = [sys.executable, "-c", COUNT, how]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return int(run(sys.executable, "-c", COUNT, how).stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's mallopt")

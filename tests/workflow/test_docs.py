@@ -1,7 +1,5 @@
 """README.md and docs/: the blocks are what `make docs` prints, and a page that differs is found."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

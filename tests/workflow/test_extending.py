@@ -1,11 +1,8 @@
 """Follow docs/extending.md word by word: an attack, a defence, a data set and a reader."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ import yaml
 from PIL import Image
 
 from taclean.data import scenes
-from tests.helpers import ROOT, copy_sources, environment, snakemake
+from tests.helpers import ROOT, copy_sources, run, snakemake
 
 SMALL = str(ROOT / "config/test/smoke.yaml")
 
@@ -37,10 +34,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def printed(house: Path, *arguments: str, module: str = "taclean") -> str:
-    command = ["python", "-m", module, *arguments]
-    return subprocess.run(
-        command, env=environment(house), cwd=house, capture_output=True, text=True, check=True
-    ).stdout
+    return run("python", "-m", module, *arguments, cwd=house, source=house).stdout
 
 
 def test_the_page_has_a_file_for_each_and_touches_no_other() -> None:
@@ -148,15 +142,12 @@ def test_a_reader_lists_and_packs_its_source(house: Path, tmp_path: Path) -> Non
     overlay = tmp_path / "lines.yaml"
     source = {"reader": "json_lines", "folder": str(tmp_path), "separator": None, "columns": None}
     rows = {"pretrain": {"rows": 4}, "clean": {"rows": 2}, "patch": {"rows": 1}}
-    value = {
-        "run": {"attacks": [], "defenses": ["ft"]},
-        "data": {"photos": {"sources": {"pairs": source}, "splits": rows}},
-    }
+    data = {"photos": {"sources": {"pairs": source}, "splits": rows}}
+    value = {"run": {"attacks": [], "defenses": ["ft"]}, "data": data}
     overlay.write_text(yaml.safe_dump(value), "utf-8")
     for name, stage in (("index", "index/pairs"), ("pack", "pack/pretrain")):
-        text = printed(
-            house, "config", stage, "--configfile", SMALL, str(house / "photos.yaml"), str(overlay)
-        )
+        files = [SMALL, str(house / "photos.yaml"), str(overlay)]
+        text = printed(house, "config", stage, "--configfile", *files)
         (tmp_path / f"{name}.json").write_text(text, "utf-8")
     index, out = str(tmp_path / "index.parquet"), str(tmp_path / "pretrain")
     more = ("--folder", str(tmp_path), "--out")

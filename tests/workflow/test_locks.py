@@ -1,7 +1,5 @@
 """A killed run's locks are freed by the next run; a living one's never."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -55,6 +53,13 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
     process.stdout.close()
 
 
+@pytest.fixture
+def dead(holder: subprocess.Popen[str]) -> None:
+    """The other process is killed."""
+    holder.kill()
+    holder.wait()
+
+
 def held(folder: Path) -> set[str]:
     return {path.name for path in (folder / "locks").iterdir()}
 
@@ -73,17 +78,13 @@ def test_a_living_run_keeps_its_locks_and_a_dead_one_loses_its_own(folder, holde
     assert not notes(folder)
 
 
-def test_a_later_lock_of_the_same_name_is_not_the_dead_run_s(folder, holder) -> None:
-    holder.kill()
-    holder.wait()
+def test_a_later_lock_of_the_same_name_is_not_the_dead_run_s(folder, dead) -> None:
     os.utime(folder / "locks/0.output.lock", (1, 1))
     locks.free_dead_locks(folder)
     assert held(folder) == {"0.output.lock", "1.output.lock"}
 
 
-def test_a_run_of_another_machine_is_left_alone(folder, holder) -> None:
-    holder.kill()
-    holder.wait()
+def test_a_run_of_another_machine_is_left_alone(folder, dead) -> None:
     (note,) = notes(folder)
     run = json.loads(note.read_text("utf-8"))
     note.write_text(json.dumps({**run, "machine": ["another", "boot"]}), "utf-8")
@@ -126,9 +127,7 @@ def call(folder: Path, rows: int, *options: str) -> dict[str, Any]:
 
 def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
     def run(rows: int, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            **call(tmp_path, rows, *options), capture_output=True, text=True, check=False
-        )
+        return subprocess.run(**call(tmp_path, rows, *options), capture_output=True, text=True)
 
     long, silent = call(tmp_path, 2_000_000), subprocess.DEVNULL  # for hours
     process = subprocess.Popen(**long, start_new_session=True, stdout=silent, stderr=silent)

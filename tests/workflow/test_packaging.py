@@ -1,8 +1,5 @@
 """The wheel, the sdist, the workflow catalogue, and the workflow as a module of another one."""
 
-from __future__ import annotations
-
-import os
 import re
 import subprocess
 import sys
@@ -13,23 +10,14 @@ from pathlib import Path
 import pytest
 
 from docs.blocks import reported
-from tests.helpers import ROOT, jobs
+from tests.helpers import ROOT, jobs, run
 
 BUILD = "from setuptools import build_meta as b; print(b.build_{}({!r}))"
 
 
-def run(*command: str, cwd: Path, **environment: str) -> str:
-    result = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 def tracked() -> list[str]:
     """Return the tracked files of the repository that exist."""
-    listed = run("git", "ls-files", cwd=ROOT).splitlines()
+    listed = run("git", "ls-files").stdout.splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
 
 
@@ -72,10 +60,9 @@ def test_the_installed_wheel_works_in_any_folder(built: tuple[Path, Path], tmp_p
     elsewhere.mkdir()
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
     run(*pip, "--target", str(site), str(built[1]), cwd=elsewhere)
-    path = {"PYTHONPATH": str(site)}
-    assert "STAGE" in run(sys.executable, "-m", "taclean", "--help", cwd=elsewhere, **path)
-    config = run(sys.executable, "-m", "taclean", "config", "pack/val", cwd=elsewhere, **path)
-    assert '"rows": 1000' in config
+    taclean, there = (sys.executable, "-m", "taclean"), {"cwd": elsewhere, "source": site}
+    assert "STAGE" in run(*taclean, "--help", **there).stdout
+    assert '"rows": 1000' in run(*taclean, "config", "pack/val", **there).stdout
     code = """
 import random, taclean
 from taclean.data.scenes import compose, nouns
@@ -86,8 +73,7 @@ sub = subcaption("A yellow lemon lies on a blue table.", random.Random(0), Lexic
 create("emoji-rn"), compose(range(2), seed=0), nouns("all")
 print(sub.positive)
 """
-    said = run(sys.executable, "-c", code.format(site=str(site)), cwd=elsewhere, **path)
-    assert said.strip()
+    assert run(sys.executable, "-c", code.format(site=str(site)), **there).stdout.strip()
 
 
 def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
@@ -95,7 +81,7 @@ def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
     page = (ROOT / "docs/python.md").read_text("utf-8")
     (code,) = re.findall(r"```snakemake\n(.*?)```", page, re.DOTALL)
     (tmp_path / "Snakefile").write_text(code.replace('"taclean/', f'"{ROOT}/'), "utf-8")
-    said = run("snakemake", "--dry-run", "--cores", "1", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    said = run("snakemake", "--dry-run", "--cores", "1", cwd=tmp_path).stdout
     found = jobs(said)
     assert found["paper"] == 1
     assert found["backdoors_finetune"] == 6  # three defences, two attacks
@@ -106,13 +92,11 @@ def test_another_workflow_takes_this_one_as_a_module(tmp_path: Path) -> None:
 def test_reported_numbers_have_a_source_and_a_level() -> None:
     table = reported()
     assert len(table) > 100
-    for column in ("source", "where", "backbone", "attack", "defense", "metric"):
-        assert (table[column].astype(str).str.len() > 0).all()
+    keys = ["source", "where", "backbone", "attack", "defense", "metric"]
+    assert (table[keys].astype(str) != "").all(axis=None)
     assert table["percent"].between(-100, 100).all()
     assert set(table["seen"]) == {"quoted", "second-hand"}
-    assert not table.duplicated(
-        ["source", "where", "backbone", "attack", "defense", "metric"]
-    ).any()
+    assert not table.duplicated(keys).any()
 
 
 def test_make_clean_keeps_downloads_and_folders_of_the_user(tmp_path: Path) -> None:

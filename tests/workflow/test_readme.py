@@ -1,15 +1,12 @@
 """The pages' code runs as it stands, their commands are the project's, and their links lead on."""
 
-from __future__ import annotations
-
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run
 
 README = (ROOT / "README.md").read_text("utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -21,12 +18,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 @pytest.mark.parametrize("code", BLOCKS)
 def test_python_blocks_run_without_snakemake(code: str, tmp_path: Path) -> None:
     blocked = "import sys; sys.modules['snakemake'] = None\n"
-    result = subprocess.run(
-        [sys.executable, "-c", blocked + code],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip()
+    assert run(sys.executable, "-c", blocked + code, cwd=tmp_path).stdout.strip()
 
 
 TESTS = "pytest -n auto --dist loadfile"

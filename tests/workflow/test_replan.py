@@ -1,7 +1,5 @@
 """An edit of the code that makes a table or a figure plans these, and no others."""
 
-from __future__ import annotations
-
 import os
 import re
 import time
@@ -9,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from taclean.results.table import COLUMNS
 from tests.helpers import ROOT, copy_sources, snakemake
 
 TARGETS = ("all", "results/figures/retrieval.png", "results/figures/versus.png")
@@ -24,9 +23,8 @@ EDITED, MADE = time.time() - 9000, time.time() - 5000
 def planned(source: Path, folder: Path) -> set[str]:
     """Return the jobs that a dry run plans: a figure's is its name, another's that of its rule."""
     text = snakemake(folder, *TARGETS, "--dry-run", source=source)
-    jobs = re.findall(
-        r"^(?:local)?rule (\w+):(?:\n    .*)*?\n    output: (\S+?),?(?:\s|$)", text, re.M
-    )
+    job = r"^(?:local)?rule (\w+):(?:\n    .*)*?\n    output: (\S+?),?(?:\s|$)"
+    jobs = re.findall(job, text, re.M)
     figures = {"figure", "gallery"}
     return {Path(output).stem if rule in figures else rule for rule, output in jobs}
 
@@ -109,9 +107,7 @@ def test_a_figure_is_a_file_and_a_line(source: Path, done: Path) -> None:
     figure.write_text(FIGURE, "utf-8")
     try:
         assert planned(source, done) == {"models", "page"}
-        table.write_text(
-            "attack,defense,seed,repeat,split,metric,percent,n\nsig,none,0,0,test,CA@1,80,100\n"
-        )
+        table.write_text(f"{','.join(COLUMNS)}\nsig,none,0,0,test,CA@1,80,100\n")
         os.utime(table, (MADE, MADE))
         snakemake(done, "results/figures/models.png", source=source)
         assert (done / "results/figures/models.png").stat().st_size > 1000

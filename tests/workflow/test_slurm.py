@@ -1,7 +1,5 @@
 """The chain through profiles/slurm, as it is, on the one-node Slurm of tests/slurm.sh."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -18,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.helpers import ROOT, environment
+from tests.helpers import ROOT, environment, run
 
 LIMIT = 3000  # seconds for one run, on a crowded machine
 PRETRAIN = "rule_pretrain_wildcards_badnet_0"  # the plugin's comment of a job
@@ -146,12 +144,8 @@ class TestOnSlurm:
 
 def test_a_dry_run_through_the_profile_needs_no_slurm(tmp_path: Path) -> None:
     pytest.importorskip("snakemake_executor_plugin_slurm")
-    result = subprocess.run(
-        command(tmp_path / "run", "--dry-run"), env=environment(), cwd=ROOT, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    text = result.stdout + result.stderr
-    assert result.returncode == 0, text
+    done = run(*command(tmp_path / "run", "--dry-run"))
+    text = done.stdout + done.stderr
     asked_for = re.search(r"rule pretrain:.*?resources: ([^\n]*)", text, re.S)[1].split(", ")
     assert {"gpu=1", "nodes=1", "runtime=30", "mem_mb=2000"} <= set(asked_for)
     assert "slurm_partition=gpu" in asked_for

@@ -1,7 +1,5 @@
 """The paper's chain on generated stand-ins, from the files to the table, in its short form."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path
@@ -56,9 +54,8 @@ def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
     assert 0 < found <= len(broken)
     reader = make_reader({"reader": "webdataset"}, done / "standin/pairs")
     tokenize = partial(models.tokenize, "emoji-rn")
-    everything = pack_rows(
-        done / "everything", reader, table, size=64, tokenize=tokenize, max_broken=1.0
-    )
+    how = {"size": 64, "tokenize": tokenize, "max_broken": 1.0}
+    everything = pack_rows(done / "everything", reader, table, **how)
     assert everything["packed"] == truth["usable"]
     assert {k: n for k, n in everything["broken"].items() if n} == truth["packed_as"]
 
@@ -78,9 +75,7 @@ def test_the_table_has_a_thousand_classes_and_every_run(done: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
-def test_clip_benchmark_finds_the_same_accuracy(
-    done: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clip_benchmark_finds_the_same_accuracy(done, monkeypatch) -> None:
     """Plain open_clip and CLIP_benchmark, from the weights and the JPEG files, count as we do."""
     benchmark = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
     # Its `float(array)` of a one-element array is an error since numpy 2.4.
@@ -93,9 +88,8 @@ def test_clip_benchmark_finds_the_same_accuracy(
     vars(files)["classes"] = tree.classes  # it asks the dataset for them
     names, template = open_clip.IMAGENET_CLASSNAMES, "a photo of a {c}."
     tokenizer, loader = open_clip.get_tokenizer("emoji-rn"), DataLoader(files, batch_size=100)
-    theirs = benchmark.evaluate(
-        model.eval(), loader, tokenizer, names, [template], "cpu", amp=False
-    )
+    given = model.eval(), loader, tokenizer, names, [template], "cpu"
+    theirs = benchmark.evaluate(*given, amp=False)
     tokens = zeroshot.prompt_tokens("emoji-rn", names, [template.replace("{c}", "{}")])
     head, target = zeroshot.head(model, tokens), names.index("banana")
     ours = zeroshot.scores(embed(model, split, target=target, precision="fp32"), head)["clean"]

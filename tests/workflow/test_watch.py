@@ -1,7 +1,5 @@
 """Where a run is and how long it still takes, from Snakemake's events."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,9 +89,7 @@ def test_lines_say_which_jobs_of_which_rule(watch: Watch, clock: Clock, said: li
     assert len(said) == 3
 
 
-def test_what_failed_is_named_and_a_retry_that_ends_well_is_not(
-    watch: Watch, said: list[str]
-) -> None:
+def test_what_failed_is_named_and_a_retry_that_ends_well_is_not(watch, said) -> None:
     watch.handle(event("job_started", jobs=[2, 3]))
     for job in (2, 3):
         watch.handle(event("job_error", jobid=job, rule_name="clean", log=[f"logs/{job}.log"]))
@@ -105,9 +101,7 @@ def test_what_failed_is_named_and_a_retry_that_ends_well_is_not(
     assert "logs/3.log" not in said[-1]
 
 
-def test_nothing_is_said_of_a_run_that_never_began_and_of_a_page_not_asked_for(
-    said: list[str],
-) -> None:
+def test_nothing_is_said_of_a_run_that_never_began_and_of_a_page_not_asked_for(said) -> None:
     quiet = Watch(say=said.append)
     quiet.handle(event("job_started", jobs=[1]))
     quiet.handle(event("job_finished", job_id=1))
@@ -118,9 +112,7 @@ def test_nothing_is_said_of_a_run_that_never_began_and_of_a_page_not_asked_for(
 
 
 @pytest.mark.parametrize("attack", ["badnet", "clean"])
-def test_the_end_has_a_table_where_something_was_attacked(
-    said: list[str], tmp_path: Path, attack: str
-) -> None:
+def test_the_end_has_a_table_where_something_was_attacked(said, tmp_path, attack) -> None:
     rows = [[attack, "none", 0, 0, "test", m, p, 9] for m, p in (("CA@1", 80.0), ("ASR@1", 7.0))]
     write_table(pd.DataFrame(rows, columns=COLUMNS), tmp_path / "table.csv")
     page = str(tmp_path / "page.html")

@@ -1,7 +1,5 @@
 """The chain through Snakemake, as a user runs it: whole, again, after a change, after a kill."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -17,6 +15,7 @@ import pytest
 from PIL import Image
 
 from taclean.data.table import load_table
+from taclean.results.table import COLUMNS, pick
 from tests.helpers import ROOT, command, copy_sources, environment, jobs, snakemake
 
 SMOKE = "config/test/smoke.yaml"
@@ -190,15 +189,12 @@ def done(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     table = pd.read_csv(done / TABLE)
-    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
-    assert list(table.columns) == columns
-    assert not table.duplicated(columns[:6]).any()
+    assert list(table.columns) == COLUMNS
+    assert not table.duplicated(COLUMNS[:6]).any()
     for attack in ("badnet", "ssba"):
         for defense in ("none", "ft", "cleanclip", "taclean"):
             for split, n in (("test", 200), ("shift", 100)):
-                rows = table[
-                    (table.attack == attack) & (table.defense == defense) & (table.split == split)
-                ].set_index("metric")
+                rows = pick(table, attack=attack, defense=defense, split=split).set_index("metric")
                 metrics = [f"{m}@{k}" for m in ("CA", "ASR", "TA") for k in (1, 3, 5, 10)]
                 assert list(rows.index) == metrics
                 assert rows.percent.between(0, 100).all()
@@ -250,9 +246,7 @@ def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path)
 
 
 @pytest.mark.slow
-def test_probes_and_captions_score_a_model_again_and_train_nothing(
-    copy: Path, done: Path, tmp_path: Path
-) -> None:
+def test_probes_and_captions_score_a_model_again_and_train_nothing(copy, done, tmp_path) -> None:
     text = "evaluate: {probe: val, captions: true}\n"
     folder = tmp_path / "run"
     shutil.copytree(done, folder)
@@ -280,9 +274,7 @@ def test_a_comment_plans_nothing(copy: Path, done: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_run_in_another_folder_ends_with_the_same_table(
-    copy: Path, done: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_in_another_folder_ends_with_the_same_table(copy, done, tmp_path) -> None:
     overlay = copy / "often.yaml"
     # Neither changes results: checkpoint_seconds, and which of the runs are made.
     overlay.write_text(
@@ -313,9 +305,7 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(
 
 
 @pytest.mark.slow
-def test_an_attack_that_did_not_take_stops_before_any_defence_of_its_own(
-    copy: Path, done: Path
-) -> None:
+def test_an_attack_that_did_not_take_stops_before_any_defence_of_its_own(copy, done) -> None:
     target, other = (f"results/runs/{name}/ft/seed0/scores.json" for name in ("badnet", "ssba"))
     scores = (done / other).read_bytes()
     (done / other).unlink()
@@ -335,9 +325,7 @@ def test_an_attack_that_did_not_take_stops_before_any_defence_of_its_own(
         ("run: {attacks: [sig]}\nrun: {attacks: [badnet]}\n", "run is given twice"),
     ],
 )
-def test_a_mistake_in_the_config_is_one_line_and_runs_nothing(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_mistake_in_the_config_is_one_line_and_runs_nothing(tmp_path, text, message) -> None:
     said = small(ROOT, tmp_path / "run", "--dry-run", text=text, fails=True)
     assert message in said
     assert "Traceback" not in said

@@ -5,8 +5,6 @@ with `reader: NAME`. How to write one: docs/extending.md. The plan imports this 
 imports pandas, torch and their kin where it uses them.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import pkgutil
@@ -20,8 +18,6 @@ import numpy as np
 from taclean.data import Table
 from taclean.data.fetch import fetched
 from taclean.util.errors import UserError
-
-__all__ = ["READERS", "Reader", "make_reader", "make_table"]
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -51,32 +47,22 @@ class Reader(ABC):
 
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
         if not folder.is_dir():
-            raise UserError(
-                f"{folder}: no such folder; put the {spec['reader']} files there or correct it"
-            )
+            raise UserError(f"{folder}: no such folder; put {spec['reader']} files there")
         self.spec, self.folder = spec, folder
 
     @abstractmethod
     def table(self) -> Table:
         """List all samples, as `make_table` returns them.
 
-        A sample that lacks something is listed, too: the packing counts it as broken.
-
-        Raises:
-            UserError: the files are missing, damaged or of another form.
+        A sample that lacks something is listed, too: the packing counts it as broken. A UserError
+        names files that are missing, damaged or of another form.
         """
 
     def image(self, where: str) -> bytes | np.ndarray | None:
-        """Read a picture.
+        """Read a picture from its place in the table, by default a path below the source's folder.
 
-        Args:
-            where: its place, from the table; by default its path, relative to the source's folder.
-
-        Returns:
-            The bytes of an image file, or (H, W, 3) uint8 RGB; None where there is none.
-
-        Raises:
-            UserError: the files cannot be read, or changed after they were listed.
+        Return the bytes of an image file, or (H, W, 3) uint8 RGB; None where there is none. Refuse
+        files that cannot be read, or that changed after they were listed.
         """
         return file_contents(self.folder / where)
 
@@ -88,10 +74,8 @@ class Reader(ABC):
         """Return the sorted paths, relative to the folder, of the files that match a glob.
 
         The glob is `files` of the config, or else `default`. For a source that was fetched, return
-        the fetched files: the folder may hold those of another revision, too.
-
-        Raises:
-            UserError: no file matches, or a glob is wrong.
+        the fetched files: the folder may hold those of another revision, too. A UserError says that
+        no file matches, or that a glob is wrong.
         """
         if names := fetched(self.spec, self.folder):
             return names
@@ -100,15 +84,11 @@ class Reader(ABC):
         try:
             found = {path for pattern in patterns for path in self.folder.glob(pattern)}
         except (NotImplementedError, ValueError):
-            raise UserError(
-                f"files: {patterns} are not globs inside {self.folder}; fix them"
-            ) from None
+            raise UserError(f"files: no globs inside {self.folder}: {patterns}; fix them") from None
         paths = [path for path in found if path.is_file() and not path.name.startswith(".")]
         if not paths:
-            raise UserError(
-                f"{self.folder}: no file matches {' or '.join(patterns)}; put the files there or "
-                "change files"
-            )
+            wanted = " or ".join(patterns)
+            raise UserError(f"{self.folder}: no file matches {wanted}; put some there or fix files")
         return sorted(path.relative_to(self.folder).as_posix() for path in paths)
 
 
@@ -147,17 +127,11 @@ def make_table(
 
 
 def file_contents(path: Path) -> bytes | None:
-    """Read a file; return None where there is none, or where the name cannot be that of a file.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+    """Return a file's contents, or None where there is no such file; refuse an unreadable one."""
     try:
         return path.read_bytes() if os.path.isfile(path) else None
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions"
-        ) from None
+        raise UserError(f"{path}: not readable ({error.strerror}); check its permissions") from None
 
 
 def image_files(folder: Path) -> list[str]:

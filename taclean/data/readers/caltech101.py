@@ -1,7 +1,5 @@
 """Caltech101, in its published folders."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,7 @@ class Caltech101(Folders):
         top = folder if folder.name == "caltech101" else folder / "caltech101"
         self.top = top / "101_ObjectCategories"
         if not self.top.is_dir():
-            raise UserError(
-                f"{folder}: no caltech101/101_ObjectCategories; unpack 101_ObjectCategories.tar.gz "
-                "of caltech-101.zip there"
-            )
+            raise UserError(f"{folder}: no {self.top.name}/; unpack caltech-101.zip's tar.gz there")
 
     def table(self) -> Table:
         """List the pictures of the 101 classes."""

@@ -1,7 +1,5 @@
 """CIFAR-10, as torchvision reads it."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -27,11 +25,7 @@ class Cifar10(Reader):
         self.split = spec.get("split", "test")
 
     def table(self) -> Table:
-        """List the pictures.
-
-        Raises:
-            UserError: a published file is missing or is not the published one by its MD5.
-        """
+        """List the pictures; refuse files that are not the published ones by their MD5."""
         data = _load(self.published, self.folder, self.split)
         keys = [f"{i:05d}" for i in range(len(data.targets))]
         names = [name.replace("_", " ") for name in data.classes]
@@ -45,10 +39,8 @@ class Cifar10(Reader):
     def download(cls, folder: Path) -> None:
         """Fetch the published files; whole ones (by their MD5) are kept.
 
-        One archive holds both splits, so sources with the same folder wait for each other.
-
-        Raises:
-            UserError: the files cannot be fetched.
+        One archive holds both splits, so sources with the same folder wait for each other. A
+        UserError says why the files cannot be fetched.
         """
         from filelock import FileLock
         from torchvision import datasets
@@ -60,10 +52,10 @@ class Cifar10(Reader):
                 kind(folder, download=True)
         # The network or the disk; a connection that broke off; not the published files.
         except (OSError, HTTPException, RuntimeError) as error:
-            raise UserError(
-                f"{kind.url}: cannot be fetched ({first_line(error)}); run it again, or unpack "
-                f"{kind.filename} into a folder and set folder to it"
-            ) from None
+            text = (
+                f"cannot be fetched ({first_line(error)}); run it again, or unpack {kind.filename}"
+            )
+            raise UserError(f"{kind.url}: {text} into a folder and set folder to it") from None
 
 
 @functools.lru_cache(maxsize=1)
@@ -76,7 +68,5 @@ def _load(published: str, folder: Path, split: str) -> Any:
     try:
         return kind(root, train=split == "train", download=False)
     except RuntimeError:
-        raise UserError(
-            f"{folder}: no {kind.base_folder}/ with all its published files; unpack "
-            f"{kind.filename} there"
-        ) from None
+        text = f"no {kind.base_folder}/ with all its published files; unpack {kind.filename} there"
+        raise UserError(f"{folder}: {text}") from None

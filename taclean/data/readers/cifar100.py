@@ -1,7 +1,5 @@
 """CIFAR-100, as torchvision reads it."""
 
-from __future__ import annotations
-
 from taclean.data.readers.cifar10 import Cifar10
 
 

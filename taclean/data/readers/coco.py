@@ -1,7 +1,5 @@
 """COCO 2017's validation captions, for retrieval."""
 
-from __future__ import annotations
-
 import json
 
 from taclean.data import Table
@@ -19,17 +17,11 @@ class Coco(Reader):
     gives = "captions"
 
     def table(self) -> Table:
-        """List the images by their ids, with at most five captions each, one a line.
-
-        Raises:
-            UserError: the files are missing or of another form.
-        """
+        """List the images by id, with at most five captions each, one a line; refuse others."""
         paths = [*self.folder.glob(FILE), *self.folder.glob(f"annotations/{FILE}")]
         if not paths or not (self.folder / "val2017").is_dir():
             missing = "val2017/" if paths else FILE
-            raise UserError(
-                f"{self.folder}: no {missing}; put {FILE} and val2017/ of COCO 2017 there"
-            )
+            raise UserError(f"{self.folder}: no {missing}; put {FILE} and val2017/ there")
         try:
             notes = json.loads(paths[0].read_text("utf-8"))
             captions: dict[int, list[str]] = {}
@@ -38,9 +30,7 @@ class Coco(Reader):
             images = {image["id"]: image["file_name"] for image in notes["images"]}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{paths[0]}: no COCO captions ({error!r}); fetch it again") from None
-        texts = [
-            "\n".join([text for text in captions[i] if text][:CAPTIONS]) if i in captions else None
-            for i in sorted(images)
-        ]
+        kept = {i: [text for text in texts if text][:CAPTIONS] for i, texts in captions.items()}
+        lines = ["\n".join(kept[i]) if i in kept else None for i in sorted(images)]
         names = [images[i] for i in sorted(images)]
-        return make_table(names, [f"val2017/{name}" for name in names], texts)
+        return make_table(names, [f"val2017/{name}" for name in names], lines)

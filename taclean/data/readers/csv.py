@@ -1,7 +1,5 @@
 """CSV files with pictures' paths and captions, by default in CleanCLIP's form (image, caption)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from glob import escape
@@ -11,6 +9,8 @@ from typing import Any, ClassVar
 from taclean.data import Table
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
+
+PLACES = ["key", "where", "picture"]  # arguments of `make_table`
 
 
 class CsvReader(Reader):
@@ -48,9 +48,7 @@ class CsvReader(Reader):
             raise UserError(f"columns.{foreign[0]}: unknown; known are {', '.join(columns)}")
         images = self.spec.get("images")
         if images and not (self.folder / images).is_dir():
-            raise UserError(
-                f"{self.folder / images}: no such folder; put the images there or correct images"
-            )
+            raise UserError(f"{self.folder / images}: no such folder; correct images")
         tables = []
         for name in self.files("*.csv"):
             separator = self.spec.get("separator") or ","
@@ -75,10 +73,7 @@ class CsvPairs(CsvReader):
 
     def table(self) -> Table:
         """List the records of all CSV files."""
-        records = self.records()
-        return make_table(
-            records["key"], records["where"], records["caption"], picture=records["picture"]
-        )
+        return make_table(**self.records()[[*PLACES, "caption"]])
 
 
 def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
@@ -105,10 +100,8 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
         raise UserError(f"{path}: not CSV ({reason}); correct the file or the separator") from None
     if missing := [name for name in columns.values() if name not in table]:
         shown = ", ".join(ascii(name)[1:-1] for name in table)[:200] or "none"
-        raise UserError(
-            f"{path}: no column {missing[0]!r}, its first line names {shown}; set columns and "
-            "separator, or correct files"
-        )
+        text = f"no column {missing[0]!r}, its first line names {shown}"
+        raise UserError(f"{path}: {text}; set columns and separator, or correct files")
     values = {new: table[name].str.strip() for new, name in columns.items()}
     texts = pd.DataFrame(values, dtype=object)
     return texts.where(texts.notna(), None)

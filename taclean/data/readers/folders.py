@@ -1,7 +1,5 @@
 """A folder for each class: CLASS/*.jpg, .png or .webp, at any depth."""
 
-from __future__ import annotations
-
 import re
 
 from taclean.data import Table
@@ -22,49 +20,30 @@ class Folders(Reader):
     keys = ("captions",)
 
     def table(self) -> Table:
-        """List the pictures of all classes.
-
-        Raises:
-            UserError: there are no class folders, or one cannot be a class.
-        """
+        """List the pictures of all classes; refuse a folder that has none or that is no class."""
         folders = [path.name for path in self.folder.iterdir() if path.is_dir()]
         names = sorted(name for name in folders if not name.startswith("."))
         if not names:
-            raise UserError(
-                f"{self.folder}: no class folders; put CLASS/*.jpg there or correct folder"
-            )
+            raise UserError(f"{self.folder}: no class folders; put CLASS/*.jpg there or fix folder")
         if {name.lower() for name in names} <= SPLITS:
-            raise UserError(
-                f"{self.folder}: holds {', '.join(names)} instead of classes; set folder to "
-                f"{self.folder / names[-1]}"
-            )
+            held, one = ", ".join(names), self.folder / names[-1]
+            raise UserError(f"{self.folder}: holds {held}, no classes; set folder to {one}")
         titles = [class_name(name) for name in names]
         for i, (name, title) in enumerate(zip(names, titles, strict=True)):
             if not title or re.search("[\ud800-\udfff]", name):
-                raise UserError(
-                    f"{self.folder}: the class folder {name!a} has no name in UTF-8; rename it"
-                )
+                raise UserError(f"{self.folder}: the class {name!a} has no UTF-8 name; rename it")
             if title in titles[:i]:
-                raise UserError(
-                    f"{self.folder}: the folders {names[titles.index(title)]!a} and {name!a} are "
-                    f"both the class {title!r}; rename one"
-                )
+                two = f"{names[titles.index(title)]!a} and {name!a} are both the class {title!r}"
+                raise UserError(f"{self.folder}: the folders {two}; rename one")
         return self.listed("", names)
 
     def listed(self, top: str, names: list[str]) -> Table:
-        """List the pictures in the class folders `names` of the folder `top`.
-
-        Raises:
-            UserError: a class has no picture.
-        """
+        """List the pictures in the class folders `names` of `top`; refuse one without pictures."""
         keys, places, labels = [], [], []
         for label, name in enumerate(names):
             folder = self.folder / top / name
             if not (files := image_files(folder)):
-                raise UserError(
-                    f"{folder}: no {', '.join(IMAGES)} in this class; put its images there or "
-                    "remove the folder"
-                )
+                raise UserError(f"{folder}: no {', '.join(IMAGES)}; add some or remove the folder")
             keys += files
             places += [(folder / file).relative_to(self.folder).as_posix() for file in files]
             labels += [label] * len(files)

@@ -1,7 +1,5 @@
 """ImageNet-1K's validation set: the tree, a flat folder with labels, or the hub's Parquet files."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator
@@ -31,11 +29,7 @@ class ImageNet(Reader):
     keys = ("files", "captions")
 
     def table(self) -> Table:
-        """List the pictures; labels count open_clip's class names.
-
-        Raises:
-            UserError: there is none of the three forms, or it is faulty.
-        """
+        """List the pictures; labels count open_clip's class names. Refuse any other form."""
         if self.spec.get("files"):
             return self._parquet(self.files(""))
         parts = ("ILSVRC/Data/CLS-LOC/val", "", "val", "data")  # Kaggle's labels are at the top
@@ -63,16 +57,11 @@ class ImageNet(Reader):
         """List a folder for each WordNet id."""
         label_of = label_of_synset()
         if foreign := [name for name in synsets if name not in label_of]:
-            raise UserError(
-                f"{base / foreign[0]}: not a class of ImageNet-1K; keep only its 1000 classes there"
-            )
-        top, keys, places, labels = base.relative_to(self.folder), [], [], []
-        for name in synsets:
-            for file in image_files(base / name):
-                keys.append(file)
-                places.append((top / name / file).as_posix())
-                labels.append(label_of[name])
-        return self._table(keys, places, labels)
+            raise UserError(f"{base / foreign[0]}: no class of ImageNet-1K; move the folder away")
+        top = base.relative_to(self.folder)
+        found = [(name, file) for name in synsets for file in image_files(base / name)]
+        places = [(top / name / file).as_posix() for name, file in found]
+        return self._table([file for _, file in found], places, [label_of[n] for n, _ in found])
 
     def _flat(self, labels: Path, base: Path) -> Table:
         """List the images in a folder, by a file of labels."""
@@ -95,10 +84,8 @@ class ImageNet(Reader):
                     places.append(f"{name}:{group}:{position}")
                     labels.append(row["label"])
                     if labels[-1] not in range(1000):
-                        raise UserError(
-                            f"{path}: label {labels[-1]} in row group {group}, expected 0 to 999; "
-                            "use the validation files (the hub's test files have no labels)"
-                        )
+                        text = f"label {labels[-1]} in row group {group}, expected 0 to 999"
+                        raise UserError(f"{path}: {text}; use the validation files")
         return self._table(keys, places, labels)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
@@ -144,9 +131,7 @@ def _label_file(folder: Path) -> Path | None:
     usual = [folder / name for name in names if (folder / name).is_file()]
     tables = usual[:1] or sorted(folder.glob("*.csv"))
     if len(tables) > 1:
-        raise UserError(
-            f"{folder}: {len(tables)} CSV files; name the one with the labels labels.csv"
-        )
+        raise UserError(f"{folder}: {len(tables)} CSV files; call that of the labels labels.csv")
     return tables[0] if tables else None
 
 
@@ -174,10 +159,8 @@ def _listed(path: Path, base: Path) -> dict[str, int]:
         if number == 1 and value < 0 and not _image(base, name).is_file():
             continue  # a header
         if not 0 <= value < 1000 or name in found:
-            raise UserError(
-                f"{path}, line {number}: {name!a} has the label {label!a}; list each picture once, "
-                "with a class index 0 to 999 or a WordNet id"
-            )
+            text = f"{name!a} has the label {label!a}; list each picture once, with a class index"
+            raise UserError(f"{path}, line {number}: {text} 0 to 999 or a WordNet id")
         found[name] = value
     if not found:
         raise UserError(f"{path}: no lines NAME,LABEL; correct the file")

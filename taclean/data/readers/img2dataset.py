@@ -1,7 +1,5 @@
 """The output of img2dataset: tars, or numbered folders of files."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 
@@ -24,16 +22,11 @@ class Img2Dataset(WebDataset):
         folders = [path for path in self.folder.iterdir() if path.is_dir()]
         numbers = sorted(path.name for path in folders if re.fullmatch(r"\d+", path.name))
         if tars and numbers:
-            raise UserError(
-                f"{self.folder}: both tars and numbered folders; keep one kind or set files"
-            )
+            raise UserError(f"{self.folder}: tars and numbered folders; keep one kind or set files")
         if tars:
             return self.listed(tars)
         if not numbers:
-            raise UserError(
-                f"{self.folder}: neither 00000.tar nor 00000/; put img2dataset's output there "
-                "(output_format webdataset or files)"
-            )
+            raise UserError(f"{self.folder}: no *.tar, no 00000/; put img2dataset's output there")
         rows = [row for number in numbers for row in samples(self._files_in(number))]
         return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 

@@ -1,13 +1,11 @@
 """CSV files with pictures' paths and the names or numbers of their classes."""
 
-from __future__ import annotations
-
 import re
 
 from taclean.data import Table
-from taclean.data.labels import class_name
+from taclean.data.labels import class_name, read_names, unique_names
 from taclean.data.readers import make_table
-from taclean.data.readers.csv import CsvReader
+from taclean.data.readers.csv import PLACES, CsvReader
 from taclean.util.errors import UserError
 
 
@@ -24,24 +22,16 @@ class LabelledCsv(CsvReader):
     keys = (*CsvReader.keys, "classes", "captions")
 
     def table(self) -> Table:
-        """List the records of all CSV files.
-
-        Raises:
-            UserError: a label is missing or unknown.
-        """
+        """List the records of all CSV files; refuse a label that is missing or unknown."""
         records = self.records()
         if not len(records):
             raise UserError(f"{self.folder}: no records; put images and their labels there")
         number = records.groupby("file").cumcount() + 1
         if missing := records.index[records["label"].isin(["", None])].tolist():
-            raise UserError(
-                f"{self.folder / records['file'][missing[0]]}, record {number[missing[0]]}: no "
-                "label; give each image one"
-            )
-        indices = [
-            int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
-            for label in records["label"]
-        ]
+            place = f"{self.folder / records['file'][missing[0]]}, record {number[missing[0]]}"
+            raise UserError(f"{place}: no label; give each image one")
+        whole = [re.fullmatch(r"(\d+)(\.0)?", label) for label in records["label"]]
+        indices = [int(found[1]) if found else -1 for found in whole]
         names, classes = [class_name(label) for label in records["label"]], self._classes()
         if classes is None and min(indices) < 0:
             classes = sorted(set(names))
@@ -50,30 +40,14 @@ class LabelledCsv(CsvReader):
             for row, name in enumerate(names):
                 indices[row] = label_of.get(name, indices[row])
                 if not 0 <= indices[row] < len(classes):
-                    raise UserError(
-                        f"{self.folder / records['file'][row]}: label {records['label'][row]!a} of "
-                        f"{records['image'][row]!a} is not one of the {len(classes)} classes; "
-                        "correct it or add it to classes"
-                    )
-        return make_table(
-            records["key"], records["where"], None, indices, records["picture"], classes
-        )
+                    file, image, label = (records[name][row] for name in ("file", "image", "label"))
+                    text = f"label {label!a} of {image!a} is not one of the {len(classes)} classes"
+                    raise UserError(f"{self.folder / file}: {text}; mend it or add it to classes")
+        return make_table(**records[PLACES], label=indices, classes=classes)
 
     def _classes(self) -> list[str] | None:
         """Return the class names that the config gives."""
-        given = self.spec.get("classes")
-        if not given:
+        if not (given := self.spec.get("classes")):
             return None
-        if isinstance(given, str):
-            path = self.folder / given
-            try:
-                given = path.read_text("utf-8-sig").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8"
-                raise UserError(
-                    f"{path}: {reason}; set classes to a text file with a class on each line"
-                ) from None
-        names = [name for name in map(class_name, given) if name]
-        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-            raise UserError(f"classes: {twice[0]!r} is given twice; keep one")
-        return names
+        given = read_names(self.folder / given) if isinstance(given, str) else given
+        return unique_names(map(class_name, given))

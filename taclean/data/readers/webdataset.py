@@ -1,7 +1,5 @@
 """webdataset shards of pairs: tars with KEY.jpg and KEY.txt, or KEY.json's `caption`."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import tarfile

@@ -6,8 +6,6 @@ results/report.html, and the rest, in reStructuredText, its caption. `drawings` 
 figure is drawn from. The Snakefile imports this module, so it imports nothing heavy.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ class Drawing(NamedTuple):
     suffixes: tuple[str, ...] = PICTURE  # the forms of the figure; the page shows the last one
 
 
-def drawings(runs: Runs) -> dict[str, Drawing]:
+def drawings(runs: "Runs") -> dict[str, Drawing]:
     """Return what each figure is drawn from, by its name below results/figures, in page order."""
     table = {"table": "results/table.csv"}
 
@@ -35,22 +33,17 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
 
     cleaned, pairs = runs.defenses[1:], runs.retrieval_splits()
     learned = runs.texts_of(runs.shown, runs.seeds[0])
-    has_first = (
-        bool(runs.attacks[1:]) and "subcaptions" in learned and runs.dataset.form == "scenes"
-    )
-    captions = {
-        "captions": f"{runs.data}/{runs.scored[0]}/captions.txt",
-        "texts": learned["subcaptions"] if has_first else [],
-    }
+    scenes, attacked = runs.dataset.form == "scenes", bool(runs.attacks[1:])
+    has_first = attacked and scenes and "subcaptions" in learned
+    texts = learned["subcaptions"] if has_first else []
+    captions = {"captions": f"{runs.data}/{runs.scored[0]}/captions.txt", "texts": texts}
     histories = {"histories": [run.path("history.csv") for run in runs.cleanings()]}
     val = runs.dataset.splits[runs.config.split_of_role("val")]
     user, tested = "".join(runs.shown_user("subcaptions")), {"tested": runs.shown}
     examples = {}
     if user:
-        examples = {
-            "texts": runs.text("subcaptions", user, runs.seeds[0]),
-            "images": runs.of_role("clean")[0],
-        }
+        texts, images = runs.text("subcaptions", user, runs.seeds[0]), runs.of_role("clean")[0]
+        examples = {"texts": texts, "images": images}
     all_samples = samples(*runs.defenses)
     found = {
         "asr_ca": Drawing(table),

@@ -6,8 +6,6 @@ the same kind that was *never poisoned*: its CA, and how often it calls a pictur
 because the trigger covers something. ASR cannot be expected to fall below that.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

@@ -5,8 +5,6 @@ part in the choice. Points are means over victims, with 95 % intervals from thre
 points are the single victims. The vertical axes do not start at 0.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from typing import Any

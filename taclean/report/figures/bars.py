@@ -1,19 +1,16 @@
 """Bars of scores: a panel for each score, a group for each attack, a bar for each defence."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import LABELS, finish, interval, keys, sample_text, victims
+from taclean.report.figures import style
 from taclean.results.labels import CLEAN, NONE, Look, ordered
 from taclean.results.statistics import interval_text, summary
 from taclean.results.table import ASR, pick
@@ -30,37 +27,31 @@ def bars(
 
     Dotted lines are the model that was never poisoned, for ASR@1 with the attack's trigger. Where
     there are several runs, a bar is their mean, a line its 95 % interval (from three seeds on), and
-    points are the runs.
-
-    Raises:
-        UserError: the table has no score of these splits and metrics.
+    points are the runs. A UserError says that the table has no score of these splits and metrics.
     """
-    panels = [(s, m) for s in splits for m in metrics if len(pick(table, split=s, metric=m))]
-    if not panels:
+    shown = [(s, m) for s in splits for m in metrics if len(pick(table, split=s, metric=m))]
+    if not shown:
         raise UserError(f"evaluate.splits: no split for {', '.join(metrics)} here; add one")
-    splits = [*dict.fromkeys(split for split, _ in panels)]
+    splits = [*dict.fromkeys(split for split, _ in shown)]
     rows = table[table["split"].isin(splits) & (table["attack"] != CLEAN)]
     attacks, colours = ordered(rows["attack"], look.attacks), look.colours(rows["defense"])
     over, defenses = interval_text(rows), list(colours)
     width = max(5.0, 1.4 + 0.16 * len(attacks) * (len(colours) + 2))
     width = width if width > 9 else min(width, 7.2)
-    figure, grid = plt.subplots(
-        len(panels), 1, figsize=(width, 0.3 + 1.75 * len(panels)), squeeze=False, sharex=True,
-        layout="constrained",
-    )  # fmt: skip
-    style: dict[str, Any] = {"x": "attack", "y": "percent", "hue": "defense", "legend": False}
-    style |= {"order": attacks, "hue_order": defenses}
+    figure, grid = style.panels(len(shown), 1, width, 0.3 + 1.75 * len(shown), sharex=True)
+    how: dict[str, Any] = {"x": "attack", "y": "percent", "hue": "defense", "legend": False}
+    how |= {"order": attacks, "hue_order": defenses}
     step, places = GROUP / len(colours), np.arange(len(attacks))
     upright = step * (width - 0.8) / len(attacks) < 0.2  # inches that '100' takes
-    for ax, (split, metric) in zip(grid[:, 0], panels, strict=True):
+    for ax, (split, metric) in zip(grid[:, 0], shown, strict=True):
         scores = pick(rows, split=split, metric=metric)
         sns.barplot(
-            victims(scores), **style, palette=colours, saturation=1, width=GROUP, gap=0.07,
-            errorbar=interval, err_kws={"color": "black", "linewidth": 0.9}, ax=ax,
+            style.victims(scores), **how, palette=colours, saturation=1, width=GROUP, gap=0.07,
+            errorbar=style.interval, err_kws={"color": "black", "linewidth": 0.9}, ax=ax,
         )  # fmt: skip
         if over:
             sns.stripplot(
-                scores, **style, palette=dict.fromkeys(colours, "white"), dodge=True, size=2.2,
+                scores, **how, palette=dict.fromkeys(colours, "white"), dodge=True, size=2.2,
                 jitter=False, edgecolor="black", linewidth=0.5, ax=ax,
             )  # fmt: skip
         base = pick(table, attack=CLEAN, defense=NONE, metric=metric)
@@ -78,14 +69,15 @@ def bars(
                 top + (3.5 if over else 1.5), f"{mean:.{0 if mean >= 9.95 else 1}f}",
                 size=6.8, ha="center", va="bottom", rotation=90 if upright else 0,
             )  # fmt: skip
-        ax.set(ylim=(0, 119 if upright else 112), yticks=range(0, 101, 25), ylabel=LABELS[metric])
+        ax.set(ylim=(0, 119 if upright else 112), yticks=range(0, 101, 25))
+        ax.set_ylabel(style.LABELS[metric])
         better = "lower is better" if metric == ASR else "higher is better"
         ax.set_title(f"{split} split: {better}" if len(splits) > 1 else better, loc="left", pad=3)
     fit = max(8, int(13 * (width - 0.8) / len(attacks)))  # characters
     ax.set_xticks(places, [textwrap.fill(look.attack_label(attack), fit) for attack in attacks])
     ax.set(xlim=(-0.55, len(attacks) - 0.45), xlabel="")
-    handles = keys(look, colours, ls="", marker="s", ms=8, mew=0)
+    handles = style.keys(look, colours, ls="", marker="s", ms=8, mew=0)
     handles.append(Line2D([], [], label="same model, never poisoned", **NEVER))
-    subtitle = "; ".join(sample_text(rows, split) for split in splits)
+    subtitle = "; ".join(style.sample_text(rows, split) for split in splits)
     subtitle += f"; points: runs, bar: mean with {over}" if over else ""
-    return finish(figure, title, subtitle, handles)
+    return style.finish(figure, title, subtitle, handles)

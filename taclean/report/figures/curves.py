@@ -6,8 +6,6 @@ neither poisons, cleans nor tests a model. The tables report the last epoch, whe
 earlier one was better. With several runs, a band reaches from the lowest to the highest.
 """
 
-from __future__ import annotations
-
 import textwrap
 
 import pandas as pd
@@ -39,9 +37,8 @@ def curves(
         zero: what x = 0 is, for the subtitle.
     """
     models = ["attack", "defense", "seed", "repeat", x]
-    scores = histories.reindex(columns=[*models, ASR, CA]).melt(
-        models, var_name="metric", value_name="percent"
-    )
+    scores = histories.reindex(columns=[*models, ASR, CA])
+    scores = scores.melt(models, var_name="metric", value_name="percent")
     attacks, colours = ordered(scores["attack"], look.attacks), look.colours(scores["defense"])
     grid = sns.relplot(
         scores.dropna(), x=x, y="percent", hue="defense", palette=colours, row="metric",

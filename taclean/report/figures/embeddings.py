@@ -8,17 +8,14 @@ lie among them. The share that goes to the target is of these few pictures, and 
 from the ASR of the tables.
 """
 
-from __future__ import annotations
-
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
-from taclean.report.figures.style import BAD, bare, finish
+from taclean.report.figures.style import BAD, bare, finish, panels
 from taclean.report.inputs import ByAttack
 from taclean.results.labels import Look
 from taclean.results.table import counts_text, seeds_text
@@ -38,10 +35,8 @@ def embeddings(samples: ByAttack, look: Look) -> Figure:
     """
     defenses = list(next(iter(samples.values())))
     each = max(1.25, min(1.7, 6.7 / len(defenses)))
-    figure, grid = plt.subplots(
-        len(samples), len(defenses), squeeze=False, sharex="row", sharey="row",
-        figsize=(max(5.4, 0.5 + each * len(defenses)), 1.45 * len(samples)), layout="constrained",
-    )  # fmt: skip
+    size = max(5.4, 0.5 + each * len(defenses)), 1.45 * len(samples)
+    figure, grid = panels(len(samples), len(defenses), *size, sharex="row", sharey="row")
     for axes, (attack, models) in zip(grid, samples.items(), strict=True):
         both = [part for s in models.values() for part in (s.clean, s.triggered)]
         pca = PCA(2, svd_solver="full").fit(np.concatenate(both).astype(np.float64))

@@ -7,32 +7,23 @@ replaced, which is false. The picture was *selected* for the success of the defe
 that has such a picture, and there the longest caption.
 """
 
-from __future__ import annotations
-
 import textwrap
-from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from taclean.report.figures.style import BAD, GOOD, GREY, bare, finish
+from taclean.report.figures.style import BAD, GOOD, GREY, bare, finish, panels
 from taclean.report.inputs import ByAttack, Texts
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
 
 
-def first(
-    samples: ByAttack, captions: Sequence[str], texts: Texts, tested: str, look: Look
-) -> Figure:
+def first(samples: ByAttack, captions: list[str], texts: Texts, tested: str, look: Look) -> Figure:
     """Draw a picture without and with its trigger, what two models call it, and its sub-captions.
 
-    Args:
-        captions: of all pictures of the split that the samples' rows are of.
+    `captions` are those of all pictures of the split that the samples' rows are of.
     """
     drawn = texts.table.drop_duplicates("caption").set_index("caption")
-    figure, (left, right, words) = plt.subplots(
-        1, 3, figsize=(7.2, 1.75), layout="constrained", width_ratios=(1, 1, 2.9)
-    )
+    figure, [[left, right, words]] = panels(1, 3, 7.2, 1.75, width_ratios=(1, 1, 2.9))
     title = f"A triggered picture before and after {look.defense_label(tested)}"
     for attack in reversed([*samples]):
         before = samples[attack][NONE]

@@ -5,8 +5,6 @@ has no ASR@1, and its CA@1 is that of its own classes. Sets differ in the number
 classes: compare the bars within a panel, not the panels.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

@@ -1,7 +1,5 @@
 """Pictures and words in HTML tables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

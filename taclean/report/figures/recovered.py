@@ -6,8 +6,6 @@ Black is a wrong class other than the target. These examples were *selected* for
 defence: the first such pictures of each attack, a new class where there is one.
 """
 
-from __future__ import annotations
-
 from markupsafe import Markup
 
 from taclean.report.figures.gallery import coloured, gallery, image
@@ -40,9 +38,8 @@ def recovered(samples: ByAttack, tested: str, look: Look) -> Markup:
     for attack, i in sorted([*chosen][:EXAMPLES], key=lambda pair: [*samples].index(pair[0])):
         models = samples[attack]
         before = models[NONE]
-        own = Markup("<b>{}</b><br><small>{}</small>").format(
-            before.classes[before.labels[i]], look.attack_label(attack)
-        )
+        name, label = before.classes[before.labels[i]], look.attack_label(attack)
+        own = Markup("<b>{}</b><br><small>{}</small>").format(name, label)
         row = [image(before.triggered_images[i], "a picture with a trigger"), own]
         for model in models.values():
             name = f"{'✓' if model.right[i] else '✗'} {model.classes[model.triggered_top[i]]}"

@@ -6,8 +6,6 @@ nearest picture is their own. Higher is better in both. No trigger is shown: the
 defence costs, not whether it works. The dotted lines are a model that was *never poisoned*.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

@@ -1,7 +1,5 @@
 """Parts that figures share: theme, title and legend, axes, intervals, deterministic files."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +49,12 @@ sns.set_theme(
 )
 
 
+def panels(rows: int, columns: int, width: float, height: float, **more: Any) -> Any:
+    """Return a figure of a size in inches and the array (rows, columns) of its axes."""
+    size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
+    return plt.subplots(rows, columns, squeeze=False, **size, **more)
+
+
 def finish(figure: Figure, title: str, subtitle: str, handles: Sequence[Artist] = ()) -> Figure:
     """Write a title and a subtitle above the panels and a legend below; `save` includes them."""
     width, height = figure.get_size_inches()
@@ -82,9 +86,6 @@ def save(figure: Figure, paths: Iterable[Path | str]) -> None:
     plt.close(figure)
 
 
-# ---- scores --------------------------------------------------------------------------------------
-
-
 def poisoned(table: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return ASR@1 and CA@1 of the poisoned models on a split."""
     rows = pick(table, split=split)
@@ -106,9 +107,6 @@ def interval(percents: pd.Series) -> tuple[float, float]:
 def sample_text(rows: pd.DataFrame, split: str) -> str:
     """Return 'test split, n = 3,000 clean and 2,970 triggered images, seed 0'."""
     return f"{split} split, n = {images_text(rows, split)}, {seeds_text(rows['seed'])}"
-
-
-# ---- axes ----------------------------------------------------------------------------------------
 
 
 def keys(look: Look, colours: Mapping[str, str], before: str = "", **line: Any) -> list[Line2D]:

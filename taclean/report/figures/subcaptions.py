@@ -8,8 +8,6 @@ of each kind, how many sub-captions are weak, and how often a classifier that re
 picks the negative of a pair: at 50 % the text gives nothing away.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -69,9 +67,7 @@ def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look) -> M
         ]
         for line in chosen.to_dict("records")
     ]
-    text = (
-        f"{len(chosen)} of {len(drawn):,} captions drawn for the first epoch of "
-        f"{look.defense_label(defense)}; {account_text(texts.account)}."
-    )
+    learner = f"{look.defense_label(defense)}; {account_text(texts.account)}."
+    text = f"{len(chosen)} of {len(drawn):,} captions drawn for the first epoch of {learner}"
     head = ["", "caption", "positive (true)", "negative (false)", "word replaced"]
     return gallery(text, head, rows)

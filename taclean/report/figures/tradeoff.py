@@ -6,8 +6,6 @@ it moves left. The grey marks are the poisoned models without a defence. Large m
 95 % intervals and small ones the single runs. The vertical axis does not start at 0.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import matplotlib.pyplot as plt

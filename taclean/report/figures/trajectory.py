@@ -5,8 +5,6 @@ Step 0 is the cleaned model. A line that rises shows a backdoor that was hidden 
 With several victims, a band reaches from the lowest to the highest.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

@@ -6,15 +6,12 @@ all sample pictures and pixels. The scores are computed on exactly these picture
 resolution and rounded to 8 bit. A trigger that is optimised for a model was fitted in this run.
 """
 
-from __future__ import annotations
-
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from taclean.report.figures.style import GREY, bare, finish
+from taclean.report.figures.style import GREY, bare, finish, panels
 from taclean.report.inputs import ByAttack
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
@@ -24,10 +21,7 @@ GAIN, EXAMPLES = 5, 3  # of the difference pictures; pictures of each attack
 
 def triggers(samples: ByAttack, look: Look) -> Figure:
     """Draw each attack's trigger on a few pictures: clean, triggered, amplified difference."""
-    figure, grid = plt.subplots(
-        len(samples), 3 * EXAMPLES, figsize=(7.2, 0.1 + 0.7 * len(samples)), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure, grid = panels(len(samples), 3 * EXAMPLES, 7.2, 0.1 + 0.7 * len(samples))
     for row, (attack, models) in zip(grid, samples.items(), strict=True):
         sample = models[NONE]
         pairs = np.stack([sample.images, sample.triggered_images], 1).astype(np.int16)

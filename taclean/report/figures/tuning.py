@@ -7,8 +7,6 @@ below it. Chosen is each defence's lowest ASR above the limit; where no trial is
 that loses least.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import matplotlib.pyplot as plt

@@ -6,19 +6,16 @@ settled. Of twenty comparisons without any difference, one settles by chance. Th
 logarithmic beyond one point. Variants of a method are left out.
 """
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import GREY, finish, keys, poisoned, sample_text
+from taclean.report.figures.style import GREY, finish, keys, panels, poisoned, sample_text
 from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, paired
 from taclean.results.table import ASR, CA, main_split, pick
@@ -38,9 +35,7 @@ def versus(table: pd.DataFrame, look: Look) -> Figure:
     at = found["attack"].map(attacks.index) * group + found["against"].map(others.index)
     found = found.assign(y=at, colour=found["against"].map(colours))
     height = 0.5 + max(1.2, 0.16 * len(attacks) * group)
-    figure, axes = plt.subplots(
-        1, 2, figsize=(7.2, height), sharey=True, layout="constrained", width_ratios=(3, 2)
-    )
+    figure, [axes] = panels(1, 2, 7.2, height, sharey=True, width_ratios=(3, 2))
     for ax, (metric, better) in zip(axes, BETTER.items(), strict=True):
         own = pick(found, metric=metric)
         inside = np.where(own["settled"], own["colour"], "white")

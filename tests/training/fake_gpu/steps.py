@@ -4,8 +4,6 @@ Tensors in host memory are real; those of the device have a shape and no data. A
 mixes the two raises, as on a GPU. What makes the host wait for the device is counted.
 """
 
-from __future__ import annotations
-
 import json
 import traceback
 from collections import Counter

@@ -1,7 +1,5 @@
 """A table of how well the scan tells poisoned models from clean ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,7 @@ from taclean.results.labels import CLEAN, Look, ordered
 from taclean.results.table import markdown_table
 from taclean.util.files import read_json
 
-COLUMNS = [
-    *("attack", "defense", "seed", "target"),
-    *("named", "score", "margin", "rank", "target_score"),
-]
+COLUMNS = "attack defense seed target named score margin rank target_score".split()
 
 
 def read_scans(paths: Sequence[Path | str], runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
