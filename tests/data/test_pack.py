@@ -27,7 +27,7 @@ from taclean.data.labels import add_captions, count_classes
 from taclean.data.pack import KINDS, pack_rows
 from taclean.data.readers import make_reader, make_table
 from taclean.data.readers.webdataset import WebDataset
-from taclean.data.scenes import SceneReader
+from taclean.data.scenes import SETS, SceneReader
 from taclean.data.split import Pairs
 from taclean.data.table import save_table
 from taclean.stages import stage_config
@@ -446,9 +446,9 @@ def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path):
     assert account["broken"]["caption_not_utf8"] == 1
 
 
-@pytest.mark.parametrize(("shift", "classes"), [(False, "default"), (True, "all")])
-def test_scenes_are_packed_as_they_are_composed(tmp_path, shift, classes):
-    options = {"classes": classes, "shift": shift, "second": 0.4}
+@pytest.mark.parametrize(("styles", "classes"), [("train", "default"), ("shift", "all")])
+def test_scenes_are_packed_as_they_are_composed(tmp_path, styles, classes):
+    options = {"classes": classes, "styles": SETS[styles], "second": 0.4}
     ids = range(5_000_003, 5_000_153)
     for workers in (1, 2):
         run(tmp_path / str(workers), SceneReader(ids, 7, SIZE, **options), None, None,
