@@ -85,12 +85,13 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> Trigger:
     from taclean.attacks import make_trigger
     from taclean.clip.models import read_state_dict
 
+    tensors: dict[str, Any] | None = None
     if fitted and fitted.lower().endswith(IMAGES):
         from torchvision.io import ImageReadMode, decode_image
 
         tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
-    else:
-        tensors = read_state_dict(fitted) if fitted else None
+    elif fitted:
+        tensors = read_state_dict(fitted)
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
 
 
