@@ -77,7 +77,7 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> "Trigger":
     from taclean.attacks import make_trigger
     from taclean.clip.models import read_state_dict
 
-    tensors: Any = None
+    tensors: dict[str, Any] | None = None
     if fitted and fitted.lower().endswith(IMAGES):
         from torchvision.io import ImageReadMode, decode_image
 
