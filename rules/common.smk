@@ -124,6 +124,7 @@ def main_tables():
     names = ["main_table.md", "main_table.tex", "spread.csv", "paired.csv"]
     names += ["cost.csv"] if runs.defenses[1:] else []
     names += ["rebound.csv"] if runs.followed() else []
+    names += ["budgets.md"] if checked.rates else []
     return [f"results/{name}" for name in names] if runs.attacks[1:] else []
 
 

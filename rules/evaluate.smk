@@ -65,3 +65,30 @@ rule table:
         look=runs.look(),
     script:
         "../workflow_scripts/table.py"
+
+
+if checked.rates:  # the table is then that of the first budget
+
+    use rule table as rates with:
+        output:
+            report("results/rates.csv", category="Tables"),
+        log:
+            "logs/rates.log",
+
+    use rule table as at_budget with:
+        input:
+            table="results/rates.csv",
+            histories=runs.compared(),
+            code=code_of("results.budget"),
+        output:
+            table=report("results/table.csv", category="Tables"),
+            budgets=report("results/budgets.csv", category="Tables"),
+            told=report("results/budgets.md", category="Tables"),
+        log:
+            "logs/at_budget.log",
+        params:
+            look=runs.look(),
+            rates=checked.rates,
+            budgets=checked.run.budgets,
+
+    ruleorder: at_budget > table

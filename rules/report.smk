@@ -95,7 +95,7 @@ rule page:
         "../envs/taclean.yaml"
     params:
         look=runs.look(),
-        tested=runs.shown,
+        tested=runs.tested,
         modules=[FIGURES[name].module for name in DRAWN],
     script:
         "../workflow_scripts/page.py"

@@ -5,6 +5,7 @@
 from taclean.detectors.scan_table import markdown as scan_markdown
 from taclean.detectors.scan_table import read_scans
 from taclean.report.inputs import read_histories
+from taclean.results.budget import by_budget, headline
 from taclean.results.cost import cost
 from taclean.results.labels import Look
 from taclean.results.main_table import latex, markdown
@@ -18,8 +19,15 @@ with script_log(snakemake.log):
     given, params, output = snakemake.input, snakemake.params, snakemake.output
     look = Look.of(params.look)
     match snakemake.rule:
-        case "table":
+        case "table" | "rates":
             write_table(long_table(given.scores, look), output[0])
+        case "at_budget":
+            histories, rates = read_histories(given.histories), params.rates
+            scores = by_budget(read_table(given.table), histories, rates, params.budgets)
+            write_table(scores, output.budgets)
+            first = scores[scores["budget"] == params.budgets[0]]
+            write_table(first.drop(columns="budget"), output.table)
+            write_text(output.told, headline(scores, look))
         case "main_table":
             write_text(output[0], markdown(read_table(given.table), look))
             write_text(output[1], latex(read_table(given.table), look))

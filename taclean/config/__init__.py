@@ -14,7 +14,7 @@ import yaml
 
 from taclean.config import registry
 from taclean.config.checks import check
-from taclean.config.schema import Config
+from taclean.config.schema import Config, variant_name
 from taclean.util.errors import UserError
 
 # Beside the workflow; an installed package without it has a copy (setup.py).
@@ -67,7 +67,7 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values with complete variants, and without the keys that are set to null.
 
     An entry of `attacks` or `defenses` whose `kind` is the name of another entry starts from the
-    keys of that entry. The trials of `tune` become entries of `defenses`.
+    keys of that entry. The trials of `tune` and the rates of `run` become entries of `defenses`.
     """
     out = dict(config)
     for folder in registry.BASES:
@@ -75,7 +75,7 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(entries, Mapping):
             out[folder] = {name: _variant(entries, name) for name in entries}
     if isinstance(out.get("defenses"), Mapping):
-        out["defenses"] = {**out["defenses"], **_trial_entries(out)}
+        out["defenses"] = {**out["defenses"], **_variant_entries(out)}
     return _plain(out)
 
 
@@ -91,18 +91,25 @@ def _without_looks(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: entry[key] for key in entry if key not in ("label", "marker", "colour")}
 
 
-def trial_name(defense: str, number: int) -> str:
-    """Return the name in `defenses` of a trial of `tune`; trials count from 1."""
-    return f"{defense}_trial{number}"
-
-
-def _trial_entries(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of the trials; values of a wrong form are left to the validation."""
+def _variant_entries(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of trials and rates; values of a wrong form are left to the validation."""
     out: dict[str, Any] = {}
     with contextlib.suppress(AttributeError, KeyError, TypeError):
-        for name, trials in config["tune"]["trials"].items():
-            own = {"kind": name, **_without_looks(config["defenses"][name])}
-            out |= {trial_name(name, n): merge(own, change) for n, change in enumerate(trials, 1)}
+        changes = [("trial", *item) for item in config["tune"]["trials"].items()]
+        out |= _variants(config, changes)
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+        run = config["run"]
+        rates = [{"train": {"lr": rate}} for rate in run.get("rates") or []]
+        out |= _variants(config, [("rate", name, rates) for name in run["defenses"]])
+    return out
+
+
+def _variants(config: Mapping[str, Any], changes: Sequence[Any]) -> dict[str, Any]:
+    out = {}
+    for what, name, variants in changes:
+        own = {"kind": name, **_without_looks(config["defenses"][name])}
+        for number, change in enumerate(variants, 1):
+            out[variant_name(name, what, number)] = merge(own, change)
     return out
 
 

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from taclean.config import classes, registry
-from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files, Scenes
+from taclean.config.schema import (
+    DRAWN,
+    ROLES,
+    TRAINED,
+    Config,
+    DefenseEntry,
+    Files,
+    Scenes,
+    variant_name,
+)
 from taclean.config.section import Section
 from taclean.data.readers import READERS
 from taclean.util.errors import UserError
@@ -184,7 +193,7 @@ def _check_rows(config: Config) -> None:
         wanted = dict(_numbers_of_rows(config.attacks[name]))
         where = f"attacks.{name}.{' and '.join(wanted)}"
         _at_most(where, sum(wanted.values()), poisoned, "rows of the poisoned set (poison.rows)")
-    trials = [f"{trial['defense']}_trial{trial['trial']}" for trial in config.trials()]
+    trials = [variant_name(trial["defense"], "trial", trial["trial"]) for trial in config.trials()]
     for name in [*run.defenses, *trials]:
         entry, where = config.defenses[name], f"defenses.{name}"
         if entry.split:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from glob import glob
 from typing import Any, NamedTuple
 
-from taclean.config import Config, trial_name
+from taclean.config import Config
+from taclean.config.schema import variant_name
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import FEWEST_SEEDS, Look, look_of
@@ -55,8 +56,10 @@ class Runs:
 
     Attributes:
         attacks: of the runs, "clean" first.
-        defenses: of the runs, "none" first.
-        shown: the last defence, whose single pictures the figures show.
+        methods: the defences, "none" first.
+        defenses: their entries that clean, an entry for each rate of `run.rates`; "none" first.
+        pictured: an entry of each, with the middle rate, for figures of single pictures.
+        shown: the last entry of them; `tested` is its defence.
         data: folder of the packed splits.
         base: path of the base model, with {seed} where each seed has its own.
     """
@@ -64,10 +67,13 @@ class Runs:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.attacks = ["clean", *config.run.attacks]
-        self.defenses = ["none", *config.run.defenses]
+        self.methods = ["none", *config.run.defenses]
+        entries = [config.entries_of(name) for name in self.methods]
+        self.defenses = [name for names in entries for name in names]
+        self.pictured = [names[len(names) // 2] for names in entries]
         self.seeds = config.run.seeds
         self.repeats = range(config.run.repeats)
-        self.shown = self.defenses[-1]
+        self.shown, self.tested = self.pictured[-1], self.methods[-1]
         self.data = f"data/{config.data.name}"
         self.dataset = config.dataset
         self.scored = config.evaluate.splits
@@ -125,10 +131,19 @@ class Runs:
     def tuning_histories(self) -> list[str]:
         """Return the val scores of every trial."""
         runs = [
-            Run(trial["attack"], trial_name(trial["defense"], trial["trial"]), trial["seed"])
+            Run(
+                trial["attack"],
+                variant_name(trial["defense"], "trial", trial["trial"]),
+                trial["seed"],
+            )
             for trial in self.tuning()
         ]
         return [run.path("history.csv") for run in runs]
+
+    def compared(self) -> list[str]:
+        """Return the val scores of the cleanings at each of `run.rates`."""
+        found = [run for run in self.cleanings() if run.defense in self.config.rates]
+        return [run.path("history.csv") for run in found]
 
     def followed(self) -> list[str]:
         """Return the val scores of the cleanings that are scored at steps of their own."""
@@ -148,7 +163,8 @@ class Runs:
             training = f"finetune/{run.attack}/{run.defense}/seed{run.seed}{run.suffix}"
             folders = self.texts_of(run.defense, run.seed, run.suffix).values()
             texts = [BENCHMARK.format(folder.removeprefix(f"{self.data}/")) for folder in folders]
-            own = {"defense": run.defense, "training": BENCHMARK.format(training)}
+            defense, _ = self.config.rates.get(run.defense, (run.defense, 0))
+            own = {"defense": defense, "training": BENCHMARK.format(training)}
             found.append({**own, "texts": texts})
         return found
 
@@ -312,7 +328,7 @@ class Runs:
     def has_intervals(self) -> bool:
         """Return whether defences are compared on enough seeds."""
         enough = len(self.seeds) >= FEWEST_SEEDS
-        return enough and len(Look.of(self.look()).methods(self.defenses[1:])) > 1
+        return enough and len(Look.of(self.look()).methods(self.methods[1:])) > 1
 
     def shown_user(self, kind: str) -> list[str]:
         """Return the first defence, if any, that learns from texts of the whole clean split."""

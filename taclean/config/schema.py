@@ -34,6 +34,11 @@ Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 Templates = Annotated[list[Template], Field(min_length=1)]
 
 
+def variant_name(defense: str, what: str, number: int) -> str:
+    """Return the name in `defenses` of a trial of `tune` or a rate of `run`, counted from 1."""
+    return f"{defense}_{what}{number}"
+
+
 class Run(Section):
     """The methods and seeds of a run; the other sections set their details."""
 
@@ -47,6 +52,11 @@ class Run(Section):
     """Cleanings of each victim, which differ in data order, augmentation and texts."""
     controls: bool = False
     """Whether every defence also cleans the model that was never poisoned."""
+    rates: Unique[Positive] = Field([])
+    """Learning rates at which every defence cleans, in place of its own. Tables and figures then
+    show, for each victim, the largest rate that keeps CA@1 on val within the budget."""
+    budgets: Unique[float] = Field([3.0, 1.0, 5.0], min_length=1)
+    """Points of CA@1 that may be lost; the first is the budget of the tables and figures."""
 
 
 class Columns(Section):
@@ -482,6 +492,21 @@ class Config(Section):
             dataset.form == "scenes" or READERS[dataset.source_of(split).reader].gives == "pairs"
         )
         return pairs and dataset.role(split) == "extra"
+
+    @property
+    def rates(self) -> dict[str, tuple[str, float]]:
+        """The entries of `run.rates`: the defence that each one is, and its learning rate."""
+        run = self.run
+        own = [name for name in run.defenses if not self.defenses[name].after]
+        return {
+            variant_name(name, "rate", number): (name, rate)
+            for name in (own if run.rates else [])
+            for number, rate in enumerate(run.rates, 1)
+        }
+
+    def entries_of(self, defense: str) -> list[str]:
+        """Return the entries that clean in a defence's place: itself, or one for each rate."""
+        return [name for name, (of, _) in self.rates.items() if of == defense] or [defense]
 
     def learned_by(self, defense: str) -> str:
         """Return the name of the split that a defence learns from."""

@@ -253,6 +253,25 @@ def test_a_split_may_cover_a_share_of_the_classes() -> None:
     assert "clean.cover: " in refuse(with_clean(DEFAULT, "emoji", cover=0))
 
 
+def test_each_rate_of_a_run_is_an_entry_of_each_defence() -> None:
+    run = {"defenses": ["taclean", "again"], "rates": [1.0e-4, 2.0e-4]}
+    defenses = {"again": {"kind": "ft", "after": "cleanclip"}}
+    config = checked(DEFAULT, {"run": run, "defenses": defenses})
+    assert config.rates == {"taclean_rate1": ("taclean", 1e-4), "taclean_rate2": ("taclean", 2e-4)}
+    assert [config.entries_of(name) for name in ("again", "taclean")] == [
+        ["again"],
+        [*config.rates],
+    ]
+    own, at = (
+        stage(config, f"finetune/badnet/{name}/seed0") for name in ("taclean", "taclean_rate2")
+    )
+    assert at["train"].pop("lr") == 2e-4
+    own["train"].pop("lr")
+    assert {key for key in own if own[key] != at[key]} == {"stage"}
+    assert "run.rates" in refuse(DEFAULT, {"run": {"rates": [0]}})
+    assert "run.rates" in refuse(DEFAULT, {"run": {"rates": 3}})
+
+
 def test_a_defence_may_learn_from_another_split() -> None:
     def with_split(split: str, **keys: Any) -> dict[str, Any]:
         more = {"further": {"first": 9000000, "rows": 640, "second": 0, "without": "banana"}}

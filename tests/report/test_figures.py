@@ -27,6 +27,7 @@ from taclean.report.figures.curves import curves
 from taclean.report.figures.embeddings import embeddings
 from taclean.report.figures.first import first
 from taclean.report.figures.further_splits import further_splits
+from taclean.report.figures.rates import rates
 from taclean.report.figures.recovered import recovered
 from taclean.report.figures.retrieval import retrieval
 from taclean.report.figures.subcaptions import examples, highlighted, subcaptions
@@ -98,6 +99,20 @@ def histories(look: Look, seeds: int = 1) -> pd.DataFrame:
     )
 
 
+RATES = {f"{name}_rate{n}": (name, 10.0**n) for name in ("ft", TESTED) for n in (1, 2)}
+
+
+def at_rates(look: Look) -> pd.DataFrame:
+    """The scores of each defence at two rates, of which the second removes more."""
+    table = scores(look, 2)
+    parts = [table[table["defense"] == "none"]]
+    for entry, (name, rate) in RATES.items():
+        own = table[table["defense"] == name].assign(defense=entry)
+        own["percent"] = own["percent"] * (1 - rate / 300)
+        parts.append(own)
+    return pd.concat(parts)
+
+
 ACCOUNT = {
     "captions": 6000,
     "offers": {"adjective": 4200, "noun": 6000, "verb": 1500, "none": 0},
@@ -144,6 +159,7 @@ FIGURES = {
     "trajectory": lambda look: trajectory(
         histories(look).assign(step=lambda t: t["epoch"] * 100), look
     ),
+    "rates": lambda look: rates(at_rates(look), RATES, [1, 3, 5], look),
     "embeddings": lambda look: embeddings(samples(look), look),
     "triggers": lambda look: triggers(samples(look), look),
     "first": lambda look: first(samples(look), TOLD, TEXTS, TESTED, look),

@@ -132,6 +132,20 @@ def test_entries_that_depend_on_others_get_their_files(copy: Path, tmp_path: Pat
     assert (counts["pretrain"], counts["finetune"]) == (2, 2 * 5 * 2)
 
 
+def test_each_rate_is_a_cleaning_and_the_tables_are_those_of_a_budget(
+    copy: Path, tmp_path: Path
+) -> None:
+    methods = "attacks: [badnet], defenses: [ft, taclean]"
+    text = f"run: {{{methods}, seeds: [0, 1], rates: [1.0e-3, 1.0e-2]}}\n"
+    said = small(copy, tmp_path, "--dry-run", "--printshellcmds", text=text)
+    counts = jobs(said)
+    assert (counts["finetune"], counts["evaluate"]) == (2 * 2 * 2, 2)
+    assert counts["text"] == 2 * 2  # shared by the rates
+    assert {"rates", "at_budget"} <= set(counts)
+    assert "table" not in counts
+    assert re.search(r"none=\S+ ft_rate1=\S+ ft_rate2=\S+ taclean_rate1=\S+ taclean_rate2=", said)
+
+
 PAIRS_OF_A_USER = """
 data:
   name: cc3m

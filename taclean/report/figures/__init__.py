@@ -44,10 +44,15 @@ def drawings(runs: "Runs") -> dict[str, Drawing]:
     if user:
         texts, images = runs.text("subcaptions", user, runs.seeds[0]), runs.of_role("clean")[0]
         examples = {"texts": texts, "images": images}
-    all_samples = samples(*runs.defenses)
+    all_samples = samples(*runs.pictured)
     found = {
         "asr_ca": Drawing(table),
         "first": Drawing(samples("none", runs.shown) | captions, has_first, tested),
+        "rates": Drawing(
+            {"table": "results/rates.csv"},
+            bool(runs.config.rates),
+            {"rates": runs.config.rates, "budgets": runs.config.run.budgets},
+        ),
         "tradeoff": Drawing(table),
         "versus": Drawing(table, runs.has_intervals()),
         "further_splits": Drawing(table, len(runs.scored) - len(pairs) > 1),
