@@ -278,11 +278,12 @@ def speed(root: Path) -> str:
 
 
 def tuning(root: Path) -> str:
-    """Return the trials of the tuning: means over attacks and seeds, the chosen ones bold."""
+    """Return the trials of the tuning as means; the chosen ones are bold, † are the oracle's."""
     within = configs.read_yaml(root / "config" / "tune.yaml")["tune"]["within"]
     trials = choose(pd.read_csv(root / "docs" / "data" / "tune" / "grid.csv"), within)
     settings = trials["overrides"].str.replace(r'[{}"]', "", regex=True)
-    names = trials["trial"].astype(str) + ": " + settings
+    names = trials["trial"].astype(str) + trials["oracle"].map({True: "†", False: ""})
+    names += ": " + settings
     numbers = trials[["CA", "victim_CA", "ASR", "TA"]].map("{:.1f}".format)
     rows = pd.concat([trials["defense"], names, numbers], axis=1)
     rows.columns = pd.Index(["defence", "trial", "CA@1", "of the victims", "ASR@1", "TA@1"])

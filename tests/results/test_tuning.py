@@ -140,18 +140,30 @@ TRIALS = scores(
 )
 
 
-def test_the_lowest_asr_within_the_limit_is_chosen() -> None:
+def trials_of(table: pd.DataFrame, which: str) -> dict[str, int]:
+    return table[table[which]].set_index("defense")["trial"].to_dict()
+
+
+def test_the_largest_rate_within_the_limit_is_chosen_and_an_oracle_has_the_lowest_asr() -> None:
     table = choose(TRIALS, 3)
+    assert trials_of(table, "chosen") == {"ft": 2, "mine": 2, "tied": 3}
+    assert trials_of(table, "oracle") == {"ft": 2, "mine": 2, "tied": 2}
     chosen = table[table["chosen"]].set_index("defense")
-    assert chosen["trial"].to_dict() == {"ft": 2, "mine": 2, "tied": 2}
     assert chosen["kept"].to_dict() == {"ft": True, "mine": False, "tied": True}
     assert chosen.loc["ft", ["CA", "ASR", "victim_CA"]].tolist() == [85.0, 20.0, 88.0]
-    wide = choose(TRIALS, 100).query("chosen").set_index("defense")
-    assert wide["trial"].to_dict() == {"ft": 3, "mine": 3, "tied": 2}
+    wide = choose(TRIALS, 100)
+    assert trials_of(wide, "chosen") == {"ft": 3, "mine": 3, "tied": 3}
+    assert trials_of(wide, "oracle") == {"ft": 3, "mine": 3, "tied": 2}
+    # What a defender cannot see does not matter; of equal rates the highest CA@1 is chosen.
+    blind = choose(TRIALS.assign(ASR=range(len(TRIALS), 0, -1)), 3)
+    assert trials_of(blind, "chosen") == trials_of(table, "chosen")
+    equal = choose(TRIALS.assign(overrides="{}"), 3)
+    assert trials_of(equal, "chosen") == {"ft": 1, "mine": 2, "tied": 2}
 
 
 def test_what_is_chosen_is_an_overlay_that_says_how(tmp_path: Path) -> None:
     one = TRIALS[TRIALS["defense"] != "tied"].replace({"defense": {"mine": "cleanclip"}})
+    assert "; trial 2 has ASR@1 30.0, which no defender sees" in overlay(TRIALS, 3)
     path = tmp_path / "chosen.yaml"
     path.write_text(overlay(one, 3), "utf-8")
     text = path.read_text("utf-8")

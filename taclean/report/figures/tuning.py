@@ -56,7 +56,7 @@ def tuning(grid: pd.DataFrame, within: float, look: Look) -> Figure:
     attacks = ", ".join(map(look.attack_label, dict.fromkeys(grid["attack"])))
     subtitle = (
         f"val split, means over {attacks}; {seeds_text(grid['seed'])}; a point: a trial, by its "
-        "number; line: trials that no other of the defence beats; ringed: the chosen one"
+        "number; line: trials that no other beats; ringed: the largest rate within the limit"
     )
     title = "What each defence can have of clean accuracy and safety"
     return finish(figure, title, subtitle, handles)
