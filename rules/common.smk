@@ -117,6 +117,7 @@ def main_tables():
     """Return the tables of means. Without an attack there are none: see `the_page`."""
     names = ["main_table.md", "main_table.tex", "spread.csv", "paired.csv"]
     names += ["cost.csv"] if runs.defenses[1:] else []
+    names += ["rebound.csv"] if runs.followed() else []
     return [f"results/{name}" for name in names] if runs.attacks[1:] else []
 
 

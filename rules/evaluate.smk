@@ -1,37 +1,54 @@
 """Scores of every run, and the table that all else is made from."""
 
+# A victim and its cleanings are scored by one job: they share the prompts and the triggered pictures.
+OF_CLEAN, OF_POISONED = (
+    runs.all(attacks=[attack], seeds=["{seed}"]) for attack in ("clean", "{attack}")
+)
+
 
 rule evaluate:
     input:
-        model=runs.model,
+        models=runs.models,
         triggers=runs.scored_triggers,
         splits=[file for name in runs.scored for file in runs.split(name)],
         probe=runs.split(config["evaluate"]["probe"]) if "probe" in config["evaluate"] else [],
         pretrain=runs.of_role("pretrain"),
         clean=runs.of_role("clean"),
     output:
-        scores=f"{RUN}/scores.json",
-        samples=f"{RUN}/samples.npz",
+        scores=[run.path("scores.json") for run in OF_POISONED],
+        samples=[run.path("samples.npz") for run in OF_POISONED],
     log:
-        "logs/evaluate/{attack}/{defense}/seed{seed}{repeat}.log",
+        "logs/evaluate/{attack}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/evaluate/{attack}/{defense}/seed{seed}{repeat}.tsv"
+        "results/benchmarks/evaluate/{attack}/seed{seed}.tsv"
+    wildcard_constraints:
+        attack="(?!clean/)[A-Za-z0-9_]+",
     conda:
         "../envs/taclean.yaml"
     params:
         device=device,
         config=config_file,
-        stage=stage("evaluate/{attack}/{defense}/seed{seed}{repeat}"),
+        stage=stage("evaluate/{attack}/seed{seed}"),
+        models=runs.model_options,
         splits=[f"{DATA}/{name}" for name in runs.scored],
         triggers=runs.trigger_options,
         probe=folder("probe"),
         pretrain=folder("pretrain"),
         clean=folder("clean"),
     shell:
-        "python -m taclean evaluate --config {params.config} --stage {params.stage} --model {input.model}"
-        " --splits {params.splits} --probe {params.probe} --triggers {params.triggers}"
+        "python -m taclean evaluate --config {params.config} --stage {params.stage}"
+        " --models {params.models} --splits {params.splits} --probe {params.probe}"
         " --trained {params.pretrain} {params.clean}"
-        " --out {output.scores} --samples {output.samples} --device {params.device} 2>&1 | tee {log}"
+        " --triggers {params.triggers} --out {output.scores} --samples {output.samples}"
+        " --device {params.device} 2>&1 | tee {log}"
+
+
+use rule evaluate as evaluate_clean with:
+    output:
+        scores=[run._replace(attack="{attack}").path("scores.json") for run in OF_CLEAN],
+        samples=[run._replace(attack="{attack}").path("samples.npz") for run in OF_CLEAN],
+    wildcard_constraints:
+        attack="clean",
 
 
 rule table:

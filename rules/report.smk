@@ -43,6 +43,16 @@ use rule main_table as cost with:
         runs=runs.measured(),
 
 
+use rule main_table as rebound with:
+    input:
+        histories=runs.followed(),
+        code=code_of("results.rebound"),
+    output:
+        report("results/rebound.csv", category="Tables"),
+    log:
+        "logs/rebound.log",
+
+
 rule figure:
     input:
         unpack(lambda wildcards: FIGURES[wildcards.figure].inputs),

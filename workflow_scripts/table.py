@@ -2,9 +2,11 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
+from taclean.report.inputs import read_histories
 from taclean.results.cost import cost
 from taclean.results.labels import Look
 from taclean.results.main_table import latex, markdown
+from taclean.results.rebound import rebound
 from taclean.results.scan_table import markdown as scan_markdown
 from taclean.results.scan_table import read_scans
 from taclean.results.statistics import paired, spread
@@ -26,6 +28,8 @@ with script_log(snakemake.log):
             write_table(paired(read_table(given.table), look), output.paired)
         case "cost":
             write_table(cost(params.runs, look), output[0])
+        case "rebound":
+            write_table(rebound(read_histories(given.histories)), output[0])
         case "scan":
             scans = read_scans([*given.poisoned, *given.clean], params.runs)
             write_table(scans, output.table)

@@ -151,6 +151,11 @@ def _check_source(dataset: Files, split: str, where: str) -> None:
             f"{where}.from: the reader of {dataset.splits[split].source!r} is {source.reader}; a "
             f"split of the role {role} takes {takes}{more}"
         )
+    if dataset.splits[split].cover < 1 and not (role in TRAINED and source.captions):
+        raise UserError(
+            f"{where}.cover: only a training split of labelled images covers a part of the "
+            "classes; leave it out"
+        )
     if role in TRAINED and dataset.splits[split].rows is None:
         raise UserError(f"{where}.rows: missing; give a number of rows")
 
@@ -172,7 +177,6 @@ def _check_model(config: Config) -> None:
 def _check_rows(config: Config) -> None:
     """Check that the poisoned set and the clean split have the rows that entries ask for."""
     run, tune, poisoned = config.run, config.tune, config.poison.rows
-    clean = config.rows_of_role("clean")
     if run.attacks:
         there = config.rows_of_role("pretrain")
         _at_most("poison.rows", poisoned, there, "rows of the pretrain split")
@@ -182,11 +186,15 @@ def _check_rows(config: Config) -> None:
         _at_most(where, sum(wanted.values()), poisoned, "rows of the poisoned set (poison.rows)")
     trials = [f"{trial['defense']}_trial{trial['trial']}" for trial in config.trials()]
     for name in [*run.defenses, *trials]:
-        entry = config.defenses[name]
+        entry, where = config.defenses[name], f"defenses.{name}"
+        if entry.split:
+            _known(f"{where}.split", [entry.split], filter(config.extra_pairs, config.splits))
+        learned = "clean" if entry.overlap is not None else config.learned_by(name)
         for key, asked in _numbers_of_rows(entry):
-            _at_most(f"defenses.{name}.{key}", asked, clean, "rows of the clean split")
+            there = config.splits[learned].rows
+            _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
         if entry.overlap is not None:
-            _check_overlap(config, entry, entry.overlap, f"defenses.{name}.overlap")
+            _check_overlap(config, entry, entry.overlap, f"{where}.overlap")
 
 
 def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, int]]:

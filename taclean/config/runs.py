@@ -33,6 +33,12 @@ class Run(NamedTuple):
     seed: int
     repeat: int = 0
 
+    @classmethod
+    def of(cls, wildcards: Any) -> Run:
+        """Return the run of a rule's wildcards."""
+        repeat = int(wildcards.repeat.removeprefix("-repeat") or 0)
+        return cls(wildcards.attack, wildcards.defense, int(wildcards.seed), repeat)
+
     @property
     def suffix(self) -> str:
         """The wildcard `repeat` of paths: "" for the first cleaning, then "-repeat1", ..."""
@@ -126,6 +132,13 @@ class Runs:
         ]
         return [run.path("history.csv") for run in runs]
 
+    def followed(self) -> list[str]:
+        """Return the val scores of the cleanings that are scored at steps of their own."""
+        entries, train = self.config.defenses, self.config.finetune.train
+        names = [n for n in self.defenses[1:] if entries[n].settings(train).score_at]
+        found = [run for run in self.cleanings() if run.defense in names]
+        return [run.path("history.csv") for run in found]
+
     def scores(self) -> list[str]:
         """Return the scores of every run."""
         return [run.path("scores.json") for run in self.all()]
@@ -154,8 +167,7 @@ class Runs:
 
     def learned_by(self, defense: str) -> list[str]:
         """Return the files of the split that a defence learns from."""
-        entry = self.config.defenses.get(defense)
-        return self.of_role("clean" if entry is None or entry.overlap is None else "pretrain")
+        return self.split(self.config.learned_by(defense))
 
     def index(self, wildcards: Any) -> str | list[str]:
         """Return the index of a split's source; scenes have no source."""
@@ -209,14 +221,29 @@ class Runs:
     def start(self, wildcards: Any) -> str:
         """Return the weights that a cleaning starts from: the victim's, or another defence's."""
         if before := self.config.defenses[wildcards.defense].after:
-            return _model_of(wildcards, wildcards.attack, before)
+            return Run.of(wildcards)._replace(defense=before).path("model.safetensors")
         return self.victim(wildcards)
 
     def model(self, wildcards: Any) -> str:
         """Return the weights that a run's scores are of."""
-        if wildcards.defense == "none":
-            return self.victim(wildcards)
-        return _model_of(wildcards, self.config.trained_as(wildcards.attack), wildcards.defense)
+        return self._model(Run.of(wildcards))
+
+    def models(self, wildcards: Any) -> list[str]:
+        """Return the weights of a victim and of its cleanings."""
+        return [self._model(run) for run in self._of_victim(wildcards)]
+
+    def model_options(self, wildcards: Any) -> list[str]:
+        """Return DEFENSE[-repeatR]=FILE for each of `models`."""
+        runs = self._of_victim(wildcards)
+        return [f"{run.defense}{run.suffix}={self._model(run)}" for run in runs]
+
+    def _of_victim(self, wildcards: Any) -> list[Run]:
+        return self.all(attacks=[wildcards.attack], seeds=[wildcards.seed])
+
+    def _model(self, run: Run) -> str:
+        if run.defense == "none":
+            return self.victim(run)
+        return run._replace(attack=self.config.trained_as(run.attack)).path("model.safetensors")
 
     def fitted(self, wildcards: Any) -> list[str]:
         """Return the fitted trigger of the run's attack, if it has one."""
@@ -287,15 +314,9 @@ class Runs:
     def shown_user(self, kind: str) -> list[str]:
         """Return the first defence, if any, that learns from texts of the whole clean split."""
         entries = {name: self.config.defenses[name] for name in self.defenses[1:]}
-        whole = (name for name, e in entries.items() if e.rows is None and e.overlap is None)
+        whole = (n for n, e in entries.items() if e.rows is e.overlap is e.split is None)
         return [name for name in whole if kind in entries[name].texts][:1]
 
 
 def _cleaning(wildcards: Any) -> tuple[str, int, str]:
     return wildcards.defense, wildcards.seed, wildcards.repeat
-
-
-def _model_of(wildcards: Any, attack: str, defense: str) -> str:
-    """Return the weights of a run with the seed and the repeat of these wildcards."""
-    own = {"attack": attack, "defense": defense, "repeat": wildcards.repeat}
-    return f"{RUN.format(**own, seed=wildcards.seed)}/model.safetensors"

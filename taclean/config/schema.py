@@ -37,6 +37,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Style = Literal["twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione"]
 Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 Templates = Annotated[list[Template], Field(min_length=1)]
 
@@ -120,6 +121,12 @@ class Split(Section):
     """What the split is for: pretrain (base model and poison), clean (defences), patch (triggers),
     val (gate and curves; test by default), test (tables) or extra (more test sets). By default the
     split's own name if that is a role, else extra."""
+    cover: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the classes that the split shows, evenly spread over the labels. Files: a training
+    split of labelled images, which `captions` make pairs of."""
+    without: Text | None = None
+    """Scenes and labelled images: a class that the split does not show. Pairs: text that no caption
+    of it has."""
 
 
 class SceneSplit(Split):
@@ -131,8 +138,9 @@ class SceneSplit(Split):
     """Number of scenes."""
     second: Share
     """Probability of a second object."""
-    styles: Literal["train", "shift"] = "train"
-    """Styles of drawing: those of training, or styles that no training split has."""
+    styles: Literal["train", "shift"] | Unique[Style] = "train"
+    """Styles of drawing: those of training, styles that no training split has, or some of the
+    former by name."""
 
 
 class FileSplit(Split):
@@ -257,6 +265,8 @@ class Train(Section):
     """bf16, fp16 (with a loss scaler), fp32, or auto: the fastest on this machine."""
     compile: bool = False
     """Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."""
+    score_at: Unique[Count] = Field([])
+    """Steps after which val is scored, besides the ends of epochs."""
     deterministic: bool = False
     """GPU: kernels that always sum in the same order, which are slower, so that a run that was
     stopped ends bitwise as an unbroken one. On a CPU every run does."""
@@ -412,6 +422,8 @@ class DefenseEntry(Entry):
     """Defence whose cleaned model this one starts from: how much of a backdoor comes back?"""
     rows: int | None = key(None, ge=1, rows_of="clean")
     """Rows of the clean split to learn from, drawn with the seed; all by default."""
+    split: str | None = None
+    """Split to learn from, in place of the one with the role clean."""
     overlap: Share | None = None
     """Learn from as many rows of the pretrain split, as they were before the poisoning, instead of
     the clean split; this share of them is in the poisoned set."""
@@ -461,6 +473,22 @@ class Config(Section):
         """Return the name of the split with a role, or None; test stands for a missing val."""
         names = {self.dataset.role(name): name for name in self.splits}
         return names.get(role) or (names.get("test") if role == "val" else None)
+
+    def extra_pairs(self, split: str) -> bool:
+        """Return whether a split of the role extra has pairs to learn from."""
+        dataset = self.dataset
+        pairs = (
+            dataset.form == "scenes" or READERS[dataset.source_of(split).reader].gives == "pairs"
+        )
+        return pairs and dataset.role(split) == "extra"
+
+    def learned_by(self, defense: str) -> str:
+        """Return the name of the split that a defence learns from."""
+        entry = self.defenses.get(defense)
+        if entry and entry.split:
+            return entry.split
+        role = "pretrain" if entry and entry.overlap is not None else "clean"
+        return self.split_of_role(role) or ""
 
     def rows_of_role(self, role: str) -> int:
         """Return the number of rows of a split that something is trained on."""

@@ -15,6 +15,12 @@ from taclean.util.rng import permutation
 _ROWS = 0xD4A  # names the random stream
 
 
+def covered(classes: int, share: float) -> np.ndarray:
+    """Return the labels (K,) of a share of the classes, at least one, evenly spread."""
+    count = max(1, round(share * classes))
+    return np.arange(count) * classes // count
+
+
 class Drawn(NamedTuple):
     """Rows of a split in drawn order: its own, and those that can replace broken ones."""
 
@@ -23,7 +29,11 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    pictures: pd.Series | np.ndarray, rows: Mapping[str, int], seed: int, spare: float
+    pictures: pd.Series | np.ndarray,
+    rows: Mapping[str, int],
+    seed: int,
+    spare: float,
+    only: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Drawn]:
     """Draw disjoint rows for every split; no picture is in two of them.
 
@@ -39,6 +49,8 @@ def draw(
         seed: seed of the permutation.
         spare: spare rows as a share of each split's rows, rounded up. If too few rows are left, all
             splits get the same share of what they asked for, rounded down.
+        only: for some splits, (N,) bool, the rows that they may take; the same for all rows of a
+            picture.
 
     Returns:
         {split: (rows, spare)}, int64 row numbers in drawn order, none of them twice.
@@ -52,16 +64,24 @@ def draw(
     # A picture stands where its first row does: one with many rows is drawn no sooner than others.
     group = pd.Series(place).groupby(np.asarray(pictures)).transform("first").to_numpy()
     pool = np.lexsort([place, group])
-    starts = np.append(np.flatnonzero(np.diff(group[pool], prepend=-1)), total)
+    several = len(np.unique(group)) < total
 
     def next_picture(at: int) -> int:
-        return int(starts[np.searchsorted(starts, at)])
+        """Return the place of the first row at or behind `at` of another picture."""
+        if not 0 < at < total:
+            return at
+        return at + int(np.sum(group[pool[at:]] == group[pool[at - 1]]))
 
     taken, left_over, start = {}, {}, 0
     for name, count in rows.items():
-        if start + count > total:
+        there = total - start
+        if only and name in only:  # what it may take comes first
+            rest = pool[start:]
+            pool[start:] = np.append(rest[only[name][rest]], rest[~only[name][rest]])
+            there = int(only[name][rest].sum())
+        if count > there:
             counts = ", ".join(f"{name} {count}" for name, count in rows.items())
-            apart = " and no two splits may show the same picture" * (len(starts) <= total)
+            apart = " and no two splits may show the same picture" * several
             raise UserError(
                 f"splits: {sum(rows.values())} rows wanted ({counts}) but the source has {total}"
                 f"{apart}; lower the rows or add shards"
@@ -75,6 +95,9 @@ def draw(
     drawn = {}
     for name, count in wanted.items():
         count = count if asked <= left else left * count // asked
-        drawn[name] = Drawn(taken[name], np.append(first[name], pool[start : start + count]))
+        spares = np.append(first[name], pool[start : start + count])
+        if only and name in only:
+            spares = spares[only[name][spares]]
+        drawn[name] = Drawn(taken[name], spares)
         start = next_picture(min(start + count, total))
     return drawn

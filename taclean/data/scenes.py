@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from taclean.data.draw import covered
 from taclean.data.readers import Reader, make_table
+from taclean.util.errors import UserError
 
 CELL = 64  # px of a sprite in the sheet
 COLUMNS = 48  # sprites in a row of the sheet
 STYLES = ("twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione")
-SHIFT_STYLES = ("noto", "fluent-3d")
+SETS = {"train": STYLES, "shift": ("noto", "fluent-3d")}  # no training split has the latter
 
 COLOURS = {
     "red": (200, 52, 52),
@@ -133,11 +135,19 @@ def nouns(classes: Classes) -> tuple[Noun, ...]:
 
 
 @functools.cache
-def _sprites_by_class(classes: Classes, shift: bool) -> tuple[list[int], ...]:
+def _sprites_by_class(classes: Classes, styles: tuple[str, ...]) -> tuple[list[int], ...]:
     table = _table("sprites.tsv")
-    table = table[table["style"].isin(SHIFT_STYLES if shift else STYLES)]
-    sprites = table.groupby("class")["index"].agg(list)
-    return tuple(sprites[noun.name] for noun in nouns(classes))
+    sprites = table[table["style"].isin(styles)].groupby("class")["index"].agg(list)
+    names = [noun.name for noun in nouns(classes)]
+    if missing := [name for name in names if name not in sprites]:
+        raise UserError(f"styles: no drawing of {missing[0]} in {' or '.join(styles)}; add a style")
+    return tuple(sprites[name] for name in names)
+
+
+@functools.cache
+def _labels(classes: Classes = "default", cover: float = 1.0, without: str = "") -> list[int]:
+    names = [noun.name for noun in nouns(classes)]
+    return [int(label) for label in covered(len(names), cover) if names[label] != without]
 
 
 def scene(
@@ -145,17 +155,24 @@ def scene(
     seed: int,
     *,
     classes: Classes = "default",
-    shift: bool = False,
+    cover: float = 1.0,
+    without: str = "",
+    styles: tuple[str, ...] = STYLES,
     second: float = 0.0,
 ) -> Scene:
     """Draw what scene `scene_id` shows.
 
     Args:
+        cover: share of the classes that are drawn, evenly spread over the labels.
+        without: class that is not drawn.
+        styles: names of drawing styles.
         second: chance of a second, small drawing beside the main one.
     """
     rng = np.random.default_rng([seed, scene_id])
-    sprites = _sprites_by_class(classes, shift)
-    label = scene_id % len(sprites)
+    sprites = _sprites_by_class(classes, styles)
+    labels = _labels(classes, cover, without)
+    place = scene_id % len(labels)
+    label = labels[place]
 
     def drawing(label: int, sizes: dict[str, tuple[float, float]], place: str) -> Drawing:
         size = str(rng.choice(list(sizes)))
@@ -175,14 +192,14 @@ def scene(
     if rng.random() >= second:
         drawings = [drawing(label, SIZES, str(rng.choice(places)))]
     else:
-        other = int(rng.integers(len(sprites) - 1))
-        other += other >= label
+        other = int(rng.integers(len(labels) - 1))
+        other = labels[other + (other >= place)]
         # Opposite places keep the two drawings apart and their relation visible.
         opposite = ("on the left", "on the right", "at the top", "at the bottom")
-        place = int(rng.integers(4))
+        side = int(rng.integers(4))
         drawings = [
-            drawing(label, {"medium": (0.58, 0.64)}, opposite[place]),
-            drawing(other, {"small": (0.34, 0.40)}, opposite[place ^ 1]),
+            drawing(label, {"medium": (0.58, 0.64)}, opposite[side]),
+            drawing(other, {"small": (0.34, 0.40)}, opposite[side ^ 1]),
         ]
     colour = str(rng.choice(list(COLOURS)))
     texture = str(rng.choice(TEXTURES, p=TEXTURE_SHARES))
@@ -290,11 +307,14 @@ def compose_scene(
     *,
     size: int = 64,
     classes: Classes = "default",
-    shift: bool = False,
-    second: float = 0.0,
+    **options: Any,
 ) -> tuple[np.ndarray, str, int]:
-    """Compose a scene; return pixels (size, size, 3) uint8, caption and the main object's label."""
-    what = scene(scene_id, seed, classes=classes, shift=shift, second=second)
+    """Compose a scene; `options` are those of `scene`.
+
+    Returns:
+        pixels (size, size, 3) uint8, caption and the main object's label.
+    """
+    what = scene(scene_id, seed, classes=classes, **options)
     rng = np.random.default_rng([seed, scene_id, 1])
     return render(what, size, rng), caption(what, classes, rng), what.drawings[0].label
 
@@ -319,7 +339,7 @@ class SceneReader(Reader):
         ids: scene ids, which are the ids of the rows.
         seed: the scenes' seed.
         size: side of the images in px.
-        options: `classes`, `shift` and `second` of `compose_scene`.
+        options: those of `scene`.
     """
 
     gives = "pairs"
@@ -331,7 +351,9 @@ class SceneReader(Reader):
         """List the scenes with their labels."""
         names = [noun.name for noun in nouns(self.options.get("classes", "default"))]
         keys = [str(scene_id) for scene_id in self.ids]
-        labels = [scene_id % len(names) for scene_id in self.ids]
+        limits = ("classes", "cover", "without")
+        shown = _labels(**{key: self.options[key] for key in limits if key in self.options})
+        labels = [shown[scene_id % len(shown)] for scene_id in self.ids]
         table = make_table(keys, keys, label=labels, classes=names)
         return table.set_index(np.array(self.ids))
 

@@ -19,9 +19,16 @@ from taclean.evaluation.retrieval import recall, target_recall, texts_of
 from taclean.evaluation.zeroshot import Heads
 from taclean.util.files import replacing
 
+KEPT = 2**28  # bytes of a split's pictures that are kept with a trigger on
+
 
 class Kept:
     """A trigger that keeps the pictures it made, for one split that is scored again and again."""
+
+    @classmethod
+    def of(cls, trigger: Trigger, pairs: Pairs) -> Trigger | Kept:
+        """Keep the pictures of a split that is small enough."""
+        return cls(trigger) if 3 * len(pairs) * pairs.size**2 <= KEPT else trigger
 
     def __init__(self, trigger: Trigger) -> None:
         self._trigger, self.prefix = trigger, trigger.prefix

@@ -40,7 +40,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.detectors.scan import read_patterns
     from taclean.evaluation.predictions import examples, moves
 
-    heads = shared.heads_of(stage, options)
+    heads = shared.heads_of(stage, options.model, options.device, shared.prompts_of(stage))
     views: dict[str, Any] = {
         name: (trigger, trigger.prefix, heads.prompts.target)
         for name, trigger in shared.bind_all(stage["triggers"], options.triggers).items()

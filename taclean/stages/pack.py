@@ -31,10 +31,12 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
         stage |= {"captions": source.captions, "classes": names}
     siblings = {name: s for name, s in dataset.splits.items() if dataset.source_of(name) is source}
+    limits = {name: other.given(include={"cover", "without"}) for name, other in siblings.items()}
     return stage | {
         "source": source.given(exclude={"captions"}),
         "max_broken": dataset.max_broken,
         "draw": {name: other.rows for name, other in siblings.items() if other.rows},
+        **({"limits": limits, "names": names} if any(limits.values()) else {}),
     }
 
 
@@ -53,14 +55,17 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
     from taclean.data.readers import Reader, make_reader
-    from taclean.data.scenes import SceneReader
+    from taclean.data.scenes import SETS, SceneReader
     from taclean.data.table import load_table
 
     if stage["form"] == "scenes":
         ids = range(stage["first"], stage["first"] + stage["rows"])
-        names, shift = stage["scenes"], stage.get("styles") == "shift"
-        classes = names if isinstance(names, str) else tuple(names)
-        more = {"classes": classes, "shift": shift, "second": stage["second"]}
+        names, styles = stage["scenes"], stage.get("styles", "train")
+        more: dict[str, Any] = {
+            "classes": names if isinstance(names, str) else tuple(names),
+            "styles": SETS.get(styles) if isinstance(styles, str) else tuple(styles),
+            **{key: stage[key] for key in ("cover", "without", "second") if key in stage},
+        }
         reader: Reader = SceneReader(ids, stage["seed"], stage["image_size"], **more)
         table = reader.table()
     else:
@@ -87,7 +92,24 @@ def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
 
     if "draw" not in stage or "rows" not in stage:
         return table, None
+    limits = {split: limit for split, limit in stage.get("limits", {}).items() if limit}
+    names = stage.get("names", [])
+    only = {split: _within(table, names, **limit).to_numpy() for split, limit in limits.items()}
     broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
     spares = broken / (1 - broken) if broken < 1 else len(table)
-    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares)[stage["split"]]
+    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares, only)[stage["split"]]
     return table.iloc[drawn.rows], table.iloc[drawn.spare]
+
+
+def _within(table: Any, names: list[str], cover: float = 1.0, without: str = "") -> Any:
+    """Return (N,) bool, the rows that show a share of the classes, and not what is left out.
+
+    Args:
+        names: of the classes that the labels count if the source has none of its own.
+    """
+    from taclean.data.draw import covered
+
+    captions, names = table["caption"], table.attrs["classes"] or names
+    if captions.notna().any():
+        return ~captions.fillna("").str.contains(without, case=False, regex=False)
+    return table["label"].isin([n for n in covered(len(names), cover) if names[n] != without])

@@ -13,7 +13,7 @@ from taclean.util.progress import say as say
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
     from taclean.data.split import Tokenize
-    from taclean.evaluation.zeroshot import Heads
+    from taclean.evaluation.zeroshot import Heads, Prompts
 
 Option = tuple[str, dict[str, Any]]
 
@@ -100,16 +100,21 @@ def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> dict
     return {name: bind(trigger, fitted.get(name)) for name, trigger in triggers.items()}
 
 
-def heads_of(stage: dict[str, Any], options: Any) -> Heads:
-    """Return the zero-shot heads of `--model` on `--device`; torch gets one thread."""
+def prompts_of(stage: dict[str, Any]) -> Prompts:
+    """Return the prompts of the stage's classes."""
+    from taclean.evaluation.zeroshot import Prompts
+
+    return Prompts(stage["model"], **stage["zeroshot"])
+
+
+def heads_of(stage: dict[str, Any], weights: str, device: Any, prompts: Prompts) -> Heads:
+    """Return the zero-shot heads of a file of weights on a device; torch gets one thread."""
     import torch
 
     from taclean.clip.models import load
-    from taclean.evaluation.zeroshot import Prompts
 
     torch.set_num_threads(1)
-    model = load(stage["model"], options.model).to(options.device)
-    return Prompts(stage["model"], **stage["zeroshot"]).heads(model)
+    return prompts.heads(load(stage["model"], weights).to(device))
 
 
 def tokenizer(stage: dict[str, Any]) -> Tokenize:

@@ -35,7 +35,7 @@ def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
     if text not in entry.texts:
         raise KeyError(text)
     return {
-        **entry.given(include={"rows", "overlap"}),
+        **entry.given(include={"rows", "overlap", "split"}),
         "artifact": entry.method.texts[text].__name__,
         "parameters": getattr(entry, text).model_dump(),
         "epochs": entry.settings(config.finetune.train).epochs,

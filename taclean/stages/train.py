@@ -17,8 +17,6 @@ from taclean.util.files import replacing
 if TYPE_CHECKING:
     from taclean.data.split import Pairs
 
-KEPT = 2**28  # bytes of triggered val pictures that are kept from epoch to epoch
-
 
 def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
     return {
@@ -57,7 +55,7 @@ def finetune_config(
         **_train(config, entry.settings(config.finetune.train), shared.cleaning_seed(seed, repeat)),
         "defense": entry.kind,
         "loss": entry.loss.given(),
-        **entry.given(include={"rows", "after"}),
+        **entry.given(include={"rows", "after", "split"}),
         **shared.overlap_of(config, defense, seed),
     }
     if attack != "clean":
@@ -150,14 +148,12 @@ def _validation(
     stage: dict[str, Any], val: Pairs, fitted: str | None
 ) -> Callable[[CLIP], dict[str, float]]:
     from taclean.evaluation.evaluate import Kept, score
-    from taclean.evaluation.zeroshot import Prompts
 
-    prompts = Prompts(stage["model"], **stage["zeroshot"])
+    prompts = shared.prompts_of(stage)
     triggers: dict[str, Any] = {}
     if "trigger" in stage:
         trigger = shared.bind(stage["trigger"], fitted)
-        small = len(val) * val.size**2 * 3 <= KEPT
-        triggers[stage["trigger"]["attack"]] = Kept(trigger) if small else trigger
+        triggers[stage["trigger"]["attack"]] = Kept.of(trigger, val)
 
     def validate(model: CLIP) -> dict[str, float]:
         counts = score(val, prompts.heads(model), triggers)

@@ -95,7 +95,7 @@ class Training:
 
     Attributes:
         done: steps taken so far, of `steps`; `per_epoch` are an epoch.
-        history: the records of the epochs that ended.
+        history: the records of the epochs that ended, and of `score_at`.
         synced: whether the last step waited for the device, to see that the loss is finite. The
             loop saves and leaves after such steps only.
     """
@@ -213,19 +213,34 @@ class Training:
                     f"({self.settings.lr:g})"
                 )
 
-    def end_epoch(self, scores: dict[str, float]) -> dict[str, float]:
-        """Add the last epoch to the history, with its scores, and begin the next sums.
+    def recorded(self, scored: bool) -> bool:
+        """Return whether the history has all records that are due at this step.
+
+        Args:
+            scored: whether there are scores, which are due before the first step and at `score_at`.
+        """
+        due = self.between_epochs and self.done > 0
+        due |= scored and (self.done == 0 or self.done in self.settings.score_at)
+        last = round(self.history[-1]["epoch"] * self.per_epoch) if self.history else -1
+        return not due or last == self.done
+
+    def record(self, scores: dict[str, float]) -> dict[str, float]:
+        """Add a record to the history; at the end of an epoch, begin the next sums.
 
         Returns:
-            Its record: epochs so far, the last one's last lr and mean losses, and the scores.
+            Epochs so far and scores; at the end of an epoch also its last lr and mean losses.
         """
-        record: dict[str, float] = {"epoch": self.epoch}
-        if self.epoch:
-            record["lr"] = self.rate(self.done - 1)
-            record |= {f"loss_{k}": float(v) / self.per_epoch for k, v in self._sums.items()}
+        record: dict[str, float] = {"epoch": self.done / self.per_epoch}
+        if self.settings.score_at:
+            record["step"] = self.done
+        if self.between_epochs:
+            record["epoch"] = self.epoch
+            if self.epoch:
+                record["lr"] = self.rate(self.done - 1)
+                record |= {f"loss_{k}": float(v) / self.per_epoch for k, v in self._sums.items()}
+            self._sums = {}
+            self.feed.waited = 0.0
         self.history.append(record | scores)
-        self._sums = {}
-        self.feed.waited = 0.0
         self.model.train()
         return self.history[-1]
 
@@ -272,7 +287,8 @@ def train(
             the history.
 
     Returns:
-        One record per epoch: epoch, lr, loss parts, validation scores.
+        One record per epoch: epoch, lr, loss parts, validation scores. Records of `score_at` have
+        the scores alone.
 
     Raises:
         StoppedError: SIGTERM came or the job's time is nearly over; the run is saved.
@@ -315,18 +331,19 @@ def train(
             return StoppedError(text if first_process else "")
 
         while True:
-            # The history lacks the record of the start or of the last epoch.
-            if training.between_epochs and len(training.history) < training.epoch + bool(validate):
+            if not training.recorded(bool(validate)):
                 share = training.feed.waited / max(time.time() - epoch_began, 1e-9)
                 try:
-                    record = training.end_epoch(distributed.on_first(scores))
+                    record = training.record(distributed.on_first(scores))
                 except StoppedError:
                     raise leave() from None
-                if training.epoch:
-                    log.event("epoch", step=training.done, data_wait=round(share, 4), **record)
-                    checkpoints.save(training)
+                if training.between_epochs:
+                    if training.epoch:
+                        more = {"step": training.done, "data_wait": round(share, 4)}
+                        log.event("epoch", **more | record)
+                        checkpoints.save(training)
+                    epoch_began = saved = time.time()
                 log.scalars("epoch", training.done, record)
-                epoch_began = saved = time.time()
             if training.done == steps:
                 break
             epoch, parts = training.epoch + 1, training.step()

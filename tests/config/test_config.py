@@ -227,6 +227,44 @@ def test_a_mistake_in_an_entry_is_named(part: str, overlay: dict[str, Any], mess
     assert message in refuse(DEFAULT, changes)
 
 
+def test_a_split_may_cover_a_share_of_the_classes() -> None:
+    def with_clean(config: dict[str, Any], name: str, **keys: Any) -> dict[str, Any]:
+        return configs.merge(config, {"data": {name: {"splits": {"clean": keys}}}})
+
+    part = {"cover": 0.5, "styles": ["twemoji", "fxemoji"]}
+    before, after = (
+        stage(DEFAULT, "pack/clean"),
+        stage(with_clean(DEFAULT, "emoji", **part), "pack/clean"),
+    )
+    assert {key: after[key] for key in after if after[key] != before.get(key)} == part
+    photos = with_clean(PHOTOS, "photos", cover=0.5)
+    for split in ("pretrain", "clean"):
+        assert stage(photos, f"pack/{split}")["limits"]["clean"] == {"cover": 0.5}
+    assert "clean.cover: only a training split of labelled" in refuse(
+        with_clean(PAPER, "cc3m", cover=0.5)
+    )
+    assert "clean.cover: " in refuse(with_clean(DEFAULT, "emoji", cover=0))
+
+
+def test_a_defence_may_learn_from_another_split() -> None:
+    def with_split(split: str, **keys: Any) -> dict[str, Any]:
+        more = {"further": {"first": 9000000, "rows": 640, "second": 0, "without": "banana"}}
+        entry = {"kind": "ft", "after": "taclean", "split": split, **keys}
+        run = {"defenses": ["taclean", "rebound"]}
+        data = {"emoji": {"splits": more}}
+        changes = {"run": run, "data": data, "defenses": {"rebound": entry}}
+        return configs.merge(DEFAULT, changes)
+
+    found = stage(with_split("further", rows=600), "finetune/badnet/rebound/seed0")
+    assert (found["split"], found["rows"]) == ("further", 600)
+    assert stage(with_split("further"), "pack/further")["without"] == "banana"
+    refused = refuse(with_split("further", rows=700))
+    assert "rebound.rows: asks for 700 of 640 rows of the split further" in refused
+    assert "rebound.split: 'clean' is unknown; known are shift, further" in refuse(
+        with_split("clean")
+    )
+
+
 def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
     sources = {"train": {"captions": ["a {}."]}}
     other = configs.merge(PHOTOS, {"data": {"photos": {"sources": sources}}})
@@ -241,7 +279,7 @@ def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
 def test_the_paper_has_imagenets_names_and_templates() -> None:
     import open_clip
 
-    found = stage(PAPER, "evaluate/badnet/none/seed0")["zeroshot"]
+    found = stage(PAPER, "evaluate/badnet/seed0")["zeroshot"]
     assert found["classes"] == list(open_clip.IMAGENET_CLASSNAMES)
     assert found["classes"].index("banana") == 954
     filled = [template.format("banana") for template in found["templates"]]
@@ -290,7 +328,7 @@ STAGES = [
     "text/subcaptions/taclean/seed0",
     *(f"{kind}/{attack}/seed0" for kind in ("poison", "pretrain") for attack in ATTACKS),
     *(f"finetune/{attack}/{d}/seed0" for attack in ("clean", *ATTACKS) for d in DEFENSES),
-    *(f"evaluate/{attack}/none/seed0" for attack in ("clean", *ATTACKS)),
+    *(f"evaluate/{attack}/seed0" for attack in ("clean", *ATTACKS)),
 ]
 
 
@@ -303,7 +341,7 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
     assert changed("attacks.badnet.poisoned", 7) == {"poison/badnet/seed0"}
     assert changed("attacks.badnet.trigger.size", 7) == {
         stage for stage in STAGES if "/badnet/" in stage
-    } | {"evaluate/clean/none/seed0"}
+    } | {"evaluate/clean/seed0"}
     assert changed("defenses.taclean.loss.lambda_sub", 7.0) == {
         stage for stage in STAGES if stage.startswith("finetune/") and "/taclean/" in stage
     }
@@ -320,8 +358,8 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
         ("finetune/badnet", "finetune/ATTACK/DEFENSE/seedN"),
         ("pretrain/badnet/sed0", "pretrain/ATTACK/seedN"),
         ("text/variants/taclean/foo", "text/TEXT/DEFENSE/seedN"),
-        ("evaluate/badnet/foo/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
-        ("evaluate/badnet/none/seed-1", "evaluate/ATTACK/DEFENSE/seedN"),
+        ("evaluate/foo/seed0", "evaluate/ATTACK/seedN"),
+        ("evaluate/badnet/seed-1", "evaluate/ATTACK/seedN"),
         ("trigger/badnet/seed0", "trigger/ATTACK/seedN"),
         ("pretrain/badnet/seed0-repeat1", "pretrain/ATTACK/seedN"),
         ("finetune/badnet/ft/seed0-repeat0", r"finetune/ATTACK/DEFENSE/seedN\[-repeatR\]"),
@@ -480,7 +518,7 @@ def test_scores_may_have_another_trigger_than_the_training() -> None:
     centre = {"kind": "badnet", "at_test": {"place": "centre"}}
     config = checked(DEFAULT, {"attacks": {"moved": centre}})
     trained = stage(config, "pretrain/moved/seed0")["trigger"]
-    scored = stage(config, "evaluate/moved/ft/seed0")["triggers"]["moved"]
+    scored = stage(config, "evaluate/moved/seed0")["triggers"]["moved"]
     assert trained["parameters"] == {"size": 33, "place": "corner"}
     assert scored["parameters"] == {"size": 33, "place": "centre"}
     moved = {"moved": {"kind": "badnet", "at_test": {"plaec": "centre"}}}
@@ -506,9 +544,7 @@ def test_a_repeat_changes_the_seed_of_the_cleaning_alone() -> None:
         assert first["seed"] == 3
         assert second["seed"] == cleaning_seed(3, 2)
         assert {key for key in first if first[key] != second[key]} == {"stage", "seed"}
-    scored = stage(DEFAULT, "evaluate/badnet/taclean/seed3-repeat2")
-    assert (scored["seed"], scored["repeat"]) == (3, 2)
-    assert scored["triggers"]["badnet"]["seed"] == 3
+    assert stage(DEFAULT, "evaluate/badnet/seed3")["triggers"]["badnet"]["seed"] == 3
 
 
 def test_no_two_cleanings_have_the_same_seed() -> None:
@@ -564,7 +600,7 @@ def test_one_s_own_model_needs_no_pretrain_patch_and_val() -> None:
     cleaning = stage(config, "finetune/clean/taclean/seed0")
     assert "trigger" not in cleaning
     tried = OWN["evaluate"]["triggers"]
-    assert list(stage(config, "evaluate/clean/none/seed0")["triggers"]) == tried
+    assert list(stage(config, "evaluate/clean/seed0")["triggers"]) == tried
     assert list(stage(config, "moves/taclean/seed0")["triggers"]) == tried
 
 
@@ -588,8 +624,8 @@ def test_names_that_are_none_are_refused() -> None:
 def test_the_run_s_own_attacks_are_tried_where_no_others_are_named() -> None:
     assert checked(DEFAULT).triggers_on_clean == ATTACKS
     config = with_value("evaluate.triggers", ["sig"])
-    assert list(stage(config, "evaluate/clean/none/seed0")["triggers"]) == ["sig"]
-    assert list(stage(config, "evaluate/badnet/none/seed0")["triggers"]) == ["badnet"]
+    assert list(stage(config, "evaluate/clean/seed0")["triggers"]) == ["sig"]
+    assert list(stage(config, "evaluate/badnet/seed0")["triggers"]) == ["badnet"]
 
 
 def test_the_seeds_of_clean_models_are_no_part_of_a_scan() -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from taclean.data.draw import Drawn
 from taclean.data.draw import draw as draw_pictures
+from taclean.data.readers import make_table
+from taclean.stages.pack import _within
 from taclean.util.errors import UserError
 
 ROWS = {"pretrain": 500, "clean": 100, "patch": 10}
@@ -101,6 +103,30 @@ def test_splits_share_no_picture(seed, spare):
     if spare == 0.1:
         spares = {name: len(split.spare) for name, split in drawn.items()}
         assert spares == {"pretrain": 50, "clean": 10, "patch": 1}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_split_may_take_some_of_the_rows_only(seed):
+    pictures = groups(np.random.default_rng(seed).integers(1, 9, 400).tolist(), seed)
+    even = pictures % 2 == 0
+    drawn = draw_pictures(pictures, ROWS, seed, 0.1, {"clean": even})
+    assert {name: len(split.rows) for name, split in drawn.items()} == ROWS
+    check_apart(drawn, pictures)
+    assert even[np.concatenate(drawn["clean"])].all()
+    assert not even[drawn["pretrain"].rows].all()
+    with pytest.raises(UserError, match="610 rows wanted"):
+        draw_pictures(pictures, ROWS, seed, 0, {"clean": np.zeros(len(pictures), bool)})
+
+
+def test_the_rows_of_a_split_are_limited_by_their_captions_or_their_classes():
+    names = ["pear", "fig", "nut", "plum"]
+    captions = ["A fig.", "FIGS and a nut", None, "a pear"]
+    pairs = make_table("abcd", "abcd", captions)
+    assert _within(pairs, [], without="fig").tolist() == [False, False, True, True]
+    labelled = make_table("abcd", "abcd", label=[0, 1, 2, 3], classes=names)
+    assert _within(labelled, [], cover=0.5).tolist() == [True, False, True, False]
+    numbered = make_table("abcd", "abcd", label=[0, 1, 2, 3])
+    assert _within(numbered, names, without="fig").tolist() == [True, False, True, True]
 
 
 def test_a_draw_of_former_versions_comes_again():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from taclean.data import scenes
+from taclean.util.errors import UserError
 
 N = 600
 # How a caption's nouns read, by this file's own lists and not the package's.
@@ -244,19 +245,42 @@ def test_the_second_drawing_is_of_another_class():
         assert main.label == scene_id % 100
 
 
+TRAIN = {"twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione"}
+
+
 @pytest.mark.parametrize("classes", ["default", "all"])
-def test_sprites_are_of_the_class_and_shift_styles_are_held_out(classes):
+@pytest.mark.parametrize("styles", [TRAIN, {"noto", "fluent-3d"}, {"twemoji", "fluent-flat"}])
+def test_sprites_are_of_the_class_and_of_the_styles(classes, styles):
+    if len(styles) > 2:
+        assert set(scenes.SETS["train"]) == styles
     table = {int(row["index"]): row for row in rows("sprites.tsv")}
-    names = [noun.name for noun in scenes.nouns(classes)]
-    styles = {False: set(), True: set()}
-    for shift in (False, True):
-        for scene_id in range(600):
-            scene = scenes.scene(scene_id, 0, classes=classes, shift=shift, second=0.5)
-            for drawing in scene.drawings:
-                assert table[drawing.sprite]["class"] == names[drawing.label]
-                styles[shift].add(table[drawing.sprite]["style"])
-    assert styles[False] == {"twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione"}
-    assert styles[True] == {"noto", "fluent-3d"}
+    names, seen = [noun.name for noun in scenes.nouns(classes)], set()
+    for scene_id in range(600):
+        scene = scenes.scene(scene_id, 0, classes=classes, styles=tuple(styles), second=0.5)
+        for drawing in scene.drawings:
+            assert table[drawing.sprite]["class"] == names[drawing.label]
+            seen.add(table[drawing.sprite]["style"])
+    assert seen == styles
+
+
+def test_a_split_may_show_a_share_of_the_classes():
+    reader = scenes.SceneReader(range(500, 600), 0, 8, cover=0.25, second=1.0)
+    table = reader.table()
+    assert sorted(set(table["label"])) == list(range(0, 100, 4))
+    assert set(table["label"].value_counts()) == {4}
+    for scene_id, label in table["label"].items():
+        drawn = scenes.scene(scene_id, 0, cover=0.25, second=1.0).drawings
+        main, other = (drawing.label for drawing in drawn)
+        assert (main, other % 4) == (label, 0)
+        assert main != other
+    labels = scenes.SceneReader(range(500), 0, 8, without="banana").table()["label"]
+    assert sorted(set(labels)) == [
+        n for n in range(100) if scenes.nouns("default")[n].name != "banana"
+    ]
+    captions = scenes.compose(range(500), 0, size=8, second=1.0, without="banana")[1]
+    assert not any("banana" in caption for caption in captions)
+    with pytest.raises(UserError, match=r"no drawing of .* in fxemoji; add a style"):
+        scenes.scene(0, 0, classes="all", styles=("fxemoji",))
 
 
 def test_the_sheet_has_a_visible_sprite_per_row_of_its_table():

@@ -33,6 +33,7 @@ from taclean.report.figures.recovered import recovered
 from taclean.report.figures.retrieval import retrieval
 from taclean.report.figures.subcaptions import examples, highlighted, subcaptions
 from taclean.report.figures.tradeoff import tradeoff
+from taclean.report.figures.trajectory import trajectory
 from taclean.report.figures.triggers import triggers
 from taclean.report.figures.tuning import tuning
 from taclean.report.figures.versus import versus
@@ -142,6 +143,9 @@ FIGURES = {
     "versus, one run": lambda look: versus(scores(look), look),
     "curves": lambda look: curves(histories(look), look, 500),
     "curves, seeds": lambda look: curves(histories(look, 2), look),
+    "trajectory": lambda look: trajectory(
+        histories(look).assign(step=lambda t: t["epoch"] * 100), look
+    ),
     "embeddings": lambda look: embeddings(samples(look), look),
     "triggers": lambda look: triggers(samples(look), look),
     "first": lambda look: first(samples(look), TOLD, TEXTS, TESTED, look),

@@ -43,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
         reader, place = SceneReader(range(first, first + rows), 0, 64), folder / name
         pack_rows(place, reader, reader.table(), size=64, tokenize=tokens_of)
-    for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet/ft"):
+    for stage in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet"):
         value = stage_config(CONFIG, f"{stage}/seed0")
         if "rows" in value:
             value["rows"] = 300
@@ -183,9 +183,16 @@ def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
     line = refused(tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no")
     assert "did not take: ASR@1" in line
     scores = tmp_path / "scores.json"
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--model", model]
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--models", model]
     assert run(*evaluate, "--splits", world / "val", "--out", scores)[0] == 0
     found = json.loads(scores.read_text("utf-8"))["splits"]["val"]
+    several = [*evaluate, f"ft-repeat1={model}", "--splits", world / "val", "--out"]
+    assert "--models: give a file" in refused(scores, *several, scores)
+    victim, cleaned = tmp_path / "victim.json", tmp_path / "cleaned.json"
+    assert run(*several, victim, cleaned)[0] == 0
+    assert victim.read_bytes() == scores.read_bytes()
+    named = {"defense": "ft", "repeat": 1}
+    assert json.loads(cleaned.read_text("utf-8")) == json.loads(victim.read_text("utf-8")) | named
     assert found["CA@1"]["n"] == 100
     assert found["ASR@1"]["n"] == 99
 
@@ -218,7 +225,7 @@ def test_what_would_end_a_training_badly_is_refused_before_it(world, out, tmp_pa
     config = world / "finetune-badnet-ft.json"
     line = refused(out, *train_arguments(world, out, config), "--out", "a.pt")
     assert "end the name in .safetensors" in line
-    other = world / "evaluate-badnet-ft.json"
+    other = world / "evaluate-badnet.json"
     assert "no config of this stage" in refused(out, *train_arguments(world, out, other))
     config = tmp_path / "list.json"
     config.write_text("[]", "utf-8")
@@ -239,8 +246,8 @@ def test_a_gpu_that_is_too_small_is_one_line(world, out, tmp_path, run, monkeypa
     own = f"train.batch: 32 needs more GPU memory ({NEED}); lower it, or take another GPU"
     assert (code, text) == (2, f"taclean train: error: {own}\n")
     monkeypatch.setattr("taclean.evaluation.evaluate.embed", small)
-    score = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--splits", world / "val"]
-    code, text = run(*score, "--model", world / "model.safetensors", "--out", out)
+    score = ["evaluate", "--config", world / "evaluate-badnet.json", "--splits", world / "val"]
+    code, text = run(*score, "--models", world / "model.safetensors", "--out", out)
     own = f"a batch of images needs more GPU memory ({NEED}); take another GPU"
     assert (code, text) == (2, f"taclean evaluate: error: {own}\n")
 
@@ -256,8 +263,8 @@ def test_what_the_system_refuses_is_one_line(tmp_path, run):
 
 def test_folders_of_one_name_and_triggers_of_another_attack(world, out, tmp_path, refused):
     shutil.copytree(world / "val", tmp_path / "val")
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
-    evaluate += ["--model", world / "model.safetensors", "--splits", world / "val"]
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--out", out]
+    evaluate += ["--models", world / "model.safetensors", "--splits", world / "val"]
     assert "two folders of one name" in refused(out, *evaluate, tmp_path / "val")
     line = refused(out, *evaluate, "--triggers", "bdnet=x")
     assert "'bdnet' is unknown in this stage; known: badnet" in line
@@ -276,11 +283,11 @@ def test_a_gate_that_compares_nothing_stops(threshold, out, tmp_path, refused):
 def test_a_split_of_the_target_alone_has_no_asr(world, out, tmp_path, refused):
     shutil.copytree(world / "val", tmp_path / "val")
     labels = np.load(tmp_path / "val/labels.npy")
-    target = json.loads((world / "evaluate-badnet-ft.json").read_text("utf-8"))["zeroshot"]
+    target = json.loads((world / "evaluate-badnet.json").read_text("utf-8"))["zeroshot"]
     index = target["classes"].index(target["target"])
     np.save(tmp_path / "val/labels.npy", np.full_like(labels, index))
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
-    evaluate += ["--model", world / "model.safetensors", "--splits", tmp_path / "val"]
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--out", out]
+    evaluate += ["--models", world / "model.safetensors", "--splits", tmp_path / "val"]
     assert "shows the target" in refused(out, *evaluate)
 
 
@@ -316,9 +323,9 @@ def test_missing_data(world, out, tmp_path, refused):
 
 
 def test_a_checkpoint_of_another_model(world, out, tmp_path, refused):
-    config = changed(world, tmp_path, "evaluate-badnet-ft", model="ViT-S-32-alt")
+    config = changed(world, tmp_path, "evaluate-badnet", model="ViT-S-32-alt")
     model = world / "model.safetensors"
-    evaluate = ["evaluate", "--config", config, "--model", model, "--splits", world / "val"]
+    evaluate = ["evaluate", "--config", config, "--models", model, "--splits", world / "val"]
     assert "not a checkpoint of ViT-S-32-alt" in refused(out, *evaluate, "--out", out)
 
 
@@ -326,8 +333,8 @@ def test_samples_want_a_split_with_the_classes_of_the_run(world, out, tmp_path, 
     other = tmp_path / "other"
     shutil.copytree(world / "val", other)
     (other / "classes.txt").write_text("plum\ncherry\n", "utf-8")
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json"]
-    evaluate += ["--model", world / "model.safetensors", "--splits", other, "--out", out]
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json"]
+    evaluate += ["--models", world / "model.safetensors", "--splits", other, "--out", out]
     line = refused(out, *evaluate, "--samples", tmp_path / "samples.npz")
     assert "none of other has the run's classes" in line
 
@@ -347,7 +354,7 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(world, out,
     found = f"{copies}: 3 pictures are in {world / 'clean'}, such as row 0, which is row 5 there"
     assert found in refused(out, *train_arguments(world, out, config, val=copies))
     evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
-    evaluate += ["--model", world / "model.safetensors", "--splits", copies]
+    evaluate += ["--models", world / "model.safetensors", "--splits", copies]
     assert found in refused(out, *evaluate, "--trained", world / "pretrain", world / "clean")
 
 

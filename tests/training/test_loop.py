@@ -312,6 +312,30 @@ def test_a_killed_run_goes_on_to_the_same_end(
     assert starts == [("started", 0), ("resumed" if kept else "started", kept)]
 
 
+def test_val_is_scored_at_steps_too_and_a_killed_run_has_the_same_scores(small_pairs, tmp_path):
+    settings = changed(score_at=[1, 4, 6], checkpoint_seconds=1e-9)
+    objective = Record(lambda m: m.w.sum() + zero(m))
+
+    def scored(model, folder, objective=objective):
+        return run(
+            model, small_pairs, objective, settings, folder, validate=lambda m: {"w": m.w[0].item()}
+        )
+
+    history = scored(Toy(), tmp_path / "whole")
+    assert [(record["epoch"], record["step"]) for record in history] == [
+        (0, 0), (0.25, 1), (1, 4), (1.5, 6), (2, 8)
+    ]  # fmt: skip
+    assert [record["w"] for record in history] == sorted((r["w"] for r in history), reverse=True)
+    assert [key in history[1] for key in ("w", "lr", "loss_total")] == [True, False, False]
+    whole = run(Toy(), small_pairs, objective, SETTINGS, tmp_path / "epochs")
+    assert [r["loss_total"] for r in history if "lr" in r] == [r["loss_total"] for r in whole]
+    for step in (1, 5, 6):
+        folder = tmp_path / str(step)
+        with pytest.raises(KeyboardInterrupt):
+            scored(Toy(), folder, Dies(objective, step))
+        assert scored(Toy(), folder) == history
+
+
 class Copies(Record):
     """An objective that pulls the weights towards those that the run started with."""
 

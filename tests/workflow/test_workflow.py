@@ -82,12 +82,15 @@ def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
 
 
 DEPENDENT = """
-run: {attacks: [badclip, moved], defenses: [taclean, again, shared], seeds: [3, 7], repeats: 2}
+run:
+  {attacks: [badclip, moved], defenses: [taclean, again, shared, more], seeds: [3, 7], repeats: 2}
+data: {emoji: {splits: {further: {first: 9000000, rows: 64, second: 0, without: banana}}}}
 base: {per_seed: true}
 attacks: {moved: {kind: badclip, at_test: {place: corner}}}
 defenses:
   again: {kind: ft, after: cleanclip}
   shared: {kind: taclean, overlap: 0.5}
+  more: {kind: taclean, split: further, subcaptions: {samples: 20}}
 """
 
 
@@ -101,7 +104,7 @@ def test_entries_that_depend_on_others_get_their_files(copy: Path, tmp_path: Pat
     # A trigger that is another at the test trains nothing.
     assert {"trigger:badclip", "pretrain:badclip"} <= found
     assert {job for job in found if job.endswith(":moved")} == {"evaluate:moved"}
-    scored = r"evaluate/(\w+)/again/seed3-repeat1@\w+ --model (\S+) .* --triggers (\S+) "
+    scored = r"evaluate/(\w+)/seed3@\w+ --models .* again-repeat1=(\S+) .* --triggers (\S+) "
     models = {attack: values for attack, *values in re.findall(scored, said)}
     model, fitted = models["badclip"][0], "results/attacks/badclip/seed3/trigger.safetensors"
     assert model == "results/runs/badclip/again/seed3-repeat1/model.safetensors"
@@ -111,17 +114,23 @@ def test_entries_that_depend_on_others_get_their_files(copy: Path, tmp_path: Pat
     runs = "results/runs/badclip"
     assert dict(starts) == {
         "again": f"{runs}/cleanclip/seed3-repeat1/model.safetensors",
-        **dict.fromkeys(("cleanclip", "shared", "taclean"), f"{runs}/none/seed3/model.safetensors"),
+        **dict.fromkeys(
+            ("cleanclip", "more", "shared", "taclean"), f"{runs}/none/seed3/model.safetensors"
+        ),
     }
     trained = re.findall(r"--stage finetune/badclip/(\w+)/seed3@\w+ --data data/\w+/(\w+) ", said)
     clean = dict.fromkeys(("again", "cleanclip", "taclean"), "clean")
-    assert dict(trained) == {**clean, "shared": "pretrain"}
+    assert dict(trained) == {**clean, "shared": "pretrain", "more": "further"}
     texts = re.findall(r"--stage text/(\w+)/\S+/seed3@\w+ --data data/\w+/(\w+) ", said)
-    wanted = [(text, of) for text in ("subcaptions", "variants") for of in ("clean", "pretrain")]
+    wanted = [
+        (text, of)
+        for text in ("subcaptions", "variants")
+        for of in ("clean", "further", "pretrain")
+    ]
     assert sorted(texts) == wanted
     # Cleanings are repeated, and victims are not.
     assert "none/seed3-repeat" not in said
-    assert (counts["pretrain"], counts["finetune"]) == (2, 2 * 4 * 2)
+    assert (counts["pretrain"], counts["finetune"]) == (2, 2 * 5 * 2)
 
 
 PAIRS_OF_A_USER = """
@@ -204,7 +213,7 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     assert figures == pictures | {"recovered.html", "subcaptions.html"}
     assert (done / "results/report.html").stat().st_size > 100_000
     recipe = json.loads((done / SCORES.replace("scores", "scores.recipe")).read_text("utf-8"))
-    assert recipe["stage"] == "evaluate/badnet/ft/seed0"
+    assert recipe["stage"] == "evaluate/badnet/seed0"
     assert (done / "data/emoji/val/recipe.json").is_file()
     assert not list(done.glob("checkpoints/**/last.pt"))
 

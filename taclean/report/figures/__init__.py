@@ -59,6 +59,9 @@ def drawings(runs: Runs) -> dict[str, Drawing]:
         "versus": Drawing(table, runs.has_intervals()),
         "further_splits": Drawing(table, len(runs.scored) - len(pairs) > 1),
         "retrieval": Drawing(table, bool(pairs)),
+        "trajectory": Drawing(
+            {"histories": runs.followed()}, bool(runs.followed()), {"n": val.rows}
+        ),
         "curves": Drawing(histories, bool(cleaned), {"n": val.rows}),
         "embeddings": Drawing(all_samples),
         "triggers": Drawing(samples("none")),
