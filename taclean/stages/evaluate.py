@@ -33,9 +33,7 @@ OPTIONS = [
     option("--models", "weights of each model, as DEFENSE[-repeatR]=FILE", nargs="+"),
     option("--splits", "folders of splits with labels; the first gives the samples", nargs="+"),
     option("--probe", "folder of the split that a linear probe learns from", default=None),
-    option(
-        "--trained", "folders of splits whose pictures no split may have", nargs="*", default=[]
-    ),
+    option("--trained", "folders of splits that share no picture with any", nargs="*", default=[]),
     TRIGGERS,
     option("--out", "scores of each model (JSON)", nargs="+"),
     option("--samples", "embeddings and predictions for the figures (.npz)", nargs="*", default=[]),
