@@ -53,8 +53,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     if len(splits) < len(options.splits):
         raise UserError("--splits: two folders of one name, which names the scores; rename one")
-    for pairs, learned in product(splits.values(), map(Pairs.open, options.trained)):
-        refuse_copies(pairs, learned.rows, learned.pictures, f"in {learned.folder}")
+    for pairs, trained in product(splits.values(), map(Pairs.open, options.trained)):
+        refuse_copies(pairs, trained.rows, trained.pictures, f"in {trained.folder}")
     samples = options.samples or [None] * len(options.out)
     if not len(options.models) == len(options.out) == len(samples):
         raise UserError("--models: give a file to --out, and to --samples, for each model")
