@@ -139,9 +139,11 @@ def further_victim(run: Run) -> str:
         stats.new_victims(scores[scores["seed"] != seed], scores[scores["seed"] == seed])["inside"]
         for seed in scores["seed"].unique()
     )
-    note = "Each cell: CA@1 / ASR@1, in %. Checked on the victims themselves: one left out at a "
-    note += f"time, {inside.sum()} of its {len(inside)} scores ({inside.mean():.1%}) are in the "
-    note += "ranges that the others give."
+    note = "Each cell: CA@1 / ASR@1, in %."
+    if len(inside):
+        note += " Checked on the victims themselves: one left out at a time, "
+        note += f"{inside.sum()} of its {len(inside)} scores ({inside.mean():.1%}) are in the "
+        note += "ranges that the others give."
     return _table(run, rows.rename_axis("Defence").reset_index(), note)
 
 
