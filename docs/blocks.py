@@ -133,13 +133,14 @@ def further_victim(run: Run) -> str:
     found = labelled(stats.predicted(scores), run.look, "defense", "attack")
     low, high = (found[end].clip(0, 100).map("{:.1f}".format) for end in ("low", "high"))
     rows = wide(found.assign(text=low + " to " + high), "defense", "attack")
-    inside = pd.concat(
+    met = pd.concat(
         stats.new_victims(scores[scores["seed"] != seed], scores[scores["seed"] == seed])["inside"]
         for seed in scores["seed"].unique()
     )
-    note = "Each cell: CA@1 / ASR@1, in %. Checked on the victims themselves: one left out at a "
-    note += f"time, {inside.sum()} of its {len(inside)} scores ({inside.mean():.1%}) are in the "
-    note += "ranges that the others give."
+    note = "Each cell: CA@1 / ASR@1, in %."
+    if len(met):
+        note += f" Checked on the victims themselves: one left out at a time, {met.sum()} of its "
+        note += f"{len(met)} scores ({met.mean():.1%}) are in the ranges that the others give."
     return _table(run, rows.rename_axis("Defence").reset_index(), note)
 
 

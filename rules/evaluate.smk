@@ -38,7 +38,8 @@ rule evaluate:
     shell:
         "python -m taclean evaluate --config {params.config} --stage {params.stage}"
         " --models {params.models} --splits {params.splits} --probe {params.probe}"
-        " --triggers {params.triggers} --trained {params.pretrain} {params.clean} --out {output.scores} --samples {output.samples}"
+        " --trained {params.pretrain} {params.clean} --triggers {params.triggers}"
+        " --out {output.scores} --samples {output.samples}"
         " --device {params.device} 2>&1 | tee {log}"
 
 

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
@@ -42,7 +43,7 @@ def half_width(values: Sequence[float] | pd.Series) -> float:
     n = len(values)
     if n < FEWEST_SEEDS:
         return math.nan
-    return float(stdtrit(n - 1, (1 + LEVEL) / 2) * pd.Series(values).std() / math.sqrt(n))
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / math.sqrt(n))
 
 
 def _own_bases(table: pd.DataFrame) -> bool:
@@ -62,8 +63,8 @@ def estimate(runs: pd.DataFrame, own_bases: bool = False) -> Estimate | None:
     Args:
         own_bases: whether the model that was never poisoned is another one for each seed.
     """
-    seeds = runs.assign(seed=_victims(runs, own_bases)).pivot_table("percent", "seed", "attack")
-    values = seeds.dropna().mean(axis=1)
+    of_victims = runs["percent"].groupby([_victims(runs, own_bases), runs["attack"]]).mean()
+    values = of_victims.unstack().dropna().mean(axis=1)
     return Estimate(values.mean(), half_width(values), len(values)) if len(values) else None
 
 

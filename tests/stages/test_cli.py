@@ -345,8 +345,8 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(world, out,
     pack_rows(copies, pixels, pixels.table(), size=64, tokenize=tokens_of)
     found = f"{copies}: 3 pictures are in {world / 'clean'}, such as row 0, which is row 5 there"
     assert found in refused(out, *train_arguments(world, out, config, val=copies))
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet-ft.json", "--out", out]
-    evaluate += ["--model", world / "model.safetensors", "--splits", copies]
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--out", out]
+    evaluate += ["--models", world / "model.safetensors", "--splits", copies]
     assert found in refused(out, *evaluate, "--trained", world / "pretrain", world / "clean")
 
 

@@ -190,7 +190,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     assert "| CleanCLIP | 84.0 to 94.0 / 74.0 to 84.0 |" in text  # 89 and 79 of 3, sd 1
     assert "| TA-Cleaner | 69.0 ± 2.5 / 69.0 ± 2.5 |" in text.replace("**", "")  # TCR
     assert "LASR" not in text
-    assert "one left out at a time, 47 of its 48 scores (97.9%)" in text  # all but FT's 10
+    assert "left out" not in text  # two seeds would give no ranges
     settled = text.partition("begin: settled")[2].partition("end")[0]
     assert "| ASR@1 | better on 1: BadCLIP | better on all 2 |" in settled
     assert "| CA@1 | " + " | ".join(["better on 1: BadCLIP; **worse** on 1: SIG"] * 2) in settled
