@@ -1,11 +1,13 @@
 """How far a run of the workflow is: jobs done, time passed, and an estimate of what is left."""
 
+import contextlib
 import csv
 import logging
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,19 @@ USUAL = {
 
 @dataclass(frozen=True)
 class Job:
-    """A job that has to run: its rule, the cores that it occupies, and its expected duration."""
+    """A job that has to run: its rule, its cores, its expected duration and its log file."""
 
     rule: str
     cores: int
     seconds: float
+    log: str = ""
+
+    def told(self) -> float | None:
+        """Return the seconds that are left by the last such line of the log, if there is one."""
+        with contextlib.suppress(OSError):
+            found = re.findall(r"about (\d+) s left", Path(self.log).read_text("utf-8", "replace"))
+            return float(found[-1]) if found else None
+        return None
 
 
 class Watch(logging.Handler):
@@ -61,7 +71,7 @@ class Watch(logging.Handler):
         for job in dag.needrun_jobs():
             name = job.rule.name
             seconds = expected_seconds(name, job.benchmark) if job.output else 0
-            self._jobs[dag.jobid(job)] = Job(name, job.threads, seconds)
+            self._jobs[dag.jobid(job)] = Job(name, job.threads, seconds, "".join(job.log[:1]))
         self._begun = self._last = self._clock()
         self._say = lambda line: logger.info(line, extra={"quietness": Quietness.PROGRESS})
         # Snakemake would end the run with the hundreds of files that the target `all` collects.
@@ -141,14 +151,18 @@ class Watch(logging.Handler):
         """Return the seconds that the rest takes at the pace so far, or None at the very start.
 
         A rule's jobs take what was expected, times how much longer than expected its finished jobs
-        took. For a rule without a finished job that factor comes from the rules of `USUAL`, since
-        short jobs say nothing about a training.
+        took, and its running jobs take by their logs. For a rule without such a job that factor
+        comes from the rules of `USUAL`, since short jobs say nothing about a training.
         """
-        factor = self._factor(n for n in self._took if self._jobs[n].rule in USUAL)
+        takes = dict(self._took)
+        for number, begun in self._running.items():
+            if told := self._jobs[number].told():
+                takes[number] = now - begun + told
+        factor = self._factor({n: s for n, s in takes.items() if self._jobs[n].rule in USUAL})
         factors = {}
         for rule in {job.rule for job in self._jobs.values()}:
-            ended = [number for number in self._took if self._jobs[number].rule == rule]
-            factors[rule] = self._factor(ended) if ended else factor
+            known = {n: s for n, s in takes.items() if self._jobs[n].rule == rule}
+            factors[rule] = self._factor(known) if known else factor
         done = left = 0.0  # core seconds
         for number, job in self._jobs.items():
             if number in self._took:
@@ -156,13 +170,13 @@ class Watch(logging.Handler):
                 continue
             spent = now - self._running.get(number, now)
             done += spent * job.cores
-            left += max(job.seconds * factors[job.rule] - spent, 0) * job.cores
+            whole = takes.get(number, job.seconds * factors[job.rule])
+            left += max(whole - spent, 0) * job.cores
         return left * (now - self._begun) / done if done > 0 else None
 
-    def _factor(self, ended: Iterable[int]) -> float:
-        ended = list(ended)
-        expected = sum(self._jobs[number].seconds for number in ended)
-        return sum(self._took[number] for number in ended) / expected if expected else 1.0
+    def _factor(self, takes: Mapping[int, float]) -> float:
+        expected = sum(self._jobs[number].seconds for number in takes)
+        return sum(takes.values()) / expected if expected else 1.0
 
 
 def duration(seconds: float) -> str:

@@ -56,6 +56,16 @@ def test_time_left_follows_what_was_measured(watch: Watch, clock: Clock) -> None
     assert watch.left(clock.now) == 20  # these were not
 
 
+def test_time_left_follows_what_a_running_training_logs(clock: Clock, tmp_path: Path) -> None:
+    log = tmp_path / "base.log"
+    watch = Watch(JOBS | {1: Job("base", 2, 30, str(log))}, clock=clock)
+    watch.handle(event("job_started", jobs=[1]))
+    clock.now += 10
+    assert watch.left(clock.now) == 50  # 20 s of base, then six jobs of 10 s, two at a time
+    log.write_text("base: 5/60 steps, about 900 s left\nbase: 10/60 steps, about 50 s left\n")
+    assert watch.left(clock.now) == 50 + 60  # twice as slow as was known, also the rest
+
+
 def test_what_is_over_at_once_tells_nothing_of_a_training(clock: Clock) -> None:
     jobs = {n: Job("gate", 1, 1) for n in range(8)}
     jobs |= {n: Job("finetune", 1, 30) for n in (8, 9)}
