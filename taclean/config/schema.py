@@ -165,6 +165,10 @@ class Dataset(Section):
     Files: `imagenet` (open_clip's names), a list, or a text file with one name per line."""
     splits: Any
 
+    def copies(self) -> dict[str, float]:
+        """Return `max_copies`, if some are accepted."""
+        return self.given(include={"max_copies"})
+
     def role(self, split: str) -> str:
         """Return what a split is for."""
         return self.splits[split].role or (split if split in ROLES else "extra")
@@ -195,6 +199,9 @@ class Files(Dataset):
     """Pictures that are read from `sources`."""
     max_broken: Share
     """Largest accepted share of broken samples. That many additional rows are drawn as spares."""
+    max_copies: Share = 0.0
+    """Largest accepted share of a split's pictures that are poisoned or trained on elsewhere, pixel
+    by pixel. Web data has some, such as the pictures that stand for missing ones."""
     sources: dict[FolderName, Source] = Field(min_length=1)
     """Where samples come from, by name."""
     splits: dict[Name, FileSplit]

@@ -22,6 +22,7 @@ from torch import Tensor
 from taclean.data.layout import Tokenize as Tokenize
 from taclean.data.layout import load_array
 from taclean.util.errors import UserError
+from taclean.util.progress import say
 
 
 @dataclass(frozen=True)
@@ -141,24 +142,30 @@ class Pairs:
         return images.permute(0, 3, 1, 2), torch.from_numpy(tokens.astype(np.int64))
 
 
-def refuse_copies(pairs: Pairs, rows: np.ndarray, pictures: np.ndarray, where: str) -> None:
+def refuse_copies(
+    pairs: Pairs, rows: np.ndarray, pictures: np.ndarray, where: str, accepted: float = 0.0
+) -> None:
     """Check that `pairs` has none of some pictures, whatever their names and sources are.
 
     Args:
         rows: (M,) int64, the rows of the pictures.
         pictures: (M,) uint64, their hashes, as `Pairs.pictures` has them.
         where: what the pictures are, for the message.
+        accepted: share of `pairs` that may be such copies; their number is then logged.
 
     Raises:
-        UserError: it has; the message gives their number and the first with its copy.
+        UserError: it has more; the message gives their number and the first with its copy.
     """
     own = pairs.pictures
     if len(copies := np.flatnonzero(np.isin(own, pictures))):
         first = copies[0]
-        raise UserError(
+        found = (
             f"{pairs.folder}: {len(copies)} pictures are {where}, such as row {pairs.rows[first]}, "
-            f"which is row {rows[pictures == own[first]][0]} there; make the splits disjoint"
+            f"which is row {rows[pictures == own[first]][0]} there"
         )
+        if len(copies) > accepted * len(own):
+            raise UserError(f"{found}; make the splits disjoint")
+        say(f"{found}; accepted")
 
 
 def to_array(images: Tensor) -> np.ndarray:

@@ -19,6 +19,7 @@ def evaluate_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]
         "attack": attack,
         "triggers": {name: shared.trigger_of(config, name, seed, at_test=True) for name in attacks},
         "samples": config.evaluate.samples,
+        **config.dataset.copies(),
     }
     if further := [key for key in ("probe", "captions") if getattr(config.evaluate, key)]:
         stage["further"] = {"of": config.split_of_role("test"), "scores": further}
@@ -54,7 +55,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     if len(splits) < len(options.splits):
         raise UserError("--splits: two folders of one name, which names the scores; rename one")
     for pairs, learned in product(splits.values(), map(Pairs.open, options.trained)):
-        refuse_copies(pairs, learned.rows, learned.pictures, f"in {learned.folder}")
+        accepted = stage.get("max_copies", 0.0)
+        refuse_copies(pairs, learned.rows, learned.pictures, f"in {learned.folder}", accepted)
     samples = options.samples or [None] * len(options.out)
     if not len(options.models) == len(options.out) == len(samples):
         raise UserError("--models: give a file to --out, and to --samples, for each model")

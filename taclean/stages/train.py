@@ -22,6 +22,7 @@ def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
         "seed": seed,
         "train": train.given(),
         "zeroshot": config.prompts(),
+        **config.dataset.copies(),
     }
 
 
@@ -132,13 +133,15 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
         seed = stage["seed"]
         if not options.data:
             raise UserError("train: nothing to train on; give --data")
+        accepted = stage.get("max_copies", 0.0)
         pairs = poison.taken(Pairs.open(options.data), stage)
         if options.poison:
             pairs = poison.apply(pairs, options.poison)
         if options.manifest and "overlap" not in stage:
             poisoned = poison.read_manifest(options.manifest)
-            refuse_copies(pairs, *poisoned, f"poisoned in {options.manifest}")
-        refuse_copies(Pairs.open(options.val), pairs.rows, pairs.pictures, f"in {pairs.folder}")
+            refuse_copies(pairs, *poisoned, f"poisoned in {options.manifest}", accepted)
+        trained = (pairs.rows, pairs.pictures)
+        refuse_copies(Pairs.open(options.val), *trained, f"in {pairs.folder}", accepted)
         name = stage.get("defense")  # none: pre-training and poisoning
         texts = _texts(name, options.texts)
         objective = make_defense(name, seed, texts, **stage.get("loss", {}))

@@ -331,7 +331,9 @@ def test_samples_want_a_split_with_the_classes_of_the_run(world, out, tmp_path, 
     assert "none of other has the run's classes" in refused(out, *evaluate)
 
 
-def test_a_picture_that_two_splits_have_under_other_names_is_refused(world, out, tmp_path, refused):
+def test_a_picture_that_two_splits_have_under_other_names_is_refused(
+    world, out, tmp_path, refused, run
+):
     manifest = tmp_path / "manifest.csv"
     shown = Pairs.open(world / "clean").pictures
     lines = [f"{row},{row},a banana,badnet,0,{shown[i]}" for row, i in ((4, 9), (6, 7))]
@@ -348,6 +350,12 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(world, out,
     evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--out", out]
     evaluate += ["--models", world / "model.safetensors", "--splits", copies]
     assert found in refused(out, *evaluate, "--trained", world / "pretrain", world / "clean")
+    few = changed(world, tmp_path, "finetune-badnet-ft", max_copies=0.015)  # 1 of 128, not 2
+    assert "2 pictures are" in refused(out, *train_arguments(world, out, few, manifest=manifest))
+    manifest.write_text(
+        "\n".join(["row,id,caption,trigger,seed,picture", lines[0]]) + "\n", "utf-8"
+    )
+    assert run(*train_arguments(world, out, few, manifest=manifest))[0] == 0
 
 
 def test_missing_and_broken_stage_config(out, tmp_path, refused):
