@@ -350,7 +350,8 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(
     evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--out", out]
     evaluate += ["--models", world / "model.safetensors", "--splits", copies]
     assert found in refused(out, *evaluate, "--trained", world / "pretrain", world / "clean")
-    few = changed(world, tmp_path, "finetune-badnet-ft", max_copies=0.015)  # 1 of 128, not 2
+    train = {"lr": 1e-4, "epochs": 1, "batch": 32, "warmup": 0}
+    few = changed(world, tmp_path, "finetune-badnet-ft", max_copies=0.015, train=train)  # 1 of 128
     assert "2 pictures are" in refused(out, *train_arguments(world, out, few, manifest=manifest))
     manifest.write_text(
         "\n".join(["row,id,caption,trigger,seed,picture", lines[0]]) + "\n", "utf-8"
