@@ -1,35 +1,27 @@
 """Scores of every run, and the table that all else is made from."""
 
-# A victim and its cleanings are scored by one job: they share the prompts and the triggered pictures.
-OF_CLEAN, OF_POISONED = (
-    runs.all(attacks=[attack], seeds=["{seed}"]) for attack in ("clean", "{attack}")
-)
-
 
 rule evaluate:
     input:
-        models=runs.models,
+        model=runs.model,
         triggers=runs.scored_triggers,
         splits=[file for name in runs.scored for file in runs.split(name)],
         probe=runs.split(config["evaluate"]["probe"]) if "probe" in config["evaluate"] else [],
-        pretrain=runs.of_role("pretrain"),
+        pretrain=runs.poisoned_split,
         clean=runs.of_role("clean"),
     output:
-        scores=[run.path("scores.json") for run in OF_POISONED],
-        samples=[run.path("samples.npz") for run in OF_POISONED],
+        scores=f"{RUN}/scores.json",
+        samples=f"{RUN}/samples.npz",
     log:
-        "logs/evaluate/{attack}/seed{seed}.log",
+        "logs/evaluate/{attack}/{defense}/seed{seed}{repeat}.log",
     benchmark:
-        "results/benchmarks/evaluate/{attack}/seed{seed}.tsv"
-    wildcard_constraints:
-        attack="(?!clean/)[A-Za-z0-9_]+",
+        "results/benchmarks/evaluate/{attack}/{defense}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
     params:
         device=device,
         config=config_file,
         stage=stage("evaluate/{attack}/seed{seed}"),
-        models=runs.model_options,
         splits=[f"{DATA}/{name}" for name in runs.scored],
         triggers=runs.trigger_options,
         probe=folder("probe"),
@@ -37,18 +29,10 @@ rule evaluate:
         clean=folder("clean"),
     shell:
         "python -m taclean evaluate --config {params.config} --stage {params.stage}"
-        " --models {params.models} --splits {params.splits} --probe {params.probe}"
-        " --trained {params.pretrain} {params.clean} --triggers {params.triggers}"
-        " --out {output.scores} --samples {output.samples}"
+        " --models {wildcards.defense}{wildcards.repeat}={input.model} --splits {params.splits}"
+        " --probe {params.probe} --trained {params.pretrain} {params.clean}"
+        " --triggers {params.triggers} --out {output.scores} --samples {output.samples}"
         " --device {params.device} 2>&1 | tee {log}"
-
-
-use rule evaluate as evaluate_clean with:
-    output:
-        scores=[run._replace(attack="{attack}").path("scores.json") for run in OF_CLEAN],
-        samples=[run._replace(attack="{attack}").path("samples.npz") for run in OF_CLEAN],
-    wildcard_constraints:
-        attack="clean",
 
 
 rule table:

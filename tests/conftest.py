@@ -78,6 +78,12 @@ def small_split(tmp_path_factory: pytest.TempPathFactory, tokenize) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_val(tmp_path_factory: pytest.TempPathFactory, tokenize) -> Path:
+    """Other scenes than those of the small split."""
+    return pack_scenes(tmp_path_factory.mktemp("small") / "val", range(500, 564), 32, tokenize)
+
+
+@pytest.fixture(scope="session")
 def make_texts(tmp_path_factory: pytest.TempPathFactory, small_split: Path, tokenize):
     """Return a function that makes text artifacts of the small split: variants and sub-captions."""
 

@@ -19,7 +19,7 @@ EVERY = 30  # least seconds between lines; a fiftieth of the time that has passe
 # count: as soon as jobs have finished, what they took corrects the rest.
 USUAL = {
     "pack": 10, "text": 10, "base": 225, "clean_base": 225, "trigger": 25, "pretrain": 145,
-    "finetune": 35, "evaluate": 20, "evaluate_clean": 20,
+    "finetune": 35, "evaluate": 10,
 }  # fmt: skip
 
 

@@ -179,6 +179,12 @@ class Runs:
         name = self.config.split_of_role(role)
         return self.split(name) if name else []
 
+    def poisoned_split(self, wildcards: Any) -> list[str]:
+        """Return the files of the split that a run's base model or victim was trained on, if any."""
+        attack = self.config.attacks.get(wildcards.attack)
+        given = attack.victim if attack else self.config.model.pretrained
+        return [] if given else self.of_role("pretrain")
+
     def learned_by(self, defense: str) -> list[str]:
         """Return the files of the split that a defence learns from."""
         return self.split(self.config.learned_by(defense))
@@ -244,18 +250,6 @@ class Runs:
     def model(self, wildcards: Any) -> str:
         """Return the weights that a run's scores are of."""
         return self._model(Run.of(wildcards))
-
-    def models(self, wildcards: Any) -> list[str]:
-        """Return the weights of a victim and of its cleanings."""
-        return [self._model(run) for run in self._of_victim(wildcards)]
-
-    def model_options(self, wildcards: Any) -> list[str]:
-        """Return DEFENSE[-repeatR]=FILE for each of `models`."""
-        runs = self._of_victim(wildcards)
-        return [f"{run.defense}{run.suffix}={self._model(run)}" for run in runs]
-
-    def _of_victim(self, wildcards: Any) -> list[Run]:
-        return self.all(attacks=[wildcards.attack], seeds=[wildcards.seed])
 
     def _model(self, run: Run) -> str:
         if run.defense == "none":

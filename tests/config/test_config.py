@@ -268,7 +268,7 @@ def test_each_rate_of_a_run_is_an_entry_of_each_defence() -> None:
     assert at["train"].pop("lr") == 2e-4
     own["train"].pop("lr")
     assert {key for key in own if own[key] != at[key]} == {"stage"}
-    assert "run.rates" in refuse(DEFAULT, {"run": {"rates": [0]}})
+    assert "defenses.ft_rate1.train.lr: 0" in refuse(DEFAULT, {"run": {"rates": [0]}})
     assert "run.rates" in refuse(DEFAULT, {"run": {"rates": 3}})
 
 

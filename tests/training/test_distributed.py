@@ -158,7 +158,7 @@ def test_two_processes_train_what_one_trains(small_split, texts, vit, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def stage(small_split, tmp_path_factory, vit) -> tuple[Path, list[object]]:
+def stage(small_split, small_val, tmp_path_factory, vit) -> tuple[Path, list[object]]:
     """A folder, and the arguments of a short training on the small split but for its outputs."""
     folder = tmp_path_factory.mktemp("stage")
     whole = configs.load(ROOT / "config/config.yaml")
@@ -168,7 +168,7 @@ def stage(small_split, tmp_path_factory, vit) -> tuple[Path, list[object]]:
         "checkpoint_seconds": 1e-3,
     }  # fmt: skip
     (folder / "stage.json").write_text(json.dumps(value))
-    options = ["--config", folder / "stage.json", "--data", small_split, "--val", small_split]
+    options = ["--config", folder / "stage.json", "--data", small_split, "--val", small_val]
     return folder, ["train", *options, "--device", "cpu"]
 
 

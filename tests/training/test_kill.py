@@ -32,7 +32,7 @@ Arguments = list[str]
 
 @pytest.fixture(scope="module")
 def commands(
-    tmp_path_factory, small_split, tokenize, tiny_name
+    tmp_path_factory, small_split, small_val, tokenize, tiny_name
 ) -> dict[str, Callable[[Path], Arguments]]:
     """Functions from an output folder to the arguments of a training, for every stage."""
     folder = tmp_path_factory.mktemp("stages")
@@ -59,7 +59,7 @@ def commands(
             stage["rows"] = len(pairs)
         (folder / f"{name}.json").write_text(json.dumps(stage), "utf-8")
         options = {
-            "config": folder / f"{name}.json", "data": small_split, "val": small_split,
+            "config": folder / f"{name}.json", "data": small_split, "val": small_val,
             "checkpoints": out / "checkpoints", "out": out / "model.safetensors",
             "history": out / "history.csv", "device": "cpu",
         }  # fmt: skip

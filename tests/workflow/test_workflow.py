@@ -103,7 +103,7 @@ def test_entries_that_depend_on_others_get_their_files(copy: Path, tmp_path: Pat
     # A trigger that is another at the test trains nothing.
     assert {"trigger:badclip", "pretrain:badclip"} <= found
     assert {job for job in found if job.endswith(":moved")} == {"evaluate:moved"}
-    scored = r"evaluate/(\w+)/seed3@\w+ --models .* again-repeat1=(\S+) .* --triggers (\S+) "
+    scored = r"evaluate/(\w+)/seed3@\w+ --models again-repeat1=(\S+) .* --triggers (\S+) "
     models = {attack: values for attack, *values in re.findall(scored, said)}
     model, fitted = models["badclip"][0], "results/attacks/badclip/seed3/trigger.safetensors"
     assert model == "results/runs/badclip/again/seed3-repeat1/model.safetensors"
@@ -139,11 +139,12 @@ def test_each_rate_is_a_cleaning_and_the_tables_are_those_of_a_budget(
     text = f"run: {{{methods}, seeds: [0, 1], rates: [1.0e-3, 1.0e-2]}}\n"
     said = small(copy, tmp_path, "--dry-run", "--printshellcmds", text=text)
     counts = jobs(said)
-    assert (counts["finetune"], counts["evaluate"]) == (2 * 2 * 2, 2)
+    assert (counts["finetune"], counts["evaluate"]) == (2 * 2 * 2, 2 * (1 + 4) + 2)
     assert counts["text"] == 2 * 2  # shared by the rates
     assert {"rates", "at_budget"} <= set(counts)
     assert "table" not in counts
-    assert re.search(r"none=\S+ ft_rate1=\S+ ft_rate2=\S+ taclean_rate1=\S+ taclean_rate2=", said)
+    entries = {"none", "ft_rate1", "ft_rate2", "taclean_rate1", "taclean_rate2"}
+    assert set(re.findall(r"--models (\w+)=", said)) == entries
 
 
 PAIRS_OF_A_USER = """
