@@ -180,7 +180,7 @@ class Runs:
         return self.split(name) if name else []
 
     def poisoned_split(self, wildcards: Any) -> list[str]:
-        """Return the files of the split that a run's base model or victim was trained on, if any."""
+        """Return the files of the split that a run's first model was trained on, if any."""
         attack = self.config.attacks.get(wildcards.attack)
         given = attack.victim if attack else self.config.model.pretrained
         return [] if given else self.of_role("pretrain")
