@@ -198,7 +198,8 @@ def _check_rows(config: Config) -> None:
         entry, where = config.defenses[name], f"defenses.{name}"
         if entry.split:
             _known(f"{where}.split", [entry.split], filter(config.extra_pairs, config.splits))
-        learned = "clean" if entry.overlap is not None else config.learned_by(name)
+        clean = config.split_of_role("clean")  # gives the number of rows of an overlap
+        learned = clean if entry.overlap is not None else config.learned_by(name)
         for key, asked in _numbers_of_rows(entry):
             there = config.splits[learned].rows
             _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")

@@ -591,6 +591,8 @@ def test_roles_not_names_say_what_a_split_is_for() -> None:
     config["evaluate"]["splits"] = ["my_shift", "my_test"]
     made = checked(config)
     assert made.split_of_role("clean") == "my_clean"
+    shared = {"kind": "ft", "rows": 60, "overlap": 0.5}
+    checked(config, {"run": {"defenses": ["shared"]}, "defenses": {"shared": shared}})
     assert look_of(made)["splits"] == ["my_test", "my_shift"]
     assert stage(made, "pack/my_shift")["styles"] == "shift"
 
