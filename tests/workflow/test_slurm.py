@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,15 @@ def jobs() -> list[dict[str, str]]:
     return sorted((job for job in found if "Comment" in job), key=lambda job: int(job["JobId"]))
 
 
+def on_the_cpu(folder: Path) -> dict[str, str]:
+    """Return an environment whose `python` takes the CPU for a GPU, as the node has one in name only."""
+    python = folder / "python"
+    python.write_text(f'#!/bin/bash\nexec {sys.executable} "${{@/#cuda/cpu}}"\n', "utf-8")
+    python.chmod(0o755)
+    own = environment()
+    return {**own, "PATH": f"{folder}:{own['PATH']}"}
+
+
 def command(directory: Path, *options: str) -> list[str]:
     overlay, profile = directory.parent / "overlay.yaml", directory.parent / "profile"
     overlay.write_text(OVERLAY, "utf-8")
@@ -70,7 +80,7 @@ def running(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]
         limited = ["timeout", "-s", "INT", "-k", "10", str(LIMIT)]
         process = subprocess.Popen(
             [*limited, *command(directory, "results/table.csv", *quick, *options)],
-            env=environment(), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT,
+            env=on_the_cpu(directory.parent), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
         yield process
