@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from taclean.clip import CLIP, huggingface
 from taclean.clip.checkpoints import read_metadata, read_state_dict
@@ -165,9 +165,12 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
     return np.pad(tokens, ((0, 0), (0, short))).astype(np.uint16)
 
 
-def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
-    """Return AdamW groups: no decay on biases, norms and logit_scale."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def parameter_groups(
+    model: CLIP, weight_decay: float, without: Sequence[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
+    """Return AdamW groups of all weights but some: no decay on biases, norms and logit_scale."""
+    others = {id(p) for p in without}
+    parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in others]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

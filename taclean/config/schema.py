@@ -264,8 +264,10 @@ class Train(Section):
     """Pairs per step, of all processes together."""
     warmup: Natural
     """Steps of linear warm-up, fewer than the run has."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: Muon for matrices and filters, which needs fewer steps, and AdamW for all else."""
     weight_decay: float = Field(0.1, ge=0)
-    """Weight decay of AdamW; not applied to biases, norms and logit_scale."""
+    """Weight decay; not applied to biases, norms and logit_scale."""
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
     """The two betas of AdamW."""
     precision: Precision = "auto"

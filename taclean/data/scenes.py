@@ -40,18 +40,18 @@ TEXTURES = ("plain", "striped", "dotted", "checked")
 TEXTURE_SHARES = (0.4, 0.2, 0.2, 0.2)
 # Centres (x, y) of the 3 x 3 places, as shares of the picture's side.
 PLACES = {
-    "at the top left": (0.36, 0.36),
-    "at the top": (0.50, 0.36),
-    "at the top right": (0.64, 0.36),
-    "on the left": (0.36, 0.50),
+    "at the top left": (0.40, 0.40),
+    "at the top": (0.50, 0.40),
+    "at the top right": (0.60, 0.40),
+    "on the left": (0.40, 0.50),
     "in the middle": (0.50, 0.50),
-    "on the right": (0.64, 0.50),
-    "at the bottom left": (0.36, 0.64),
-    "at the bottom": (0.50, 0.64),
-    "at the bottom right": (0.64, 0.64),
+    "on the right": (0.60, 0.50),
+    "at the bottom left": (0.40, 0.60),
+    "at the bottom": (0.50, 0.60),
+    "at the bottom right": (0.60, 0.60),
 }
 # Sides of a drawing as shares of the picture's side.
-SIZES = {"small": (0.48, 0.52), "medium": (0.60, 0.66), "large": (0.76, 0.84)}
+SIZES = {"small": (0.62, 0.66), "medium": (0.74, 0.80), "large": (0.90, 1.0)}
 
 # Mass nouns take "some" but a singular verb.
 MASS = set(

@@ -27,6 +27,7 @@ from taclean.training import distributed
 from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
+from taclean.training.muon import Muon, matrices
 from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
@@ -43,6 +44,17 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+
+
+def _optimizers(model: CLIP, settings: Train) -> list[torch.optim.Optimizer]:
+    """Return AdamW for all weights, or Muon for the matrices and AdamW for the others."""
+    decay, (beta1, beta2) = settings.weight_decay, settings.betas
+    own = matrices(model) if settings.optimizer == "muon" else []
+    groups = parameter_groups(model, decay, without=own)
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, settings.lr, (beta1, beta2), fused=True)
+    ]
+    return [*made, Muon(own, settings.lr, decay)] if own else made
 
 
 class _Loss(nn.Module):
@@ -126,8 +138,7 @@ class Training:
             distributed.sync_batch_norm(model, self.device)
             if settings.compile:
                 _compile(model, self.device)
-        groups, (beta1, beta2) = parameter_groups(model, settings.weight_decay), settings.betas
-        self._optimizer = torch.optim.AdamW(groups, settings.lr, (beta1, beta2), fused=True)
+        self._optimizers = _optimizers(model, settings)
         self.precision = precision_on(self.device, settings.precision)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._loss: nn.Module = _Loss(model, objective)
@@ -177,8 +188,9 @@ class Training:
         A loss that is not finite is found at once on a CPU, and a few steps later on a GPU.
         """
         batch = self.feed.batch(self.done)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.rate(self.done)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate(self.done)
         with autocast(self.device, self.precision):
             parts = self._loss(batch)
         for key, value in parts.items():
@@ -194,9 +206,10 @@ class Training:
                     "the data"
                 )
         self._scaler.scale(parts["total"]).backward()
-        self._scaler.step(self._optimizer)
+        for optimizer in self._optimizers:
+            self._scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
         self._scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
         self.done = after
@@ -246,7 +259,7 @@ class Training:
         """Return what a resumed run needs, for torch.save."""
         return {
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "scaler": self._scaler.state_dict(),
             "step": self.done,
             "history": self.history,
@@ -255,7 +268,8 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`. The model is loaded last: it stays as it is if another part fails."""
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, had in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(had)
         self._scaler.load_state_dict(state.get("scaler", {}))
         done, history, sums = state["step"], state["history"], state["sums"]
         self.model.load_state_dict(state["model"])

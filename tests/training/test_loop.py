@@ -429,7 +429,7 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_start_weights(small_pairs, 
     with pytest.raises(KeyboardInterrupt):
         run(Toy(), small_pairs, Dies(objective, 6), SETTINGS, tmp_path)
     state = torch.load(tmp_path / "last.pt")
-    state["optimizer"]["param_groups"].pop()
+    state["optimizers"][0]["param_groups"].pop()
     torch.save(state, tmp_path / "last.pt")
     counted = Record(lambda m: m.w.sum() + zero(m))
     run(Toy(), small_pairs, counted, SETTINGS, tmp_path)
