@@ -262,6 +262,9 @@ def texts(make_texts):
     return make_texts(epochs=2, samples=20)
 
 
+OPTIMIZED = {"ft": {"optimizer": "muon"}, "taclean": {}}
+
+
 def validate(model):
     return {"norm": float(model.text_projection.detach().norm())}
 
@@ -275,8 +278,9 @@ def unbroken(tmp_path_factory, tiny_name, small_split, texts):
         objective = make_defense(name, 0, texts)
         folder = tmp_path_factory.mktemp(name)
         torch.set_num_threads(1)
+        settings = changed(**OPTIMIZED[name])
         history = run(
-            model, Pairs.open(small_split), objective, SETTINGS, folder, validate=validate
+            model, Pairs.open(small_split), objective, settings, folder, validate=validate
         )
         out[name] = (model.state_dict(), history)
     return out
@@ -295,8 +299,9 @@ def test_training_twice_gives_the_same_weights(
     model = models.create(tiny_name, 0)
     torch.manual_seed(99)  # the global generator has no say
     np.random.seed(99)
+    settings = changed(**OPTIMIZED[name])
     history = run(
-        model, small_pairs, make_defense(name, 0, texts), SETTINGS, tmp_path, validate=validate
+        model, small_pairs, make_defense(name, 0, texts), settings, tmp_path, validate=validate
     )
     same(model, history, unbroken[name])
     start = models.create(tiny_name, 0).state_dict()
@@ -310,7 +315,7 @@ def test_training_twice_gives_the_same_weights(
 def test_a_killed_run_goes_on_to_the_same_end(
     name, step, seconds, unbroken, tiny_name, small_pairs, texts, tmp_path
 ):
-    settings = changed(checkpoint_seconds=seconds)
+    settings = changed(checkpoint_seconds=seconds, **OPTIMIZED[name])
     objective = make_defense(name, 0, texts)
     with pytest.raises(KeyboardInterrupt):
         run(

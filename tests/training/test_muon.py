@@ -1,0 +1,61 @@
+"""Muon against PyTorch's own, and its choice of weights."""
+
+import pytest
+import torch
+
+from taclean.clip import models
+from taclean.training.muon import COEFFICIENTS, ITERATIONS, MOMENTUM, Muon, matrices, orthogonal
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (16, 40), (40, 16)])
+def test_it_takes_the_steps_of_torchs_muon(shape):
+    torch.manual_seed(0)
+    start, gradients = torch.randn(shape), torch.randn(5, *shape)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    settings = {"lr": 0.1, "weight_decay": 0.2}
+    optimizers = {
+        Muon([ours], **settings): ours,
+        torch.optim.Muon(
+            [theirs], **settings, momentum=MOMENTUM, ns_steps=ITERATIONS,
+            ns_coefficients=COEFFICIENTS, adjust_lr_fn="match_rms_adamw",
+        ): theirs,
+    }  # fmt: skip
+    for gradient in gradients:
+        for optimizer, weight in optimizers.items():
+            weight.grad = gradient.clone()
+            optimizer.step()
+    moved = (theirs - start).norm()
+    assert (ours - theirs).norm() < 0.02 * moved  # PyTorch's is rounded to bf16
+
+
+def test_singular_values_come_near_one_and_their_vectors_stay():
+    torch.manual_seed(0)
+    matrix = torch.randn(12, 30)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    turned = u.T @ orthogonal(matrix) @ v.T
+    assert (turned - turned.diag().diag()).abs().max() < 1e-4
+    assert 0.5 < turned.diag().min() <= turned.diag().max() < 1.3
+    assert s.max() / s.min() > 3
+
+
+def test_filters_learn_as_their_matrix_and_weights_without_gradients_stay():
+    torch.manual_seed(0)
+    start, gradient = torch.randn(6, 3, 2, 2), torch.randn(6, 3, 2, 2)
+    filters, matrix, left = (torch.nn.Parameter(start.clone()) for _ in range(3))
+    flat = torch.nn.Parameter(start.flatten(1).clone())
+    filters.grad, flat.grad = gradient, gradient.flatten(1).clone()
+    Muon([filters, flat, left], lr=0.1, weight_decay=0.0).step()
+    assert torch.equal(filters.flatten(1), flat)
+    assert not torch.equal(filters, matrix)
+    assert torch.equal(left, matrix)
+
+
+def test_it_trains_matrices_and_filters_but_no_embedding(tiny):
+    names = {id(p): name for name, p in tiny.named_parameters()}
+    chosen = {names[id(p)] for p in matrices(tiny)}
+    assert {"visual.conv1.weight", "text_projection", "visual.attnpool.c_proj.weight"} <= chosen
+    groups = models.parameter_groups(tiny, 0.1, without=matrices(tiny))
+    others = {names[id(p)] for group in groups for p in group["params"]}
+    assert chosen.isdisjoint(others)
+    assert chosen | others == {*names.values()}
+    assert {"token_embedding.weight", "positional_embedding", "logit_scale"} <= others
