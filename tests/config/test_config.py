@@ -492,7 +492,7 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     shared = {"kind": "taclean", "overlap": 0.5, "rows": 1000, "subcaptions": {"samples": 500}}
     run = {"run": {"defenses": ["shared"]}, "defenses": {"shared": shared}}
     config = checked(DEFAULT, run)
-    whole = {"rows": 1000, "share": 0.5, "trained": 24000, "seed": 7}
+    whole = {"rows": 1000, "share": 0.5, "trained": 16000, "seed": 7}
     cleaning = stage(config, "finetune/badnet/shared/seed7-repeat1")
     assert cleaning["overlap"] == whole  # the same rows
     assert stage(config, "text/subcaptions/shared/seed7")["overlap"] == whole
@@ -501,8 +501,8 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
     large = {"data": {"emoji": {"splits": {"clean": {"rows": 100_000}}}}}
     for share, rows, message in (
-        (1.0, 24_001, "asks for 24001 of 24000 poisoned"),
-        (0.0, 76_001, "asks for 76001 of 76000 other rows"),
+        (1.0, 16_001, "asks for 16001 of 16000 poisoned"),
+        (0.0, 34_001, "asks for 34001 of 34000 other rows"),
     ):
         change = {"defenses": {"shared": {"rows": rows, "overlap": share}}}
         assert f"defenses.shared.overlap: {message}" in refuse(DEFAULT, run, large, change)
