@@ -19,7 +19,7 @@ from taclean.results.tuning import choose
 from taclean.results.verdict import compare, verdict
 
 EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")  # `make evidence`
-TIME = """The first took {} minutes with its install on {}, and {} minutes on {}.
+TIME = """The first took {} minutes with its install on {}.
 In a hurry, `make quick` does one attack and twenty classes in the folder `quick`; it took {} \
 minutes after the install on {}.
 """
@@ -63,7 +63,7 @@ def main_table(run: Run) -> str:
 
 def time(run: Run) -> str:
     """Return how long the first command and the quick one take."""
-    runs = [run, Run(run.root, "second_cpu"), Run(run.root, "quick")]
+    runs = [run, Run(run.root, "quick")]
     if not all(taken.there for taken in runs):
         return ""
     return TIME.format(*(x for taken in runs for x in (taken.record["minutes"], taken.machine)))
