@@ -50,7 +50,7 @@ rule pack:
         "logs/pack/{split}.log",
     benchmark:
         "results/benchmarks/pack/{split}.tsv"
-    priority: 30  # before the base model takes both cores
+    priority: 30
     conda:
         "../envs/taclean.yaml"
     threads: runs.pack_threads

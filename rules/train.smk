@@ -19,9 +19,9 @@ rule base:
         "logs/base.log",
     benchmark:
         "results/benchmarks/base.tsv"
+    priority: 40  # all trainings wait for it
     conda:
         "../envs/taclean.yaml"
-    threads: 2
     params:
         launch=launcher,
         device=device,
@@ -147,7 +147,6 @@ use rule base as pretrain with:
     benchmark:
         "results/benchmarks/pretrain/{attack}/seed{seed}.tsv"
     priority: 10
-    threads: 1
     params:
         launch=launcher,
         device=device,
@@ -197,7 +196,7 @@ use rule base as finetune with:
         "results/benchmarks/finetune/{attack}/{defense}/seed{seed}{repeat}.tsv"
     wildcard_constraints:
         defense="(?!none/)[A-Za-z0-9_]+",
-    threads: 1
+    priority: 0
     params:
         launch=launcher,
         device=device,
