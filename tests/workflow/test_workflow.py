@@ -85,7 +85,7 @@ run:
   {attacks: [badclip, moved], defenses: [taclean, again, shared, more], seeds: [3, 7], repeats: 2}
 data: {emoji: {splits: {further: {first: 9000000, rows: 64, second: 0, without: banana}}}}
 base: {per_seed: true}
-attacks: {moved: {kind: badclip, at_test: {place: corner}}}
+attacks: {badclip: {poisoned: 20}, moved: {kind: badclip, at_test: {place: corner}}}
 defenses:
   again: {kind: ft, after: cleanclip}
   shared: {kind: taclean, overlap: 0.5}
