@@ -30,7 +30,7 @@ from taclean.util.progress import Progress, say
 COLUMNS = ["epoch", "row", "caption", "positive", "negative", "kind", "original", "replacement"]
 CHUNK = 1000  # captions that a process takes at a time
 DRAW = 0x5AB  # names the random stream of the rows drawn per epoch
-SCORED = 20_000  # pairs that the text-only score is of, at most; its error is then 0.4 %
+SCORED = 10_000  # pairs that the text-only score is of, at most; its error is then 0.5 %
 
 
 class TextArtifact(Section):

@@ -24,7 +24,7 @@ from taclean.captions.replacements import Tally, Vocabulary, Words
 from taclean.captions.wordnet import PART, Lexicon
 
 # benchmarks/subcaptions.py shows what each of these numbers buys.
-SAMPLE, ROUNDS = 20_000, 60  # captions, and rounds, by which the weights are set
+SAMPLE, ROUNDS = 10_000, 60  # captions, and rounds, by which the weights are set
 SCARCE = 6  # kinds are drawn by the inverse of the share of captions that offer them, to this power
 FLOOR = 0.02  # least weight; greatest 1 / FLOOR
 
