@@ -64,19 +64,14 @@ def main() -> list[Row]:
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", str(cores())]
     subprocess.run([*command, *(f"{f}/images.npy" for f in folders.values())], check=True, cwd=ROOT)
     data, val = (Pairs.open(ROOT / folder) for folder in folders.values())
-    settings, prompts = (
-        Train.of(stage["train"], "train"),
-        Prompts(stage["model"], **stage["zeroshot"]),
-    )
+    settings, seed = Train.of(stage["train"], "train"), stage["seed"]
+    prompts = Prompts(stage["model"], **stage["zeroshot"])
     rows = []
     for label, changes in VARIANTS.items():
         print(f"base model{label}")
-        model, objective = (
-            create(stage["model"], stage["seed"]),
-            make_defense(None, stage["seed"], {}),
-        )
+        model, objective = create(stage["model"], seed), make_defense(None, seed, {})
         changed = settings.model_copy(update=changes)
-        training = Training(model, data, objective, changed, seed=stage["seed"])
+        training = Training(model, data, objective, changed, seed=seed)
         took = seconds_to(WANTED, training, val, prompts)
         training.feed.close()
         if took is None:

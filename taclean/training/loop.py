@@ -51,10 +51,8 @@ def _optimizers(model: CLIP, settings: Train) -> list[torch.optim.Optimizer]:
     decay, (beta1, beta2) = settings.weight_decay, settings.betas
     own = matrices(model) if settings.optimizer == "muon" else []
     groups = parameter_groups(model, decay, without=own)
-    made: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, settings.lr, (beta1, beta2), fused=True)
-    ]
-    return [*made, Muon(own, settings.lr, decay)] if own else made
+    adamw = torch.optim.AdamW(groups, settings.lr, (beta1, beta2), fused=True)
+    return [adamw, Muon(own, settings.lr, decay)] if own else [adamw]
 
 
 class _Loss(nn.Module):

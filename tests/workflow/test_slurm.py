@@ -47,7 +47,7 @@ def jobs() -> list[dict[str, str]]:
 
 
 def on_the_cpu(folder: Path) -> dict[str, str]:
-    """Return an environment whose `python` takes the CPU for the GPU, one in name only."""
+    """Return an environment whose `python` computes on the CPU: the node's GPU is /dev/null."""
     python = folder / "python"
     python.write_text(f'#!/bin/bash\nexec {sys.executable} "${{@/#cuda/cpu}}"\n', "utf-8")
     python.chmod(0o755)
