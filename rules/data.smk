@@ -65,6 +65,16 @@ rule pack:
         " --out {params.out} 2>&1 | tee {log}"
 
 
+if first := checked.split_of_role("pretrain"):  # the base model waits for it, and all else for that
+
+    use rule pack as pack_pretrain with:
+        wildcard_constraints:
+            split=first,
+        priority: 40
+
+    ruleorder: pack_pretrain > pack
+
+
 rule text:
     input:
         data=runs.text_split,

@@ -4,11 +4,12 @@ They depend on the captions and the seed alone, never on an attack, so all attac
 This module imports no PyTorch, so that worker processes start fast.
 """
 
+import pickle
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,8 @@ import numpy as np
 
 from taclean.captions.audit import text_only_score
 from taclean.captions.eda import eda
-from taclean.captions.parts import KINDS
-from taclean.captions.replacements import Words, add, tally
+from taclean.captions.parts import KINDS, parse
+from taclean.captions.replacements import Tally, Words, add, tally
 from taclean.captions.subcaptions import learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 from taclean.config.section import Section, key
@@ -157,10 +158,10 @@ class SubCaptionTexts(TextArtifact):
             )
         lexicon = Lexicon.load()
         parallel = partial(_in_parallel, workers=workers, lexicon=lexicon)
-        counts = add(parallel(tally, _chunks(captions), "words"))
-        vocabulary = learn(captions, counts, lexicon)
-        given: dict[str, Any] = {"vocabulary": vocabulary, "words": self.words}
-        offered = list(parallel(offers, captions, "captions", batch=CHUNK, **given))
+        parsed, counts = zip(*parallel(_parse, _chunks(captions), "words"), strict=True)
+        vocabulary = learn(captions, add(counts), lexicon)
+        given: dict[str, Any] = {"vocabulary": _pickled(vocabulary), "words": self.words}
+        offered = [one for some in parallel(_offers, parsed, "captions", **given) for one in some]
         gives = np.array([not set(self.kinds).isdisjoint(one) for one in offered])
         if not gives.any():
             raise UserError(
@@ -169,13 +170,18 @@ class SubCaptionTexts(TextArtifact):
                 "word of another; give more varied captions, or more kinds"
             )
         rows = _draw_rows(gives, epochs, self.samples, seed)
-        at = sorted((int(row), *place) for place, row in np.ndenumerate(rows) if row >= 0)
-        drawn = [(*key, captions[key[0]]) for key in at]  # by row: a caption is parsed once
+        at: list[list[tuple[int, ...]]] = [[] for _ in parsed]
+        for row, *where in sorted((int(row), *place) for place, row in np.ndenumerate(rows)):
+            if row >= 0:
+                at[row // CHUNK].append((row, *where))  # by row: a caption's choices are made once
+        drawn = [*zip(parsed, at, strict=True)]
         given |= {"seed": seed, "negatives": self.negatives, "kinds": self.kinds}
-        made = parallel(_make, drawn, "sub-captions", batch=CHUNK, **given)
+        made = parallel(_make, drawn, "sub-captions", **given)
         records = [record for some in made for record in some]
-        table = pd.DataFrame(records, columns=["place", "which", *COLUMNS])
+        told = [column for column in COLUMNS if column != "caption"]
+        table = pd.DataFrame(records, columns=["place", "which", *told])
         table = table.sort_values(["epoch", "place", "which"])
+        table["caption"] = [captions[n] for n in table["row"]]
         account = _account(table, captions, offered)
         say(f"sub-captions: {account}")
         folder.mkdir(exist_ok=True)
@@ -211,16 +217,15 @@ class SubCaptionTexts(TextArtifact):
 
 
 def _in_parallel(
-    job: Callable[..., Any], items: Sequence[Any], label: str, workers: int, batch: int = 1,
-    **options: Any,
-) -> Iterator[Any]:  # fmt: skip
+    job: Callable[..., Any], items: Sequence[Any], label: str, workers: int, **options: Any
+) -> Iterator[Any]:
     """Yield what the job makes of each item, in order, and say how far it is.
 
-    A process takes a `batch` of items and one copy of the options. It ends when idle for a minute.
+    A worker process ends when it is idle for a minute.
     """
     from joblib import Parallel, delayed  # here, as reading a config need not wait for it
 
-    parallel = Parallel(workers, batch_size=batch, return_as="generator", idle_worker_timeout=60)
+    parallel = Parallel(workers, batch_size=1, return_as="generator", idle_worker_timeout=60)
     made = parallel(delayed(job)(item, **options) for item in items)
     return Progress(label, len(items), "done").follow(made)
 
@@ -243,13 +248,34 @@ def _vary(rows: Sequence[tuple[int, str]], epochs: int, seed: int, **options: An
     ]
 
 
-def _make(drawn: tuple[int, int, int, str], seed: int, **options: Any) -> list[tuple[Any, ...]]:
-    """Make the sub-captions of (row, epoch, place, caption); return a record for each negative."""
-    row, epoch, place, caption = drawn
-    sub = subcaption(caption, _rng(seed, epoch, row, DRAW), **options)
-    negatives = sub.negatives if sub else ()
-    at = epoch, row, caption, sub and sub.positive
-    return [(place, which, *at, *negative) for which, negative in enumerate(negatives)]
+# Between the passes, parses and the vocabulary stay pickled: the main process hands them on as they
+# are, and a worker process reads the vocabulary once.
+_pickled = partial(pickle.dumps, protocol=pickle.HIGHEST_PROTOCOL)
+_read_once = lru_cache(1)(pickle.loads)
+
+
+def _parse(captions: Sequence[str], lexicon: Lexicon) -> tuple[bytes, Tally]:
+    """Return the parses of captions, pickled, and the captions' counts."""
+    parses = [parse(caption, lexicon) for caption in captions]
+    return _pickled(parses), tally(parses, lexicon)
+
+
+def _offers(parsed: bytes, vocabulary: bytes, **options: Any) -> list[tuple[str, ...]]:
+    known = _read_once(vocabulary)
+    return [offers(one, vocabulary=known, **options) for one in pickle.loads(parsed)]
+
+
+def _make(
+    drawn: tuple[bytes, list[tuple[int, ...]]], vocabulary: bytes, seed: int, **options: Any
+) -> list[tuple[Any, ...]]:
+    """Make the sub-captions of a chunk's (row, epoch, place); return a record of each negative."""
+    parses, known, records = pickle.loads(drawn[0]), _read_once(vocabulary), []
+    for row, epoch, place in drawn[1]:
+        rng = _rng(seed, epoch, row, DRAW)
+        sub = subcaption(parses[row % CHUNK], rng, vocabulary=known, **options)
+        for which, negative in enumerate(sub.negatives if sub else ()):
+            records.append((place, which, epoch, row, sub and sub.positive, *negative))
+    return records
 
 
 def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.ndarray:

@@ -52,9 +52,13 @@ class Parse(NamedTuple):
         return text[:1].upper() + text[1:] if self.words[0][:1].isupper() else text
 
 
+def parse(caption: str | Parse, lexicon: Lexicon) -> Parse:
+    """Return the tokens, tags, parts and slots of a caption; a parse is returned as it is."""
+    return _parse(caption, lexicon) if isinstance(caption, str) else caption
+
+
 @lru_cache(1 << 12)
-def parse(caption: str, lexicon: Lexicon) -> Parse:
-    """Return the tokens, tags, parts and slots of a caption."""
+def _parse(caption: str, lexicon: Lexicon) -> Parse:
     found = list(TOKEN.finditer(caption))
     words = tuple(match[0] for match in found)
     ends = [0, *(match.end() for match in found)]

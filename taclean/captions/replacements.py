@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Literal
 
-from taclean.captions.parts import Link, Slot, parse
+from taclean.captions.parts import Link, Parse, Slot, parse
 from taclean.captions.wordnet import ASSETS, NOUNS, PART, Lexicon
 
 COUNTS = ASSETS / "tagger" / "counts.json.gz"
@@ -50,7 +50,7 @@ def packaged() -> Tally:
     return add([json.loads(gzip.decompress(COUNTS.read_bytes()))])
 
 
-def tally(captions: Iterable[str], lexicon: Lexicon) -> Tally:
+def tally(captions: Iterable[str | Parse], lexicon: Lexicon) -> Tally:
     """Count the words of captions, the slots that they fill and the words that go with them."""
     made = Tally(Counter)
     for caption in captions:

@@ -46,7 +46,7 @@ class SubCaption(NamedTuple):
 
 
 def subcaption(
-    caption: str,
+    caption: str | Parse,
     rng: random.Random,
     lexicon: Lexicon,
     negatives: int = 1,
@@ -62,6 +62,7 @@ def subcaption(
     state of `rng` only. None if the caption offers no negative.
 
     Args:
+        caption: its text, or what `parse` made of it.
         vocabulary: from `learn`, of the split that the caption is from. Default: the words that are
             common in captions.
         words: "fitting" words that make the part false; as controls "same_part", any word of the
@@ -99,8 +100,9 @@ def subcaption(
 
 
 def offers(
-    caption: str, lexicon: Lexicon, vocabulary: Vocabulary | None = None, words: Words = "fitting"
-) -> tuple[str, ...]:
+    caption: str | Parse, lexicon: Lexicon, vocabulary: Vocabulary | None = None,
+    words: Words = "fitting",
+) -> tuple[str, ...]:  # fmt: skip
     """Return those of KINDS of which the caption gives a negative; empty if it gives none."""
     offered = _cached(parse(caption, lexicon), vocabulary or _common(lexicon), words)
     return tuple(kind for kind in KINDS if kind in offered)
@@ -142,7 +144,7 @@ def choices(
     return kinds
 
 
-_cached = lru_cache(1 << 12)(choices)  # not for `learn`, which changes the weights
+_cached = lru_cache(1 << 6)(choices)  # not for `learn`, which changes the weights
 
 
 def _fitting(

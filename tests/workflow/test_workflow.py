@@ -239,7 +239,7 @@ def test_one_parameter_of_one_attack_plans_its_chain_only(copy: Path, done: Path
     found = planned(small(copy, done, "--dry-run", text="attacks: {badnet: {poisoned: 21}}\n"))
     assert {job.split(":")[1] for job in found if ":" in job} == {"badnet"}
     assert {"poison:badnet", "pretrain:badnet", "finetune:badnet", "table"} <= found
-    assert not found & {"pack", "base", "text"}
+    assert not found & {"pack", "pack_pretrain", "base", "text"}
 
 
 @pytest.mark.slow
@@ -257,7 +257,8 @@ def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path)
     assert not (done / "checkpoints/finetune/badnet/taclean/seed0-repeat1/last.pt").exists()
     rules = {job.split(":")[0] for job in planned(small(copy, done, "-n", text=text))}
     assert {"finetune", "evaluate", "table"} <= rules
-    assert not rules & {"pack", "base", "trigger", "poison", "pretrain", "gate"}
+    made = {"pack", "pack_pretrain", "base", "trigger", "poison", "pretrain", "gate"}
+    assert not rules & made
 
 
 @pytest.mark.slow
@@ -266,7 +267,8 @@ def test_probes_and_captions_score_a_model_again_and_train_nothing(copy, done, t
     folder = tmp_path / "run"
     shutil.copytree(done, folder)
     rules = {job.split(":")[0] for job in planned(small(copy, folder, "-n", text=text))}
-    assert not rules & {"pack", "base", "trigger", "pretrain", "finetune", "text"}
+    made = {"pack", "pack_pretrain", "base", "trigger", "pretrain", "finetune", "text"}
+    assert not rules & made
     before = json.loads((folder / SCORES).read_text("utf-8"))["splits"]
     clean = SCORES.replace("badnet/ft", "clean/none")
     small(copy, folder, SCORES, clean, text=text)
