@@ -52,17 +52,17 @@ docs: .venv/run.stamp ## the numbers of README.md and docs/, from docs/data and 
 
 .venv/run.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --editable .
 	touch $@
 
 .venv/test.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	$(BIN)/python -m pip install --quiet --no-deps 'clip_benchmark>=1.6'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps 'clip_benchmark>=1.6'
 	touch $@ .venv/run.stamp
 
 .venv/slurm.stamp: .venv/test.stamp
-	$(BIN)/python -m pip install --quiet --editable '.[slurm]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[slurm]'
 	touch $@
 
 clean: ## results, packed splits and caches; not .venv, downloads (data/*/sources), folders of yours
