@@ -1,12 +1,17 @@
 """What several files of tests need: Snakemake, mistakes, objectives and models."""
 
+import atexit
 import io
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +103,39 @@ def environment(source: Path = ROOT) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(source)}
 
 
+@cache
+def forks() -> str:
+    """Start the server of tests/forked.py; return a PATH whose programs let it run stages."""
+    folder = Path(tempfile.mkdtemp(prefix="taclean"))
+    socket, script = folder / "socket", Path(__file__).with_name("forked.py")
+    server = subprocess.Popen([sys.executable, script, socket], stdout=subprocess.DEVNULL)
+    atexit.register(shutil.rmtree, folder)
+    atexit.register(server.kill)
+    ask = f"exec {sys.executable} -IS {script} {socket}"
+    python = f'[ "$1 $2" != "-m taclean" ] || {ask} "$@"\nexec {sys.executable} "$@"\n'
+    for name, text in (("python", python), ("snakemake", f'{ask} -m snakemake "$@"\n')):
+        (folder / name).write_text(f"#!/bin/sh\n{text}", "utf-8")
+        (folder / name).chmod(0o755)
+    while not socket.exists():
+        assert server.poll() is None
+        time.sleep(0.05)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
 def run(
-    *call: object, cwd: Path = ROOT, source: Path = ROOT, fails: bool = False
+    *call: object,
+    cwd: Path = ROOT,
+    source: Path = ROOT,
+    fails: bool = False,
+    plain: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with the package of `source`; it must end well, or fail where it shall."""
+    """Run a command with the package of `source`; it must end well, or fail where it shall.
+
+    Stages and Snakemake are forked (tests/forked.py); `plain`: they start as a user starts them.
+    """
     how: Any = {"capture_output": True, "text": True, "check": False}
-    done = subprocess.run([*map(str, call)], cwd=cwd, env=environment(source), **how)
+    own = environment(source) | ({} if plain else {"PATH": forks()})
+    done = subprocess.run([*map(str, call)], cwd=cwd, env=own, **how)
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done
 

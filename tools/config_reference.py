@@ -1,11 +1,13 @@
 """The reference of the config: config/README.md for readers, config/schema.json for editors."""
 
 import json
+import os
 import sys
 from typing import Any
 
 from pydantic import create_model
 
+os.environ["TACLEAN_DESCRIBE"] = "1"  # before the classes of the config are made
 from taclean import config as configs
 from taclean.config import registry
 from taclean.config.schema import Config

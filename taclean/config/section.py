@@ -1,6 +1,7 @@
 """Keys of the config: each is a field of a `Section`, with its type, default, range and meaning."""
 
 import difflib
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -52,8 +53,10 @@ class Section(BaseModel):
 
     # Strict: 20.0 is no whole number and "1e-3" no number.
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False,
+        # Of use in config/README.md alone, and half of the time that the classes take.
+        use_attribute_docstrings="TACLEAN_DESCRIBE" in os.environ,
+    )  # fmt: skip
 
     @pydantic.model_validator(mode="before")
     @classmethod

@@ -41,7 +41,7 @@ class Progress:
     ) -> None:
         self._label, self._total, self._unit, self._say = label, total, unit, say
         self._first, self._last = first, time.monotonic()
-        self._started = self._last
+        self._started, self._moved = self._last, False
 
     def speed(self, done: int) -> float:
         """Return the units per second so far, where `done` units are done."""
@@ -50,8 +50,11 @@ class Progress:
     def update(self, done: int, note: str = "") -> bool:
         """Note that `done` units are done, with those of `first`; return whether a line was due.
 
-        A `note` is more text for the line.
+        The seconds that are left are counted from the first call on: what came before it, such as
+        imports, happens once. A `note` is more text for the line.
         """
+        if not self._moved:
+            self._first, self._started, self._moved = done, time.monotonic(), True
         if time.monotonic() - self._last <= EVERY:
             return False
         self._last = time.monotonic()

@@ -193,7 +193,7 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
 def done(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the whole small chain has run."""
     folder = tmp_path_factory.mktemp("run")
-    said = small(copy, folder)
+    said = small(copy, folder, plain=True)
     assert re.search(r"run: \d+ of \d+ jobs, .* left; now ", said)
     end = said[said.index("Test split: CA@1 and ASR@1 in %") :]
     assert re.search(r"^BadNet( +[\d.]+ / \*?[\d.]+){5}$", end, re.MULTILINE)
