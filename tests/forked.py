@@ -58,7 +58,6 @@ def serve(path: str) -> None:
 
 def run(client: socket.socket) -> None:
     """Run the client's module here; end when the client does."""
-    import atexit
     import runpy
     import threading
 
@@ -83,11 +82,11 @@ def run(client: socket.socket) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
-    atexit._run_exitfuncs()
     sys.stdout.flush()
     with suppress(OSError):
         client.sendall(bytes([status]))
-    os._exit(0)  # without taking the modules apart
+    if threading.active_count() == 2:  # no pool that has to be ended
+        os._exit(0)  # without taking the modules apart
 
 
 if __name__ == "__main__":

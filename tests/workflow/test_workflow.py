@@ -186,14 +186,14 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
     for path in (folder / "train.csv", weights):
         os.utime(path, (later, later))
     found = planned(snakemake(tmp_path, "--dry-run", *wanted, files=files, source=copy))
-    assert found == {"index", "pack", "imported"}
+    assert found == {"index", "pack_pretrain", "imported"}
 
 
 @pytest.fixture(scope="module")
 def done(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the whole small chain has run."""
     folder = tmp_path_factory.mktemp("run")
-    said = small(copy, folder, plain=True)
+    said = small(copy, folder)
     assert re.search(r"run: \d+ of \d+ jobs, .* left; now ", said)
     end = said[said.index("Test split: CA@1 and ASR@1 in %") :]
     assert re.search(r"^BadNet( +[\d.]+ / \*?[\d.]+){5}$", end, re.MULTILINE)
@@ -292,6 +292,7 @@ def test_a_comment_plans_nothing(copy: Path, done: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_in_another_folder_ends_with_the_same_table(copy, done, tmp_path) -> None:
+    """Its jobs are plain processes, and those of `done` are forked (tests/forked.py)."""
     overlay = copy / "often.yaml"
     # Neither changes results: checkpoint_seconds, and which of the runs are made.
     overlay.write_text(
@@ -311,7 +312,7 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(copy, done, tmp
     assert not (tmp_path / "results/base/model.safetensors").exists()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    snakemake(tmp_path, TABLE, files=files, source=copy)
+    snakemake(tmp_path, TABLE, files=files, source=copy, plain=True)
     assert '"resumed"' in (tmp_path / "checkpoints/base/train.jsonl").read_text("utf-8")
     history = "results/base/history.csv"
     assert (tmp_path / history).read_bytes() == (done / history).read_bytes()
