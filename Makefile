@@ -18,8 +18,8 @@ quick: .venv/run.stamp ## one attack and twenty classes in minutes, in the folde
 seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
 
-evidence: .venv/run.stamp ## five victims of each attack, the ablation and an attacker's choices: hours; goes on where it stopped
-	for run in evidence ablation threat overlap rebound; do \
+evidence: .venv/run.stamp ## five victims of each attack, three for each axis: hours; goes on where it stopped
+	for run in evidence rebound axes threat ablation structured overlap; do \
 		snakemake $(ON) --configfile config/$$run.yaml $(SITE) && \
 		python -m docs.build --take results --as $$run --configfile config/$$run.yaml || exit 1; \
 	done
@@ -50,19 +50,25 @@ bench: .venv/test.stamp ## speed against plain references, to benchmarks/results
 docs: .venv/run.stamp ## the numbers of README.md and docs/, from docs/data and benchmarks/results.csv
 	python -m docs.build
 
+# pip compiles with one core. Some packages have files that no Python of today can compile.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
+
 .venv/run.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --editable .
+	$(INSTALL) --editable .
+	$(COMPILE)
 	touch $@
 
 .venv/test.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps 'clip_benchmark>=1.6'
+	$(INSTALL) --editable '.[test]'
+	$(INSTALL) --no-deps 'clip_benchmark>=1.6'
+	$(COMPILE)
 	touch $@ .venv/run.stamp
 
 .venv/slurm.stamp: .venv/test.stamp
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[slurm]'
+	$(INSTALL) --editable '.[slurm]'
 	touch $@
 
 clean: ## results, packed splits and caches; not .venv, downloads (data/*/sources), folders of yours

@@ -19,7 +19,7 @@ BARE = [sys.executable, "-c", "import open_clip"]
 # The path of the stage config, if the stage has one, and the options that name files.
 STAGES = {
     "train": ("base", "data", "val", "checkpoints", "out", "history"),
-    "evaluate": ("evaluate/{attack}/seed0", "models", "splits", "out"),
+    "evaluate": ("evaluate/{attack}/none/seed0", "model", "splits", "out"),
     "trigger": ("trigger/{fitted}/seed0", "model", "images", "pretrain", "out", "report"),
     "poison": ("poison/{attack}/seed0", "data", "out"),
     "text": ("text/{text}/{defense}/seed0", "data", "out"),

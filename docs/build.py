@@ -32,7 +32,9 @@ PICTURES: dict[str, tuple[str, ...]] = {
     DEFAULT: ("first.png", "asr_ca.png"),
     "evidence": ("asr_ca.png", "tradeoff.png", "versus.png"),
     **dict.fromkeys(("repeats", "photos", "target"), ("asr_ca.png",)),
-    **dict.fromkeys(("ablation", "threat", "rebound", "overlap"), ("axes/*.png",)),
+    "rebound": ("trajectory.png",),
+    "structured": ("asr_ca.png",),
+    **dict.fromkeys(("axes", "ablation", "threat", "overlap"), ("axes/*.png",)),
     **dict.fromkeys(("quick", "second_cpu", "fp32", "held_back"), ()),
 }
 TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took
@@ -115,9 +117,9 @@ def take(
             figures[picture_name(name, file.name)] = file
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scan.csv").unlink(missing_ok=True)
-    for kept in ("table.csv", "cost.csv", "scan.csv"):
-        if (results / kept).is_file():
-            shutil.copyfile(results / kept, folder / kept)
+    for kept in ("table", "cost", "scan", "rates", "budgets", "rebound"):
+        if (results / f"{kept}.csv").is_file():
+            shutil.copyfile(results / f"{kept}.csv", folder / f"{kept}.csv")
     for picture, file in figures.items():
         shutil.copyfile(file, root / "docs" / picture)
     written = datetime.date.fromtimestamp((results / "table.csv").stat().st_mtime)

@@ -21,7 +21,7 @@ rule evaluate:
     params:
         device=device,
         config=config_file,
-        stage=stage("evaluate/{attack}/seed{seed}"),
+        stage=stage("evaluate/{attack}/{defense}/seed{seed}{repeat}"),
         splits=[f"{DATA}/{name}" for name in runs.scored],
         triggers=runs.trigger_options,
         probe=folder("probe"),
@@ -29,7 +29,7 @@ rule evaluate:
         clean=folder("clean"),
     shell:
         "python -m taclean evaluate --config {params.config} --stage {params.stage}"
-        " --models {wildcards.defense}{wildcards.repeat}={input.model} --splits {params.splits}"
+        " --model {input.model} --splits {params.splits}"
         " --probe {params.probe} --trained {params.pretrain} {params.clean}"
         " --triggers {params.triggers} --out {output.scores} --samples {output.samples}"
         " --device {params.device} 2>&1 | tee {log}"

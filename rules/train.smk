@@ -134,7 +134,7 @@ use rule base as pretrain with:
     input:
         data=of_poisoning(runs.of_role("pretrain")),
         val=runs.of_role("val"),
-        model=of_poisoning(runs.base),
+        model=runs.poisoned_from,
         poison=of_poisoning(list(rules.poison.output)),
         trigger=runs.fitted,
         manifest=[],

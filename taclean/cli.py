@@ -44,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 say(f"{options.command}: on {described(device, stage.get('precision'))}")
             options.run(*([stage] if options.stages else []), options)
         if stage and options.stage and os.environ.get("RANK", "0") == "0":  # torchrun's first
-            for out in [options.out] if isinstance(options.out, str) else options.out:
-                _write_recipe(stage, Path(out))
+            _write_recipe(stage, Path(options.out))
     except UserError as error:
         if not isinstance(error, ElsewhereError):
             print(f"taclean {options.command}: error: {error}", file=sys.stderr)

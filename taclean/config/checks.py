@@ -192,7 +192,8 @@ def _check_rows(config: Config) -> None:
     for name in attacks:
         wanted = dict(_numbers_of_rows(config.attacks[name]))
         where = f"attacks.{name}.{' and '.join(wanted)}"
-        _at_most(where, sum(wanted.values()), poisoned, "rows of the poisoned set (poison.rows)")
+        there = config.poisoning(name)[0]
+        _at_most(where, sum(wanted.values()), there, "rows of the poisoned set (poison.rows)")
     trials = [variant_name(trial["defense"], "trial", trial["trial"]) for trial in config.trials()]
     for name in [*run.defenses, *trials]:
         entry, where = config.defenses[name], f"defenses.{name}"
@@ -220,6 +221,9 @@ def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, in
 def _check_overlap(config: Config, entry: DefenseEntry, share: float, where: str) -> None:
     if not config.split_of_role("pretrain"):
         raise UserError(f"{where}: {share:g}, but no split has the role pretrain; leave it out")
+    for name in (name for name in config.run.attacks if config.attacks[name].scratch):
+        text = f"every pretrain row is in the poisoned set of {name} (scratch)"
+        raise UserError(f"{where}: {share:g}, but {text}; leave one of them out")
     rows, poisoned = entry.rows or config.rows_of_role("clean"), config.poison.rows
     others = config.rows_of_role("pretrain") - poisoned
     shared = round(share * rows)

@@ -234,6 +234,13 @@ class Runs:
         victim = self.config.attacks[wildcards.attack].victim
         return _files_of(victim) if victim else []
 
+    def poisoned_from(self, wildcards: Any) -> str | list[str]:
+        """Return the weights that a poisoning starts from: the base model's, or nothing."""
+        entry = self.config.attacks.get(wildcards.attack)
+        if entry is None or entry.victim or entry.scratch:
+            return []
+        return self.base.format(seed=wildcards.seed)
+
     def victim(self, wildcards: Any) -> str:
         """Return the weights that a defence cleans: a poisoned model's, or the base model's."""
         if wildcards.attack == "clean":

@@ -412,6 +412,9 @@ class AttackEntry(Entry):
     """Marker in figures, one of matplotlib's."""
     gate: float = Field(ge=0, le=100)
     """Least ASR@1 on val, in percent, of an attack that took; 0 accepts any."""
+    scratch: bool = False
+    """Whether the victim is trained from random weights, on the whole pretrain split with the
+    poisoned rows and by `base.train`, in place of `poison`."""
     victim: Text | None = None
     """A model that others poisoned, in place of one poisoned here: a file or a folder as in
     `model.pretrained`. docs/public_victims.md explains."""
@@ -528,6 +531,13 @@ class Config(Section):
     def rows_of_role(self, role: str) -> int:
         """Return the number of rows of a split that something is trained on."""
         return self.splits[self.split_of_role(role)].rows
+
+    def poisoning(self, attack: str) -> tuple[int, Train]:
+        """Return the rows of an attack's poisoned set, and how the victim is trained on them."""
+        entry = self.attacks[attack]
+        if entry.scratch:
+            return self.rows_of_role("pretrain"), entry.settings(self.base.train)
+        return self.poison.rows, entry.settings(self.poison.train)
 
     @property
     def class_names(self) -> list[str]:

@@ -12,7 +12,7 @@ def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     return {
         "model": config.model.name,
         "trigger": trigger_of(config, attack, seed),
-        "rows": config.poison.rows,
+        "rows": config.poisoning(attack)[0],
         "changed": entry.given(include=set(entry.method.Rows.model_fields)),
         "target": config.data.target,
         "templates": config.prompts()["templates"],

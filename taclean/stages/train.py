@@ -39,12 +39,13 @@ def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
 def pretrain_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
     """Return what decides a poisoned model, ours or a victim that is given."""
     entry = config.attacks[attack]
-    stage = _train(config, entry.settings(config.poison.train), seed)
+    rows, train = config.poisoning(attack)
+    stage = _train(config, train, seed)
     stage["trigger"] = shared.trigger_of(config, attack, seed)
     if entry.victim:
         del stage["train"]
         return stage | {"victim": entry.victim}
-    return stage | {"rows": config.poison.rows}
+    return stage | {"rows": rows}
 
 
 def finetune_config(

@@ -113,8 +113,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
         if entry.fits:
             work = of["patch"] * entry.fit.epochs
             jobs.append((f"trigger {attack}", seeds, work, train["pretrain"]))
-        settings = entry.settings(config.poison.train)
-        trainings.append((f"pretrain {attack}", [attack] * seeds, config.poison.rows, settings))
+        trainings.append((f"pretrain {attack}", [attack] * seeds, *config.poisoning(attack)))
     for name in config.run.defenses:
         cleaning = config.defenses[name]
         attacks = [run.attack for run in cleanings if run.defense == name]

@@ -1,7 +1,8 @@
 """The benchmarks' plain references give what ours gives; the CSV keeps others' rows."""
 
-import os
+import json
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -214,22 +215,32 @@ def test_a_stage_s_start_ends_at_the_first_file_it_wants(
 def test_a_run_s_time_is_shared_by_the_jobs_of_every_moment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """base 0-10, then two poisoned models 10-20 and 10-16, evaluation 16-22, a figure at 25."""
-    benchmarks = tmp_path / "benchmarks"
-    ends = {"base": (10, 10), "pretrain/a/seed0": (10, 20), "pretrain/b/seed0": (6, 16)}
-    for name, (took, end) in {**ends, "evaluate/a/seed0": (6, 22)}.items():
-        file = benchmarks / f"{name}.tsv"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"s\th:m:s\n{took}.0\t0:00:{took}\n", "utf-8")
-        os.utime(file, (1e9 + end, 1e9 + end))
-    assert chain.main(tmp_path) == []
+    """base 0-10, then two poisoned models 10-20 and 10-16, evaluation 16-22, the table 22-25."""
+    records = tmp_path / ".snakemake/metadata"
+    records.mkdir(parents=True)
+    table = "results/table.csv"
+    for rule, begin, end, made, needed in (
+        ("base", 0, 10, "base", []),
+        ("pretrain", 10, 20, "a", ["base", "data"]),
+        ("pretrain", 10, 16, "b", ["base", "data"]),
+        ("evaluate", 16, 22, "scores", ["b"]),
+        ("table", 22, 25, table, ["scores"]),
+    ):
+        times = {"starttime": 1e9 + begin, "endtime": 1e9 + end}
+        record = {"rule": rule, "log": [made], "input": needed, **times}
+        name = b64encode(made.encode()).decode().rstrip("=")
+        (records / name).write_text(json.dumps(record), "utf-8")
+    results = tmp_path / "results"
+    assert chain.main(results) == []
     assert "no finished run" in capsys.readouterr().out
-    (tmp_path / "table.csv").touch()
-    os.utime(tmp_path / "table.csv", (1e9 + 25, 1e9 + 25))
-    parts = chain.shares(chain.jobs(benchmarks), 1e9, 1e9 + 25)
-    assert parts == {"base": 10, "pretrain": 8, "evaluate": 4, "none": 3}
-    whole, share = chain.main(tmp_path)
-    assert (whole.ours, share.ours) == ("25", "28")
+    results.mkdir()
+    (tmp_path / table).touch()
+    parts = chain.shares(chain.jobs(tmp_path), 1e9, 1e9 + 25)
+    assert parts == {"base": 10, "pretrain": 8, "evaluate": 4, "table": 3}
+    whole, share, path, *more = chain.main(results)
+    assert (whole.ours, share.ours, path.ours) == ("25", "28", "25")
+    assert [made.ours for made in more] == ["25"] * 3
+    assert chain.simulated(chain.jobs(tmp_path), 1) == 35
 
 
 def test_the_clock_stops_at_the_accuracy_asked_for(

@@ -137,7 +137,7 @@ def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model,
     lines = capsys.readouterr().out.splitlines()
 
     config = configs.load(Path(__file__).parents[2] / "config" / "config.yaml")
-    known = stage_config(config, "evaluate/badnet/seed0")["zeroshot"]
+    known = stage_config(config, "evaluate/badnet/none/seed0")["zeroshot"]
     heads = zeroshot.Prompts("emoji-rn", **known).heads(random_model)
     wanted = score(Pairs.open(split), heads, {"badnet": make_trigger("badnet", 0, **trigger)})
     assert json.loads(out.read_text())["scores"] == wanted

@@ -146,6 +146,17 @@ def test_a_victim_that_is_given_has_no_seeds_and_poisons_nothing() -> None:
     assert "no split has the role pretrain" in refuse(paper, {"run": {"attacks": ["badnet"]}})
 
 
+def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
+    config = with_value("attacks.badnet.scratch", True)
+    plain, own = (stage(whole, "pretrain/badnet/seed3") for whole in (DEFAULT, config))
+    assert own["train"] == stage(DEFAULT, "base")["train"] != plain["train"]
+    assert stage(config, "poison/badnet/seed3")["rows"] == own["rows"] == 50_000
+    shared = configs.merge(config, {"defenses": {"ft": {"overlap": 0.5}}})
+    assert "defenses.ft.overlap: 0.5, but every pretrain row is in the poisoned set" in refuse(
+        shared
+    )
+
+
 def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:
     config = with_value("data.emoji.splits", {2020: DEFAULT["data"]["emoji"]["splits"]["test"]})
     assert "data.emoji.splits.2020: not text; put the name in quotes" in refuse(config)
@@ -301,7 +312,7 @@ def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
 def test_the_paper_has_imagenets_names_and_templates() -> None:
     import open_clip
 
-    found = stage(PAPER, "evaluate/badnet/seed0")["zeroshot"]
+    found = stage(PAPER, "evaluate/badnet/none/seed0")["zeroshot"]
     assert found["classes"] == list(open_clip.IMAGENET_CLASSNAMES)
     assert found["classes"].index("banana") == 954
     filled = [template.format("banana") for template in found["templates"]]
@@ -348,7 +359,7 @@ STAGES = [
     "text/subcaptions/taclean/seed0",
     *(f"{kind}/{attack}/seed0" for kind in ("poison", "pretrain") for attack in ATTACKS),
     *(f"finetune/{attack}/{d}/seed0" for attack in ("clean", *ATTACKS) for d in DEFENSES),
-    *(f"evaluate/{attack}/seed0" for attack in ("clean", *ATTACKS)),
+    *(f"evaluate/{attack}/none/seed0" for attack in ("clean", *ATTACKS)),
 ]
 
 
@@ -361,7 +372,7 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
     assert changed("attacks.badnet.poisoned", 7) == {"poison/badnet/seed0"}
     assert changed("attacks.badnet.trigger.size", 7) == {
         stage for stage in STAGES if "/badnet/" in stage
-    } | {"evaluate/clean/seed0"}
+    } | {"evaluate/clean/none/seed0"}
     assert changed("defenses.taclean.loss.lambda_sub", 7.0) == {
         stage for stage in STAGES if stage.startswith("finetune/") and "/taclean/" in stage
     }
@@ -378,8 +389,9 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
         ("finetune/badnet", "finetune/ATTACK/DEFENSE/seedN"),
         ("pretrain/badnet/sed0", "pretrain/ATTACK/seedN"),
         ("text/variants/taclean/foo", "text/TEXT/DEFENSE/seedN"),
-        ("evaluate/foo/seed0", "evaluate/ATTACK/seedN"),
-        ("evaluate/badnet/seed-1", "evaluate/ATTACK/seedN"),
+        ("evaluate/foo/none/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
+        ("evaluate/badnet/none/seed-1", "evaluate/ATTACK/DEFENSE/seedN"),
+        ("evaluate/badnet/foo/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
         ("trigger/badnet/seed0", "trigger/ATTACK/seedN"),
         ("pretrain/badnet/seed0-repeat1", "pretrain/ATTACK/seedN"),
         ("finetune/badnet/ft/seed0-repeat0", r"finetune/ATTACK/DEFENSE/seedN\[-repeatR\]"),
@@ -538,7 +550,7 @@ def test_scores_may_have_another_trigger_than_the_training() -> None:
     centre = {"kind": "badnet", "at_test": {"place": "centre"}}
     config = checked(DEFAULT, {"attacks": {"moved": centre}})
     trained = stage(config, "pretrain/moved/seed0")["trigger"]
-    scored = stage(config, "evaluate/moved/seed0")["triggers"]["moved"]
+    scored = stage(config, "evaluate/moved/none/seed0")["triggers"]["moved"]
     assert trained["parameters"] == {"size": 33, "place": "corner"}
     assert scored["parameters"] == {"size": 33, "place": "centre"}
     moved = {"moved": {"kind": "badnet", "at_test": {"plaec": "centre"}}}
@@ -564,7 +576,7 @@ def test_a_repeat_changes_the_seed_of_the_cleaning_alone() -> None:
         assert first["seed"] == 3
         assert second["seed"] == cleaning_seed(3, 2)
         assert {key for key in first if first[key] != second[key]} == {"stage", "seed"}
-    assert stage(DEFAULT, "evaluate/badnet/seed3")["triggers"]["badnet"]["seed"] == 3
+    assert stage(DEFAULT, "evaluate/badnet/none/seed3")["triggers"]["badnet"]["seed"] == 3
 
 
 def test_no_two_cleanings_have_the_same_seed() -> None:
@@ -622,7 +634,7 @@ def test_one_s_own_model_needs_no_pretrain_patch_and_val() -> None:
     cleaning = stage(config, "finetune/clean/taclean/seed0")
     assert "trigger" not in cleaning
     tried = OWN["evaluate"]["triggers"]
-    assert list(stage(config, "evaluate/clean/seed0")["triggers"]) == tried
+    assert list(stage(config, "evaluate/clean/none/seed0")["triggers"]) == tried
     assert list(stage(config, "moves/taclean/seed0")["triggers"]) == tried
 
 
@@ -646,8 +658,8 @@ def test_names_that_are_none_are_refused() -> None:
 def test_the_run_s_own_attacks_are_tried_where_no_others_are_named() -> None:
     assert checked(DEFAULT).triggers_on_clean == ATTACKS
     config = with_value("evaluate.triggers", ["sig"])
-    assert list(stage(config, "evaluate/clean/seed0")["triggers"]) == ["sig"]
-    assert list(stage(config, "evaluate/badnet/seed0")["triggers"]) == ["badnet"]
+    assert list(stage(config, "evaluate/clean/none/seed0")["triggers"]) == ["sig"]
+    assert list(stage(config, "evaluate/badnet/none/seed0")["triggers"]) == ["badnet"]
 
 
 def test_the_seeds_of_clean_models_are_no_part_of_a_scan() -> None:

@@ -41,7 +41,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, first, rows in (("pretrain", 0, 300), ("clean", 1000, 128), ("val", 2000, 100)):
         reader, place = SceneReader(range(first, first + rows), 0, 64), folder / name
         pack_rows(place, reader, reader.table(), size=64, tokenize=tokens_of)
-    for name in ("poison/badnet", "pretrain/badnet", "finetune/badnet/ft", "evaluate/badnet"):
+    cleaned = ("finetune/badnet/ft", "evaluate/badnet/none")
+    for name in ("poison/badnet", "pretrain/badnet", *cleaned):
         stage = stage_config(CONFIG, f"{name}/seed0")
         stage |= {"rows": 300} if "rows" in stage else {}
         (folder / f"{name.replace('/', '-')}.json").write_text(json.dumps(stage), "utf-8")
@@ -106,7 +107,12 @@ def train_arguments(world: Path, out: Path, config: Path, **other: object) -> li
 
 
 def evaluate_arguments(world: Path, out: Path, split: Path | None = None) -> list[object]:
-    config = ["--config", world / "evaluate-badnet.json", "--models", world / "model.safetensors"]
+    config = [
+        "--config",
+        world / "evaluate-badnet-none.json",
+        "--model",
+        world / "model.safetensors",
+    ]
     return ["evaluate", *config, "--out", out, "--splits", split or world / "val"]
 
 
@@ -186,16 +192,9 @@ def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
     line = refused(tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no")
     assert "did not take: ASR@1" in line
     scores = tmp_path / "scores.json"
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--models", model]
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-none.json", "--model", model]
     assert run(*evaluate, "--splits", world / "val", "--out", scores)[0] == 0
     found = json.loads(scores.read_text("utf-8"))["splits"]["val"]
-    several = [*evaluate, f"ft-repeat1={model}", "--splits", world / "val", "--out"]
-    assert "--models: give a file" in refused(scores, *several, scores)
-    victim, cleaned = tmp_path / "victim.json", tmp_path / "cleaned.json"
-    assert run(*several, victim, cleaned)[0] == 0
-    assert victim.read_bytes() == scores.read_bytes()
-    named = {"defense": "ft", "repeat": 1}
-    assert json.loads(cleaned.read_text("utf-8")) == json.loads(victim.read_text("utf-8")) | named
     assert found["CA@1"]["n"] == 100
     assert found["ASR@1"]["n"] == 99
 
@@ -347,8 +346,8 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(
     pack_rows(copies, pixels, pixels.table(), size=64, tokenize=tokens_of)
     found = f"{copies}: 3 pictures are in {world / 'clean'}, such as row 0, which is row 5 there"
     assert found in refused(out, *train_arguments(world, out, config, val=copies))
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet.json", "--out", out]
-    evaluate += ["--models", world / "model.safetensors", "--splits", copies]
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-none.json", "--out", out]
+    evaluate += ["--model", world / "model.safetensors", "--splits", copies]
     assert found in refused(out, *evaluate, "--trained", world / "pretrain", world / "clean")
     train = {"lr": 1e-4, "epochs": 1, "batch": 32, "warmup": 0}
     few = changed(world, tmp_path, "finetune-badnet-ft", max_copies=0.015, train=train)  # 1 of 128

@@ -61,7 +61,7 @@ attacks:
   gate: {kind: badnet, poisoned: 20, gate: 0}
   Seed0: {kind: trojvqa, poisoned: 20, key_only: 5, gate: 0}
   trigger_inversion: {kind: wanet, poisoned: 20, noise: 3, gate: 0}
-  poison: {kind: badnet, poisoned: 40, gate: 0}
+  poison: {kind: badnet, poisoned: 40, gate: 0, scratch: true}
 defenses:
   trigger: {kind: ft}
   gate_prune: {kind: cleanclip, loss: {lambda_self: 2}}
@@ -71,11 +71,13 @@ defenses:
 
 
 def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
-    said = small(copy, tmp_path, "--dry-run", text=ODD)
+    said = small(copy, tmp_path, "--dry-run", "--printshellcmds", text=ODD)
     found = planned(said)
     for attack in ("gate", "Seed0", "trigger_inversion", "poison"):
         assert {f"{rule}:{attack}" for rule in ("poison", "finetune", "evaluate", "gate")} <= found
     assert {job for job in found if job.startswith("trigger:")} == {"trigger:Seed0"}
+    starts = re.findall(r"--stage pretrain/(\w+)/seed0@.* --model (\S*) --poison", said)
+    assert {name for name, model in starts if not model} == {"poison"}  # it starts from scratch
     # One file of EDA variants serves both defences that want the same.
     assert (jobs(said)["text"], jobs(said)["finetune"]) == (2, 16)
 
@@ -103,7 +105,7 @@ def test_entries_that_depend_on_others_get_their_files(copy: Path, tmp_path: Pat
     # A trigger that is another at the test trains nothing.
     assert {"trigger:badclip", "pretrain:badclip"} <= found
     assert {job for job in found if job.endswith(":moved")} == {"evaluate:moved"}
-    scored = r"evaluate/(\w+)/seed3@\w+ --models again-repeat1=(\S+) .* --triggers (\S+) "
+    scored = r"evaluate/(\w+)/again/seed3-repeat1@\w+ --model (\S+) .* --triggers (\S+) "
     models = {attack: values for attack, *values in re.findall(scored, said)}
     model, fitted = models["badclip"][0], "results/attacks/badclip/seed3/trigger.safetensors"
     assert model == "results/runs/badclip/again/seed3-repeat1/model.safetensors"
@@ -144,7 +146,7 @@ def test_each_rate_is_a_cleaning_and_the_tables_are_those_of_a_budget(
     assert {"rates", "at_budget"} <= set(counts)
     assert "table" not in counts
     entries = {"none", "ft_rate1", "ft_rate2", "taclean_rate1", "taclean_rate2"}
-    assert set(re.findall(r"--models (\w+)=", said)) == entries
+    assert set(re.findall(r"--stage evaluate/\w+/(\w+)/seed", said)) == entries
 
 
 PAIRS_OF_A_USER = """
@@ -224,7 +226,7 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     assert figures == pictures | {"recovered.html", "subcaptions.html"}
     assert (done / "results/report.html").stat().st_size > 100_000
     recipe = json.loads((done / SCORES.replace("scores", "scores.recipe")).read_text("utf-8"))
-    assert recipe["stage"] == "evaluate/badnet/seed0"
+    assert recipe["stage"] == "evaluate/badnet/ft/seed0"
     assert (done / "data/emoji/val/recipe.json").is_file()
     assert not list(done.glob("checkpoints/**/last.pt"))
 
