@@ -202,7 +202,7 @@ class Runs:
     def pack_threads(self, wildcards: Any) -> int:
         """Return the processes that pack a split; for a small one, a second does not pay."""
         rows = self.dataset.splits[wildcards.split].rows
-        return 1 if rows and rows <= 5000 else 2
+        return 1 if rows and rows <= 10_000 else 2
 
     def source_folder(self, name: str) -> str:
         """Return where a source's files are: the user's folder, or ours, which no rule deletes."""
