@@ -70,7 +70,7 @@ if first := checked.split_of_role("pretrain"):  # the base model waits for it, a
     use rule pack as pack_pretrain with:
         wildcard_constraints:
             split=first,
-        priority: 40
+        priority: 100  # more than two other splits have together
 
     ruleorder: pack_pretrain > pack
 

@@ -82,7 +82,7 @@ rule imported:
 
 rule trigger:
     input:
-        model=runs.base,
+        model=runs.fitted_to,
         images=runs.of_role("patch"),
         pretrain=runs.of_role("pretrain"),
     output:

@@ -46,6 +46,7 @@ class Attack(Method, abstract=True):
         takes_uint8: whether `trigger` accepts uint8 images and returns uint8.
         Rows: settings of the choice of rows.
         Fit: settings of `fit`; None for an attack whose trigger is not fitted.
+        reads_model: whether `fit` depends on the clean model. Otherwise it need not wait for it.
     """
 
     label: ClassVar[str] = ""
@@ -55,6 +56,7 @@ class Attack(Method, abstract=True):
     takes_uint8: ClassVar[bool] = False
     Rows: ClassVar[type[Section]] = Rows
     Fit: ClassVar[type[FitSettings] | None] = None
+    reads_model: ClassVar[bool] = True
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
         """Put the trigger on images of any resolution, as a pure function.

@@ -85,6 +85,7 @@ class SSBA(Attack):
     """image + residual, clipped to [0, 1]; the residual hides the run's bit string."""
 
     label = "SSBA"
+    reads_model = False
     marker = "v"
 
     bits: int = key(16, "Length of the hidden bit string.", ge=1)

@@ -241,6 +241,11 @@ class Runs:
             return []
         return self.base.format(seed=wildcards.seed)
 
+    def fitted_to(self, wildcards: Any) -> str | list[str]:
+        """Return the weights of the clean model, if the fit of the attack's trigger reads them."""
+        reads = self.config.attacks[wildcards.attack].method.reads_model
+        return self.base.format(seed=wildcards.seed) if reads else []
+
     def victim(self, wildcards: Any) -> str:
         """Return the weights that a defence cleans: a poisoned model's, or the base model's."""
         if wildcards.attack == "clean":

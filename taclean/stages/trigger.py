@@ -4,6 +4,7 @@ from typing import Any
 
 from taclean.config import Config
 from taclean.stages.shared import DEVICE, option, say, tokenizer, trigger_of
+from taclean.util.errors import UserError
 from taclean.util.files import replacing, write_json
 
 
@@ -24,7 +25,7 @@ def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
 RECIPE = 2
 CONFIGS = {"trigger/ATTACK/seedN": trigger_config}
 OPTIONS = [
-    option("--model", "clean model (safetensors)"),
+    option("--model", "clean model (safetensors), for attacks that read it", default=None),
     option("--images", "folder of the patch split"),
     option("--pretrain", "folder of the pretrain split, whose target pairs the attacker uses"),
     option("--out", "fitted trigger (safetensors)"),
@@ -40,7 +41,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
     from taclean.attacks import attack
     from taclean.attacks.material import Material
-    from taclean.clip.models import load
+    from taclean.clip.models import create, load
     from taclean.data.split import Pairs
 
     torch.set_num_threads(1)
@@ -52,7 +53,10 @@ def run(stage: dict[str, Any], options: Any) -> None:
     images, pretrain = Pairs.open(options.images), Pairs.open(options.pretrain)
     target, template = stage["target"], stage["templates"][0]
     material = Material.gather(images, pretrain, target, template, tokenizer(stage))
-    model = load(stage["model"], options.model).to(options.device)
+    if kind.reads_model and not options.model:
+        raise UserError(f"--model: missing; {where} is fitted to the clean model")
+    model = load(stage["model"], options.model) if options.model else create(stage["model"])
+    model = model.to(options.device)
     fitted, report = method.fit(model, material, settings, seed=trigger["seed"], say=say)
     for key, value in report.items():
         say(f"{trigger['attack']}: {key} {value}")
