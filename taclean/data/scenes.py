@@ -9,7 +9,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ COLOURS = {
     "grey": (150, 150, 154),
 }
 TEXTURES = ("plain", "striped", "dotted", "checked")
-TEXTURE_SHARES = (0.4, 0.2, 0.2, 0.2)
+TEXTURE_ENDS = np.cumsum([0.4, 0.2, 0.2, 0.2])  # of their shares
 # Centres (x, y) of the 3 x 3 places, as shares of the picture's side.
 PLACES = {
     "at the top left": (0.40, 0.40),
@@ -58,6 +58,7 @@ MASS = set(
     "bread broccoli cheese coffee corn beer popcorn milk rice spaghetti sushi tea wine bowling "
     "lightning".split()
 )
+T = TypeVar("T")
 Classes = str | tuple[str, ...]  # 'default', 'all', or names of the sheet
 
 
@@ -148,6 +149,11 @@ def _labels(classes: Classes = "default", cover: float = 1.0, without: str = "")
     return [int(label) for label in covered(len(names), cover) if names[label] != without]
 
 
+def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
+    """Return what `rng.choice` draws, without making an array of the items."""
+    return items[int(rng.integers(len(items)))]
+
+
 def scene(
     scene_id: int,
     seed: int,
@@ -173,12 +179,12 @@ def scene(
     label = labels[place]
 
     def drawing(label: int, sizes: dict[str, tuple[float, float]], place: str) -> Drawing:
-        size = str(rng.choice(list(sizes)))
+        size = _pick(rng, list(sizes))
         low, high = sizes[size]
         x, y = PLACES[place]
         return Drawing(
             label=label,
-            sprite=int(rng.choice(sprites[label])),
+            sprite=int(_pick(rng, sprites[label])),
             size=size,
             place=place,
             centre=(x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03)),
@@ -188,7 +194,7 @@ def scene(
 
     places = list(PLACES)
     if rng.random() >= second:
-        drawings = [drawing(label, SIZES, str(rng.choice(places)))]
+        drawings = [drawing(label, SIZES, _pick(rng, places))]
     else:
         other = int(rng.integers(len(labels) - 1))
         other = labels[other + (other >= place)]
@@ -199,9 +205,14 @@ def scene(
             drawing(label, {"medium": (0.58, 0.64)}, opposite[side]),
             drawing(other, {"small": (0.34, 0.40)}, opposite[side ^ 1]),
         ]
-    colour = str(rng.choice(list(COLOURS)))
-    texture = str(rng.choice(TEXTURES, p=TEXTURE_SHARES))
+    colour = _pick(rng, list(COLOURS))
+    texture = TEXTURES[np.searchsorted(TEXTURE_ENDS / TEXTURE_ENDS[-1], rng.random(), "right")]
     return Scene(tuple(drawings), colour, texture)
+
+
+@functools.cache
+def _grid(size: int) -> np.ndarray:
+    return np.mgrid[0:size, 0:size].astype(np.float32) / size
 
 
 def _ground(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -209,7 +220,7 @@ def _ground(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
     base = np.array(COLOURS[scene.colour], np.float32) + rng.uniform(-14, 14, 3).astype(np.float32)
     # The second shade is lighter on dark grounds and darker on light ones.
     shade = base + (28 if base.mean() < 128 else -28)
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    y, x = _grid(size)
     pitch, phase = rng.uniform(0.16, 0.25), rng.uniform(0, 1)
     if scene.texture == "striped":
         angle = rng.uniform(0, np.pi)
@@ -287,7 +298,7 @@ def caption(scene: Scene, classes: Classes, rng: np.random.Generator) -> str:
         "ground": f"a {scene.colour} {texture}background",
     }
     if len(scene.drawings) == 1:
-        return str(rng.choice(_ONE)).format(**words)
+        return _pick(rng, _ONE).format(**words)
     other = scene.drawings[1]
     noun2 = names[other.label]
     words |= {
@@ -296,7 +307,7 @@ def caption(scene: Scene, classes: Classes, rng: np.random.Generator) -> str:
         "place2": other.place,
         "relation": _RELATIONS[main.place].format("them" if noun.plural else "it"),
     }
-    return str(rng.choice(_TWO)).format(**words)
+    return _pick(rng, _TWO).format(**words)
 
 
 def compose_scene(

@@ -59,6 +59,15 @@ def test_base_models(changes: dict[str, object], base: str) -> None:
     assert runs(**changes).victim(wildcards("clean", seed="5")) == base
 
 
+def test_what_waits_for_the_base_model() -> None:
+    found = runs(attacks={"badnet": {"scratch": True}})
+    base = "results/base/model.safetensors"
+    fits = {name: found.fitted_to(wildcards(name)) for name in ("badclip", "trojvqa", "ssba")}
+    assert fits == {"badclip": base, "trojvqa": base, "ssba": []}
+    starts = {name: found.poisoned_from(wildcards(name)) for name in ("sig", "badnet", "clean")}
+    assert starts == {"sig": base, "badnet": [], "clean": []}
+
+
 def test_no_figure_shows_the_attacker_s_pictures(odd: Runs) -> None:
     assert odd.shown_user("subcaptions") == []
 

@@ -316,8 +316,15 @@ def test_missing_data(world, out, tmp_path, refused):
     assert "no such file" in refused(out, *absent).lower()
 
 
+def test_a_trigger_that_reads_the_model_wants_one(world, out, tmp_path, refused):
+    config = stage_file(tmp_path, stage_config(CONFIG, "trigger/badclip/seed0"))
+    data = ["--images", world / "clean", "--pretrain", world / "pretrain", "--model"]
+    line = refused(out, "trigger", "--config", config, *data, "--out", out, "--report", out)
+    assert "--model: missing; attacks.badclip is fitted to the clean model" in line
+
+
 def test_a_checkpoint_of_another_model(world, out, tmp_path, refused):
-    config = changed(world, tmp_path, "evaluate-badnet", model="ViT-S-32-alt")
+    config = changed(world, tmp_path, "evaluate-badnet-none", model="ViT-S-32-alt")
     evaluate = [*evaluate_arguments(world, out), "--config", config]
     assert "not a checkpoint of ViT-S-32-alt" in refused(out, *evaluate)
 
