@@ -70,9 +70,10 @@ def estimate(runs: pd.DataFrame, own_bases: bool = False) -> Estimate | None:
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return `estimate` of every score: columns CELL, mean, half, n."""
-    cells, own = table.groupby(CELL, sort=False), _own_bases(table)
-    found = [(*cell, *found) for cell, runs in cells if (found := estimate(runs, own))]
-    return pd.DataFrame(found, columns=[*CELL, *Estimate._fields])
+    seeds = _victims(table, _own_bases(table)).rename("seed")
+    means = table["percent"].groupby([*(table[key] for key in CELL), seeds], sort=False).mean()
+    cells = means.dropna().groupby(level=CELL, sort=False)
+    return cells.agg(["mean", half_width, "size"]).set_axis(Estimate._fields, axis=1).reset_index()
 
 
 def predicted(table: pd.DataFrame) -> pd.DataFrame:

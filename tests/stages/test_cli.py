@@ -225,7 +225,7 @@ def test_what_would_end_a_training_badly_is_refused_before_it(world, out, tmp_pa
     config = world / "finetune-badnet-ft.json"
     line = refused(out, *train_arguments(world, out, config), "--out", "a.pt")
     assert "end the name in .safetensors" in line
-    other = world / "evaluate-badnet.json"
+    other = world / "evaluate-badnet-none.json"
     assert "no config of this stage" in refused(out, *train_arguments(world, out, other))
     config = tmp_path / "list.json"
     config.write_text("[]", "utf-8")
@@ -281,7 +281,7 @@ def test_a_gate_that_compares_nothing_stops(threshold, out, tmp_path, refused):
 def test_a_split_of_the_target_alone_has_no_asr(world, out, tmp_path, refused):
     shutil.copytree(world / "val", tmp_path / "val")
     labels = np.load(tmp_path / "val/labels.npy")
-    target = json.loads((world / "evaluate-badnet.json").read_text("utf-8"))["zeroshot"]
+    target = json.loads((world / "evaluate-badnet-none.json").read_text("utf-8"))["zeroshot"]
     index = target["classes"].index(target["target"])
     np.save(tmp_path / "val/labels.npy", np.full_like(labels, index))
     assert "shows the target" in refused(out, *evaluate_arguments(world, out, tmp_path / "val"))

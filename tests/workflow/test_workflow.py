@@ -302,6 +302,7 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(copy, done, tmp
         "utf-8",
     )
     files, silent = [copy / SMOKE, overlay], subprocess.DEVNULL
+    shutil.copytree(done / "data", tmp_path / "data")
     process = subprocess.Popen(
         command(tmp_path, TABLE, files=files), env=environment(copy), cwd=copy, stdout=silent,
         stderr=silent, start_new_session=True,
