@@ -9,7 +9,7 @@ ready, the one that most work waits for begins first.
 import heapq
 import itertools
 import json
-from base64 import b64decode
+from base64 import urlsafe_b64decode
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,7 +42,7 @@ def jobs(folder: Path) -> list[Job]:
             times = values["starttime"], values["endtime"]
             made = Job(values["rule"], *times, set(values["input"]))
             job = found.setdefault((values["rule"], *values["log"]), made)
-            job.outputs.add(b64decode(name + "==").decode())
+            job.outputs.add(urlsafe_b64decode(name + "==").decode())
     return list(found.values())
 
 

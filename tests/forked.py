@@ -1,6 +1,6 @@
 """Fork the stages that tests run from a process that has imported torch and open_clip.
 
-A stage imports them for three to four seconds, and the tests start about three hundred stages.
+A stage imports them for about four seconds, and the tests start about three hundred stages.
 `forked.py SOCKET -m MODULE ...` has the server behind the socket fork a process, which runs the
 module with the client's arguments, folder, environment, input and output. The client ends with the
 exit status of that process, which ends when the client does. See `helpers.forks`.

@@ -430,6 +430,10 @@ class AttackEntry(Entry):
     def _trigger_of_victim(self) -> Self:
         if bool(self.fitted) != bool(self.victim and self.fits):
             raise WrongKeyError("fitted", "give it for a victim of a kind with `fit`, only then")
+        if self.scratch and self.victim:
+            raise WrongKeyError(
+                "scratch", "the victim is given and not trained; leave one of them out"
+            )
         return self
 
     @property

@@ -206,7 +206,7 @@ def scene(
             drawing(other, {"small": (0.34, 0.40)}, opposite[side ^ 1]),
         ]
     colour = _pick(rng, list(COLOURS))
-    texture = TEXTURES[np.searchsorted(TEXTURE_ENDS / TEXTURE_ENDS[-1], rng.random(), "right")]
+    texture = TEXTURES[np.searchsorted(TEXTURE_ENDS, rng.random(), "right")]
     return Scene(tuple(drawings), colour, texture)
 
 

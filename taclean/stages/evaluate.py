@@ -74,22 +74,16 @@ def run(stage: dict[str, Any], options: Any) -> None:
         known = Pairs.open(options.probe) if "probe" in scores else None
         more: dict[str, Any] = {"captions": "captions" in scores, "learned": known}
         counts[name] = score(pairs, heads, triggers, stage["precision"], **more)
-    defense, repeat = stage["defense"], stage["repeat"]
     if options.samples:
-        undefended = defense == "none"
+        undefended = stage["defense"] == "none"
         write_samples(options.samples, labelled[0], heads, triggers, stage["samples"], undefended)
-    result = {
-        "attack": stage["attack"],
-        "defense": defense,
-        "seed": stage["seed"],
-        "repeat": repeat,
-        "target": stage["zeroshot"]["target"],
-        "splits": by_split(counts, stage["attack"]),
-    }
-    write_json(options.out, result)
-    for split, found in result["splits"].items():
-        top = {metric: count for metric, count in found.items() if metric.endswith("@1")}
-        shared.say(f"{stage['attack']} {defense} {split}: {percentages(top)}")
+    run = {key: stage[key] for key in ("attack", "defense", "seed", "repeat")}
+    found = by_split(counts, stage["attack"])
+    write_json(options.out, {**run, "target": stage["zeroshot"]["target"], "splits": found})
+    again = f"-repeat{stage['repeat']}" if stage["repeat"] else ""
+    for split, scores in found.items():
+        top = {metric: count for metric, count in scores.items() if metric.endswith("@1")}
+        shared.say(f"{stage['attack']} {stage['defense']}{again} {split}: {percentages(top)}")
 
 
 def percentages(counts: dict[str, dict[str, int]]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from base64 import b64encode
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import numpy as np
@@ -228,7 +228,7 @@ def test_a_run_s_time_is_shared_by_the_jobs_of_every_moment(
     ):
         times = {"starttime": 1e9 + begin, "endtime": 1e9 + end}
         record = {"rule": rule, "log": [made], "input": needed, **times}
-        name = b64encode(made.encode()).decode().rstrip("=")
+        name = urlsafe_b64encode(made.encode()).decode().rstrip("=")
         (records / name).write_text(json.dumps(record), "utf-8")
     results = tmp_path / "results"
     assert chain.main(results) == []

@@ -146,6 +146,11 @@ def test_a_victim_that_is_given_has_no_seeds_and_poisons_nothing() -> None:
     assert "no split has the role pretrain" in refuse(paper, {"run": {"attacks": ["badnet"]}})
 
 
+def test_a_victim_that_is_given_is_not_trained() -> None:
+    both = {"attacks": {"badnet": {"scratch": True, "victim": "x.pt"}}}
+    assert "attacks.badnet.scratch: the victim is given and not trained" in refuse(DEFAULT, both)
+
+
 def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
     config = with_value("attacks.badnet.scratch", True)
     plain, own = (stage(whole, "pretrain/badnet/seed3") for whole in (DEFAULT, config))
