@@ -27,7 +27,7 @@ from taclean.training import distributed
 from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
-from taclean.training.muon import Muon, matrices
+from taclean.training.muon import Muon, Together, matrices
 from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
@@ -137,6 +137,7 @@ class Training:
             if settings.compile:
                 _compile(model, self.device)
         self._optimizers = _optimizers(model, settings)
+        self._together = Together(self._optimizers)
         self.precision = precision_on(self.device, settings.precision)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._loss: nn.Module = _Loss(model, objective)
@@ -204,10 +205,9 @@ class Training:
                     "the data"
                 )
         self._scaler.scale(parts["total"]).backward()
-        for optimizer in self._optimizers:
-            self._scaler.step(optimizer)
-            optimizer.zero_grad(set_to_none=True)
+        self._scaler.step(self._together)
         self._scaler.update()
+        self._together.zero_grad()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
         self.done = after

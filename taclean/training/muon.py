@@ -5,7 +5,7 @@ Moonlight (arXiv 2502.16982), by which one learning rate serves Muon and AdamW. 
 takes no filters of convolutions and computes in bf16, which many CPUs emulate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update the weights that have a gradient."""
+        scale, overflow = (getattr(self, key, None) for key in ("grad_scale", "found_inf"))
         for group in self.param_groups:
             lr, decay = group["lr"], group["weight_decay"]
             for weight in group["params"]:
@@ -34,10 +35,39 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
-                momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-                update = orthogonal(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
+                momentum, gradient = state["momentum"], weight.grad
+                before = []
+                if scale is not None and overflow is not None:  # fp16
+                    gradient = gradient / scale
+                    before = [(tensor, tensor.clone()) for tensor in (momentum, weight)]
+                momentum.lerp_(gradient, 1 - MOMENTUM)
+                update = orthogonal(gradient.lerp(momentum, MOMENTUM).flatten(1))
                 size = RMS * max(update.shape) ** 0.5
                 weight.mul_(1 - lr * decay).add_(update.view_as(weight), alpha=-lr * size)
+                for tensor, old in before:
+                    tensor.copy_(torch.where(overflow > 0, old, tensor))
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimizers as one: a GradScaler leaves an overflow's step out for all or for none.
+
+    As for torch's fused optimizers, it gives them `grad_scale` and `found_inf` on the device, and
+    does not wait for it.
+    """
+
+    _step_supports_amp_scaling = True
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self._each = optimizers
+        groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+        super().__init__([weight for group in groups for weight in group["params"]], {})
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Let each optimizer take its step."""
+        for optimizer in self._each:
+            for key in ("grad_scale", "found_inf"):
+                setattr(optimizer, key, getattr(self, key, None))
+            optimizer.step()
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

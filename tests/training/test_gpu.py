@@ -86,7 +86,9 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
 ):
     """In fp32 with kernels that sum in the same order, it goes on to the very same result."""
     exact = precision == "fp32"
-    settings = SETTINGS.model_copy(update={"precision": precision, "deterministic": exact})
+    more = {"precision": precision, "deterministic": exact}
+    more["optimizer"] = "muon" if name == "ft" else "adamw"
+    settings = SETTINGS.model_copy(update=more)
 
     def run(folder, left):
         model = models.create(tiny_name, 0)

@@ -78,8 +78,8 @@ class Device(TorchDispatchMode):
             return function(*args, **kwargs)
 
 
-def waits(name: str | None, **parameters: str) -> dict[str, int]:
-    """Return what waits for the device in the second step of a defence, in bf16."""
+def waits(name: str | None, settings: dict[str, str], **parameters: str) -> dict[str, int]:
+    """Return what waits for the device in the second step of a defence."""
     rows = 3 * BATCH
     caption = "a large green tree near the small red house"
     tokens = np.repeat(models.tokenize("test-tiny", [caption]), rows, 0)
@@ -88,12 +88,12 @@ def waits(name: str | None, **parameters: str) -> dict[str, int]:
     pairs = Pairs(Path(), pixels, tokens, 0 * index, index, index, np.empty(0, np.int64))
     kinds = defense(name).texts if name else {}
     texts = {text: kind.example(tokens) for text, kind in kinds.items()}
-    settings = Train(lr=1e-6, epochs=1, batch=BATCH, warmup=1, precision="bf16")
+    own = Train(lr=1e-6, epochs=1, batch=BATCH, warmup=1, **{"precision": "bf16", **settings})
     device = Device()
     model = models.create("test-tiny")
     with device:
         objective = make_defense(name, 0, texts, **parameters)
-        training = Training(model, pairs, objective, settings, seed=0, device="cuda:0")
+        training = Training(model, pairs, objective, own, seed=0, device="cuda:0")
         training.step()
         device.waits.clear()
         device.kernels = 0
@@ -120,8 +120,11 @@ def main(config: str) -> None:
     """Print the waits of each defence as JSON; `config` is the open_clip config of a model."""
     pretend()
     models.library().add_model_config(config)
-    strong = {"augment": "autoaugment"}
-    runs = {name: waits(name, **more) for name, more in (
-        ("ft", strong), ("cleanclip", strong), ("taclean", {"augment": "mild"}), ("par", {}),
-    )}  # fmt: skip
-    print(json.dumps([known_faults(), {"none": waits(None), **runs}]))
+    strong, found = {"augment": "autoaugment"}, {}
+    runs = [(None, {}), ("ft", strong), ("cleanclip", strong), ("taclean", {}), ("par", {})]
+    for name, more in runs:
+        found[str(name)] = waits(name, {}, **more)
+    for precision in ("bf16", "fp16"):
+        settings = {"optimizer": "muon", "precision": precision}
+        found[f"muon {precision}"] = waits(None, settings)
+    print(json.dumps([known_faults(), found]))
