@@ -441,6 +441,26 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_start_weights(small_pairs, 
     assert counted.seen[0]["w"].tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("raised", [OSError(5, "I/O"), torch.OutOfMemoryError("no room")])
+def test_a_checkpoint_that_cannot_be_read_now_is_left_for_later(
+    raised, small_pairs, tmp_path, monkeypatch
+):
+    """A busy file system, or a GPU that another process fills: no reason to start anew."""
+
+    def load(*given, **more):
+        raise raised
+
+    objective = Record(zero)
+    with pytest.raises(KeyboardInterrupt):
+        run(Toy(), small_pairs, Dies(objective, 6), SETTINGS, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", load)
+        with pytest.raises((UserError, torch.OutOfMemoryError)):
+            run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
+    run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
+    assert [e["step"] for e in events(tmp_path, "resumed")] == [4]
+
+
 def test_the_fingerprint_is_of_the_values_not_of_their_order():
     one = fingerprint({"lr": 1e-3, "a": {"b": [1, 2], "c": "x"}})
     assert one == fingerprint({"a": {"c": "x", "b": [1, 2]}, "lr": 0.001})
@@ -527,7 +547,8 @@ for said in (None, "41 R", ""):
     slurm.squeue = lambda job, *options: said
     attempt()
 killed("other", "41")
-os.environ.update(SLURM_JOB_ID="41", SLURM_RESTART_COUNT="1")
+os.environ["SLURM_JOB_ID"] = "41"
+slurm.squeue = lambda job, *options: "1" if "RestartCnt" in options else None
 attempt()
 """
 
