@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 
 from snakemake.exceptions import WorkflowError
 
@@ -79,9 +78,11 @@ def folder(name):
 
 
 def gpus(resources):
-    """Return how many GPUs a job asks for."""
-    gres = re.fullmatch(r"gpu(?::\D[^:]*)?:(\d+)", str(resources.get("gres", "")))
-    return resources.get("gpu") or int(gres[1] if gres else 0)
+    """Return how many GPUs a job asks for, by `gpu`, `gpu_model` or a form of `gres`."""
+    name, *more = str(resources.get("gres", "")).split(":")
+    if name == "gpu":
+        return int(more[-1]) if more and more[-1].isdigit() else 1
+    return resources.get("gpu", 1 if resources.get("gpu_model") else 0)
 
 
 # One job per GPU of this machine, unless --resources or a profile gives a number. Elsewhere the
