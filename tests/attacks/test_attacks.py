@@ -19,11 +19,12 @@ from taclean.attacks import (
     trojvqa,
     wanet,
 )
-from taclean.attacks.fitting import embed_all, optimise_patch
+from taclean.attacks.fitting import Descent, embed_all, optimise_patch
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.patch import Patch
 from taclean.attacks.poison import mentions
 from taclean.clip import models
+from taclean.clip.encode import autocast
 from taclean.config import registry
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
@@ -540,6 +541,18 @@ def test_optimise_patch_lowers_its_loss(random_model, material):
     assert 0.005 < (start == 0).float().mean() < 0.06
     assert 0.005 < (start == 1).float().mean() < 0.06
     assert value(end) < value(start) - 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_small_gradients_reach_the_pixels_in_fp16(precision):
+    """1e-8 is 0 in fp16, which GPUs without bf16 compute in."""
+    device, weight = torch.device("cpu"), torch.full((1, 12), 0.5)
+    descent = Descent((3, 2, 2), 0.1, 0, device, precision)
+    before = descent.pixels.detach().clone()
+    with autocast(device, precision):
+        value = F.linear(descent.pixels.flatten()[None], weight)
+    descent.step(value.float().mean() * 1e-8)
+    assert (descent.pixels != before).any()
 
 
 def test_optimise_patch_without_images_or_with_a_loss_of_nan_is_refused(random_model, material):
