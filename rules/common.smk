@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from glob import glob
 
 from snakemake.exceptions import WorkflowError
 
@@ -14,7 +15,6 @@ from taclean.report import code_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
-from taclean.util.gpus import visible_gpus
 
 try:
     for file in workflow.configfiles:
@@ -89,7 +89,9 @@ def gpus(resources):
 # scheduler counts them.
 if workflow.is_main_process and not workflow.non_local_exec_or_dryrun:
     if "gpu" not in workflow.global_resources:
-        workflow.global_resources["gpu"] = max(1, visible_gpus())
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        found = glob("/dev/nvidia[0-9]*") if named is None else named.split(",")
+        workflow.global_resources["gpu"] = max(1, len(found))
 
 
 # Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.

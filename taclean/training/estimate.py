@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from taclean.clip.encode import precision_on
 from taclean.clip.models import create, tokenize
 from taclean.config import Config
 from taclean.config.runs import Runs
@@ -43,7 +42,7 @@ def measure(config: Config) -> dict[str, Any]:
     """
     name, size = config.model.name, config.data.image_size
     batch, cuda = config.finetune.train.batch, torch.cuda.is_available()
-    device, steps = torch.device("cuda" if cuda else "cpu"), 20 if cuda else 3
+    device, steps = ("cuda", 20) if cuda else ("cpu", 3)
     rows = batch * (steps + 1)  # a step warms up
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
     tokens, index = np.repeat(tokenize(name, [CAPTION]), rows, 0), np.arange(rows)
@@ -70,14 +69,12 @@ def measure(config: Config) -> dict[str, Any]:
         own: dict[str, Any] = {"target": 1, "precision": precision}
         return 2 * rows / _seconds(lambda: scores(embed(model, pairs, triggers, **own), classifier))
 
-    exact, fast = (precision_on(device, key) for key in (config.evaluate.precision, "auto"))
-    validate = scored(fast)
     return {
         "machine": torch.cuda.get_device_name() if cuda else f"CPU, {settings.threads} threads",
         "train": train,
         "prompts": 64 / _seconds(lambda: head(model, prompts)),
-        "evaluate": validate if exact == fast else scored(exact),
-        "validate": validate,
+        "evaluate": scored(config.evaluate.precision),
+        "validate": scored("auto"),
         "gpu_memory": torch.cuda.max_memory_allocated() if cuda else None,
         "pack": 24 / _seconds(lambda: load_image(jpeg.getvalue(), size), 24),
     }

@@ -73,11 +73,8 @@ def choose_kernels(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic  # the shapes of images are fixed
-    for attention in (
-        torch.backends.cuda.enable_mem_efficient_sdp,
-        torch.backends.cuda.enable_cudnn_sdp,
-    ):
-        attention(not deterministic)  # their gradients are summed in any order
+    torch.backends.cuda.enable_mem_efficient_sdp(not deterministic)  # sums gradients in any order
+    torch.backends.cuda.enable_cudnn_sdp(not deterministic)
 
 
 def _compile(model: CLIP, device: torch.device) -> None:

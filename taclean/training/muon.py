@@ -26,7 +26,8 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update the weights that have a gradient."""
-        scale, overflow = (getattr(self, key, None) for key in ("grad_scale", "found_inf"))
+        scale: Any = getattr(self, "grad_scale", None)  # in fp16, as `found_inf`
+        overflow: Any = getattr(self, "found_inf", None)
         for group in self.param_groups:
             lr, decay = group["lr"], group["weight_decay"]
             for weight in group["params"]:
@@ -35,24 +36,21 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
-                momentum, gradient = state["momentum"], weight.grad
-                before = []
-                if scale is not None and overflow is not None:  # fp16
-                    gradient = gradient / scale
-                    before = [(tensor, tensor.clone()) for tensor in (momentum, weight)]
+                momentum = state["momentum"]
+                before = [] if scale is None else [(x, x.clone()) for x in (momentum, weight)]
+                gradient = weight.grad if scale is None else weight.grad / scale
                 momentum.lerp_(gradient, 1 - MOMENTUM)
                 update = orthogonal(gradient.lerp(momentum, MOMENTUM).flatten(1))
                 size = RMS * max(update.shape) ** 0.5
                 weight.mul_(1 - lr * decay).add_(update.view_as(weight), alpha=-lr * size)
-                for tensor, old in before:
-                    tensor.copy_(torch.where(overflow > 0, old, tensor))
+                for changed, old in before:
+                    changed.copy_(torch.where(overflow > 0, old, changed))
 
 
 class Together(torch.optim.Optimizer):
     """Several optimizers as one: a GradScaler leaves an overflow's step out for all or for none.
 
-    As for torch's fused optimizers, it gives them `grad_scale` and `found_inf` on the device, and
-    does not wait for it.
+    It passes on `grad_scale` and `found_inf`, which torch's fused optimizers read on the device.
     """
 
     _step_supports_amp_scaling = True

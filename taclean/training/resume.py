@@ -63,10 +63,9 @@ class Checkpoints:
                     run.load_state_dict(state)
                     return True
                 aside = mark if mark.isalnum() else "other"
-            except (MemoryError, torch.OutOfMemoryError):  # no fault of the checkpoint
-                raise
-            except Exception as error:  # whatever torch's readers raise; EINVAL of a truncated file
-                if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            except Exception as error:  # whatever torch's readers raise
+                busy = isinstance(error, OSError | MemoryError | torch.OutOfMemoryError)
+                if busy and getattr(error, "errno", None) != errno.EINVAL:  # of a truncated file
                     reason = f"cannot be read ({first_line(error)}); run the same command again"
                     raise UserError(f"{self._path}: {reason}") from None
                 aside = "other"

@@ -50,20 +50,18 @@ models.library().add_model_config(os.environ["TINY"])
 split, texts, out = map(Path, sys.argv[1:])
 made = {"variants": Variants.read(texts), "subcaptions": SubCaptionTexts.read(texts)}
 device, found = torch.device("cpu"), {}
-settings = {
-    name: Train(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32", optimizer=optimizer)
-    for name, optimizer in (("ft", "muon"), ("cleanclip", "adamw"), ("taclean", "adamw"))
-}
+own = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 1, "precision": "fp32"}
 with distributed.processes(device):
     pairs = Pairs.open(split).take(np.arange(8))
-    for name in settings:
+    for name, optimizer in (("ft", "muon"), ("cleanclip", "adamw"), ("taclean", "adamw")):
+        settings = Train(**own, optimizer=optimizer)
         objective = make_defense(name, 0, made)
         for left in (3, 9):
             model = models.create("test-vit", 0).double()
             try:
                 history = train(
-                    model, pairs, Dies(objective, left), settings[name], seed=0,
-                    folder=out / name, config={}, validate=lambda model: {"is": model.training},
+                    model, pairs, Dies(objective, left), settings, seed=0, folder=out / name,
+                    config={}, validate=lambda model: {"is": model.training},
                 )
             except KeyboardInterrupt:
                 pass

@@ -80,14 +80,13 @@ def test_the_report_has_the_download_and_the_memory_of_the_gpu(monkeypatch, size
 
 def test_a_rate_is_that_of_the_steps_alone(monkeypatch) -> None:
     monkeypatch.setattr(estimate.Training, "step", lambda self: time.sleep(0.1))
-    took = {"fp32": [1.0, 0.4], "bf16": [1.0, 0.2]}  # a first call takes longer
+    took = {"fp32": [1.0, 0.4], "auto": [1.0, 0.2]}  # a first call takes longer
 
     def embedded(*given, precision, **more):
         time.sleep(took[precision].pop(0))
 
     monkeypatch.setattr(estimate, "embed", embedded)
     monkeypatch.setattr(estimate, "scores", lambda *given: None)
-    monkeypatch.setattr(estimate, "precision_on", lambda _, key: "bf16" if key == "auto" else key)
     small = {"finetune": {"train": {"batch": 8}}, "run": {"defenses": ["ft"]}}
     rates = estimate.measure(load(**small, evaluate={"precision": "fp32"}))
     assert rates["train"]["ft"] == pytest.approx(80, rel=0.3)

@@ -455,7 +455,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_left_for_later(
         run(Toy(), small_pairs, Dies(objective, 6), SETTINGS, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "load", load)
-        with pytest.raises((UserError, torch.OutOfMemoryError)):
+        with pytest.raises(UserError, match="cannot be read"):
             run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
     run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
     assert [e["step"] for e in events(tmp_path, "resumed")] == [4]

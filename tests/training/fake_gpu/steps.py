@@ -120,11 +120,10 @@ def main(config: str) -> None:
     """Print the waits of each defence as JSON; `config` is the open_clip config of a model."""
     pretend()
     models.library().add_model_config(config)
-    strong, found = {"augment": "autoaugment"}, {}
+    strong = {"augment": "autoaugment"}
     runs = [(None, {}), ("ft", strong), ("cleanclip", strong), ("taclean", {}), ("par", {})]
-    for name, more in runs:
-        found[str(name)] = waits(name, {}, **more)
+    found = {str(name): waits(name, {}, **more) for name, more in runs}
     for precision in ("bf16", "fp16"):
-        settings = {"optimizer": "muon", "precision": precision}
-        found[f"muon {precision}"] = waits(None, settings)
+        own = {"optimizer": "muon", "precision": precision}
+        found[f"muon {precision}"] = waits(None, own)
     print(json.dumps([known_faults(), found]))
