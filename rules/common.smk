@@ -89,8 +89,9 @@ def gpus(resources):
 # scheduler counts them.
 if workflow.is_main_process and not workflow.non_local_exec_or_dryrun:
     if "gpu" not in workflow.global_resources:
-        named = os.environ.get("CUDA_VISIBLE_DEVICES")
-        found = glob("/dev/nvidia[0-9]*") if named is None else named.split(",")
+        found = glob("nvidia[0-9]*", root_dir=os.path.dirname(os.devnull))
+        if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+            found = named.split(",")
         workflow.global_resources["gpu"] = max(1, len(found))
 
 
