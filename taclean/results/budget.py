@@ -37,38 +37,28 @@ def chosen(
     return ends.loc[best, [*RUN, "method", "rate"]].reset_index(drop=True)
 
 
-def at_budget(table: pd.DataFrame, choice: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of all scores with the chosen cleaning of each defence only.
-
-    Args:
-        table: see `taclean.results.table`.
-        choice: what `chosen` returned.
-    """
-    cleaned = choice[choice["defense"] != NONE].merge(table, on=RUN)
-    # A victim has no repeats.
-    kept = choice[choice["defense"] == NONE].merge(
-        table.drop(columns="repeat"), on=["attack", "defense", "seed"]
-    )
-    scores = pd.concat([cleaned, kept]).assign(defense=lambda rows: rows["method"])
-    return pd.concat([scores, table[table["defense"] == NONE]], ignore_index=True)[table.columns]
-
-
 def by_budget(
     table: pd.DataFrame,
     histories: pd.DataFrame,
     rates: Mapping[str, tuple[str, float]],
     budgets: Sequence[float],
 ) -> pd.DataFrame:
-    """Return `at_budget` for each budget below one another, with the column `budget` in front.
+    """Return the table of all scores with the chosen cleaning of each defence only.
 
-    Entries that are no rate of a defence keep their scores in all of them.
+    The scores at each budget stand below one another, with the column `budget` in front. Entries
+    that are no rate of a defence keep their scores in all of them. The arguments are those of
+    `chosen`; for `table` see `taclean.results.table`.
     """
-    others = table[~table["defense"].isin([*rates, NONE])]
-    found = [at_budget(table, chosen(histories, rates, budget)) for budget in budgets]
-    parts = zip(budgets, found, strict=True)
-    return pd.concat([pd.concat([part, others]).assign(budget=budget) for budget, part in parts])[
-        ["budget", *table.columns]
-    ]
+    undefended, others = pick(table, defense=NONE), table[~table["defense"].isin([*rates, NONE])]
+    parts = []
+    for budget in budgets:
+        choice = chosen(histories, rates, budget)
+        cleaned = choice[choice["defense"] != NONE].merge(table, on=RUN)
+        # A victim has no repeats.
+        kept = choice.merge(undefended.drop(columns="repeat"), on=["attack", "defense", "seed"])
+        scores = pd.concat([cleaned, kept]).assign(defense=lambda rows: rows["method"])
+        parts.append(pd.concat([scores, undefended, others]).assign(budget=budget))
+    return pd.concat(parts)[["budget", *table.columns]]
 
 
 def headline(scores: pd.DataFrame, look: Look) -> str:

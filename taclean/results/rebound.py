@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from taclean.results.table import ASR, CA
+from taclean.results.table import ASR, CA, RUN
 
-MODEL = ["attack", "defense", "seed", "repeat"]
-COLUMNS = [*MODEL, "asr_start", "asr_peak", "rise", "step", "asr_end", "ca_start", "ca_end"]
+COLUMNS = [*RUN, "asr_start", "asr_peak", "rise", "step", "asr_end", "ca_start", "ca_end"]
 
 
 def rebound(histories: pd.DataFrame) -> pd.DataFrame:
@@ -16,10 +15,10 @@ def rebound(histories: pd.DataFrame) -> pd.DataFrame:
     start. A model without a trigger has no ASR@1.
 
     Args:
-        histories: MODEL, step, CA@1 and ASR@1 on the val split.
+        histories: RUN, step, CA@1 and ASR@1 on the val split.
     """
     rows = []
-    for model, course in histories.groupby(MODEL, sort=False):
+    for model, course in histories.groupby(RUN, sort=False):
         course = course.sort_values("step").reset_index(drop=True)
         asr, ca = course.reindex(columns=[ASR, CA]).to_numpy(float).T
         peak = int(np.nan_to_num(asr, nan=-1).argmax())

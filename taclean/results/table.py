@@ -40,13 +40,12 @@ def _metric_key(metric: str) -> tuple[int, int]:
     return METRICS.index(name), int(k)
 
 
-def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.DataFrame:
+def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     """Return a row for each score of all runs, ordered by `look`, seed, repeat and METRICS.
 
     Args:
         paths: the `scores.json` of each run.
     """
-    look = look or Look()
     rows = [
         (*(run[key] for key in RUN), split, metric, round(100 * s["hits"] / s["n"], 4), s["n"])
         for run in map(read_json, paths)
@@ -59,13 +58,14 @@ def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.Data
     order = {
         "attack": attacks,
         "defense": ordered(table["defense"], look.defenses),
-        "seed": sorted(set(table["seed"])),
-        "repeat": sorted(set(table["repeat"])),
         "split": ordered(table["split"], splits),
         "metric": sorted(set(table["metric"]), key=_metric_key),
     }
-    keys = pd.DataFrame({key: pd.Categorical(table[key], order[key]) for key in order})
-    return table.loc[keys.sort_values([*order]).index].reset_index(drop=True)
+
+    def place(keys: pd.Series) -> pd.Series:
+        return keys.map(order[keys.name].index) if keys.name in order else keys
+
+    return table.sort_values([*RUN, "split", "metric"], key=place, ignore_index=True)
 
 
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
