@@ -63,7 +63,7 @@ if checked.rates:  # the table is then that of the first budget
     use rule table as at_budget with:
         input:
             table="results/rates.csv",
-            histories=runs.compared(),
+            histories=runs.histories(checked.rates),
             code=code_of("results.budget"),
         output:
             table=report("results/table.csv", category="Tables"),

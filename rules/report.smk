@@ -70,6 +70,7 @@ rule figure:
     params:
         look=runs.look(),
         module=lambda wildcards: FIGURES[wildcards.figure].module,
+        name=lambda wildcards: wildcards.figure.partition("/")[0],
         arguments=lambda wildcards: FIGURES[wildcards.figure].arguments,
     script:
         "../workflow_scripts/figure.py"
@@ -84,6 +85,7 @@ rule page:
     input:
         table="results/table.csv",
         figures=[f"results/figures/{name}{FIGURES[name].suffixes[-1]}" for name in DRAWN],
+        texts=[text_of(name) for name in DRAWN],
         template=workflow.source_path("../taclean/assets/page/page.html"),
         code=code_of("report.page"),
     output:
@@ -96,6 +98,5 @@ rule page:
     params:
         look=runs.look(),
         tested=runs.tested,
-        modules=[FIGURES[name].module for name in DRAWN],
     script:
         "../workflow_scripts/page.py"

@@ -3,7 +3,7 @@
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
 from taclean.report import model_page
-from taclean.report.figures.subcaptions import subcaptions
+from taclean.report.figures.gallery import subcaptions
 from taclean.report.inputs import read_inputs
 from taclean.report.page import Section, page
 from taclean.results.labels import Look
@@ -14,7 +14,7 @@ with script_log(snakemake.log):
     given, params = snakemake.input, snakemake.params
     look = Look.of(params.look)
     if snakemake.rule == "page":
-        figures = [*map(Section.read, given.figures, params.modules)]
+        figures = [*map(Section.read, given.figures, given.texts)]
         text = page(read_table(given.table), look, params.tested, figures)
     else:
         files = zip(params.defenses, given.scores, given.moves, given.scans, strict=True)

@@ -43,6 +43,6 @@ with script_log(snakemake.log):
             write_table(scans, output.table)
             write_text(output.told, scan_markdown(scans, look))
         case "tune_grid":
-            trials = grid(given.histories, params.runs)
+            trials = grid(read_histories(given.histories), params.runs)
             write_table(trials, output.grid)
             write_text(output.chosen, overlay(trials, params.within))

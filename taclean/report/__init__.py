@@ -20,5 +20,11 @@ def code_of(module: str) -> list[str]:
     return [str(_file(name)) for name in names]
 
 
+def text_of(figure: str) -> str:
+    """Return the file with the title and the caption of a figure, such as "axes/kinds"."""
+    name = figure.partition("/")[0]
+    return str(Path(__file__).parents[1] / "assets" / "figures" / f"{name}.rst")
+
+
 def _file(module: str) -> Path:
     return Path(__file__).parents[2] / f"{module.replace('.', '/')}.py"

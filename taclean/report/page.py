@@ -1,6 +1,5 @@
 """The page of a run's results, in one file: the result first, then how it came about."""
 
-import ast
 import base64
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,26 +25,20 @@ class Section(NamedTuple):
     body: Markup
 
     @classmethod
-    def read(cls, file: Path | str, module: str) -> Self:
-        """Read a figure (.png, or .html for a gallery) and the docstring of its module."""
-        code = (Path(__file__).with_name("figures") / f"{module}.py").read_text("utf-8")
-        title, caption = html_of(ast.get_docstring(ast.parse(code)) or module)
+    def read(cls, file: Path | str, text: Path | str) -> Self:
+        """Read a figure (.png, or .html for a gallery) and its text: a title, then the caption."""
         file = Path(file)
+        title, _, caption = Path(text).read_text("utf-8").partition("\n")
+        title = title.rstrip(".")
         if file.suffix == ".html":
             body = Markup(file.read_text("utf-8"))
         else:
             data = base64.b64encode(file.read_bytes()).decode()
             picture = '<figure><img src="data:image/png;base64,{}" alt="{}"></figure>'
             body = Markup(picture).format(data, title)
-        return cls(file.stem, title, caption, body)
-
-
-def html_of(docstring: str) -> tuple[str, Markup]:
-    """Return a docstring's first line without its full stop, and the rest as HTML."""
-    title, _, caption = docstring.partition("\n")
-    settings = {"report_level": 2, "halt_level": 2, "raw_enabled": False}
-    body = publish_parts(caption, writer=Writer(), settings_overrides=settings)["body"]
-    return title.rstrip("."), Markup(body)
+        settings = {"report_level": 2, "halt_level": 2, "raw_enabled": False}
+        parts = publish_parts(caption, writer=Writer(), settings_overrides=settings)
+        return cls(file.stem, title, Markup(parts["body"]), body)
 
 
 def rendered(template: str, **values: Any) -> str:

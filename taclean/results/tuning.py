@@ -5,34 +5,29 @@ A score is the one in the history after the last epoch; a victim's is the one be
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from taclean.results.table import pick, read_csv, seeds_text
+from taclean.results.table import ASR, CA, RUN, pick, seeds_text
 
 TRIAL = ["defense", "trial", "overrides"]
 SCORES = ["CA", "ASR", "TA", "victim_CA", "victim_ASR"]
 GRID = [*TRIAL, "attack", "seed", *SCORES]
 
 
-def grid(histories: Sequence[Path | str], runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def grid(histories: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a row for each trial, attack and seed, in percent: columns GRID.
 
     Args:
-        histories: the `history.csv` of each cleaning.
-        runs: the defense, trial (a number), overrides, attack and seed of each cleaning.
+        histories: RUN, epoch, CA@1, ASR@1 and TA@1 of each cleaning.
+        runs: the defense, trial (a number), overrides, attack and seed of each, in that order.
     """
-    rows = []
-    for path, run in zip(histories, runs, strict=True):
-        history = read_csv(path, ["CA@1", "ASR@1", "TA@1"])
-        first, last = history.iloc[0], history.iloc[-1]
-        scores = {name: last[f"{name}@1"] for name in ("CA", "ASR", "TA")}
-        scores |= {f"victim_{name}": first[f"{name}@1"] for name in ("CA", "ASR")}
-        rows.append({**run, "overrides": json.dumps(run["overrides"]), **scores})
-    return pd.DataFrame(rows, columns=GRID)
+    courses = histories.groupby(RUN, sort=False)[[CA, ASR, "TA@1"]]
+    scores = courses.last().join(courses.first().add_prefix("victim_")).reset_index(drop=True)
+    found = pd.DataFrame(runs).join(scores.rename(columns=lambda name: name.removesuffix("@1")))
+    return found.assign(overrides=found["overrides"].map(json.dumps))[GRID]
 
 
 def choose(grid: pd.DataFrame, within: float) -> pd.DataFrame:

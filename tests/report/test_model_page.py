@@ -12,7 +12,7 @@ from taclean.data.split import Pairs
 from taclean.evaluation.evaluate import score
 from taclean.evaluation.predictions import examples, moves
 from taclean.evaluation.zeroshot import Prompts
-from taclean.report.figures.subcaptions import subcaptions
+from taclean.report.figures.gallery import subcaptions
 from taclean.report.inputs import Texts
 from taclean.report.model_page import Model, page
 from taclean.results.labels import Look

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from taclean.report import text_of
 from taclean.report.page import Section, page
 from taclean.results.labels import Look
 from tests.results.test_verdict import LOOK as SHOWN
@@ -21,7 +22,7 @@ def figures(tmp_path: Path) -> list[Section]:
     plt.close()
     (tmp_path / "recovered.html").write_text("<p>a gallery</p>")
     files = [tmp_path / "asr_ca.png", tmp_path / "recovered.html"]
-    return [*map(Section.read, files, ["asr_ca", "recovered"])]
+    return [*map(Section.read, files, map(text_of, ["asr_ca", "recovered"]))]
 
 
 def test_a_table_of_many_columns_stands_below_the_figure(figures: list[Section]) -> None:

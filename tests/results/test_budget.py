@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from taclean.results.budget import at_budget, by_budget, chosen, headline
+from taclean.results.budget import by_budget, chosen, headline
 from taclean.results.labels import Look
 from taclean.results.table import COLUMNS, RUN
 
@@ -50,18 +50,14 @@ def test_a_victim_beyond_the_budget_keeps_its_scores() -> None:
         ("badclip", defense, seed, 0, "test", "ASR@1", percent, 100)
         for (defense, seed), percent in scores.items()
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    found = at_budget(table, chosen(histories(), RATES, 3))
+    other = ("badclip", "ft_then", 1, 0, "test", "ASR@1", 33.0, 100)
+    table = pd.DataFrame([*rows, other], columns=COLUMNS)
+    scores = by_budget(table, histories(), RATES, [3, 99])
+    assert list(scores.columns) == ["budget", *COLUMNS]
+    found = scores[scores["budget"] == 3]
     got = {(row.defense, row.seed): row.percent for row in found.itertuples()}
-    assert list(found.columns) == COLUMNS
-    wanted = {("ft", 1): 50, ("ft", 2): 7, ("par", 1): 20, ("par", 2): 98}
-    assert got == wanted | {("none", 1): 99, ("none", 2): 98}
-    # Other entries stay; all budgets are in one table, and in one table of means.
-    other = pd.DataFrame(
-        [("badclip", "ft_then", 1, 0, "test", "ASR@1", 33.0, 100)], columns=COLUMNS
-    )
-    scores = by_budget(pd.concat([table, other]), histories(), RATES, [3, 99])
-    assert scores[scores["budget"] == 3].drop(columns="budget").equals(pd.concat([found, other]))
+    wanted = {("ft", 1): 50, ("ft", 2): 7, ("par", 1): 20, ("par", 2): 98, ("ft_then", 1): 33}
+    assert got == wanted | {("none", 1): 99, ("none", 2): 98}  # other entries stay
     means = [
         line.split("|")[1:-1] for line in headline(scores, Look()).splitlines() if "badclip" in line
     ]

@@ -200,7 +200,7 @@ def test_the_lowest_rate_is_the_lowest_as_printed() -> None:
     found = [("sig", d, 0, 0, "test", "ASR@1", v, 9) for d, v in values.items()]
     found += [("sig", d, 0, 0, "test", "CA@1", v, 9) for d, v in values.items()]
     found.append(("clean", "none", 0, 0, "test+sig", "ASR@1", 0.0, 9))
-    table = main.main_table(pd.DataFrame(found, columns=results.COLUMNS))
+    table = main.main_table(pd.DataFrame(found, columns=results.COLUMNS), Look())
     bold = table[table["bold"]]
     assert bold[["defense", "metric"]].to_numpy().tolist() == [["a", "ASR@1"], ["b", "ASR@1"]]
 
