@@ -96,7 +96,6 @@ rule own_page:
         scores=[run.path("scores.json") for run in OWN],
         moves=[run.path("moves.json") for run in OWN],
         scans=[run.path("scan.json") for run in OWN],
-        template=workflow.source_path("../taclean/assets/page/own.html"),
         code=code_of("report.model_page"),
     output:
         "results/own.html",

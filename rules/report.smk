@@ -86,7 +86,6 @@ rule page:
         table="results/table.csv",
         figures=[f"results/figures/{name}{FIGURES[name].suffixes[-1]}" for name in DRAWN],
         texts=[text_of(name) for name in DRAWN],
-        template=workflow.source_path("../taclean/assets/page/page.html"),
         code=code_of("report.page"),
     output:
         "results/report.html",

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from taclean.report.figures.gallery import html_table
-from taclean.report.page import rendered
+from taclean.report.templates import rendered
 from taclean.results.labels import Look
 
 SHOWN = 12  # classes in a table
@@ -53,11 +52,11 @@ def page(
         moved=_moved,
         worst={name: _worst(model.moves["views"]) for name, model in named.items()},
         percent=_percent,
-        accuracy=_scores(named, splits, {"CA": "{split}, CA@{k}"}, "pictures"),
-        scan=_scan(named),
+        accuracy=_scores(models, splits, {"CA": "{split}, CA@{k}"}),
+        scan=_scan(models),
         few=FEW,
-        classes=_classes(named) if cleaned else None,
-        recall=_scores(named, splits, RECALL, "queries"),
+        classes=_classes(models) if cleaned else None,
+        recall=_scores(models, splits, RECALL),
         examples=examples,
     )
 
@@ -77,45 +76,42 @@ def _worst(views: Mapping[str, Any]) -> str | None:
 
 
 def _scores(
-    named: Mapping[str, Model], splits: Sequence[str], labels: Mapping[str, str], unit: str
-) -> Markup | None:
+    models: Sequence[Model], splits: Sequence[str], labels: Mapping[str, str]
+) -> list[list[Any]]:
     """Return a row for each split and score whose name without its k is one of `labels`."""
     rows = []
     for split in splits:
-        scores = [model.scores["splits"][split] for model in named.values()]
+        scores = [model.scores["splits"][split] for model in models]
         for metric, score in scores[0].items():
             kind, k = metric.split("@")
             if kind in labels:
                 values = [_percent(of_model[metric]) for of_model in scores]
                 rows.append([labels[kind].format(split=split, k=k), *values, f"{score['n']:,}"])
-    return html_table(["%", *named, unit], rows) if rows else None
+    return rows
 
 
-def _scan(named: Mapping[str, Model]) -> Markup:
+def _scan(models: Sequence[Model]) -> list[list[Any]]:
     """Return a row for each class that optimised patterns reach most easily, and the target."""
-    scans = [model.scan for model in named.values()]
-    probes = [[probe["anomaly"] for probe in scan["probes"].values()] for scan in scans]
-    scores = pd.DataFrame(np.max(probes, 1).T, scans[0]["classes"], [*named])
-    order = scores.sort_values(scores.columns[0], ascending=False, kind="stable").index
-    rest = [name for name in order[SHOWN:] if name == scans[0]["target"]]
+    probes = [[probe["anomaly"] for probe in model.scan["probes"].values()] for model in models]
+    scores = pd.DataFrame(np.max(probes, 1).T, models[0].scan["classes"])
+    order = scores.sort_values(0, ascending=False, kind="stable").index
+    rest = [name for name in order[SHOWN:] if name == models[0].scan["target"]]
     rows = [[name, *scores.loc[name]] for name in [*order[:SHOWN], *rest]]
-    return html_table(["Class", *named], [*rows, ["highest", *scores.max()]])
+    return [*rows, ["highest", *scores.max()]]
 
 
-def _classes(named: Mapping[str, Model]) -> dict[str, Any]:
-    """Return the table of the classes whose accuracy changed most, and the counts below it."""
-    moves = [model.moves for model in named.values()]
-    counts = {name: model.moves["hits"] for name, model in named.items()}
-    hits = pd.DataFrame(counts, moves[0]["classes"])
+def _classes(models: Sequence[Model]) -> dict[str, Any]:
+    """Return a row for each class whose accuracy changed most, and the counts below the table."""
+    moves = [model.moves for model in models]
+    hits = pd.DataFrame([own["hits"] for own in moves], columns=moves[0]["classes"]).T
     n = pd.Series(moves[0]["n"], hits.index)
     shares = 100 * hits[n > 0].div(n[n > 0], axis=0)
     change = (shares.iloc[:, -1] - shares.iloc[:, 0]).sort_values(kind="stable")
     shown = [*change.index]
     if len(shown) > 2 * SHOWN:
         shown = shown[:SHOWN] + shown[-SHOWN:]
-    rows = [[c, *shares.loc[c], f"{change[c]:+.1f}", n[c]] for c in shown]
     return {
-        "table": html_table(["Class", *named, "change", "pictures"], rows),
+        "rows": [[c, *shares.loc[c], f"{change[c]:+.1f}", n[c]] for c in shown],
         "lost": (change < 0).sum(),
         "gained": (change > 0).sum(),
         "small": int(((n > 0) & (n < FEW)).sum()),

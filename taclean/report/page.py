@@ -3,14 +3,14 @@
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import pandas as pd
 from docutils.core import publish_parts
 from docutils.writers.html5_polyglot import Writer
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from taclean.report.templates import rendered
 from taclean.results.labels import Look
 from taclean.results.main_table import blocks, header, html
 from taclean.results.verdict import verdict
@@ -39,15 +39,6 @@ class Section(NamedTuple):
         settings = {"report_level": 2, "halt_level": 2, "raw_enabled": False}
         parts = publish_parts(caption, writer=Writer(), settings_overrides=settings)
         return cls(file.stem, title, Markup(parts["body"]), body)
-
-
-def rendered(template: str, **values: Any) -> str:
-    """Return an HTML template of assets/page, filled."""
-    environment = Environment(
-        loader=PackageLoader("taclean", "assets/page"), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=StrictUndefined,
-    )  # fmt: skip
-    return environment.get_template(template).render(**values)
 
 
 def page(table: pd.DataFrame, look: Look, tested: str, figures: Sequence[Section]) -> str:
