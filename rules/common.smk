@@ -15,7 +15,7 @@ from taclean.report import code_of, text_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
-from taclean.util.gpus import visible_gpus
+from taclean.util.machine import visible_gpus
 
 try:
     for file in workflow.configfiles:

@@ -64,7 +64,7 @@ if checked.rates:  # the table is then that of the first budget
         input:
             table="results/rates.csv",
             histories=runs.histories(checked.rates),
-            code=code_of("results.budget"),
+            code=code_of("results.histories"),
         output:
             table=report("results/table.csv", category="Tables"),
             budgets=report("results/budgets.csv", category="Tables"),

@@ -46,7 +46,7 @@ use rule main_table as cost with:
 use rule main_table as rebound with:
     input:
         histories=runs.followed(),
-        code=code_of("results.rebound"),
+        code=code_of("results.histories"),
     output:
         report("results/rebound.csv", category="Tables"),
     log:

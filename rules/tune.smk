@@ -4,7 +4,7 @@
 rule tune_grid:
     input:
         histories=runs.tuning_histories(),
-        code=code_of("results.tuning"),
+        code=code_of("results.histories"),
     output:
         grid=report("results/tune/grid.csv", category="Tuning"),
         chosen="results/tune/chosen.yaml",

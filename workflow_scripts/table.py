@@ -5,14 +5,12 @@
 from taclean.detectors.scan_table import markdown as scan_markdown
 from taclean.detectors.scan_table import read_scans
 from taclean.report.inputs import read_histories
-from taclean.results.budget import by_budget, headline
 from taclean.results.cost import cost
+from taclean.results.histories import by_budget, grid, headline, overlay, rebound
 from taclean.results.labels import Look
 from taclean.results.main_table import latex, markdown
-from taclean.results.rebound import rebound
 from taclean.results.statistics import paired, spread
 from taclean.results.table import long_table, read_table, script_log, write_table
-from taclean.results.tuning import grid, overlay
 from taclean.util.files import write_text
 
 with script_log(snakemake.log):

@@ -22,17 +22,13 @@ COLUMNS = [*RUN, "split", "metric", "percent", "n"]
 
 @contextmanager
 def script_log(log: Sequence[str]) -> Iterator[None]:
-    """Write an error of a workflow script to `log[0]`; a UserError ends the script in one line."""
+    """End a workflow script with its error, also in `log[0]`: a UserError is one line."""
     try:
         yield
     except Exception as error:
-        expected = isinstance(error, UserError)
-        message = f"error: {error}" if expected else traceback.format_exc()
-        if len(log):
-            Path(log[0]).write_text(f"{message}\n", "utf-8")
-        if expected:
-            sys.exit(message)
-        raise
+        message = f"error: {error}" if isinstance(error, UserError) else traceback.format_exc()
+        Path(log[0]).write_text(f"{message}\n", "utf-8")
+        sys.exit(message)
 
 
 def _metric_key(metric: str) -> tuple[int, int]:

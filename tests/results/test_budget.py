@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from taclean.results.budget import by_budget, chosen, headline
+from taclean.results.histories import by_budget, chosen, headline
 from taclean.results.labels import Look
 from taclean.results.table import COLUMNS, RUN
 

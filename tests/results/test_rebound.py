@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from taclean.results.rebound import COLUMNS, rebound
+from taclean.results.histories import REBOUND, rebound
 
 
 def test_the_peak_is_the_first_highest_score() -> None:
@@ -17,6 +17,6 @@ def test_the_peak_is_the_first_highest_score() -> None:
     ]
     poisoned, never = rebound(pd.DataFrame(rows, columns=columns)).itertuples(index=False)
     assert tuple(poisoned) == ("badclip", "par_then", 7, 0, 3.0, 61.5, 58.5, 10, 20.0, 80.0, 110.0)
-    assert list(never._fields) == COLUMNS
+    assert list(never._fields) == REBOUND
     assert math.isnan(never.rise)
     assert (never.ca_start, never.ca_end) == (80, 110)

@@ -13,8 +13,8 @@ from taclean.config.checks import check
 from taclean.report.figures import style
 from taclean.report.figures.tradeoff import front, tuning
 from taclean.report.inputs import read_histories
+from taclean.results.histories import GRID, choose, grid, overlay
 from taclean.results.labels import Look
-from taclean.results.tuning import GRID, choose, grid, overlay
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name
 from tests.helpers import ROOT, jobs, refused, snakemake

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from taclean.report.figures import style
+from taclean.results.histories import choose
 from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, victims
 from taclean.results.table import ASR, CA, RUN, pick, seeds_text
-from taclean.results.tuning import choose
 
 LOST = "lost CA@1"
 
@@ -110,7 +110,7 @@ def tuning(grid: pd.DataFrame, within: float, look: Look) -> Figure:
     The grey lines are the CA@1 of the poisoned models and the limit below it.
 
     Args:
-        grid: of `taclean.results.tuning`.
+        grid: of `taclean.results.histories`.
         within: points of CA@1 that a choice may lose.
     """
     trials = choose(grid, within)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from taclean.report.figures.style import GREY, finish, keys, main_rows, panels, sample_text
 from taclean.results.labels import NONE, Look, ordered
-from taclean.results.statistics import paired
+from taclean.results.statistics import differences
 from taclean.results.table import ASR, CA, pick
 
 BETTER = {ASR: "left is better", CA: "right is better"}
@@ -24,7 +24,7 @@ def versus(table: pd.DataFrame, look: Look) -> Figure:
     *others, tested = look.methods(d for d in rows["defense"] if d != NONE) or [NONE]
     rows = rows[rows["defense"].isin([*others, tested])]
     attacks, colours = ordered(rows["attack"], look.attacks), look.colours(others)
-    found, group = pick(paired(rows, look), defense=tested), len(others) + 1
+    found, group = differences(rows, [(tested, other) for other in others]), len(others) + 1
     at = found["attack"].map(attacks.index) * group + found["against"].map(others.index)
     found = found.assign(y=at, colour=found["against"].map(colours))
     height = 0.5 + max(1.2, 0.16 * len(attacks) * group)
