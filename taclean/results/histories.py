@@ -83,7 +83,7 @@ def overlay(grid: pd.DataFrame, within: float) -> str:
     return head + yaml.safe_dump({"defenses": entries}, sort_keys=False, default_flow_style=None)
 
 
-def chosen(
+def rates_within(
     histories: pd.DataFrame, rates: Mapping[str, tuple[str, float]], budget: float
 ) -> pd.DataFrame:
     """Choose a rate for each victim, its cleaning's repeat and each defence.
@@ -115,12 +115,12 @@ def by_budget(
 
     The scores at each budget stand below one another, with the column `budget` in front. Entries
     that are no rate of a defence keep their scores in all of them. The arguments are those of
-    `chosen`; for `table` see `taclean.results.table`.
+    `rates_within`; for `table` see `taclean.results.table`.
     """
     undefended, others = pick(table, defense=NONE), table[~table["defense"].isin([*rates, NONE])]
     parts = []
     for budget in budgets:
-        choice = chosen(histories, rates, budget)
+        choice = rates_within(histories, rates, budget)
         cleaned = choice[choice["defense"] != NONE].merge(table, on=RUN)
         # A victim has no repeats.
         kept = choice.merge(undefended.drop(columns="repeat"), on=["attack", "defense", "seed"])

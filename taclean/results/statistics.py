@@ -122,7 +122,7 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     spreads = {"mean": cells["mean"].mean(), "sd_repeats": within**0.5}
     spreads |= {"sd_victims": between.clip(lower=0) ** 0.5}
     spreads |= {"victims": cells.size(), "repeats": cells["count"].max()}
-    return pd.DataFrame(spreads).reset_index()
+    return pd.DataFrame(spreads).reset_index()[SPREAD]
 
 
 def new_victims(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from taclean.util.files import read_json, replacing
 
 CA, ASR, I2T, T2I = "CA@1", "ASR@1", "I2T@1", "T2I@1"
 # Zero-shot classification; retrieval; a linear probe; captions of the target (see main_table).
-METRICS = ("CA", "ASR", "TA", "I2T", "T2I", "LCA", "LASR", "TCR")
+NAMES = ("CA", "ASR", "TA", "I2T", "T2I", "LCA", "LASR", "TCR")
+METRICS = [f"{name}@{k}" for name in NAMES for k in (1, 3, 5, 10)]
 RUN = ["attack", "defense", "seed", "repeat"]
 COLUMNS = [*RUN, "split", "metric", "percent", "n"]
 
@@ -29,11 +30,6 @@ def script_log(log: Sequence[str]) -> Iterator[None]:
         message = f"error: {error}" if isinstance(error, UserError) else traceback.format_exc()
         Path(log[0]).write_text(f"{message}\n", "utf-8")
         sys.exit(message)
-
-
-def _metric_key(metric: str) -> tuple[int, int]:
-    name, _, k = metric.partition("@")
-    return METRICS.index(name), int(k)
 
 
 def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
@@ -55,7 +51,7 @@ def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
         "attack": attacks,
         "defense": ordered(table["defense"], look.defenses),
         "split": ordered(table["split"], splits),
-        "metric": sorted(set(table["metric"]), key=_metric_key),
+        "metric": ordered(table["metric"], METRICS),
     }
 
     def place(keys: pd.Series) -> pd.Series:
