@@ -96,6 +96,5 @@ rule page:
         "../envs/taclean.yaml"
     params:
         look=runs.look(),
-        tested=runs.tested,
     script:
         "../workflow_scripts/page.py"

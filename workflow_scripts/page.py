@@ -14,7 +14,7 @@ with script_log(snakemake.log):
     look = Look.of(params.look)
     if snakemake.rule == "page":
         figures = [*map(Section.read, given.figures, given.texts)]
-        text = page(read_table(given.table), look, params.tested, figures)
+        text = page(read_table(given.table), look, figures)
     else:
         files = zip(params.defenses, given.scores, given.moves, given.scans, strict=True)
         models = [Model(name, *map(read_json, three)) for name, *three in files]

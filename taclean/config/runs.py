@@ -59,7 +59,6 @@ class Runs:
         methods: the defences, "none" first.
         defenses: their entries that clean, an entry for each rate of `run.rates`; "none" first.
         pictured: an entry of each, with the middle rate, for figures of single pictures.
-        shown: the last entry of them; `tested` is its defence.
         data: folder of the packed splits.
         base: path of the base model, with {seed} where each seed has its own.
     """
@@ -73,7 +72,6 @@ class Runs:
         self.pictured = [names[len(names) // 2] for names in entries]
         self.seeds = config.run.seeds
         self.repeats = range(config.run.repeats)
-        self.shown, self.tested = self.pictured[-1], self.methods[-1]
         self.data = f"data/{config.data.name}"
         self.dataset = config.dataset
         self.scored = config.evaluate.splits

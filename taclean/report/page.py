@@ -46,14 +46,14 @@ class Section(NamedTuple):
         return cls(file.stem, title, Markup(parts["body"]), body)
 
 
-def page(table: pd.DataFrame, look: Look, tested: str, figures: Sequence[Section]) -> str:
-    """Return the page as HTML that needs no other file.
+def page(table: pd.DataFrame, look: Look, figures: Sequence[Section]) -> str:
+    """Return the page as HTML that needs no other file; the verdict is about the last defence.
 
     Args:
         table: all scores.
-        tested: the defence that the verdict is about.
         figures: the first one is the main one.
     """
+    *_, tested = look.defenses
     csv = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
     return rendered(
         "page.html",
@@ -149,7 +149,7 @@ def _scan(models: Sequence[Model]) -> list[list[Any]]:
     """Return a row for each class that optimised patterns reach most easily, and the target."""
     probes = [[probe["anomaly"] for probe in model.scan["probes"].values()] for model in models]
     scores = pd.DataFrame(np.max(probes, 1).T, models[0].scan["classes"])
-    order = scores.sort_values(0, ascending=False, kind="stable").index
+    order = scores[0].sort_values(ascending=False, kind="stable").index
     rest = [name for name in order[SHOWN:] if name == models[0].scan["target"]]
     rows = [[name, *scores.loc[name]] for name in [*order[:SHOWN], *rest]]
     return [*rows, ["highest", *scores.max()]]

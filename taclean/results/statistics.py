@@ -50,10 +50,10 @@ def _estimates(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Only seeds with a score of every attack count, so that all are means over the same attacks.
     """
     keys = dict.fromkeys([*by, "victim", "attack"])
-    victims = runs.groupby([*keys], sort=False)["percent"].mean().dropna().reset_index()
-    attacks = victims.groupby([*by], sort=False)["attack"].transform("nunique")
-    seen = victims.groupby([*by, "victim"], sort=False)["attack"].transform("size")
-    seeds = victims[seen == attacks].groupby([*by, "victim"], sort=False)["percent"].mean()
+    means = runs.groupby([*keys], sort=False)["percent"].mean().dropna().reset_index()
+    attacks = means.groupby([*by], sort=False)["attack"].transform("nunique")
+    seen = means.groupby([*by, "victim"], sort=False)["attack"].transform("size")
+    seeds = means[seen == attacks].groupby([*by, "victim"], sort=False)["percent"].mean()
     found = seeds.groupby(level=[*by], sort=False).agg([pd.Series.mean, half_width, "size"])
     return found.set_axis(["mean", "half", "n"], axis=1).reset_index()
 
@@ -105,6 +105,10 @@ def signed(found: pd.DataFrame, bold: bool = False) -> pd.Series:
     return text.mask(found["settled"] & bold, "**" + text + "**")
 
 
+def _first(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["metric"].str.endswith("@1")]
+
+
 def spread(table: pd.DataFrame) -> pd.DataFrame:
     """Return the spread of every score @1 in percent: columns SPREAD.
 
@@ -138,10 +142,6 @@ def new_victims(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     found = victims(new).merge(predicted(known), on=CELL)
     inside = found["percent"].between(found["low"], found["high"])
     return found.assign(inside=inside)[NEW_VICTIMS]
-
-
-def _first(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["metric"].str.endswith("@1")]
 
 
 def differences(

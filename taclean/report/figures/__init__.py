@@ -38,11 +38,10 @@ def drawings(runs: "Runs") -> dict[str, Drawing]:
     def texts(defense: str) -> dict[str, Any]:
         return {"texts": runs.text("subcaptions", defense, seed)} if defense else {}
 
-    cleaned, pairs = runs.defenses[1:], runs.retrieval_splits()
-    learns = "subcaptions" in runs.texts_of(runs.shown, seed)
-    has_first = runs.dataset.form == "scenes" and learns
+    cleaned, pairs, tested = runs.defenses[1:], runs.retrieval_splits(), runs.pictured[-1]
+    has_first = runs.dataset.form == "scenes" and "subcaptions" in runs.texts_of(tested, seed)
     captions = {"captions": f"{data}/{runs.scored[0]}/captions.txt"}
-    first = samples("none", runs.shown) | captions | texts(runs.shown if has_first else "")
+    first = samples("none", tested) | captions | texts(tested if has_first else "")
     user, models = runs.shown_user("subcaptions"), samples(*runs.pictured)
     examples = {**texts(user), "images": runs.of_role("clean")[0]} if user else {}
     histories = {"histories": runs.histories(cleaned)}

@@ -16,8 +16,6 @@ from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, victims
 from taclean.results.table import ASR, CA, RUN, pick, seeds_text
 
-LOST = "lost CA@1"
-
 
 def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
     """Draw CA@1 against ASR@1, a marker for each attack and a colour for each defence."""
@@ -75,12 +73,13 @@ def rates(
     before, runs = runs.xs(NONE, level="defense"), runs.reset_index()
     runs = runs[runs["defense"].isin([*rates])].merge(before, on=victim, suffixes=("", " before"))
     runs[["method", "rate"]] = [rates[name] for name in runs["defense"]]
-    runs[LOST] = runs[f"{CA} before"] - runs[CA]
-    starts = runs.assign(**{"rate": 0.0, LOST: 0.0, ASR: runs[f"{ASR} before"]})
-    means = pd.concat([starts, runs]).groupby(["attack", "method", "rate"])[[LOST, ASR]].mean()
+    runs["lost"] = runs[f"{CA} before"] - runs[CA]
+    starts = runs.assign(rate=0.0, lost=0.0)
+    starts[ASR] = starts[f"{ASR} before"]
+    means = pd.concat([starts, runs]).groupby(["attack", "method", "rate"])[["lost", ASR]].mean()
     attacks, colours = ordered(runs["attack"], look.attacks), look.colours(runs["method"])
     grid = sns.relplot(
-        means.reset_index(), x=LOST, y=ASR, hue="method", palette=colours, col="attack",
+        means.reset_index(), x="lost", y=ASR, hue="method", palette=colours, col="attack",
         col_order=attacks, col_wrap=3, kind="line", sort=False, marker="o", ms=5, mew=0, lw=1.5,
         legend=False, height=1.9, aspect=1.25,
     )  # fmt: skip
@@ -88,7 +87,7 @@ def rates(
     for attack, ax in grid.axes_dict.items():
         own = runs[runs["attack"] == attack]
         colour = own["method"].map(colours)
-        ax.scatter(own[LOST], own[ASR], s=8, c=colour, alpha=0.4, lw=0)
+        ax.scatter(own["lost"], own[ASR], s=8, c=colour, alpha=0.4, lw=0)
         for budget in budgets:
             ax.axvline(budget, color=style.GREY, ls=":", lw=0.9, zorder=0)
         ax.set(title=look.attack_label(attack), ylim=(-4, 104), ylabel=style.LABELS[ASR])
