@@ -78,7 +78,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
     return table
 
 
-def read_csv(path: Path | str, columns: Sequence[str], separator: str = ",") -> pd.DataFrame:
+def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file that has at least `columns`.
 
     Raises:
@@ -86,7 +86,7 @@ def read_csv(path: Path | str, columns: Sequence[str], separator: str = ",") -> 
     """
     try:
         # "none" is a defence and "null" may be a word of a caption; neither is a missing value.
-        table = pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
     except ValueError as error:  # ParserError and EmptyDataError are kinds of it

@@ -12,15 +12,13 @@ from taclean.report.figures.style import GREY, LABELS, finish, keys
 from taclean.results.labels import CLEAN, Look, ordered
 from taclean.results.table import ASR, CA, RUN, pick, seeds_text
 
-TITLE = "Attack success and clean accuracy during cleaning"
-
 
 def curves(
     histories: pd.DataFrame,
     look: Look,
     n: int | None = None,
     x: str = "epoch",
-    title: str = TITLE,
+    title: str = "Attack success and clean accuracy during cleaning",
     zero: str = "before cleaning",
 ) -> Figure:
     """Draw ASR@1 and CA@1 over the epochs of cleaning.
