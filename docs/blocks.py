@@ -12,10 +12,10 @@ from taclean import config as configs
 from taclean.detectors import scan_table
 from taclean.results import main_table as tables
 from taclean.results import statistics as stats
+from taclean.results.histories import choose
 from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, labelled, ordered
 from taclean.results.statistics import interval_text, plus_minus, signed
 from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
-from taclean.results.tuning import choose
 from taclean.results.verdict import compare, verdict
 
 EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")  # `make evidence`

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from glob import glob
+import re
 
 from snakemake.exceptions import WorkflowError
 
@@ -11,10 +11,11 @@ from taclean import config as configs, stages
 from taclean.config.checks import check
 from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
 from taclean.data.layout import FILES
-from taclean.report import code_of
+from taclean.report import code_of, text_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
+from taclean.util.machine import visible_gpus
 
 try:
     for file in workflow.configfiles:
@@ -89,10 +90,7 @@ def gpus(resources):
 # scheduler counts them.
 if workflow.is_main_process and not workflow.non_local_exec_or_dryrun:
     if "gpu" not in workflow.global_resources:
-        found = glob("nvidia[0-9]*", root_dir=os.path.dirname(os.devnull))
-        if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-            found = named.split(",")
-        workflow.global_resources["gpu"] = max(1, len(found))
+        workflow.global_resources["gpu"] = max(1, visible_gpus())
 
 
 # Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.

@@ -63,8 +63,8 @@ if checked.rates:  # the table is then that of the first budget
     use rule table as at_budget with:
         input:
             table="results/rates.csv",
-            histories=runs.compared(),
-            code=code_of("results.budget"),
+            histories=runs.histories(checked.rates),
+            code=code_of("results.histories"),
         output:
             table=report("results/table.csv", category="Tables"),
             budgets=report("results/budgets.csv", category="Tables"),

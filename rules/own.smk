@@ -96,8 +96,7 @@ rule own_page:
         scores=[run.path("scores.json") for run in OWN],
         moves=[run.path("moves.json") for run in OWN],
         scans=[run.path("scan.json") for run in OWN],
-        template=workflow.source_path("../taclean/assets/page/own.html"),
-        code=code_of("report.model_page"),
+        code=code_of("report.page"),
     output:
         "results/own.html",
     log:

@@ -46,7 +46,7 @@ use rule main_table as cost with:
 use rule main_table as rebound with:
     input:
         histories=runs.followed(),
-        code=code_of("results.rebound"),
+        code=code_of("results.histories"),
     output:
         report("results/rebound.csv", category="Tables"),
     log:
@@ -70,6 +70,7 @@ rule figure:
     params:
         look=runs.look(),
         module=lambda wildcards: FIGURES[wildcards.figure].module,
+        name=lambda wildcards: wildcards.figure.partition("/")[0],
         arguments=lambda wildcards: FIGURES[wildcards.figure].arguments,
     script:
         "../workflow_scripts/figure.py"
@@ -84,7 +85,7 @@ rule page:
     input:
         table="results/table.csv",
         figures=[f"results/figures/{name}{FIGURES[name].suffixes[-1]}" for name in DRAWN],
-        template=workflow.source_path("../taclean/assets/page/page.html"),
+        texts=[text_of(name) for name in DRAWN],
         code=code_of("report.page"),
     output:
         "results/report.html",
@@ -95,7 +96,5 @@ rule page:
         "../envs/taclean.yaml"
     params:
         look=runs.look(),
-        tested=runs.tested,
-        modules=[FIGURES[name].module for name in DRAWN],
     script:
         "../workflow_scripts/page.py"

@@ -4,7 +4,7 @@
 rule tune_grid:
     input:
         histories=runs.tuning_histories(),
-        code=code_of("results.tuning"),
+        code=code_of("results.histories"),
     output:
         grid=report("results/tune/grid.csv", category="Tuning"),
         chosen="results/tune/chosen.yaml",
@@ -24,7 +24,7 @@ rule tune_grid:
 use rule figure as tune with:
     input:
         grid="results/tune/grid.csv",
-        code=code_of("report.figures.tuning"),
+        code=code_of("report.figures.tradeoff"),
     output:
         "results/tune/tradeoff.pdf",
         report("results/tune/tradeoff.png", category="Tuning"),
@@ -32,5 +32,6 @@ use rule figure as tune with:
         "logs/tune.log",
     params:
         look=runs.tuning_look(),
-        module="tuning",
+        module="tradeoff",
+        name="tuning",
         arguments={"within": config["tune"]["within"]},

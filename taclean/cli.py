@@ -19,7 +19,7 @@ from typing import Any
 from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError, first_line
 from taclean.util.files import read_json, write_json
-from taclean.util.memory import collect_rarely, keep_freed
+from taclean.util.machine import collect_rarely, keep_freed
 from taclean.util.progress import log_to_stdout, say
 
 

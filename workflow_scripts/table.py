@@ -5,14 +5,12 @@
 from taclean.detectors.scan_table import markdown as scan_markdown
 from taclean.detectors.scan_table import read_scans
 from taclean.report.inputs import read_histories
-from taclean.results.budget import by_budget, headline
 from taclean.results.cost import cost
+from taclean.results.histories import by_budget, grid, headline, overlay, rebound
 from taclean.results.labels import Look
 from taclean.results.main_table import latex, markdown
-from taclean.results.rebound import rebound
 from taclean.results.statistics import paired, spread
 from taclean.results.table import long_table, read_table, script_log, write_table
-from taclean.results.tuning import grid, overlay
 from taclean.util.files import write_text
 
 with script_log(snakemake.log):
@@ -43,6 +41,6 @@ with script_log(snakemake.log):
             write_table(scans, output.table)
             write_text(output.told, scan_markdown(scans, look))
         case "tune_grid":
-            trials = grid(given.histories, params.runs)
+            trials = grid(read_histories(given.histories), params.runs)
             write_table(trials, output.grid)
             write_text(output.chosen, overlay(trials, params.within))

@@ -1,7 +1,7 @@
 """The grid of runs: which models are trained, cleaned and scored, and where their files are."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from glob import glob
 from typing import Any, NamedTuple
 
@@ -59,7 +59,6 @@ class Runs:
         methods: the defences, "none" first.
         defenses: their entries that clean, an entry for each rate of `run.rates`; "none" first.
         pictured: an entry of each, with the middle rate, for figures of single pictures.
-        shown: the last entry of them; `tested` is its defence.
         data: folder of the packed splits.
         base: path of the base model, with {seed} where each seed has its own.
     """
@@ -73,7 +72,6 @@ class Runs:
         self.pictured = [names[len(names) // 2] for names in entries]
         self.seeds = config.run.seeds
         self.repeats = range(config.run.repeats)
-        self.shown, self.tested = self.pictured[-1], self.methods[-1]
         self.data = f"data/{config.data.name}"
         self.dataset = config.dataset
         self.scored = config.evaluate.splits
@@ -130,27 +128,26 @@ class Runs:
 
     def tuning_histories(self) -> list[str]:
         """Return the val scores of every trial."""
-        runs = [
-            Run(
-                trial["attack"],
-                variant_name(trial["defense"], "trial", trial["trial"]),
-                trial["seed"],
+        entries = [
+            (
+                found["attack"],
+                variant_name(found["defense"], "trial", found["trial"]),
+                found["seed"],
             )
-            for trial in self.tuning()
+            for found in self.tuning()
         ]
-        return [run.path("history.csv") for run in runs]
+        return [Run(*entry).path("history.csv") for entry in entries]
 
-    def compared(self) -> list[str]:
-        """Return the val scores of the cleanings at each of `run.rates`."""
-        found = [run for run in self.cleanings() if run.defense in self.config.rates]
+    def histories(self, defenses: Collection[str]) -> list[str]:
+        """Return the val scores of the cleanings by some defences."""
+        found = [run for run in self.cleanings() if run.defense in defenses]
         return [run.path("history.csv") for run in found]
 
     def followed(self) -> list[str]:
         """Return the val scores of the cleanings that are scored at steps of their own."""
         entries, train = self.config.defenses, self.config.finetune.train
         names = [n for n in self.defenses[1:] if entries[n].settings(train).score_at]
-        found = [run for run in self.cleanings() if run.defense in names]
-        return [run.path("history.csv") for run in found]
+        return self.histories(names)
 
     def scores(self) -> list[str]:
         """Return the scores of every run."""
@@ -237,9 +234,8 @@ class Runs:
     def poisoned_from(self, wildcards: Any) -> str | list[str]:
         """Return the weights that a poisoning starts from: the base model's, or nothing."""
         entry = self.config.attacks.get(wildcards.attack)
-        if entry is None or entry.victim or entry.scratch:
-            return []
-        return self.base.format(seed=wildcards.seed)
+        starts = entry and not entry.victim and not entry.scratch
+        return self.base.format(seed=wildcards.seed) if starts else []
 
     def fitted_to(self, wildcards: Any) -> str | list[str]:
         """Return the weights of the clean model, if the fit of the attack's trigger reads them."""
@@ -261,9 +257,7 @@ class Runs:
 
     def model(self, wildcards: Any) -> str:
         """Return the weights that a run's scores are of."""
-        return self._model(Run.of(wildcards))
-
-    def _model(self, run: Run) -> str:
+        run = Run.of(wildcards)
         if run.defense == "none":
             return self.victim(run)
         return run._replace(attack=self.config.trained_as(run.attack)).path("model.safetensors")
@@ -336,11 +330,11 @@ class Runs:
         enough = len(self.seeds) >= FEWEST_SEEDS
         return enough and len(Look.of(self.look()).methods(self.methods[1:])) > 1
 
-    def shown_user(self, kind: str) -> list[str]:
-        """Return the first defence, if any, that learns from texts of the whole clean split."""
+    def shown_user(self, kind: str) -> str:
+        """Return the first defence that learns from texts of the whole clean split, or ""."""
         entries = {name: self.config.defenses[name] for name in self.defenses[1:]}
         whole = (n for n, e in entries.items() if e.rows is e.overlap is e.split is None)
-        return [name for name in whole if kind in entries[name].texts][:1]
+        return next((name for name in whole if kind in entries[name].texts), "")
 
 
 def _files_of(weights: str) -> list[str]:

@@ -66,13 +66,11 @@ class Verdict:
 
     Attributes:
         sentences: the verdict, the most important first.
-        others: labels of the other defences.
-        rows: the label of each attack, and there the difference from each other defence in words.
+        words: the difference in ASR@1 from each other defence, by the label of the attack.
     """
 
     sentences: list[str]
-    others: list[str]
-    rows: list[tuple[str, list[str]]]
+    words: pd.DataFrame
 
 
 def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
@@ -113,7 +111,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         labels = ", ".join(map(look.attack_label, missed))
         sentences.append(MISSED.format(missed=labels, far=BACKDOOR_POINTS))
     if not attacks:
-        return Verdict(sentences, [], [])
+        return Verdict(sentences, pd.DataFrame())
     seeds, n = seeds_text(scores["seed"]), scores["seed"].nunique()
     enough, over = n >= FEWEST_SEEDS, interval_text(scores)
     scores = scores[scores["attack"].isin(attacks)]
@@ -139,8 +137,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     asr["words"] = [difference_text(found) for found in asr.itertuples()]
     words = asr.pivot(index="attack", columns="against", values="words")
     words = words.reindex(index=attacks, columns=others).fillna("–")
-    rows = [(look.attack_label(attack), [*found]) for attack, *found in words.itertuples()]
-    return Verdict(sentences, [look.defense_label(d) for d in others], rows)
+    return Verdict(sentences, words.rename(index=look.attack_label, columns=look.defense_label))
 
 
 def _and(words: Iterable[str]) -> str:

@@ -69,7 +69,7 @@ def test_what_waits_for_the_base_model() -> None:
 
 
 def test_no_figure_shows_the_attacker_s_pictures(odd: Runs) -> None:
-    assert odd.shown_user("subcaptions") == []
+    assert odd.shown_user("subcaptions") == ""
 
 
 def test_measured_runs_name_their_benchmarks(odd: Runs) -> None:

@@ -12,9 +12,9 @@ from taclean.data.split import Pairs
 from taclean.evaluation.evaluate import score
 from taclean.evaluation.predictions import examples, moves
 from taclean.evaluation.zeroshot import Prompts
-from taclean.report.figures.subcaptions import subcaptions
+from taclean.report.figures.gallery import subcaptions
 from taclean.report.inputs import Texts
-from taclean.report.model_page import Model, page
+from taclean.report.page import Model, own_page
 from taclean.results.labels import Look
 from taclean.util.errors import UserError
 
@@ -52,7 +52,7 @@ def row(text: str, start: str) -> list[str]:
 
 
 def test_the_page_says_what_the_files_say() -> None:
-    text = page(MODELS, LOOK, "RN50", "my <model>.pt", ["test", "heldout"])
+    text = own_page(MODELS, LOOK, "RN50", "my <model>.pt", ["test", "heldout"])
     assert row(text, "test, CA@1") == ["test, CA@1", "80.0", "78.3", "60"]
     assert row(text, "dots")[3:] == ["95.0 (+85.0)", "15.0 (+5.0)", "22.5", "22.5", "banana (+34)"]
     assert row(text, "banana") == ["banana", "7.5", "7.5"]  # the scan's, which comes first
@@ -74,10 +74,10 @@ def test_the_page_shows_sub_captions() -> None:
     account = {"captions": 1, "offers": {}, "shares": {}, "text_only": None}
     texts = Texts(pd.DataFrame([line], columns=names), account)
     gallery = subcaptions(texts, np.zeros((3, 4, 4, 3), np.uint8), "ours", LOOK)
-    text = page(MODELS, LOOK, "RN50", "x", ["test", "heldout"], gallery)
+    text = own_page(MODELS, LOOK, "RN50", "x", ["test", "heldout"], gallery)
     assert "Sub-captions that were used" in text
     assert "n2" in text
-    assert "Sub-captions" not in page(MODELS, LOOK, "RN50", "x", ["test", "heldout"])
+    assert "Sub-captions" not in own_page(MODELS, LOOK, "RN50", "x", ["test", "heldout"])
 
 
 def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:

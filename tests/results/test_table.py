@@ -145,7 +145,7 @@ def test_script_log(tmp_path: Path) -> None:
         raise UserError("x.json: bad; make it again")
     assert stop.value.code == "error: x.json: bad; make it again"
     assert log.read_text() == "error: x.json: bad; make it again\n"
-    with pytest.raises(ZeroDivisionError), results.script_log([str(log)]):
+    with pytest.raises(SystemExit, match="Traceback"), results.script_log([str(log)]):
         print(1 / 0)
     assert "Traceback" in log.read_text()
 
@@ -200,7 +200,7 @@ def test_the_lowest_rate_is_the_lowest_as_printed() -> None:
     found = [("sig", d, 0, 0, "test", "ASR@1", v, 9) for d, v in values.items()]
     found += [("sig", d, 0, 0, "test", "CA@1", v, 9) for d, v in values.items()]
     found.append(("clean", "none", 0, 0, "test+sig", "ASR@1", 0.0, 9))
-    table = main.main_table(pd.DataFrame(found, columns=results.COLUMNS))
+    table = main.main_table(pd.DataFrame(found, columns=results.COLUMNS), Look())
     bold = table[table["bold"]]
     assert bold[["defense", "metric"]].to_numpy().tolist() == [["a", "ASR@1"], ["b", "ASR@1"]]
 

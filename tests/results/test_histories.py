@@ -1,5 +1,7 @@
-"""Tuning: trials as entries, the rule of choice on grids made by hand, and a small real run."""
+"""Choices on val: trials as entries, the rule of choice on grids made by hand, a small real run;
+the largest rate within a budget; the peak when a model is trained further."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,23 @@ import yaml
 from taclean import config as configs
 from taclean.config.checks import check
 from taclean.report.figures import style
-from taclean.report.figures.tuning import front, tuning
+from taclean.report.figures.tradeoff import front, tuning
+from taclean.report.inputs import read_histories
+from taclean.results.histories import (
+    GRID,
+    REBOUND,
+    by_budget,
+    choose,
+    grid,
+    headline,
+    overlay,
+    rates_within,
+    rebound,
+)  # fmt: skip
 from taclean.results.labels import Look
-from taclean.results.tuning import GRID, choose, grid, overlay
+from taclean.results.table import COLUMNS, RUN
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name
-from taclean.util.errors import UserError
 from tests.helpers import ROOT, jobs, refused, snakemake
 
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
@@ -178,18 +191,16 @@ def test_what_is_chosen_is_an_overlay_that_says_how(tmp_path: Path) -> None:
 
 
 def test_the_grid_reads_the_last_epoch_and_the_victim(tmp_path: Path) -> None:
-    path = tmp_path / "history.csv"
+    path = tmp_path / "sig/ft_trial2/seed100/history.csv"
+    path.parent.mkdir(parents=True)
     path.write_text("epoch,CA@1,ASR@1,TA@1\n0,88.5,97,1\n1,60,50,10\n2,84,20.5,40\n", "utf-8")
     change = {"train": {"lr": 1e-5}}
     run = {"defense": "ft", "trial": 2, "overrides": change, "attack": "sig", "seed": 100}
-    (row,) = grid([path], [run]).to_dict("records")
+    found = grid(read_histories([str(path)]), [run])
+    (row,) = found.to_dict("records")
     assert (row["CA"], row["ASR"], row["TA"]) == (84, 20.5, 40)
     assert (row["victim_CA"], row["victim_ASR"]) == (88.5, 97)
-    text = overlay(grid([path], [run]), 9)
-    assert yaml.safe_load(text) == {"defenses": {"ft": change}}
-    path.write_text("epoch,CA@1\n0,88\n", "utf-8")
-    with pytest.raises(UserError, match=r"history\.csv: no column ASR@1, TA@1"):
-        grid([path], [run])
+    assert yaml.safe_load(overlay(found, 9)) == {"defenses": {"ft": change}}
 
 
 def test_the_line_joins_trials_that_no_other_beats(monkeypatch, tmp_path: Path) -> None:
@@ -200,6 +211,86 @@ def test_the_line_joins_trials_that_no_other_beats(monkeypatch, tmp_path: Path) 
     style.save(tuning(TRIALS, 3, Look()), [tmp_path / "t.png", tmp_path / "t.pdf"])
     assert (tmp_path / "t.png").stat().st_size > 5000
 
+
+# ---- rates at a budget, and what comes back ------------------------------------------------------
+
+RATES = {
+    f"{name}_{n}": (name, rate) for name in ("ft", "par") for n, rate in ((1, 1e-4), (2, 1e-3))
+}
+# CA@1 on val after each cleaning of seeds 1 and 2, whose victims have 90.
+AFTER = {"ft_1": (89, 89), "ft_2": (86, 87), "par_1": (88.9, 80), "par_2": (89.5, 70)}
+
+
+def histories() -> pd.DataFrame:
+    rows = [
+        ("badclip", entry, seed, 0, epoch, 90 if epoch == 0 else ca)
+        for entry, of_seeds in AFTER.items()
+        for seed, ca in zip((1, 2), of_seeds, strict=True)
+        for epoch in (2, 0)
+    ]
+    return pd.DataFrame([*rows, ("badclip", "other", 1, 0, 0, 1)], columns=[*RUN, "epoch", "CA@1"])
+
+
+@pytest.mark.parametrize(
+    ("budget", "wanted"),
+    [
+        (1, {"ft": (1e-4, 1e-4), "par": (1e-3, 0)}),
+        (3, {"ft": (1e-4, 1e-3), "par": (1e-3, 0)}),
+        (4, {"ft": (1e-3, 1e-3), "par": (1e-3, 0)}),
+        (0, {"ft": (0, 0), "par": (0, 0)}),
+        (99, {"ft": (1e-3, 1e-3), "par": (1e-3, 1e-3)}),
+    ],
+)
+def test_the_largest_rate_within_the_budget_counts(budget: float, wanted: dict) -> None:
+    found = rates_within(histories(), RATES, budget)
+    rates = found.set_index(["method", "seed"])["rate"]
+    assert {name: (rates[name, 1], rates[name, 2]) for name in ("ft", "par")} == wanted
+    assert set(found.loc[found["rate"] == 0, "defense"]) <= {"none"}
+    # ASR on val, which a defender cannot see, changes nothing.
+    assert rates_within(histories().assign(**{"ASR@1": range(17)}), RATES, budget).equals(found)
+
+
+def test_a_victim_beyond_the_budget_keeps_its_scores() -> None:
+    scores = {("none", 1): 99.0, ("none", 2): 98.0, ("ft_1", 1): 50.0, ("ft_2", 2): 7.0}
+    scores |= {("ft_1", 2): 40.0, ("ft_2", 1): 5.0, ("par_2", 1): 20.0}
+    rows = [
+        ("badclip", defense, seed, 0, "test", "ASR@1", percent, 100)
+        for (defense, seed), percent in scores.items()
+    ]
+    other = ("badclip", "ft_then", 1, 0, "test", "ASR@1", 33.0, 100)
+    table = pd.DataFrame([*rows, other], columns=COLUMNS)
+    scores = by_budget(table, histories(), RATES, [3, 99])
+    assert list(scores.columns) == ["budget", *COLUMNS]
+    found = scores[scores["budget"] == 3]
+    got = {(row.defense, row.seed): row.percent for row in found.itertuples()}
+    wanted = {("ft", 1): 50, ("ft", 2): 7, ("par", 1): 20, ("par", 2): 98, ("ft_then", 1): 33}
+    assert got == wanted | {("none", 1): 99, ("none", 2): 98}  # other entries stay
+    means = [
+        line.split("|")[1:-1] for line in headline(scores, Look()).splitlines() if "badclip" in line
+    ]
+    cells = [[cell.strip() for cell in row] for row in means]
+    assert cells == [
+        ["3", "badclip", "98.5", "28.5", "59.0", "33.0"],
+        ["99", "badclip", "98.5", "6.0", "20.0", "33.0"],
+    ]
+
+
+def test_the_peak_is_the_first_highest_score() -> None:
+    columns = ["attack", "defense", "seed", "repeat", "step", "CA@1", "ASR@1"]
+    courses = {"badclip": [3.0, 40.0, 61.5, 61.5, 20.0], "clean": [math.nan] * 5}
+    rows = [
+        (attack, "par_then", 7, 0, step, 80 + step / 10, asr)
+        for attack, course in courses.items()
+        for step, asr in zip((20, 0, 5, 10, 300), [course[3], *course[:3], course[4]], strict=True)
+    ]
+    poisoned, never = rebound(pd.DataFrame(rows, columns=columns)).itertuples(index=False)
+    assert tuple(poisoned) == ("badclip", "par_then", 7, 0, 3.0, 61.5, 58.5, 10, 20.0, 80.0, 110.0)
+    assert list(never._fields) == REBOUND
+    assert math.isnan(never.rise)
+    assert (never.ca_start, never.ca_end) == (80, 110)
+
+
+# ---- a small real run ----------------------------------------------------------------------------
 
 TUNE = """
 tune:

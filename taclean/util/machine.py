@@ -1,7 +1,9 @@
-"""Settings by which a process keeps its memory."""
+"""The memory and the GPUs of this machine, without PyTorch."""
 
 import ctypes
 import gc
+import os
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
 
@@ -27,3 +29,11 @@ def collect_rarely() -> None:
     takes a sixth of the second or two that every stage needs to begin.
     """
     gc.set_threshold(50_000)
+
+
+def visible_gpus() -> int:
+    """Return how many NVIDIA GPUs CUDA_VISIBLE_DEVICES names, or else how many the machine has."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([gpu for gpu in named.split(",") if gpu.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))

@@ -1,9 +1,4 @@
-"""One choice at a time.
-
-The entries along the axis differ in this one choice alone. Dashed lines are defences that have no
-part in the choice. Points are means over victims, with 95 % intervals from three victims on; small
-points are the single victims. The vertical axes do not start at 0.
-"""
+"""One choice at a time: the entries along the axis differ in this one choice alone."""
 
 import textwrap
 from collections.abc import Mapping
@@ -13,16 +8,15 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from taclean.report.figures.style import LABELS, finish, interval, keys, poisoned, sample_text
-from taclean.report.figures.style import victims as of_victims
+from taclean.report.figures.style import LABELS, finish, interval, keys, main_rows, sample_text
 from taclean.results.labels import FEWEST_SEEDS, NONE, Look, ordered
-from taclean.results.statistics import interval_text
-from taclean.results.table import ASR, CA, main_split, pick
+from taclean.results.statistics import victims
+from taclean.results.table import ASR, CA, pick
 
 FAR = 2.5  # times the height of a panel: an undefended model that would flatten all else
 
 
-def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look) -> Figure:
+def axes(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look) -> Figure:
     """Draw ASR@1 above and CA@1 below at each value of the choice.
 
     If the choice is a defence's, there is a column for each attack, and dashed lines show the
@@ -33,19 +27,18 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
         label: what changes.
         values: attack or defence -> what stands below it, in the order of the axis.
     """
-    split = main_split(table, look)
-    rows = poisoned(table, split)
+    rows = main_rows(table, look)
     of_defense = bool({*values} & {*rows["defense"]})
     if of_defense:
         choice, column, columns = "defense", "attack", ordered(rows["attack"], look.attacks)
         others = [name for name in look.methods(rows["defense"]) if name not in values]
     else:
-        choice, column, columns = "attack", "split", [split]
+        choice, column, columns = "attack", "split", [*rows["split"].unique()]
         rows = rows[rows["attack"].isin(values)]
         others = ordered(rows["defense"], look.defenses)
     colours = {name: look.colours(rows["defense"])[name] for name in others}
-    victims = of_victims(rows)
-    points = victims[victims[choice].isin(values)]
+    means = victims(rows)
+    points = means[means[choice].isin(values)]
     points = points.assign(line="" if of_defense else points["defense"])
     shift = {name: 0.06 * (n - (len(others) - 1) / 2) for n, name in enumerate(others)}
     points["x"] = points[choice].map([*values].index) + points["line"].map({**shift, "": 0})
@@ -69,7 +62,7 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
         if of_defense:
             if metric == ASR:
                 ax.set_title(look.attack_label(name))
-            own = pick(victims, metric=metric, attack=name).groupby("defense")["percent"].mean()
+            own = pick(means, metric=metric, attack=name).groupby("defense")["percent"].mean()
             high = FAR * ax.get_ylim()[1]
             for other, mean in own.reindex(others).dropna().items():
                 if other == NONE and metric == ASR and mean > high:
@@ -83,8 +76,7 @@ def axis(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
         ax.set(xlim=(-0.5, len(values) - 0.5), xlabel="")
         ax.set_ylabel(LABELS[metric] if name == columns[0] else "")
         ax.grid(False, axis="x")
-    over, subtitle = interval_text(rows), sample_text(rows, split)
-    subtitle += f"; mean with {over}" if over else ""
+    subtitle = sample_text(rows, "mean with")
     subtitle += f"{'; thin: each victim' if number > 1 else ''}; vertical axes do not start at 0"
     handles = keys(look, colours, ls="--" if of_defense else "-")
     return finish(grid.figure, label[:1].upper() + label[1:], subtitle, handles)
