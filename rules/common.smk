@@ -8,6 +8,7 @@ import re
 from snakemake.exceptions import WorkflowError
 
 from taclean import config as configs, stages
+from taclean.attacks import victims
 from taclean.config.checks import check
 from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
 from taclean.data.layout import FILES
@@ -24,6 +25,8 @@ try:
     config.clear()
     config.update(resolved)
     checked = check(config)
+    runs = Runs(checked)
+    FROZEN = victims.members(checked.run.victims, runs.poisonings())
 except UserError as error:
     raise WorkflowError(f"config: {error}") from None
 
@@ -33,7 +36,6 @@ CONFIG_FILE = f".snakemake/taclean/{hashlib.sha256(CONFIG_JSON.encode()).hexdige
 if not os.path.exists(CONFIG_FILE):
     with replacing(CONFIG_FILE) as temporary:
         temporary.write_text(CONFIG_JSON, "utf-8")
-runs = Runs(checked)
 FIGURES = drawings(runs)
 DRAWN = [name for name, drawing in FIGURES.items() if drawing.when and runs.attacks[1:]]
 DATA = runs.data

@@ -207,3 +207,51 @@ use rule base as finetune with:
         val=folder("val"),
         poison=[],
         texts=runs.text_options,
+
+
+rule victims:  # `snakemake victims`: the poisoned models in one archive, for run.victims of others
+    input:
+        files=runs.frozen(),
+        val=runs.of_role("val"),
+    output:
+        "results/victims.zip",
+    log:
+        "logs/victims.log",
+    benchmark:
+        "results/benchmarks/victims.tsv"
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        device=device,
+        config=config_file,
+        stage=stage("victims"),
+        val=folder("val"),
+    shell:
+        "python -m taclean victims --config {params.config} --stage {params.stage}"
+        " --val {params.val} --files {input.files} --out {output} --device {params.device}"
+        " 2>&1 | tee {log}"
+
+
+if checked.run.victims:
+
+    rule frozen:  # in place of the rules that train and poison
+        input:
+            checked.run.victims,
+        output:
+            "results/{frozen}",
+        log:
+            "logs/frozen/{frozen}.log",
+        wildcard_constraints:
+            frozen="|".join(map(re.escape, FROZEN)),
+        priority: 40
+        localrule: True
+        conda:
+            "../envs/taclean.yaml"
+        shell:
+            "python -m taclean take --victims {input} --name {wildcards.frozen} --out {output}"
+            " 2>&1 | tee {log}"
+
+    ruleorder: frozen > pretrain > base
+    ruleorder: frozen > clean_base
+    ruleorder: frozen > imported
+    ruleorder: frozen > trigger > poison

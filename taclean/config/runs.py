@@ -10,9 +10,11 @@ from taclean.config.schema import variant_name
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import FEWEST_SEEDS, Look, look_of
+from taclean.stages import stage_config
 from taclean.stages.text import shared_name, user_of
 
 CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
+IMPORTED = "results/imported/model.safetensors"
 OF_ATTACK = "results/attacks/{attack}/seed{seed}"  # trigger, poison and gate
 RUN = "results/runs/{attack}/{defense}/seed{seed}{repeat}"
 BENCHMARK = "results/benchmarks/{}.tsv"
@@ -79,7 +81,7 @@ class Runs:
         if config.base.per_seed:
             self.base = CLEAN_BASE
         elif config.model.pretrained:
-            self.base = "results/imported/model.safetensors"
+            self.base = IMPORTED
 
     # ---- the grid --------------------------------------------------------------------------------
 
@@ -104,6 +106,31 @@ class Runs:
             if defense == "none" or attack != "clean" or controls
             if defense != "none" or repeat == 0
         ]
+
+    def victims(self) -> list[Run]:
+        """Return the poisoned models that are trained or given."""
+        trained = dict.fromkeys(map(self.config.trained_as, self.attacks[1:]))
+        return self.all(["none"], list(trained))
+
+    def poisonings(self) -> dict[str, Any]:
+        """Return the config of each stage that makes a victim or a base model, by its path."""
+        bases = dict.fromkeys(self.base.format(seed=seed) for seed in self.seeds)
+        paths = [base.removeprefix("results/").rpartition("/")[0] for base in bases]
+        paths += [f"pretrain/{run.attack}/seed{run.seed}" for run in self.victims()]
+        return {path: stage_config(self.config, path) for path in paths}
+
+    def frozen(self) -> list[str]:
+        """Return the files that an archive of the run's victims holds."""
+        files = []
+        for name in dict.fromkeys(self.base.format(seed=seed) for seed in self.seeds):
+            history = f"{os.path.dirname(name)}/history.csv"
+            files += [name] if name == IMPORTED else [name, history]
+        for run in self.victims():
+            files += [run.path("model.safetensors"), run.path("history.csv")]
+            files += self._fitted(run.attack, run.seed)
+            if not self.config.attacks[run.attack].victim:
+                files.append(f"{OF_ATTACK.format(**run._asdict())}/poison/manifest.csv")
+        return files
 
     def cleanings(self, attacks: Sequence[str] | None = None) -> list[Run]:
         """Return the runs in which a defence trains a model."""
@@ -180,7 +207,7 @@ class Runs:
         """Return the files of the split that a run's first model was trained on, if any."""
         attack = self.config.attacks.get(wildcards.attack)
         given = attack.victim if attack else self.config.model.pretrained
-        return [] if given else self.of_role("pretrain")
+        return [] if given or self.config.run.victims else self.of_role("pretrain")
 
     def learned_by(self, defense: str) -> list[str]:
         """Return the files of the split that a defence learns from."""

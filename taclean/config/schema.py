@@ -52,6 +52,8 @@ class Run(Section):
     """Cleanings of each victim, which differ in data order, augmentation and texts."""
     controls: bool = False
     """Whether every defence also cleans the model that was never poisoned."""
+    victims: Text | None = None
+    """Archive of victims (`snakemake victims`) to clean, in place of training them here."""
     rates: Unique[Positive] = Field([])
     """Learning rates at which every defence cleans, in place of its own. Tables and figures then
     show, for each victim, the largest rate that keeps CA@1 on val within the budget."""
@@ -391,14 +393,19 @@ class Entry(Section):
 
     method: ClassVar[Any]  # the class of the entry's kind
 
-    kind: str = key(None, pattern=NAME)
-    """Name of the method's file, the entry's own name by default. An entry whose kind is the name
-    of another entry starts from that entry's keys."""
+    kind: str = key(None, pattern=rf"{NAME}|\.py$")
+    """Name of the method's file, the entry's own name by default, or the path of a file of yours
+    that ends in .py. An entry whose kind is the name of another entry starts from its keys."""
     label: Text | None = None
     """Name in tables and figures."""
 
     if TYPE_CHECKING:
         train: Section | None
+
+    @property
+    def stem(self) -> str:
+        """Name of the method's file."""
+        return self.kind.rpartition("/")[2].removesuffix(".py")
 
     def settings(self, train: Train) -> Train:
         """Return a section's settings of training with what the entry changes."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
+from taclean.config import Config, registry
 from taclean.data.readers import IMAGES
 from taclean.util.errors import UserError
 from taclean.util.progress import say as say
@@ -51,7 +51,8 @@ def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False)
     entry = config.attacks[attack]
     changed = entry.at_test.given() if at_test and entry.at_test else {}
     parameters = entry.trigger.given() | changed
-    return {"attack": attack, "kind": entry.kind, "seed": seed, "parameters": parameters}
+    own = {"attack": attack, "kind": entry.kind, **registry.own_code(entry.kind)}
+    return own | {"seed": seed, "parameters": parameters}
 
 
 def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any]:
