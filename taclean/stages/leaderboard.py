@@ -28,7 +28,7 @@ def run(options: Any) -> None:
     import pandas as pd
 
     from taclean.attacks import victims
-    from taclean.report.page import leaderboard_page
+    from taclean.report.templates import rendered
     from taclean.results import leaderboard
     from taclean.results.table import read_csv
 
@@ -51,7 +51,8 @@ def run(options: Any) -> None:
         write_text(options.table, known.to_csv(index=False, lineterminator="\n"))
         say(f"leaderboard: {len(rows)} rows of {', '.join(rows['method'].unique())} added")
     if options.page:
-        write_text(options.page, leaderboard_page(known))
+        rows = leaderboard.means(known).to_dict("records")
+        write_text(options.page, rendered("leaderboard.html", rows=rows))
 
 
 def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
@@ -66,7 +67,9 @@ def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
     for name, wanted in index["files"].items():
         there = results / name
         if name.endswith("model.safetensors") and there.is_file() and sha256(there) != wanted:
-            raise UserError(f"{there}: not the archive's; clean with run.victims: {options.victims}")
+            raise UserError(
+                f"{there}: not the archive's; clean with run.victims: {options.victims}"
+            )
     cost = read_csv(results / "cost.csv", ["defense", "seconds"])
     test = configs.with_default(options.configfile).split_of_role("test") or ""
     about = {"version": version("taclean"), "commit": options.commit, "victims": digest}

@@ -1,8 +1,9 @@
-"""The memory and the GPUs of this machine, without PyTorch."""
+"""The memory, the processor and the GPUs of this machine, without PyTorch."""
 
 import ctypes
 import gc
 import os
+import re
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
@@ -29,6 +30,18 @@ def collect_rarely() -> None:
     takes a sixth of the second or two that every stage needs to begin.
     """
     gc.set_threshold(50_000)
+
+
+def processor() -> str:
+    """Return the CPU's model; clouds may hide it, then with the numbers of family and model."""
+    info = Path("/proc/cpuinfo")
+    found = dict(
+        re.findall(r"^([\w ]+?)\s*:\s*(.*)$", info.read_text() if info.exists() else "", re.M)
+    )
+    name = found.get("model name", "CPU")
+    if not re.search(r"\d", name) and "model" in found:
+        name += f" family {found.get('cpu family')} model {found['model']}"
+    return name
 
 
 def visible_gpus() -> int:
