@@ -169,8 +169,11 @@ def test_a_trigger_that_changes_the_form_of_pictures_is_named(write) -> None:
 
 def test_helpers_are_no_methods() -> None:
     assert not {"patch", "optimise", "material"} & set(registry.names("attacks"))
-    for name in ("patch", "none"):
-        with pytest.raises(UserError, match=name):
-            attack(name)
+    for call, name in (
+        (attack, "patch"), (attack, "none"), (make_trigger, "badnets"), (defense, "nosuch"),
+        (make_defense, "nosuch"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"{name}.*use one of"):
+            call(name)
     assert all(issubclass(attack(name), Attack) for name in registry.names("attacks"))
     assert all(issubclass(defense(name), Defense) for name in registry.names("defenses"))
