@@ -70,6 +70,8 @@ PAPER, PUBLIC, PHOTOS, OWN = (
     for more in (["paper"], ["paper", "public"], ["photos"], ["own"])
 )
 BASES = {"default": DEFAULT, "paper": PAPER, "public": PUBLIC, "photos": PHOTOS, "own": OWN}
+TUNE = {"attacks": ["badnet"], "seeds": [100], "within": 3, "trials": {"ft": [{}]}}
+BASES["tuned"] = configs.merge(DEFAULT, {"tune": TUNE})
 MISTAKES = configs.read_yaml(Path(__file__).with_name("mistakes.yaml"))
 
 
