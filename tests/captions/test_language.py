@@ -109,6 +109,10 @@ def test_tags(lexicon: Lexicon, caption: str, word: str, tag: str) -> None:
         ("illustration of a steam locomotive .", "illustration of a steam ."),  # a lost head
         ("biologist wants to fly over the sea", "biologist wants"),
         ("image may contain : person , outdoor", "image may contain"),
+        ("a banana on a table, a cat and a bird", "a banana on a cat"),  # no shared frame
+        ("a banana on a table and an orange", "a banana on an orange"),
+        ("a ball between a cat and a dog", "a ball between a cat"),
+        ("a man with a hat and a woman", "a man with a woman"),
     ],
 )
 def test_positives_keep_what_makes_them_true(lexicon: Lexicon, caption: str, wrong: str) -> None:
