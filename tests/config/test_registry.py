@@ -98,16 +98,13 @@ from taclean.config.section import key
 class Gentle(CleanCLIP):
     lambda_self: float = key(0.25, "A smaller weight.", ge=0)
 """
-PLAIN = (
-    HEAD
-    + """
+PLAIN = f"""{HEAD}
 class Nothing(Defense):
-    texts = {}
+    texts = {{}}
     weight: float = 3
     def loss(self, model, batch):
-        return {"total": super().loss(model, batch)["total"] * self.weight}
+        return {{"total": super().loss(model, batch)["total"] * self.weight}}
 """
-)
 
 
 def test_a_defence_that_inherits_is_one(write) -> None:
