@@ -148,23 +148,13 @@ def test_the_halves_of_l_self_are_those_of_the_modalities(model, small_pairs, te
 
 def test_the_sub_caption_term_without_negatives_or_positives(model, small_pairs, texts):
     batch, subs = batch_of(small_pairs, 0, [7, 1, 3, 50, 20]), texts["subcaptions"]
-    places = [DRAWN[0].tolist().index(row) for row in (7, 3, 50)]
-    images = images_alone(model, batch.images[[0, 2, 3]])
-    captions = texts_alone(model, batch.tokens.numpy()[[0, 2, 3]])
-    positives = texts_alone(model, subs.positives[0, places])
-    negatives = [
-        embedded
-        for place in places
-        for negative in subs.negatives[0, place]
-        if negative.any()
-        for embedded in texts_alone(model, negative[None])
-    ]
-    for parts, keys, queries in (
-        ("positives", positives, positives),
-        ("negatives", captions + negatives, captions),
+    for parts, positives, negatives in (
+        ("positives", subs.positives, 0 * subs.negatives),
+        ("negatives", small_pairs.tokens[DRAWN], subs.negatives),  # whole captions
     ):
+        given = texts | {"subcaptions": SubCaptions(subs.rows, positives, negatives)}
+        wanted = parts_by_hand(model, batch, given, 5, "mild")["sub"]
         got = make_defense("taclean", 5, texts, parts=parts).loss(model, batch)["sub"].item()
-        wanted = (cross_entropy(images, keys) + cross_entropy(queries, images)) / 2
         assert got == pytest.approx(wanted, abs=1e-5)
 
 
