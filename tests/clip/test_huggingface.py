@@ -5,6 +5,7 @@ every start. `pip install transformers` runs these tests.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,7 @@ def test_embeddings_are_those_of_transformers(tmp_path: Path, name: str, act: st
 
 def changed(folder: Path, out: Path, **files) -> Path:
     """A copy of the folder with other files; None: without it."""
-    out.mkdir()
-    for file in folder.iterdir():
-        (out / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(folder, out)
     for name, content in files.items():
         path = next(out.glob(f"{name}.*"))
         path.unlink()

@@ -98,16 +98,13 @@ from taclean.config.section import key
 class Gentle(CleanCLIP):
     lambda_self: float = key(0.25, "A smaller weight.", ge=0)
 """
-PLAIN = (
-    HEAD
-    + """
+PLAIN = f"""{HEAD}
 class Nothing(Defense):
-    texts = {}
+    texts = {{}}
     weight: float = 3
     def loss(self, model, batch):
-        return {"total": super().loss(model, batch)["total"] * self.weight}
+        return {{"total": super().loss(model, batch)["total"] * self.weight}}
 """
-)
 
 
 def test_a_defence_that_inherits_is_one(write) -> None:
@@ -169,8 +166,11 @@ def test_a_trigger_that_changes_the_form_of_pictures_is_named(write) -> None:
 
 def test_helpers_are_no_methods() -> None:
     assert not {"patch", "optimise", "material"} & set(registry.names("attacks"))
-    for name in ("patch", "none"):
-        with pytest.raises(UserError, match=name):
-            attack(name)
+    for call, name in (
+        (attack, "patch"), (attack, "none"), (make_trigger, "badnets"), (defense, "nosuch"),
+        (make_defense, "nosuch"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"{name}.*use one of"):
+            call(name)
     assert all(issubclass(attack(name), Attack) for name in registry.names("attacks"))
     assert all(issubclass(defense(name), Defense) for name in registry.names("defenses"))

@@ -120,13 +120,6 @@ def test_a_target_that_is_no_class_is_refused():
         Prompts(NAME, **{**ZEROSHOT, "target": "plantain"})
 
 
-def test_the_target_s_own_images_are_not_attacked(heads, pairs):
-    got = score(pairs, heads, triggers())
-    assert set(got) == {"clean", "trojvqa", "badnet"}
-    assert got["clean"]["CA@1"]["n"] == 40
-    assert got["trojvqa"]["ASR@10"]["n"] == got["badnet"]["TA@1"]["n"] == 39
-
-
 # ---- by split ------------------------------------------------------------------------------------
 
 
@@ -192,20 +185,15 @@ def test_samples_hold_what_the_figures_need(
     assert [file.name for file in tmp_path.iterdir()] == ["samples.npz"]
 
 
-def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
-    first = Prompts(NAME, **{**ZEROSHOT, "target": "thing 2"}).heads(random_model)
-    write_samples(tmp_path / "s.npz", pairs, first, triggers(), 4, False)
+def test_samples_leave_out_the_target_and_keep_labels_and_pictures_together(
+    random_model, pairs, tmp_path
+):
+    first = Prompts(NAME, **{**ZEROSHOT, "target": "thing 17"}).heads(random_model)
+    some = pairs.take(np.array([30, 17, 4, 8]))
+    write_samples(tmp_path / "s.npz", some, first, triggers(), 3, True)
     got = np.load(tmp_path / "s.npz")
-    assert got["rows"].tolist() == [0, 1, 3, 4]
-    assert 2 not in got["labels"]
-
-
-def test_samples_of_a_subset_keep_labels_and_pictures_together(heads, pairs, tmp_path):
-    some = pairs.take(np.array([30, 4, 17]))
-    write_samples(tmp_path / "s.npz", some, heads, triggers(), 3, True)
-    got = np.load(tmp_path / "s.npz")
-    assert got["labels"].tolist() == [30, 4, 17]
-    assert (got["images"] == pairs.images[[30, 4, 17]]).all()
+    assert got["rows"].tolist() == got["labels"].tolist() == [30, 4, 8]
+    assert (got["images"] == pairs.images[[30, 4, 8]]).all()
 
 
 def test_samples_of_a_training_model_are_those_of_evaluation(

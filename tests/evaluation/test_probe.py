@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from taclean import config as configs
 from taclean.attacks import make_trigger
 from taclean.clip.models import encode_images, encode_tokens
-from taclean.config.checks import check
 from taclean.data.split import Pairs
 from taclean.evaluation.embeddings import Embeddings, embed, embed_texts
 from taclean.evaluation.evaluate import probe, score
@@ -21,7 +19,6 @@ from taclean.results.labels import Look
 from taclean.results.main_table import blocks, header
 from taclean.results.table import COLUMNS
 from taclean.util.errors import UserError
-from tests.helpers import ROOT
 
 NAME, TARGET = "emoji-rn", 39
 ZEROSHOT = {
@@ -136,12 +133,3 @@ def test_they_reach_the_main_table() -> None:
     assert probe.loc[probe["reference"], "mean"].tolist() == [81, 3]
     assert "Test split: TCR@1" in found
     assert "linear probe" in header(table, Look())
-
-
-@pytest.mark.parametrize("split", ["nowhere", "test"])
-def test_a_probe_that_cannot_be(split: str) -> None:
-    overlay = {"evaluate": {"probe": split}}
-    default = configs.read_yaml(ROOT / "config/config.yaml")
-    config = configs.resolve(configs.merge(default, overlay))
-    with pytest.raises(UserError, match=r"evaluate\.probe: .* known are pretrain, clean"):
-        check(config)

@@ -80,7 +80,7 @@ def test_the_page_shows_sub_captions() -> None:
     assert "Sub-captions" not in own_page(MODELS, LOOK, "RN50", "x", ["test", "heldout"])
 
 
-def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:
+def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model, monkeypatch) -> None:
     """On a model that tells classes apart a little: hits and ASR are those of the scores."""
     classes = [f"thing {i}" for i in range(40)]
     prompts = Prompts("emoji-rn", classes, ["a {}."], "thing 3")
@@ -96,11 +96,7 @@ def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:
     pictures = examples(pairs, {"dots": (trigger, "", 3)})
     assert pictures["clean"] != pictures["dots"]
     assert all(one.startswith("data:image/png;base64,") for one in pictures.values())
-    few = Prompts("emoji-rn", classes, ["a {}."], "thing 3").for_classes(["a", "b"])
-    (pairs.folder / "classes.txt").write_text("x\n")
-    try:
-        with pytest.raises(UserError, match="other classes than the run"):
-            moves(pairs, few.heads(random_model), {}, "fp32")
-    finally:
-        (pairs.folder / "classes.txt").unlink()
+    monkeypatch.setattr(Pairs, "classes", ["x"])
+    with pytest.raises(UserError, match="other classes than the run"):
+        moves(pairs, heads, {}, "fp32")
     assert torch.is_grad_enabled()

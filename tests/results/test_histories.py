@@ -30,7 +30,7 @@ from taclean.results.labels import Look
 from taclean.results.table import COLUMNS, RUN
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name
-from tests.helpers import ROOT, jobs, refused, snakemake
+from tests.helpers import ROOT, jobs, snakemake
 
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
 
@@ -95,36 +95,6 @@ def test_a_changed_or_added_trial_touches_no_other() -> None:
             assert shared == shared_name(check(after), text, "taclean_trial2")
             path = f"text/{text}/{shared}/seed100"
             assert stage(before, path) == stage(after, path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"attacks": ["nosuch"]}, "tune.attacks: 'nosuch' is unknown; known are badnet"),
-        ({"trials": {"nosuch": [{}]}}, "tune.trials: 'nosuch' is unknown; known are ft"),
-        (
-            {"trials": {"ft": [{}], "taclean": [{}, {}]}},
-            "tune.trials: ft 1, taclean 2; give every defence the same number of trials",
-        ),
-        ({"trials": {"ft": []}}, "tune.trials.ft"),
-        ({"trials": {"ft": [3]}}, "tune.trials.ft.0"),
-        ({"trials": {"ft": 3}}, "tune.trials.ft"),
-        ({"trials": []}, "tune.trials"),
-        ({"trials": {"ft": [{"train": {"lrr": 1}}]}}, "defenses.ft_trial1.train.lrr: unknown key"),
-        ({"trials": {"ft": [{"train": 1}]}}, "defenses.ft_trial1.train"),
-        (
-            {"trials": {"taclean": [{"subcaptions": {"samples": 10**6}}]}},
-            "defenses.taclean_trial1.subcaptions.samples: asks for 1000000",
-        ),
-        ({"within": -1}, "tune.within"),
-        ({"seeds": []}, "tune.seeds"),
-        ({"colour": "red"}, "tune.colour: unknown key"),
-    ],
-)
-def test_a_mistake_in_a_tuning_is_one_line(changes: dict[str, Any], message: str) -> None:
-    trials = {"ft": [{}]}
-    tune = {"attacks": ["badnet"], "seeds": [100], "within": 3, "trials": trials} | changes
-    refused(lambda: check(configs.resolve({**DEFAULT, "tune": tune})), message)
 
 
 def scores(*rows: tuple[str, int, float, float]) -> pd.DataFrame:
