@@ -11,12 +11,14 @@ from pydantic import PrivateAttr
 from torch import Tensor, nn
 
 from taclean.attacks.fitting import Descent
-from taclean.attacks.patch import REFERENCE, corners, paste, side_of
+from taclean.attacks.patch import REFERENCE, side_of
 from taclean.clip import CLIP
 from taclean.clip.encode import device_of, encode_images
+from taclean.config.schema import Probe
 from taclean.config.section import key
 from taclean.data.split import Pairs
 from taclean.defenses import Defense
+from taclean.detectors import scan
 from taclean.evaluation.zeroshot import head
 from taclean.training.distributed import gather, on_first
 from taclean.training.loader import Batch
@@ -25,19 +27,21 @@ from taclean.util.rng import permutation
 
 ORDER = 0x14E  # random stream of the order of the pictures
 RATE = 0.01  # Adam's, of the inversion
-WEIGHTS = {"class": 5.0, "embedding": 0.5, "ssim": 1.0, "mask": 0.01}  # of its loss
+WEIGHTS = {"class": 5.0, "embedding": 0.5, "ssim": 1.0}  # of its loss
 TEMPERATURE = 0.07
+PROBES = (Probe(size=39, place="corner"), Probe(size=39, place="centre"), Probe(film=16))
 WINDOW, SIGMA = 11, 1.5  # of SSIM
 
 
 class InverTune(Defense):
     """Sum over layers |(a - a') c| / |a c| + lambda_feature |f - f_victim|.
 
-    Before the first step: a universal patch that leads pictures away from their classes, put in a
-    corner, names the class that it leads to most; a mask and a pattern are inverted that lead to
-    this class; the layers whose activations a the inverted trigger moves the furthest to a' are
-    chosen, and in them the units c that it moves the most (2-means). a and a' are means over the
-    batch, f the unit embeddings of its pictures. The image tower learns, its BatchNorm does not.
+    Before the first step: universal patterns that lead pictures away from their own classes, a
+    patch in the corner, one in the centre and a film, name the class that one of them leads to the
+    most; a mask and a pattern are inverted that lead to this class; the layers whose activations a
+    the inverted trigger moves the furthest, to a', are chosen, and in them the units c that it
+    moves the most (2-means). a and a' are means over the batch, f the unit embeddings of its
+    pictures. The image tower learns, its BatchNorm does not.
     Where the inverted trigger does not work, nothing is aligned and the model stays as it is.
     """
 
@@ -46,9 +50,11 @@ class InverTune(Defense):
 
     lambda_feature: float = key(0.5, "Weight of the embeddings' distance from the victim's.", ge=0)
     layers: int = key(3, "Layers whose activations are aligned.", ge=1)
-    patch: float = key(39, "Side in px at 224 of the patch that names the class.", ge=1, le=224)
-    patch_steps: int = key(100, "Steps that optimise it.", ge=1)
+    probe_steps: int = key(60, "Steps that optimise each pattern that may name the class.", ge=1)
     steps: int = key(200, "Steps of the inversion.", ge=1)
+    mask: float = key(
+        0.01, "Weight of the sum of the mask in the inversion, as for pictures of 224 px.", ge=0
+    )
     pictures: int = key(64, "Pictures of a step.", ge=1)
     least: float = key(
         70, "Least share (%) of other pictures that the inverted trigger leads to the class.",
@@ -80,8 +86,8 @@ class InverTune(Defense):
         pictures, n = batch.images.float() / 255, len(batch.images)
         both = torch.cat([pictures, put(self._trigger, pictures)])
         embedded, outputs = _activations(model, both, list(self._units))
-        with torch.no_grad():
-            victim = encode_images(self._victim, pictures)
+        with torch.no_grad():  # in the same batch: at the start both give the same bits
+            victim = encode_images(self._victim, both)[:n]
         align = torch.zeros((), device=embedded.device)
         for name, unit in self._units.items():
             means = [part.float().mean(0).flatten() for part in outputs[name].split(n)]
@@ -90,7 +96,7 @@ class InverTune(Defense):
             )
             align = align + (clean - triggered).norm() / clean.norm()
         now, before = gather(embedded[:n], victim)
-        feature = (now - before).norm()
+        feature = ((now - before).square().sum() + 1e-8).sqrt()  # smooth at the start
         total = align + self.lambda_feature * feature
         return {"total": total, "align": align, "feature": feature}
 
@@ -124,33 +130,35 @@ class InverTune(Defense):
         return (encode_images(self._victim, images) @ directions).argmax(1)
 
     def _named(self, drawn: "_Draws", directions: Tensor) -> int:
-        """Return the class that a universal patch, which names no class, leads to most."""
-        side, scale = side_of(self.patch, drawn.size, drawn.size), self._victim.logit_scale.exp()
-        patch = Descent((3, side, side), RATE, self.seed, directions.device)
-
-        def patched(images: Tensor) -> Tensor:
-            ids = torch.arange(len(images))
-            return paste(images, patch.pixels, *corners("corner", ids, 0, side, *images.shape[-2:]))
-
-        for step in range(self.patch_steps):
-            images = drawn(step)
-            own = self._classes(images, directions)
-            logits = scale * encode_images(self._victim, patched(images)) @ directions
-            patch.step(-F.cross_entropy(logits, own))
-        more = torch.zeros(directions.shape[1])
-        for step in range(4):  # other pictures, where there are any
-            images = drawn(self.patch_steps + step)
-            for shown, sign in ((patched(images), 1), (images, -1)):
-                counts = self._classes(shown, directions).bincount(minlength=len(more))
-                more += sign * counts.cpu()
-        return int(more.argmax())
+        """Return the class to which universal patterns, which name no class, lead the most."""
+        device, scale = directions.device, self._victim.logit_scale.exp()
+        most = torch.zeros(directions.shape[1])
+        for probe in PROBES:
+            side = drawn.size if probe.film else side_of(probe.size, drawn.size, drawn.size)
+            pattern = Descent((3, side, side), RATE, self.seed, device)
+            ids = torch.arange(self.pictures)
+            for step in range(self.probe_steps):
+                images = drawn(step)
+                own = self._classes(images, directions)
+                shown = scan.put(probe, images, pattern.pixels, ids, self.seed)
+                logits = scale * encode_images(self._victim, shown) @ directions
+                pattern.step(-F.cross_entropy(logits, own))
+            more = torch.zeros_like(most)
+            for step in range(4):  # other pictures, where there are any
+                images = drawn(self.probe_steps + step)
+                shown = scan.put(probe, images, pattern.pixels, ids, self.seed)
+                for part, sign in ((shown, 1), (images, -1)):
+                    counts = self._classes(part, directions).bincount(minlength=len(more))
+                    more += sign * counts.cpu()
+            most = torch.maximum(most, more)
+        return int(most.argmax())
 
     def _inverted(self, drawn: "_Draws", directions: Tensor, target: int) -> Tensor:
         """Return a mask and a pattern (2, 3, H, W) in [0, 1] that lead pictures to `target`."""
         trigger = Descent((2, 3, drawn.size, drawn.size), RATE, self.seed, directions.device)
         with torch.no_grad():
             trigger.pixels[0] = 1
-        per_pixel = WEIGHTS["mask"] * (REFERENCE / drawn.size) ** 2  # as for pictures of 224 px
+        per_pixel = self.mask * (REFERENCE / drawn.size) ** 2
         like = drawn.most_like(self._victim, directions[:, target])
         for step in range(self.steps):
             images = drawn(step)

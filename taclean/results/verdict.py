@@ -91,15 +91,13 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin(reasons.index)]
     scores = pick(table[table["attack"] != CLEAN], split=split)
     attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
-    sentences = []
-    if len(reasons):
-        labels = [
-            f"{look.defense_label(defense)} on {look.attack_label(attack)} ({reason})"
-            for (attack, defense), reason in reasons.items()
-        ]
-        sentences.append(FAILED.format(failed=", ".join(labels)))
+    labels = [
+        f"{look.defense_label(defense)} on {look.attack_label(attack)} ({reason})"
+        for (attack, defense), reason in reasons.items()
+    ]
+    left_out = [FAILED.format(failed=", ".join(labels))] if labels else []
     if not attacks:
-        return Verdict(sentences, [], []) if sentences else None
+        return Verdict(left_out, [], []) if left_out else None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
     means = summary(pick(scores, metric=ASR)).pivot(
         index="attack", columns="defense", values="mean"
@@ -117,12 +115,14 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         names = f" ({', '.join(labels)})" if labels else ""
         return f"{len(labels)} of {len(attacks)} attacks{names}"
 
+    sentences = []
     if known and attacks:
         gone = some(harmless.index[harmless[tested]])
         sentences.append(REMOVED.format(name=name, gone=gone, far=BACKDOOR_POINTS))
     if missed:
-        labels = ", ".join(map(look.attack_label, missed))
-        sentences.append(MISSED.format(missed=labels, far=BACKDOOR_POINTS))
+        names = ", ".join(map(look.attack_label, missed))
+        sentences.append(MISSED.format(missed=names, far=BACKDOOR_POINTS))
+    sentences += left_out
     if not attacks:
         return Verdict(sentences, [], [])
     seeds, n = seeds_text(scores["seed"]), scores["seed"].nunique()

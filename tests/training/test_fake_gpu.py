@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from taclean.config import registry
 from tests.helpers import environment
 
 HERE = Path(__file__).parent / "fake_gpu"
@@ -40,5 +41,5 @@ def test_no_step_mixes_devices_or_waits_for_one(guard, tiny_config):
     (copy, mix), found = json.loads(done.stdout.splitlines()[-1])
     assert copy.startswith("copy to cuda")  # the two known faults are found
     assert "device" in mix
-    assert found.keys() == {"none", "ft", "cleanclip", "taclean", "par"}
+    assert found.keys() == {"none", *registry.names("defenses")}
     assert {name: waits for name, waits in found.items() if waits} == {}

@@ -123,5 +123,6 @@ def main(config: str) -> None:
     strong = {"augment": "autoaugment"}
     runs = {name: waits(name, **more) for name, more in (
         ("ft", strong), ("cleanclip", strong), ("taclean", {"augment": "mild"}), ("par", {}),
+        ("ft_sam", {}), ("linear_probe", {}), ("wise_ft", {}), ("abd", {}), ("invertune", {}),
     )}  # fmt: skip
     print(json.dumps([known_faults(), {"none": waits(None), **runs}]))
