@@ -62,7 +62,9 @@ class Dies:
 
     def __init__(self, inner: Any, left: int) -> None:
         self.inner, self.left = inner, left
-        self.check, self.start = inner.check, inner.start
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
     def loss(self, model, batch):
         self.left -= 1

@@ -4,11 +4,11 @@ The fields of the class are the keys of `loss` in an entry of the config's `defe
 `kind: NAME` uses taclean/defenses/NAME.py. docs/extending.md shows how to write a defence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import PrivateAttr, create_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from taclean.captions.artifacts import TextArtifact
 from taclean.clip import CLIP
@@ -16,6 +16,7 @@ from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config import registry
 from taclean.config.schema import DefenseEntry, Train
 from taclean.config.section import Method, key
+from taclean.data.split import Pairs
 from taclean.losses import clip_loss
 from taclean.training.distributed import gather
 from taclean.training.loader import Batch
@@ -36,6 +37,7 @@ class Defense(Method, abstract=True):
     colour: ClassVar[str] = ""
     texts: ClassVar[Mapping[str, type[TextArtifact]]] = {}
 
+    _failed: str = PrivateAttr("")
     _seed: int = PrivateAttr(0)
     _made: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -43,6 +45,14 @@ class Defense(Method, abstract=True):
     def seed(self) -> int:
         """Seed of the run."""
         return self._seed
+
+    @property
+    def failed(self) -> str:
+        """Why the defence cannot work in this run: then the model stays as it is, else "".
+
+        `prepare` sets `_failed`.
+        """
+        return self._failed
 
     def text(self, name: str) -> Any:
         """Return the text artifact `name`, as its `read` returned it."""
@@ -57,8 +67,26 @@ class Defense(Method, abstract=True):
         for name, kind in self.texts.items():
             kind.check(name, self._made[name], epochs, rows)
 
-    def start(self, model: CLIP) -> None:
-        """Prepare for training; `model` holds the victim's weights, also where a run is resumed."""
+    def prepare(self, model: CLIP, pairs: Pairs, prompts: Tensor | None) -> None:
+        """Do what comes before the first step, such as a search for the trigger.
+
+        A run that is resumed calls it again, so the same arguments must give the same result. It
+        runs on every process; `distributed.on_first` gives all of them one result.
+
+        Args:
+            model: holds the victim's weights on the device of the run, also in a resumed run. It
+                must keep them; gradients are for copies of it.
+            pairs: the set to learn from.
+            prompts: tokens (C, T, 77) of each class in each template, for
+                `taclean.evaluation.zeroshot.head`. Which class is the target is not known.
+        """
+
+    def learns(self, model: CLIP) -> Iterable[nn.Parameter]:
+        """Return the weights that learn, by default all; the loss must use each of them.
+
+        A part of the model none of whose weights learn stays in evaluation mode.
+        """
+        return model.parameters()
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of a batch: `total` is minimised, other parts are logged.
@@ -68,6 +96,9 @@ class Defense(Method, abstract=True):
         embedded = encode_images(model, batch.images), encode_tokens(model, batch.tokens)
         images, texts = gather(*embedded)
         return {"total": clip_loss(images, texts, model.logit_scale.exp())}
+
+    def finish(self, model: CLIP) -> None:
+        """Change the weights in place after the last step, such as interpolate or prune them."""
 
     @classmethod
     def entry(cls) -> type[DefenseEntry]:

@@ -1,15 +1,17 @@
 """PAR: Perturb and Recover (Singh et al. 2024, arXiv 2412.00727)."""
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from pydantic import PrivateAttr
-from torch import Tensor
+from torch import Tensor, nn
 
 from taclean.clip import CLIP
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.section import key
+from taclean.data.split import Pairs
 from taclean.defenses import Defense
 from taclean.losses import clip_loss
 from taclean.training.distributed import gather
@@ -33,10 +35,13 @@ class PAR(Defense):
 
     _victim: Any = PrivateAttr(None)
 
-    def start(self, model: CLIP) -> None:
-        """Keep a frozen copy of the victim; a resumed run gets the same copy."""
+    def prepare(self, model: CLIP, pairs: Pairs, prompts: Tensor | None) -> None:
+        """Keep a frozen copy of the victim."""
         self._victim = copy.deepcopy(model).eval().requires_grad_(False)
-        model.logit_scale.requires_grad_(False)
+
+    def learns(self, model: CLIP) -> Iterable[nn.Parameter]:
+        """Return all weights but `logit_scale`."""
+        return [weight for weight in model.parameters() if weight is not model.logit_scale]
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is minimised."""

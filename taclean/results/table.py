@@ -35,16 +35,27 @@ def script_log(log: Sequence[str]) -> Iterator[None]:
 def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     """Return a row for each score of all runs, ordered by `look`, seed, repeat and METRICS.
 
+    Where a defence could not work in some runs, the column `failed` has the reasons.
+
     Args:
         paths: the `scores.json` of each run.
     """
     rows = [
-        (*(run[key] for key in RUN), split, metric, round(100 * s["hits"] / s["n"], 4), s["n"])
+        (
+            *(run[key] for key in RUN),
+            split,
+            metric,
+            round(100 * s["hits"] / s["n"], 4),
+            s["n"],
+            run.get("failed"),
+        )
         for run in map(read_json, paths)
         for split, scores in run["splits"].items()
         for metric, s in scores.items()
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "failed"])
+    if table["failed"].isna().all():
+        del table["failed"]
     attacks, splits = ordered(table["attack"], look.attacks), scored_splits(table, look)
     splits += [f"{split}+{attack}" for attack in attacks for split in splits]
     order = {

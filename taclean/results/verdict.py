@@ -1,5 +1,6 @@
 """The verdict: sentences about the scores of one defence, by rules fixed before the scores."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ MISSED = (
     "Left out, because the attack did not take: {missed}. Even without a defence, ASR@1 is at most "
     "{far:.0f} points above that of a model that was never poisoned."
 )
+FAILED = "Left out, because the defence could not work there: {failed}."
 LOWEST = "Its ASR@1 is lower than that of {others} on {lowest}."
 SETTLED = (
     "A difference in ASR@1 is settled if its {over} ({seeds}) does not contain 0; otherwise it is "
@@ -78,14 +80,22 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
 
     A model has a backdoor if its ASR@1 is more than BACKDOOR_POINTS points above that of the model
     that was never poisoned, shown the same trigger. An attack whose victims have no backdoor does
-    not count.
+    not count. A defence that could not work on a victim of an attack is left out there.
     See `taclean.results.statistics` for differences and when they are settled.
     """
     split, name = main_split(table, look), look.defense_label(tested)
+    failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
+    reasons = failed.groupby(["attack", "defense"], sort=False)["failed"].first()
+    table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin(reasons.index)]
     scores = pick(table[table["attack"] != CLEAN], split=split)
     attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
+    labels = [
+        f"{look.defense_label(defense)} on {look.attack_label(attack)} ({reason})"
+        for (attack, defense), reason in reasons.items()
+    ]
+    left_out = [FAILED.format(failed=", ".join(labels))] if labels else []
     if not attacks:
-        return None
+        return Verdict(left_out, [], []) if left_out else None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
     means = summary(pick(scores, metric=ASR)).pivot(
         index="attack", columns="defense", values="mean"
@@ -108,8 +118,9 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         gone = some(harmless.index[harmless[tested]])
         sentences.append(REMOVED.format(name=name, gone=gone, far=BACKDOOR_POINTS))
     if missed:
-        labels = ", ".join(map(look.attack_label, missed))
-        sentences.append(MISSED.format(missed=labels, far=BACKDOOR_POINTS))
+        names = ", ".join(map(look.attack_label, missed))
+        sentences.append(MISSED.format(missed=names, far=BACKDOOR_POINTS))
+    sentences += left_out
     if not attacks:
         return Verdict(sentences, pd.DataFrame())
     seeds, n = seeds_text(scores["seed"]), scores["seed"].nunique()
@@ -117,6 +128,9 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     scores = scores[scores["attack"].isin(attacks)]
     asr = differences(pick(scores, metric=ASR), [(tested, other) for other in others])
     if others:
+        for attack, defense in reasons.index:
+            if attack in attacks and defense in others:
+                means.loc[attack, defense] = math.inf
         lowest = some(means.index[means[tested] < means[others].min(axis=1, skipna=False)])
         text = LOWEST.format(others=_and(map(look.defense_label, others)), lowest=lowest)
         sentences.append(text + (f" {SETTLED.format(over=over, seeds=seeds)}" if enough else ""))

@@ -50,6 +50,7 @@ OPTIONS = [
 
 def run(stage: dict[str, Any], options: Any) -> None:
     """Score the model on every split and write scores and samples."""
+    from taclean.clip.checkpoints import read_metadata
     from taclean.data.split import Pairs, refuse_copies
     from taclean.evaluation.evaluate import by_split, score, write_samples
 
@@ -78,6 +79,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
         undefended = stage["defense"] == "none"
         write_samples(options.samples, labelled[0], heads, triggers, stage["samples"], undefended)
     run = {key: stage[key] for key in ("attack", "defense", "seed", "repeat")}
+    if failed := read_metadata(options.model).get("failed"):
+        run["failed"] = failed
     found = by_split(counts, stage["attack"])
     write_json(options.out, {**run, "target": stage["zeroshot"]["target"], "splits": found})
     again = f"-repeat{stage['repeat']}" if stage["repeat"] else ""

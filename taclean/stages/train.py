@@ -96,7 +96,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     with distributed.processes(options.device):
         with distributed.together():
             models.check_suffix(options.out)  # now, not after hours
-        model, history = (_victim if "victim" in stage else _trained)(stage, options)
+        model, history, failed = (_victim if "victim" in stage else _trained)(stage, options)
         if distributed.rank() != 0:
             return
         with replacing(options.history) as temporary, temporary.open("w", newline="") as file:
@@ -104,13 +104,17 @@ def run(stage: dict[str, Any], options: Any) -> None:
             table = csv.DictWriter(file, keys, lineterminator="\n")
             table.writeheader()
             table.writerows(history)
-        models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"])
+        more = {"failed": failed} if failed else {}
+        models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"], **more)
         # Its own, and those of other settings or precisions.
         for checkpoint in Path(options.checkpoints).glob("last*.pt"):
             checkpoint.unlink()
 
 
-def _victim(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, float]]]:
+Trained = tuple[CLIP, list[dict[str, float]], str]
+
+
+def _victim(stage: dict[str, Any], options: Any) -> Trained:
     """Return the victim and its scores, as of a training's last epoch."""
     from taclean.clip import models
     from taclean.training import distributed
@@ -118,11 +122,11 @@ def _victim(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, f
     model = models.create(stage["model"], stage["seed"], stage["victim"])
     model.eval().to(options.device)
     validate = validation(stage, options)
-    return model, [distributed.on_first(lambda: {"epoch": 0, **validate(model)})]
+    return model, [distributed.on_first(lambda: {"epoch": 0, **validate(model)})], ""
 
 
-def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, float]]]:
-    """Return the trained model and its history."""
+def _trained(stage: dict[str, Any], options: Any) -> Trained:
+    """Return the trained model, its history, and why the defence could not work, or ""."""
     from taclean.attacks import poison
     from taclean.clip import models
     from taclean.data.split import Pairs, refuse_copies
@@ -154,7 +158,9 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
         deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
     folder, label, device = Path(options.checkpoints), stage["stage"], options.device
     more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
-    return model, train(model, pairs, objective, settings, validate=validate, **more)
+    more["prompts"] = shared.prompts_of(stage).tokens() if name else None
+    history = train(model, pairs, objective, settings, validate=validate, **more)
+    return model, history, objective.failed
 
 
 def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:

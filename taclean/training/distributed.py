@@ -142,6 +142,16 @@ def gather(*own: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ..
     return rows.split([tensor.shape[1] for tensor in own], 1)
 
 
+def mean_of_all(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Return the mean of each gradient over the processes: that of the whole batch."""
+    if world() == 1:
+        return list(gradients)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = (flat / world()).split([gradient.numel() for gradient in gradients])
+    return [part.view_as(own) for part, own in zip(parts, gradients, strict=True)]
+
+
 def averaged(module: nn.Module) -> nn.Module:
     """Average the gradients of `module` over the processes; its buffers are left alone."""
     parallel = nn.parallel.DistributedDataParallel

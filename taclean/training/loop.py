@@ -52,7 +52,17 @@ def _optimizers(model: CLIP, settings: Train) -> list[torch.optim.Optimizer]:
     own = matrices(model) if settings.optimizer == "muon" else []
     groups = parameter_groups(model, decay, without=own)
     adamw = torch.optim.AdamW(groups, settings.lr, (beta1, beta2), fused=True)
-    return [adamw, Muon(own, settings.lr, decay)] if own else [adamw]
+    found = [adamw, Muon(own, settings.lr, decay)] if own else [adamw]
+    return [one for one in found if any(group["params"] for group in one.param_groups)]
+
+
+def _train_mode(model: CLIP) -> None:
+    """Set training mode, but for the parts none of whose weights learn."""
+    model.train()
+    for part in model.modules():
+        weights = list(part.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            part.eval()
 
 
 class _Loss(nn.Module):
@@ -115,6 +125,7 @@ class Training:
         seed: int,
         device: torch.device | str = "cpu",
         label: str = "train",
+        prompts: Tensor | None = None,
     ) -> None:
         """Check that the run can be trained, and set all up for its first step."""
         self.model, self.settings, self.label = model, settings, label
@@ -123,13 +134,17 @@ class Training:
             pairs, seed=seed, batch=settings.batch, epochs=settings.epochs, device=self.device
         )
         self.per_epoch, self.steps = self.feed.per_epoch, self.feed.steps
+        self._objective = objective
         with distributed.together():
             self._check(pairs, objective)
             torch.set_num_threads(settings.threads)
             if self.device.type == "cuda":
                 choose_kernels(settings.deterministic)
             model.to(self.device)
-            objective.start(model)
+        objective.prepare(model, pairs, prompts)
+        for weight in {*model.parameters()} - {*objective.learns(model)}:
+            weight.requires_grad_(False)
+        with distributed.together():
             distributed.sync_batch_norm(model, self.device)
             if settings.compile:
                 _compile(model, self.device)
@@ -145,7 +160,7 @@ class Training:
         self.history: list[dict[str, float]] = []
         # Losses of the epoch; they stay on the device, which is read as rarely as can be.
         self._sums: dict[str, Any] = {}
-        model.train()
+        _train_mode(model)
 
     def _check(self, pairs: Pairs, objective: Defense) -> None:
         settings, steps = self.settings, self.steps
@@ -207,6 +222,8 @@ class Training:
         self._together.zero_grad()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+            if after == self.steps:  # before anything saves or scores the weights
+                self._objective.finish(self.model)
         self.done = after
         return parts
 
@@ -247,7 +264,7 @@ class Training:
             self._sums = {}
             self.feed.waited = 0.0
         self.history.append(record | scores)
-        self.model.train()
+        _train_mode(self.model)
         return self.history[-1]
 
     def state_dict(self) -> dict[str, Any]:
@@ -283,10 +300,12 @@ def train(
     validate: Validate | None = None,
     label: str = "train",
     device: torch.device | str = "cpu",
+    prompts: Tensor | None = None,
 ) -> list[dict[str, float]]:
-    """Train `model` in place.
+    """Train `model` in place; where the defence cannot work, the model stays as it is.
 
     Args:
+        prompts: see `Defense.prepare`.
         folder: where checkpoints and `train.jsonl` live; not an output of any rule.
         config: all else that decides the result, the objective and its texts included. A
             checkpoint of another config, other start weights, rows or poison is moved aside.
@@ -300,8 +319,11 @@ def train(
     Raises:
         StoppedError: SIGTERM came or the job's time is nearly over; the run is saved.
     """
-    training = Training(model, pairs, objective, settings, seed=seed, device=device, label=label)
-    steps, first_process = training.steps, distributed.rank() == 0
+    training = Training(
+        model, pairs, objective, settings, seed=seed, device=device, label=label, prompts=prompts
+    )
+    first_process = distributed.rank() == 0
+    steps = 0 if objective.failed else training.steps
     data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
     mark = fingerprint(config, training.precision, model.state_dict(), data)
     checkpoints = Checkpoints(folder, mark)
@@ -318,7 +340,8 @@ def train(
         stop = stack.enter_context(Stop().listening())
         shown = say if first_process else None
         if first_process:
-            say(f"{label}: {begun} at step {training.done} of {steps} in {precision}")
+            why = f": {objective.failed}" if objective.failed else ""
+            say(f"{label}: {begun} at step {training.done} of {steps} in {precision}{why}")
         progress = Progress(label, steps, "steps", shown, first=training.done)
         started = epoch_began = saved = time.time()
 

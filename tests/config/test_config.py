@@ -41,7 +41,8 @@ FURTHER = "badclip_adaptive wanet stripes blended_stripes blended_triangles blen
 
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     checked(DEFAULT)
-    for folder, more in (("attacks", FURTHER), ("defenses", ["par"])):
+    further = ["par", "ft_sam", "wise_ft", "linear_probe", "abd", "invertune"]
+    for folder, more in (("attacks", FURTHER), ("defenses", further)):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == registry.names(folder)
 

@@ -117,6 +117,17 @@ def test_long_table_exactly(tmp_path: Path) -> None:
     assert results.read_table(tmp_path / "table.csv").equals(results.long_table(paths, LOOK))
     assert results.long_table(paths, LOOK).equals(results.long_table(paths[::-1], LOOK))
     assert not list(tmp_path.glob(".*tmp*"))
+    values = json.loads(paths[1].read_text("utf-8"))
+    paths[1].write_text(json.dumps(values | {"failed": "no trigger"}), "utf-8")
+    failed = results.long_table(paths, LOOK)
+    assert failed.loc[failed["failed"].notna(), "percent"].tolist() == [
+        25,
+        100,
+        85.7143,
+        42.8571,
+        33.3333,
+    ]
+    assert failed[results.COLUMNS].equals(results.read_table(tmp_path / "table.csv"))
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,21 @@ def test_a_missing_score_makes_no_verdict(missing: str, said: str) -> None:
         assert "settled lower on 1" not in words(part) or missing == "none"
 
 
+def test_a_defence_that_could_not_work_is_left_out_with_its_reason() -> None:
+    table = scores(seeds=3, spread=1).assign(failed=None)
+    table.loc[(table.attack == "b") & (table.defense == "old") & (table.seed == 1), "failed"] = "so"
+    text = words(table)
+    assert "Left out, because the defence could not work there: Old on Beta (so)." in text
+    assert "lower than that of Old on 2 of 2 attacks" in text
+    assert (
+        "Compared with Old: settled lower on 1 of 2 attacks (Alpha & Co), settled higher on 0"
+        in (text)
+    )
+    assert "removes the backdoor on 0 of 1 attacks" in words(table, "old")
+    table.loc[table.defense == "new", "failed"] = "no trigger"
+    assert "New <1> on Alpha & Co (no trigger), " in words(table)
+
+
 def test_variants_of_a_method_are_not_what_it_is_compared_with() -> None:
     variant = scores().query("defense == 'old'").assign(defense="old_k2", percent=0.0)
     table, names = pd.concat([scores(), variant]), {"old_k2": {"label": "Old k2"}}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from taclean import cli
 from taclean import config as configs
@@ -164,6 +164,24 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had(world, tmp_path, ru
     more = {"data": world / "pretrain", "manifest": manifest}
     assert run(*train_arguments(world, tmp_path / "model", stage, **more), *texts)[0] == 0
     assert pd.read_csv(tmp_path / "history.csv")["ASR@1"].notna().all()
+
+
+def test_the_reason_why_a_defence_could_not_work_goes_into_the_scores(world, tmp_path, run):
+    few = {"probe_steps": 1, "steps": 1, "pictures": 4, "mask": 1e9}  # no mask is left
+    mine = {"kind": "invertune", "loss": few, "train": {"warmup": 0}}
+    config = with_changes({"defenses": {"mine": mine}})
+    stage = stage_file(tmp_path, stage_config(config, "finetune/badnet/mine/seed0"))
+    more = {"checkpoints": tmp_path / "c", "history": tmp_path / "h.csv"}
+    assert run(*train_arguments(world, tmp_path / "model", stage, **more))[0] == 0
+    assert pd.read_csv(tmp_path / "h.csv")["epoch"].tolist() == [0]
+    victim, kept = (load_file(f / "model.safetensors") for f in (world, tmp_path))
+    assert all(torch.equal(value, kept[name]) for name, value in victim.items())
+    evaluate = ["evaluate", "--config", world / "evaluate-badnet-none.json", "--splits"]
+    out = ["--model", tmp_path / "model.safetensors", "--out", tmp_path / "scores.json"]
+    assert run(*evaluate, world / "val", *out)[0] == 0
+    assert json.loads((tmp_path / "scores.json").read_text("utf-8"))["failed"] == (
+        "no inverted trigger leads 70 % of the pictures to one class"
+    )
 
 
 def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):

@@ -40,6 +40,7 @@ from taclean.training import distributed
 from taclean.clip import models
 uniform = augment.uniform
 augment.uniform = lambda *key: uniform(*key).double()
+from taclean.config import registry
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
 from taclean.captions.artifacts import SubCaptionTexts, Variants
@@ -53,15 +54,17 @@ device, found = torch.device("cpu"), {}
 own = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 1, "precision": "fp32"}
 with distributed.processes(device):
     pairs = Pairs.open(split).take(np.arange(8))
-    for name, optimizer in (("ft", "muon"), ("cleanclip", "adamw"), ("taclean", "adamw")):
-        settings = Train(**own, optimizer=optimizer)
-        objective = make_defense(name, 0, made)
+    prompts = pairs.batch(np.arange(8))[1][:, None]
+    for name in registry.names("defenses"):
+        few = {"probe_steps": 1, "steps": 1, "least": 0} if name == "invertune" else {}
+        settings = Train(**own, optimizer="muon" if name == "ft" else "adamw")
+        objective = make_defense(name, 0, made, **few)
         for left in (3, 9):
             model = models.create("test-vit", 0).double()
             try:
                 history = train(
                     model, pairs, Dies(objective, left), settings, seed=0, folder=out / name,
-                    config={}, validate=lambda model: {"is": model.training},
+                    config={}, validate=lambda model: {"is": model.training}, prompts=prompts,
                 )
             except KeyboardInterrupt:
                 pass

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from taclean.config import registry
 from tests.helpers import environment
 
 HERE = Path(__file__).parent / "fake_gpu"
@@ -40,5 +41,6 @@ def test_no_step_mixes_devices_or_waits_for_one(guard, tiny_config):
     (copy, mix), found = json.loads(done.stdout.splitlines()[-1])
     assert copy.startswith("copy to cuda")  # the two known faults are found
     assert "device" in mix
-    assert found.keys() == {"None", "ft", "cleanclip", "taclean", "par", "muon bf16", "muon fp16"}
+    names = {"None", *registry.names("defenses"), "muon bf16", "muon fp16"}
+    assert found.keys() == names
     assert {name: waits for name, waits in found.items() if waits} == {}

@@ -61,12 +61,20 @@ class Toy(nn.Module):
 
 
 class Nothing:
-    """The rest of an objective: nothing to check, nothing to take from the start weights."""
+    """The rest of an objective: nothing to check, prepare or finish, and all weights learn."""
+
+    failed = ""
 
     def check(self, epochs, rows):
         pass
 
-    def start(self, model):
+    def prepare(self, model, pairs, prompts):
+        pass
+
+    def learns(self, model):
+        return model.parameters()
+
+    def finish(self, model):
         pass
 
 
@@ -339,7 +347,7 @@ class Copies(Record):
         super().__init__(lambda model: (model.w - 3 - self.copies[-1]).square().sum() + zero(model))
         self.copies: list[torch.Tensor] = []
 
-    def start(self, model):
+    def prepare(self, model, pairs, prompts):
         self.copies.append(model.w.detach().clone())
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from taclean.clip import models
+from taclean.config import registry
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import defense, make_defense
@@ -121,8 +122,9 @@ def main(config: str) -> None:
     pretend()
     models.library().add_model_config(config)
     strong = {"augment": "autoaugment"}
-    runs = [(None, {}), ("ft", strong), ("cleanclip", strong), ("taclean", {}), ("par", {})]
-    found = {str(name): waits(name, {}, **more) for name, more in runs}
+    runs = {"ft": strong, "cleanclip": strong, "taclean": {"augment": "mild"}}
+    names = [None, *registry.names("defenses")]
+    found = {str(name): waits(name, {}, **runs.get(name, {})) for name in names}
     for precision in ("bf16", "fp16"):
         own = {"optimizer": "muon", "precision": precision}
         found[f"muon {precision}"] = waits(None, own)
