@@ -1,4 +1,4 @@
-"""The registry of attacks and defences: each is a file with one class, which owns all of it.
+"""The registry of attacks, defences and detectors: each is a file with one class that owns it.
 
 The config validates an entry with that class: its fields are the entry's keys.
 """
@@ -12,13 +12,13 @@ from typing import Any
 
 from taclean.util.errors import UserError
 
-BASES = {"attacks": "Attack", "defenses": "Defense"}
-NOUNS = {"attacks": "attack", "defenses": "defence"}
+BASES = {"attacks": "Attack", "defenses": "Defense", "detectors": "Detector"}
+NOUNS = {"attacks": "attack", "defenses": "defence", "detectors": "detector"}
 
 
 @functools.cache
 def load(folder: str, name: str) -> Any:
-    """Return the class of taclean/FOLDER/NAME.py, for the folder "attacks" or "defenses".
+    """Return the class of taclean/FOLDER/NAME.py, for a folder of BASES.
 
     A UserError names a file that is missing, cannot be imported, or holds no or two such classes.
     """

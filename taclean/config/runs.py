@@ -9,7 +9,7 @@ from taclean.config import Config
 from taclean.config.schema import variant_name
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
-from taclean.results.labels import FEWEST_SEEDS, Look, look_of
+from taclean.results.labels import FEWEST_SEEDS, Look, label_of, look_of
 from taclean.stages.text import shared_name, user_of
 
 CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
@@ -60,6 +60,7 @@ class Runs:
         defenses: their entries that clean, an entry for each rate of `run.rates`; "none" first.
         pictured: an entry of each, with the middle rate, for figures of single pictures.
         shown: the last entry of them; `tested` is its defence.
+        detectors: their labels by name.
         data: folder of the packed splits.
         base: path of the base model, with {seed} where each seed has its own.
     """
@@ -74,6 +75,7 @@ class Runs:
         self.seeds = config.run.seeds
         self.repeats = range(config.run.repeats)
         self.shown, self.tested = self.pictured[-1], self.methods[-1]
+        self.detectors = {name: label_of(name, entry) for name, entry in config.detectors.items()}
         self.data = f"data/{config.data.name}"
         self.dataset = config.dataset
         self.scored = config.evaluate.splits

@@ -54,6 +54,7 @@ def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     for folder, more in (("attacks", FURTHER), ("defenses", ["par"])):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == registry.names(folder)
+    assert sorted(DEFAULT["detectors"]) == registry.names("detectors")
 
 
 @pytest.mark.parametrize(("file", "options"), [("README.md", []), ("schema.json", ["--schema"])])
@@ -126,6 +127,9 @@ def test_every_overlay_passes(overlay: Path) -> None:
         ("attacks.none", DEFAULT["attacks"]["badnet"], "no attack taclean/attacks/none.py"),
         ("defenses.__init__", {}, "no defence taclean/defenses/__init__.py"),
         ("defenses.cleanclip.subcaptions", {}, "defenses.cleanclip.subcaptions: unknown key"),
+        ("detectors.nosuch", {}, "detectors.nosuch: there is no detector taclean/detectors/nosuch"),
+        ("detectors.dao.score.k", 1, "detectors.dao.score.k: 1; input should"),
+        ("detectors.dao.k", 8, "detectors.dao.k: unknown key"),
         ("attacks.badnet.fitted", "x.png", "attacks.badnet.fitted: give it for a victim of a kind"),
         (
             "attacks.badclip.victim",
