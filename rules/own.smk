@@ -1,4 +1,4 @@
-"""The scan of models for a target, and the page of a run that is about one's own model."""
+"""Detectors, the scan for a target, and the page of a run that is about one's own model."""
 
 OWN = runs.all(attacks=["clean"], seeds=runs.seeds[:1], repeats=[0])
 POISONED = runs.all(["none"], runs.attacks[1:])
@@ -42,7 +42,7 @@ use rule scan_model as scan_clean with:
         "results/benchmarks/scan_clean/seed{seed}.tsv"
 
 
-rule scan:
+use rule main_table as scan with:
     input:
         poisoned=[run.path("scan.json") for run in POISONED],
         clean=[f"results/clean/seed{seed}/scan.json" for _, _, seed, _ in SCANNED],
@@ -52,14 +52,57 @@ rule scan:
         told="results/scan.md",
     log:
         "logs/scan.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
     params:
         look=runs.look(),
         runs=[run._asdict() for run in POISONED + SCANNED],
-    script:
-        "../workflow_scripts/table.py"
+
+
+rule detect_victim:
+    input:
+        model=runs.victim,
+        clean=lambda wildcards: runs.base.format(seed=wildcards.seed),
+        data=of_poisoning(runs.of_role("pretrain")),
+        poison=of_poisoning(list(rules.poison.output)),
+        val=runs.of_role("val"),
+        test=runs.of_role("test"),
+        trigger=runs.fitted,
+    output:
+        found=f"{VICTIM}/detection.json",
+        scores=f"{VICTIM}/detection.npz",
+    log:
+        "logs/detect/{attack}/seed{seed}.log",
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        **{name: folder(name) for name in ("data", "poison", "val", "test")},
+        device=device,
+        config=config_file,
+        stage=stage("detect/{attack}/seed{seed}"),
+    shell:
+        "python -m taclean detect --config {params.config} --stage {params.stage}"
+        " --model {input.model} --clean {input.clean} --data {params.data} --poison {params.poison}"
+        " --val {params.val} --test {params.test} --trigger {input.trigger} --out {output.found}"
+        " --scores {output.scores} --device {params.device} 2>&1 | tee {log}"
+
+
+use rule main_table as detection with:
+    input:
+        found=[run.path("detection.json") for run in POISONED],
+        code=code_of("detectors.detection_table"),
+    output:
+        table="results/detection.csv",
+        told="results/detection.md",
+    log:
+        "logs/detection.log",
+    params:
+        look=runs.look(),
+        detectors=runs.detectors,
+
+
+rule detect:
+    input:
+        rules.scan.output,
+        rules.detection.output if POISONED else [],
 
 
 rule moves:
@@ -90,7 +133,7 @@ rule moves:
         " --out {output} --device {params.device} 2>&1 | tee {log}"
 
 
-rule own_page:
+use rule page as own_page with:
     input:
         **FIGURES["subcaptions"].inputs,
         scores=[run.path("scores.json") for run in OWN],
@@ -101,9 +144,6 @@ rule own_page:
         "results/own.html",
     log:
         "logs/own_page.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
     params:
         look=runs.look(),
         name=config["model"]["name"],
@@ -111,5 +151,3 @@ rule own_page:
         defenses=runs.defenses,
         splits=runs.look()["splits"],
         user=FIGURES["subcaptions"].arguments["defense"],
-    script:
-        "../workflow_scripts/page.py"

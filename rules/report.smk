@@ -1,7 +1,7 @@
 """Tables, figures and the page of all. An edit of the code that draws a figure plans that figure."""
 
 
-rule main_table:
+use rule table as main_table with:
     input:
         table="results/table.csv",
         code=code_of("results.main_table"),
@@ -10,13 +10,6 @@ rule main_table:
         "results/main_table.tex",
     log:
         "logs/main_table.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
-    params:
-        look=runs.look(),
-    script:
-        "../workflow_scripts/table.py"
 
 
 use rule main_table as spread with:

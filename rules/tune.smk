@@ -1,7 +1,7 @@
 """Settings of the defences, chosen on val: `snakemake tune --configfile config/tune.yaml`."""
 
 
-rule tune_grid:
+use rule main_table as tune_grid with:
     input:
         histories=runs.tuning_histories(),
         code=code_of("results.histories"),
@@ -10,15 +10,10 @@ rule tune_grid:
         chosen="results/tune/chosen.yaml",
     log:
         "logs/tune_grid.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
     params:
         look=runs.tuning_look(),
         runs=runs.tuning(),
         within=config["tune"]["within"],
-    script:
-        "../workflow_scripts/table.py"
 
 
 use rule figure as tune with:

@@ -2,6 +2,8 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
+from taclean.detectors.detection_table import markdown as detection_markdown
+from taclean.detectors.detection_table import read_detections
 from taclean.detectors.scan_table import markdown as scan_markdown
 from taclean.detectors.scan_table import read_scans
 from taclean.report.inputs import read_histories
@@ -40,6 +42,10 @@ with script_log(snakemake.log):
             scans = read_scans([*given.poisoned, *given.clean], params.runs)
             write_table(scans, output.table)
             write_text(output.told, scan_markdown(scans, look))
+        case "detection":
+            detections = read_detections(given.found, params.detectors)
+            write_table(detections, output.table)
+            write_text(output.told, detection_markdown(detections, look))
         case "tune_grid":
             trials = grid(read_histories(given.histories), params.runs)
             write_table(trials, output.grid)

@@ -24,6 +24,7 @@ from taclean.util.errors import UserError
 RESERVED = {  # names that are folders of the results, or stand for no attack and no defence
     "attacks": ("clean",),
     "defenses": ("none",),
+    "detectors": (),
     "splits": ("fetched", "index", "sources", "text"),
 }
 MODEL_CONFIGS = Path(__file__).parents[1] / "model_configs"
@@ -44,7 +45,7 @@ def check(values: Mapping[str, Any]) -> Config:
 
 
 def _entries(folder: str, entries: Any) -> Any:
-    """Validate the entries of `attacks` or `defenses` with the classes of their kinds."""
+    """Validate the entries of methods with the classes of their kinds."""
     if not isinstance(entries, Mapping):
         return entries
     out = {}

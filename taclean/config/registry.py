@@ -1,7 +1,7 @@
-"""The registry of attacks and defences: each is a file with one class, which owns all of it.
+"""The registry of attacks, defences and detectors: each is a file with one class that owns it.
 
 The config validates an entry with that class: its fields are the entry's keys. The file is one of
-taclean/attacks or taclean/defenses, by its name, or a file of the user's, by a path with .py.
+these folders, by its name, or a file of the user's, by a path with .py.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from typing import Any
 
 from taclean.util.errors import UserError
 
-BASES = {"attacks": "Attack", "defenses": "Defense"}
-NOUNS = {"attacks": "attack", "defenses": "defence"}
+BASES = {"attacks": "Attack", "defenses": "Defense", "detectors": "Detector"}
+NOUNS = {"attacks": "attack", "defenses": "defence", "detectors": "detector"}
 
 
 @functools.cache
@@ -28,7 +28,7 @@ def load(folder: str, name: str) -> Any:
     A UserError names a file that is missing, cannot be imported, or holds no or two such classes.
 
     Args:
-        folder: "attacks" or "defenses".
+        folder: one of BASES.
     """
     file = _file(folder, name)
     there = Path(name).is_file() if name == file else name in _files(folder)

@@ -9,7 +9,7 @@ from taclean.config import Config
 from taclean.config.schema import variant_name
 from taclean.data.layout import FILES
 from taclean.data.readers import READERS
-from taclean.results.labels import FEWEST_SEEDS, Look, look_of
+from taclean.results.labels import FEWEST_SEEDS, Look, label_of, look_of
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name, user_of
 
@@ -61,6 +61,7 @@ class Runs:
         methods: the defences, "none" first.
         defenses: their entries that clean, an entry for each rate of `run.rates`; "none" first.
         pictured: an entry of each, with the middle rate, for figures of single pictures.
+        detectors: their labels by name.
         data: folder of the packed splits.
         base: path of the base model, with {seed} where each seed has its own.
     """
@@ -74,6 +75,7 @@ class Runs:
         self.pictured = [names[len(names) // 2] for names in entries]
         self.seeds = config.run.seeds
         self.repeats = range(config.run.repeats)
+        self.detectors = {name: label_of(name, entry) for name, entry in config.detectors.items()}
         self.data = f"data/{config.data.name}"
         self.dataset = config.dataset
         self.scored = config.evaluate.splits

@@ -388,8 +388,18 @@ class Scan(Section):
     """Seeds of clean base models that the target `scan` compares poisoned models with."""
 
 
+class Detect(Section):
+    """The test of the detectors on each victim, by the target `detect`."""
+
+    rows: int = Field(ge=2, le=100_000)
+    """Rows of the poisoned set to score, at most; their share of poisoned rows is that of the set.
+    Neighbours are searched among them."""
+    images: int = Field(ge=1, le=100_000)
+    """Test pictures to score as they are, and with the trigger those of other classes."""
+
+
 class Entry(Section):
-    """The common part of the entries of `attacks` and `defenses`."""
+    """The common part of the entries of `attacks`, `defenses` and `detectors`."""
 
     method: ClassVar[Any]  # the class of the entry's kind
 
@@ -473,6 +483,13 @@ class DefenseEntry(Entry):
         return list(self.method.texts)
 
 
+class DetectorEntry(Entry):
+    """A detector: a file of taclean/detectors with its parameters."""
+
+    if TYPE_CHECKING:  # what the detector's class adds; see `taclean.detectors.Detector.entry`
+        score: Any
+
+
 class Config(Section):
     """The whole config."""
 
@@ -492,6 +509,9 @@ class Config(Section):
     """Figures of one choice each, by name: `results/figures/axes/NAME.png`."""
     evaluate: Evaluate
     scan: Scan
+    detect: Detect
+    detectors: dict[Name, SerializeAsAny[DetectorEntry]] = Field(min_length=1)
+    """Detectors by name."""
 
     @property
     def dataset(self) -> Any:

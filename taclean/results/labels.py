@@ -154,11 +154,16 @@ def look_of(
     return out
 
 
-def _own(name: str, entry: Entry, mark: str) -> dict[str, str]:
-    """Return the label of an entry, such as "TA-Cleaner k6000" for taclean_k6000, and its mark."""
+def label_of(name: str, entry: Entry) -> str:
+    """Return the label of an entry, such as "TA-Cleaner k6000" for taclean_k6000."""
     label = entry.label or entry.method.name_in_print()
     if not entry.label and name != entry.stem:
         rest = name.removeprefix(f"{entry.stem}_")
         label = _spaced(name if rest == name else f"{label} {rest}")
+    return label
+
+
+def _own(name: str, entry: Entry, mark: str) -> dict[str, str]:
+    """Return the label and the mark of an entry."""
     shown = getattr(entry, mark) or getattr(entry.method, mark)
-    return {"label": label} | ({mark: shown} if shown else {})
+    return {"label": label_of(name, entry)} | ({mark: shown} if shown else {})

@@ -45,6 +45,7 @@ def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     for folder, more in (("attacks", FURTHER), ("defenses", further)):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == registry.names(folder)
+    assert sorted(DEFAULT["detectors"]) == registry.names("detectors")
 
 
 @pytest.mark.parametrize(("file", "options"), [("README.md", []), ("schema.json", ["--schema"])])

@@ -16,7 +16,7 @@ from taclean.util.errors import UserError
 from tests.helpers import ROOT, run
 
 DEFAULT = configs.read(configs.DEFAULT)
-NAMES = [*registry.names("attacks"), *registry.names("defenses")]
+NAMES = [name for folder in registry.BASES for name in registry.names(folder)]
 
 
 def strings(path: Path) -> set[str]:

@@ -283,6 +283,23 @@ def test_probes_and_captions_score_a_model_again_and_train_nothing(copy, done, t
     assert "LCA@1" in never["test"]
 
 
+def test_detection_takes_the_victims_and_the_base_model(copy: Path, tmp_path: Path) -> None:
+    said = small(copy, tmp_path, "-n", "--printshellcmds", "results/detection.md", text=DEPENDENT)
+    assert not {"scan", "scan_clean", "finetune", "evaluate"} & set(jobs(said))
+    options = [rf"--{name} (\S+)" for name in ("model", "clean", "poison", "trigger")]
+    (found,) = re.findall(" .*".join([r"detect/moved/seed3@\w+", *options]), said)
+    wanted = ["runs/badclip/none", "clean", "attacks/moved", "attacks/badclip"]
+    assert [str(Path(path).parent) for path in found] == [f"results/{a}/seed3" for a in wanted]
+
+
+@pytest.mark.slow
+def test_detection_runs_on_what_is_there_and_trains_nothing(copy: Path, done: Path) -> None:
+    jobs_of = planned(small(copy, done, "results/detection.md"))
+    assert jobs_of == {"detect_victim:badnet", "detect_victim:ssba", "detection"}
+    counts = pd.read_csv(done / "results/detection.csv")["poisoned"].value_counts()
+    assert counts.to_dict() == {20: 2 * 2 * 4, 198: 2 * 2 * 2}
+
+
 @pytest.mark.slow
 def test_a_comment_plans_nothing(copy: Path, done: Path) -> None:
     """But for one in the code of a table or figure; see test_replan.py."""
