@@ -1,7 +1,7 @@
 """Draw the rows of each split from a source: disjoint, from one seed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,26 @@ from taclean.util.rng import permutation
 _ROWS = 0xD4A  # names the random stream
 
 
-def covered(classes: int, share: float) -> np.ndarray:
-    """Return the labels (K,) of a share of the classes, at least one, evenly spread."""
-    count = max(1, round(share * classes))
-    return np.arange(count) * classes // count
+def shown_labels(names: Sequence[str], cover: float = 1.0, without: str = "") -> list[int]:
+    """Return the labels of a share of the classes, at least one, evenly spread, but `without`."""
+    count = max(1, round(cover * len(names)))
+    spread = (np.arange(count) * len(names) // count).tolist()
+    return [label for label in spread if names[label] != without]
+
+
+def within(
+    table: pd.DataFrame, names: Sequence[str], cover: float = 1.0, without: str = ""
+) -> pd.Series:
+    """Return (N,) bool, the rows that show a share of the classes, and not what is left out.
+
+    Args:
+        names: of the classes that the labels count if the source has none of its own.
+        without: a class; of pairs, text in a caption.
+    """
+    captions = table["caption"]
+    if captions.notna().any():
+        return ~captions.fillna("").str.contains(without, case=False, regex=False)
+    return table["label"].isin(shown_labels(table.attrs["classes"] or names, cover, without))
 
 
 class Drawn(NamedTuple):

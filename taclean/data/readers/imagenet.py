@@ -33,9 +33,7 @@ class ImageNet(Reader):
         if self.spec.get("files"):
             return self._parquet(self.files(""))
         parts = ("ILSVRC/Data/CLS-LOC/val", "", "val", "data")  # Kaggle's labels are at the top
-        for base in map(self.folder.joinpath, parts):
-            if not base.is_dir():
-                continue
+        for base in filter(Path.is_dir, map(self.folder.joinpath, parts)):
             if synsets := sorted(p.name for p in base.glob("n" + 8 * "[0-9]") if p.is_dir()):
                 return self._tree(base, synsets)
             if labels := _label_file(base) or _label_file(self.folder):
@@ -76,16 +74,18 @@ class ImageNet(Reader):
         """List the rows of Parquet files; a place is FILE:ROW_GROUP:POSITION."""
         keys, places, labels = [], [], []
         for name in files:
-            path = self.folder / name
-            for group in range(_open(path).num_row_groups):
-                rows = _row_group(path, group, ("image.path", "label"))
-                for position, row in enumerate(rows.to_pylist()):
-                    keys.append((row["image"] or {}).get("path") or f"{group}/{position}")
-                    places.append(f"{name}:{group}:{position}")
-                    labels.append(row["label"])
-                    if labels[-1] not in range(1000):
-                        text = f"label {labels[-1]} in row group {group}, expected 0 to 999"
-                        raise UserError(f"{path}: {text}; use the validation files")
+            with _opened(self.folder / name) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.read_row_group(group, columns=["image.path", "label"])
+                    for position, row in enumerate(rows.to_pylist()):
+                        keys.append((row["image"] or {}).get("path") or f"{group}/{position}")
+                        places.append(f"{name}:{group}:{position}")
+                        labels.append(row["label"])
+                        if labels[-1] not in range(1000):
+                            text = f"label {labels[-1]} in row group {group}, expected 0 to 999"
+                            raise UserError(
+                                f"{self.folder / name}: {text}; use the validation files"
+                            )
         return self._table(keys, places, labels)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
@@ -93,36 +93,29 @@ class ImageNet(Reader):
         if ".parquet:" not in where:
             return file_contents(self.folder / where)
         name, group, position = where.rsplit(":", 2)
-        rows = _row_group(self.folder / name, int(group), ("image.bytes",))
-        return (rows["image"][int(position)].as_py() or {}).get("bytes")
-
-
-def _open(path: Path) -> Any:
-    """Open a Parquet file with the columns image{bytes, path} and label."""
-    import pyarrow.parquet as pq
-
-    with _damage(path):
-        file = pq.ParquetFile(path)
-    if not {"image.bytes", "label"} <= {column.path for column in file.schema}:
-        raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
-    return file
-
-
-@functools.lru_cache(maxsize=1)  # neighbours are read one after the other
-def _row_group(path: Path, group: int, columns: tuple[str, ...]) -> Any:
-    with _damage(path):
-        return _open(path).read_row_group(group, columns=list(columns), use_threads=False)
+        return (_images(self.folder / name, int(group))[int(position)].as_py() or {}).get("bytes")
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Raise a UserError for what pyarrow raises where a file is damaged."""
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a Parquet file; refuse one that is damaged, or has no image{bytes, path} and label."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        yield
+        file = pq.ParquetFile(path)
+        if not {"image.bytes", "label"} <= {column.path for column in file.schema}:
+            raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
+        yield file
     except (pa.ArrowException, OSError, ValueError):
         raise UserError(f"{path}: missing, damaged or not Parquet; fetch it again") from None
+
+
+@functools.lru_cache(maxsize=1)  # neighbours are read one after the other
+def _images(path: Path, group: int) -> Any:
+    """Read the picture files of a row group."""
+    with _opened(path) as file:
+        return file.read_row_group(group, columns=["image.bytes"], use_threads=False)["image"]
 
 
 def _label_file(folder: Path) -> Path | None:
