@@ -21,7 +21,7 @@ from taclean.captions.parts import KINDS, parse
 from taclean.captions.replacements import Tally, Words, add, tally
 from taclean.captions.subcaptions import learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
-from taclean.config.section import Section, key
+from taclean.config.section import Section, Unique, key
 from taclean.data import Table
 from taclean.data.layout import Tokenize, load_array
 from taclean.util.errors import UserError
@@ -130,8 +130,8 @@ class SubCaptionTexts(TextArtifact):
 
     samples: int = key(..., "K, rows drawn anew in each epoch.", ge=1, rows_of="clean")
     negatives: int = key(1, "Negative sub-captions per row.", ge=1)
-    kinds: list[Literal["adjective", "noun", "verb"]] = key(
-        [*KINDS], "Kinds of word that a negative replaces.", min_length=1, unique=True
+    kinds: Unique[Literal["adjective", "noun", "verb"]] = key(
+        [*KINDS], "Kinds of word that a negative replaces.", min_length=1
     )
     words: Words = key(
         "fitting",

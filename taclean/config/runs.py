@@ -130,15 +130,11 @@ class Runs:
 
     def tuning_histories(self) -> list[str]:
         """Return the val scores of every trial."""
-        runs = [
-            Run(
-                trial["attack"],
-                variant_name(trial["defense"], "trial", trial["trial"]),
-                trial["seed"],
-            )
-            for trial in self.tuning()
-        ]
-        return [run.path("history.csv") for run in runs]
+        found = []
+        for trial in self.tuning():
+            entry = variant_name(trial["defense"], "trial", trial["trial"])
+            found.append(Run(trial["attack"], entry, trial["seed"]).path("history.csv"))
+        return found
 
     def compared(self) -> list[str]:
         """Return the val scores of the cleanings at each of `run.rates`."""
@@ -261,9 +257,7 @@ class Runs:
 
     def model(self, wildcards: Any) -> str:
         """Return the weights that a run's scores are of."""
-        return self._model(Run.of(wildcards))
-
-    def _model(self, run: Run) -> str:
+        run = Run.of(wildcards)
         if run.defense == "none":
             return self.victim(run)
         return run._replace(attack=self.config.trained_as(run.attack)).path("model.safetensors")
@@ -307,11 +301,12 @@ class Runs:
 
     def texts(self, wildcards: Any) -> list[str]:
         """Return the folders of the texts of the run's defence."""
-        return list(self.texts_of(*_cleaning(wildcards)).values())
+        return list(self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat).values())
 
     def text_options(self, wildcards: Any) -> list[str]:
         """Return KIND=FOLDER for each of `texts`."""
-        return [f"{kind}={path}" for kind, path in self.texts_of(*_cleaning(wildcards)).items()]
+        folders = self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat)
+        return [f"{kind}={folder}" for kind, folder in folders.items()]
 
     # ---- what the report shows -------------------------------------------------------------------
 
@@ -346,7 +341,3 @@ class Runs:
 def _files_of(weights: str) -> list[str]:
     """Return a checkpoint file, or the files of a folder of Hugging Face."""
     return sorted(glob(f"{weights}/*.json") + glob(f"{weights}/model.safetensors")) or [weights]
-
-
-def _cleaning(wildcards: Any) -> tuple[str, int, str]:
-    return wildcards.defense, wildcards.seed, wildcards.repeat

@@ -109,14 +109,14 @@ def prompts_of(stage: dict[str, Any]) -> "Prompts":
     return Prompts(stage["model"], **stage["zeroshot"])
 
 
-def heads_of(stage: dict[str, Any], weights: str, device: Any, prompts: "Prompts") -> "Heads":
-    """Return the zero-shot heads of a file of weights on a device; torch gets one thread."""
+def heads_of(stage: dict[str, Any], weights: str, device: Any) -> "Heads":
+    """Return the stage's zero-shot heads of weights on a device; torch gets one thread."""
     import torch
 
     from taclean.clip.models import load
 
     torch.set_num_threads(1)
-    return prompts.heads(load(stage["model"], weights).to(device))
+    return prompts_of(stage).heads(load(stage["model"], weights).to(device))
 
 
 def tokenizer(stage: dict[str, Any]) -> "Tokenize":
