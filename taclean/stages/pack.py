@@ -52,9 +52,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Pack the split."""
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
-    from taclean.data.readers import Reader, make_reader
+    from taclean.data.readers import Reader, load_table, make_reader
     from taclean.data.scenes import SceneReader
-    from taclean.data.table import load_table
 
     if stage["form"] == "scenes":
         ids = range(stage["first"], stage["first"] + stage["rows"])

@@ -13,9 +13,8 @@ from torchvision.datasets import ImageFolder
 
 from taclean.clip import models
 from taclean.data.pack import pack_rows
-from taclean.data.readers import make_reader
+from taclean.data.readers import load_table, make_reader
 from taclean.data.split import Pairs
-from taclean.data.table import load_table
 from taclean.evaluation import zeroshot
 from taclean.evaluation.embeddings import embed
 from tests.helpers import ROOT, jobs, snakemake
