@@ -97,11 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stage(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the stage's config.
-
-    Raises:
-        UserError: --config is another command's, or gives --stage another digest.
-    """
+    """Return the stage's config; refuse that of another command, or with another digest."""
     config = read_json(options.config)
     firsts = [form.partition("/")[0] for form in options.stages]
     named = options.stage or (config.get("stage", firsts[0]) if isinstance(config, dict) else None)

@@ -25,12 +25,7 @@ def eda(
     Args:
         same_part: take synonyms of a word as it is used in the caption (its part of speech); the
             published code takes those of any of its readings: "stands in the hoodwink".
-
-    Raises:
-        ValueError: alpha outside [0, 1].
     """
-    if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
     words = caption.split()
     if not words:
         return caption

@@ -159,12 +159,9 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
 
 
 def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict[str, Any]:
-    """Compare a Hugging Face `CLIPModel` folder with a model where shapes do not tell.
+    """Compare a folder of `CLIPModel.save_pretrained` with a model where shapes do not tell.
 
-    The folder is as `CLIPModel.save_pretrained` and the hub have it.
-
-    Returns:
-        The mean and std of the pictures, where the folder says them.
+    Return the mean and std of the pictures, where the folder says them.
     """
     if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
         raise UserError(

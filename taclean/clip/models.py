@@ -17,16 +17,7 @@ from torch import Tensor, nn
 
 from taclean.clip import CLIP
 from taclean.clip.checkpoints import check_folder, read_folder, read_metadata, read_state_dict
-from taclean.clip.encode import (  # noqa: F401, with the models they are used on
-    CONTEXT,
-    PRECISIONS,
-    autocast,
-    device_of,
-    encode_images,
-    encode_tokens,
-    normalize,
-    precision_on,
-)  # fmt: skip
+from taclean.clip.encode import CONTEXT
 from taclean.util.errors import UserError, first_line
 from taclean.util.files import replacing
 

@@ -14,12 +14,7 @@ KNOWN = ("default", "all", "imagenet")
 
 
 def names(given: str | list[str], where: str = "classes") -> list[str]:
-    """Return the classes that `data.NAME.classes` stands for.
-
-    Args:
-        given: one of KNOWN, a text file with one name per line, or a list of names.
-        where: the place of the key, for the message.
-    """
+    """Return the classes that one of KNOWN, a text file with a name per line or a list gives."""
     if isinstance(given, str):
         if given == "imagenet":
             return list(_open_clip_metadata()["IMAGENET_CLASSNAMES"])

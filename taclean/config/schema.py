@@ -62,12 +62,9 @@ class Run(Section):
 class Columns(Section):
     """Names of a CSV file's columns."""
 
-    image: Text = "image"
-    """Path of the picture."""
-    caption: Text = "caption"
-    """Caption, for pairs."""
-    label: Text = "label"
-    """Name or number of the class, for `labels`."""
+    image: Text = key("image", "Path of the picture.")
+    caption: Text = key("caption", "Caption, for pairs.")
+    label: Text = key("label", "Name or number of the class, for `labels`.")
 
 
 class Source(Section):
@@ -76,26 +73,21 @@ class Source(Section):
     reader: str
     """Format of the files. Pairs: webdataset, img2dataset, csv. Labelled images: imagenet, folders
     (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101. Retrieval: coco."""
-    folder: Text | None = None
-    """Folder, or CSV file, with the data."""
+    folder: Text | None = key(None, "Folder, or CSV file, with the data.")
     files: list[str] | str | None = None
     """Glob or globs of the files to read, such as cc3m-train-*.tar."""
-    split: Literal["train", "test"] | None = None
-    """cifar10 and cifar100: which part."""
+    split: Literal["train", "test"] | None = key(None, "cifar10 and cifar100: which part.")
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
-    columns: Columns | None = None
-    """Names of a CSV file's columns."""
+    columns: Columns | None = key(None, "Names of a CSV file's columns.")
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Character between the columns of a CSV file; a comma by default."""
     images: Text | None = None
     """Folder that the paths in a CSV file start from; the file's own by default."""
     classes: list[str] | str | None = None
     """labels: names of the classes that are numbers in the CSV file, or a text file with them."""
-    hub: Text | None = None
-    """Dataset of the Hugging Face hub to fetch."""
-    revision: Text | None = None
-    """Commit of the dataset on the hub."""
+    hub: Text | None = key(None, "Dataset of the Hugging Face hub to fetch.")
+    revision: Text | None = key(None, "Commit of the dataset on the hub.")
     download: bool | None = None
     """cifar10 and cifar100: download the published files, once for both parts."""
 
@@ -134,12 +126,9 @@ class Split(Section):
 class SceneSplit(Split):
     """A range of scene ids."""
 
-    first: Natural
-    """First scene id."""
-    rows: Count
-    """Number of scenes."""
-    second: Share
-    """Probability of a second object."""
+    first: Natural = key(..., "First scene id.")
+    rows: Count = key(..., "Number of scenes.")
+    second: Share = key(..., "Probability of a second object.")
     styles: Literal["train", "shift"] | Unique[Style] = "train"
     """Styles of drawing: those of training, styles that no training split has, or some of the
     former by name."""
@@ -148,8 +137,7 @@ class SceneSplit(Split):
 class FileSplit(Split):
     """Rows of a source."""
 
-    source: str = Field(alias="from")
-    """Name of the source in `sources`."""
+    source: str = key(..., "Name of the source in `sources`.", alias="from")
     rows: Count | None = None
     """Number of rows, drawn without a picture of another split; the whole source by default."""
 
@@ -158,8 +146,7 @@ class Dataset(Section):
     """Pairs and test images, and how they are split."""
 
     form: str
-    seed: Seed
-    """Seed of the scenes, or of the draw of rows."""
+    seed: Seed = key(..., "Seed of the scenes, or of the draw of rows.")
     classes: list[str] | str
     """Zero-shot classes in label order. Scenes: `default` (100), `all` (281) or names from `all`.
     Files: `imagenet` (open_clip's names), a list, or a text file with one name per line."""
@@ -177,8 +164,7 @@ class Dataset(Section):
 class Scenes(Dataset):
     """Scenes that are composed from the embedded drawings."""
 
-    form: Literal["scenes"]
-    """Pictures that are composed from the embedded drawings."""
+    form: Literal["scenes"] = key(..., "Pictures that are composed from the embedded drawings.")
     splits: dict[Name, SceneSplit]
     """One split of each role that the run needs, and any number of extra ones."""
 
@@ -195,15 +181,13 @@ class Scenes(Dataset):
 class Files(Dataset):
     """Pictures that are read from files."""
 
-    form: Literal["files"]
-    """Pictures that are read from `sources`."""
+    form: Literal["files"] = key(..., "Pictures that are read from `sources`.")
     max_broken: Share
     """Largest accepted share of broken samples. That many additional rows are drawn as spares."""
     max_copies: Share = 0.0
     """Largest accepted share of a split's pictures that are poisoned or trained on elsewhere, pixel
     by pixel. Web data has some, such as the pictures that stand for missing ones."""
-    sources: dict[FolderName, Source] = Field(min_length=1)
-    """Where samples come from, by name."""
+    sources: dict[FolderName, Source] = key(..., "Where samples come from, by name.", min_length=1)
     splits: dict[Name, FileSplit]
     """One split of each role that the run needs, and any number of extra ones."""
 
@@ -228,10 +212,8 @@ class Data(Section):
 
     name: str
     """Section of `data` that the run uses; also the name of its folder in data/."""
-    image_size: int = Field(ge=32, le=512)
-    """Side of the pictures in px; that of the model."""
-    target: Text
-    """The attacker's target, one of the classes."""
+    image_size: int = key(..., "Side of the pictures in px; that of the model.", ge=32, le=512)
+    target: Text = key(..., "The attacker's target, one of the classes.")
 
 
 class Zeroshot(Section):
@@ -244,10 +226,8 @@ class Zeroshot(Section):
 class Model(Section):
     """The CLIP model."""
 
-    name: str
-    """An open_clip model name, or one of taclean/model_configs."""
-    seed: Seed
-    """Seed of the base model's weights and data order."""
+    name: str = key(..., "An open_clip model name, or one of taclean/model_configs.")
+    seed: Seed = key(..., "Seed of the base model's weights and data order.")
     pretrained: Text | None = None
     """Weights in place of a trained base model: a tag of open_clip, such as `openai`, a checkpoint
     file (of open_clip, OpenAI or CleanCLIP), or the folder of a Hugging Face `CLIPModel`."""
@@ -256,14 +236,10 @@ class Model(Section):
 class Train(Section):
     """Settings of a training."""
 
-    lr: Positive
-    """Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text)."""
-    epochs: Count
-    """Passes over the set."""
-    batch: int = Field(ge=2)
-    """Pairs per step, of all processes together."""
-    warmup: Natural
-    """Steps of linear warm-up, fewer than the run has."""
+    lr: Positive = key(..., "Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text).")
+    epochs: Count = key(..., "Passes over the set.")
+    batch: int = key(..., "Pairs per step, of all processes together.", ge=2)
+    warmup: Natural = key(..., "Steps of linear warm-up, fewer than the run has.")
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for matrices and filters, which needs fewer steps, and AdamW for all else."""
     weight_decay: float = Field(0.1, ge=0)
@@ -297,8 +273,7 @@ class Train(Section):
 class Finetune(Section):
     """Fine-tuning on the clean split; a defence can change it."""
 
-    train: Train
-    """How it trains: see `train` below."""
+    train: Train = key(..., "How it trains: see `train` below.")
 
 
 class Base(Finetune):
@@ -311,8 +286,7 @@ class Base(Finetune):
 class Poison(Finetune):
     """Poisoned pre-training; an attack can change it."""
 
-    rows: Count
-    """Rows of the pretrain split to train on."""
+    rows: Count = key(..., "Rows of the pretrain split to train on.")
 
 
 class Tune(Section):
@@ -320,8 +294,7 @@ class Tune(Section):
 
     attacks: Unique[str] = Field(min_length=1)
     """Attacks to choose on, by their names in `attacks`."""
-    seeds: Unique[Seed] = Field(min_length=1)
-    """Seeds of the victims, other than those of `run`."""
+    seeds: Unique[Seed] = key(..., "Seeds of the victims, other than those of `run`.", min_length=1)
     within: float = Field(ge=0, le=100)
     """Points of mean CA@1 that a chosen setting may lose against the victims."""
     trials: dict[Name, Annotated[list[dict[str, Any]], Field(min_length=1)]] = Field(min_length=1)
@@ -331,8 +304,7 @@ class Tune(Section):
 class Axis(Section):
     """A figure of one choice: entries that differ in that choice alone."""
 
-    label: Text
-    """What the choice is."""
+    label: Text = key(..., "What the choice is.")
     values: dict[Name, str] = Field(min_length=2)
     """Attacks or defences of the run in the order of the axis, and the text below each."""
 
@@ -359,10 +331,8 @@ class Evaluate(Section):
 class Probe(Section):
     """A pattern of the scan: a patch, or a film over the whole picture."""
 
-    size: float = Field(42, ge=1, le=224)
-    """Patch: its side in px at 224."""
-    place: Literal["random", "centre", "corner"] = "centre"
-    """Patch: where it goes."""
+    size: float = key(42, "Patch: its side in px at 224.", ge=1, le=224)
+    place: Literal["random", "centre", "corner"] = key("centre", "Patch: where it goes.")
     film: float = Field(0, ge=0, le=255)
     """Film: grey levels that it adds or removes at most; 0 makes it a patch."""
 
@@ -372,12 +342,9 @@ class Scan(Section):
 
     images: int = Field(ge=4)
     """Pictures of the val split; half for the optimisation, half for the score."""
-    steps: Count
-    """Steps of Adam for each pattern."""
-    batch: Count
-    """Pictures per step and class."""
-    lr: Positive
-    """Adam's learning rate."""
+    steps: Count = key(..., "Steps of Adam for each pattern.")
+    batch: Count = key(..., "Pictures per step and class.")
+    lr: Positive = key(..., "Adam's learning rate.")
     targets: Annotated[Unique[str], Field(min_length=3)] | None = None
     """Classes to scan, at least 3; all by default."""
     probes: dict[Name, Probe] = Field(min_length=1)
@@ -394,8 +361,7 @@ class Entry(Section):
     kind: str = key(None, pattern=NAME)
     """Name of the method's file, the entry's own name by default. An entry whose kind is the name
     of another entry starts from that entry's keys."""
-    label: Text | None = None
-    """Name in tables and figures."""
+    label: Text | None = key(None, "Name in tables and figures.")
 
     if TYPE_CHECKING:
         train: Section | None
@@ -449,13 +415,11 @@ class DefenseEntry(Entry):
     """Defence whose cleaned model this one starts from: how much of a backdoor comes back?"""
     rows: int | None = key(None, ge=1, rows_of="clean")
     """Rows of the clean split to learn from, drawn with the seed; all by default."""
-    split: str | None = None
-    """Split to learn from, in place of the one with the role clean."""
+    split: str | None = key(None, "Split to learn from, in place of the one with the role clean.")
     overlap: Share | None = None
     """Learn from as many rows of the pretrain split, as they were before the poisoning, instead of
     the clean split; this share of them is in the poisoned set."""
-    colour: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$")
-    """Colour in figures, #rrggbb."""
+    colour: str | None = key(None, "Colour in figures, #rrggbb.", pattern="^#[0-9a-fA-F]{6}$")
 
     if TYPE_CHECKING:  # what the defence's class adds; see `taclean.defenses.Defense.entry`
         loss: Any
@@ -475,11 +439,9 @@ class Config(Section):
     model: Model
     base: Base
     poison: Poison
-    attacks: dict[Name, SerializeAsAny[AttackEntry]]
-    """Attacks by name."""
+    attacks: dict[Name, SerializeAsAny[AttackEntry]] = key(..., "Attacks by name.")
     finetune: Finetune
-    defenses: dict[Name, SerializeAsAny[DefenseEntry]]
-    """Defences by name."""
+    defenses: dict[Name, SerializeAsAny[DefenseEntry]] = key(..., "Defences by name.")
     tune: Tune | None = None
     axes: dict[Name, Axis] = Field({})
     """Figures of one choice each, by name: `results/figures/axes/NAME.png`."""

@@ -1,6 +1,8 @@
 """Augment images in batches; what a row gets is a function of (seed, epoch, row).
 
-No augmentation runs in autocast: the precision of the towers changes no pixel.
+An augmentation takes images (B, 3, H, W) uint8, or float in [0, 1], and the rows' ids (B,), and
+returns (B, 3, H, W) float32 in [0, 1], channels_last. None runs in autocast: the precision of the
+towers changes no pixel.
 """
 
 import functools
@@ -29,13 +31,6 @@ def mild(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
     It is meant for small pictures: ImageNet's AutoAugment policy posterises, inverts and shears
     away too much of what 64 px show. A mirrored picture would contradict "left" and "right" in its
     caption.
-
-    Args:
-        images: (B, 3, H, W) uint8, or float in [0, 1].
-        rows: (B,) row ids.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1], channels_last.
     """
     with torch.autocast(images.device.type, enabled=False):
         x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
@@ -140,15 +135,8 @@ def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tens
 
     CleanCLIP uses it on photographs at 224 px; small pictures lose too much (see `mild`). Rows that
     drew the same operation, magnitude and sign are processed together, and all that rotate or shear
-    are, so a batch of any size needs at most 32 operations. A GPU is never waited for.
-
-    Args:
-        images: (B, 3, H, W) uint8, or float in [0, 1], which is rounded to 8 bits, since the policy
-            is defined on 8-bit images.
-        rows: (B,) row ids.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1], channels_last.
+    are, so a batch of any size needs at most 32 operations. A GPU is never waited for. Floats are
+    rounded to 8 bits, on which the policy is defined.
     """
     with torch.autocast(images.device.type, enabled=False):
         x = images if images.dtype == torch.uint8 else (images * 255).round_().to(torch.uint8)
@@ -172,7 +160,7 @@ def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tens
 
 
 def none(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
-    """Return the images unchanged, as float in [0, 1] and channels_last."""
+    """Return the images unchanged."""
     x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     return x.contiguous(memory_format=torch.channels_last)
 

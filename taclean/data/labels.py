@@ -38,12 +38,9 @@ def unique_names(given: Iterable[str], where: str = "classes") -> list[str]:
 def count_classes(table: Table, classes: Sequence[str]) -> Table:
     """Return a source's table with labels that count the run's classes; refuse other classes.
 
-    Names are compared exactly, or else without regard to case, `_`, `-` and blanks.
-
-    Args:
-        table: labels count `attrs["classes"]`, or the run's own classes where that is None; -1,
-            for no class, stays.
-        classes: the run's classes.
+    Labels count the table's `attrs["classes"]`, or the run's own `classes` where that is None; -1,
+    for no class, stays. Names are compared exactly, or else without regard to case, `_`, `-` and
+    blanks.
     """
     own, classes = table.attrs["classes"], list(classes)
     places = _places(own, classes) | {-1: -1}
@@ -76,10 +73,7 @@ def _plain_name(name: str) -> str:
 def add_captions(table: Table, templates: Sequence[str], seed: int) -> Table:
     """Return a table of labelled pictures with captions, for training on them as pairs.
 
-    Args:
-        table: labels count `attrs["classes"]`.
-        templates: each row draws one by its id and the seed alone; `{}` stands for the class.
-        seed: seed of the draw.
+    Each row draws a template, whose `{}` stands for the class, by its id and the seed alone.
     """
     names, rows = table.attrs["classes"], table["label"].items()
     drawn = ((random.Random(f"{seed}:{row}").choice(templates), label) for row, label in rows)

@@ -331,13 +331,10 @@ def compose(
 
 
 class SceneReader(Reader):
-    """A range of scenes as a source; pictures and captions are composed when they are read.
+    """A range of scenes as a source, with their ids as those of the rows.
 
-    Args:
-        ids: scene ids, which are the ids of the rows.
-        seed: the scenes' seed.
-        size: side of the images in px.
-        options: those of `scene`.
+    Pictures, of `size` px, and captions are composed when they are read; `options` are those of
+    `scene`.
     """
 
     gives = "pairs"

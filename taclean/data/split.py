@@ -102,8 +102,7 @@ class Pairs:
     def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Self:
         """Replace the split's `rows` by poisoned images (M, H, H, 3) and tokens (M, 77).
 
-        Raises:
-            UserError: a row is not in this set, or the images have another size.
+        Refuse a row that is not in this set, and images of another size.
         """
         if images.shape[1:] != self.images.shape[1:]:
             text = f"{images.shape[1:]}, but the split has {self.images.shape[1:]}"

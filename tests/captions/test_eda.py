@@ -131,14 +131,6 @@ def test_kinds_can_be_chosen(kind: str, lexicon: Lexicon) -> None:
     assert subcaption("a red apple", random.Random(0), lexicon, kinds=["verb"]) is None
 
 
-def test_bad_arguments(lexicon: Lexicon) -> None:
-    for wrong, message in (({"negatives": 0}, "negatives=0"), ({"kinds": ["adverb"]}, "adverb")):
-        with pytest.raises(ValueError, match=message):
-            subcaption(SCENE, random.Random(0), lexicon, **wrong)
-    with pytest.raises(ValueError, match="alpha"):
-        eda(SCENE, random.Random(0), lexicon, alpha=1.5)
-
-
 def test_inflection_and_article_are_kept(lexicon: Lexicon) -> None:
     for caption in ["An orange cat lies on an umbrella.", "A dog runs by an owl.", "an hour"]:
         for seed in range(200):

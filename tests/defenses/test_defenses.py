@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from taclean.captions.artifacts import SubCaptions
-from taclean.clip import models
+from taclean.clip import encode
 from taclean.config import registry
 from taclean.config.schema import Train
 from taclean.data.augment import AUGMENTATIONS, mild
@@ -56,7 +56,7 @@ def batch_of(pairs, epoch: int, index) -> Batch:
 
 
 def images_alone(model, images) -> list[torch.Tensor]:
-    return [models.encode_images(model, image[None])[0].detach() for image in images]
+    return [encode.encode_images(model, image[None])[0].detach() for image in images]
 
 
 def texts_alone(model, tokens) -> list[torch.Tensor]:

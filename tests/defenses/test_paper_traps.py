@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from taclean.clip.models import encode_images
+from taclean.clip.encode import encode_images
 from taclean.data.augment import AUGMENTATIONS
 from taclean.defenses import make_defense
 from taclean.training.loader import Batch

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from taclean import config as configs
 from taclean.attacks import make_trigger
-from taclean.clip.models import encode_images, encode_tokens
+from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.checks import check
 from taclean.data.split import Pairs
 from taclean.evaluation.embeddings import Embeddings, embed, embed_texts

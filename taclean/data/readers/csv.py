@@ -32,13 +32,10 @@ class CsvReader(Reader):
     def records(self) -> Table:
         """Read all CSV files.
 
-        Returns:
-            Columns `file`, `image` (the path as it is written), `key`, `where` and `picture` of
-            `make_table`, and the column `text`; blanks around values are removed, and a value is
-            None where the record is too short.
-
-        Raises:
-            UserError: a file is not CSV, a column or a folder is missing, or a key is wrong.
+        Return columns `file`, `image` (the path as it is written), `key`, `where` and `picture` of
+        `make_table`, and the column `text`; blanks around values are removed, and a value is None
+        where the record is too short. A UserError says that a file is not CSV, that a column or a
+        folder is missing, or that a key is wrong.
         """
         import pandas as pd
 
