@@ -7,16 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from taclean.config import classes, registry
-from taclean.config.schema import (
-    DRAWN,
-    ROLES,
-    TRAINED,
-    Config,
-    DefenseEntry,
-    Files,
-    Scenes,
-    variant_name,
-)
+from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files, variant_name
 from taclean.config.section import Section
 from taclean.data.readers import READERS
 from taclean.util.errors import UserError
@@ -112,23 +103,20 @@ def _check_data(config: Config) -> None:
     """Check the section of `data` that the run uses, and the names of its splits."""
     _known("data.name", [config.data.name], config.data.model_extra or {})
     dataset, where, splits = config.dataset, f"data.{config.data.name}", config.splits
-    of_role: dict[str, list[str]] = {}
-    for name in splits:
-        _not_reserved(f"{where}.splits.{name}", name, "splits")
-        of_role.setdefault(dataset.role(name), []).append(name)
     for role in ROLES:
-        names = of_role.get(role, [])
+        names = [name for name in splits if dataset.role(name) == role]
         if len(names) > 1 or (not names and role in _needed(config)):
             found = f"{' and '.join(names)} have" if names else "no split has"
             raise UserError(f"{where}.splits: {found} the role {role}; give it to one")
-    if isinstance(dataset, Scenes):
+    if dataset.form == "scenes":
         _known(f"{where}.classes", config.class_names, classes.names("all"))
     elif dataset.classes in DRAWN:
         raise UserError(f"{where}.classes: {dataset.classes!r} is for scenes; give names or a file")
     for name in splits:
+        _not_reserved(f"{where}.splits.{name}", name, "splits")
         if isinstance(dataset, Files):
             _check_source(dataset, name, f"{where}.splits.{name}")
-    scored, (test,) = config.evaluate.splits, of_role["test"]
+    scored, test = config.evaluate.splits, config.split_of_role("test")
     _known("evaluate.splits", scored, [s for s in splits if dataset.role(s) not in TRAINED])
     if test not in scored:
         raise UserError(f"evaluate.splits: without {test}, which the tables show; add it")

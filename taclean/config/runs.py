@@ -96,7 +96,7 @@ class Runs:
 
         Victims are not repeated, and the clean model is cleaned only as a control.
         """
-        controls = self.config.cleans_clean
+        controls = self.config.run.controls or not self.config.run.attacks
         return [
             Run(attack, defense, seed, repeat)
             for attack in (self.attacks if attacks is None else attacks)
@@ -323,8 +323,8 @@ class Runs:
         """Return the scored splits whose pictures have captions."""
         if self.dataset.form == "scenes":
             return []
-        gives = {s: READERS[self.dataset.source_of(s).reader].gives for s in self.scored}
-        return [split for split in self.scored if gives[split] in ("captions", "pairs")]
+        of = self.dataset.source_of
+        return [split for split in self.scored if READERS[of(split).reader].gives != "labels"]
 
     def has_intervals(self) -> bool:
         """Return whether defences are compared on enough seeds."""

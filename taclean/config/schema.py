@@ -152,10 +152,6 @@ class Dataset(Section):
     Files: `imagenet` (open_clip's names), a list, or a text file with one name per line."""
     splits: Any
 
-    def copies(self) -> dict[str, float]:
-        """Return `max_copies`, if some are accepted."""
-        return self.given(include={"max_copies"})
-
     def role(self, split: str) -> str:
         """Return what a split is for."""
         return self.splits[split].role or (split if split in ROLES else "extra")
@@ -466,9 +462,8 @@ class Config(Section):
     def extra_pairs(self, split: str) -> bool:
         """Return whether a split of the role extra has pairs to learn from."""
         dataset = self.dataset
-        pairs = (
-            dataset.form == "scenes" or READERS[dataset.source_of(split).reader].gives == "pairs"
-        )
+        scenes = dataset.form == "scenes"
+        pairs = scenes or READERS[dataset.source_of(split).reader].gives == "pairs"
         return pairs and dataset.role(split) == "extra"
 
     @property
@@ -521,11 +516,6 @@ class Config(Section):
         """The attacks whose triggers are put on the model that was never poisoned."""
         given = self.evaluate.triggers
         return self.run.attacks if given is None else given
-
-    @property
-    def cleans_clean(self) -> bool:
-        """Return whether the defences clean the model that was never poisoned."""
-        return self.run.controls or not self.run.attacks
 
     def trained_as(self, attack: str) -> str:
         """Return the attack whose models an attack uses: that of its kind if only the test differs.

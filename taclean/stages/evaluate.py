@@ -25,7 +25,7 @@ def evaluate_config(
         "repeat": repeat,
         "triggers": {name: shared.trigger_of(config, name, seed, at_test=True) for name in attacks},
         "samples": config.evaluate.samples,
-        **config.dataset.copies(),
+        **config.dataset.given(include={"max_copies"}),
     }
     if further := [key for key in ("probe", "captions") if getattr(config.evaluate, key)]:
         stage["further"] = {"of": config.split_of_role("test"), "scores": further}
