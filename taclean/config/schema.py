@@ -359,8 +359,9 @@ class Entry(Section):
     of another entry starts from that entry's keys."""
     label: Text | None = key(None, "Name in tables and figures.")
 
-    if TYPE_CHECKING:
-        train: Section | None
+    if TYPE_CHECKING:  # what the class of the kind adds; see its `entry`
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def settings(self, train: Train) -> Train:
         """Return a section's settings of training with what the entry changes."""
@@ -382,11 +383,6 @@ class AttackEntry(Entry):
     `model.pretrained`. docs/public_victims.md explains."""
     fitted: Text | None = None
     """Fitted trigger of the victim: a picture of its patch, or a file of the stage `trigger`."""
-
-    if TYPE_CHECKING:  # what the attack's class adds; see `taclean.attacks.Attack.entry`
-        trigger: Any
-        at_test: Section | None
-        fit: Any
 
     @model_validator(mode="after")
     def _trigger_of_victim(self) -> Self:
@@ -416,9 +412,6 @@ class DefenseEntry(Entry):
     """Learn from as many rows of the pretrain split, as they were before the poisoning, instead of
     the clean split; this share of them is in the poisoned set."""
     colour: str | None = key(None, "Colour in figures, #rrggbb.", pattern="^#[0-9a-fA-F]{6}$")
-
-    if TYPE_CHECKING:  # what the defence's class adds; see `taclean.defenses.Defense.entry`
-        loss: Any
 
     @property
     def texts(self) -> list[str]:

@@ -1,6 +1,5 @@
 """The files of a packed split. This module does not import torch, which takes seconds."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,12 +14,6 @@ Tokenize = Callable[[Sequence[str]], np.ndarray]
 def one_line(caption: str) -> str:
     """Fold all white space, so that a caption is one line of `captions.txt`."""
     return " ".join(caption.split())
-
-
-def picture_hash(pixels: np.ndarray) -> int:
-    """Return a number of 64 bits that is the same only for pictures with the same pixels."""
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest()
-    return int.from_bytes(digest, "little")
 
 
 def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:

@@ -58,7 +58,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     if stage["form"] == "scenes":
         ids = range(stage["first"], stage["first"] + stage["rows"])
         keys = [key for key in ("styles", "cover", "without", "second") if key in stage]
-        given = {"classes": stage["scenes"], **{key: stage[key] for key in keys}}
+        given: dict[str, Any] = {"classes": stage["scenes"], **{key: stage[key] for key in keys}}
         more = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
         reader: Reader = SceneReader(ids, stage["seed"], stage["image_size"], **more)
         table = reader.table()
