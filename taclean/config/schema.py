@@ -46,12 +46,9 @@ class Run(Section):
     """Attacks to run; without any, the run is about the base model alone (`config/own.yaml`)."""
     defenses: Unique[str]
     """Defences to run besides `none`; figures of a single defence show the last one."""
-    seeds: Unique[Seed] = Field(min_length=1)
-    """Seeds of triggers, poisoned rows, training order and text artifacts."""
-    repeats: Count = 1
-    """Cleanings of each victim, which differ in data order, augmentation and texts."""
-    controls: bool = False
-    """Whether every defence also cleans the model that was never poisoned."""
+    seeds: Unique[Seed] = key(..., "Seeds of triggers, poison, data order and texts.", min_length=1)
+    repeats: Count = key(1, "Cleanings of each victim, in other data order, with other texts.")
+    controls: bool = key(False, "Whether defences also clean the model that was never poisoned.")
     rates: Unique[Positive] = Field([])
     """Learning rates at which every defence cleans, in place of its own. Tables and figures then
     show, for each victim, the largest rate that keeps CA@1 on val within the budget."""
@@ -74,22 +71,19 @@ class Source(Section):
     """Format of the files. Pairs: webdataset, img2dataset, csv. Labelled images: imagenet, folders
     (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101. Retrieval: coco."""
     folder: Text | None = key(None, "Folder, or CSV file, with the data.")
-    files: list[str] | str | None = None
-    """Glob or globs of the files to read, such as cc3m-train-*.tar."""
+    files: list[str] | str | None = key(None, "Globs of files to read, such as cc3m-train-*.tar.")
     split: Literal["train", "test"] | None = key(None, "cifar10 and cifar100: which part.")
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
     columns: Columns | None = key(None, "Names of a CSV file's columns.")
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Character between the columns of a CSV file; a comma by default."""
-    images: Text | None = None
-    """Folder that the paths in a CSV file start from; the file's own by default."""
+    images: Text | None = key(None, "Folder that a CSV file's paths start from; else its own.")
     classes: list[str] | str | None = None
     """labels: names of the classes that are numbers in the CSV file, or a text file with them."""
     hub: Text | None = key(None, "Dataset of the Hugging Face hub to fetch.")
     revision: Text | None = key(None, "Commit of the dataset on the hub.")
-    download: bool | None = None
-    """cifar10 and cifar100: download the published files, once for both parts."""
+    download: bool | None = key(None, "cifar10 and cifar100: fetch the files, once for both parts.")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -161,8 +155,7 @@ class Scenes(Dataset):
     """Scenes that are composed from the embedded drawings."""
 
     form: Literal["scenes"] = key(..., "Pictures that are composed from the embedded drawings.")
-    splits: dict[Name, SceneSplit]
-    """One split of each role that the run needs, and any number of extra ones."""
+    splits: dict[Name, SceneSplit] = key(..., "One split of each needed role, and extra ones.")
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -184,8 +177,7 @@ class Files(Dataset):
     """Largest accepted share of a split's pictures that are poisoned or trained on elsewhere, pixel
     by pixel. Web data has some, such as the pictures that stand for missing ones."""
     sources: dict[FolderName, Source] = key(..., "Where samples come from, by name.", min_length=1)
-    splits: dict[Name, FileSplit]
-    """One split of each role that the run needs, and any number of extra ones."""
+    splits: dict[Name, FileSplit] = key(..., "One split of each needed role, and extra ones.")
 
     @model_validator(mode="after")
     def _have_sources(self) -> Self:
@@ -206,8 +198,7 @@ class Data(Section):
     model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": {"pattern": PATH}})
     __pydantic_extra__: dict[FolderName, Annotated[Scenes | Files, Field(discriminator="form")]]
 
-    name: str
-    """Section of `data` that the run uses; also the name of its folder in data/."""
+    name: str = key(..., "Section of `data` that the run uses, and its folder's name in data/.")
     image_size: int = key(..., "Side of the pictures in px; that of the model.", ge=32, le=512)
     target: Text = key(..., "The attacker's target, one of the classes.")
 
@@ -238,25 +229,19 @@ class Train(Section):
     warmup: Natural = key(..., "Steps of linear warm-up, fewer than the run has.")
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for matrices and filters, which needs fewer steps, and AdamW for all else."""
-    weight_decay: float = Field(0.1, ge=0)
-    """Weight decay; not applied to biases, norms and logit_scale."""
+    weight_decay: float = key(0.1, "Weight decay; none on biases, norms and logit_scale.", ge=0)
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
     """The two betas of AdamW."""
-    precision: Precision = "auto"
-    """bf16, fp16 (with a loss scaler), fp32, or auto: the fastest on this machine."""
-    compile: bool = False
-    """Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."""
-    score_at: Unique[Count] = Field([])
-    """Steps after which val is scored, besides the ends of epochs."""
+    precision: Precision = key("auto", "bf16, fp16 (with loss scaler), fp32, or auto: the fastest.")
+    compile: bool = key(False, "Compile both towers; needs a C++ compiler (CPU) or Triton (GPU).")
+    score_at: Unique[Count] = key([], "Steps after which val is scored, besides ends of epochs.")
     deterministic: bool = False
     """GPU: kernels that always sum in the same order, which are slower, so that a run that was
     stopped ends bitwise as an unbroken one. On a CPU every run does."""
     tensorboard: bool = False
     """Also log to TensorBoard, into the checkpoint folder; needs taclean[tensorboard]."""
-    threads: Count = 1
-    """CPU threads. The result depends on it, since it decides how sums are split."""
-    checkpoint_seconds: Positive = 60
-    """Seconds from the end of one checkpoint to the next within an epoch."""
+    threads: Count = key(1, "CPU threads; they decide how sums are split, and so the result.")
+    checkpoint_seconds: Positive = key(60, "Seconds between two checkpoints within an epoch.")
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that the result depends on; others may change before a retry.
@@ -275,8 +260,7 @@ class Finetune(Section):
 class Base(Finetune):
     """Clean pre-training of the base model, from which every attack starts."""
 
-    per_seed: bool = False
-    """Train a base model for each seed of the run; else all attacks start from one."""
+    per_seed: bool = key(False, "A base model for each seed of the run; else all share one.")
 
 
 class Poison(Finetune):
@@ -288,8 +272,7 @@ class Poison(Finetune):
 class Tune(Section):
     """The choice of the defences' settings on val, made by `snakemake tune`."""
 
-    attacks: Unique[str] = Field(min_length=1)
-    """Attacks to choose on, by their names in `attacks`."""
+    attacks: Unique[str] = key(..., "Attacks to choose on, by names of `attacks`.", min_length=1)
     seeds: Unique[Seed] = key(..., "Seeds of the victims, other than those of `run`.", min_length=1)
     within: float = Field(ge=0, le=100)
     """Points of mean CA@1 that a chosen setting may lose against the victims."""
@@ -313,8 +296,7 @@ class Evaluate(Section):
     one with the run's classes gives the figures' samples."""
     triggers: Unique[str] | None = None
     """Attacks whose triggers are put on the clean model; those of the run by default."""
-    samples: int = Field(ge=2)
-    """Images whose embeddings and predictions are kept for the figures."""
+    samples: int = key(..., "Images whose embeddings and predictions are kept for figures.", ge=2)
     probe: str | None = None
     """Labelled split, such as val, to train a linear probe on, which test scores (LCA, LASR)."""
     captions: bool = False
@@ -329,15 +311,13 @@ class Probe(Section):
 
     size: float = key(42, "Patch: its side in px at 224.", ge=1, le=224)
     place: Literal["random", "centre", "corner"] = key("centre", "Patch: where it goes.")
-    film: float = Field(0, ge=0, le=255)
-    """Film: grey levels that it adds or removes at most; 0 makes it a patch."""
+    film: float = key(0, "Film: grey levels it changes at most; 0 makes it a patch.", ge=0, le=255)
 
 
 class Scan(Section):
     """The scan of a model: which class do optimised patterns reach most easily?"""
 
-    images: int = Field(ge=4)
-    """Pictures of the val split; half for the optimisation, half for the score."""
+    images: int = key(..., "Pictures of val; half for the optimisation, half for the score.", ge=4)
     steps: Count = key(..., "Steps of Adam for each pattern.")
     batch: Count = key(..., "Pictures per step and class.")
     lr: Positive = key(..., "Adam's learning rate.")
@@ -373,8 +353,7 @@ class AttackEntry(Entry):
 
     marker: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Marker in figures, one of matplotlib's."""
-    gate: float = Field(ge=0, le=100)
-    """Least ASR@1 on val, in percent, of an attack that took; 0 accepts any."""
+    gate: float = key(..., "Least ASR@1 on val, in percent, to go on; 0 accepts any.", ge=0, le=100)
     scratch: bool = False
     """Whether the victim is trained from random weights, on the whole pretrain split with the
     poisoned rows and by `base.train`, in place of `poison`."""
@@ -403,8 +382,7 @@ class AttackEntry(Entry):
 class DefenseEntry(Entry):
     """A defence: a file of taclean/defenses with its parameters."""
 
-    after: Name | None = None
-    """Defence whose cleaned model this one starts from: how much of a backdoor comes back?"""
+    after: Name | None = key(None, "Defence whose cleaned model this one starts from.")
     rows: int | None = key(None, ge=1, rows_of="clean")
     """Rows of the clean split to learn from, drawn with the seed; all by default."""
     split: str | None = key(None, "Split to learn from, in place of the one with the role clean.")
@@ -432,8 +410,7 @@ class Config(Section):
     finetune: Finetune
     defenses: dict[Name, SerializeAsAny[DefenseEntry]] = key(..., "Defences by name.")
     tune: Tune | None = None
-    axes: dict[Name, Axis] = Field({})
-    """Figures of one choice each, by name: `results/figures/axes/NAME.png`."""
+    axes: dict[Name, Axis] = key({}, "Figures of one choice each: `results/figures/axes/NAME.png`.")
     evaluate: Evaluate
     scan: Scan
 

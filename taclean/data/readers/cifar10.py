@@ -50,10 +50,9 @@ class Cifar10(Reader):
                 kind(folder, download=True)
         # The network or the disk; a connection that broke off; not the published files.
         except (OSError, HTTPException, RuntimeError) as error:
-            text = (
-                f"cannot be fetched ({first_line(error)}); run it again, or unpack {kind.filename}"
-            )
-            raise UserError(f"{kind.url}: {text} into a folder and set folder to it") from None
+            text = f"cannot be fetched ({first_line(error)}); run it again, or unpack"
+            place = f"{kind.filename} into a folder and set folder to it"
+            raise UserError(f"{kind.url}: {text} {place}") from None
 
 
 @functools.lru_cache(maxsize=1)
