@@ -136,8 +136,6 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
 
     Rows of a model with a shorter context end in zeros, which `encode_tokens` drops.
     """
-    if len(texts) == 0:
-        raise UserError("captions: the list is empty; give at least one caption")
     try:
         with _quiet():
             tokenizer = _tokenizer(name)

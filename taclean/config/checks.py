@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from taclean.config import classes, registry
+from taclean.clip import library_file
+from taclean.config import registry
 from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files, variant_name
 from taclean.config.section import Section
+from taclean.data.labels import class_names
 from taclean.data.readers import READERS
 from taclean.util.errors import UserError
 
@@ -109,7 +111,7 @@ def _check_data(config: Config) -> None:
             found = f"{' and '.join(names)} have" if names else "no split has"
             raise UserError(f"{where}.splits: {found} the role {role}; give it to one")
     if dataset.form == "scenes":
-        _known(f"{where}.classes", config.class_names, classes.names("all"))
+        _known(f"{where}.classes", config.class_names, class_names("all", where))
     elif dataset.classes in DRAWN:
         raise UserError(f"{where}.classes: {dataset.classes!r} is for scenes; give names or a file")
     for name in splits:
@@ -155,7 +157,7 @@ def _check_model(config: Config) -> None:
     if config.base.per_seed and config.model.pretrained:
         raise UserError("base.per_seed: true, but model.pretrained takes the base model's place")
     name, size = config.model.name, config.data.image_size
-    places = (classes.open_clip_file("model_configs"), MODEL_CONFIGS)
+    places = (library_file("model_configs"), MODEL_CONFIGS)
     known = {path.stem: path for place in places for path in place.glob("*.json")}
     if name not in known:
         close = ", ".join(difflib.get_close_matches(name, known)) or "open_clip.list_models()"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, SerializeAsAny, model_validator
 
-from taclean.config import classes
+from taclean.clip import library_names
 from taclean.config.section import NAME, Section, Unique, WrongKeyError, key
+from taclean.data.labels import class_names
 from taclean.data.readers import READERS
 
 PATH = "^[A-Za-z0-9_-]+$"  # names of data sets and sources: parts of paths
@@ -473,13 +474,14 @@ class Config(Section):
     @property
     def class_names(self) -> list[str]:
         """The zero-shot classes in label order."""
-        return classes.names(self.dataset.classes, f"data.{self.data.name}.classes")
+        return class_names(self.dataset.classes, f"data.{self.data.name}.classes")
 
     def prompts(self) -> dict[str, Any]:
         """Return what the zero-shot heads of the run are made of."""
-        given = self.zeroshot.templates
-        templates = classes.openai_templates() if given == "openai" else list(given)
-        return {"templates": templates, "classes": self.class_names, "target": self.data.target}
+        given: Any = self.zeroshot.templates
+        if given == "openai":
+            given = [fill("{}") for fill in library_names()["OPENAI_IMAGENET_TEMPLATES"]]
+        return {"templates": list(given), "classes": self.class_names, "target": self.data.target}
 
     @property
     def triggers_on_clean(self) -> list[str]:

@@ -1,12 +1,14 @@
-"""Labels of a source as those of the run, and captions that are made of them."""
+"""Names of classes, labels of a source as those of the run, and captions made of them."""
 
 import random
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 
+from taclean.clip import library_names
 from taclean.data import Table
 from taclean.data.layout import one_line
 from taclean.util.errors import UserError
@@ -33,6 +35,23 @@ def unique_names(given: Iterable[str], where: str = "classes") -> list[str]:
         if count > 1:
             raise UserError(f"{where}: {name!r} is given twice; keep one")
     return names
+
+
+def class_names(given: str | list[str], where: str) -> list[str]:
+    """Return the classes that a known set, a text file with a name per line or a list gives.
+
+    The sets are "imagenet", and "default" or "all" of the drawings. Refuse fewer than two.
+    """
+    if given == "imagenet":
+        return list(library_names()["IMAGENET_CLASSNAMES"])
+    if given in ("default", "all"):
+        table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
+        rows = [line.split("\t") for line in table.splitlines()[1:]]
+        return [row[0] for row in rows if given == "all" or row[2] == "1"]
+    listed = read_names(Path(given).expanduser(), where) if isinstance(given, str) else given
+    if len(found := unique_names(listed, where)) < 2:
+        raise UserError(f"{where}: {len(found)} names; give at least 2")
+    return found
 
 
 def count_classes(table: Table, classes: Sequence[str]) -> Table:

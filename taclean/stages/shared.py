@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from taclean.data.split import Tokenize
     from taclean.evaluation.zeroshot import Heads, Prompts
 
-Option = tuple[str, dict[str, Any]]
 
-
-def option(flag: str, text: str, **more: Any) -> Option:
+def option(flag: str, text: str, **more: Any) -> tuple[str, dict[str, Any]]:
     """Describe an option of a command, which must be given unless `more` has a default.
 
     Where the default is None, the option may also come without a value, as a rule without such an

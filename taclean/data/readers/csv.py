@@ -90,8 +90,6 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
             encoding="utf-8-sig",
             encoding_errors="surrogateescape",
         ).rename(columns=lambda name: str(name).strip())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; put the file there") from None
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not CSV ({reason}); correct the file or the separator") from None
