@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from taclean import config as configs, stages
 from taclean.config.checks import check
 from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
-from taclean.data.layout import FILES
+from taclean.data import FILES
 from taclean.report import code_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError

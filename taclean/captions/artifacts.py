@@ -22,8 +22,7 @@ from taclean.captions.replacements import Tally, Words, add, tally
 from taclean.captions.subcaptions import learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 from taclean.config.section import Section, Unique, key
-from taclean.data import Table
-from taclean.data.layout import Tokenize, load_array
+from taclean.data import Table, Tokenize, load_array
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 from taclean.util.progress import Progress, say

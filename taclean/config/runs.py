@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from taclean.config import Config
 from taclean.config.schema import variant_name
-from taclean.data.layout import FILES
+from taclean.data import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import FEWEST_SEEDS, Look, look_of
 from taclean.stages.text import shared_name, user_of

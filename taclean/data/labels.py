@@ -9,8 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from taclean.clip import library_names
-from taclean.data import Table
-from taclean.data.layout import one_line
+from taclean.data import Table, one_line
 from taclean.util.errors import UserError
 
 

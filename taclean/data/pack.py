@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from taclean.data import FILES, Tokenize, one_line
 from taclean.data.images import Broken, load_image
-from taclean.data.layout import FILES, Tokenize, one_line
 from taclean.data.readers import Reader
 from taclean.util.errors import UserError
 from taclean.util.files import replacing, write_json

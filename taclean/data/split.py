@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taclean.data.layout import Tokenize as Tokenize
-from taclean.data.layout import load_array
+from taclean.data import load_array
 from taclean.util.errors import UserError
 from taclean.util.progress import say
 

@@ -11,7 +11,7 @@ from taclean.util.progress import say as say
 
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
-    from taclean.data.split import Tokenize
+    from taclean.data import Tokenize
     from taclean.evaluation.zeroshot import Heads, Prompts
 
 
