@@ -73,11 +73,7 @@ class Variants(TextArtifact):
     """An EDA variant of every caption, new in each epoch: (E, N, 77) uint16 tokens."""
 
     alpha: float = key(0.1, "EDA's share of words that are changed.", ge=0, le=1)
-    same_part: bool = key(
-        True,
-        "Synonyms of a word's part of speech in its caption; false: of any of its readings, as the "
-        "published EDA takes them.",
-    )
+    same_part: bool = key(True, "Synonyms of the word's part of speech; false: any, as EDA takes.")
 
     def write(
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
@@ -111,17 +107,11 @@ class Variants(TextArtifact):
 
 @dataclass(frozen=True)
 class SubCaptions:
-    """Sub-captions of the rows drawn for each epoch.
+    """Sub-captions of the rows drawn for each epoch."""
 
-    Attributes:
-        rows: (E, K) int64 rows of the split; -1 where an epoch found fewer than K.
-        positives: (E, K, 77) uint16 tokens.
-        negatives: (E, K, M, 77) uint16 tokens; all 0 where a caption gave fewer than M.
-    """
-
-    rows: np.ndarray
-    positives: np.ndarray
-    negatives: np.ndarray
+    rows: np.ndarray  # (E, K) int64 rows of the split; -1 where an epoch found fewer than K
+    positives: np.ndarray  # (E, K, 77) uint16 tokens
+    negatives: np.ndarray  # (E, K, M, 77) uint16 tokens; all 0 where a caption gave fewer than M
 
 
 class SubCaptionTexts(TextArtifact):
@@ -133,9 +123,7 @@ class SubCaptionTexts(TextArtifact):
         [*KINDS], "Kinds of word that a negative replaces.", min_length=1
     )
     words: Words = key(
-        "fitting",
-        "What a word gives way to: a word that fits its place and makes it false, or, as controls, "
-        "any word of the same part of speech and form, or any word of the captions.",
+        "fitting", "What a word gives way to: one that fits; as controls, any of its form, or any."
     )
 
     def write(

@@ -19,18 +19,12 @@ BENCHMARK = "results/benchmarks/{}.tsv"
 
 
 class Run(NamedTuple):
-    """One model of the grid: a victim, or one of its cleanings.
+    """One model of the grid: a victim, or one of its cleanings."""
 
-    Attributes:
-        attack: "clean" for the model that was never poisoned.
-        defense: "none" for the victim itself.
-        repeat: number of the cleaning, 0 for the first.
-    """
-
-    attack: str
-    defense: str
+    attack: str  # "clean" for the model that was never poisoned
+    defense: str  # "none" for the victim itself
     seed: int
-    repeat: int = 0
+    repeat: int = 0  # number of the cleaning, 0 for the first
 
     @classmethod
     def of(cls, wildcards: Any) -> "Run":

@@ -23,11 +23,9 @@ def shown_labels(names: Sequence[str], cover: float = 1.0, without: str = "") ->
 def within(
     table: pd.DataFrame, names: Sequence[str], cover: float = 1.0, without: str = ""
 ) -> pd.Series:
-    """Return (N,) bool, the rows that show a share of the classes, and not what is left out.
+    """Return (N,) bool, the rows that show a share of the classes, or captions without a text.
 
-    Args:
-        names: of the classes that the labels count if the source has none of its own.
-        without: a class; of pairs, text in a caption.
+    The labels count `names` if the source has no classes of its own.
     """
     captions = table["caption"]
     if captions.notna().any():
@@ -59,8 +57,6 @@ def draw(
 
     Args:
         pictures: (N,) for each row of the source a number of the picture that it shows.
-        rows: number of rows of each split.
-        seed: seed of the permutation.
         spare: spare rows as a share of each split's rows, rounded up. If too few rows are left, all
             splits get the same share of what they asked for, rounded down.
         only: for some splits, (N,) bool, the rows that they may take; the same for all rows of a

@@ -315,10 +315,9 @@ def caption(scene: Scene, classes: Classes, rng: np.random.Generator) -> str:
 def compose(
     ids: Sequence[int], seed: int, *, size: int = 64, classes: Classes = "default", **options: Any
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Compose the scenes `ids`, at least one; `options` are those of `scene`.
+    """Compose scenes, at least one; `options` are those of `scene`.
 
-    Returns:
-        pixels (N, size, size, 3) uint8, captions (N), labels (N,) int64 of the main objects.
+    Return pixels (N, size, size, 3) uint8, captions (N), labels (N,) int64 of the main objects.
     """
     pixels, captions, labels = [], [], []
     for scene_id in map(int, ids):

@@ -16,14 +16,10 @@ if TYPE_CHECKING:
 
 
 def option(flag: str, text: str, **more: Any) -> tuple[str, dict[str, Any]]:
-    """Describe an option of a command, which must be given unless `more` has a default.
+    """Describe an option of a command by its help and `more` arguments of argparse.
 
-    Where the default is None, the option may also come without a value, as a rule without such an
-    input gives it.
-
-    Args:
-        text: the help.
-        more: arguments of argparse's `add_argument`.
+    It must be given unless there is a default. Where that is None, the option may also come without
+    a value, as a rule without such an input gives it.
     """
     if "default" not in more:
         more["required"] = True

@@ -34,13 +34,8 @@ class Reader(ABC):
             "captions" (several, one a line, for retrieval).
         keys: the config keys of a source that are this reader's own.
         download: a class method that puts the published files into a folder; None if there is none.
-
-    Args:
         spec: the source's entry in the config.
-        folder: where its files are.
-
-    Raises:
-        UserError: there is no such folder.
+        folder: where its files are; a UserError says that there is no such folder.
     """
 
     gives: ClassVar[Literal["pairs", "labels", "captions"]]

@@ -64,11 +64,11 @@ class ImageNet(Reader):
     def _flat(self, labels: Path, base: Path) -> Table:
         """List the images in a folder, by a file of labels."""
         listed = _listed(labels, base)
-        paths = [_image(base, name) for name in listed]
+        paths = [path for path, _ in listed.values()]
         if missing := sorted({*base.glob("ILSVRC2012_val_*")}.difference(paths)):
             raise UserError(f"{labels}: no label for {missing[0].name}; complete the file")
         places = [path.relative_to(self.folder).as_posix() for path in paths]
-        return self._table(list(listed), places, list(listed.values()))
+        return self._table(list(listed), places, [label for _, label in listed.values()])
 
     def _parquet(self, files: list[str]) -> Table:
         """List the rows of Parquet files; a place is FILE:ROW_GROUP:POSITION."""
@@ -128,15 +128,9 @@ def _label_file(folder: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def _image(base: Path, name: str) -> Path:
-    """Return the path of an image that a file of labels names."""
-    image = base / name
-    return image if image.suffix else image.with_suffix(".JPEG")
-
-
-def _listed(path: Path, base: Path) -> dict[str, int]:
-    """Return the labels by name in lines `NAME LABEL` or `NAME,LABEL`, below a header or not."""
-    found: dict[str, int] = {}
+def _listed(path: Path, base: Path) -> dict[str, tuple[Path, int]]:
+    """Return image and label by name of lines `NAME LABEL` or `NAME,LABEL`, perhaps with a header."""
+    found: dict[str, tuple[Path, int]] = {}
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -148,13 +142,14 @@ def _listed(path: Path, base: Path) -> dict[str, int]:
         name, label, *_ = *re.split(r"[\s,]+", line.replace('"', "").strip()), ""
         # pandas writes an index as a float where its column had a gap.
         value = int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
-        value = label_of_synset().get(label, value)
-        if number == 1 and value < 0 and not _image(base, name).is_file():
+        value, image = label_of_synset().get(label, value), base / name
+        image = image if image.suffix else image.with_suffix(".JPEG")
+        if number == 1 and value < 0 and not image.is_file():
             continue  # a header
         if not 0 <= value < 1000 or name in found:
             text = f"{name!a} has the label {label!a}; list each picture once, with a class index"
             raise UserError(f"{path}, line {number}: {text} 0 to 999 or a WordNet id")
-        found[name] = value
+        found[name] = image, value
     if not found:
         raise UserError(f"{path}: no lines NAME,LABEL; correct the file")
     return found
