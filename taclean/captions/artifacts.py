@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from taclean.captions.audit import text_only_score
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS, parse
 from taclean.captions.replacements import Tally, Words, add, tally
-from taclean.captions.subcaptions import learn, offers, subcaption
+from taclean.captions.subcaptions import learn, offers, subcaption, text_only_score
 from taclean.captions.wordnet import Lexicon
 from taclean.config.section import Section, Unique, key
 from taclean.data import Table, Tokenize, load_array
@@ -279,7 +278,7 @@ def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.nd
 
 def _account(table: Table, captions: Sequence[str], offered: list[Any]) -> dict[str, Any]:
     """Count what was made: rows over all epochs ("drawn"), negatives of each kind, captions of the
-    split that offer each kind, weak positives (in 0..1), and the score of `taclean.captions.audit`.
+    split that offer each kind, weak positives (in 0..1), and the `text_only_score`.
     """
     offer = Counter(kind for one in offered for kind in one or ("none",))
     each = table[table["which"] == 0]
