@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
-    """Return the exit status and the line that a command ends with; raise what is no user's."""
+    """Return the exit status and the line that a command ends with; raise a fault of the code."""
     if isinstance(error, UserError):
         return 2, "" if isinstance(error, ElsewhereError) else f"error: {error}"
     if isinstance(error, StoppedError):

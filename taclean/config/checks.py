@@ -19,7 +19,6 @@ RESERVED = {  # names that are folders of the results, or stand for no attack an
     "defenses": ("none",),
     "splits": ("fetched", "index", "sources", "text"),
 }
-MODEL_CONFIGS = Path(__file__).parents[1] / "model_configs"
 # What the source of a split must give, by the split's role.
 GIVES = {**dict.fromkeys(TRAINED, ("pairs",)), "val": ("labels",), "test": ("labels",)}
 
@@ -157,7 +156,7 @@ def _check_model(config: Config) -> None:
     if config.base.per_seed and config.model.pretrained:
         raise UserError("base.per_seed: true, but model.pretrained takes the base model's place")
     name, size = config.model.name, config.data.image_size
-    places = (library_file("model_configs"), MODEL_CONFIGS)
+    places = (library_file("model_configs"), Path(__file__).parents[1] / "model_configs")
     known = {path.stem: path for place in places for path in place.glob("*.json")}
     if name not in known:
         close = ", ".join(difflib.get_close_matches(name, known)) or "open_clip.list_models()"

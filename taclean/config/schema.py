@@ -114,8 +114,7 @@ class Split(Section):
     """Share of the classes that the split shows, evenly spread over the labels. Files: a training
     split of labelled images, which `captions` make pairs of."""
     without: Text | None = None
-    """Scenes and labelled images: a class that the split does not show. Pairs: text that no caption
-    of it has."""
+    """A class that the split does not show; of pairs, text that none of its captions has."""
 
 
 class SceneSplit(Split):
@@ -356,11 +355,9 @@ class AttackEntry(Entry):
     """Marker in figures, one of matplotlib's."""
     gate: float = key(..., "Least ASR@1 on val, in percent, to go on; 0 accepts any.", ge=0, le=100)
     scratch: bool = False
-    """Whether the victim is trained from random weights, on the whole pretrain split with the
-    poisoned rows and by `base.train`, in place of `poison`."""
+    """Train the victim from random weights, by `base.train` on the whole pretrain split."""
     victim: Text | None = None
-    """A model that others poisoned, in place of one poisoned here: a file or a folder as in
-    `model.pretrained`. docs/public_victims.md explains."""
+    """A model that others poisoned, as in `model.pretrained`; docs/public_victims.md explains."""
     fitted: Text | None = None
     """Fitted trigger of the victim: a picture of its patch, or a file of the stage `trigger`."""
 
@@ -369,9 +366,8 @@ class AttackEntry(Entry):
         if bool(self.fitted) != bool(self.victim and self.fits):
             raise WrongKeyError("fitted", "give it for a victim of a kind with `fit`, only then")
         if self.scratch and self.victim:
-            raise WrongKeyError(
-                "scratch", "the victim is given and not trained; leave one of them out"
-            )
+            text = "the victim is given and not trained; leave one of them out"
+            raise WrongKeyError("scratch", text)
         return self
 
     @property

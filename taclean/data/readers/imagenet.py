@@ -129,7 +129,7 @@ def _label_file(folder: Path) -> Path | None:
 
 
 def _listed(path: Path, base: Path) -> dict[str, tuple[Path, int]]:
-    """Return image and label by name of lines `NAME LABEL` or `NAME,LABEL`; a header is left out."""
+    """Return image and label by name of lines `NAME LABEL` or `NAME,LABEL`, also below a header."""
     found: dict[str, tuple[Path, int]] = {}
     try:
         lines = path.read_text("utf-8-sig").splitlines()
