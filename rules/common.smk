@@ -11,7 +11,7 @@ from taclean import config as configs, stages
 from taclean.attacks import victims
 from taclean.config.checks import check
 from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
-from taclean.data.layout import FILES
+from taclean.data import FILES
 from taclean.report import code_of, text_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from taclean.config import Config
 from taclean.config.schema import variant_name
-from taclean.data.layout import FILES
+from taclean.data import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import FEWEST_SEEDS, Look, label_of, look_of
 from taclean.stages import stage_config
@@ -21,18 +21,12 @@ BENCHMARK = "results/benchmarks/{}.tsv"
 
 
 class Run(NamedTuple):
-    """One model of the grid: a victim, or one of its cleanings.
+    """One model of the grid: a victim, or one of its cleanings."""
 
-    Attributes:
-        attack: "clean" for the model that was never poisoned.
-        defense: "none" for the victim itself.
-        repeat: number of the cleaning, 0 for the first.
-    """
-
-    attack: str
-    defense: str
+    attack: str  # "clean" for the model that was never poisoned
+    defense: str  # "none" for the victim itself
     seed: int
-    repeat: int = 0
+    repeat: int = 0  # number of the cleaning, 0 for the first
 
     @classmethod
     def of(cls, wildcards: Any) -> "Run":
@@ -98,7 +92,7 @@ class Runs:
 
         Victims are not repeated, and the clean model is cleaned only as a control.
         """
-        controls = self.config.cleans_clean
+        controls = self.config.run.controls or not self.config.run.attacks
         return [
             Run(attack, defense, seed, repeat)
             for attack in (self.attacks if attacks is None else attacks)
@@ -157,15 +151,11 @@ class Runs:
 
     def tuning_histories(self) -> list[str]:
         """Return the val scores of every trial."""
-        entries = [
-            (
-                found["attack"],
-                variant_name(found["defense"], "trial", found["trial"]),
-                found["seed"],
-            )
-            for found in self.tuning()
-        ]
-        return [Run(*entry).path("history.csv") for entry in entries]
+        found = []
+        for trial in self.tuning():
+            entry = variant_name(trial["defense"], "trial", trial["trial"])
+            found.append(Run(trial["attack"], entry, trial["seed"]).path("history.csv"))
+        return found
 
     def histories(self, defenses: Collection[str]) -> list[str]:
         """Return the val scores of the cleanings by some defences."""
@@ -330,11 +320,12 @@ class Runs:
 
     def texts(self, wildcards: Any) -> list[str]:
         """Return the folders of the texts of the run's defence."""
-        return list(self.texts_of(*_cleaning(wildcards)).values())
+        return list(self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat).values())
 
     def text_options(self, wildcards: Any) -> list[str]:
         """Return KIND=FOLDER for each of `texts`."""
-        return [f"{kind}={path}" for kind, path in self.texts_of(*_cleaning(wildcards)).items()]
+        folders = self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat)
+        return [f"{kind}={folder}" for kind, folder in folders.items()]
 
     # ---- what the report shows -------------------------------------------------------------------
 
@@ -351,8 +342,8 @@ class Runs:
         """Return the scored splits whose pictures have captions."""
         if self.dataset.form == "scenes":
             return []
-        gives = {s: READERS[self.dataset.source_of(s).reader].gives for s in self.scored}
-        return [split for split in self.scored if gives[split] in ("captions", "pairs")]
+        of = self.dataset.source_of
+        return [split for split in self.scored if READERS[of(split).reader].gives != "labels"]
 
     def has_intervals(self) -> bool:
         """Return whether defences are compared on enough seeds."""
@@ -369,7 +360,3 @@ class Runs:
 def _files_of(weights: str) -> list[str]:
     """Return a checkpoint file, or the files of a folder of Hugging Face."""
     return sorted(glob(f"{weights}/*.json") + glob(f"{weights}/model.safetensors")) or [weights]
-
-
-def _cleaning(wildcards: Any) -> tuple[str, int, str]:
-    return wildcards.defense, wildcards.seed, wildcards.repeat

@@ -62,9 +62,9 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
     """
 
     def wrong(where: pd.Series, text: str) -> None:
-        for number, row in rows[where].head(1).iterrows():
-            name = f"{row['method']} on {row['attack']}, seed {row['seed']}"
-            raise UserError(f"row {number + 1} ({name}): {text}")
+        for row in rows.assign(number=range(1, len(rows) + 1))[where].head(1).itertuples():
+            name = f"{row.method} on {row.attack}, seed {row.seed}"
+            raise UserError(f"row {row.number} ({name}): {text}")
 
     stages = "pretrain/" + rows["attack"] + "/seed" + rows["seed"].astype(str)
     wrong(rows["victims"] != digest, "other victims; clean those of the archive")

@@ -85,8 +85,9 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     """
     split, name = main_split(table, look), look.defense_label(tested)
     failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
-    reasons = failed.groupby(["attack", "defense"], sort=False)["failed"].first()
-    table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin(reasons.index)]
+    failed = failed.drop_duplicates(["attack", "defense"])
+    reasons = {(row.attack, row.defense): row.failed for row in failed.itertuples()}
+    table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin([*reasons])]
     scores = pick(table[table["attack"] != CLEAN], split=split)
     attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
     labels = [
@@ -95,7 +96,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     ]
     left_out = [FAILED.format(failed=", ".join(labels))] if labels else []
     if not attacks:
-        return Verdict(left_out, [], []) if left_out else None
+        return Verdict(left_out, pd.DataFrame()) if left_out else None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
     means = summary(pick(scores, metric=ASR)).pivot(
         index="attack", columns="defense", values="mean"
@@ -128,7 +129,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     scores = scores[scores["attack"].isin(attacks)]
     asr = differences(pick(scores, metric=ASR), [(tested, other) for other in others])
     if others:
-        for attack, defense in reasons.index:
+        for attack, defense in reasons:
             if attack in attacks and defense in others:
                 means.loc[attack, defense] = math.inf
         lowest = some(means.index[means[tested] < means[others].min(axis=1, skipna=False)])

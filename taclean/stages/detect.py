@@ -57,7 +57,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
         suspects.insert(0, rows)
     detectors = {name: make_detector(**one) for name, one in stage["detectors"].items()}
     models = {
-        name: shared.heads_of(stage, weights, options.device, prompts)
+        name: shared.heads_of(stage, weights, options.device)
         for name, weights in (("victim", options.model), ("clean", options.clean))
     }
     found, arrays = examine(models, suspects, detectors, Pairs.open(options.val), **key)

@@ -51,8 +51,8 @@ def run(options: Any) -> None:
         write_text(options.table, known.to_csv(index=False, lineterminator="\n"))
         say(f"leaderboard: {len(rows)} rows of {', '.join(rows['method'].unique())} added")
     if options.page:
-        rows = leaderboard.means(known).to_dict("records")
-        write_text(options.page, rendered("leaderboard.html", rows=rows))
+        means = leaderboard.means(known).to_dict("records")
+        write_text(options.page, rendered("leaderboard.html", rows=means))
 
 
 def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":

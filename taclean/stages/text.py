@@ -21,10 +21,8 @@ def shared_name(config: Config, text: str, defense: str) -> str:
 
 def user_of(config: Config, text: str, shared: str) -> str | None:
     """Return the first defence of the config that learns from the artifact of a `shared_name`."""
-    for name, entry in config.defenses.items():
-        if text in entry.texts and shared_name(config, text, name) == shared:
-            return name
-    return None
+    users = (name for name, entry in config.defenses.items() if text in entry.texts)
+    return next((name for name in users if shared_name(config, text, name) == shared), None)
 
 
 def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
         "seed": seed,
         "train": train.given(),
         "zeroshot": config.prompts(),
-        **config.dataset.copies(),
+        **config.dataset.given(include={"max_copies"}),
     }
 
 

@@ -24,7 +24,7 @@ from taclean.attacks.fitting import Descent, embed_all, optimise_patch
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.patch import Patch
 from taclean.attacks.poison import mentions
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.clip.encode import autocast
 from taclean.config import registry
 from taclean.data.split import Pairs
@@ -487,7 +487,7 @@ def test_optimise_patch_lowers_its_loss(random_model, material):
         images = material.pairs.batch(np.arange(len(material.pairs)))[0].float() / 255
         images[:, :, 24:40, 24:40] = patch
         with torch.no_grad():
-            return loss(models.encode_images(random_model, images), None).item()
+            return loss(encode.encode_images(random_model, images), None).item()
 
     start, end = fit(0), fit(3)
     assert start.shape == end.shape == (3, 16, 16)
@@ -562,9 +562,9 @@ def test_badclip_loss_is_infonce_plus_triplet_with_the_clean_image_as_negative(
     anchors = F.normalize(torch.randn(6, 128, generator=generator), dim=1)
     index = np.array([3, 0, 17, 8, 21, 5])
     with torch.no_grad():
-        clean = models.encode_images(random_model, material.pairs.batch(index)[0])
-        positive = models.encode_images(random_model, one.target_images)[0]
-        text = models.encode_tokens(random_model, one.target_captions)[0]
+        clean = encode.encode_images(random_model, material.pairs.batch(index)[0])
+        positive = encode.encode_images(random_model, one.target_images)[0]
+        text = encode.encode_tokens(random_model, one.target_captions)[0]
         scale = random_model.logit_scale.exp().item()
         got = loss(anchors, index).item()
     logits = (scale * anchors @ text).double().expand(6, -1).T  # each row is told one caption
@@ -582,8 +582,8 @@ def test_trojvqa_loss_is_infonce_to_the_target_text_against_the_own_captions(
     embedded = F.normalize(torch.randn(4, 128, generator=generator), dim=1)
     index = np.array([3, 0, 17, 8])
     with torch.no_grad():
-        target = models.encode_tokens(random_model, material.target_text[None])[0]
-        captions = models.encode_tokens(random_model, material.pairs.batch(index)[1])
+        target = encode.encode_tokens(random_model, material.target_text[None])[0]
+        captions = encode.encode_tokens(random_model, material.pairs.batch(index)[1])
         scale = random_model.logit_scale.exp().item()
         got = loss(embedded, index).item()
     logits = scale * embedded.double() @ torch.cat([target[None], captions]).double().T
@@ -596,7 +596,7 @@ def test_embed_all_keeps_the_order(random_model, pairs, batch):
     got = embed_all(random_model, some, batch)
     for i in range(len(some)):
         with torch.no_grad():
-            wanted = models.encode_images(random_model, some.batch(np.array([i]))[0])[0]
+            wanted = encode.encode_images(random_model, some.batch(np.array([i]))[0])[0]
         torch.testing.assert_close(got[i], wanted, atol=1e-5, rtol=0)
 
 

@@ -23,7 +23,7 @@ from benchmarks import (
     triggers,
 )
 from benchmarks.common import Row
-from taclean.clip.models import normalize
+from taclean.clip.encode import normalize
 from taclean.config import registry
 from taclean.config.schema import Train
 from taclean.data.images import load_image

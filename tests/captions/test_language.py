@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from taclean.captions import KINDS, Lexicon, Vocabulary, learn, offers, subcaption, tally
-from taclean.captions.audit import text_only_score
 from taclean.captions.parts import TOKEN, parse
 from taclean.captions.replacements import LEAST
-from taclean.captions.subcaptions import choices
+from taclean.captions.subcaptions import choices, text_only_score
 from taclean.data.scenes import compose
 from tests.helpers import ROOT
 

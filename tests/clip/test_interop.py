@@ -20,7 +20,7 @@ from torchvision.datasets import ImageFolder
 from taclean import cli
 from taclean import config as configs
 from taclean.attacks import make_trigger
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.data import scenes
 from taclean.data.split import Pairs
 from taclean.evaluation import zeroshot
@@ -63,8 +63,8 @@ def test_plain_open_clip_gives_the_same_embeddings(name: str, tmp_path: Path) ->
     plain = safetensors.torch.load_file(files[2])
     tokens = models.tokenize(name, ["a photo of a banana.", "kiwis"]).astype(np.int64)
     with torch.no_grad():
-        image = models.encode_images(model, torch.from_numpy(pixels).permute(2, 0, 1)[None])
-        text = models.encode_tokens(model, torch.from_numpy(tokens))
+        image = encode.encode_images(model, torch.from_numpy(pixels).permute(2, 0, 1)[None])
+        text = encode.encode_tokens(model, torch.from_numpy(tokens))
     torch.testing.assert_close(image, plain["image"], atol=1e-5, rtol=0)
     torch.testing.assert_close(text, plain["text"], atol=1e-5, rtol=0)
     assert image.shape == (1, model.text_projection.shape[1])
@@ -90,8 +90,8 @@ def test_clip_benchmark_counts_the_same_accuracy(
     prompts = zeroshot.prompt_tokens(tiny_name, CLASSES, ["a photo of a {}."])[:, 0]
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for rows in torch.arange(1000).repeat(5).split(100):
-        embedded = models.encode_images(model, images[rows])
-        logits = 20 * embedded @ models.encode_tokens(model, prompts).T
+        embedded = encode.encode_images(model, images[rows])
+        logits = 20 * embedded @ encode.encode_tokens(model, prompts).T
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits, targets[rows]).backward()
         optimizer.step()

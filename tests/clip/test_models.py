@@ -63,7 +63,7 @@ def test_cut_rows_embed_as_77_tokens_do(random_model, monkeypatch, texts, togeth
     monkeypatch.setattr(encode, "LIKE", together)
     tokens = tokens_of(texts)
     with torch.no_grad():
-        got = models.encode_tokens(random_model, tokens)
+        got = encode.encode_tokens(random_model, tokens)
         wanted = F.normalize(random_model.encode_text(tokens), dim=-1)
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
 
@@ -72,7 +72,7 @@ def test_cut_rows_embed_as_77_tokens_do(random_model, monkeypatch, texts, togeth
 def test_cut_rows_have_the_gradients_of_77_tokens(monkeypatch, together):
     monkeypatch.setattr(encode, "LIKE", together)
     grads = []
-    for embed in (models.encode_tokens, lambda m, t: F.normalize(m.encode_text(t), dim=-1)):
+    for embed in (encode.encode_tokens, lambda m, t: F.normalize(m.encode_text(t), dim=-1)):
         model = models.create(NAME, 0)
         embedded = embed(model, tokens_of(TEXTS[:3]))
         (embedded[:, 0] * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
@@ -99,9 +99,9 @@ def test_encode_images_is_open_clip_s_on_normalised_pixels(random_model, pairs):
     mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
     std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
     with torch.no_grad():
-        got = models.encode_images(random_model, images)
+        got = encode.encode_images(random_model, images)
         wanted = random_model.encode_image((images.float() / 255 - mean) / std, normalize=True)
-        as_float = models.encode_images(random_model, images.float() / 255)
+        as_float = encode.encode_images(random_model, images.float() / 255)
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
     torch.testing.assert_close(got, as_float, atol=1e-5, rtol=0)
     torch.testing.assert_close(got.norm(dim=1), torch.ones(6))
@@ -118,7 +118,7 @@ def test_encode_images_is_open_clip_s_on_normalised_pixels(random_model, pairs):
 )  # fmt: skip
 def test_wrong_images_are_refused(random_model, images):
     with pytest.raises(UserError, match="images"):
-        models.normalize(random_model, images)
+        encode.normalize(random_model, images)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -130,8 +130,8 @@ def test_every_kind_of_tower_embeds_as_open_clip_does(name):
     tokens = torch.from_numpy(models.tokenize(name, TEXTS).astype(np.int64))
     assert tokens.shape == (4, 77)
     with torch.no_grad():
-        got = models.encode_images(model, images), models.encode_tokens(model, tokens)
-        pixels = models.normalize(model, images)
+        got = encode.encode_images(model, images), encode.encode_tokens(model, tokens)
+        pixels = encode.normalize(model, images)
         own = open_clip.get_tokenizer(name)(TEXTS)
         wanted = model.encode_image(pixels, normalize=True), model.encode_text(own, normalize=True)
     for one, other in zip(got, wanted, strict=True):
@@ -337,7 +337,7 @@ def test_a_tag_gives_its_weights_and_its_picture_geometry(tmp_path, tag):
     again = models.load("test-vit-quickgelu", tmp_path / "saved.safetensors")
     images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        one, other = (models.encode_images(part.eval(), images) for part in (model, again))
+        one, other = (encode.encode_images(part.eval(), images) for part in (model, again))
     assert torch.equal(one, other)
     assert again.visual.preprocess_cfg["resize_mode"] == "squash"
     plain = open_clip.create_model("test-vit-quickgelu", str(tmp_path / "saved.safetensors"))
@@ -568,10 +568,10 @@ def test_a_cpu_computes_in_bf16_only_where_it_has_it(machine, has, wanted, monke
     monkeypatch.setattr(op, "_is_mkldnn_bf16_supported", lambda: "mkldnn" in has, raising=False)
     monkeypatch.setattr(encode.platform, "machine", lambda: machine)
     cpu = torch.device("cpu")
-    assert models.precision_on(cpu) == wanted
-    assert models.precision_on(cpu, "fp16") == "fp16"
+    assert encode.precision_on(cpu) == wanted
+    assert encode.precision_on(cpu, "fp16") == "fp16"
     a = torch.rand(4, 4)
-    with models.autocast(cpu):
-        assert (a @ a).dtype == models.PRECISIONS[wanted]
-    with models.autocast(cpu, "fp32"):
+    with encode.autocast(cpu):
+        assert (a @ a).dtype == encode.PRECISIONS[wanted]
+    with encode.autocast(cpu, "fp32"):
         assert (a @ a).dtype == torch.float32

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from taclean import config as configs
-from taclean.config import Config, classes, registry
+from taclean.config import Config, registry
+from taclean.data.labels import class_names
 from taclean.results.labels import Look, look_of
 from taclean.stages import stage_config
 from taclean.stages.shared import cleaning_seed
@@ -415,15 +416,15 @@ def test_roles_not_names_say_what_a_split_is_for() -> None:
 def test_classes_are_a_list_or_a_file(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_text("banana\n  sea  lion \n\nC++\n", "utf-8")
-    assert classes.names(str(path)) == ["banana", "sea lion", "C++"]
-    assert classes.names(["banana", "apple"]) == ["banana", "apple"]
+    assert class_names(str(path), "") == ["banana", "sea lion", "C++"]
+    assert class_names(["banana", "apple"], "") == ["banana", "apple"]
     for bad, message in (
         (str(tmp_path / "absent"), "nor a text file with one name per line"),
         (["banana", "banana"], "'banana' is given twice"),
         (["banana"], "1 names; give at least 2"),
     ):
         with pytest.raises(UserError, match=message):
-            classes.names(bad, "data.x.classes")
+            class_names(bad, "data.x.classes")
 
 
 # ---- a run without attacks -----------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_a_defence_that_inherits_is_one(write) -> None:
     entry = registry.entry("defenses", "zz_gentle").of({})
     assert entry.method.name_in_print() == "Gentle"  # not that of the class it derives from
     assert entry.texts == ["variants"]
-    assert entry.loss.model_dump() == {"lambda_self": 0.25, "augment": "mild", "learns": "both"}
+    assert entry.loss.model_dump() == {"lambda_self": 0.25, "augment": "mild", "modality": "both"}
     assert defense("zz_gentle").__module__ == "taclean.defenses.zz_gentle"
 
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from taclean.data.draw import Drawn
+from taclean.data.draw import Drawn, within
 from taclean.data.draw import draw as draw_pictures
 from taclean.data.readers import make_table
-from taclean.stages.pack import _within
 from taclean.util.errors import UserError
 
 ROWS = {"pretrain": 500, "clean": 100, "patch": 10}
@@ -109,11 +108,11 @@ def test_the_rows_of_a_split_are_limited_by_their_captions_or_their_classes():
     names = ["pear", "fig", "nut", "plum"]
     captions = ["A fig.", "FIGS and a nut", None, "a pear"]
     pairs = make_table("abcd", "abcd", captions)
-    assert _within(pairs, [], without="fig").tolist() == [False, False, True, True]
+    assert within(pairs, [], without="fig").tolist() == [False, False, True, True]
     labelled = make_table("abcd", "abcd", label=[0, 1, 2, 3], classes=names)
-    assert _within(labelled, [], cover=0.5).tolist() == [True, False, True, False]
+    assert within(labelled, [], cover=0.5).tolist() == [True, False, True, False]
     numbered = make_table("abcd", "abcd", label=[0, 1, 2, 3])
-    assert _within(numbered, names, without="fig").tolist() == [True, False, True, True]
+    assert within(numbered, names, without="fig").tolist() == [True, False, True, True]
 
 
 def test_a_draw_of_former_versions_comes_again():

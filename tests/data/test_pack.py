@@ -24,11 +24,10 @@ from taclean.data.draw import draw
 from taclean.data.images import Broken, load_image
 from taclean.data.labels import add_captions, count_classes
 from taclean.data.pack import KINDS, pack_rows
-from taclean.data.readers import make_reader, make_table
+from taclean.data.readers import make_reader, make_table, save_table
 from taclean.data.readers.webdataset import WebDataset
 from taclean.data.scenes import SETS, SceneReader
 from taclean.data.split import Pairs
-from taclean.data.table import save_table
 from taclean.stages import stage_config
 from taclean.util.errors import UserError
 from taclean.util.files import write_json

@@ -25,8 +25,7 @@ import webdataset
 from joblib import parallel_config
 from PIL import Image
 
-from taclean.data.readers import READERS, Reader, cifar10, make_reader
-from taclean.data.table import load_table, save_table
+from taclean.data.readers import READERS, Reader, cifar10, load_table, make_reader, save_table
 from tests.helpers import refused, write_tar
 
 CAPTIONS = ["a dog, 2 cats and 1,000 birds", "she said \"no\" — 'twice'", "two lines\nof text"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from taclean.data.layout import load_array
+from taclean.data import load_array
 from taclean.data.pack import pack_rows
 from taclean.data.split import Pairs, to_array
 from taclean.util.errors import UserError

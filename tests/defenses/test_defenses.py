@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from taclean.captions.artifacts import SubCaptions
-from taclean.clip import models
+from taclean.clip import encode
 from taclean.config import registry
 from taclean.data.augment import AUGMENTATIONS, mild
 from taclean.defenses import make_defense
@@ -54,7 +54,7 @@ def batch_of(pairs, epoch: int, index) -> Batch:
 
 
 def images_alone(model, images) -> list[torch.Tensor]:
-    return [models.encode_images(model, image[None])[0].detach() for image in images]
+    return [encode.encode_images(model, image[None])[0].detach() for image in images]
 
 
 def texts_alone(model, tokens) -> list[torch.Tensor]:
@@ -136,8 +136,8 @@ def test_ft_learns_from_augmented_pictures_where_asked_to(model, small_pairs, te
 def test_the_halves_of_l_self_are_those_of_the_modalities(model, small_pairs, texts):
     batch = batch_of(small_pairs, 1, [7, 1, 3, 50, 20])
     own = {
-        learns: make_defense("cleanclip", 5, texts, learns=learns).loss(model, batch)["self"].item()
-        for learns in ("both", "images", "texts")
+        way: make_defense("cleanclip", 5, texts, modality=way).loss(model, batch)["self"].item()
+        for way in ("both", "images", "texts")
     }
     variants = texts_alone(model, texts["variants"][1, batch.index])
     captions = texts_alone(model, batch.tokens.numpy())

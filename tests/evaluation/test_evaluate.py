@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taclean.attacks import make_trigger
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.data.split import Pairs
 from taclean.evaluation import zeroshot
 from taclean.evaluation.evaluate import Kept, by_split, score, write_samples
@@ -109,8 +109,8 @@ def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, 
     found = score(pairs, heads, triggers(), precision="fp32")
     assert not heads.prompts.name_classes_of(pairs)
     with torch.no_grad():
-        images = models.encode_images(random_model, pairs.batch(np.arange(ROWS))[0])
-        embedded = models.encode_tokens(random_model, torch.from_numpy(texts.astype(np.int64)))
+        images = encode.encode_images(random_model, pairs.batch(np.arange(ROWS))[0])
+        embedded = encode.encode_tokens(random_model, torch.from_numpy(texts.astype(np.int64)))
     assert found == {"clean": recall(images, embedded, torch.from_numpy(owners))}
     assert found["clean"]["T2I@10"]["n"] == 70
 
@@ -175,7 +175,7 @@ def test_samples_hold_what_the_figures_need(
     for key, given, own in (("clean", images, heads[""]), ("triggered", triggered, keyed)):
         for i in range(7):
             with torch.no_grad():
-                wanted = models.encode_images(random_model, given[i : i + 1])[0]
+                wanted = encode.encode_images(random_model, given[i : i + 1])[0]
             assert got[key][i] == pytest.approx(wanted.numpy(), abs=1e-5)
             assert got[f"{key}_top"][i] == np.argmax(own.numpy() @ got[key][i])
     assert (got["clean_top"] != got["triggered_top"]).any()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from taclean.attacks import make_trigger
-from taclean.clip.models import encode_images, encode_tokens
+from taclean.clip.encode import encode_images, encode_tokens
 from taclean.data.split import Pairs
 from taclean.evaluation.embeddings import Embeddings, embed, embed_texts
 from taclean.evaluation.evaluate import probe, score

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from taclean.clip.models import encode_images, encode_tokens
+from taclean.clip.encode import encode_images, encode_tokens
 from taclean.data.split import Pairs
 from taclean.evaluation import retrieval
 from taclean.evaluation.evaluate import score

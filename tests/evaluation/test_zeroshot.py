@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from taclean.attacks import make_trigger
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.data.split import Pairs
 from taclean.evaluation import embeddings
 from taclean.evaluation.embeddings import KS, Labelled, embed, ranks
@@ -106,7 +106,7 @@ def test_counts_are_those_of_a_plain_loop(random_model, labelled, batch):
 
     def count(name, metric, image, own_head, label):
         with torch.no_grad():
-            logits = models.encode_images(random_model, image[None])[0] @ own_head.T
+            logits = encode.encode_images(random_model, image[None])[0] @ own_head.T
         for k in KS[:-1]:  # 10 of 8 classes is no score
             seen = wanted[name].setdefault(f"{metric}@{k}", {"hits": 0, "n": 0})
             seen["hits"] += int(label in np.argsort(-logits.numpy(), kind="stable")[:k])
@@ -141,7 +141,7 @@ def test_a_trigger_that_does_nothing_scores_as_clean_images_do(random_model, lab
     assert together["clean"] == alone["clean"]
     others = labelled.take(np.flatnonzero(labelled.labels != TARGET))
     with torch.no_grad():
-        logits = models.encode_images(random_model, others.batch(np.arange(len(others)))[0])
+        logits = encode.encode_images(random_model, others.batch(np.arange(len(others)))[0])
     found = class_ranks(logits, random_head(), torch.from_numpy(labelled.labels[others.rows]))
     for k in KS[:-1]:
         assert together["t"][f"TA@{k}"] == {"hits": int((found < k).sum()), "n": 35}

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from taclean import config as configs
-from taclean.config import classes
+from taclean.data.labels import class_names
 from taclean.report.figures import style
 from taclean.report.figures.axes import axes
 from taclean.report.figures.bars import asr_ca, further_splits, retrieval
@@ -36,7 +36,7 @@ from taclean.results.statistics import summary
 from taclean.results.table import COLUMNS, pick
 from taclean.util.errors import UserError
 
-IMAGENET = classes.names("imagenet")
+IMAGENET = class_names("imagenet", "")
 LONG = sorted(IMAGENET, key=len)[-5:]  # 'black-and-tan coonhound' and its like
 EVIDENCE, PAPER, DEFAULT = (
     Look.of(look_of(configs.with_default(files)))

@@ -8,7 +8,7 @@ from taclean.attacks import make_trigger, ssba
 from taclean.attacks.badnet import BadNet
 from taclean.attacks.fitting import optimise_patch
 from taclean.attacks.material import FitSettings
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.config.schema import Train
 from taclean.defenses import make_defense
 from taclean.evaluation.evaluate import score
@@ -73,9 +73,9 @@ def test_scores_agree(pairs, random_model):
     got = score(few, prompts.heads(model), triggers)
     assert {k: v.keys() for k, v in got.items()} == {k: v.keys() for k, v in wanted.items()}
     images = pairs.batch(np.arange(8))[0]
-    on_gpu = models.encode_images(model, images)
+    on_gpu = encode.encode_images(model, images)
     assert on_gpu.device.type == DEVICE
-    on_cpu = models.encode_images(random_model, images)
+    on_cpu = encode.encode_images(random_model, images)
     assert (on_gpu.cpu() * on_cpu).sum(1).min() > 0.999
 
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
@@ -728,8 +728,8 @@ class AnyTexts(Nothing):
     def loss(self, model, batch):
         tokens = batch.tokens[: 8 + len(self.shapes)]
         self.shapes.add((len(tokens), int((tokens != 0).sum(1).max())))
-        texts = models.encode_tokens(model, tokens)
-        return {"total": models.encode_images(model, batch.images).sum() + texts.sum()}
+        texts = encode.encode_tokens(model, tokens)
+        return {"total": encode.encode_images(model, batch.images).sum() + texts.sum()}
 
 
 def test_compiled_towers_learn_the_same_and_are_compiled_once(
@@ -754,7 +754,7 @@ def test_compiled_towers_learn_the_same_and_are_compiled_once(
         counts.append(len(graphs))
         with torch.no_grad():
             images, _ = small_pairs.batch(np.arange(5))
-            return {"CA@1": models.encode_images(model.eval(), images).sum().item()}
+            return {"CA@1": encode.encode_images(model.eval(), images).sum().item()}
 
     monkeypatch.setattr(torch, "compile", counted)
     found = []

@@ -11,9 +11,8 @@ import pytest
 
 from taclean.clip import models
 from taclean.data.pack import pack_rows
-from taclean.data.readers import make_reader
+from taclean.data.readers import load_table, make_reader
 from taclean.data.split import Pairs
-from taclean.data.table import load_table
 from tests.helpers import ROOT, jobs, snakemake
 from tools import standin
 

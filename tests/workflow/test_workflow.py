@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from taclean.data.table import load_table
+from taclean.data.readers import load_table
 from taclean.results.table import COLUMNS, pick
 from tests.helpers import ROOT, command, copy_sources, environment, jobs, snakemake
 
