@@ -85,8 +85,8 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     """
     split, name = main_split(table, look), look.defense_label(tested)
     failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
-    failed = failed.drop_duplicates(["attack", "defense"])
-    reasons = {(row.attack, row.defense): row.failed for row in failed.itertuples()}
+    rows = failed.drop_duplicates(["attack", "defense"])[["attack", "defense", "failed"]]
+    reasons = {(attack, defense): reason for attack, defense, reason in rows.to_numpy().tolist()}
     table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin([*reasons])]
     scores = pick(table[table["attack"] != CLEAN], split=split)
     attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
