@@ -80,6 +80,11 @@ def folder(name):
     return of
 
 
+def folders(*names):
+    """Return a param for each name: see `folder`."""
+    return {name: folder(name) for name in names}
+
+
 def gpus(resources):
     """Return how many GPUs a job asks for, by `gpu`, `gpu_model` or a form of `gres`."""
     name, *more = str(resources.get("gres", "")).split(":")
@@ -105,6 +110,16 @@ def launcher(wildcards, resources):
     """Return what runs a training: python, or torchrun with a process for each GPU of the job."""
     count = gpus(resources)
     return f"torchrun --standalone --nproc-per-node {count}" if count > 1 else "python"
+
+
+def job(path):
+    """Return the params of the job that runs a stage."""
+    return {"device": device, "config": config_file, "stage": stage(path)}
+
+
+def training(path):
+    """Return the params of a training, but for what it learns from."""
+    return {**job(path), "launch": launcher, "checkpoints": f"checkpoints/{path}"}
 
 
 def of_attack(file):

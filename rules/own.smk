@@ -14,14 +14,10 @@ rule scan_model:
         patterns=f"{RUN}/patterns.safetensors",
     log:
         "logs/scan/{attack}/{defense}/seed{seed}{repeat}.log",
-    benchmark:
-        "results/benchmarks/scan/{attack}/{defense}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
     params:
-        device=device,
-        config=config_file,
-        stage=stage("scan/seed{seed}"),
+        **job("scan/seed{seed}"),
         val=folder("val"),
     shell:
         "python -m taclean scan --config {params.config} --stage {params.stage} --model {input.model}"
@@ -38,8 +34,6 @@ use rule scan_model as scan_clean with:
         patterns="results/clean/seed{seed}/patterns.safetensors",
     log:
         "logs/scan_clean/seed{seed}.log",
-    benchmark:
-        "results/benchmarks/scan_clean/seed{seed}.tsv"
 
 
 use rule main_table as scan with:
@@ -74,10 +68,8 @@ rule detect_victim:
     conda:
         "../envs/taclean.yaml"
     params:
-        **{name: folder(name) for name in ("data", "poison", "val", "test")},
-        device=device,
-        config=config_file,
-        stage=stage("detect/{attack}/seed{seed}"),
+        **folders("data", "poison", "val", "test"),
+        **job("detect/{attack}/seed{seed}"),
     shell:
         "python -m taclean detect --config {params.config} --stage {params.stage}"
         " --model {input.model} --clean {input.clean} --data {params.data} --poison {params.poison}"
@@ -85,7 +77,7 @@ rule detect_victim:
         " --scores {output.scores} --device {params.device} 2>&1 | tee {log}"
 
 
-use rule main_table as detection with:
+use rule main_table as detect with:
     input:
         found=[run.path("detection.json") for run in POISONED],
         code=code_of("detectors.detection_table"),
@@ -99,12 +91,6 @@ use rule main_table as detection with:
         detectors=runs.detectors,
 
 
-rule detect:
-    input:
-        rules.scan.output,
-        rules.detection.output if POISONED else [],
-
-
 rule moves:
     input:
         model=runs.model,
@@ -115,16 +101,12 @@ rule moves:
         f"{RUN}/moves.json",
     log:
         "logs/moves/{attack}/{defense}/seed{seed}{repeat}.log",
-    benchmark:
-        "results/benchmarks/moves/{attack}/{defense}/seed{seed}{repeat}.tsv"
     wildcard_constraints:
         attack="clean",
     conda:
         "../envs/taclean.yaml"
     params:
-        device=device,
-        config=config_file,
-        stage=stage("moves/{defense}/seed{seed}"),
+        **job("moves/{defense}/seed{seed}"),
         test=folder("test"),
         triggers=runs.trigger_options,
     shell:

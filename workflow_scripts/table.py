@@ -42,7 +42,7 @@ with script_log(snakemake.log):
             scans = read_scans([*given.poisoned, *given.clean], params.runs)
             write_table(scans, output.table)
             write_text(output.told, scan_markdown(scans, look))
-        case "detection":
+        case "detect":
             detections = read_detections(given.found, params.detectors)
             write_table(detections, output.table)
             write_text(output.told, detection_markdown(detections, look))

@@ -295,7 +295,7 @@ def test_detection_takes_the_victims_and_the_base_model(copy: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_detection_runs_on_what_is_there_and_trains_nothing(copy: Path, done: Path) -> None:
     jobs_of = planned(small(copy, done, "results/detection.md"))
-    assert jobs_of == {"detect_victim:badnet", "detect_victim:ssba", "detection"}
+    assert jobs_of == {"detect_victim:badnet", "detect_victim:ssba", "detect"}
     counts = pd.read_csv(done / "results/detection.csv")["poisoned"].value_counts()
     assert counts.to_dict() == {20: 2 * 2 * 4, 198: 2 * 2 * 2}
 
