@@ -69,7 +69,12 @@ def subcaption(
             common in captions.
         words: "fitting" words that make the part false; as controls "same_part", any word of the
             same part of speech and form, or "any" word of the captions.
+
+    Raises:
+        ValueError: negatives < 1 or an unknown kind.
     """
+    if negatives < 1 or not set(kinds) <= set(KINDS):
+        raise ValueError(f"negatives={negatives} must be positive and kinds={kinds} from {KINDS}")
     vocabulary, parsed = vocabulary or _common(lexicon), parse(caption, lexicon)
     offered = _cached(parsed, vocabulary, words)
     given = [kind for kind in KINDS if kind in kinds and kind in offered]

@@ -220,7 +220,7 @@ def heads(monkeypatch, backdoored):
 def stages(model, images) -> dict[str, torch.Tensor]:
     """The outputs of ResNet's stages by name."""
     visual, found = model.visual, {}
-    x = visual.stem(models.normalize(model, images))
+    x = visual.stem(encode.normalize(model, images))
     for name in ("layer1", "layer2", "layer3", "layer4"):
         x = found[f"visual.{name}"] = getattr(visual, name)(x)
     return found
