@@ -7,14 +7,17 @@ themselves are in taclean/stages.
 """
 
 import argparse
+import difflib
 import inspect
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError, first_line
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out = Path(options.out)
             own = out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json")
             write_json(own, stage)
+        sys.stdout.flush()
     except (UserError, StoppedError, KeyboardInterrupt, RuntimeError, OSError) as error:
         status, line = _end(error, stage)
         if line:
@@ -62,7 +66,10 @@ def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
         return 128 + signal.SIGTERM, str(error)
     if isinstance(error, KeyboardInterrupt):
         return 130, "stopped"
-    if isinstance(error, OSError) and error.filename is not None:  # no permission, a full disk
+    if isinstance(error, OSError) and error.filename is None:  # a closed pipe, a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
+        return 2, "" if isinstance(error, BrokenPipeError) else f"error: output: {error.strerror}"
+    if isinstance(error, OSError):  # no permission, a full disk
         return 2, f"error: {error.filename}: {error.strerror}; correct that and run it again"
     if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others
         raise error
@@ -74,10 +81,20 @@ def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
     return 2, f"error: {what} needs more GPU memory ({first_line(error)}); {cure}"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says which command was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong, *known = re.findall(r"'([\w-]+)'", message) or [""]
+        close = difflib.get_close_matches(wrong, known, 1)
+        super().error(f"no command {wrong!r}; did you mean {close[0]}?" if close else message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="taclean", description="Backdoor attacks on CLIP and fine-tuning defences."
     )
+    parser.add_argument("--version", action="version", version=version("taclean"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
     for name, module in stages.commands().items():
         text = (inspect.getdoc(module) or "").splitlines()[0]

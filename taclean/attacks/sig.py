@@ -16,7 +16,7 @@ class SIG(Attack):
     marker = "^"
 
     delta: float = key(60, "Amplitude of the sinusoid in grey levels of 255.", ge=0, le=255)
-    frequency: float = key(6, "Periods of the sinusoid over the width.")
+    frequency: float = key(6, "Periods of the sinusoid over the width.", ge=0, le=1000)
 
     def trigger(self, images: Tensor, ids: Tensor, seed: int, fitted: Tensors) -> Tensor:
         """Add the sinusoid to images (B, 3, H, W) in [0, 1]."""

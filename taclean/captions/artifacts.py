@@ -117,7 +117,7 @@ class SubCaptionTexts(TextArtifact):
     """Sub-captions of the rows drawn for each epoch (TA-Cleaner, arXiv 2409.17601)."""
 
     samples: int = key(..., "K, rows drawn anew in each epoch.", ge=1, rows_of="clean")
-    negatives: int = key(1, "Negative sub-captions per row.", ge=1)
+    negatives: int = key(1, "Negative sub-captions per row.", ge=1, le=100)
     kinds: Unique[Literal["adjective", "noun", "verb"]] = key(
         [*KINDS], "Kinds of word that a negative replaces.", min_length=1
     )

@@ -6,6 +6,7 @@ attacks and defences validate their entries; importing this package does not.
 """
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,37 @@ class _Loader(yaml.SafeLoader):
             seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
         return super().construct_mapping(node, deep)
 
+    def whole(self, node: yaml.ScalarNode) -> int:
+        """Refuse numbers that YAML 1.1 reads in another base: 010 is 8 and 1:30 is 90."""
+        if re.match(r"[-+]?0[\d_]|.*:", node.value):
+            text = f"{node.value} is another number in YAML 1.1; write it as a plain number"
+            raise yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
+        return int(self.construct_yaml_int(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole)
+LARGEST = 10**6  # bytes of a config file, and values in it where aliases are counted each time
+
+
+def _values(value: Any, counts: dict[int, int]) -> int:
+    """Count the values in a config file, those of an alias each time."""
+    parts = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(parts, list):
+        return 1
+    if id(value) not in counts:
+        counts[id(value)] = LARGEST  # for one that holds itself
+        counts[id(value)] = 1 + sum(_values(part, counts) for part in parts)
+    return counts[id(value)]
+
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Read one YAML file; a UserError says if it is missing, not YAML (where), or no mapping."""
     try:
         with Path(path).open(encoding="utf-8") as file:
-            value = yaml.load(file, _Loader)
+            text = file.read(LARGEST + 1)
+        value = yaml.load(text, _Loader) if len(text) <= LARGEST else text
+        if len(text) > LARGEST or _values(value, {}) > LARGEST:
+            raise UserError(f"{path}: too large, or holds itself; a config is short, shorten it")
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file; correct the path") from None
     except yaml.MarkedYAMLError as error:

@@ -19,12 +19,13 @@ ROLES = ("pretrain", "clean", "patch", "val", "test")
 TRAINED = ("pretrain", "clean", "patch")  # roles of splits that something is trained on
 DRAWN = ("default", "all")  # sets of the embedded drawings
 
-Name = Annotated[str, Field(pattern=NAME)]
-FolderName = Annotated[str, Field(pattern=PATH)]
+Name = Annotated[str, Field(pattern=NAME, max_length=64)]
+FolderName = Annotated[str, Field(pattern=PATH, max_length=64)]
 Text = Annotated[str, Field(min_length=1)]
-Natural = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0, le=10**15)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Few = Annotated[int, Field(ge=1, le=256)]
+Positive = Annotated[float, Field(gt=0, le=10**6)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
@@ -48,7 +49,7 @@ class Run(Section):
     defenses: Unique[str]
     """Defences to run besides `none`; figures of a single defence show the last one."""
     seeds: Unique[Seed] = key(..., "Seeds of triggers, poison, data order and texts.", min_length=1)
-    repeats: Count = key(1, "Cleanings of each victim, in other data order, with other texts.")
+    repeats: Few = key(1, "Cleanings of each victim, in other data order, with other texts.")
     controls: bool = key(False, "Whether defences also clean the model that was never poisoned.")
     victims: Text | None = key(
         None, "Archive of victims (`snakemake victims`) to clean, not train."
@@ -243,7 +244,7 @@ class Train(Section):
     stopped ends bitwise as an unbroken one. On a CPU every run does."""
     tensorboard: bool = False
     """Also log to TensorBoard, into the checkpoint folder; needs taclean[tensorboard]."""
-    threads: Count = key(1, "CPU threads; they decide how sums are split, and so the result.")
+    threads: Few = key(1, "CPU threads; they decide how sums are split, and so the result.")
     checkpoint_seconds: Positive = key(60, "Seconds between two checkpoints within an epoch.")
 
     def deciding(self) -> dict[str, Any]:
@@ -369,7 +370,7 @@ class Entry(Section):
 class AttackEntry(Entry):
     """An attack: a file of taclean/attacks with its parameters."""
 
-    marker: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    marker: Annotated[str, Field(pattern=r"^[.,ov^<>1-48spP*hH+xXDd|_]$")] | None = None
     """Marker in figures, one of matplotlib's."""
     gate: float = key(..., "Least ASR@1 on val, in percent, to go on; 0 accepts any.", ge=0, le=100)
     scratch: bool = False

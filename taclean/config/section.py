@@ -112,7 +112,7 @@ def _place(error: Any, values: Any) -> list[str]:
             values = values[part]
         elif error["type"] != "missing" or part != error["loc"][-1]:
             continue
-        place.append(str(part))
+        place.append(" ".join(str(part).split())[:70])
     more = error.get("ctx", {})
     if isinstance(reason := more.get("error"), WrongKeyError):
         return [*place, reason.key]
@@ -126,7 +126,7 @@ def _advice(error: Any) -> str:
     if kind in ("missing", "union_tag_not_found"):
         return "missing; see config/README.md"
     if error["loc"][-1:] == ("[key]",):
-        return f"{value!r} is no name; give letters, digits and _"
+        return f"{str(value)[:70]!r} is no name; give at most 64 letters, digits and _"
     if kind == "float_type" and isinstance(value, str):
         return f"{value!r} is text; write numbers such as 1.0e-3, since YAML reads 1e-3 as text"
     if kind == "union_tag_invalid":

@@ -50,10 +50,7 @@ def overlay(options: Any) -> dict[str, Any]:
 
 
 def run(options: Any) -> None:
-    """Run the chain in its own folder, then print the scores, the verdict and where the curve is.
-
-    Snakemake's own messages say how far it is; the same command goes on where a run stopped.
-    """
+    """Run the chain in its own folder; print the scores, the verdict and where the curve is."""
     snakefile = configs.DEFAULT.parents[1] / "Snakefile"
     if not snakefile.is_file():
         raise UserError("bench: there is no Snakefile beside the package; install a clone of it")

@@ -2,6 +2,7 @@
 
 import copy
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,16 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
         ("run:\n  seeds: [0\nmodel: {}\n", r"bad\.yaml, line 3, column \d+: not YAML"),
         ("run: {}\nmodel: {}\nrun: {}\n", r"bad\.yaml, line 3, column 1: .* is given twice"),
         ("run: {seeds: [0], seeds: [1]}", r"bad\.yaml, line 1, column \d+: .* is given twice"),
+        ("run: {seeds: [010]}", r"bad\.yaml, line 1, column 15: .*010 is another number"),
+        ("batch: 1:30", r"bad\.yaml, line 1, column 8: .*1:30 is another number"),
+        ("run: &r {x: *r}", r"bad\.yaml: too large, or holds itself"),
+        (
+            "".join(
+                f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")
+            ).replace("*a", "x"),
+            r"bad\.yaml: too large, or holds itself",
+        ),
+        ("# " + "x" * 10**6, r"bad\.yaml: too large"),
     ],
 )
 def test_a_file_that_is_no_config_is_refused(tmp_path, text, message) -> None:
@@ -336,10 +347,10 @@ def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
 
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
-    shared = {"kind": "taclean", "overlap": 0.5, "rows": 1000, "subcaptions": {"samples": 500}}
+    shared = {"kind": "taclean", "overlap": 0.5, "rows": 2000, "subcaptions": {"samples": 500}}
     run = {"run": {"defenses": ["shared"]}, "defenses": {"shared": shared}}
     config = checked(DEFAULT, run)
-    whole = {"rows": 1000, "share": 0.5, "trained": 16000, "seed": 7}
+    whole = {"rows": 2000, "share": 0.5, "trained": 16000, "seed": 7}
     cleaning = stage(config, "finetune/badnet/shared/seed7-repeat1")
     assert cleaning["overlap"] == whole  # the same rows
     assert stage(config, "text/subcaptions/shared/seed7")["overlap"] == whole
@@ -407,7 +418,7 @@ def test_roles_not_names_say_what_a_split_is_for() -> None:
     config["evaluate"]["splits"] = ["my_shift", "my_test"]
     made = checked(config)
     assert made.split_of_role("clean") == "my_clean"
-    shared = {"kind": "ft", "rows": 60, "overlap": 0.5}
+    shared = {"kind": "ft", "rows": 2000, "overlap": 0.5}
     checked(config, {"run": {"defenses": ["shared"]}, "defenses": {"shared": shared}})
     assert look_of(made)["splits"] == ["my_test", "my_shift"]
     assert stage(made, "pack/my_shift")["styles"] == "shift"

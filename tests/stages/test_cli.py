@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from taclean.data.pack import pack_rows
 from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 from taclean.stages import recipe, stage_config
-from tests.helpers import ROOT, Given
+from tests.helpers import ROOT, Given, environment, forks
 
 VALUES = configs.read(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
 CONFIG = configs.check(VALUES)
@@ -367,6 +368,26 @@ def test_missing_and_broken_stage_config(out, tmp_path, refused):
     (tmp_path / "bad.json").write_text("{", "utf-8")
     for name, words in (("absent.json", "no such file"), ("bad.json", "not a JSON file")):
         assert words in refused(out, "pack", "--config", tmp_path / name, "--out", out)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        ("--version", 0, ""),
+        ("evalute", 2, "taclean: error: no command 'evalute'; did you mean evaluate?"),
+        ("nothing", 2, "invalid choice"),
+        ("config | head -1", 0, ""),
+        ("config > /dev/full", 2, "taclean config: error: output: No space left on device"),
+    ],
+)
+def test_a_shell_gets_one_line(command: str, status: int, says: str) -> None:
+    own = environment() | {"PATH": forks()}
+    done = subprocess.run(
+        f"python -m taclean {command}", shell=True, env=own, capture_output=True, text=True
+    )
+    assert done.returncode == status
+    assert says in (done.stderr.splitlines() or [""])[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_config_prints_a_stage(capsys, run):
