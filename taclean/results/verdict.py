@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, ordered
+from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, labelled, ordered
 from taclean.results.statistics import differences, interval_text, summary
 from taclean.results.table import ASR, CA, main_split, pick, seeds_text
 
@@ -87,15 +87,14 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     """
     split, name = main_split(table, look), look.defense_label(tested)
     failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
-    reasons = failed.groupby(["attack", "defense"], sort=False)["failed"].first()
-    table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin(reasons.index)]
+    cell = ["attack", "defense"]
+    failed = failed.drop_duplicates(cell)
+    table = table[~table.set_index(cell).index.isin(failed.set_index(cell).index)]
     scores = pick(table[table["attack"] != CLEAN], split=split)
     attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
-    labels = [
-        f"{look.defense_label(defense)} on {look.attack_label(attack)} ({reason})"
-        for (attack, defense), reason in reasons.items()
-    ]
-    left_out = [FAILED.format(failed=", ".join(labels))] if labels else []
+    told = labelled(failed, look, "defense", "attack")
+    texts = told["defense"] + " on " + told["attack"] + " (" + told["failed"] + ")"
+    left_out = [FAILED.format(failed=", ".join(texts))] if len(texts) else []
     if not attacks:
         return Verdict(left_out, [], []) if left_out else None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
@@ -120,8 +119,8 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         gone = some(harmless.index[harmless[tested]])
         sentences.append(REMOVED.format(name=name, gone=gone, far=BACKDOOR_POINTS))
     if missed:
-        names = ", ".join(map(look.attack_label, missed))
-        sentences.append(MISSED.format(missed=names, far=BACKDOOR_POINTS))
+        labels = ", ".join(map(look.attack_label, missed))
+        sentences.append(MISSED.format(missed=labels, far=BACKDOOR_POINTS))
     sentences += left_out
     if not attacks:
         return Verdict(sentences, [], [])
@@ -130,9 +129,9 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     scores = scores[scores["attack"].isin(attacks)]
     asr = differences(pick(scores, metric=ASR), [(tested, other) for other in others])
     if others:
-        for attack, defense in reasons.index:
-            if attack in attacks and defense in others:
-                means.loc[attack, defense] = math.inf
+        for run in failed.itertuples():
+            if run.attack in attacks and run.defense in others:
+                means.loc[run.attack, run.defense] = math.inf
         lowest = some(means.index[means[tested] < means[others].min(axis=1, skipna=False)])
         text = LOWEST.format(others=_and(map(look.defense_label, others)), lowest=lowest)
         sentences.append(text + (f" {SETTLED.format(over=over, seeds=seeds)}" if enough else ""))
