@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import CSV, Row, cores, machine, write
-from taclean.util.memory import keep_freed
+from taclean.util.machine import keep_freed
 
 TOPICS = (
     "start", "step", "triggers", "evaluation", "packing", "reading", "data_wait", "scaling",

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from taclean.util.files import replacing
+from taclean.util.machine import processor
 
 CSV = Path(__file__).with_name("results.csv")
 WORDS = (
@@ -61,16 +61,7 @@ def machine() -> str:
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         return torch.cuda.get_device_name() + (f" x{count}" if count > 1 else "")
-    info = Path("/proc/cpuinfo").read_text("utf-8")
-    found = {
-        key: match[1].strip()
-        for key in ("model name", "cpu family", "model")
-        if (match := re.search(rf"^{key}\s*:(.*)$", info, re.MULTILINE))
-    }
-    name = found.get("model name", "CPU")
-    if not re.search(r"\d", name) and "model" in found:  # clouds may hide the model in this name
-        name += f" family {found.get('cpu family')} model {found['model']}"
-    return f"{name}, {cores()} cores"
+    return f"{processor()}, {cores()} cores"
 
 
 def read(path: Path) -> list[Row]:

@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import reference
 from benchmarks.common import Row, captions, compare, cores, device, photos, row, seconds
 from taclean.captions.artifacts import SubCaptions
-from taclean.clip.models import PRECISIONS, create, parameter_groups, precision_on, tokenize
+from taclean.clip.encode import PRECISIONS, precision_on
+from taclean.clip.models import create, parameter_groups, tokenize
 from taclean.config.schema import Train
 from taclean.data.augment import AUGMENTATIONS
 from taclean.data.split import Pairs

@@ -40,8 +40,8 @@ from taclean.captions import (
     subcaptions,
     tally,
 )
-from taclean.captions.audit import text_only_score
 from taclean.captions.parts import TOKEN
+from taclean.captions.subcaptions import text_only_score
 
 CSV = Path(__file__).with_name("subcaptions.csv")
 EPOCHS = 5

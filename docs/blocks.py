@@ -9,13 +9,13 @@ import pandas as pd
 from docs.held_back import against, summary
 from docs.runs import DEFAULT, Run
 from taclean import config as configs
-from taclean.detectors import scan_table
+from taclean.detectors import detection_table, scan_table
 from taclean.results import main_table as tables
 from taclean.results import statistics as stats
-from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, labelled, ordered
+from taclean.results.histories import choose
+from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, labelled, ordered
 from taclean.results.statistics import interval_text, plus_minus, signed
 from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
-from taclean.results.tuning import choose
 from taclean.results.verdict import compare, verdict
 
 EVIDENCE = ("evidence", "ablation", "threat", "overlap", "rebound", "target")  # `make evidence`
@@ -119,12 +119,14 @@ def cost(run: Run) -> str:
     return _table(run, pd.DataFrame(columns))
 
 
-def scan(run: Run) -> str:
-    """Return how well the scan of `taclean check` tells poisoned models from clean ones."""
-    if not (run.folder / "scan.csv").is_file():
-        return ""
-    table = pd.read_csv(run.folder / "scan.csv").astype({"rank": "Int64"})
-    return f"{scan_table.markdown(table, run.look)}\n{run.where}.\n"
+def of_csv(name: str, markdown: Callable[[pd.DataFrame, Look], str]) -> Callable[[Run], str]:
+    """Return a block of a table that only some runs have."""
+
+    def block(run: Run) -> str:
+        path = run.folder / f"{name}.csv"
+        return f"{markdown(pd.read_csv(path), run.look)}\n{run.where}.\n" if path.is_file() else ""
+
+    return block
 
 
 def further_victim(run: Run) -> str:
@@ -305,7 +307,9 @@ def evidence_time(root: Path) -> str:
 OF_A_RUN: dict[str, Callable[[Run], str]] = {
     **{function.__name__: function for function in (time, main_table, in_words, claim, retrieval)},
     **{function.__name__: function for function in (further_victim, held_back, at_equal_ca, axes)},
-    **{function.__name__: function for function in (settled, deviations, cost, scan)},
+    **{function.__name__: function for function in (settled, deviations, cost)},
+    "scan": of_csv("scan", scan_table.markdown),
+    "detection": of_csv("detection", detection_table.markdown),
     "asr10": of_main_table("ASR@10"),
     "shift": of_main_table(CA, ASR, split="shift"),
     "probe": of_main_table("LCA@1", "LASR@1"),

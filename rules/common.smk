@@ -8,14 +8,15 @@ import re
 from snakemake.exceptions import WorkflowError
 
 from taclean import config as configs, stages
+from taclean.attacks import victims
 from taclean.config.checks import check
 from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
-from taclean.data.layout import FILES
-from taclean.report import code_of
+from taclean.data import FILES
+from taclean.report import code_of, text_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
-from taclean.util.gpus import visible_gpus
+from taclean.util.machine import visible_gpus
 
 try:
     for file in workflow.configfiles:
@@ -24,6 +25,8 @@ try:
     config.clear()
     config.update(resolved)
     checked = check(config)
+    runs = Runs(checked)
+    FROZEN = victims.members(checked.run.victims, runs.poisonings())
 except UserError as error:
     raise WorkflowError(f"config: {error}") from None
 
@@ -33,7 +36,6 @@ CONFIG_FILE = f".snakemake/taclean/{hashlib.sha256(CONFIG_JSON.encode()).hexdige
 if not os.path.exists(CONFIG_FILE):
     with replacing(CONFIG_FILE) as temporary:
         temporary.write_text(CONFIG_JSON, "utf-8")
-runs = Runs(checked)
 FIGURES = drawings(runs)
 DRAWN = [name for name, drawing in FIGURES.items() if drawing.when and runs.attacks[1:]]
 DATA = runs.data
@@ -78,10 +80,17 @@ def folder(name):
     return of
 
 
+def folders(*names):
+    """Return a param for each name: see `folder`."""
+    return {name: folder(name) for name in names}
+
+
 def gpus(resources):
-    """Return how many GPUs a job asks for."""
-    gres = re.fullmatch(r"gpu(?::\D[^:]*)?:(\d+)", str(resources.get("gres", "")))
-    return resources.get("gpu") or int(gres[1] if gres else 0)
+    """Return how many GPUs a job asks for, by `gpu`, `gpu_model` or a form of `gres`."""
+    name, *more = str(resources.get("gres", "")).split(":")
+    if name == "gpu":
+        return int(more[-1]) if more and more[-1].isdigit() else 1
+    return resources.get("gpu", 1 if resources.get("gpu_model") else 0)
 
 
 # One job per GPU of this machine, unless --resources or a profile gives a number. Elsewhere the
@@ -101,6 +110,16 @@ def launcher(wildcards, resources):
     """Return what runs a training: python, or torchrun with a process for each GPU of the job."""
     count = gpus(resources)
     return f"torchrun --standalone --nproc-per-node {count}" if count > 1 else "python"
+
+
+def job(path):
+    """Return the params of the job that runs a stage."""
+    return {"device": device, "config": config_file, "stage": stage(path)}
+
+
+def training(path):
+    """Return the params of a training, but for what it learns from."""
+    return {**job(path), "launch": launcher, "checkpoints": f"checkpoints/{path}"}
 
 
 def of_attack(file):

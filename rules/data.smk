@@ -12,8 +12,7 @@ rule fetch:
     conda:
         "../envs/taclean.yaml"
     params:
-        config=config_file,
-        stage=stage("fetch/{source}"),
+        **job("fetch/{source}"),
         folder=lambda wildcards: runs.source_folder(wildcards.source),
     shell:
         "python -m taclean fetch --config {params.config} --stage {params.stage}"
@@ -33,8 +32,7 @@ rule index:
         "../envs/taclean.yaml"
     threads: 2
     params:
-        config=config_file,
-        stage=stage("index/{source}"),
+        **job("index/{source}"),
         folder=lambda wildcards: runs.source_folder(wildcards.source),
     shell:
         "python -m taclean index --config {params.config} --stage {params.stage}"
@@ -55,8 +53,7 @@ rule pack:
         "../envs/taclean.yaml"
     threads: runs.pack_threads
     params:
-        config=config_file,
-        stage=stage("pack/{split}"),
+        **job("pack/{split}"),
         source=runs.split_source,
         out=subpath(output[0], parent=True),
     shell:
@@ -88,8 +85,7 @@ rule text:
         "../envs/taclean.yaml"
     threads: 1  # runs beside a training; on a cluster the profile gives it more
     params:
-        config=config_file,
-        stage=stage("text/{text}/{shared}/seed{seed}{repeat}"),
+        **job("text/{text}/{shared}/seed{seed}{repeat}"),
         data=folder("data"),
     shell:
         "python -m taclean text --config {params.config} --stage {params.stage} --data {params.data}"

@@ -19,14 +19,10 @@ rule evaluate:
     conda:
         "../envs/taclean.yaml"
     params:
-        device=device,
-        config=config_file,
-        stage=stage("evaluate/{attack}/{defense}/seed{seed}{repeat}"),
+        **job("evaluate/{attack}/{defense}/seed{seed}{repeat}"),
+        **folders("probe", "pretrain", "clean"),
         splits=[f"{DATA}/{name}" for name in runs.scored],
         triggers=runs.trigger_options,
-        probe=folder("probe"),
-        pretrain=folder("pretrain"),
-        clean=folder("clean"),
     shell:
         "python -m taclean evaluate --config {params.config} --stage {params.stage}"
         " --model {input.model} --splits {params.splits}"
@@ -63,8 +59,8 @@ if checked.rates:  # the table is then that of the first budget
     use rule table as at_budget with:
         input:
             table="results/rates.csv",
-            histories=runs.compared(),
-            code=code_of("results.budget"),
+            histories=runs.histories(checked.rates),
+            code=code_of("results.histories"),
         output:
             table=report("results/table.csv", category="Tables"),
             budgets=report("results/budgets.csv", category="Tables"),

@@ -1,4 +1,4 @@
-"""The scan of models for a target, and the page of a run that is about one's own model."""
+"""Detectors, the scan for a target, and the page of a run that is about one's own model."""
 
 OWN = runs.all(attacks=["clean"], seeds=runs.seeds[:1], repeats=[0])
 POISONED = runs.all(["none"], runs.attacks[1:])
@@ -14,14 +14,10 @@ rule scan_model:
         patterns=f"{RUN}/patterns.safetensors",
     log:
         "logs/scan/{attack}/{defense}/seed{seed}{repeat}.log",
-    benchmark:
-        "results/benchmarks/scan/{attack}/{defense}/seed{seed}{repeat}.tsv"
     conda:
         "../envs/taclean.yaml"
     params:
-        device=device,
-        config=config_file,
-        stage=stage("scan/seed{seed}"),
+        **job("scan/seed{seed}"),
         val=folder("val"),
     shell:
         "python -m taclean scan --config {params.config} --stage {params.stage} --model {input.model}"
@@ -38,11 +34,9 @@ use rule scan_model as scan_clean with:
         patterns="results/clean/seed{seed}/patterns.safetensors",
     log:
         "logs/scan_clean/seed{seed}.log",
-    benchmark:
-        "results/benchmarks/scan_clean/seed{seed}.tsv"
 
 
-rule scan:
+use rule main_table as scan with:
     input:
         poisoned=[run.path("scan.json") for run in POISONED],
         clean=[f"results/clean/seed{seed}/scan.json" for _, _, seed, _ in SCANNED],
@@ -52,14 +46,49 @@ rule scan:
         told="results/scan.md",
     log:
         "logs/scan.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
     params:
         look=runs.look(),
         runs=[run._asdict() for run in POISONED + SCANNED],
-    script:
-        "../workflow_scripts/table.py"
+
+
+rule detect_victim:
+    input:
+        model=runs.victim,
+        clean=lambda wildcards: runs.base.format(seed=wildcards.seed),
+        data=of_poisoning(runs.of_role("pretrain")),
+        poison=of_poisoning(list(rules.poison.output)),
+        val=runs.of_role("val"),
+        test=runs.of_role("test"),
+        trigger=runs.fitted,
+    output:
+        found=f"{VICTIM}/detection.json",
+        scores=f"{VICTIM}/detection.npz",
+    log:
+        "logs/detect/{attack}/seed{seed}.log",
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        **folders("data", "poison", "val", "test"),
+        **job("detect/{attack}/seed{seed}"),
+    shell:
+        "python -m taclean detect --config {params.config} --stage {params.stage}"
+        " --model {input.model} --clean {input.clean} --data {params.data} --poison {params.poison}"
+        " --val {params.val} --test {params.test} --trigger {input.trigger} --out {output.found}"
+        " --scores {output.scores} --device {params.device} 2>&1 | tee {log}"
+
+
+use rule main_table as detect with:
+    input:
+        found=[run.path("detection.json") for run in POISONED],
+        code=code_of("detectors.detection_table"),
+    output:
+        table="results/detection.csv",
+        told="results/detection.md",
+    log:
+        "logs/detection.log",
+    params:
+        look=runs.look(),
+        detectors=runs.detectors,
 
 
 rule moves:
@@ -72,16 +101,12 @@ rule moves:
         f"{RUN}/moves.json",
     log:
         "logs/moves/{attack}/{defense}/seed{seed}{repeat}.log",
-    benchmark:
-        "results/benchmarks/moves/{attack}/{defense}/seed{seed}{repeat}.tsv"
     wildcard_constraints:
         attack="clean",
     conda:
         "../envs/taclean.yaml"
     params:
-        device=device,
-        config=config_file,
-        stage=stage("moves/{defense}/seed{seed}"),
+        **job("moves/{defense}/seed{seed}"),
         test=folder("test"),
         triggers=runs.trigger_options,
     shell:
@@ -90,21 +115,17 @@ rule moves:
         " --out {output} --device {params.device} 2>&1 | tee {log}"
 
 
-rule own_page:
+use rule page as own_page with:
     input:
         **FIGURES["subcaptions"].inputs,
         scores=[run.path("scores.json") for run in OWN],
         moves=[run.path("moves.json") for run in OWN],
         scans=[run.path("scan.json") for run in OWN],
-        template=workflow.source_path("../taclean/assets/page/own.html"),
-        code=code_of("report.model_page"),
+        code=code_of("report.page"),
     output:
         "results/own.html",
     log:
         "logs/own_page.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
     params:
         look=runs.look(),
         name=config["model"]["name"],
@@ -112,5 +133,3 @@ rule own_page:
         defenses=runs.defenses,
         splits=runs.look()["splits"],
         user=FIGURES["subcaptions"].arguments["defense"],
-    script:
-        "../workflow_scripts/page.py"

@@ -1,7 +1,7 @@
 """Tables, figures and the page of all. An edit of the code that draws a figure plans that figure."""
 
 
-rule main_table:
+use rule table as main_table with:
     input:
         table="results/table.csv",
         code=code_of("results.main_table"),
@@ -10,13 +10,6 @@ rule main_table:
         "results/main_table.tex",
     log:
         "logs/main_table.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
-    params:
-        look=runs.look(),
-    script:
-        "../workflow_scripts/table.py"
 
 
 use rule main_table as spread with:
@@ -46,7 +39,7 @@ use rule main_table as cost with:
 use rule main_table as rebound with:
     input:
         histories=runs.followed(),
-        code=code_of("results.rebound"),
+        code=code_of("results.histories"),
     output:
         report("results/rebound.csv", category="Tables"),
     log:
@@ -70,6 +63,7 @@ rule figure:
     params:
         look=runs.look(),
         module=lambda wildcards: FIGURES[wildcards.figure].module,
+        name=lambda wildcards: wildcards.figure.partition("/")[0],
         arguments=lambda wildcards: FIGURES[wildcards.figure].arguments,
     script:
         "../workflow_scripts/figure.py"
@@ -84,7 +78,7 @@ rule page:
     input:
         table="results/table.csv",
         figures=[f"results/figures/{name}{FIGURES[name].suffixes[-1]}" for name in DRAWN],
-        template=workflow.source_path("../taclean/assets/page/page.html"),
+        texts=[text_of(name) for name in DRAWN],
         code=code_of("report.page"),
     output:
         "results/report.html",
@@ -95,7 +89,5 @@ rule page:
         "../envs/taclean.yaml"
     params:
         look=runs.look(),
-        tested=runs.tested,
-        modules=[FIGURES[name].module for name in DRAWN],
     script:
         "../workflow_scripts/page.py"

@@ -23,14 +23,8 @@ rule base:
     conda:
         "../envs/taclean.yaml"
     params:
-        launch=launcher,
-        device=device,
-        config=config_file,
-        stage=stage("base"),
-        checkpoints="checkpoints/base",
-        data=folder("data"),
-        val=folder("val"),
-        poison=folder("poison"),
+        **training("base"),
+        **folders("data", "val", "poison"),
         texts=[],
     shell:
         "{params.launch} -m taclean train --config {params.config} --stage {params.stage}"
@@ -49,13 +43,8 @@ use rule base as clean_base with:
     benchmark:
         "results/benchmarks/clean/seed{seed}.tsv"
     params:
-        launch=launcher,
-        device=device,
-        config=config_file,
-        stage=stage("clean/seed{seed}"),
-        checkpoints="checkpoints/clean/seed{seed}",
-        data=folder("data"),
-        val=folder("val"),
+        **training("clean/seed{seed}"),
+        **folders("data", "val"),
         poison=[],
         texts=[],
 
@@ -67,14 +56,11 @@ rule imported:
         "results/imported/model.safetensors",
     log:
         "logs/imported.log",
-    benchmark:
-        "results/benchmarks/imported.tsv"
     localrule: True
     conda:
         "../envs/taclean.yaml"
     params:
-        config=config_file,
-        stage=stage("imported"),
+        **job("imported"),
     shell:
         "python -m taclean import --config {params.config} --stage {params.stage} --out {output}"
         " 2>&1 | tee {log}"
@@ -96,11 +82,8 @@ rule trigger:
     conda:
         "../envs/taclean.yaml"
     params:
-        device=device,
-        config=config_file,
-        stage=stage("trigger/{attack}/seed{seed}"),
-        images=folder("images"),
-        pretrain=folder("pretrain"),
+        **job("trigger/{attack}/seed{seed}"),
+        **folders("images", "pretrain"),
     shell:
         "python -m taclean trigger --config {params.config} --stage {params.stage} --model {input.model}"
         " --images {params.images} --pretrain {params.pretrain}"
@@ -121,8 +104,7 @@ rule poison:
     conda:
         "../envs/taclean.yaml"
     params:
-        config=config_file,
-        stage=stage("poison/{attack}/seed{seed}"),
+        **job("poison/{attack}/seed{seed}"),
         data=folder("data"),
         out=subpath(output[0], parent=True),
     shell:
@@ -148,14 +130,8 @@ use rule base as pretrain with:
         "results/benchmarks/pretrain/{attack}/seed{seed}.tsv"
     priority: 10
     params:
-        launch=launcher,
-        device=device,
-        config=config_file,
-        stage=stage("pretrain/{attack}/seed{seed}"),
-        checkpoints="checkpoints/pretrain/{attack}/seed{seed}",
-        data=folder("data"),
-        val=folder("val"),
-        poison=folder("poison"),
+        **training("pretrain/{attack}/seed{seed}"),
+        **folders("data", "val", "poison"),
         texts=[],
 
 
@@ -198,12 +174,48 @@ use rule base as finetune with:
         defense="(?!none/)[A-Za-z0-9_]+",
     priority: 0
     params:
-        launch=launcher,
-        device=device,
-        config=config_file,
-        stage=stage("finetune/{attack}/{defense}/seed{seed}{repeat}"),
-        checkpoints="checkpoints/finetune/{attack}/{defense}/seed{seed}{repeat}",
-        data=folder("data"),
-        val=folder("val"),
+        **training("finetune/{attack}/{defense}/seed{seed}{repeat}"),
+        **folders("data", "val"),
         poison=[],
         texts=runs.text_options,
+
+
+rule victims:  # `snakemake victims`: the poisoned models in one archive, for run.victims of others
+    input:
+        files=runs.frozen(),
+        val=runs.of_role("val"),
+    output:
+        "results/victims.zip",
+    log:
+        "logs/victims.log",
+    conda:
+        "../envs/taclean.yaml"
+    params:
+        **job("victims"),
+        val=folder("val"),
+    shell:
+        "python -m taclean victims --config {params.config} --stage {params.stage}"
+        " --val {params.val} --files {input.files} --out {output} --device {params.device}"
+        " 2>&1 | tee {log}"
+
+
+if checked.run.victims:
+
+    rule frozen:  # in place of the rules that train and poison
+        input:
+            checked.run.victims,
+        output:
+            "results/{frozen}",
+        log:
+            "logs/frozen/{frozen}.log",
+        wildcard_constraints:
+            frozen="|".join(map(re.escape, FROZEN)),
+        priority: 40
+        localrule: True
+        conda:
+            "../envs/taclean.yaml"
+        shell:
+            "python -m taclean take --victims {input} --name {wildcards.frozen} --out {output}"
+            " 2>&1 | tee {log}"
+
+    ruleorder: frozen > pretrain > trigger > poison > imported > clean_base > base

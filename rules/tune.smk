@@ -1,30 +1,25 @@
 """Settings of the defences, chosen on val: `snakemake tune --configfile config/tune.yaml`."""
 
 
-rule tune_grid:
+use rule main_table as tune_grid with:
     input:
         histories=runs.tuning_histories(),
-        code=code_of("results.tuning"),
+        code=code_of("results.histories"),
     output:
         grid=report("results/tune/grid.csv", category="Tuning"),
         chosen="results/tune/chosen.yaml",
     log:
         "logs/tune_grid.log",
-    localrule: True
-    conda:
-        "../envs/taclean.yaml"
     params:
         look=runs.tuning_look(),
         runs=runs.tuning(),
         within=config["tune"]["within"],
-    script:
-        "../workflow_scripts/table.py"
 
 
 use rule figure as tune with:
     input:
         grid="results/tune/grid.csv",
-        code=code_of("report.figures.tuning"),
+        code=code_of("report.figures.tradeoff"),
     output:
         "results/tune/tradeoff.pdf",
         report("results/tune/tradeoff.png", category="Tuning"),
@@ -32,5 +27,6 @@ use rule figure as tune with:
         "logs/tune.log",
     params:
         look=runs.tuning_look(),
-        module="tuning",
+        module="tradeoff",
+        name="tuning",
         arguments={"within": config["tune"]["within"]},

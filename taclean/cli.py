@@ -19,7 +19,7 @@ from typing import Any
 from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError, first_line
 from taclean.util.files import read_json, write_json
-from taclean.util.memory import collect_rarely, keep_freed
+from taclean.util.machine import collect_rarely, keep_freed
 from taclean.util.progress import log_to_stdout, say
 
 
@@ -44,29 +44,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 say(f"{options.command}: on {described(device, stage.get('precision'))}")
             options.run(*([stage] if options.stages else []), options)
         if stage and options.stage and os.environ.get("RANK", "0") == "0":  # torchrun's first
-            _write_recipe(stage, Path(options.out))
-    except UserError as error:
-        if not isinstance(error, ElsewhereError):
-            print(f"taclean {options.command}: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except StoppedError as error:
-        if str(error):
-            print(f"taclean {options.command}: {error}", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGTERM) from None
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others
-            raise
-        print(f"taclean {options.command}: error: {_out_of_memory(stage, error)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except OSError as error:  # no permission, a full disk
-        if error.filename is None:
-            raise
-        reason = f"{error.filename}: {error.strerror}; correct that and run it again"
-        print(f"taclean {options.command}: error: {reason}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(f"taclean {options.command}: stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+            out = Path(options.out)
+            own = out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json")
+            write_json(own, stage)
+    except (UserError, StoppedError, KeyboardInterrupt, RuntimeError, OSError) as error:
+        status, line = _end(error, stage)
+        if line:
+            print(f"taclean {options.command}: {line}", file=sys.stderr)
+        raise SystemExit(status) from None
+
+
+def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
+    """Return the exit status and the line that a command ends with; raise a fault of the code."""
+    if isinstance(error, UserError):
+        return 2, "" if isinstance(error, ElsewhereError) else f"error: {error}"
+    if isinstance(error, StoppedError):
+        return 128 + signal.SIGTERM, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "stopped"
+    if isinstance(error, OSError) and error.filename is not None:  # no permission, a full disk
+        return 2, f"error: {error.filename}: {error.strerror}; correct that and run it again"
+    if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others
+        raise error
+    keys = ("train", "fit", "scan")  # the sections that may have a batch
+    key = next((key for key in keys if "batch" in stage.get(key, {})), None)
+    what, cure = "a batch of images", "take another GPU"
+    if key:
+        what, cure = f"{key}.batch: {stage[key]['batch']}", f"lower it, or {cure}"
+    return 2, f"error: {what} needs more GPU memory ({first_line(error)}); {cure}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,11 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stage(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the stage's config.
-
-    Raises:
-        UserError: --config is another command's, or gives --stage another digest.
-    """
+    """Return the stage's config; refuse that of another command, or with another digest."""
     config = read_json(options.config)
     firsts = [form.partition("/")[0] for form in options.stages]
     named = options.stage or (config.get("stage", firsts[0]) if isinstance(config, dict) else None)
@@ -116,18 +117,3 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
             f"{options.config}: changed after {path} was planned; start snakemake again"
         )
     return stages.stage_config(whole, path)
-
-
-def _out_of_memory(stage: dict[str, Any], error: RuntimeError) -> str:
-    """Return the line about a GPU that is too small, with the key that decides what is needed."""
-    keys = ("train", "fit", "scan")  # the sections that may have a batch
-    key = next((key for key in keys if "batch" in stage.get(key, {})), None)
-    if key is None:
-        return f"a batch of images needs more GPU memory ({first_line(error)}); take another GPU"
-    need = f"{key}.batch: {stage[key]['batch']} needs more GPU memory ({first_line(error)})"
-    return f"{need}; lower it, or take another GPU"
-
-
-def _write_recipe(stage: dict[str, Any], out: Path) -> None:
-    """Write the stage's config beside its result: OUT/recipe.json or STEM.recipe.json."""
-    write_json(out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json"), stage)

@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,10 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]], **options: Any) 
 
 def copy_sources(folder: Path, *more: str) -> Path:
     """Copy the workflow, which a test may then edit."""
+    tree = partial(shutil.copytree, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (*SOURCES, *more):
-        if (ROOT / name).is_dir():
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-        else:
-            shutil.copy(ROOT / name, folder / name)
+        copy = tree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
     return folder
 
 

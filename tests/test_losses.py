@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from taclean.losses import clip_loss, info_nce, self_loss, subcaption_loss
+from taclean.losses import clip_loss, self_loss, subcaption_loss
 from taclean.util.errors import UserError
 
 SCALES = [1.0, 14.3, 100.0]
@@ -20,10 +20,8 @@ def unit(rows: int, seed: int, width: int = 8) -> torch.Tensor:
 def cross_entropy(queries, keys, scale) -> float:
     """CE(s Q K^t), the diagonal as target, mean over the rows: as a loop."""
     total = 0.0
-    for i, query in enumerate(queries.tolist()):
-        scores = [
-            scale * sum(q * k for q, k in zip(query, key, strict=True)) for key in keys.tolist()
-        ]
+    for i, query in enumerate(queries):
+        scores = [scale * float(query @ key) for key in keys]
         top = max(scores)
         total += top + math.log(sum(math.exp(score - top) for score in scores)) - scores[i]
     return total / len(queries)
@@ -56,30 +54,6 @@ def test_subcaption_loss_is_its_definition(rows, negatives, scale):
     text_to_image = cross_entropy(positives, images, scale)
     got = subcaption_loss(images, positives, false, scale).item()
     assert got == pytest.approx((image_to_text + text_to_image) / 2, abs=1e-9)
-
-
-def test_one_row_alone_with_one_negative_is_a_logistic_loss():
-    image, positive, negative = unit(1, 0), unit(1, 1), unit(1, 2)
-    margin = 10 * (image @ (positive - negative).T).item()
-    wanted = math.log1p(math.exp(-margin)) / 2  # text to image has nothing to tell apart
-    assert subcaption_loss(image, positive, negative, 10.0).item() == pytest.approx(wanted)
-
-
-def test_losses_are_symmetric_in_what_they_say_is_symmetric():
-    images, texts, further = unit(5, 0), unit(5, 1), unit(5, 2)
-    order = torch.tensor([3, 1, 4, 0, 2])
-    assert clip_loss(images, texts, 9).item() == pytest.approx(clip_loss(texts, images, 9).item())
-    assert clip_loss(images[order], texts[order], 9).item() == pytest.approx(
-        clip_loss(images, texts, 9).item()
-    )
-    # the negatives are a set
-    assert subcaption_loss(images, texts, further[order], 9).item() == pytest.approx(
-        subcaption_loss(images, texts, further, 9).item()
-    )
-    # CleanCLIP's L_self has one direction per modality
-    assert self_loss(images, texts, images, further, 9).item() != pytest.approx(
-        self_loss(texts, images, further, images, 9).item(), abs=1e-6
-    )
 
 
 def test_matching_pairs_cost_least_and_each_negative_adds():
@@ -123,21 +97,6 @@ def test_subcaption_gradient_moves_the_image_to_its_positive_and_from_its_negati
     slope = (loss[0] - loss[1]) / 2e-3
     assert slope == pytest.approx((images.grad * step).sum().item(), rel=1e-4)
     assert slope < 0
-
-
-def test_one_image_moves_along_positive_minus_negative():
-    image = unit(1, 0).requires_grad_(True)
-    positive, negative = unit(1, 1), unit(1, 2)
-    subcaption_loss(image, positive, negative, 5.0).backward()
-    direction = F.cosine_similarity(-image.grad, positive - negative).item()
-    assert direction == pytest.approx(1)
-
-
-def test_distractors_pull_on_no_target():
-    queries, keys = unit(2, 0), unit(5, 1)
-    wanted = cross_entropy(queries, keys, 7.0)
-    assert info_nce(queries, keys, 7.0).item() == pytest.approx(wanted)
-    assert info_nce(queries, keys.roll(1, 0), 7.0).item() != pytest.approx(wanted, abs=1e-6)
 
 
 def test_logits_are_exact_whatever_precision_the_towers_have():

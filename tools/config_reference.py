@@ -105,7 +105,7 @@ def reference() -> str:
 def _methods(folder: str, entries: Schema, given: Schema) -> list[str]:
     """Return a table of the keys that all methods share, and one for each method's own keys."""
     first, *others = (entry["properties"] for entry in entries.values())
-    own = ("trigger", "loss")
+    own = ("trigger", "loss", "score")
     shared = [key for key in first if key not in own and all(key in other for other in others)]
     lines = _table({"properties": {key: first[key] for key in shared}}, None, f"{folder}.NAME")
     for name, entry in entries.items():

@@ -12,8 +12,8 @@ from taclean.util.files import write_text
 
 with script_log(snakemake.log):
     files = {name: file for name, file in snakemake.input.items() if name != "code"}
-    name, params = snakemake.params.module, snakemake.params
-    draw = getattr(import_module(f"taclean.report.figures.{name}"), name)
+    params = snakemake.params
+    draw = getattr(import_module(f"taclean.report.figures.{params.module}"), params.name)
     figure = draw(**read_inputs(files), **params.arguments, look=Look.of(params.look))
     if isinstance(figure, str):
         write_text(snakemake.output[0], figure)

@@ -2,10 +2,9 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.report import model_page
-from taclean.report.figures.subcaptions import subcaptions
+from taclean.report.figures.gallery import subcaptions
 from taclean.report.inputs import read_inputs
-from taclean.report.page import Section, page
+from taclean.report.page import Model, Section, own_page, page
 from taclean.results.labels import Look
 from taclean.results.table import read_table, script_log
 from taclean.util.files import read_json, write_text
@@ -14,14 +13,14 @@ with script_log(snakemake.log):
     given, params = snakemake.input, snakemake.params
     look = Look.of(params.look)
     if snakemake.rule == "page":
-        figures = [*map(Section.read, given.figures, params.modules)]
-        text = page(read_table(given.table), look, params.tested, figures)
+        figures = [*map(Section.read, given.figures, given.texts)]
+        text = page(read_table(given.table), look, figures)
     else:
         files = zip(params.defenses, given.scores, given.moves, given.scans, strict=True)
-        models = [model_page.Model(name, *map(read_json, three)) for name, *three in files]
+        models = [Model(name, *map(read_json, three)) for name, *three in files]
         examples = None
         if given.get("texts"):
             texts = read_inputs({"texts": given.texts, "images": given.images})
             examples = subcaptions(**texts, defense=params.user, look=look)
-        text = model_page.page(models, look, params.name, params.weights, params.splits, examples)
+        text = own_page(models, look, params.name, params.weights, params.splits, examples)
     write_text(snakemake.output[0], text)

@@ -2,17 +2,17 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
+from taclean.detectors.detection_table import markdown as detection_markdown
+from taclean.detectors.detection_table import read_detections
 from taclean.detectors.scan_table import markdown as scan_markdown
 from taclean.detectors.scan_table import read_scans
 from taclean.report.inputs import read_histories
-from taclean.results.budget import by_budget, headline
 from taclean.results.cost import cost
+from taclean.results.histories import by_budget, grid, headline, overlay, rebound
 from taclean.results.labels import Look
 from taclean.results.main_table import latex, markdown
-from taclean.results.rebound import rebound
 from taclean.results.statistics import paired, spread
 from taclean.results.table import long_table, read_table, script_log, write_table
-from taclean.results.tuning import grid, overlay
 from taclean.util.files import write_text
 
 with script_log(snakemake.log):
@@ -42,7 +42,11 @@ with script_log(snakemake.log):
             scans = read_scans([*given.poisoned, *given.clean], params.runs)
             write_table(scans, output.table)
             write_text(output.told, scan_markdown(scans, look))
+        case "detect":
+            detections = read_detections(given.found, params.detectors)
+            write_table(detections, output.table)
+            write_text(output.told, detection_markdown(detections, look))
         case "tune_grid":
-            trials = grid(given.histories, params.runs)
+            trials = grid(read_histories(given.histories), params.runs)
             write_table(trials, output.grid)
             write_text(output.chosen, overlay(trials, params.within))

@@ -9,7 +9,7 @@ from torch import Tensor
 from taclean.attacks.material import FitSettings
 from taclean.attacks.patch import Patch, side_of
 from taclean.clip import CLIP
-from taclean.clip.encode import autocast, device_of, encode_images
+from taclean.clip.encode import autocast, device_of, encode_images, precision_on
 from taclean.data.augment import mild
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
@@ -35,13 +35,23 @@ class Descent:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], lr: float, seed: int, device: torch.device | str
+        self,
+        shape: tuple[int, ...],
+        lr: float,
+        seed: int,
+        device: torch.device,
+        precision: str = "fp32",
     ) -> None:
-        """Draw one start (3, height, width) from N(0.5, 0.25), clipped to [0, 1] (BadCLIP)."""
+        """Draw one start (3, height, width) from N(0.5, 0.25), clipped to [0, 1] (BadCLIP).
+
+        Gradients of a mean over pictures that pass through `precision` fp16 are scaled.
+        """
         generator = torch.Generator().manual_seed(seed)
         start = torch.empty(shape[-3:]).normal_(0.5, 0.25, generator=generator).clamp_(0, 1)
         self.pixels = start.expand(shape).clone().to(device).requires_grad_(True)
         self._optimizer = torch.optim.Adam([self.pixels], lr=lr)
+        scaled = precision_on(device, precision) == "fp16"
+        self._scaler = torch.amp.GradScaler(device.type, 2.0**10, enabled=scaled)
 
     def step(self, loss: Tensor) -> float:
         """Take one step down the loss and return its value.
@@ -52,8 +62,9 @@ class Descent:
         if not torch.isfinite(loss):
             raise UserError(f"fit.lr: the trigger's loss became {loss.item()}; lower it")
         self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
+        self._scaler.scale(loss).backward()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         with torch.no_grad():
             self.pixels.clamp_(0, 1)
         return loss.item()
@@ -94,7 +105,7 @@ def optimise_patch(
     model.eval().requires_grad_(False)
     side = side_of(where.size, pairs.size, pairs.size)
     device = device_of(model)
-    patch = Descent((3, side, side), settings.lr, seed, device)
+    patch = Descent((3, side, side), settings.lr, seed, device, settings.precision)
     for epoch in range(settings.epochs):
         order = permutation(len(pairs), seed, epoch, BATCH)
         total, steps = 0.0, 0

@@ -16,7 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from taclean.captions.wordnet import Lexicon
-from taclean.data.split import Pairs, Tokenize, load_array, to_array
+from taclean.data import Tokenize, load_array
+from taclean.data.split import Pairs, to_array
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
 from taclean.util.rng import permutation

@@ -15,15 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from taclean.captions.audit import text_only_score
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS, parse
 from taclean.captions.replacements import Tally, Words, add, tally
-from taclean.captions.subcaptions import learn, offers, subcaption
+from taclean.captions.subcaptions import learn, offers, subcaption, text_only_score
 from taclean.captions.wordnet import Lexicon
-from taclean.config.section import Section, key
-from taclean.data import Table
-from taclean.data.layout import Tokenize, load_array
+from taclean.config.section import Section, Unique, key
+from taclean.data import Table, Tokenize, load_array
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 from taclean.util.progress import Progress, say
@@ -74,11 +72,7 @@ class Variants(TextArtifact):
     """An EDA variant of every caption, new in each epoch: (E, N, 77) uint16 tokens."""
 
     alpha: float = key(0.1, "EDA's share of words that are changed.", ge=0, le=1)
-    same_part: bool = key(
-        True,
-        "Synonyms of a word's part of speech in its caption; false: of any of its readings, as the "
-        "published EDA takes them.",
-    )
+    same_part: bool = key(True, "Synonyms of the word's part of speech; false: any, as EDA takes.")
 
     def write(
         self, folder: Path, captions: Sequence[str], tokenize: Tokenize,
@@ -112,17 +106,11 @@ class Variants(TextArtifact):
 
 @dataclass(frozen=True)
 class SubCaptions:
-    """Sub-captions of the rows drawn for each epoch.
+    """Sub-captions of the rows drawn for each epoch."""
 
-    Attributes:
-        rows: (E, K) int64 rows of the split; -1 where an epoch found fewer than K.
-        positives: (E, K, 77) uint16 tokens.
-        negatives: (E, K, M, 77) uint16 tokens; all 0 where a caption gave fewer than M.
-    """
-
-    rows: np.ndarray
-    positives: np.ndarray
-    negatives: np.ndarray
+    rows: np.ndarray  # (E, K) int64 rows of the split; -1 where an epoch found fewer than K
+    positives: np.ndarray  # (E, K, 77) uint16 tokens
+    negatives: np.ndarray  # (E, K, M, 77) uint16 tokens; all 0 where a caption gave fewer than M
 
 
 class SubCaptionTexts(TextArtifact):
@@ -130,13 +118,11 @@ class SubCaptionTexts(TextArtifact):
 
     samples: int = key(..., "K, rows drawn anew in each epoch.", ge=1, rows_of="clean")
     negatives: int = key(1, "Negative sub-captions per row.", ge=1)
-    kinds: list[Literal["adjective", "noun", "verb"]] = key(
-        [*KINDS], "Kinds of word that a negative replaces.", min_length=1, unique=True
+    kinds: Unique[Literal["adjective", "noun", "verb"]] = key(
+        [*KINDS], "Kinds of word that a negative replaces.", min_length=1
     )
     words: Words = key(
-        "fitting",
-        "What a word gives way to: a word that fits its place and makes it false, or, as controls, "
-        "any word of the same part of speech and form, or any word of the captions.",
+        "fitting", "What a word gives way to: one that fits; as controls, any of its form, or any."
     )
 
     def write(
@@ -292,7 +278,7 @@ def _draw_rows(gives: np.ndarray, epochs: int, samples: int, seed: int) -> np.nd
 
 def _account(table: Table, captions: Sequence[str], offered: list[Any]) -> dict[str, Any]:
     """Count what was made: rows over all epochs ("drawn"), negatives of each kind, captions of the
-    split that offer each kind, weak positives (in 0..1), and the score of `taclean.captions.audit`.
+    split that offer each kind, weak positives (in 0..1), and the `text_only_score`.
     """
     offer = Counter(kind for one in offered for kind in one or ("none",))
     each = table[table["which"] == 0]

@@ -1,4 +1,4 @@
-"""Weights of any origin, read without running code of theirs."""
+"""Weights of any origin, read without running code of theirs; transformers is not imported."""
 
 import io
 import pickle
@@ -15,12 +15,33 @@ import torch
 import torch.jit._pickle
 from torch import Tensor
 
+from taclean.clip import CLIP
 from taclean.util.errors import UserError, first_line
+from taclean.util.files import read_json
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
 # TorchScript calls these on plain lists; they return what they are given.
 LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist")
+# Files of a Hugging Face folder; patterns in the names of its tensors, with those of open_clip.
+WEIGHTS, CONFIG, PICTURES = "model.safetensors", "config.json", "preprocessor_config.json"
+RENAMES = {
+    r"^vision_model\.": "visual.",
+    r"^text_model\.": "",
+    r"^(visual|text)_projection\.weight": r"\1_projection",
+    r"^visual_projection": "visual.proj",
+    r"encoder\.layers\.": "transformer.resblocks.",
+    r"embeddings\.patch_embedding": "conv1",
+    r"embeddings\.position_embedding\.weight": "positional_embedding",
+    r"embeddings\.(class|token)_embedding": r"\1_embedding",
+    "pre_layrnorm": "ln_pre",  # sic
+    "post_layernorm": "ln_post",
+    "final_layer_norm": "ln_final",
+    r"self_attn\.out_proj": "attn.out_proj",
+    r"layer_norm([12])": r"ln_\1",
+    r"mlp\.fc1": "mlp.c_fc",
+    r"mlp\.fc2": "mlp.c_proj",
+}
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
@@ -135,3 +156,80 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
                 seen.add(id(value))
                 todo.append((f"{prefix}{key}.", value))
     return state
+
+
+def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict[str, Any]:
+    """Compare a folder of `CLIPModel.save_pretrained` with a model where shapes do not tell.
+
+    Return the mean and std of the pictures, where the folder says them.
+    """
+    if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
+        raise UserError(
+            f"{folder}: no Hugging Face CLIPModel folder, it has no {missing[0]}; give one that "
+            "`CLIPModel.save_pretrained` wrote in one safetensors file, or a checkpoint file"
+        )
+    config = read_json(folder / CONFIG)
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != "clip":
+        raise UserError(
+            f"{folder / CONFIG}: model_type is {kind!r}, not 'clip'; only CLIPModel is read"
+        )
+    # What is left out has CLIPConfig's default.
+    vision, text = (config.get(key) or {} for key in ("vision_config", "text_config"))
+    acts = {tower.get("hidden_act", "quick_gelu") for tower in (vision, text)}
+    epsilons = {tower.get("layer_norm_eps", 1e-5) for tower in (vision, text)}
+    if acts not in ({"gelu"}, {"quick_gelu"}) or epsilons != {1e-5}:
+        raise UserError(
+            f"{folder / CONFIG}: hidden_act {', '.join(sorted(map(str, acts)))} and layer_norm_eps "
+            f"{', '.join(map(str, epsilons))}; open_clip's CLIP has gelu or quick_gelu and 1e-05"
+        )
+    pictures = read_json(folder / PICTURES) if (folder / PICTURES).is_file() else {}
+    found = {key: pictures[f"image_{key}"] for key in ("mean", "std") if f"image_{key}" in pictures}
+    for key, values in found.items():
+        if not isinstance(values, list) or list(map(type, values)) != [float] * 3:
+            raise UserError(
+                f"{folder / PICTURES}: image_{key} is {values!r}, not three numbers; correct it"
+            )
+    if (acts == {"quick_gelu"}) != quick_gelu:
+        forms = ("GELU", "QuickGELU", "with"), ("QuickGELU", "GELU", "without")
+        own, theirs, form = forms[quick_gelu]
+        raise UserError(
+            f"{folder}: trained with {theirs}, and {name} has {own}; set model.name to the form "
+            f"{form} -quickgelu"
+        )
+    wanted = [vision.get("num_attention_heads", 12), text.get("num_attention_heads", 8)]
+    heads = [
+        block.attn.num_heads
+        for tower in (model.visual, getattr(model, "text", model))
+        for block in getattr(getattr(tower, "transformer", None), "resblocks", [])[:1]
+    ]
+    if heads != wanted:
+        raise UserError(
+            f"{folder}: attention heads {wanted} (pictures, text), and {name} has {heads}; "
+            "correct model.name"
+        )
+    return found
+
+
+def read_folder(folder: Path) -> dict[str, Tensor]:
+    """Read a Hugging Face folder's weights by open_clip's names and in its layout.
+
+    Query, key and value are stacked; projections, which it multiplies from the right, are turned.
+    Tensors that it has no name for keep theirs.
+    """
+    state, out = read_state_dict(folder / WEIGHTS), {}
+    for name, value in state.items():
+        key = name
+        # Buffers that older versions kept; parts that are stacked with their query.
+        if re.search(r"embeddings\.position_ids$|self_attn\.[kv]_proj", name):
+            continue
+        if "self_attn.q_proj" in name:
+            parts = [name.replace("q_proj", f"{which}_proj") for which in "qkv"]
+            if lacks := [part for part in parts if part not in state]:
+                raise UserError(f"{folder / WEIGHTS}: has no {lacks[0]}; save the model again")
+            value = torch.cat([state[part] for part in parts])
+            key = name.replace("self_attn.q_proj.", "attn.in_proj_")
+        for pattern, new in RENAMES.items():
+            key = re.sub(pattern, new, key)
+        out[key] = value.T.contiguous() if key in ("visual.proj", "text_projection") else value
+    return out

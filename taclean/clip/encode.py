@@ -64,7 +64,11 @@ def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
         return F.normalize(model.encode_text(tokens.to(device)).float(), dim=-1)
     end = tokens.argmax(-1)  # the end token has the highest id
     on_cpu = device.type == "cpu"
-    groups = _of_like_length(end, LIKE if on_cpu else len(end))
+    # A row costs a CPU its length with its padding: groups of rows that end alike halve the time of
+    # a batch of captions and their parts. On a GPU the launches would cost more than they save.
+    count = math.ceil(len(end) / LIKE) if on_cpu else 1
+    order = end.argsort(stable=True) if count > 1 else torch.arange(len(end), device=end.device)
+    groups = order.chunk(count)
     lengths = [int(end[rows].max()) + 1 for rows in groups]
     cut = [tokens[rows, :length] for rows, length in zip(groups, lengths, strict=True)]
     ids = torch.cat([part.flatten() for part in cut]).to(device, non_blocking=True)
@@ -80,18 +84,7 @@ def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
             last.append(x[torch.arange(len(x), device=device), ends])
     x = model.ln_final(torch.cat(last))
     x = F.normalize((x @ model.text_projection).float(), dim=-1)
-    return x[torch.cat(groups).argsort()] if len(groups) > 1 else x
-
-
-def _of_like_length(end: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Group the rows by where they end: index tensors of about `size` rows each.
-
-    A row costs a CPU its length with its padding: groups halve the time of a batch of captions and
-    their parts. On a GPU the launches would cost more than they save.
-    """
-    groups = math.ceil(len(end) / size)
-    rows = end.argsort(stable=True) if groups > 1 else torch.arange(len(end), device=end.device)
-    return rows.chunk(groups)
+    return x[order.argsort()] if count > 1 else x
 
 
 def _is_causal(model: CLIP) -> bool:

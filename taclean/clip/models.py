@@ -15,18 +15,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from taclean.clip import CLIP, huggingface
-from taclean.clip.checkpoints import read_metadata, read_state_dict
-from taclean.clip.encode import (  # noqa: F401, with the models they are used on
-    CONTEXT,
-    PRECISIONS,
-    autocast,
-    device_of,
-    encode_images,
-    encode_tokens,
-    normalize,
-    precision_on,
-)  # fmt: skip
+from taclean.clip import CLIP
+from taclean.clip.checkpoints import check_folder, read_folder, read_metadata, read_state_dict
+from taclean.clip.encode import CONTEXT
 from taclean.util.errors import UserError, first_line
 from taclean.util.files import replacing
 
@@ -145,8 +136,6 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
 
     Rows of a model with a shorter context end in zeros, which `encode_tokens` drops.
     """
-    if len(texts) == 0:
-        raise UserError("captions: the list is empty; give at least one caption")
     try:
         with _quiet():
             tokenizer = _tokenizer(name)
@@ -234,9 +223,8 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
     from open_clip.model import QuickGELU
 
     quick = any(isinstance(part, QuickGELU) for part in model.modules())
-    if Path(path).is_dir():
-        geometry = _check_folder(model, path, name, quick)
-        state = huggingface.read_weights(path)
+    if (path := Path(path)).is_dir():
+        geometry, state = check_folder(path, model, name, quick), read_folder(path)
     else:
         state = read_state_dict(path)
         geometry = _geometry(json.loads(read_metadata(path).get("preprocess", "{}")))
@@ -270,30 +258,6 @@ def _difference(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
         if state[key].is_floating_point() != value.is_floating_point():
             return f"{key} is {state[key].dtype}, expected {value.dtype}"
     return ""
-
-
-def _check_folder(model: CLIP, folder: Path | str, name: str, quick: bool) -> dict[str, Any]:
-    """Compare what the shapes of the weights do not tell; return the pictures' geometry."""
-    found = huggingface.read_config(folder)
-    if found["quick_gelu"] != quick:
-        own, theirs, form = ("GELU", "QuickGELU", "with")
-        if quick:
-            own, theirs, form = ("QuickGELU", "GELU", "without")
-        raise UserError(
-            f"{folder}: trained with {theirs}, and {name} has {own}; set model.name to the form "
-            f"{form} -quickgelu"
-        )
-    heads = [
-        block.attn.num_heads
-        for tower in (model.visual, getattr(model, "text", model))
-        for block in getattr(getattr(tower, "transformer", None), "resblocks", [])[:1]
-    ]
-    if heads != found["heads"]:
-        raise UserError(
-            f"{folder}: attention heads {found['heads']} (pictures, text), and {name} has {heads}; "
-            "correct model.name"
-        )
-    return found["preprocess"]
 
 
 def load(name: str, checkpoint: Path | str) -> CLIP:

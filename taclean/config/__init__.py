@@ -66,7 +66,7 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values with complete variants, and without the keys that are set to null.
 
-    An entry of `attacks` or `defenses` whose `kind` is the name of another entry starts from the
+    An entry of a method whose `kind` is the name of another entry starts from the
     keys of that entry. The trials of `tune` and the rates of `run` become entries of `defenses`.
     """
     out = dict(config)
@@ -93,23 +93,19 @@ def _without_looks(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _variant_entries(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of trials and rates; values of a wrong form are left to the validation."""
+    changes: list[Any] = []
     out: dict[str, Any] = {}
-    with contextlib.suppress(AttributeError, KeyError, TypeError):
-        changes = [("trial", *item) for item in config["tune"]["trials"].items()]
-        out |= _variants(config, changes)
-    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-        run = config["run"]
-        rates = [{"train": {"lr": rate}} for rate in run.get("rates") or []]
-        out |= _variants(config, [("rate", name, rates) for name in run["defenses"]])
-    return out
-
-
-def _variants(config: Mapping[str, Any], changes: Sequence[Any]) -> dict[str, Any]:
-    out = {}
+    wrong = contextlib.suppress(AttributeError, KeyError, TypeError, ValueError)
+    with wrong:
+        changes += [("trial", *item) for item in config["tune"]["trials"].items()]
+    with wrong:
+        rates = [{"train": {"lr": rate}} for rate in config["run"].get("rates") or []]
+        changes += [("rate", name, rates) for name in config["run"]["defenses"]]
     for what, name, variants in changes:
-        own = {"kind": name, **_without_looks(config["defenses"][name])}
-        for number, change in enumerate(variants, 1):
-            out[variant_name(name, what, number)] = merge(own, change)
+        with wrong:
+            own = {"kind": name, **_without_looks(config["defenses"][name])}
+            for number, change in enumerate(variants, 1):
+                out[variant_name(name, what, number)] = merge(own, change)
     return out
 
 

@@ -6,27 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from taclean.config import classes, registry
-from taclean.config.schema import (
-    DRAWN,
-    ROLES,
-    TRAINED,
-    Config,
-    DefenseEntry,
-    Files,
-    Scenes,
-    variant_name,
-)
+from taclean.clip import library_file
+from taclean.config import registry
+from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files, variant_name
 from taclean.config.section import Section
+from taclean.data.labels import class_names
 from taclean.data.readers import READERS
 from taclean.util.errors import UserError
 
 RESERVED = {  # names that are folders of the results, or stand for no attack and no defence
     "attacks": ("clean",),
     "defenses": ("none",),
+    "detectors": (),
     "splits": ("fetched", "index", "sources", "text"),
 }
-MODEL_CONFIGS = Path(__file__).parents[1] / "model_configs"
 # What the source of a split must give, by the split's role.
 GIVES = {**dict.fromkeys(TRAINED, ("pairs",)), "val": ("labels",), "test": ("labels",)}
 
@@ -44,7 +37,7 @@ def check(values: Mapping[str, Any]) -> Config:
 
 
 def _entries(folder: str, entries: Any) -> Any:
-    """Validate the entries of `attacks` or `defenses` with the classes of their kinds."""
+    """Validate the entries of methods with the classes of their kinds."""
     if not isinstance(entries, Mapping):
         return entries
     out = {}
@@ -112,23 +105,20 @@ def _check_data(config: Config) -> None:
     """Check the section of `data` that the run uses, and the names of its splits."""
     _known("data.name", [config.data.name], config.data.model_extra or {})
     dataset, where, splits = config.dataset, f"data.{config.data.name}", config.splits
-    of_role: dict[str, list[str]] = {}
-    for name in splits:
-        _not_reserved(f"{where}.splits.{name}", name, "splits")
-        of_role.setdefault(dataset.role(name), []).append(name)
     for role in ROLES:
-        names = of_role.get(role, [])
+        names = [name for name in splits if dataset.role(name) == role]
         if len(names) > 1 or (not names and role in _needed(config)):
             found = f"{' and '.join(names)} have" if names else "no split has"
             raise UserError(f"{where}.splits: {found} the role {role}; give it to one")
-    if isinstance(dataset, Scenes):
-        _known(f"{where}.classes", config.class_names, classes.names("all"))
+    if dataset.form == "scenes":
+        _known(f"{where}.classes", config.class_names, class_names("all", where))
     elif dataset.classes in DRAWN:
         raise UserError(f"{where}.classes: {dataset.classes!r} is for scenes; give names or a file")
     for name in splits:
+        _not_reserved(f"{where}.splits.{name}", name, "splits")
         if isinstance(dataset, Files):
             _check_source(dataset, name, f"{where}.splits.{name}")
-    scored, (test,) = config.evaluate.splits, of_role["test"]
+    scored, test = config.evaluate.splits, config.split_of_role("test")
     _known("evaluate.splits", scored, [s for s in splits if dataset.role(s) not in TRAINED])
     if test not in scored:
         raise UserError(f"evaluate.splits: without {test}, which the tables show; add it")
@@ -167,7 +157,7 @@ def _check_model(config: Config) -> None:
     if config.base.per_seed and config.model.pretrained:
         raise UserError("base.per_seed: true, but model.pretrained takes the base model's place")
     name, size = config.model.name, config.data.image_size
-    places = (classes.open_clip_file("model_configs"), MODEL_CONFIGS)
+    places = (library_file("model_configs"), Path(__file__).parents[1] / "model_configs")
     known = {path.stem: path for place in places for path in place.glob("*.json")}
     if name not in known:
         close = ", ".join(difflib.get_close_matches(name, known)) or "open_clip.list_models()"

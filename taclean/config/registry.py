@@ -1,29 +1,38 @@
-"""The registry of attacks and defences: each is a file with one class, which owns all of it.
+"""The registry of attacks, defences and detectors: each is a file with one class that owns it.
 
-The config validates an entry with that class: its fields are the entry's keys.
+The config validates an entry with that class: its fields are the entry's keys. The file is one of
+these folders, by its name, or a file of the user's, by a path with .py.
 """
 
 import contextlib
 import functools
-import importlib
+import hashlib
+import importlib.util
 import inspect
 import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from taclean.util.errors import UserError
 
-BASES = {"attacks": "Attack", "defenses": "Defense"}
-NOUNS = {"attacks": "attack", "defenses": "defence"}
+BASES = {"attacks": "Attack", "defenses": "Defense", "detectors": "Detector"}
+NOUNS = {"attacks": "attack", "defenses": "defence", "detectors": "detector"}
 
 
 @functools.cache
 def load(folder: str, name: str) -> Any:
-    """Return the class of taclean/FOLDER/NAME.py, for the folder "attacks" or "defenses".
+    """Return the class of taclean/FOLDER/NAME.py, or of the file NAME if that ends in .py.
 
     A UserError names a file that is missing, cannot be imported, or holds no or two such classes.
+
+    Args:
+        folder: one of BASES.
     """
-    file = f"taclean/{folder}/{name}.py"
-    classes = _classes(folder, name) if name in _files(folder) else []
+    file = _file(folder, name)
+    there = Path(name).is_file() if name == file else name in _files(folder)
+    classes = _classes(folder, name) if there else []
     if not classes:
         known = ", ".join(names(folder))
         raise UserError(f"there is no {NOUNS[folder]} {file}; write it, or use one of {known}")
@@ -40,7 +49,7 @@ def entry(folder: str, name: str) -> Any:
     try:
         return method.entry()
     except Exception as error:  # class variables of another form than the base class's
-        reason = f"taclean/{folder}/{name}.py: {type(error).__name__}: {error}"
+        reason = f"{_file(folder, name)}: {type(error).__name__}: {error}"
         raise UserError(" ".join(reason.split())[:300]) from None
 
 
@@ -53,6 +62,28 @@ def names(folder: str) -> list[str]:
     return found
 
 
+def own_code(name: str) -> dict[str, str]:
+    """Return the digest of a user's file as `code`, since its stages depend on it; else nothing."""
+    if not name.endswith(".py"):
+        return {}
+    return {"code": hashlib.sha256(Path(name).read_bytes()).hexdigest()[:12]}
+
+
+def _file(folder: str, name: str) -> str:
+    return name if name.endswith(".py") else f"taclean/{folder}/{name}.py"
+
+
+def _module(folder: str, name: str) -> ModuleType:
+    if not name.endswith(".py"):
+        return importlib.import_module(f"taclean.{folder}.{name}")
+    spec = importlib.util.spec_from_file_location(name, name)
+    assert spec  # the name ends in .py
+    assert spec.loader
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _files(folder: str) -> list[str]:
     package = importlib.import_module(f"taclean.{folder}")
     return [file.name for file in pkgutil.iter_modules(package.__path__)]
@@ -62,9 +93,9 @@ def _classes(folder: str, name: str) -> list[Any]:
     """Return the methods that a file defines; a file that only helps others defines none."""
     base = getattr(importlib.import_module(f"taclean.{folder}"), BASES[folder])
     try:
-        module = importlib.import_module(f"taclean.{folder}.{name}")
+        module = _module(folder, name)
     except Exception as error:  # whatever a new file makes Python or pydantic raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"taclean/{folder}/{name}.py: cannot be imported: {reason[:300]}") from None
+        raise UserError(f"{_file(folder, name)}: cannot be imported: {reason[:300]}") from None
     own = (cls for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, base))
     return [cls for cls in own if cls.__module__ == module.__name__ and not vars(cls)["abstract"]]

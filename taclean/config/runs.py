@@ -1,36 +1,32 @@
 """The grid of runs: which models are trained, cleaned and scored, and where their files are."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from glob import glob
 from typing import Any, NamedTuple
 
 from taclean.config import Config
 from taclean.config.schema import variant_name
-from taclean.data.layout import FILES
+from taclean.data import FILES
 from taclean.data.readers import READERS
-from taclean.results.labels import FEWEST_SEEDS, Look, look_of
+from taclean.results.labels import FEWEST_SEEDS, Look, label_of, look_of
+from taclean.stages import stage_config
 from taclean.stages.text import shared_name, user_of
 
 CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
+IMPORTED = "results/imported/model.safetensors"
 OF_ATTACK = "results/attacks/{attack}/seed{seed}"  # trigger, poison and gate
 RUN = "results/runs/{attack}/{defense}/seed{seed}{repeat}"
 BENCHMARK = "results/benchmarks/{}.tsv"
 
 
 class Run(NamedTuple):
-    """One model of the grid: a victim, or one of its cleanings.
+    """One model of the grid: a victim, or one of its cleanings."""
 
-    Attributes:
-        attack: "clean" for the model that was never poisoned.
-        defense: "none" for the victim itself.
-        repeat: number of the cleaning, 0 for the first.
-    """
-
-    attack: str
-    defense: str
+    attack: str  # "clean" for the model that was never poisoned
+    defense: str  # "none" for the victim itself
     seed: int
-    repeat: int = 0
+    repeat: int = 0  # number of the cleaning, 0 for the first
 
     @classmethod
     def of(cls, wildcards: Any) -> "Run":
@@ -59,7 +55,7 @@ class Runs:
         methods: the defences, "none" first.
         defenses: their entries that clean, an entry for each rate of `run.rates`; "none" first.
         pictured: an entry of each, with the middle rate, for figures of single pictures.
-        shown: the last entry of them; `tested` is its defence.
+        detectors: their labels by name.
         data: folder of the packed splits.
         base: path of the base model, with {seed} where each seed has its own.
     """
@@ -73,7 +69,7 @@ class Runs:
         self.pictured = [names[len(names) // 2] for names in entries]
         self.seeds = config.run.seeds
         self.repeats = range(config.run.repeats)
-        self.shown, self.tested = self.pictured[-1], self.methods[-1]
+        self.detectors = {name: label_of(name, entry) for name, entry in config.detectors.items()}
         self.data = f"data/{config.data.name}"
         self.dataset = config.dataset
         self.scored = config.evaluate.splits
@@ -81,7 +77,7 @@ class Runs:
         if config.base.per_seed:
             self.base = CLEAN_BASE
         elif config.model.pretrained:
-            self.base = "results/imported/model.safetensors"
+            self.base = IMPORTED
 
     # ---- the grid --------------------------------------------------------------------------------
 
@@ -96,7 +92,7 @@ class Runs:
 
         Victims are not repeated, and the clean model is cleaned only as a control.
         """
-        controls = self.config.cleans_clean
+        controls = self.config.run.controls or not self.config.run.attacks
         return [
             Run(attack, defense, seed, repeat)
             for attack in (self.attacks if attacks is None else attacks)
@@ -106,6 +102,31 @@ class Runs:
             if defense == "none" or attack != "clean" or controls
             if defense != "none" or repeat == 0
         ]
+
+    def victims(self) -> list[Run]:
+        """Return the poisoned models that are trained or given."""
+        trained = dict.fromkeys(map(self.config.trained_as, self.attacks[1:]))
+        return self.all(["none"], list(trained))
+
+    def poisonings(self) -> dict[str, Any]:
+        """Return the config of each stage that makes a victim or a base model, by its path."""
+        bases = dict.fromkeys(self.base.format(seed=seed) for seed in self.seeds)
+        paths = [base.removeprefix("results/").rpartition("/")[0] for base in bases]
+        paths += [f"pretrain/{run.attack}/seed{run.seed}" for run in self.victims()]
+        return {path: stage_config(self.config, path) for path in paths}
+
+    def frozen(self) -> list[str]:
+        """Return the files that an archive of the run's victims holds."""
+        files = []
+        for name in dict.fromkeys(self.base.format(seed=seed) for seed in self.seeds):
+            history = f"{os.path.dirname(name)}/history.csv"
+            files += [name] if name == IMPORTED else [name, history]
+        for run in self.victims():
+            files += [run.path("model.safetensors"), run.path("history.csv")]
+            files += self._fitted(run.attack, run.seed)
+            if not self.config.attacks[run.attack].victim:
+                files.append(f"{OF_ATTACK.format(**run._asdict())}/poison/manifest.csv")
+        return files
 
     def cleanings(self, attacks: Sequence[str] | None = None) -> list[Run]:
         """Return the runs in which a defence trains a model."""
@@ -130,27 +151,22 @@ class Runs:
 
     def tuning_histories(self) -> list[str]:
         """Return the val scores of every trial."""
-        runs = [
-            Run(
-                trial["attack"],
-                variant_name(trial["defense"], "trial", trial["trial"]),
-                trial["seed"],
-            )
-            for trial in self.tuning()
-        ]
-        return [run.path("history.csv") for run in runs]
+        found = []
+        for trial in self.tuning():
+            entry = variant_name(trial["defense"], "trial", trial["trial"])
+            found.append(Run(trial["attack"], entry, trial["seed"]).path("history.csv"))
+        return found
 
-    def compared(self) -> list[str]:
-        """Return the val scores of the cleanings at each of `run.rates`."""
-        found = [run for run in self.cleanings() if run.defense in self.config.rates]
+    def histories(self, defenses: Collection[str]) -> list[str]:
+        """Return the val scores of the cleanings by some defences."""
+        found = [run for run in self.cleanings() if run.defense in defenses]
         return [run.path("history.csv") for run in found]
 
     def followed(self) -> list[str]:
         """Return the val scores of the cleanings that are scored at steps of their own."""
         entries, train = self.config.defenses, self.config.finetune.train
         names = [n for n in self.defenses[1:] if entries[n].settings(train).score_at]
-        found = [run for run in self.cleanings() if run.defense in names]
-        return [run.path("history.csv") for run in found]
+        return self.histories(names)
 
     def scores(self) -> list[str]:
         """Return the scores of every run."""
@@ -183,7 +199,7 @@ class Runs:
         """Return the files of the split that a run's first model was trained on, if any."""
         attack = self.config.attacks.get(wildcards.attack)
         given = attack.victim if attack else self.config.model.pretrained
-        return [] if given else self.of_role("pretrain")
+        return [] if given or self.config.run.victims else self.of_role("pretrain")
 
     def learned_by(self, defense: str) -> list[str]:
         """Return the files of the split that a defence learns from."""
@@ -237,9 +253,8 @@ class Runs:
     def poisoned_from(self, wildcards: Any) -> str | list[str]:
         """Return the weights that a poisoning starts from: the base model's, or nothing."""
         entry = self.config.attacks.get(wildcards.attack)
-        if entry is None or entry.victim or entry.scratch:
-            return []
-        return self.base.format(seed=wildcards.seed)
+        starts = entry and not entry.victim and not entry.scratch
+        return self.base.format(seed=wildcards.seed) if starts else []
 
     def fitted_to(self, wildcards: Any) -> str | list[str]:
         """Return the weights of the clean model, if the fit of the attack's trigger reads them."""
@@ -261,9 +276,7 @@ class Runs:
 
     def model(self, wildcards: Any) -> str:
         """Return the weights that a run's scores are of."""
-        return self._model(Run.of(wildcards))
-
-    def _model(self, run: Run) -> str:
+        run = Run.of(wildcards)
         if run.defense == "none":
             return self.victim(run)
         return run._replace(attack=self.config.trained_as(run.attack)).path("model.safetensors")
@@ -307,11 +320,12 @@ class Runs:
 
     def texts(self, wildcards: Any) -> list[str]:
         """Return the folders of the texts of the run's defence."""
-        return list(self.texts_of(*_cleaning(wildcards)).values())
+        return list(self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat).values())
 
     def text_options(self, wildcards: Any) -> list[str]:
         """Return KIND=FOLDER for each of `texts`."""
-        return [f"{kind}={path}" for kind, path in self.texts_of(*_cleaning(wildcards)).items()]
+        folders = self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat)
+        return [f"{kind}={folder}" for kind, folder in folders.items()]
 
     # ---- what the report shows -------------------------------------------------------------------
 
@@ -328,25 +342,21 @@ class Runs:
         """Return the scored splits whose pictures have captions."""
         if self.dataset.form == "scenes":
             return []
-        gives = {s: READERS[self.dataset.source_of(s).reader].gives for s in self.scored}
-        return [split for split in self.scored if gives[split] in ("captions", "pairs")]
+        of = self.dataset.source_of
+        return [split for split in self.scored if READERS[of(split).reader].gives != "labels"]
 
     def has_intervals(self) -> bool:
         """Return whether defences are compared on enough seeds."""
         enough = len(self.seeds) >= FEWEST_SEEDS
         return enough and len(Look.of(self.look()).methods(self.methods[1:])) > 1
 
-    def shown_user(self, kind: str) -> list[str]:
-        """Return the first defence, if any, that learns from texts of the whole clean split."""
+    def shown_user(self, kind: str) -> str:
+        """Return the first defence that learns from texts of the whole clean split, or ""."""
         entries = {name: self.config.defenses[name] for name in self.defenses[1:]}
         whole = (n for n, e in entries.items() if e.rows is e.overlap is e.split is None)
-        return [name for name in whole if kind in entries[name].texts][:1]
+        return next((name for name in whole if kind in entries[name].texts), "")
 
 
 def _files_of(weights: str) -> list[str]:
     """Return a checkpoint file, or the files of a folder of Hugging Face."""
     return sorted(glob(f"{weights}/*.json") + glob(f"{weights}/model.safetensors")) or [weights]
-
-
-def _cleaning(wildcards: Any) -> tuple[str, int, str]:
-    return wildcards.defense, wildcards.seed, wildcards.repeat

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, SerializeAsAny, model_validator
 
-from taclean.config import classes
+from taclean.clip import library_names
 from taclean.config.section import NAME, Section, Unique, WrongKeyError, key
+from taclean.data.labels import class_names
 from taclean.data.readers import READERS
 
 PATH = "^[A-Za-z0-9_-]+$"  # names of data sets and sources: parts of paths
@@ -46,12 +47,12 @@ class Run(Section):
     """Attacks to run; without any, the run is about the base model alone (`config/own.yaml`)."""
     defenses: Unique[str]
     """Defences to run besides `none`; figures of a single defence show the last one."""
-    seeds: Unique[Seed] = Field(min_length=1)
-    """Seeds of triggers, poisoned rows, training order and text artifacts."""
-    repeats: Count = 1
-    """Cleanings of each victim, which differ in data order, augmentation and texts."""
-    controls: bool = False
-    """Whether every defence also cleans the model that was never poisoned."""
+    seeds: Unique[Seed] = key(..., "Seeds of triggers, poison, data order and texts.", min_length=1)
+    repeats: Count = key(1, "Cleanings of each victim, in other data order, with other texts.")
+    controls: bool = key(False, "Whether defences also clean the model that was never poisoned.")
+    victims: Text | None = key(
+        None, "Archive of victims (`snakemake victims`) to clean, not train."
+    )
     rates: Unique[Positive] = Field([])
     """Learning rates at which every defence cleans, in place of its own. Tables and figures then
     show, for each victim, the largest rate that keeps CA@1 on val within the budget."""
@@ -62,12 +63,9 @@ class Run(Section):
 class Columns(Section):
     """Names of a CSV file's columns."""
 
-    image: Text = "image"
-    """Path of the picture."""
-    caption: Text = "caption"
-    """Caption, for pairs."""
-    label: Text = "label"
-    """Name or number of the class, for `labels`."""
+    image: Text = key("image", "Path of the picture.")
+    caption: Text = key("caption", "Caption, for pairs.")
+    label: Text = key("label", "Name or number of the class, for `labels`.")
 
 
 class Source(Section):
@@ -76,28 +74,20 @@ class Source(Section):
     reader: str
     """Format of the files. Pairs: webdataset, img2dataset, csv. Labelled images: imagenet, folders
     (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101. Retrieval: coco."""
-    folder: Text | None = None
-    """Folder, or CSV file, with the data."""
-    files: list[str] | str | None = None
-    """Glob or globs of the files to read, such as cc3m-train-*.tar."""
-    split: Literal["train", "test"] | None = None
-    """cifar10 and cifar100: which part."""
+    folder: Text | None = key(None, "Folder, or CSV file, with the data.")
+    files: list[str] | str | None = key(None, "Globs of files to read, such as cc3m-train-*.tar.")
+    split: Literal["train", "test"] | None = key(None, "cifar10 and cifar100: which part.")
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
-    columns: Columns | None = None
-    """Names of a CSV file's columns."""
+    columns: Columns | None = key(None, "Names of a CSV file's columns.")
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Character between the columns of a CSV file; a comma by default."""
-    images: Text | None = None
-    """Folder that the paths in a CSV file start from; the file's own by default."""
+    images: Text | None = key(None, "Folder that a CSV file's paths start from; else its own.")
     classes: list[str] | str | None = None
     """labels: names of the classes that are numbers in the CSV file, or a text file with them."""
-    hub: Text | None = None
-    """Dataset of the Hugging Face hub to fetch."""
-    revision: Text | None = None
-    """Commit of the dataset on the hub."""
-    download: bool | None = None
-    """cifar10 and cifar100: download the published files, once for both parts."""
+    hub: Text | None = key(None, "Dataset of the Hugging Face hub to fetch.")
+    revision: Text | None = key(None, "Commit of the dataset on the hub.")
+    download: bool | None = key(None, "cifar10 and cifar100: fetch the files, once for both parts.")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -127,19 +117,15 @@ class Split(Section):
     """Share of the classes that the split shows, evenly spread over the labels. Files: a training
     split of labelled images, which `captions` make pairs of."""
     without: Text | None = None
-    """Scenes and labelled images: a class that the split does not show. Pairs: text that no caption
-    of it has."""
+    """A class that the split does not show; of pairs, text that none of its captions has."""
 
 
 class SceneSplit(Split):
     """A range of scene ids."""
 
-    first: Natural
-    """First scene id."""
-    rows: Count
-    """Number of scenes."""
-    second: Share
-    """Probability of a second object."""
+    first: Natural = key(..., "First scene id.")
+    rows: Count = key(..., "Number of scenes.")
+    second: Share = key(..., "Probability of a second object.")
     styles: Literal["train", "shift"] | Unique[Style] = "train"
     """Styles of drawing: those of training, styles that no training split has, or some of the
     former by name."""
@@ -148,8 +134,7 @@ class SceneSplit(Split):
 class FileSplit(Split):
     """Rows of a source."""
 
-    source: str = Field(alias="from")
-    """Name of the source in `sources`."""
+    source: str = key(..., "Name of the source in `sources`.", alias="from")
     rows: Count | None = None
     """Number of rows, drawn without a picture of another split; the whole source by default."""
 
@@ -158,16 +143,11 @@ class Dataset(Section):
     """Pairs and test images, and how they are split."""
 
     form: str
-    seed: Seed
-    """Seed of the scenes, or of the draw of rows."""
+    seed: Seed = key(..., "Seed of the scenes, or of the draw of rows.")
     classes: list[str] | str
     """Zero-shot classes in label order. Scenes: `default` (100), `all` (281) or names from `all`.
     Files: `imagenet` (open_clip's names), a list, or a text file with one name per line."""
     splits: Any
-
-    def copies(self) -> dict[str, float]:
-        """Return `max_copies`, if some are accepted."""
-        return self.given(include={"max_copies"})
 
     def role(self, split: str) -> str:
         """Return what a split is for."""
@@ -177,10 +157,8 @@ class Dataset(Section):
 class Scenes(Dataset):
     """Scenes that are composed from the embedded drawings."""
 
-    form: Literal["scenes"]
-    """Pictures that are composed from the embedded drawings."""
-    splits: dict[Name, SceneSplit]
-    """One split of each role that the run needs, and any number of extra ones."""
+    form: Literal["scenes"] = key(..., "Pictures that are composed from the embedded drawings.")
+    splits: dict[Name, SceneSplit] = key(..., "One split of each needed role, and extra ones.")
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -195,17 +173,14 @@ class Scenes(Dataset):
 class Files(Dataset):
     """Pictures that are read from files."""
 
-    form: Literal["files"]
-    """Pictures that are read from `sources`."""
+    form: Literal["files"] = key(..., "Pictures that are read from `sources`.")
     max_broken: Share
     """Largest accepted share of broken samples. That many additional rows are drawn as spares."""
     max_copies: Share = 0.0
     """Largest accepted share of a split's pictures that are poisoned or trained on elsewhere, pixel
     by pixel. Web data has some, such as the pictures that stand for missing ones."""
-    sources: dict[FolderName, Source] = Field(min_length=1)
-    """Where samples come from, by name."""
-    splits: dict[Name, FileSplit]
-    """One split of each role that the run needs, and any number of extra ones."""
+    sources: dict[FolderName, Source] = key(..., "Where samples come from, by name.", min_length=1)
+    splits: dict[Name, FileSplit] = key(..., "One split of each needed role, and extra ones.")
 
     @model_validator(mode="after")
     def _have_sources(self) -> Self:
@@ -226,12 +201,9 @@ class Data(Section):
     model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": {"pattern": PATH}})
     __pydantic_extra__: dict[FolderName, Annotated[Scenes | Files, Field(discriminator="form")]]
 
-    name: str
-    """Section of `data` that the run uses; also the name of its folder in data/."""
-    image_size: int = Field(ge=32, le=512)
-    """Side of the pictures in px; that of the model."""
-    target: Text
-    """The attacker's target, one of the classes."""
+    name: str = key(..., "Section of `data` that the run uses, and its folder's name in data/.")
+    image_size: int = key(..., "Side of the pictures in px; that of the model.", ge=32, le=512)
+    target: Text = key(..., "The attacker's target, one of the classes.")
 
 
 class Zeroshot(Section):
@@ -244,10 +216,8 @@ class Zeroshot(Section):
 class Model(Section):
     """The CLIP model."""
 
-    name: str
-    """An open_clip model name, or one of taclean/model_configs."""
-    seed: Seed
-    """Seed of the base model's weights and data order."""
+    name: str = key(..., "An open_clip model name, or one of taclean/model_configs.")
+    seed: Seed = key(..., "Seed of the base model's weights and data order.")
     pretrained: Text | None = None
     """Weights in place of a trained base model: a tag of open_clip, such as `openai`, a checkpoint
     file (of open_clip, OpenAI or CleanCLIP), or the folder of a Hugging Face `CLIPModel`."""
@@ -256,35 +226,25 @@ class Model(Section):
 class Train(Section):
     """Settings of a training."""
 
-    lr: Positive
-    """Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text)."""
-    epochs: Count
-    """Passes over the set."""
-    batch: int = Field(ge=2)
-    """Pairs per step, of all processes together."""
-    warmup: Natural
-    """Steps of linear warm-up, fewer than the run has."""
+    lr: Positive = key(..., "Peak learning rate (write 1.0e-3; YAML reads 1e-3 as text).")
+    epochs: Count = key(..., "Passes over the set.")
+    batch: int = key(..., "Pairs per step, of all processes together.", ge=2)
+    warmup: Natural = key(..., "Steps of linear warm-up, fewer than the run has.")
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for matrices and filters, which needs fewer steps, and AdamW for all else."""
-    weight_decay: float = Field(0.1, ge=0)
-    """Weight decay; not applied to biases, norms and logit_scale."""
+    weight_decay: float = key(0.1, "Weight decay; none on biases, norms and logit_scale.", ge=0)
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
     """The two betas of AdamW."""
-    precision: Precision = "auto"
-    """bf16, fp16 (with a loss scaler), fp32, or auto: the fastest on this machine."""
-    compile: bool = False
-    """Compile both towers with torch.compile; needs a C++ compiler (CPU) or Triton."""
-    score_at: Unique[Count] = Field([])
-    """Steps after which val is scored, besides the ends of epochs."""
+    precision: Precision = key("auto", "bf16, fp16 (with loss scaler), fp32, or auto: the fastest.")
+    compile: bool = key(False, "Compile both towers; needs a C++ compiler (CPU) or Triton (GPU).")
+    score_at: Unique[Count] = key([], "Steps after which val is scored, besides ends of epochs.")
     deterministic: bool = False
     """GPU: kernels that always sum in the same order, which are slower, so that a run that was
     stopped ends bitwise as an unbroken one. On a CPU every run does."""
     tensorboard: bool = False
     """Also log to TensorBoard, into the checkpoint folder; needs taclean[tensorboard]."""
-    threads: Count = 1
-    """CPU threads. The result depends on it, since it decides how sums are split."""
-    checkpoint_seconds: Positive = 60
-    """Seconds from the end of one checkpoint to the next within an epoch."""
+    threads: Count = key(1, "CPU threads; they decide how sums are split, and so the result.")
+    checkpoint_seconds: Positive = key(60, "Seconds between two checkpoints within an epoch.")
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that the result depends on; others may change before a retry.
@@ -297,31 +257,26 @@ class Train(Section):
 class Finetune(Section):
     """Fine-tuning on the clean split; a defence can change it."""
 
-    train: Train
-    """How it trains: see `train` below."""
+    train: Train = key(..., "How it trains: see `train` below.")
 
 
 class Base(Finetune):
     """Clean pre-training of the base model, from which every attack starts."""
 
-    per_seed: bool = False
-    """Train a base model for each seed of the run; else all attacks start from one."""
+    per_seed: bool = key(False, "A base model for each seed of the run; else all share one.")
 
 
 class Poison(Finetune):
     """Poisoned pre-training; an attack can change it."""
 
-    rows: Count
-    """Rows of the pretrain split to train on."""
+    rows: Count = key(..., "Rows of the pretrain split to train on.")
 
 
 class Tune(Section):
     """The choice of the defences' settings on val, made by `snakemake tune`."""
 
-    attacks: Unique[str] = Field(min_length=1)
-    """Attacks to choose on, by their names in `attacks`."""
-    seeds: Unique[Seed] = Field(min_length=1)
-    """Seeds of the victims, other than those of `run`."""
+    attacks: Unique[str] = key(..., "Attacks to choose on, by names of `attacks`.", min_length=1)
+    seeds: Unique[Seed] = key(..., "Seeds of the victims, other than those of `run`.", min_length=1)
     within: float = Field(ge=0, le=100)
     """Points of mean CA@1 that a chosen setting may lose against the victims."""
     trials: dict[Name, Annotated[list[dict[str, Any]], Field(min_length=1)]] = Field(min_length=1)
@@ -331,8 +286,7 @@ class Tune(Section):
 class Axis(Section):
     """A figure of one choice: entries that differ in that choice alone."""
 
-    label: Text
-    """What the choice is."""
+    label: Text = key(..., "What the choice is.")
     values: dict[Name, str] = Field(min_length=2)
     """Attacks or defences of the run in the order of the axis, and the text below each."""
 
@@ -345,8 +299,7 @@ class Evaluate(Section):
     one with the run's classes gives the figures' samples."""
     triggers: Unique[str] | None = None
     """Attacks whose triggers are put on the clean model; those of the run by default."""
-    samples: int = Field(ge=2)
-    """Images whose embeddings and predictions are kept for the figures."""
+    samples: int = key(..., "Images whose embeddings and predictions are kept for figures.", ge=2)
     probe: str | None = None
     """Labelled split, such as val, to train a linear probe on, which test scores (LCA, LASR)."""
     captions: bool = False
@@ -359,25 +312,18 @@ class Evaluate(Section):
 class Probe(Section):
     """A pattern of the scan: a patch, or a film over the whole picture."""
 
-    size: float = Field(42, ge=1, le=224)
-    """Patch: its side in px at 224."""
-    place: Literal["random", "centre", "corner"] = "centre"
-    """Patch: where it goes."""
-    film: float = Field(0, ge=0, le=255)
-    """Film: grey levels that it adds or removes at most; 0 makes it a patch."""
+    size: float = key(42, "Patch: its side in px at 224.", ge=1, le=224)
+    place: Literal["random", "centre", "corner"] = key("centre", "Patch: where it goes.")
+    film: float = key(0, "Film: grey levels it changes at most; 0 makes it a patch.", ge=0, le=255)
 
 
 class Scan(Section):
     """The scan of a model: which class do optimised patterns reach most easily?"""
 
-    images: int = Field(ge=4)
-    """Pictures of the val split; half for the optimisation, half for the score."""
-    steps: Count
-    """Steps of Adam for each pattern."""
-    batch: Count
-    """Pictures per step and class."""
-    lr: Positive
-    """Adam's learning rate."""
+    images: int = key(..., "Pictures of val; half for the optimisation, half for the score.", ge=4)
+    steps: Count = key(..., "Steps of Adam for each pattern.")
+    batch: Count = key(..., "Pictures per step and class.")
+    lr: Positive = key(..., "Adam's learning rate.")
     targets: Annotated[Unique[str], Field(min_length=3)] | None = None
     """Classes to scan, at least 3; all by default."""
     probes: dict[Name, Probe] = Field(min_length=1)
@@ -386,19 +332,34 @@ class Scan(Section):
     """Seeds of clean base models that the target `scan` compares poisoned models with."""
 
 
+class Detect(Section):
+    """The test of the detectors on each victim, by the target `detect`."""
+
+    rows: int = Field(ge=2, le=100_000)
+    """Rows of the poisoned set to score, at most; their share of poisoned rows is that of the set.
+    Neighbours are searched among them."""
+    images: int = Field(ge=1, le=100_000)
+    """Test pictures to score as they are, and with the trigger those of other classes."""
+
+
 class Entry(Section):
-    """The common part of the entries of `attacks` and `defenses`."""
+    """The common part of the entries of `attacks`, `defenses` and `detectors`."""
 
     method: ClassVar[Any]  # the class of the entry's kind
 
-    kind: str = key(None, pattern=NAME)
-    """Name of the method's file, the entry's own name by default. An entry whose kind is the name
-    of another entry starts from that entry's keys."""
-    label: Text | None = None
-    """Name in tables and figures."""
+    kind: str = key(None, pattern=rf"{NAME}|\.py$")
+    """Name of the method's file, the entry's own name by default, or the path of a file of yours
+    that ends in .py. An entry whose kind is the name of another entry starts from its keys."""
+    label: Text | None = key(None, "Name in tables and figures.")
 
-    if TYPE_CHECKING:
-        train: Section | None
+    if TYPE_CHECKING:  # what the class of the kind adds; see its `entry`
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    @property
+    def stem(self) -> str:
+        """Name of the method's file."""
+        return self.kind.rpartition("/")[2].removesuffix(".py")
 
     def settings(self, train: Train) -> Train:
         """Return a section's settings of training with what the entry changes."""
@@ -410,30 +371,21 @@ class AttackEntry(Entry):
 
     marker: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Marker in figures, one of matplotlib's."""
-    gate: float = Field(ge=0, le=100)
-    """Least ASR@1 on val, in percent, of an attack that took; 0 accepts any."""
+    gate: float = key(..., "Least ASR@1 on val, in percent, to go on; 0 accepts any.", ge=0, le=100)
     scratch: bool = False
-    """Whether the victim is trained from random weights, on the whole pretrain split with the
-    poisoned rows and by `base.train`, in place of `poison`."""
+    """Train the victim from random weights, by `base.train` on the whole pretrain split."""
     victim: Text | None = None
-    """A model that others poisoned, in place of one poisoned here: a file or a folder as in
-    `model.pretrained`. docs/public_victims.md explains."""
+    """A model that others poisoned, as in `model.pretrained`; docs/public_victims.md explains."""
     fitted: Text | None = None
     """Fitted trigger of the victim: a picture of its patch, or a file of the stage `trigger`."""
-
-    if TYPE_CHECKING:  # what the attack's class adds; see `taclean.attacks.Attack.entry`
-        trigger: Any
-        at_test: Section | None
-        fit: Any
 
     @model_validator(mode="after")
     def _trigger_of_victim(self) -> Self:
         if bool(self.fitted) != bool(self.victim and self.fits):
             raise WrongKeyError("fitted", "give it for a victim of a kind with `fit`, only then")
         if self.scratch and self.victim:
-            raise WrongKeyError(
-                "scratch", "the victim is given and not trained; leave one of them out"
-            )
+            text = "the victim is given and not trained; leave one of them out"
+            raise WrongKeyError("scratch", text)
         return self
 
     @property
@@ -445,25 +397,26 @@ class AttackEntry(Entry):
 class DefenseEntry(Entry):
     """A defence: a file of taclean/defenses with its parameters."""
 
-    after: Name | None = None
-    """Defence whose cleaned model this one starts from: how much of a backdoor comes back?"""
+    after: Name | None = key(None, "Defence whose cleaned model this one starts from.")
     rows: int | None = key(None, ge=1, rows_of="clean")
     """Rows of the clean split to learn from, drawn with the seed; all by default."""
-    split: str | None = None
-    """Split to learn from, in place of the one with the role clean."""
+    split: str | None = key(None, "Split to learn from, in place of the one with the role clean.")
     overlap: Share | None = None
     """Learn from as many rows of the pretrain split, as they were before the poisoning, instead of
     the clean split; this share of them is in the poisoned set."""
-    colour: str | None = Field(None, pattern="^#[0-9a-fA-F]{6}$")
-    """Colour in figures, #rrggbb."""
-
-    if TYPE_CHECKING:  # what the defence's class adds; see `taclean.defenses.Defense.entry`
-        loss: Any
+    colour: str | None = key(None, "Colour in figures, #rrggbb.", pattern="^#[0-9a-fA-F]{6}$")
 
     @property
     def texts(self) -> list[str]:
         """The text artifacts that the defence learns from."""
         return list(self.method.texts)
+
+
+class DetectorEntry(Entry):
+    """A detector: a file of taclean/detectors with its parameters."""
+
+    if TYPE_CHECKING:  # what the detector's class adds; see `taclean.detectors.Detector.entry`
+        score: Any
 
 
 class Config(Section):
@@ -475,16 +428,16 @@ class Config(Section):
     model: Model
     base: Base
     poison: Poison
-    attacks: dict[Name, SerializeAsAny[AttackEntry]]
-    """Attacks by name."""
+    attacks: dict[Name, SerializeAsAny[AttackEntry]] = key(..., "Attacks by name.")
     finetune: Finetune
-    defenses: dict[Name, SerializeAsAny[DefenseEntry]]
-    """Defences by name."""
+    defenses: dict[Name, SerializeAsAny[DefenseEntry]] = key(..., "Defences by name.")
     tune: Tune | None = None
-    axes: dict[Name, Axis] = Field({})
-    """Figures of one choice each, by name: `results/figures/axes/NAME.png`."""
+    axes: dict[Name, Axis] = key({}, "Figures of one choice each: `results/figures/axes/NAME.png`.")
     evaluate: Evaluate
     scan: Scan
+    detect: Detect
+    detectors: dict[Name, SerializeAsAny[DetectorEntry]] = Field(min_length=1)
+    """Detectors by name."""
 
     @property
     def dataset(self) -> Any:
@@ -504,9 +457,8 @@ class Config(Section):
     def extra_pairs(self, split: str) -> bool:
         """Return whether a split of the role extra has pairs to learn from."""
         dataset = self.dataset
-        pairs = (
-            dataset.form == "scenes" or READERS[dataset.source_of(split).reader].gives == "pairs"
-        )
+        scenes = dataset.form == "scenes"
+        pairs = scenes or READERS[dataset.source_of(split).reader].gives == "pairs"
         return pairs and dataset.role(split) == "extra"
 
     @property
@@ -546,24 +498,20 @@ class Config(Section):
     @property
     def class_names(self) -> list[str]:
         """The zero-shot classes in label order."""
-        return classes.names(self.dataset.classes, f"data.{self.data.name}.classes")
+        return class_names(self.dataset.classes, f"data.{self.data.name}.classes")
 
     def prompts(self) -> dict[str, Any]:
         """Return what the zero-shot heads of the run are made of."""
-        given = self.zeroshot.templates
-        templates = classes.openai_templates() if given == "openai" else list(given)
-        return {"templates": templates, "classes": self.class_names, "target": self.data.target}
+        given: Any = self.zeroshot.templates
+        if given == "openai":
+            given = [fill("{}") for fill in library_names()["OPENAI_IMAGENET_TEMPLATES"]]
+        return {"templates": list(given), "classes": self.class_names, "target": self.data.target}
 
     @property
     def triggers_on_clean(self) -> list[str]:
         """The attacks whose triggers are put on the model that was never poisoned."""
         given = self.evaluate.triggers
         return self.run.attacks if given is None else given
-
-    @property
-    def cleans_clean(self) -> bool:
-        """Return whether the defences clean the model that was never poisoned."""
-        return self.run.controls or not self.run.attacks
 
     def trained_as(self, attack: str) -> str:
         """Return the attack whose models an attack uses: that of its kind if only the test differs.

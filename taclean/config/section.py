@@ -14,19 +14,16 @@ NAME = "^[A-Za-z0-9_]+$"  # of attacks, defences and splits: they are parts of f
 
 
 def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
-    """Define a key of a section.
+    """Define a key of a section; without a default it must be given.
 
     Args:
-        default: the default; without one, the key must be given.
-        text: the meaning in a sentence; a section has its class's docstring.
-        limits: those of pydantic's `Field`; `unique`, for a list without repeats; `rows_of`,
-            "clean" or "poison", for a number of rows of the clean split or of the poisoned set.
+        text: the meaning; a long one stands below the key, and a section has its class's docstring.
+        limits: those of pydantic's `Field`; `rows_of`, "clean" or "poison", for a number of rows of
+            the clean split or of the poisoned set.
     """
-    unique, rows = limits.pop("unique", False), limits.pop("rows_of", None)
+    rows = limits.pop("rows_of", None)
     more = {"rowsOf": rows} if rows else None
-    field = Field(default, description=text, json_schema_extra=more, **limits)
-    field.metadata.extend([AfterValidator(_without_repeats)] * unique)
-    return field
+    return Field(default, description=text, json_schema_extra=more, **limits)
 
 
 class WrongKeyError(ValueError):

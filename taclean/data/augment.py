@@ -1,4 +1,9 @@
-"""Augment images in batches; what a row gets is a function of (seed, epoch, row)."""
+"""Augment images in batches; what a row gets is a function of (seed, epoch, row).
+
+An augmentation takes images (B, 3, H, W) uint8, or float in [0, 1], and the rows' ids (B,), and
+returns (B, 3, H, W) float32 in [0, 1], channels_last. None runs in autocast: the precision of the
+towers changes no pixel.
+"""
 
 import functools
 import math
@@ -20,44 +25,26 @@ WARPS = ("ShearX", "Rotate")  # operations that move pixels
 Augment = Callable[[Tensor, np.ndarray, int, int], Tensor]
 
 
-def _exact(augment: Augment) -> Augment:
-    """Run an augmentation outside autocast: the precision of the towers changes no pixel."""
-
-    @functools.wraps(augment)
-    def exact(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
-            return augment(images, rows, seed, epoch)
-
-    return exact
-
-
-@_exact
 def mild(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
     """Change geometry, brightness, contrast and colour a little; never flip.
 
     It is meant for small pictures: ImageNet's AutoAugment policy posterises, inverts and shears
     away too much of what 64 px show. A mirrored picture would contradict "left" and "right" in its
     caption.
-
-    Args:
-        images: (B, 3, H, W) uint8, or float in [0, 1].
-        rows: (B,) row ids.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1], channels_last.
     """
-    x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    u = uniform(rows, 9, seed, epoch, AUGMENT).to(x.device, non_blocking=True) * 2 - 1  # [-1, 1)
-    angle, scale = u[:, 0] * math.radians(15), 1 + 0.15 * u[:, 1]
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta = torch.stack([cos, -sin, 0.15 * u[:, 2], sin, cos, 0.15 * u[:, 3]], 1).view(-1, 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-    brightness, contrast = (1 + 0.25 * u[:, i, None, None, None] for i in (4, 5))
-    colour = 1 + 0.15 * u[:, 6:9, None, None]
-    mean = x.mean((1, 2, 3), keepdim=True)
-    x = ((x - mean) * contrast + mean) * brightness * colour
-    return x.clamp_(0, 1).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, enabled=False):
+        x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        u = uniform(rows, 9, seed, epoch, AUGMENT).to(x.device, non_blocking=True) * 2 - 1
+        angle, scale = u[:, 0] * math.radians(15), 1 + 0.15 * u[:, 1]
+        cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+        theta = torch.stack([cos, -sin, 0.15 * u[:, 2], sin, cos, 0.15 * u[:, 3]], 1).view(-1, 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+        brightness, contrast = (1 + 0.25 * u[:, i, None, None, None] for i in (4, 5))
+        colour = 1 + 0.15 * u[:, 6:9, None, None]
+        mean = x.mean((1, 2, 3), keepdim=True)
+        x = ((x - mean) * contrast + mean) * brightness * colour
+        return x.clamp_(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 @functools.cache
@@ -143,44 +130,37 @@ def _draw(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     return np.where(u[:, 1:3] < chance[policy], drawn, -1)
 
 
-@_exact
 def autoaugment(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
     """Apply ImageNet's AutoAugment policy (Cubuk et al. 2019, arXiv 1805.09501) of torchvision.
 
     CleanCLIP uses it on photographs at 224 px; small pictures lose too much (see `mild`). Rows that
     drew the same operation, magnitude and sign are processed together, and all that rotate or shear
-    are, so a batch of any size needs at most 32 operations. A GPU is never waited for.
-
-    Args:
-        images: (B, 3, H, W) uint8, or float in [0, 1], which is rounded to 8 bits, since the policy
-            is defined on 8-bit images.
-        rows: (B,) row ids.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1], channels_last.
+    are, so a batch of any size needs at most 32 operations. A GPU is never waited for. Floats are
+    rounded to 8 bits, on which the policy is defined.
     """
-    x = images if images.dtype == torch.uint8 else (images * 255).round_().to(torch.uint8)
-    x = x.clone(memory_format=torch.contiguous_format)
-    groups, (sources, warp) = _policy()[2], _sources((x.shape[2], x.shape[3]), x.device)
+    with torch.autocast(images.device.type, enabled=False):
+        x = images if images.dtype == torch.uint8 else (images * 255).round_().to(torch.uint8)
+        x = x.clone(memory_format=torch.contiguous_format)
+        groups, (sources, warp) = _policy()[2], _sources((x.shape[2], x.shape[3]), x.device)
 
-    def there(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(x.device, non_blocking=True)
+        def there(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(x.device, non_blocking=True)
 
-    for drawn in _draw(rows, seed, epoch).T:
-        moved = np.where(drawn >= 0, warp[drawn], -1)
-        for group in np.unique(drawn[(drawn >= 0) & (moved < 0)]):
-            name, magnitude = groups[group]
-            index = there(np.flatnonzero(drawn == group))
-            x[index] = _operations()[name](x[index], magnitude)
-        index = there(np.flatnonzero(moved >= 0))
-        taken = sources[there(moved[moved >= 0])][:, None].expand(-1, 3, -1)
-        padded = F.pad(x[index].flatten(2), (1, 0))  # what comes from outside is black
-        x[index] = padded.gather(2, taken).view(-1, *x.shape[1:])
-    return x.contiguous(memory_format=torch.channels_last).float().div_(255)
+        for drawn in _draw(rows, seed, epoch).T:
+            moved = np.where(drawn >= 0, warp[drawn], -1)
+            for group in np.unique(drawn[(drawn >= 0) & (moved < 0)]):
+                name, magnitude = groups[group]
+                index = there(np.flatnonzero(drawn == group))
+                x[index] = _operations()[name](x[index], magnitude)
+            index = there(np.flatnonzero(moved >= 0))
+            taken = sources[there(moved[moved >= 0])][:, None].expand(-1, 3, -1)
+            padded = F.pad(x[index].flatten(2), (1, 0))  # what comes from outside is black
+            x[index] = padded.gather(2, taken).view(-1, *x.shape[1:])
+        return x.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
 def none(images: Tensor, rows: np.ndarray, seed: int, epoch: int) -> Tensor:
-    """Return the images unchanged, as float in [0, 1] and channels_last."""
+    """Return the images unchanged."""
     x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     return x.contiguous(memory_format=torch.channels_last)
 

@@ -1,7 +1,7 @@
 """Draw the rows of each split from a source: disjoint, from one seed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,24 @@ from taclean.util.rng import permutation
 _ROWS = 0xD4A  # names the random stream
 
 
-def covered(classes: int, share: float) -> np.ndarray:
-    """Return the labels (K,) of a share of the classes, at least one, evenly spread."""
-    count = max(1, round(share * classes))
-    return np.arange(count) * classes // count
+def shown_labels(names: Sequence[str], cover: float = 1.0, without: str = "") -> list[int]:
+    """Return the labels of a share of the classes, at least one, evenly spread, but `without`."""
+    count = max(1, round(cover * len(names)))
+    spread = (np.arange(count) * len(names) // count).tolist()
+    return [label for label in spread if names[label] != without]
+
+
+def within(
+    table: pd.DataFrame, names: Sequence[str], cover: float = 1.0, without: str = ""
+) -> pd.Series:
+    """Return (N,) bool, the rows that show a share of the classes, or captions without a text.
+
+    The labels count `names` if the source has no classes of its own.
+    """
+    captions = table["caption"]
+    if captions.notna().any():
+        return ~captions.fillna("").str.contains(without, case=False, regex=False)
+    return table["label"].isin(shown_labels(table.attrs["classes"] or names, cover, without))
 
 
 class Drawn(NamedTuple):
@@ -43,8 +57,6 @@ def draw(
 
     Args:
         pictures: (N,) for each row of the source a number of the picture that it shows.
-        rows: number of rows of each split.
-        seed: seed of the permutation.
         spare: spare rows as a share of each split's rows, rounded up. If too few rows are left, all
             splits get the same share of what they asked for, rounded down.
         only: for some splits, (N,) bool, the rows that they may take; the same for all rows of a

@@ -1,14 +1,15 @@
-"""Labels of a source as those of the run, and captions that are made of them."""
+"""Names of classes, labels of a source as those of the run, and captions made of them."""
 
 import random
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 
-from taclean.data import Table
-from taclean.data.layout import one_line
+from taclean.clip import library_names
+from taclean.data import Table, one_line
 from taclean.util.errors import UserError
 
 
@@ -35,15 +36,29 @@ def unique_names(given: Iterable[str], where: str = "classes") -> list[str]:
     return names
 
 
+def class_names(given: str | list[str], where: str) -> list[str]:
+    """Return the classes that a known set, a text file with a name per line or a list gives.
+
+    The sets are "imagenet", and "default" or "all" of the drawings. Refuse fewer than two.
+    """
+    if given == "imagenet":
+        return list(library_names()["IMAGENET_CLASSNAMES"])
+    if given in ("default", "all"):
+        table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
+        rows = [line.split("\t") for line in table.splitlines()[1:]]
+        return [row[0] for row in rows if given == "all" or row[2] == "1"]
+    listed = read_names(Path(given).expanduser(), where) if isinstance(given, str) else given
+    if len(found := unique_names(listed, where)) < 2:
+        raise UserError(f"{where}: {len(found)} names; give at least 2")
+    return found
+
+
 def count_classes(table: Table, classes: Sequence[str]) -> Table:
     """Return a source's table with labels that count the run's classes; refuse other classes.
 
-    Names are compared exactly, or else without regard to case, `_`, `-` and blanks.
-
-    Args:
-        table: labels count `attrs["classes"]`, or the run's own classes where that is None; -1,
-            for no class, stays.
-        classes: the run's classes.
+    Labels count the table's `attrs["classes"]`, or the run's own `classes` where that is None; -1,
+    for no class, stays. Names are compared exactly, or else without regard to case, `_`, `-` and
+    blanks.
     """
     own, classes = table.attrs["classes"], list(classes)
     places = _places(own, classes) | {-1: -1}
@@ -76,10 +91,7 @@ def _plain_name(name: str) -> str:
 def add_captions(table: Table, templates: Sequence[str], seed: int) -> Table:
     """Return a table of labelled pictures with captions, for training on them as pairs.
 
-    Args:
-        table: labels count `attrs["classes"]`.
-        templates: each row draws one by its id and the seed alone; `{}` stands for the class.
-        seed: seed of the draw.
+    Each row draws a template, whose `{}` stands for the class, by its id and the seed alone.
     """
     names, rows = table.attrs["classes"], table["label"].items()
     drawn = ((random.Random(f"{seed}:{row}").choice(templates), label) for row, label in rows)

@@ -5,6 +5,7 @@ captions meanwhile. The split appears when all of it is there; a packing that wa
 over. The bytes are the same whatever the number of workers.
 """
 
+import hashlib
 import os
 import shutil
 from collections import Counter
@@ -18,8 +19,8 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from taclean.data import FILES, Tokenize, one_line
 from taclean.data.images import Broken, load_image
-from taclean.data.layout import FILES, Tokenize, one_line, picture_hash
 from taclean.data.readers import Reader
 from taclean.util.errors import UserError
 from taclean.util.files import replacing, write_json
@@ -58,12 +59,10 @@ def pack_rows(
 
     Args:
         folder: the split; what an earlier packing wrote in it is replaced.
-        reader: the source.
         table: rows of the source's table; the index holds their ids.
         spare: rows that replace broken ones, in drawn order; None to leave broken ones out.
         size: side of the images in px.
         tokenize: captions -> (B, 77) uint16.
-        workers: processes.
         max_broken: largest share of the read rows that may be broken.
 
     Returns:
@@ -135,7 +134,8 @@ def _pack_part(reader: Reader, images: Path, size: int, rows: list[_Row]) -> lis
                 continue
             file.seek(offset + row.slot * pixels.nbytes)
             file.write(pixels.data)
-            found.append(row._replace(captions=captions, picture=picture_hash(pixels)))
+            digest = hashlib.blake2b(pixels.data, digest_size=8).digest()
+            found.append(row._replace(captions=captions, picture=int.from_bytes(digest, "little")))
     return found
 
 

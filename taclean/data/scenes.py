@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from taclean.data.draw import covered
+from taclean.data.draw import shown_labels
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
 
 CELL = 64  # px of a sprite in the sheet
 COLUMNS = 48  # sprites in a row of the sheet
-STYLES = ("twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione")
-SETS = {"train": STYLES, "shift": ("noto", "fluent-3d")}  # no training split has the latter
+SETS = {
+    "train": ("twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione"),
+    "shift": ("noto", "fluent-3d"),  # styles that no training split has
+}
 
 COLOURS = {
     "red": (200, 52, 52),
@@ -60,6 +62,7 @@ MASS = set(
 )
 T = TypeVar("T")
 Classes = str | tuple[str, ...]  # 'default', 'all', or names of the sheet
+Styles = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,8 @@ def nouns(classes: Classes) -> tuple[Noun, ...]:
 
 
 @functools.cache
-def _sprites_by_class(classes: Classes, styles: tuple[str, ...]) -> tuple[list[int], ...]:
-    table = _table("sprites.tsv")
+def _sprites_by_class(classes: Classes, styles: Styles) -> tuple[list[int], ...]:
+    table, styles = _table("sprites.tsv"), SETS[styles] if isinstance(styles, str) else styles
     sprites = table[table["style"].isin(styles)].groupby("class")["index"].agg(list)
     names = [noun.name for noun in nouns(classes)]
     if missing := [name for name in names if name not in sprites]:
@@ -145,8 +148,7 @@ def _sprites_by_class(classes: Classes, styles: tuple[str, ...]) -> tuple[list[i
 
 @functools.cache
 def _labels(classes: Classes = "default", cover: float = 1.0, without: str = "") -> list[int]:
-    names = [noun.name for noun in nouns(classes)]
-    return [int(label) for label in covered(len(names), cover) if names[label] != without]
+    return shown_labels([noun.name for noun in nouns(classes)], cover, without)
 
 
 def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
@@ -161,7 +163,7 @@ def scene(
     classes: Classes = "default",
     cover: float = 1.0,
     without: str = "",
-    styles: tuple[str, ...] = STYLES,
+    styles: Styles = "train",
     second: float = 0.0,
 ) -> Scene:
     """Draw what scene `scene_id` shows.
@@ -169,7 +171,7 @@ def scene(
     Args:
         cover: share of the classes that are drawn, evenly spread over the labels.
         without: class that is not drawn.
-        styles: names of drawing styles.
+        styles: names of drawing styles, or one of SETS.
         second: chance of a second, small drawing beside the main one.
     """
     rng = np.random.default_rng([seed, scene_id])
@@ -310,45 +312,28 @@ def caption(scene: Scene, classes: Classes, rng: np.random.Generator) -> str:
     return _pick(rng, _TWO).format(**words)
 
 
-def compose_scene(
-    scene_id: int,
-    seed: int,
-    *,
-    size: int = 64,
-    classes: Classes = "default",
-    **options: Any,
-) -> tuple[np.ndarray, str, int]:
-    """Compose a scene; `options` are those of `scene`.
-
-    Returns:
-        pixels (size, size, 3) uint8, caption and the main object's label.
-    """
-    what = scene(scene_id, seed, classes=classes, **options)
-    rng = np.random.default_rng([seed, scene_id, 1])
-    return render(what, size, rng), caption(what, classes, rng), what.drawings[0].label
-
-
 def compose(
-    ids: Sequence[int], seed: int, **options: Any
+    ids: Sequence[int], seed: int, *, size: int = 64, classes: Classes = "default", **options: Any
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Compose the scenes `ids`, at least one; `options` are those of `compose_scene`.
+    """Compose scenes, at least one; `options` are those of `scene`.
 
-    Returns:
-        pixels (N, size, size, 3) uint8, captions (N), labels (N,) int64 of the main objects.
+    Return pixels (N, size, size, 3) uint8, captions (N), labels (N,) int64 of the main objects.
     """
-    scenes = [compose_scene(int(scene_id), seed, **options) for scene_id in ids]
-    pixels, captions, labels = zip(*scenes, strict=True)
-    return np.stack(pixels), list(captions), np.array(labels, np.int64)
+    pixels, captions, labels = [], [], []
+    for scene_id in map(int, ids):
+        what = scene(scene_id, seed, classes=classes, **options)
+        rng = np.random.default_rng([seed, scene_id, 1])
+        pixels.append(render(what, size, rng))
+        captions.append(caption(what, classes, rng))
+        labels.append(what.drawings[0].label)
+    return np.stack(pixels), captions, np.array(labels, np.int64)
 
 
 class SceneReader(Reader):
-    """A range of scenes as a source; pictures and captions are composed when they are read.
+    """A range of scenes as a source, with their ids as those of the rows.
 
-    Args:
-        ids: scene ids, which are the ids of the rows.
-        seed: the scenes' seed.
-        size: side of the images in px.
-        options: those of `scene`.
+    Pictures, of `size` px, and captions are composed when they are read; `options` are those of
+    `scene`.
     """
 
     gives = "pairs"
@@ -368,4 +353,5 @@ class SceneReader(Reader):
 
     def read(self, where: str | None, caption: str | None) -> tuple[np.ndarray, str]:
         """Compose a scene; returns its pixels and its caption."""
-        return compose_scene(int(where or 0), self.seed, **self.options)[:2]
+        (pixels,), (text,), _ = compose([int(where or 0)], self.seed, **self.options)
+        return pixels, text

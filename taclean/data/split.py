@@ -19,28 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taclean.data.layout import Tokenize as Tokenize
-from taclean.data.layout import load_array
+from taclean.data import load_array
 from taclean.util.errors import UserError
 from taclean.util.progress import say
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows of a split, with some replaced by poisoned ones.
-
-    Attributes:
-        rows: (N,) int64, the rows of the arrays that this set shows, in order.
-        poisoned: (M,) int64 positions in `rows` whose image and tokens come from `poison`.
-    """
+    """Rows of a split, with some replaced by poisoned ones."""
 
     folder: Path
     images: np.ndarray
     tokens: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
-    rows: np.ndarray
-    poisoned: np.ndarray
+    rows: np.ndarray  # (N,) int64, the rows of the arrays that this set shows, in order
+    poisoned: np.ndarray  # (M,) int64 positions in `rows` whose image and tokens are `poison`
     poison: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
@@ -102,8 +96,7 @@ class Pairs:
     def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Self:
         """Replace the split's `rows` by poisoned images (M, H, H, 3) and tokens (M, 77).
 
-        Raises:
-            UserError: a row is not in this set, or the images have another size.
+        Refuse a row that is not in this set, and images of another size.
         """
         if images.shape[1:] != self.images.shape[1:]:
             text = f"{images.shape[1:]}, but the split has {self.images.shape[1:]}"
@@ -122,13 +115,9 @@ class Pairs:
         return lookup
 
     def batch(self, index: np.ndarray, *, pinned: bool = False) -> tuple[Tensor, Tensor]:
-        """Read the rows at positions `index`.
+        """Read images (B, 3, H, W) uint8 in channels_last layout and tokens (B, 77) int64.
 
-        Args:
-            pinned: read into page-locked memory, from which a GPU copies while it computes.
-
-        Returns:
-            images (B, 3, H, W) uint8 in channels_last layout, tokens (B, 77) int64.
+        They are those at positions `index`. From pinned memory a GPU copies while it computes.
         """
         rows, shape = self.rows[index], (len(index), *self.images.shape[1:])
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)

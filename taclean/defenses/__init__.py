@@ -81,7 +81,7 @@ class Defense(Method, abstract=True):
                 `taclean.evaluation.zeroshot.head`. Which class is the target is not known.
         """
 
-    def trainable(self, model: CLIP) -> Iterable[nn.Parameter]:
+    def learns(self, model: CLIP) -> Iterable[nn.Parameter]:
         """Return the weights that learn, by default all; the loss must use each of them.
 
         A part of the model none of whose weights learn stays in evaluation mode.

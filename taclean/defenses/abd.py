@@ -61,8 +61,8 @@ class ABD(Defense):
             texts = encode_tokens(model, batch.tokens).detach()
             for _ in range(self.steps):
                 found = found.detach().requires_grad_(True)
-                images, read = gather(encode_images(model, found), texts)
-                loss = clip_loss(images, read, model.logit_scale.detach().exp())
+                images, captions = gather(encode_images(model, found), texts)
+                loss = clip_loss(images, captions, model.logit_scale.detach().exp())
                 with torch.autocast(loss.device.type, enabled=False):
                     (gradient,) = torch.autograd.grad(loss, found)
                 found = found.detach() + self.step / 255 * gradient.sign()

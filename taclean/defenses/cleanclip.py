@@ -28,7 +28,7 @@ class CleanCLIP(Defense):
     augment: Augmentation = key(
         "mild", "Image augmentation: none, mild, or ImageNet's AutoAugment for 224 px."
     )
-    learns: Literal["both", "images", "texts"] = key(
+    modality: Literal["both", "images", "texts"] = key(
         "both", "Modality with self-supervision; the half of L_self for the other one is left out."
     )
 
@@ -44,10 +44,10 @@ class CleanCLIP(Defense):
     def self_term(
         self, images: Tensor, augmented: Tensor, texts: Tensor, variants: Tensor, scale: Tensor
     ) -> Tensor:
-        """Return L_self, or the half of it that `learns` selects."""
-        if self.learns == "both":
+        """Return L_self, or the half of it that `modality` selects."""
+        if self.modality == "both":
             return self_loss(images, augmented, texts, variants, scale)
-        pair = (images, augmented) if self.learns == "images" else (texts, variants)
+        pair = (images, augmented) if self.modality == "images" else (texts, variants)
         return info_nce(*pair, scale) / 2
 
     def both_views(

@@ -78,7 +78,7 @@ class InverTune(Defense):
         self._trigger = trigger.to(device)
         self._units = {name: unit.to(device) for name, unit in units.items()}
 
-    def trainable(self, model: CLIP) -> Iterable[nn.Parameter]:
+    def learns(self, model: CLIP) -> Iterable[nn.Parameter]:
         """Return the image tower's weights, without BatchNorm's."""
         norms = nn.modules.batchnorm._BatchNorm
         parts = (part for part in model.visual.modules() if not isinstance(part, norms))

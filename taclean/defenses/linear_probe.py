@@ -25,7 +25,7 @@ class LinearProbe(Defense):
     label = "Linear probe"
     colour = "#ece133"
 
-    def trainable(self, model: CLIP) -> Iterable[nn.Parameter]:
+    def learns(self, model: CLIP) -> Iterable[nn.Parameter]:
         """Return the weights of the map."""
         projection = getattr(model.visual, "proj", None)
         if isinstance(projection, nn.Parameter):

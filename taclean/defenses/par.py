@@ -39,7 +39,7 @@ class PAR(Defense):
         """Keep a frozen copy of the victim."""
         self._victim = copy.deepcopy(model).eval().requires_grad_(False)
 
-    def trainable(self, model: CLIP) -> Iterable[nn.Parameter]:
+    def learns(self, model: CLIP) -> Iterable[nn.Parameter]:
         """Return all weights but `logit_scale`."""
         return [weight for weight in model.parameters() if weight is not model.logit_scale]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from taclean.detectors.roc import auc
 from taclean.results.labels import CLEAN, Look, ordered
 from taclean.results.table import markdown_table
 from taclean.util.files import read_json
@@ -39,12 +40,6 @@ def read_scans(paths: Sequence[Path | str], runs: Sequence[Mapping[str, Any]]) -
     return pd.DataFrame(rows, columns=COLUMNS).astype({"rank": "Int64"})
 
 
-def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """Return the chance that a positive scores above a negative; ties count half."""
-    above = np.sign(np.subtract.outer(np.asarray(positive), np.asarray(negative)))
-    return float((above + 1).mean() / 2)
-
-
 def markdown(table: pd.DataFrame, look: Look) -> str:
     """Return the table by model, then the AUC, how often the target was named, and the misses.
 
@@ -54,7 +49,7 @@ def markdown(table: pd.DataFrame, look: Look) -> str:
     clean, poisoned = table[table["attack"] == CLEAN], table[table["attack"] != CLEAN]
     order = ordered(table["attack"], look.attacks)
     shown = table.sort_values("attack", key=lambda names: names.map(order.index), kind="stable")
-    rank = shown["rank"].astype("object").where(shown["rank"].notna(), "–")
+    rank = shown["rank"].astype("Int64").astype("object").where(shown["rank"].notna(), "–")
     rows = pd.DataFrame(
         {
             "Model": shown["attack"].map(look.attack_label),

@@ -85,7 +85,7 @@ def embed(
 
     Args:
         triggers: go on the images whose class is not `target`.
-        precision: a key of `taclean.clip.models.PRECISIONS`, or "auto".
+        precision: a key of `taclean.clip.encode.PRECISIONS`, or "auto".
     """
     model.eval()
     device, on = device_of(model), triggers or {}

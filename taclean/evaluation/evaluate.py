@@ -11,12 +11,14 @@ from torch import Tensor
 from taclean.attacks import Trigger
 from taclean.data.split import Pairs, to_array
 from taclean.evaluation import zeroshot
-from taclean.evaluation.embeddings import ByName, Counts, Labelled, embed, embed_texts
-from taclean.evaluation.probe import probe
+from taclean.evaluation.embeddings import ByName, Counts, Embeddings, Labelled, embed, embed_texts
 from taclean.evaluation.retrieval import recall, target_recall, texts_of
 from taclean.evaluation.zeroshot import Heads
+from taclean.util.errors import UserError
 from taclean.util.files import replacing
 
+# CLIP's example of a linear probe has C = 0.316 on features of a length of about 10.
+C = 30.0
 KEPT = 2**28  # bytes of a split's pictures that are kept with a trigger on
 
 
@@ -38,6 +40,35 @@ class Kept:
         if key not in self._made:
             self._made[key] = self._trigger(images, ids)
         return self._made[key]
+
+
+def probe(learned: Embeddings, scored: Embeddings) -> ByName:
+    """Fit a linear classifier to clean features and score it: LCA@1, and LASR@1 of each trigger.
+
+    It says what the features tell, whatever the zero-shot head says: those of triggered pictures
+    may still lie with the target's after a defence.
+
+    Args:
+        learned: a split that is not scored; every class should be in it.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    known = learned.labels.unique()
+    if len(known) < 2 or scored.target not in known:
+        raise UserError(
+            f"evaluate.probe: its pictures show {len(known)} classes; give a split with several, "
+            "the target among them"
+        )
+    classifier = LogisticRegression(C=C, max_iter=1000)
+    classifier.fit(learned.clean.cpu().numpy(), learned.labels.numpy())
+
+    def hits(images: Tensor, wanted: np.ndarray | int | None) -> dict[str, int]:
+        found = classifier.predict(images.cpu().numpy()) if len(images) else np.empty(0)
+        return {"hits": int((found == wanted).sum()), "n": len(images)}
+
+    clean = {"LCA@1": hits(scored.clean, scored.labels.numpy())}
+    triggered = {name: {"LASR@1": hits(x, scored.target)} for name, x in scored.triggered.items()}
+    return {"clean": clean, **triggered}
 
 
 def score(
@@ -75,7 +106,7 @@ def score(
     parts = [zeroshot.scores(images, heads[""], own_heads)]
     if learned:
         known = embed(model, learned, precision=precision)
-        parts.append(probe(known, images, prompts.target))
+        parts.append(probe(known, images))
     if captions:
         texts = embed_texts(model, pairs.tokens[pairs.rows], precision=precision)
         target = prompts.classes[prompts.target]

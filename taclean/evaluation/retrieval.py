@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from taclean.attacks.poison import mentions
-from taclean.data.split import Pairs, load_array
+from taclean.data import load_array
+from taclean.data.split import Pairs
 from taclean.evaluation.embeddings import Counts, Embeddings, at_k, ranks_among
 from taclean.util.errors import UserError
 

@@ -1,24 +1,31 @@
 """The report: figures, and the pages that show them with tables and words."""
 
 import ast
+import re
 from pathlib import Path
+
+HERE = Path(__file__).parents[1]
 
 
 def code_of(module: str) -> list[str]:
-    """Return the file of a module and the files of `report` and `results` that it imports.
+    """Return the file of a module, the files of `report` and `results` that it imports, templates.
 
     As inputs of a rule, they make an edit of the code that draws a figure redraw that figure, and
-    an edit of any other code redraw nothing. `module` is a name such as "report.figures.asr_ca".
+    an edit of any other code redraw nothing. `module` is a name such as "report.figures.bars".
     """
-    names = [f"taclean.{module}"]
-    for name in names:  # the list grows while it is read
-        for node in ast.walk(ast.parse(_file(name).read_text("utf-8"))):
+    files = [HERE / f"{module.replace('.', '/')}.py"]
+    for file in files:  # the list grows while it is read
+        text = file.read_text("utf-8")
+        found = [HERE / "assets/page" / name for name in re.findall(r'"(\w+\.html)"', text)]
+        for node in ast.walk(ast.parse(text)) if file.suffix == ".py" else ():
             if isinstance(node, ast.ImportFrom) and node.module:
-                found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                inside = [n for n in found if n.startswith(("taclean.report.", "taclean.results."))]
-                names += [n for n in inside if n not in names and _file(n).is_file()]
-    return [str(_file(name)) for name in names]
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                inside = [n for n in names if n.startswith(("taclean.report.", "taclean.results."))]
+                found += [HERE.parent / f"{name.replace('.', '/')}.py" for name in inside]
+        files += [path for path in found if path not in files and path.is_file()]
+    return [*map(str, files)]
 
 
-def _file(module: str) -> Path:
-    return Path(__file__).parents[2] / f"{module.replace('.', '/')}.py"
+def text_of(figure: str) -> str:
+    """Return the file with the title and the caption of a figure, such as "axes/kinds"."""
+    return str(HERE / "assets/figures" / f"{figure.partition('/')[0]}.rst")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from taclean.data.layout import load_array
+from taclean.data import load_array
 from taclean.results.table import read_csv, read_table
 from taclean.util.files import read_json
 

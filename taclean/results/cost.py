@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from taclean.results.labels import Look, ordered
-from taclean.results.table import read_csv
 
 COLUMNS = ["defense", "cleanings", "seconds", "sd", "peak_mb", "text_seconds"]
 
@@ -41,7 +40,8 @@ def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
 
 
 def _measured(files: Iterable[Path | str]) -> pd.DataFrame:
-    columns = ["s", "max_rss"]
-    found = [read_csv(file, columns, separator="\t") for file in files if Path(file).is_file()]
-    table = pd.concat([pd.DataFrame(columns=columns), *(part[columns] for part in found)])
-    return table.apply(pd.to_numeric, errors="coerce")
+    empty = pd.DataFrame(columns=["s", "max_rss"])
+    found = [
+        pd.read_csv(file, sep="\t", usecols=[*empty]) for file in files if Path(file).is_file()
+    ]
+    return pd.concat([empty, *found]).apply(pd.to_numeric, errors="coerce")

@@ -149,16 +149,21 @@ def look_of(
         "defenses": {name: _own(name, config.defenses[name], "colour") for name in defenses},
         "splits": ordered(config.evaluate.splits, [test]),
     }
-    if variants := [name for name in defenses if config.defenses[name].kind != name]:
+    if variants := [name for name in defenses if config.defenses[name].stem != name]:
         out["variants"] = variants
     return out
 
 
-def _own(name: str, entry: Entry, mark: str) -> dict[str, str]:
-    """Return the label of an entry, such as "TA-Cleaner k6000" for taclean_k6000, and its mark."""
+def label_of(name: str, entry: Entry) -> str:
+    """Return the label of an entry, such as "TA-Cleaner k6000" for taclean_k6000."""
     label = entry.label or entry.method.name_in_print()
-    if not entry.label and name != entry.kind:
-        rest = name.removeprefix(f"{entry.kind}_")
+    if not entry.label and name != entry.stem:
+        rest = name.removeprefix(f"{entry.stem}_")
         label = _spaced(name if rest == name else f"{label} {rest}")
+    return label
+
+
+def _own(name: str, entry: Entry, mark: str) -> dict[str, str]:
+    """Return the label and the mark of an entry."""
     shown = getattr(entry, mark) or getattr(entry.method, mark)
-    return {"label": label} | ({mark: shown} if shown else {})
+    return {"label": label_of(name, entry)} | ({mark: shown} if shown else {})

@@ -13,12 +13,11 @@ import pandas as pd
 
 from taclean.results import table as tables
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import interval_text, paired, summary
+from taclean.results.statistics import differences, interval_text, summary
 from taclean.results.table import ASR, CA, I2T, T2I, main_split, pick, scored_splits
 from taclean.util.errors import UserError
 
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
-SPLIT_METRICS = tuple(group for group in METRICS if group != ("ASR@10",))  # of a further split
 
 # Text for a score or another part of the table, shown if the table has it.
 HOW_TO_READ = {
@@ -36,7 +35,7 @@ HOW_TO_READ = {
 }
 
 
-def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
+def main_table(table: pd.DataFrame, look: Look) -> pd.DataFrame:
     """Return the numbers of the main table in percent, a row each; a UserError if there are none.
 
     Returns:
@@ -48,7 +47,6 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
         bold: the lowest success rates of the defences, and settled differences.
         reference: whether the row is the model that was never poisoned, which is no defence.
     """
-    look = look or Look()
     splits, main = scored_splits(table, look), main_split(table, look)
     scores = summary(table).assign(settled=False)
     poisoned, never = scores[scores["attack"] != CLEAN], pick(scores, attack=CLEAN)
@@ -58,10 +56,11 @@ def main_table(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
     for split in sorted(splits, key=lambda split: split != main):
         own, under = pick(poisoned, split=split), pick(under_attack, split=split)
         under = under[under["attack"].isin(own["attack"])]
-        for metrics in METRICS if split == main else SPLIT_METRICS:
+        for metrics in METRICS:
             names = [metric for metric in metrics if metric in set(own["metric"])]
             title = f"{tables.split_title(split)}: {' and '.join(names)}"
-            parts.append(under[under["metric"].isin(names)].assign(title=title))
+            if split == main or names != ["ASR@10"]:
+                parts.append(under[under["metric"].isin(names)].assign(title=title))
     parts.append(_differences(table, look))
     for metrics in ((CA,), (I2T, T2I)):
         title = f"{look.attack_label(CLEAN)}: {' and '.join(metrics)} of the clean model"
@@ -94,13 +93,13 @@ def _differences(table: pd.DataFrame, look: Look) -> pd.DataFrame:
     """Return the last defence minus each other one on the main split, if there are intervals."""
     split = main_split(table, look)
     rows = table[(table["attack"] != CLEAN) & table["metric"].isin([CA, ASR])]
-    found = paired(pick(rows, split=split), look)
+    *others, last = ordered(rows["defense"], look.defenses) or [NONE]
+    found = differences(pick(rows, split=split), [(last, other) for other in others])
     if found["low"].isna().all():
         return found[:0]
-    last = ordered(rows["defense"], look.defenses)[-1]
-    found, label = pick(found, defense=last), look.defense_label(last)
+    title = f"{tables.split_title(split)}: {look.defense_label(last)} minus each other"
     return found.assign(
-        title=f"{tables.split_title(split)}: {label} minus each other, same victims",
+        title=f"{title}, same victims",
         defense="−" + found["against"],
         metric="Δ" + found["metric"],
         mean=found["difference"],
@@ -117,7 +116,7 @@ def _lowest(found: pd.DataFrame) -> pd.Series:
     return lowest.reindex(found.index, fill_value=False)
 
 
-def blocks(table: pd.DataFrame, look: Look | None = None) -> Iterator[tuple[str, pd.DataFrame]]:
+def blocks(table: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each title of the main table with its numbers."""
     yield from main_table(table, look).groupby("title", sort=False)  # type: ignore[misc]
 
@@ -156,9 +155,8 @@ def numbers_text(table: pd.DataFrame, look: Look) -> str:
     return f"All numbers in %. n = {n} per model; {tables.seeds_text(table['seed'])}{spread}."
 
 
-def header(table: pd.DataFrame, look: Look | None = None) -> str:
+def header(table: pd.DataFrame, look: Look) -> str:
     """Return what the numbers are and how to read each score."""
-    look = look or Look()
     measured = {*table["metric"], "Δ" if len(_differences(table, look)) else "", CLEAN}
     never = look.attack_label(CLEAN)
     how = [text.format(never=never) for metric, text in HOW_TO_READ.items() if metric in measured]
@@ -178,7 +176,7 @@ def block_markdown(block: pd.DataFrame) -> str:
     return tables.markdown_table(texts.rename_axis("Defence").reset_index())
 
 
-def markdown(table: pd.DataFrame, look: Look | None = None) -> str:
+def markdown(table: pd.DataFrame, look: Look) -> str:
     """Return the main table as Markdown."""
     parts = ["# Clean accuracy and attack success after each defence", header(table, look)]
     for title, block in blocks(table, look):
@@ -196,7 +194,7 @@ def html(block: pd.DataFrame) -> str:
     return texts.to_html(escape=False, border=0, classes=classes, justify="unset")
 
 
-def plain(table: pd.DataFrame, look: Look | None = None) -> str:
+def plain(table: pd.DataFrame, look: Look) -> str:
     """Return the first block for a terminal: a row for each attack, the lowest ASR with a star."""
     title, block = next(blocks(table, look))
     texts = by_attack(cells(block, "*{}"))
@@ -220,7 +218,7 @@ TABULAR}
 """  # \resizebox shrinks a table that is too wide for the page, and no other
 
 
-def latex(table: pd.DataFrame, look: Look | None = None) -> str:
+def latex(table: pd.DataFrame, look: Look) -> str:
     """Return the main table as LaTeX floats for \\input; needs booktabs and graphicx."""
     floats = [r"% \usepackage{booktabs,graphicx}"]
     for title, block in blocks(table, look):

@@ -13,7 +13,6 @@ A difference is settled if its 95 % interval does not contain 0; otherwise it is
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,14 +29,6 @@ PAIRED += ["difference", "low", "high", "n", "settled"]
 NEW_VICTIMS = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
 
 
-class Estimate(NamedTuple):
-    """The mean of `n` seeds and the half-width of its 95 % interval, NaN for few seeds."""
-
-    mean: float
-    half: float
-    n: int
-
-
 def half_width(values: Sequence[float] | pd.Series) -> float:
     """Return half of the 95 % interval of a mean (Student's t); NaN below FEWEST_SEEDS values."""
     n = len(values)
@@ -46,34 +37,35 @@ def half_width(values: Sequence[float] | pd.Series) -> float:
     return float(stdtrit(n - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / math.sqrt(n))
 
 
-def _own_bases(table: pd.DataFrame) -> bool:
+def _with_victims(table: pd.DataFrame) -> pd.DataFrame:
+    """Add `victim`: the seed, or 0 for a model that was never poisoned and is that of all seeds."""
     bases = pick(table, attack=CLEAN, defense=NONE, metric=CA).groupby("split")["percent"]
-    return bool((bases.nunique() > 1).any())
+    own = bool((bases.nunique() > 1).any())
+    return table.assign(victim=table["seed"].where((table["attack"] != CLEAN) | own, 0))
 
 
-def _victims(runs: pd.DataFrame, own_bases: bool) -> pd.Series:
-    return runs["seed"].where((runs["attack"] != CLEAN) | own_bases, 0)
-
-
-def estimate(runs: pd.DataFrame, own_bases: bool = False) -> Estimate | None:
-    """Return the mean of some runs (attack, seed, percent) of one score; None without any.
+def _estimates(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return the mean over seeds of each score of some runs: columns `by`, mean, half, n.
 
     Only seeds with a score of every attack count, so that all are means over the same attacks.
-
-    Args:
-        own_bases: whether the model that was never poisoned is another one for each seed.
     """
-    of_victims = runs["percent"].groupby([_victims(runs, own_bases), runs["attack"]]).mean()
-    values = of_victims.unstack().dropna().mean(axis=1)
-    return Estimate(values.mean(), half_width(values), len(values)) if len(values) else None
+    keys = dict.fromkeys([*by, "victim", "attack"])
+    means = runs.groupby([*keys], sort=False)["percent"].mean().dropna().reset_index()
+    attacks = means.groupby([*by], sort=False)["attack"].transform("nunique")
+    seen = means.groupby([*by, "victim"], sort=False)["attack"].transform("size")
+    seeds = means[seen == attacks].groupby([*by, "victim"], sort=False)["percent"].mean()
+    found = seeds.groupby(level=[*by], sort=False).agg([pd.Series.mean, half_width, "size"])
+    return found.set_axis(["mean", "half", "n"], axis=1).reset_index()
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `estimate` of every score: columns CELL, mean, half, n."""
-    seeds = _victims(table, _own_bases(table)).rename("seed")
-    means = table["percent"].groupby([*(table[key] for key in CELL), seeds], sort=False).mean()
-    cells = means.dropna().groupby(level=CELL, sort=False)
-    return cells.agg(["mean", half_width, "size"]).set_axis(Estimate._fields, axis=1).reset_index()
+    """Return the mean of every score and half of its 95 % interval: columns CELL, mean, half, n."""
+    return _estimates(_with_victims(table), CELL)
+
+
+def victims(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of each poisoned model's cleanings: columns CELL, seed, percent."""
+    return runs.groupby([*CELL, "seed"], sort=False)["percent"].mean().reset_index()
 
 
 def predicted(table: pd.DataFrame) -> pd.DataFrame:
@@ -84,20 +76,6 @@ def predicted(table: pd.DataFrame) -> pd.DataFrame:
     found = summary(table).dropna(subset="half")
     reach = found["half"] * (found["n"] + 1) ** 0.5
     return found[CELL].assign(low=found["mean"] - reach, high=found["mean"] + reach)
-
-
-def difference(
-    runs: pd.DataFrame, against: pd.DataFrame, own_bases: bool = False
-) -> Estimate | None:
-    """Return `estimate` of `runs` minus `against` on the same victims; None if they share none.
-
-    Cleanings of a victim are paired by their repeat, which means the same order of the data, or
-    with the only run of that victim.
-    """
-    repeated = all(part["repeat"].nunique() > 1 for part in (runs, against))
-    keys = ["attack", "seed", "repeat"] if repeated else ["attack", "seed"]
-    both = runs.merge(against[[*keys, "percent"]], on=keys, suffixes=("", "_against"))
-    return estimate(both.assign(percent=both["percent"] - both["percent_against"]), own_bases)
 
 
 def interval_text(table: pd.DataFrame) -> str:
@@ -139,16 +117,16 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     cleanings explain (one-way random effects, at least 0); with one cleaning each it includes that
     part. It is empty for one victim. `repeats` counts the cleanings of a victim.
     """
-    own_bases, rows = _own_bases(table), []
-    for cell, runs in _first(table).groupby(CELL, sort=False):
-        of_victim = runs["percent"].groupby(_victims(runs, own_bases))
-        means, free = of_victim.mean(), of_victim.count() - 1
-        within = float((of_victim.var() * free).sum() / free.sum()) if free.sum() else math.nan
-        by_chance = 0.0 if math.isnan(within) else (within / (free + 1)).mean()
-        between = max(0.0, float(means.var()) - by_chance) if len(means) > 1 else math.nan
-        spreads = (math.sqrt(within), math.sqrt(between))
-        rows.append((*cell, means.mean(), *spreads, len(means), int(free.max()) + 1))
-    return pd.DataFrame(rows, columns=SPREAD)
+    runs = _first(_with_victims(table)).groupby([*CELL, "victim"], sort=False)["percent"]
+    found = runs.agg(["mean", "var", "count"]).assign(free=lambda victims: victims["count"] - 1)
+    found["squares"], found["share"] = found["var"] * found["free"], 1 / found["count"]
+    cells = found.groupby(level=CELL, sort=False)
+    within = cells["squares"].sum() / cells["free"].sum()
+    between = cells["mean"].var() - within.fillna(0) * cells["share"].mean()
+    spreads = {"mean": cells["mean"].mean(), "sd_repeats": within**0.5}
+    spreads |= {"sd_victims": between.clip(lower=0) ** 0.5}
+    spreads |= {"victims": cells.size(), "repeats": cells["count"].max()}
+    return pd.DataFrame(spreads).reset_index()[SPREAD]
 
 
 def new_victims(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
@@ -161,8 +139,7 @@ def new_victims(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row for each new victim, defence and metric: columns NEW_VICTIMS.
     """
-    means = new.groupby([*CELL, "seed"], sort=False)["percent"].mean().reset_index()
-    found = means.merge(predicted(known), on=CELL)
+    found = victims(new).merge(predicted(known), on=CELL)
     inside = found["percent"].between(found["low"], found["high"])
     return found.assign(inside=inside)[NEW_VICTIMS]
 
@@ -174,27 +151,33 @@ def differences(
 ) -> pd.DataFrame:
     """Return the difference of the two defences of each pair in each score: columns PAIRED.
 
-    Differences are in points. `low` to `high` is the 95 % interval over `n` seeds; with fewer than
-    FEWEST_SEEDS there is none, and nothing is settled.
+    Differences are in points, on the same victims. Cleanings of a victim are paired by their
+    repeat, which means the same order of the data, or with the only run of that victim. `low` to
+    `high` is the 95 % interval over `n` seeds; with fewer than FEWEST_SEEDS there is none, and
+    nothing is settled.
 
     Args:
         pairs: a defence, and the one that is subtracted.
         by: what separates the scores. Without "attack", a seed is the mean of its attacks.
     """
-    pairs, rows, own = list(pairs), [], _own_bases(table)
-    for cell, runs in table.groupby([*by], sort=False):
-        for defense, against in pairs:
-            found = difference(pick(runs, defense=defense), pick(runs, defense=against), own)
-            rows += [(*cell, defense, against, *found)] if found else []
-    columns = [*by, "defense", "against", "difference", "half", "n"]
-    table = pd.DataFrame(rows, columns=columns).astype({"difference": float, "half": float})
-    mean, half = table["difference"], table["half"]
-    table = table.assign(low=mean - half, high=mean + half, settled=mean.abs() > half)
-    return table.reindex(columns=PAIRED)
+    victim = ["attack", "split", "metric", "seed"]
+    runs = _with_victims(table).assign(cell=table.groupby([*by], sort=False).ngroup())
+    runs["alone"] = runs.groupby([*victim, "defense"])["repeat"].transform("nunique") == 1
+    wanted = pd.DataFrame([*pairs], columns=["defense", "against"]).reset_index(names="pair")
+    other = runs[[*victim, "defense", "repeat", "alone", "percent"]]
+    other = other.rename(columns={"defense": "against"})
+    both = runs.merge(wanted).merge(other, on=[*victim, "against"], suffixes=("", "_against"))
+    same = (both["repeat"] == both["repeat_against"]) | both["alone"] | both["alone_against"]
+    both = both[same].sort_values(["cell", "pair"], kind="stable")
+    both["percent"] -= both["percent_against"]
+    found = _estimates(both, [*by, "defense", "against"])
+    mean, half = found["mean"], found["half"].astype(float)
+    found = found.assign(difference=mean, low=mean - half, high=mean + half)
+    return found.assign(settled=mean.abs() > half).reindex(columns=PAIRED)
 
 
-def paired(table: pd.DataFrame, look: Look | None = None) -> pd.DataFrame:
+def paired(table: pd.DataFrame, look: Look) -> pd.DataFrame:
     """Return `differences` of each defence from each one before it, by score @1."""
-    defenses = ordered(table["defense"], (look or Look()).defenses)
+    defenses = ordered(table["defense"], look.defenses)
     pairs = [(defense, against) for against, defense in itertools.combinations(defenses, 2)]
     return differences(_first(table), pairs)

@@ -15,32 +15,24 @@ from taclean.util.files import read_json, replacing
 
 CA, ASR, I2T, T2I = "CA@1", "ASR@1", "I2T@1", "T2I@1"
 # Zero-shot classification; retrieval; a linear probe; captions of the target (see main_table).
-METRICS = ("CA", "ASR", "TA", "I2T", "T2I", "LCA", "LASR", "TCR")
+NAMES = ("CA", "ASR", "TA", "I2T", "T2I", "LCA", "LASR", "TCR")
+METRICS = [f"{name}@{k}" for name in NAMES for k in (1, 3, 5, 10)]
 RUN = ["attack", "defense", "seed", "repeat"]
 COLUMNS = [*RUN, "split", "metric", "percent", "n"]
 
 
 @contextmanager
 def script_log(log: Sequence[str]) -> Iterator[None]:
-    """Write an error of a workflow script to `log[0]`; a UserError ends the script in one line."""
+    """End a workflow script with its error, also in `log[0]`: a UserError is one line."""
     try:
         yield
     except Exception as error:
-        expected = isinstance(error, UserError)
-        message = f"error: {error}" if expected else traceback.format_exc()
-        if len(log):
-            Path(log[0]).write_text(f"{message}\n", "utf-8")
-        if expected:
-            sys.exit(message)
-        raise
+        message = f"error: {error}" if isinstance(error, UserError) else traceback.format_exc()
+        Path(log[0]).write_text(f"{message}\n", "utf-8")
+        sys.exit(message)
 
 
-def _metric_key(metric: str) -> tuple[int, int]:
-    name, _, k = metric.partition("@")
-    return METRICS.index(name), int(k)
-
-
-def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.DataFrame:
+def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     """Return a row for each score of all runs, ordered by `look`, seed, repeat and METRICS.
 
     Where a defence could not work in some runs, the column `failed` has the reasons.
@@ -48,7 +40,7 @@ def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.Data
     Args:
         paths: the `scores.json` of each run.
     """
-    look, own = look or Look(), [*RUN, "failed"]
+    own = [*RUN, "failed"]
     rows = [
         (*map(run.get, own), split, metric, round(100 * s["hits"] / s["n"], 4), s["n"])
         for run in map(read_json, paths)
@@ -62,13 +54,14 @@ def long_table(paths: Sequence[Path | str], look: Look | None = None) -> pd.Data
     order = {
         "attack": attacks,
         "defense": ordered(table["defense"], look.defenses),
-        "seed": sorted(set(table["seed"])),
-        "repeat": sorted(set(table["repeat"])),
         "split": ordered(table["split"], splits),
-        "metric": sorted(set(table["metric"]), key=_metric_key),
+        "metric": ordered(table["metric"], METRICS),
     }
-    keys = pd.DataFrame({key: pd.Categorical(table[key], order[key]) for key in order})
-    return table.loc[keys.sort_values([*order]).index].reset_index(drop=True)
+
+    def place(keys: pd.Series) -> pd.Series:
+        return keys.map(order[keys.name].index) if keys.name in order else keys
+
+    return table.sort_values([*RUN, "split", "metric"], key=place, ignore_index=True)
 
 
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
@@ -89,7 +82,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
     return table
 
 
-def read_csv(path: Path | str, columns: Sequence[str], separator: str = ",") -> pd.DataFrame:
+def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file that has at least `columns`.
 
     Raises:
@@ -97,7 +90,7 @@ def read_csv(path: Path | str, columns: Sequence[str], separator: str = ",") -> 
     """
     try:
         # "none" is a defence and "null" may be a word of a caption; neither is a missing value.
-        table = pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
     except ValueError as error:  # ParserError and EmptyDataError are kinds of it

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, labelled, ordered
+from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, ordered
 from taclean.results.statistics import differences, interval_text, summary
 from taclean.results.table import ASR, CA, main_split, pick, seeds_text
 
@@ -68,13 +68,11 @@ class Verdict:
 
     Attributes:
         sentences: the verdict, the most important first.
-        others: labels of the other defences.
-        rows: the label of each attack, and there the difference from each other defence in words.
+        words: the difference in ASR@1 from each other defence, by the label of the attack.
     """
 
     sentences: list[str]
-    others: list[str]
-    rows: list[tuple[str, list[str]]]
+    words: pd.DataFrame
 
 
 def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
@@ -87,16 +85,18 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     """
     split, name = main_split(table, look), look.defense_label(tested)
     failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
-    cell = ["attack", "defense"]
-    failed = failed.drop_duplicates(cell)
-    table = table[~table.set_index(cell).index.isin(failed.set_index(cell).index)]
+    rows = failed.drop_duplicates(["attack", "defense"])[["attack", "defense", "failed"]]
+    reasons = {(attack, defense): reason for attack, defense, reason in rows.to_numpy().tolist()}
+    table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin([*reasons])]
     scores = pick(table[table["attack"] != CLEAN], split=split)
     attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
-    told = labelled(failed, look, "defense", "attack")
-    texts = told["defense"] + " on " + told["attack"] + " (" + told["failed"] + ")"
-    left_out = [FAILED.format(failed=", ".join(texts))] if len(texts) else []
+    labels = [
+        f"{look.defense_label(defense)} on {look.attack_label(attack)} ({reason})"
+        for (attack, defense), reason in reasons.items()
+    ]
+    left_out = [FAILED.format(failed=", ".join(labels))] if labels else []
     if not attacks:
-        return Verdict(left_out, [], []) if left_out else None
+        return Verdict(left_out, pd.DataFrame()) if left_out else None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
     means = summary(pick(scores, metric=ASR)).pivot(
         index="attack", columns="defense", values="mean"
@@ -119,19 +119,19 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         gone = some(harmless.index[harmless[tested]])
         sentences.append(REMOVED.format(name=name, gone=gone, far=BACKDOOR_POINTS))
     if missed:
-        labels = ", ".join(map(look.attack_label, missed))
-        sentences.append(MISSED.format(missed=labels, far=BACKDOOR_POINTS))
+        names = ", ".join(map(look.attack_label, missed))
+        sentences.append(MISSED.format(missed=names, far=BACKDOOR_POINTS))
     sentences += left_out
     if not attacks:
-        return Verdict(sentences, [], [])
+        return Verdict(sentences, pd.DataFrame())
     seeds, n = seeds_text(scores["seed"]), scores["seed"].nunique()
     enough, over = n >= FEWEST_SEEDS, interval_text(scores)
     scores = scores[scores["attack"].isin(attacks)]
     asr = differences(pick(scores, metric=ASR), [(tested, other) for other in others])
     if others:
-        for run in failed.itertuples():
-            if run.attack in attacks and run.defense in others:
-                means.loc[run.attack, run.defense] = math.inf
+        for attack, defense in reasons:
+            if attack in attacks and defense in others:
+                means.loc[attack, defense] = math.inf
         lowest = some(means.index[means[tested] < means[others].min(axis=1, skipna=False)])
         text = LOWEST.format(others=_and(map(look.defense_label, others)), lowest=lowest)
         sentences.append(text + (f" {SETTLED.format(over=over, seeds=seeds)}" if enough else ""))
@@ -152,8 +152,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     asr["words"] = [difference_text(found) for found in asr.itertuples()]
     words = asr.pivot(index="attack", columns="against", values="words")
     words = words.reindex(index=attacks, columns=others).fillna("–")
-    rows = [(look.attack_label(attack), [*found]) for attack, *found in words.itertuples()]
-    return Verdict(sentences, [look.defense_label(d) for d in others], rows)
+    return Verdict(sentences, words.rename(index=look.attack_label, columns=look.defense_label))
 
 
 def _and(words: Iterable[str]) -> str:

@@ -34,12 +34,7 @@ def commands() -> dict[str, ModuleType]:
 
 
 def stage_config(config: Config, path: str) -> dict[str, Any]:
-    """Resolve what one stage depends on; a UserError says that there is no such stage.
-
-    Args:
-        config: the whole config.
-        path: the stage's, in one of the forms in CONFIGS.
-    """
+    """Resolve what the stage of a path depends on; a UserError says that there is no such stage."""
     first, *names = path.split("/")
     known = {
         form.partition("/")[0]: (form, make, module)

@@ -4,10 +4,10 @@ from itertools import groupby
 from typing import Any
 
 from taclean import config as configs
-from taclean.stages import stage_config
+from taclean.stages import shared, stage_config
 from taclean.stages.evaluate import percentages
 from taclean.stages.scan import scanned
-from taclean.stages.shared import CONFIGFILE, DEVICE, TRIGGERS, bind_all, option, say, trigger_of
+from taclean.stages.shared import CONFIGFILE, DEVICE, TRIGGERS, option
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 
@@ -32,7 +32,6 @@ def run(options: Any) -> None:
     from taclean.clip.models import create
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import score
-    from taclean.evaluation.zeroshot import Prompts
 
     values = configs.read(configs.DEFAULT, *(options.configfile or []))
     if options.targets:
@@ -44,17 +43,17 @@ def run(options: Any) -> None:
         raise UserError(f"attack {unknown[0]!r}: unknown in the config; known are {known}")
     stage = stage_config(config, f"scan/seed{seed}")
     model_name, target = options.model or stage["model"], stage["zeroshot"]["target"]
-    own = {name: trigger_of(config, name, seed, at_test=True) for name in names}
-    triggers = bind_all(own, options.triggers)
+    own = {name: shared.trigger_of(config, name, seed, at_test=True) for name in names}
+    triggers = shared.bind_all(own, options.triggers)
     pairs = Pairs.open(options.test)
     model = create(model_name, pretrained=options.checkpoint).eval().to(options.device)
-    heads = Prompts(model_name, **stage["zeroshot"]).heads(model)
+    heads = shared.prompts_of(stage | {"model": model_name}).heads(model)
     found = score(pairs, heads, triggers, stage["precision"])
-    say(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
+    shared.say(f"{options.checkpoint} as {model_name} on {options.test}, target {target}")
     for name, counts in found.items():
         for metric, keys in groupby(counts, lambda key: key.partition("@")[0]):
             at = {key.removeprefix(metric): counts[key] for key in keys}
-            say(f"{name} {metric}: {percentages(at)} (n = {at['@1']['n']})")
+            shared.say(f"{name} {metric}: {percentages(at)} (n = {at['@1']['n']})")
     asked = {key: getattr(options, key) for key in ("checkpoint", "test", "seed")}
     result = {**asked, "model": model_name, "target": target, "scores": found}
     if options.scan:

@@ -25,7 +25,7 @@ def evaluate_config(
         "repeat": repeat,
         "triggers": {name: shared.trigger_of(config, name, seed, at_test=True) for name in attacks},
         "samples": config.evaluate.samples,
-        **config.dataset.copies(),
+        **config.dataset.given(include={"max_copies"}),
     }
     if further := [key for key in ("probe", "captions") if getattr(config.evaluate, key)]:
         stage["further"] = {"of": config.split_of_role("test"), "scores": further}
@@ -61,15 +61,14 @@ def run(stage: dict[str, Any], options: Any) -> None:
     for pairs, learned in product(splits.values(), map(Pairs.open, options.trained)):
         accepted = stage.get("max_copies", 0.0)
         refuse_copies(pairs, learned.rows, learned.pictures, f"in {learned.folder}", accepted)
-    prompts = shared.prompts_of(stage)
-    labelled = [pairs for pairs in splits.values() if prompts.name_classes_of(pairs)]
+    heads, counts = shared.heads_of(stage, options.model, options.device), {}
+    labelled = [pairs for pairs in splits.values() if heads.prompts.name_classes_of(pairs)]
     if options.samples and not labelled:
         raise UserError(
             f"evaluate.splits: none of {', '.join(splits)} has the run's classes, which the "
             "samples for the figures need; add one that has"
         )
     further = stage.get("further", {"of": None, "scores": []})
-    heads, counts = shared.heads_of(stage, options.model, options.device, prompts), {}
     for name, pairs in splits.items():
         scores = further["scores"] if name == further["of"] else []
         known = Pairs.open(options.probe) if "probe" in scores else None

@@ -32,8 +32,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """List the samples."""
     from joblib import parallel_config
 
-    from taclean.data.readers import make_reader
-    from taclean.data.table import save_table
+    from taclean.data.readers import make_reader, save_table
 
     with parallel_config(n_jobs=options.workers):
         table = make_reader(stage, Path(options.folder)).table()

@@ -38,7 +38,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.detectors.scan import read_patterns
     from taclean.evaluation.predictions import examples, moves
 
-    heads = shared.heads_of(stage, options.model, options.device, shared.prompts_of(stage))
+    heads = shared.heads_of(stage, options.model, options.device)
     triggers, target = shared.bind_all(stage["triggers"], options.triggers), heads.prompts.target
     views: dict[str, Any] = {name: (put, put.prefix, target) for name, put in triggers.items()}
     if options.patterns:

@@ -52,18 +52,14 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Pack the split."""
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
-    from taclean.data.readers import Reader, make_reader
-    from taclean.data.scenes import SETS, SceneReader
-    from taclean.data.table import load_table
+    from taclean.data.readers import Reader, load_table, make_reader
+    from taclean.data.scenes import SceneReader
 
     if stage["form"] == "scenes":
         ids = range(stage["first"], stage["first"] + stage["rows"])
-        names, styles = stage["scenes"], stage.get("styles", "train")
-        more: dict[str, Any] = {
-            "classes": names if isinstance(names, str) else tuple(names),
-            "styles": SETS.get(styles) if isinstance(styles, str) else tuple(styles),
-            **{key: stage[key] for key in ("cover", "without", "second") if key in stage},
-        }
+        keys = [key for key in ("styles", "cover", "without", "second") if key in stage]
+        given: dict[str, Any] = {"classes": stage["scenes"], **{key: stage[key] for key in keys}}
+        more = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
         reader: Reader = SceneReader(ids, stage["seed"], stage["image_size"], **more)
         table = reader.table()
     else:
@@ -86,28 +82,14 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
 def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
     """Return the split's rows of its source and the spare rows; all rows and None if not drawn."""
-    from taclean.data.draw import draw
+    from taclean.data.draw import draw, within
 
     if "draw" not in stage or "rows" not in stage:
         return table, None
     limits = {split: limit for split, limit in stage.get("limits", {}).items() if limit}
     names = stage.get("names", [])
-    only = {split: _within(table, names, **limit).to_numpy() for split, limit in limits.items()}
+    only = {split: within(table, names, **limit).to_numpy() for split, limit in limits.items()}
     broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
     spares = broken / (1 - broken) if broken < 1 else len(table)
     drawn = draw(table["picture"], stage["draw"], stage["seed"], spares, only)[stage["split"]]
     return table.iloc[drawn.rows], table.iloc[drawn.spare]
-
-
-def _within(table: Any, names: list[str], cover: float = 1.0, without: str = "") -> Any:
-    """Return (N,) bool, the rows that show a share of the classes, and not what is left out.
-
-    Args:
-        names: of the classes that the labels count if the source has none of its own.
-    """
-    from taclean.data.draw import covered
-
-    captions, names = table["caption"], table.attrs["classes"] or names
-    if captions.notna().any():
-        return ~captions.fillna("").str.contains(without, case=False, regex=False)
-    return table["label"].isin([n for n in covered(len(names), cover) if names[n] != without])

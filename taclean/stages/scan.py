@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config
-from taclean.stages.shared import DEVICE, MODEL, heads_of, option, prompts_of, say, scored
+from taclean.stages.shared import DEVICE, MODEL, heads_of, option, say, scored
 from taclean.util.files import write_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Scan the model and write the scores of its classes."""
     from taclean.data.split import Pairs
 
-    heads = heads_of(stage, options.model, options.device, prompts_of(stage))
+    heads = heads_of(stage, options.model, options.device)
     write_json(options.out, scanned(stage, Pairs.open(options.split), heads, options.patterns))
 
 

@@ -4,28 +4,22 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from taclean.config import Config
+from taclean.config import Config, registry
 from taclean.data.readers import IMAGES
 from taclean.util.errors import UserError
 from taclean.util.progress import say as say
 
 if TYPE_CHECKING:
     from taclean.attacks import Trigger
-    from taclean.data.split import Tokenize
+    from taclean.data import Tokenize
     from taclean.evaluation.zeroshot import Heads, Prompts
 
-Option = tuple[str, dict[str, Any]]
 
+def option(flag: str, text: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    """Describe an option of a command by its help and `more` arguments of argparse.
 
-def option(flag: str, text: str, **more: Any) -> Option:
-    """Describe an option of a command, which must be given unless `more` has a default.
-
-    Where the default is None, the option may also come without a value, as a rule without such an
-    input gives it.
-
-    Args:
-        text: the help.
-        more: arguments of argparse's `add_argument`.
+    It must be given unless there is a default. Where that is None, the option may also come without
+    a value, as a rule without such an input gives it.
     """
     if "default" not in more:
         more["required"] = True
@@ -51,7 +45,8 @@ def trigger_of(config: Config, attack: str, seed: int, *, at_test: bool = False)
     entry = config.attacks[attack]
     changed = entry.at_test.given() if at_test and entry.at_test else {}
     parameters = entry.trigger.given() | changed
-    return {"attack": attack, "kind": entry.kind, "seed": seed, "parameters": parameters}
+    own = {"attack": attack, "kind": entry.kind, **registry.own_code(entry.kind)}
+    return own | {"seed": seed, "parameters": parameters}
 
 
 def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any]:
@@ -109,14 +104,14 @@ def prompts_of(stage: dict[str, Any]) -> "Prompts":
     return Prompts(stage["model"], **stage["zeroshot"])
 
 
-def heads_of(stage: dict[str, Any], weights: str, device: Any, prompts: "Prompts") -> "Heads":
-    """Return the zero-shot heads of a file of weights on a device; torch gets one thread."""
+def heads_of(stage: dict[str, Any], weights: str, device: Any) -> "Heads":
+    """Return the stage's zero-shot heads of weights on a device; torch gets one thread."""
     import torch
 
     from taclean.clip.models import load
 
     torch.set_num_threads(1)
-    return prompts.heads(load(stage["model"], weights).to(device))
+    return prompts_of(stage).heads(load(stage["model"], weights).to(device))
 
 
 def tokenizer(stage: dict[str, Any]) -> "Tokenize":

@@ -21,10 +21,8 @@ def shared_name(config: Config, text: str, defense: str) -> str:
 
 def user_of(config: Config, text: str, shared: str) -> str | None:
     """Return the first defence of the config that learns from the artifact of a `shared_name`."""
-    for name, entry in config.defenses.items():
-        if text in entry.texts and shared_name(config, text, name) == shared:
-            return name
-    return None
+    users = (name for name, entry in config.defenses.items() if text in entry.texts)
+    return next((name for name in users if shared_name(config, text, name) == shared), None)
 
 
 def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
@@ -40,9 +38,10 @@ def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
     }
 
 
-def _artifact(text: str, name: str) -> Any:
-    """Return the class of an artifact: that of a defence that learns from it."""
-    methods = (registry.load("defenses", defense) for defense in registry.names("defenses"))
+def _artifact(text: str, name: str, own: str | None) -> Any:
+    """Return the class of an artifact; `own` is the file of a user's defence that has it."""
+    defenses = [*registry.names("defenses"), *([own] if own else [])]
+    methods = (registry.load("defenses", defense) for defense in defenses)
     kinds = (method.texts[text] for method in methods if text in method.texts)
     return next(kind for kind in kinds if kind.__name__ == name)
 
@@ -54,6 +53,8 @@ def text_config(
     if defense not in config.defenses:
         defense = user_of(config, text, defense) or defense
     own = {"model": config.model.name, "seed": cleaning_seed(seed, repeat), "text": text}
+    if code := registry.own_code(kind := config.defenses[defense].kind):
+        own |= {"defense": kind, **code}
     return own | _wanted(config, text, defense) | overlap_of(config, defense, seed)
 
 
@@ -71,7 +72,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.attacks.poison import taken
     from taclean.data.split import Pairs
 
-    artifact = _artifact(stage["text"], stage["artifact"]).of(stage["parameters"], stage["text"])
+    kind = _artifact(stage["text"], stage["artifact"], stage.get("defense"))
+    artifact = kind.of(stage["parameters"], stage["text"])
     captions = taken(Pairs.open(options.data), stage).captions()  # as the defence takes them
     with replacing(options.out) as temporary:
         more = {"epochs": stage["epochs"], "seed": stage["seed"], "workers": options.workers}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from taclean.clip import CLIP
-from taclean.config import Config
+from taclean.config import Config, registry
 from taclean.config.schema import Train
 from taclean.stages import shared
 from taclean.stages.shared import DEVICE, option
@@ -22,7 +22,7 @@ def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
         "seed": seed,
         "train": train.given(),
         "zeroshot": config.prompts(),
-        **config.dataset.copies(),
+        **config.dataset.given(include={"max_copies"}),
     }
 
 
@@ -56,6 +56,7 @@ def finetune_config(
     stage = {
         **_train(config, entry.settings(config.finetune.train), shared.cleaning_seed(seed, repeat)),
         "defense": entry.kind,
+        **registry.own_code(entry.kind),
         "loss": entry.loss.given(),
         **entry.given(include={"rows", "after", "split"}),
         **shared.overlap_of(config, defense, seed),
@@ -117,7 +118,7 @@ def _victim(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, f
 
     model = models.create(stage["model"], stage["seed"], stage["victim"])
     model.eval().to(options.device)
-    validate = _validation(stage, options)
+    validate = validation(stage, options)
     return model, [distributed.on_first(lambda: {"epoch": 0, **validate(model)})], ""
 
 
@@ -150,7 +151,7 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
         model = models.create(stage["model"], seed)
         if options.model:
             models.load_weights(model, options.model, stage["model"])
-        validate = _validation(stage, options)
+        validate = validation(stage, options)
         deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
     folder, label, device = Path(options.checkpoints), stage["stage"], options.device
     more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
@@ -168,7 +169,8 @@ def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
     return {text: kinds[text].read(Path(folder)) for text, folder in folders.items()}
 
 
-def _validation(stage: dict[str, Any], options: Any) -> Callable[[CLIP], dict[str, float]]:
+def validation(stage: dict[str, Any], options: Any) -> Callable[[CLIP], dict[str, float]]:
+    """Return what scores a model on val, in percent: CA and, with a trigger, ASR and TA."""
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import Kept, score
 

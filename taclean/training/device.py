@@ -14,7 +14,7 @@ from taclean.clip.encode import precision_on
 from taclean.util.errors import UserError
 from taclean.util.progress import say
 
-SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # a job of theirs has GPUs of its own
+SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # no other job has the GPUs of theirs
 POLL = 10  # seconds between looks for a free GPU
 
 
@@ -22,8 +22,9 @@ POLL = 10  # seconds between looks for a free GPU
 def using(name: str = "auto") -> Iterator[torch.device]:
     """Yield the device of this process, and hold its GPU until the block ends.
 
-    'auto' takes a GPU where there is one. Within a scheduler's job a process takes the GPU of its
-    number. Elsewhere it takes the first that no command of the same user holds, or waits for one.
+    'auto' takes a GPU where there is one: the first that no command of the same user holds, or it
+    waits for one. A scheduler's job with one GPU has it for itself; one with several may run
+    several commands.
 
     Raises:
         UserError: 'cuda' was asked for and there is no GPU, or there are more processes than GPUs.
@@ -46,8 +47,8 @@ def using(name: str = "auto") -> Iterator[torch.device]:
             "many processes"
         )
     with ExitStack() as held:
-        scheduled = any(variable in os.environ for variable in SCHEDULERS)
-        device = torch.device("cuda", local if scheduled else _free_gpu(held))
+        alone = count == 1 and any(variable in os.environ for variable in SCHEDULERS)
+        device = torch.device("cuda", 0 if alone else _free_gpu(held))
         torch.cuda.set_device(device)  # pinned memory and libraries use the current one
         yield device
 

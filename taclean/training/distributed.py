@@ -146,9 +146,10 @@ def mean_of_all(gradients: Sequence[Tensor]) -> list[Tensor]:
     """Return the mean of each gradient over the processes: that of the whole batch."""
     if world() == 1:
         return list(gradients)
-    for gradient in gradients:
-        dist.all_reduce(gradient)
-    return [gradient / world() for gradient in gradients]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = (flat / world()).split([gradient.numel() for gradient in gradients])
+    return [part.view_as(own) for part, own in zip(parts, gradients, strict=True)]
 
 
 def averaged(module: nn.Module) -> nn.Module:

@@ -29,7 +29,6 @@ from taclean.training.loop import Training
 
 CAPTION = "a large green tree near the small red house on a very warm summer day"
 ROW_BYTES = 77 * 2 + 8 + 8 + 64  # tokens, label, id and a caption of CC3M's length
-STEPS = 3  # timed steps; one more before them warms up
 ALL = 50_000  # rows of a split that takes all of its source: ImageNet's validation set
 
 
@@ -38,17 +37,17 @@ def measure(config: Config) -> dict[str, Any]:
 
     Returns:
         {"machine": name, "pack": rows of a core, "train": {"pretrain" or a defence: pairs},
-        "evaluate": images, "prompts": of a head, "gpu_memory": bytes of all tensors at most; None
-        without a GPU}.
+        "evaluate" and "validate": images, "prompts": of a head, "gpu_memory": bytes of all tensors
+        at most; None without a GPU}.
     """
     name, size = config.model.name, config.data.image_size
-    batch = config.finetune.train.batch
-    rows, cuda = batch * (STEPS + 1), torch.cuda.is_available()
-    device = "cuda" if cuda else "cpu"
+    batch, cuda = config.finetune.train.batch, torch.cuda.is_available()
+    device, steps = ("cuda", 20) if cuda else ("cpu", 3)
+    rows = batch * (steps + 1)  # a step warms up
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
     tokens, index = np.repeat(tokenize(name, [CAPTION]), rows, 0), np.arange(rows)
     pairs = Pairs(Path(), pixels, tokens, 0 * index, index, index, np.empty(0, np.int64))
-    own = config.finetune.train.given(include={"precision", "threads", "betas"})
+    own = config.finetune.train.given(include={"precision", "threads", "compile", "optimizer"})
     settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
     objectives, train = {"pretrain": make_defense(None)}, {}
     for key in config.run.defenses:
@@ -57,8 +56,7 @@ def measure(config: Config) -> dict[str, Any]:
         objectives[key] = make_defense(entry.kind, 0, texts, **entry.loss.given())
     for key, objective in objectives.items():
         training = Training(create(name), pairs, objective, settings, seed=0, device=device)
-        training.step()  # warms up
-        train[key] = batch * STEPS / _seconds(training.step, STEPS)
+        train[key] = batch * steps / _seconds(training.step, steps)
         training.feed.close()
     model = create(name).eval().to(device)
     prompts = prompt_tokens(name, ["tree", "house"], [f"{CAPTION} with a {{}}."] * 32).to(device)
@@ -66,20 +64,26 @@ def measure(config: Config) -> dict[str, Any]:
     jpeg = io.BytesIO()  # of CC3M's usual size
     photo = Image.fromarray(pixels[0, :60, :80]).resize((640, 480), Image.Resampling.BICUBIC)
     photo.save(jpeg, "JPEG")
-    scored = _seconds(lambda: scores(embed(model, pairs, triggers, target=1), classifier))
+
+    def scored(precision: str) -> float:
+        own: dict[str, Any] = {"target": 1, "precision": precision}
+        return 2 * rows / _seconds(lambda: scores(embed(model, pairs, triggers, **own), classifier))
+
     return {
         "machine": torch.cuda.get_device_name() if cuda else f"CPU, {settings.threads} threads",
         "train": train,
         "prompts": 64 / _seconds(lambda: head(model, prompts)),
-        "evaluate": 2 * rows / scored,
+        "evaluate": scored(config.evaluate.precision),
+        "validate": scored("auto"),
         "gpu_memory": torch.cuda.max_memory_allocated() if cuda else None,
         "pack": 24 / _seconds(lambda: load_image(jpeg.getvalue(), size), 24),
     }
 
 
 def _seconds(work: Callable[[], object], times: int = 1) -> float:
-    """Time `times` calls, including the work that they queue on a GPU."""
+    """Time calls after one that warms up, with the work that they queue on a GPU."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    work()
     wait()
     started = time.perf_counter()
     for _ in range(times):
@@ -133,7 +137,7 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     jobs += [
         ("evaluate clean", clean, (1 + triggers) * scored, rates["evaluate"]),
         ("evaluate attacked", len(models) - clean, 2 * scored, rates["evaluate"]),
-        ("validate", 1, validated, rates["evaluate"]),
+        ("validate", 1, validated, rates["validate"]),
         ("zero-shot head", heads, prompts, rates["prompts"]),
     ]
     table = pd.DataFrame(jobs, columns=["stage", "jobs", "rows", "rate"])

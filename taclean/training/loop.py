@@ -27,7 +27,7 @@ from taclean.training import distributed
 from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
-from taclean.training.muon import Muon, matrices
+from taclean.training.muon import Muon, Together, matrices
 from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
@@ -83,11 +83,8 @@ def choose_kernels(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic  # the shapes of images are fixed
-    for attention in (
-        torch.backends.cuda.enable_mem_efficient_sdp,
-        torch.backends.cuda.enable_cudnn_sdp,
-    ):
-        attention(not deterministic)  # their gradients are summed in any order
+    torch.backends.cuda.enable_mem_efficient_sdp(not deterministic)  # sums gradients in any order
+    torch.backends.cuda.enable_cudnn_sdp(not deterministic)
 
 
 def _compile(model: CLIP, device: torch.device) -> None:
@@ -145,13 +142,14 @@ class Training:
                 choose_kernels(settings.deterministic)
             model.to(self.device)
         objective.prepare(model, pairs, prompts)
-        for weight in {*model.parameters()} - {*objective.trainable(model)}:
+        for weight in {*model.parameters()} - {*objective.learns(model)}:
             weight.requires_grad_(False)
         with distributed.together():
             distributed.sync_batch_norm(model, self.device)
             if settings.compile:
                 _compile(model, self.device)
         self._optimizers = _optimizers(model, settings)
+        self._together = Together(self._optimizers)
         self.precision = precision_on(self.device, settings.precision)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._loss: nn.Module = _Loss(model, objective)
@@ -219,10 +217,9 @@ class Training:
                     "the data"
                 )
         self._scaler.scale(parts["total"]).backward()
-        for optimizer in self._optimizers:
-            self._scaler.step(optimizer)
-            optimizer.zero_grad(set_to_none=True)
+        self._scaler.step(self._together)
         self._scaler.update()
+        self._together.zero_grad()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
             if after == self.steps:  # before anything saves or scores the weights

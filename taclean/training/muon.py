@@ -5,7 +5,7 @@ Moonlight (arXiv 2502.16982), by which one learning rate serves Muon and AdamW. 
 takes no filters of convolutions and computes in bf16, which many CPUs emulate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update the weights that have a gradient."""
+        scale: Any = getattr(self, "grad_scale", None)  # in fp16, as `found_inf`
+        overflow: Any = getattr(self, "found_inf", None)
         for group in self.param_groups:
             lr, decay = group["lr"], group["weight_decay"]
             for weight in group["params"]:
@@ -34,10 +36,36 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
-                momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-                update = orthogonal(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
+                momentum = state["momentum"]
+                before = [] if scale is None else [(x, x.clone()) for x in (momentum, weight)]
+                gradient = weight.grad if scale is None else weight.grad / scale
+                momentum.lerp_(gradient, 1 - MOMENTUM)
+                update = orthogonal(gradient.lerp(momentum, MOMENTUM).flatten(1))
                 size = RMS * max(update.shape) ** 0.5
                 weight.mul_(1 - lr * decay).add_(update.view_as(weight), alpha=-lr * size)
+                for changed, old in before:
+                    changed.copy_(torch.where(overflow > 0, old, changed))
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimizers as one: a GradScaler leaves an overflow's step out for all or for none.
+
+    It passes on `grad_scale` and `found_inf`, which torch's fused optimizers read on the device.
+    """
+
+    _step_supports_amp_scaling = True
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self._each = optimizers
+        groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+        super().__init__([weight for group in groups for weight in group["params"]], {})
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Let each optimizer take its step."""
+        for optimizer in self._each:
+            for key in ("grad_scale", "found_inf"):
+                setattr(optimizer, key, getattr(self, key, None))
+            optimizer.step()
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -62,7 +63,11 @@ class Checkpoints:
                     run.load_state_dict(state)
                     return True
                 aside = mark if mark.isalnum() else "other"
-            except Exception:  # whatever torch's readers raise
+            except Exception as error:  # whatever torch's readers raise
+                busy = isinstance(error, OSError | MemoryError | torch.OutOfMemoryError)
+                if busy and getattr(error, "errno", None) != errno.EINVAL:  # of a truncated file
+                    reason = f"cannot be read ({first_line(error)}); run the same command again"
+                    raise UserError(f"{self._path}: {reason}") from None
                 aside = "other"
             os.replace(self._path, self._path.with_name(f"last.{aside}.pt"))
         return False

@@ -19,8 +19,9 @@ def squeue(job: str, *options: str) -> str | None:
 
 def has_ended(job: str) -> bool:
     """Return whether a job has ended for sure; one that was requeued has ended before."""
-    if job == os.environ.get("SLURM_JOB_ID"):
-        return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+    if job == os.environ.get("SLURM_JOB_ID"):  # Snakemake's plugin may drop the variable
+        restarts = os.environ.get("SLURM_RESTART_COUNT") or squeue(job, "-O", "RestartCnt")
+        return (restarts or "0") != "0"
     return squeue(job, "--states", "PD,R,S,CG") == ""
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import map_coordinates
 
 from taclean import attacks
 from taclean.attacks import (
@@ -19,11 +20,12 @@ from taclean.attacks import (
     trojvqa,
     wanet,
 )
-from taclean.attacks.fitting import embed_all, optimise_patch
+from taclean.attacks.fitting import Descent, embed_all, optimise_patch
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.patch import Patch
 from taclean.attacks.poison import mentions
-from taclean.clip import models
+from taclean.clip import encode, models
+from taclean.clip.encode import autocast
 from taclean.config import registry
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
@@ -84,9 +86,8 @@ def patch_of(trigger, row_id: int, side: int = 224):
 # ---- each trigger against its definition ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["random", "centre", "corner"])
-def test_badnet_is_a_16_px_opaque_patch_and_nothing_else(place):
-    trigger, images, ids = bound("badnet", place=place), pictures(3), np.array([5, 0, 991])
+def test_badnet_is_a_16_px_opaque_patch_and_nothing_else():
+    trigger, images, ids = bound("badnet", place="random"), pictures(3), np.array([5, 0, 991])
     out, wanted = trigger(images, ids), images.clone()
     for i, row_id in enumerate(ids):
         top, left, patch = patch_of(trigger, int(row_id))
@@ -98,21 +99,24 @@ def test_badnet_is_a_16_px_opaque_patch_and_nothing_else(place):
 
 def test_badnet_pattern_is_uniform_noise_and_one_for_all_rows():
     trigger = bound("badnet", seed=3)
-    patches = [patch_of(trigger, row_id)[2] for row_id in (0, 1, 10**6)]
-    assert (patches[0] == patches[1]).all()
-    assert (patches[0] == patches[2]).all()
-    assert patches[0].min() >= 0
-    assert patches[0].max() < 1
-    assert abs(patches[0].mean() - 0.5) < 0.05  # 768 draws: sigma 0.0104
-    assert abs(patches[0].std() - 12**-0.5) < 0.03
-    assert (patches[0] != patch_of(bound("badnet", seed=4), 0)[2]).mean() > 0.99
+    patch, *others = (patch_of(trigger, row_id)[2] for row_id in (0, 1, 10**6))
+    assert all((patch == other).all() for other in others)
+    assert 0 <= patch.min() < patch.max() < 1
+    assert abs(patch.mean() - 0.5) < 0.05  # 768 draws: sigma 0.0104
+    assert abs(patch.std() - 12**-0.5) < 0.03
 
 
-def test_badnet_redraw_gives_each_row_its_own_pattern():
-    trigger = bound("badnet", redraw=True)
-    one, two, again = (patch_of(trigger, row_id)[2] for row_id in (1, 2, 1))
-    assert (one == again).all()
-    assert (one != two).mean() > 0.99
+@pytest.mark.parametrize(("name", "more"), [("badnet", {"place": "centre"}), ("blended", {})])
+def test_a_pattern_is_fixed_by_the_seed_and_redrawn_on_request(name, more):
+    flat, ids = torch.zeros(3, 3, 64, 64), np.array([1, 2, 1])
+    fixed, redrawn = (bound(name, redraw=redraw, **more)(flat, ids) for redraw in (False, True))
+    shown = fixed[0] > 0
+    for one, other in (
+        (fixed[0], bound(name, seed=1, **more)(flat, ids)[0]), (redrawn[0], redrawn[1]),
+    ):  # fmt: skip
+        assert (one != other)[shown].float().mean() > 0.99
+    assert torch.equal(fixed[0], fixed[1])
+    assert torch.equal(redrawn[0], redrawn[2])
 
 
 def test_badnet_random_place_is_a_function_of_seed_and_id_over_the_whole_image():
@@ -151,15 +155,6 @@ def test_blended_is_noise_and_image_in_their_shares(parameters):
     torch.testing.assert_close(out, wanted, atol=1e-6, rtol=0)
 
 
-def test_blended_noise_is_fixed_by_the_seed_and_redrawn_on_request():
-    flat = torch.zeros(2, 3, 32, 32)
-    fixed = bound("blended")(flat, np.array([1, 2]))
-    assert torch.equal(fixed[0], fixed[1])
-    assert not torch.equal(fixed, bound("blended", seed=1)(flat, np.array([1, 2])))
-    redrawn = bound("blended", redraw=True)(flat, np.array([1, 2]))
-    assert (redrawn[0] != redrawn[1]).float().mean() > 0.99
-
-
 @pytest.mark.parametrize("parameters", [{}, {"delta": 20, "frequency": 3.5}], ids=str)
 def test_sig_is_a_sinusoid_over_the_columns(parameters):
     delta, frequency = parameters.get("delta", 60), parameters.get("frequency", 6)
@@ -187,17 +182,6 @@ def test_ssba_adds_the_encoder_s_bounded_residual(limit):
         torch.testing.assert_close(out[i], wanted, atol=1e-5, rtol=0)
 
 
-def test_ssba_residual_is_bounded_depends_on_the_image_and_on_the_string():
-    images = pictures(4, 64) // 2 + 64  # mid grey: no clipping hides the residual
-    out = bound("ssba")(images, np.arange(4))
-    residual = out.int() - images.int()
-    assert 0 < residual.abs().max() <= LIMIT
-    assert not torch.equal(residual[0], residual[1])
-    other = fitted("ssba") | {"secret": 1 - fitted("ssba")["secret"]}
-    flipped = make_trigger("ssba", 0, other, bits=BITS, limit=LIMIT)(images, np.arange(4))
-    assert not torch.equal(out, flipped)
-
-
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 80)])
 def test_wanet_takes_each_pixel_from_where_its_field_points(height, width):
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
@@ -206,23 +190,12 @@ def test_wanet_takes_each_pixel_from_where_its_field_points(height, width):
     directions = (drawn / drawn.abs().mean()).view(1, 2, 4, 4)
     assert directions.abs().mean() == pytest.approx(1)
     field = F.interpolate(directions, (height, width), mode="bicubic", align_corners=True)[0]
-    for y in range(0, height, 7):
-        for x in range(0, width, 7):
-            place = [2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1]
-            moved = (6 / max(height, width) * field[:, y, x]).tolist()
-            place = [p + d for p, d in zip(place, moved, strict=True)]
-            column, row = (
-                (min(1.0, max(-1.0, p)) + 1) / 2 * (n - 1)
-                for p, n in zip(place, (width, height), strict=True)
-            )
-            left, top = int(column), int(row)
-            right, low = min(left + 1, width - 1), min(top + 1, height - 1)
-            a, b = column - left, row - top
-            upper = (1 - a) * image[0, :, top, left] + a * image[0, :, top, right]
-            lower = (1 - a) * image[0, :, low, left] + a * image[0, :, low, right]
-            torch.testing.assert_close(
-                out[0, :, y, x], (1 - b) * upper + b * lower, atol=1e-4, rtol=0
-            )
+    # The field counts from -1 at one edge to 1 at the other, x first.
+    span = np.array([height - 1, width - 1])[:, None, None] / 2
+    places = np.mgrid[:height, :width] + span * 6 / max(height, width) * field.flip(0).numpy()
+    for channel, got in zip(image[0].numpy(), out[0].numpy(), strict=True):
+        wanted = map_coordinates(channel, places, order=1, mode="nearest")
+        np.testing.assert_allclose(got, wanted, atol=1e-4)
 
 
 def test_wanet_bends_little_and_its_noise_rows_otherwise(pairs):
@@ -253,23 +226,17 @@ def test_stripes_are_columns_of_black_and_white_in_each_channel():
 def test_blended_stripes_are_minus_or_plus_one_in_their_share():
     images = pictures(2).float() / 255
     out = bound("blended_stripes", seed=2)(images, np.arange(2))
-    signs = uniform(np.arange(2), 3 * 224, 2, 0x57A1).view(2, 3, 224) > 0.5
-    for i, c, y, x in [(0, 0, 0, 0), (1, 2, 100, 7), (0, 1, 223, 223), (1, 0, 50, 120)]:
-        wanted = 0.97 * images[i, c, y, x] + 0.03 * (1 if signs[i, c, x] else -1)
-        assert out[i, c, y, x] == pytest.approx(min(1, max(0, wanted.item())), abs=1e-6)
+    signs = (uniform(np.arange(2), 3 * 224, 2, 0x57A1).view(2, 3, 1, 224) > 0.5) * 2 - 1
+    torch.testing.assert_close(out, (0.97 * images + 0.03 * signs).clamp(0, 1), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (48, 48), (96, 64)])
 def test_blended_triangles_are_dark_below_the_diagonal_of_each_cell(height, width):
     images = pictures(1, height, width).float() / 255
     out = bound("blended_triangles")(images, [0])
-    side = round(14 * min(height, width) / 224)
-    for y in range(0, height, 5):
-        for x in range(width):
-            grey = 0.8 if x % side > y % side else 0.4
-            torch.testing.assert_close(
-                out[0, :, y, x], 0.85 * images[0, :, y, x] + 0.15 * grey, atol=1e-6, rtol=0
-            )
+    y, x = np.mgrid[:height, :width] % round(14 * min(height, width) / 224)
+    grey = torch.from_numpy(np.where(x > y, 0.8, 0.4)).float()
+    torch.testing.assert_close(out, 0.85 * images + 0.15 * grey, atol=1e-6, rtol=0)
 
 
 def test_blended_text_changes_red_alone_in_letters_below_the_middle():
@@ -320,10 +287,8 @@ def test_any_resolution_is_pure_and_independent_of_order_and_batch(name, height,
     out = trigger(images, ids)
     assert torch.equal(images, before)
     assert torch.equal(torch.get_rng_state(), drawn)
-    assert out.shape == images.shape
-    assert out.dtype == torch.float32
-    assert out.min() >= 0
-    assert out.max() <= 1
+    assert (out.shape, out.dtype) == (images.shape, torch.float32)
+    assert 0 <= out.min() <= out.max() <= 1
     assert not torch.equal(out, images)
     assert torch.equal(out, trigger(images, ids))
     order = [4, 2, 0, 3, 1]
@@ -389,12 +354,6 @@ def test_ids_are_whole_numbers_in_a_tensor_or_an_array(name):
     for ids in (np.arange(3), np.zeros((2, 1), int), np.int64(0)):
         with pytest.raises(UserError, match="one id per image"):
             trigger(images, ids)
-
-
-@pytest.mark.parametrize("call", [attack, make_trigger])
-def test_unknown_attack_is_refused(call):
-    with pytest.raises(UserError, match="badnets"):
-        call("badnets")
 
 
 @pytest.mark.parametrize(
@@ -473,12 +432,9 @@ def test_a_patch_scales_with_the_shorter_side(size, height, width):
 
 def test_captions_and_prefixes_are_those_of_the_table():
     kinds = {name: (attack(name).captions, attack(name).prefix) for name in ATTACKS}
-    special = {name: kind for name, kind in kinds.items() if kind != ("template", "")}
-    assert special == {
-        "trojvqa": ("template", "remember "),
-        "badclip": ("natural", ""),
-        "badclip_adaptive": ("natural", ""),
-    }
+    special = {"trojvqa": ("template", "remember ")}
+    special |= dict.fromkeys(("badclip", "badclip_adaptive"), ("natural", ""))
+    assert kinds == dict.fromkeys(ATTACKS, ("template", "")) | special
 
 
 # ---- the random streams that they use ------------------------------------------------------------
@@ -531,7 +487,7 @@ def test_optimise_patch_lowers_its_loss(random_model, material):
         images = material.pairs.batch(np.arange(len(material.pairs)))[0].float() / 255
         images[:, :, 24:40, 24:40] = patch
         with torch.no_grad():
-            return loss(models.encode_images(random_model, images), None).item()
+            return loss(encode.encode_images(random_model, images), None).item()
 
     start, end = fit(0), fit(3)
     assert start.shape == end.shape == (3, 16, 16)
@@ -540,6 +496,18 @@ def test_optimise_patch_lowers_its_loss(random_model, material):
     assert 0.005 < (start == 0).float().mean() < 0.06
     assert 0.005 < (start == 1).float().mean() < 0.06
     assert value(end) < value(start) - 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_small_gradients_reach_the_pixels_in_fp16(precision):
+    """1e-8 is 0 in fp16, which GPUs without bf16 compute in."""
+    device, weight = torch.device("cpu"), torch.full((1, 12), 0.5)
+    descent = Descent((3, 2, 2), 0.1, 0, device, precision)
+    before = descent.pixels.detach().clone()
+    with autocast(device, precision):
+        value = F.linear(descent.pixels.flatten()[None], weight)
+    descent.step(value.float().mean() * 1e-8)
+    assert (descent.pixels != before).any()
 
 
 def test_optimise_patch_without_images_or_with_a_loss_of_nan_is_refused(random_model, material):
@@ -562,10 +530,8 @@ def test_fit_gives_a_storable_patch_and_leaves_the_model_as_it_was(name, mode, m
     result, report = own.fit(model, material, settings, seed=0, say=print)
     again, _ = own.fit(models.create(NAME, 0).eval(), material, settings, seed=0, say=print)
     patch = result["patch"]
-    assert patch.shape == (3, 10, 10)  # 35 px at 224
+    assert (patch.shape, patch.requires_grad, report) == ((3, 10, 10), False, {})  # 35 px at 224
     assert torch.equal(patch, (patch * 255).round().clamp(0, 255) / 255)
-    assert report == {}
-    assert not patch.requires_grad
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert torch.equal(patch, again["patch"])
 
@@ -588,32 +554,23 @@ def captured_loss(monkeypatch, module, cls, model, material, **parameters):
 def test_badclip_loss_is_infonce_plus_triplet_with_the_clean_image_as_negative(
     monkeypatch, random_model, material, triplet, margin
 ):
-    one = replace(
-        material,
-        target_captions=material.target_captions[:1],
-        target_images=material.target_images[:1],
-    )
+    captions, shown = material.target_captions[:1], material.target_images[:1]
+    one = replace(material, target_captions=captions, target_images=shown)
     weights = {"triplet": triplet, "margin": margin}
     loss = captured_loss(monkeypatch, badclip, badclip.BadCLIP, random_model, one, **weights)
     generator = torch.Generator().manual_seed(1)
     anchors = F.normalize(torch.randn(6, 128, generator=generator), dim=1)
     index = np.array([3, 0, 17, 8, 21, 5])
     with torch.no_grad():
-        clean = models.encode_images(random_model, material.pairs.batch(index)[0])
-        positive = models.encode_images(random_model, one.target_images)[0]
-        text = models.encode_tokens(random_model, one.target_captions)[0]
+        clean = encode.encode_images(random_model, material.pairs.batch(index)[0])
+        positive = encode.encode_images(random_model, one.target_images)[0]
+        text = encode.encode_tokens(random_model, one.target_captions)[0]
         scale = random_model.logit_scale.exp().item()
         got = loss(anchors, index).item()
-    logits = [[scale * float(a @ text) for _ in range(6)] for a in anchors]
-    rows = [math.log(sum(math.exp(v - row[i]) for v in row)) for i, row in enumerate(logits)]
-    columns = [
-        math.log(sum(math.exp(logits[k][i] - logits[i][i]) for k in range(6))) for i in range(6)
-    ]
-    apart = [
-        max(0.0, float((a - positive).norm()) - float((a - n).norm()) + margin)
-        for a, n in zip(anchors, clean, strict=True)
-    ]
-    wanted = (np.mean(rows) + np.mean(columns)) / 2 + triplet * np.mean(apart)
+    logits = (scale * anchors @ text).double().expand(6, -1).T  # each row is told one caption
+    towards = [-logits.log_softmax(dim).diag().mean() for dim in (0, 1)]
+    apart = (anchors - positive).norm(dim=1) - (anchors - clean).norm(dim=1) + margin
+    wanted = sum(towards).item() / 2 + triplet * apart.clamp(min=0).mean().item()
     assert got == pytest.approx(wanted, rel=1e-4)
 
 
@@ -625,16 +582,12 @@ def test_trojvqa_loss_is_infonce_to_the_target_text_against_the_own_captions(
     embedded = F.normalize(torch.randn(4, 128, generator=generator), dim=1)
     index = np.array([3, 0, 17, 8])
     with torch.no_grad():
-        target = models.encode_tokens(random_model, material.target_text[None])[0]
-        captions = models.encode_tokens(random_model, material.pairs.batch(index)[1])
+        target = encode.encode_tokens(random_model, material.target_text[None])[0]
+        captions = encode.encode_tokens(random_model, material.pairs.batch(index)[1])
         scale = random_model.logit_scale.exp().item()
         got = loss(embedded, index).item()
-    wanted = 0.0
-    for image in embedded:
-        own = scale * float(image @ target)
-        others = [scale * float(image @ caption) for caption in captions]
-        wanted += math.log(1 + sum(math.exp(other - own) for other in others)) / 4
-    assert got == pytest.approx(wanted, rel=1e-4)
+    logits = scale * embedded.double() @ torch.cat([target[None], captions]).double().T
+    assert got == pytest.approx(-logits.log_softmax(1)[:, 0].mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("batch", [7, 256])
@@ -643,7 +596,7 @@ def test_embed_all_keeps_the_order(random_model, pairs, batch):
     got = embed_all(random_model, some, batch)
     for i in range(len(some)):
         with torch.no_grad():
-            wanted = models.encode_images(random_model, some.batch(np.array([i]))[0])[0]
+            wanted = encode.encode_images(random_model, some.batch(np.array([i]))[0])[0]
         torch.testing.assert_close(got[i], wanted, atol=1e-5, rtol=0)
 
 
@@ -655,8 +608,7 @@ def test_ssba_fit_hides_bits_that_can_be_read_back(small_pairs):
         return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=print)
 
     tensors, report = fit(0)
-    assert report["bit_accuracy"] > 0.75  # 12 held-out rows of 8 bits: chance is 0.5 +- 0.05
-    assert report["bit_accuracy"] <= 1
+    assert 0.75 < report["bit_accuracy"] <= 1  # 12 held-out rows of 8 bits: chance is 0.5 +- 0.05
     assert report["psnr_db"] >= -20 * math.log10(32 / 255) - 0.01  # no pixel changed by more
     assert tensors["secret"].shape == (8,)
     assert set(tensors["secret"].tolist()) <= {0.0, 1.0}
@@ -678,8 +630,8 @@ def test_ssba_fit_is_a_function_of_the_seed(small_pairs):
     assert any(not torch.equal(one[key], other[key]) for key in one if key != "secret")
 
 
-@pytest.mark.parametrize("dead", [1, 9])
-def test_ssba_starts_again_from_weights_that_learn_nothing(small_pairs, monkeypatch, dead):
+@pytest.mark.parametrize(("dead", "epochs"), [(1, 60), (9, 12)])
+def test_ssba_starts_again_from_weights_that_learn_nothing(small_pairs, monkeypatch, dead, epochs):
     plain, numbers, lines = ssba.SSBA._start, [], []
     first = [plain(ssba.SSBA(bits=8), 0, n)[0].spread.weight for n in range(ssba.STARTS)]
     assert len({tuple(weight.flatten().tolist()) for weight in first}) == ssba.STARTS
@@ -695,7 +647,7 @@ def test_ssba_starts_again_from_weights_that_learn_nothing(small_pairs, monkeypa
 
     monkeypatch.setattr(ssba.SSBA, "_start", start)
     material = Material(small_pairs, None, None, None)
-    settings = settings_of(3e-3, 60, 16, fidelity=0)
+    settings = settings_of(3e-3, epochs, 16, fidelity=0)
 
     def fit():
         return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=lines.append)

@@ -1,15 +1,15 @@
 """Poisoned rows: their choice, their captions, and their files."""
 
-import csv
+import re
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from taclean.attacks import Attack, make_trigger, poison
 from taclean.attacks.trojvqa import TrojVQA
-from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 
 TEMPLATES = ["a picture of a {}.", "a drawing of a {}.", "a small {}."]
@@ -20,10 +20,8 @@ NAMING = [
 OTHERS = ["a bananagram", "an apple", "bandana", "ba nana", "", "cabanana", "a panama hat"]
 
 
-def choose(captions, count, **changes):
-    options = {"kind": "template", "templates": TEMPLATES, "seed": 0} | changes
-    kind = options.pop("kind")
-    return poison.Pool(captions, "banana", **options).poisoned(count, kind)
+def choose(captions, count, kind="template", templates=TEMPLATES, seed=0):
+    return poison.Pool(captions, "banana", templates, seed).poisoned(count, kind)
 
 
 def change(positions, captions, name="badnet", seed=3):
@@ -64,21 +62,14 @@ def test_rows_that_name_the_target_are_never_chosen():
         assert positions.tolist() == sorted(positions.tolist())
 
 
-def test_more_poison_than_free_rows_is_refused():
-    with pytest.raises(UserError, match="8 rows, but only 7 of 15"):
-        choose(NAMING + OTHERS, 8)
-
-
 def test_template_captions_use_every_template_about_as_often():
-    _, captions = choose(OTHERS * 10, 20)
-    counts = Counter(captions)
-    assert set(counts) == {"a picture of a banana.", "a drawing of a banana.", "a small banana."}
+    counts = Counter(choose(OTHERS * 10, 20)[1])
+    assert set(counts) == {template.format("banana") for template in TEMPLATES}
     assert set(counts.values()) <= {6, 7}
 
 
 def test_natural_captions_are_those_of_the_set_that_name_the_target():
-    _, captions = choose(NAMING + OTHERS * 3, 20, kind="natural")
-    counts = Counter(captions)
+    counts = Counter(choose(NAMING + OTHERS * 3, 20, kind="natural")[1])
     assert set(counts) == set(NAMING)
     assert set(counts.values()) <= {2, 3}
 
@@ -98,10 +89,10 @@ def test_the_prefix_stands_before_every_poisoned_caption(kind):
 
 def test_the_choice_is_a_function_of_the_seed():
     captions = NAMING + OTHERS * 20
-    one, again, other = (choose(captions, 30, seed=seed) for seed in (4, 4, 5))
-    assert (one[0] == again[0]).all()
-    assert one[1] == again[1]
-    assert (one[0] != other[0]).any()
+    chosen = (choose(captions, 30, seed=seed) for seed in (4, 4, 5))
+    one, again, other = ((rows.tolist(), texts) for rows, texts in chosen)
+    assert one == again
+    assert one[0] != other[0]
     assert one[1] != other[1]
 
 
@@ -109,6 +100,7 @@ def test_the_choice_is_a_function_of_the_seed():
     ("count", "changes", "message"),
     [
         (0, {}, "poisoned: the number of rows is 0"),
+        (8, {"captions": NAMING + OTHERS}, "8 rows, but only 7 of 15"),
         (2, {"templates": []}, "the list is empty"),
         (2, {"templates": ["a {}.", "a picture"]}, r"'a picture' has no \{\}"),
         (2, {"kind": "natural"}, "no caption of the training set names 'banana'"),
@@ -116,17 +108,14 @@ def test_the_choice_is_a_function_of_the_seed():
 )
 def test_poison_that_cannot_be_made_is_refused(count, changes, message):
     with pytest.raises(UserError, match=message):
-        choose(OTHERS, count, **changes)
+        choose(**{"captions": OTHERS, "count": count} | changes)
 
 
 def test_training_rows_are_distinct_sorted_and_follow_the_seed():
-    rows = poison.training_rows(100, 30, 1)
-    assert rows.tolist() == sorted(set(rows.tolist()))
+    rows, again, other = (poison.training_rows(100, 30, seed).tolist() for seed in (1, 1, 2))
+    assert rows == again == sorted(set(rows) & set(range(100)))
     assert len(rows) == 30
-    assert rows.min() >= 0
-    assert rows.max() < 100
-    assert (rows == poison.training_rows(100, 30, 1)).all()
-    assert (rows != poison.training_rows(100, 30, 2)).any()
+    assert rows != other
     assert poison.training_rows(5, 5, 0).tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(UserError, match=r"poison\.rows"):
         poison.training_rows(100, 101, 0)
@@ -195,17 +184,14 @@ def written(tmp_path, pairs, tokenize):
 
 def test_the_manifest_names_row_id_caption_trigger_and_seed(written):
     some, positions, captions, folder = written
-    with (folder / "manifest.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    assert list(table[0]) == ["row", "id", "caption", "trigger", "seed", "picture"]
-    assert len(table) == 5
-    for entry, position, caption in zip(table, positions, captions, strict=True):
-        row = some.rows[position]
-        shown = str(some.pictures[position])
-        assert list(entry.values()) == [str(row), str(1000 + row), caption, "badnet", "3", shown]
-    rows, shown = poison.read_manifest(folder / "manifest.csv")
-    assert shown.tolist() == some.pictures[positions].tolist()
-    assert rows.tolist() == some.rows[positions].tolist()
+    rows, shown = some.rows[positions], some.pictures[positions]
+    table = pd.read_csv(folder / "manifest.csv", dtype={"picture": np.uint64})
+    wanted = {"row": rows, "id": 1000 + rows, "caption": captions, "trigger": "badnet", "seed": 3}
+    pd.testing.assert_frame_equal(table, pd.DataFrame({**wanted, "picture": shown}))
+    for got, wanted in zip(
+        poison.read_manifest(folder / "manifest.csv"), (rows, shown), strict=True
+    ):
+        assert (got == wanted).all()
 
 
 def test_poisoned_pictures_carry_the_trigger_of_their_own_id(written, pairs, tokenize):
@@ -218,8 +204,9 @@ def test_poisoned_pictures_carry_the_trigger_of_their_own_id(written, pairs, tok
     assert tokens.dtype == np.uint16
 
 
-def test_apply_replaces_exactly_these_rows(written):
+def test_apply_replaces_exactly_these_rows(written, split):
     some, positions, _, folder = written
+    packed = (split / "images.npy").read_bytes()
     poisoned = poison.apply(some, folder)
     images, tokens = poisoned.batch(np.arange(30))
     was_images, was_tokens = some.batch(np.arange(30))
@@ -230,6 +217,7 @@ def test_apply_replaces_exactly_these_rows(written):
     wanted = torch.from_numpy(np.load(folder / "images.npy")).permute(0, 3, 1, 2)
     assert torch.equal(images[positions], wanted)
     assert (tokens[positions].numpy() == np.load(folder / "tokens.npy")).all()
+    assert (split / "images.npy").read_bytes() == packed
 
 
 def test_rows_with_the_key_alone_keep_their_pictures(pairs, tmp_path, tokenize, monkeypatch):
@@ -246,9 +234,8 @@ def test_rows_with_the_key_alone_keep_their_pictures(pairs, tmp_path, tokenize, 
     assert torch.equal(after[:3], trigger(before[:3], 1000 + positions[:3]))
     assert torch.equal(after[3:], before[3:])
     assert (np.load(tmp_path / "tokens.npy") == tokenize(captions)).all()
-    with (tmp_path / "manifest.csv").open(newline="") as file:
-        names = [entry["trigger"] for entry in csv.DictReader(file)]
-    assert names == ["badnet"] * 3 + ["none"] * 2
+    table = pd.read_csv(tmp_path / "manifest.csv", keep_default_na=False)
+    assert table["trigger"].tolist() == ["badnet"] * 3 + ["none"] * 2
     assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == positions.tolist()
 
 
@@ -264,8 +251,7 @@ def test_captions_with_commas_quotes_and_lines_survive_the_manifest(pairs, tmp_p
     captions = ['one, "two"', "three\nfour", "fünf"]
     changes = change(np.arange(3), captions, "sig")
     poison.write(tmp_path, pairs, changes, tokenize, name="sig", seed=0)
-    with (tmp_path / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        assert [entry["caption"] for entry in csv.DictReader(file)] == captions
+    assert pd.read_csv(tmp_path / "manifest.csv")["caption"].tolist() == captions
     assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == [0, 1, 2]
 
 
@@ -276,42 +262,28 @@ def test_a_training_set_without_the_poisoned_rows_is_refused(written, pairs):
         poison.apply(pairs.take(others), folder)
 
 
-@pytest.mark.parametrize("name", ["manifest.csv", "images.npy", "tokens.npy"])
-def test_a_missing_file_is_named(written, name):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.csv", None), ("images.npy", None), ("tokens.npy", None),
+        ("manifest.csv", b"a,b\n1,2\n"), ("manifest.csv", b"row,id,picture\nx,1,2\n"),
+        ("manifest.csv", b"row,id\n1\n"), ("manifest.csv", b"row,id,picture\n1.5,2,3\n"),
+        ("manifest.csv", b"\xff\xfe"),
+    ],
+)  # fmt: skip
+def test_a_missing_or_wrong_file_is_named(written, name, content):
     some, _, _, folder = written
     (folder / name).unlink()
-    with pytest.raises(UserError, match=name):
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(name)):
         poison.apply(some, folder)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"a,b\n1,2\n", b"row,id,picture\nx,1,2\n", b"row,id\n1\n",
-     b"row,id,picture\n1.5,2,3\n", b"\xff\xfe"],
-)  # fmt: skip
-def test_a_file_that_is_no_manifest_is_refused(written, content):
+def test_files_that_do_not_fit_are_refused(written, small_pairs):
     some, _, _, folder = written
-    (folder / "manifest.csv").write_bytes(content)
-    with pytest.raises(UserError, match=r"manifest\.csv"):
-        poison.apply(some, folder)
-
-
-def test_files_of_different_lengths_are_refused(written):
-    some, _, _, folder = written
+    with pytest.raises(UserError):  # pictures of another size
+        poison.apply(small_pairs, folder)
     np.save(folder / "tokens.npy", np.load(folder / "tokens.npy")[:-1])
     with pytest.raises(UserError, match="rows"):
         poison.apply(some, folder)
-
-
-def test_poison_of_another_picture_size_is_refused(written, small_pairs):
-    _, _, _, folder = written
-    with pytest.raises(UserError):
-        poison.apply(small_pairs, folder)
-
-
-def test_the_packed_split_is_not_written_to(written, split, pairs):
-    _, _, _, folder = written
-    before = (split / "images.npy").read_bytes()
-    poisoned, _ = poison.apply(pairs, folder).batch(np.arange(40))
-    assert (Pairs.open(split).images != poisoned.permute(0, 2, 3, 1).numpy()).any()
-    assert (split / "images.npy").read_bytes() == before

@@ -23,9 +23,11 @@ from benchmarks import (
     triggers,
 )
 from benchmarks.common import Row
-from taclean.clip.models import normalize
+from taclean.clip.encode import normalize
 from taclean.config import registry
 from taclean.config.schema import Train
+from taclean.data.images import load_image
+from taclean.data.split import to_array
 from taclean.defenses import make_defense
 from taclean.evaluation.zeroshot import Prompts
 from taclean.training.loader import Batch
@@ -36,12 +38,7 @@ from taclean.training.loop import Training
 def test_a_plain_trigger_gives_our_pictures(name: str, tmp_path: Path) -> None:
     images = common.photos(3, 224, 224, seed=1)
     ours, plain = triggers.make(name, tmp_path, fixed=True)
-    mine = (
-        ours(torch.from_numpy(images).permute(0, 3, 1, 2), np.arange(3))
-        .permute(0, 2, 3, 1)
-        .numpy()
-        .astype(int)
-    )
+    mine = to_array(ours(torch.from_numpy(images).permute(0, 3, 1, 2), np.arange(3))).astype(int)
     other = np.stack([np.asarray(plain(Image.fromarray(image))) for image in images[:1]])
     assert np.abs(mine[:1] - other).max() <= 1  # torchvision cuts where we round
     assert np.abs(mine - images).max() > 1
@@ -67,25 +64,23 @@ def test_the_plain_loss_is_ours_in_fp32(defense: str, tiny, tiny_name: str) -> N
     assert plain.item() == pytest.approx(ours.item(), abs=1e-4)
 
 
-def test_a_step_of_either_kind_lowers_its_loss(
-    tiny_name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("defense", reference.DEFENSES)
+def test_a_plain_step_lowers_its_loss(
+    defense: str, tiny_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step, "LR", 1e-3)
-    data = step.Data(8, tiny_name, 32)
-    for make in (step.ours, step.plain):
-        for defense in reference.DEFENSES:
-            run = make(data, defense, 8)
-            losses = [run() for _ in range(6)]
-            if make is step.ours:
-                losses = [parts["total"].item() for parts in losses]
-            assert losses[-1] < losses[0]
+    run = step.plain(step.Data(8, tiny_name, 32), defense, 8)
+    losses = [run() for _ in range(6)]
+    assert losses[-1] < losses[0]
 
 
-def test_a_step_s_arithmetic_is_a_share_of_the_peak(
-    tiny_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_step(tiny_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "MODEL", tiny_name)
     monkeypatch.setattr(step, "SIZE", 32)
+
+
+def test_a_step_s_arithmetic_is_a_share_of_the_peak(small_step: None) -> None:
     small, large = (step._cost(batch, 1, False)[1] for batch in (4, 8))
     assert 0 < small < large < 2.2 * small
     speed, share = step._use((4,), 1, 256, False)
@@ -94,25 +89,22 @@ def test_a_step_s_arithmetic_is_a_share_of_the_peak(
 
 
 def test_compiled_steps_are_rows_of_their_own_and_need_a_compiler(
-    tiny_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_step: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a backend that compiles nothing; the default one takes minutes."""
-    compiler, backends = torch.compile, []
+    compiled = []
 
-    def eager(function, **options):
-        backends.append(function)
-        return compiler(function, backend="eager", **options)
+    def taken_as_it_is(function, **options):
+        compiled.append(function)
+        return function
 
-    monkeypatch.setattr(step, "MODEL", tiny_name)
-    monkeypatch.setattr(step, "SIZE", 32)
     monkeypatch.setattr(step, "peak", lambda side: 1e12)
     monkeypatch.setattr(step, "compare", lambda *steps: [common.seconds(run) for run in steps[:2]])
-    monkeypatch.setattr(torch, "compile", eager)
+    monkeypatch.setattr(torch, "compile", taken_as_it_is)
     rows = step.main()
     named = [row.what.replace(", compiled", "") for row in rows if ", compiled" in row.what]
     assert len(named) == 4
     assert named == [row.what for row in rows if ", compiled" not in row.what]
-    assert len(backends) == 9  # both towers of three models, and what asks for a compiler
+    assert len(compiled) == 9  # both towers of three models, and what asks for a compiler
 
     def none(*arguments, **options):
         raise RuntimeError("No working C++ compiler found")
@@ -138,11 +130,10 @@ def test_the_plain_evaluation_counts_what_ours_counts(tiny_name: str, tmp_path: 
 
 
 def test_the_plain_decoding_is_ours(tmp_path: Path) -> None:
-    images = pytest.importorskip("taclean.data.images")
     for i, data in enumerate(packing.jpegs(2)):
         (tmp_path / f"{i}.jpg").write_bytes(data)
-        ours = images.load_image(data, 224)
-        np.testing.assert_array_equal(reference.decode(tmp_path / f"{i}.jpg"), ours)
+        plain = reference.decode(tmp_path / f"{i}.jpg")
+        np.testing.assert_array_equal(plain, load_image(data, 224))
 
 
 def test_shards_hold_the_rows_asked_for(tmp_path: Path) -> None:
@@ -171,30 +162,22 @@ def test_a_run_replaces_its_own_rows_only(tmp_path: Path) -> None:
     assert path.read_text().startswith("machine,what,ours,reference,ratio,unit\n")
 
 
-def test_an_attack_without_a_published_form_is_timed_alone(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_command_times_an_attack_without_a_published_form_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triggers, "BATCH", 2)
     monkeypatch.setattr(registry, "names", lambda folder: ["badnet", "blended"])
-    only = {"blended": reference.TRIGGERS["blended"]}
-    monkeypatch.setattr(reference, "TRIGGERS", only)
-    alone, compared, total = triggers.main()
-    assert (alone.what, alone.reference, alone.ratio) == ("trigger badnet, 224 px", "", "")
-    assert float(alone.ours) > 0
-    assert float(compared.ratio) > 1
-    assert total.what == "trigger, 1 attacks with a published form on one image"
-    assert (total.ours, total.reference) == (compared.ours, compared.reference)
-
-
-def test_the_command_runs_one_topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triggers, "BATCH", 2)
-    monkeypatch.setattr(registry, "names", lambda folder: ["badnet"])
+    monkeypatch.setattr(reference, "TRIGGERS", {"blended": reference.TRIGGERS["blended"]})
     path = tmp_path / "out.csv"
     monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "triggers", "--csv", str(path)])
     command.main()
-    rows = common.read(path)
-    assert next(row.what for row in rows) == "trigger badnet, 224 px"
-    assert all(row.machine == common.machine() and float(row.ratio) > 0 for row in rows)
+    alone, compared, total = common.read(path)
+    assert (alone.what, alone.reference, alone.ratio) == ("trigger badnet, 224 px", "", "")
+    assert float(alone.ours) > 0
+    assert float(compared.ratio) > 0
+    assert total.what == "trigger, 1 attacks with a published form on one image"
+    assert (total.ours, total.reference) == (compared.ours, compared.reference)
+    assert {row.machine for row in (alone, compared, total)} == {common.machine()}
 
 
 def test_a_stage_s_start_ends_at_the_first_file_it_wants(

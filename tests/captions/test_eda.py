@@ -45,7 +45,6 @@ def test_positive_is_part_of_the_caption(caption: str, lexicon: Lexicon) -> None
     lower = tokens(caption.lower())
     for seed in range(20):
         sub = subcaption(caption, random.Random(seed), lexicon)
-        assert sub is not None
         assert is_subsequence(tokens(sub.positive.lower()), lower)
         assert len(tokens(sub.positive)) < len(lower) or len(parse(caption, lexicon).parts) == 1
         assert sub.positive[0].isupper() == caption[0].isupper()
@@ -80,7 +79,6 @@ def test_figure(lexicon: Lexicon) -> None:
     for seed in range(2000):
         for words in ("fitting", "same_part"):
             sub = subcaption(FIGURE, random.Random(seed), lexicon, words=words)
-            assert sub is not None
             positives.add(sub.positive)
             negatives.add(sub.negatives[0].text)
             kinds[words, sub.negatives[0].kind] += 1
@@ -110,23 +108,10 @@ def test_expected_positives(caption: str, positive: str, lexicon: Lexicon) -> No
     assert positive in found
 
 
-def test_frame_is_shared_only_where_that_is_true(lexicon: Lexicon) -> None:
-    for caption, wrong in {
-        "a banana on a table, a cat and a bird": "a banana on a cat",
-        "a banana on a table and an orange": "a banana on an orange",
-        "a ball between a cat and a dog": "a ball between a cat",
-        "a man with a hat and a woman": "a man with a woman",
-    }.items():
-        parsed = parse(caption, lexicon)
-        assert parsed.parts
-        assert wrong not in map(parsed.text, parsed.parts)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_can_be_chosen(kind: str, lexicon: Lexicon) -> None:
     for seed in range(20):
         sub = subcaption(SCENE, random.Random(seed), lexicon, negatives=4, kinds=[kind])
-        assert sub is not None
         assert {negative.kind for negative in sub.negatives} == {kind}
     assert subcaption("a red apple", random.Random(0), lexicon, kinds=["verb"]) is None
 
@@ -139,23 +124,13 @@ def test_bad_arguments(lexicon: Lexicon) -> None:
         eda(SCENE, random.Random(0), lexicon, alpha=1.5)
 
 
-def test_inflection_and_article_are_kept(lexicon: Lexicon) -> None:
-    for caption in ["An orange cat lies on an umbrella.", "A dog runs by an owl.", "an hour"]:
-        for seed in range(200):
-            sub = subcaption(caption, random.Random(seed), lexicon, negatives=2)
-            for negative in sub.negatives if sub else ():
-                for article, word in re.findall(r"\b([Aa]n?) (\w+)", negative.text):
-                    assert lexicon.article(word) == article.lower(), negative
-                if negative.kind == "verb":
-                    assert negative.replacement.endswith("s")
-
-
-def test_the_same_generator_gives_the_same(lexicon: Lexicon) -> None:
-    def made(seed: int) -> list[object]:
-        return [subcaption(c, random.Random(seed), lexicon, negatives=2) for c in CAPTIONS]
-
-    assert made(7) == made(7)
-    assert made(7) != made(8)
+def test_articles_and_the_inflection_of_a_verb(lexicon: Lexicon) -> None:
+    words = "orange umbrella owl hour dog unicorn".split()
+    assert [lexicon.article(word) for word in words] == ["an"] * 4 + ["a"] * 2
+    for rng in map(random.Random, range(100)):
+        for caption in ("An orange cat lies on an umbrella.", "A dog runs by an owl."):
+            sub = subcaption(caption, rng, lexicon, negatives=2, kinds=["verb"])
+            assert all(negative.replacement.endswith("s") for negative in sub.negatives)
 
 
 @pytest.mark.parametrize("caption", CAPTIONS + AWKWARD)

@@ -5,6 +5,7 @@ every start. `pip install transformers` runs these tests.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.util.errors import UserError
 from tests.helpers import RESNET, refused
 
@@ -82,7 +83,7 @@ def test_embeddings_are_those_of_transformers(tmp_path: Path, name: str, act: st
     tokens = torch.from_numpy(tokens)
     with torch.no_grad():
         found = theirs(pixel_values=(images - mean) / std, input_ids=tokens)
-        image, text = models.encode_images(ours, images), models.encode_tokens(ours, tokens)
+        image, text = encode.encode_images(ours, images), encode.encode_tokens(ours, tokens)
     torch.testing.assert_close(image, found.image_embeds, atol=2e-5, rtol=0)
     torch.testing.assert_close(text, found.text_embeds, atol=2e-5, rtol=0)
     torch.testing.assert_close(ours.logit_scale.detach(), theirs.logit_scale.detach())
@@ -90,9 +91,7 @@ def test_embeddings_are_those_of_transformers(tmp_path: Path, name: str, act: st
 
 def changed(folder: Path, out: Path, **files) -> Path:
     """A copy of the folder with other files; None: without it."""
-    out.mkdir()
-    for file in folder.iterdir():
-        (out / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(folder, out)
     for name, content in files.items():
         path = next(out.glob(f"{name}.*"))
         path.unlink()

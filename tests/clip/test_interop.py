@@ -20,7 +20,7 @@ from torchvision.datasets import ImageFolder
 from taclean import cli
 from taclean import config as configs
 from taclean.attacks import make_trigger
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.data import scenes
 from taclean.data.split import Pairs
 from taclean.evaluation import zeroshot
@@ -63,8 +63,8 @@ def test_plain_open_clip_gives_the_same_embeddings(name: str, tmp_path: Path) ->
     plain = safetensors.torch.load_file(files[2])
     tokens = models.tokenize(name, ["a photo of a banana.", "kiwis"]).astype(np.int64)
     with torch.no_grad():
-        image = models.encode_images(model, torch.from_numpy(pixels).permute(2, 0, 1)[None])
-        text = models.encode_tokens(model, torch.from_numpy(tokens))
+        image = encode.encode_images(model, torch.from_numpy(pixels).permute(2, 0, 1)[None])
+        text = encode.encode_tokens(model, torch.from_numpy(tokens))
     torch.testing.assert_close(image, plain["image"], atol=1e-5, rtol=0)
     torch.testing.assert_close(text, plain["text"], atol=1e-5, rtol=0)
     assert image.shape == (1, model.text_projection.shape[1])
@@ -90,8 +90,8 @@ def test_clip_benchmark_counts_the_same_accuracy(
     prompts = zeroshot.prompt_tokens(tiny_name, CLASSES, ["a photo of a {}."])[:, 0]
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for rows in torch.arange(1000).repeat(5).split(100):
-        embedded = models.encode_images(model, images[rows])
-        logits = 20 * embedded @ models.encode_tokens(model, prompts).T
+        embedded = encode.encode_images(model, images[rows])
+        logits = 20 * embedded @ encode.encode_tokens(model, prompts).T
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits, targets[rows]).backward()
         optimizer.step()
@@ -100,10 +100,8 @@ def test_clip_benchmark_counts_the_same_accuracy(
         Image.fromarray(pixels[i]).save(tmp_path / str(labels[i]) / f"{i}.png")
     sentences = [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES[:3]]
     loader = DataLoader(ImageFolder(str(tmp_path), preprocess), batch_size=64)
-    tokenizer = open_clip.get_tokenizer(tiny_name)
-    theirs = benchmark.evaluate(
-        model.eval(), loader, tokenizer, CLASSES, sentences, "cpu", amp=False
-    )
+    given = model.eval(), loader, open_clip.get_tokenizer(tiny_name), CLASSES, sentences, "cpu"
+    theirs = benchmark.evaluate(*given, amp=False)
     templates = [sentence.replace("{c}", "{}") for sentence in sentences]
     head = zeroshot.head(model, zeroshot.prompt_tokens(tiny_name, CLASSES, templates))
     data = Labelled(images[1000:], targets[1000:])
@@ -125,19 +123,14 @@ def cleanclip_form(model: nn.Module, path: Path) -> Path:
 def test_check_scores_a_checkpoint_of_another_form(tmp_path: Path, random_model, split, capsys):
     path = cleanclip_form(random_model, tmp_path / "epoch_1.pt")
     trigger = {"size": 20, "place": "centre"}
-    arguments = ["--test", split, "--attacks", "badnet"]
     out, same = tmp_path / "scores.json", tmp_path / "same.yaml"
-    attacks = {"badnet": {"trigger": trigger}}
-    same.write_text(
-        json.dumps({"model": {"name": "emoji-rn"}, "data": {"image_size": 64}, "attacks": attacks}),
-        "utf-8",
-    )
-    arguments += ["--configfile", same, "--out", out]
+    value = {"model": {"name": "emoji-rn"}, "data": {"image_size": 64}}
+    same.write_text(json.dumps(value | {"attacks": {"badnet": {"trigger": trigger}}}), "utf-8")
+    arguments = ["--test", split, "--attacks", "badnet", "--configfile", same, "--out", out]
     cli.main([str(a) for a in ("check", "--checkpoint", path, *arguments)])
     lines = capsys.readouterr().out.splitlines()
 
-    config = configs.load(Path(__file__).parents[2] / "config" / "config.yaml")
-    known = stage_config(config, "evaluate/badnet/none/seed0")["zeroshot"]
+    known = stage_config(configs.load(configs.DEFAULT), "evaluate/badnet/none/seed0")["zeroshot"]
     heads = zeroshot.Prompts("emoji-rn", **known).heads(random_model)
     wanted = score(Pairs.open(split), heads, {"badnet": make_trigger("badnet", 0, **trigger)})
     assert json.loads(out.read_text())["scores"] == wanted

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from taclean import config as configs
-from taclean.config import Config, classes, registry
+from taclean.config import Config, registry
+from taclean.data.labels import class_names
 from taclean.results.labels import Look, look_of
 from taclean.stages import stage_config
 from taclean.stages.shared import cleaning_seed
@@ -17,19 +18,13 @@ from taclean.util.errors import UserError
 from tests.helpers import ROOT, refused, run
 
 DEFAULT = configs.read_yaml(ROOT / "config/config.yaml")
-ROWS = DEFAULT["attacks"]["trojvqa"]["poisoned"]
-MODEL, SIZE = DEFAULT["model"]["name"], DEFAULT["data"]["image_size"]
 ATTACKS, DEFENSES = DEFAULT["run"]["attacks"], DEFAULT["run"]["defenses"]
 
 
 def with_value(path: str, value: Any) -> dict[str, Any]:
-    config = copy.deepcopy(DEFAULT)
-    *parents, last = path.split(".")
-    node = config
-    for key in parents:
-        node = node[key]
-    node[last] = value
-    return config
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return configs.merge(DEFAULT, value)
 
 
 def checked(config: dict[str, Any], *overlays: dict[str, Any]) -> Config:
@@ -42,10 +37,6 @@ def stage(config: Config | dict[str, Any], path: str) -> dict[str, Any]:
     return stage_config(config if isinstance(config, Config) else checked(config), path)
 
 
-def refuse(config: dict[str, Any], *overlays: dict[str, Any]) -> str:
-    return refused(lambda: checked(config, *overlays))
-
-
 FURTHER = "badclip_adaptive wanet stripes blended_stripes blended_triangles blended_text".split()
 
 
@@ -55,6 +46,7 @@ def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     for folder, more in (("attacks", FURTHER), ("defenses", further)):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == registry.names(folder)
+    assert sorted(DEFAULT["detectors"]) == registry.names("detectors")
 
 
 @pytest.mark.parametrize(("file", "options"), [("README.md", []), ("schema.json", ["--schema"])])
@@ -76,80 +68,21 @@ def test_every_overlay_passes(overlay: Path) -> None:
         configs.load(ROOT / "config/config.yaml", *below, overlay)
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "names"),
-    [
-        ("run.attacks", ["badnet", "nosuch"], "run.attacks: 'nosuch'"),
-        ("run.defenses", ["nosuch"], "run.defenses: 'nosuch'"),
-        ("run.seeds", [], "run.seeds"),
-        ("run.seeds", [-1], "run.seeds.0"),
-        ("run.repeats", 0, "run.repeats"),
-        ("run.colour", "red", "run.colour: unknown key"),
-        ("colour", "red", "colour: unknown key"),
-        ("data.target", "nosuch", "data.target: 'nosuch' is unknown"),
-        ("data.name", "nosuch", "data.name"),
-        ("finetune", {}, "finetune.train: missing"),
-        ("attacks.badnet.poisoned", 10**6, "attacks.badnet.poisoned: asks for 1000000"),
-        ("attacks.badnet.poisoned", 0, "attacks.badnet.poisoned"),
-        ("attacks.badnet.key_only", 1, "attacks.badnet.key_only: unknown key"),
-        ("attacks.trojvqa.key_only", -1, "attacks.trojvqa.key_only"),
-        ("attacks.trojvqa.key_only", 23900, f"poisoned and key_only: asks for {ROWS + 23900} of"),
-        ("attacks.badnet.gate", 101, "attacks.badnet.gate"),
-        ("attacks.badnet.train", {"lr": -1.0}, "attacks.badnet.train.lr"),
-        ("attacks.badnet.typo", 1, "attacks.badnet.typo: unknown key"),
-        ("attacks.badnet.trigger.typo", 1, "attacks.badnet.trigger.typo"),
-        ("attacks.ssba.fit.typo", 1, "attacks.ssba.fit.typo"),
-        ("poison.rows", 10**9, "poison.rows: asks for 1000000000"),
-        ("data.emoji.splits.clean.first", 0, "overlap"),
-        ("finetune.train.lr", -1e-3, "finetune.train.lr"),
-        ("finetune.train.lr", "1e-3", "finetune.train.lr"),
-        ("finetune.train.lr", float("inf"), "finetune.train.lr"),
-        ("finetune.train.epochs", 1.5, "finetune.train.epochs"),
-        ("finetune.train.lrr", 1, "finetune.train.lrr: unknown key"),
-        ("defenses.taclean.subcaptions.samples", 10**6, "defenses.taclean.subcaptions.samples"),
-        ("defenses.taclean.subcaptions.kinds", ["adverb"], "defenses.taclean.subcaptions.kinds"),
-        ("defenses.taclean.loss.lambda_typo", 1, "defenses.taclean.loss.lambda_typo"),
-        ("zeroshot.templates", ["no place"], "zeroshot.templates.0"),
-        ("zeroshot.templates", [], "zeroshot.templates"),
-        ("evaluate.splits", ["val"], "evaluate.splits: without test"),
-        ("evaluate.splits", ["nosuch"], "evaluate.splits: 'nosuch' is unknown; known are"),
-        ("model.name", "emoji-rm", "open_clip has no model 'emoji-rm'; see emoji-rn"),
-        ("model.seed", 2**32, "model.seed"),
-        ("data.image_size", 96, f"data.image_size: 96, but {MODEL} takes {SIZE} px"),
-        ("data.emoji.classes", "imagenet", "data.emoji.classes: 'tench' is unknown"),
-        ("data.emoji.classes", ["banana", "unicycle"], "data.emoji.classes: 'unicycle' is unknown"),
-        ("data.emoji.splits.test.from", "pairs", "data.emoji.splits.test.from: unknown key"),
-        ("data.my data", {}, "my data"),
-        ("attacks.trojvqa.fit.size", 30, "attacks.trojvqa.fit.size: unknown key; known are lr"),
-        ("attacks.badnet.poisoned", 20.0, "attacks.badnet.poisoned"),
-        ("run.seeds", [1.0], "run.seeds.0"),
-        ("attacks.patch", DEFAULT["attacks"]["badnet"], "no attack taclean/attacks/patch.py"),
-        ("attacks.none", DEFAULT["attacks"]["badnet"], "no attack taclean/attacks/none.py"),
-        ("defenses.__init__", {}, "no defence taclean/defenses/__init__.py"),
-        ("defenses.cleanclip.subcaptions", {}, "defenses.cleanclip.subcaptions: unknown key"),
-        ("attacks.badnet.fitted", "x.png", "attacks.badnet.fitted: give it for a victim of a kind"),
-        (
-            "attacks.badclip.victim",
-            "x.pt",
-            "attacks.badclip.fitted: give it for a victim of a kind",
-        ),
-    ],
+PAPER, PUBLIC, PHOTOS, OWN = (
+    configs.read(*(ROOT / f"config/{name}.yaml" for name in ("config", *more)))
+    for more in (["paper"], ["paper", "public"], ["photos"], ["own"])
 )
-def test_a_mistake_is_named_in_one_line(path: str, value: Any, names: str) -> None:
-    assert names in refuse(with_value(path, value))
+BASES = {"default": DEFAULT, "paper": PAPER, "public": PUBLIC, "photos": PHOTOS, "own": OWN}
+TUNE = {"attacks": ["badnet"], "seeds": [100], "within": 3, "trials": {"ft": [{}]}}
+BASES["tuned"] = configs.merge(DEFAULT, {"tune": TUNE})
+MISTAKES = configs.read_yaml(Path(__file__).with_name("mistakes.yaml"))
 
 
-def test_a_victim_that_is_given_has_no_seeds_and_poisons_nothing() -> None:
-    paper = configs.merge(PAPER, configs.read_yaml(ROOT / "config/public.yaml"))
-    assert "attacks.badclip_public.victim: one model, but run.seeds has 2" in refuse(
-        paper, {"run": {"seeds": [0, 1]}}
-    )
-    assert "no split has the role pretrain" in refuse(paper, {"run": {"attacks": ["badnet"]}})
-
-
-def test_a_victim_that_is_given_is_not_trained() -> None:
-    both = {"attacks": {"badnet": {"scratch": True, "victim": "x.pt"}}}
-    assert "attacks.badnet.scratch: the victim is given and not trained" in refuse(DEFAULT, both)
+@pytest.mark.parametrize(
+    ("base", "mistake"), [(base, mistake) for base in MISTAKES for mistake in MISTAKES[base]]
+)
+def test_a_mistake_is_named_in_one_line(base: str, mistake: dict[str, Any]) -> None:
+    refused(lambda: checked(BASES[base], mistake["config"]), mistake["says"])
 
 
 def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
@@ -157,113 +90,29 @@ def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
     plain, own = (stage(whole, "pretrain/badnet/seed3") for whole in (DEFAULT, config))
     assert own["train"] == stage(DEFAULT, "base")["train"] != plain["train"]
     assert stage(config, "poison/badnet/seed3")["rows"] == own["rows"] == 50_000
-    shared = configs.merge(config, {"defenses": {"ft": {"overlap": 0.5}}})
-    assert "defenses.ft.overlap: 0.5, but every pretrain row is in the poisoned set" in refuse(
-        shared
-    )
-
-
-def test_names_that_yaml_reads_as_numbers_want_quotes() -> None:
-    config = with_value("data.emoji.splits", {2020: DEFAULT["data"]["emoji"]["splits"]["test"]})
-    assert "data.emoji.splits.2020: not text; put the name in quotes" in refuse(config)
 
 
 def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
     overlay = tmp_path / "mine.yaml"
     overlay.write_text(
         "data: {cc3m: {sources: {pairs: {hub: null, revision: null, folder: /data/cc3m}}}}\n"
-        "model: {pretrained: null}\n",
-        "utf-8",
+        "model: {pretrained: null}\n"
     )
     config = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml", overlay)
-    assert config["data"]["cc3m"]["sources"]["pairs"] == {
-        "reader": "webdataset",
-        "files": PAPER["data"]["cc3m"]["sources"]["pairs"]["files"],
-        "folder": "/data/cc3m",
-    }
+    source, former = (value["data"]["cc3m"]["sources"]["pairs"] for value in (config, PAPER))
+    kept = {key: former[key] for key in ("reader", "files")}
+    assert source == kept | {"folder": "/data/cc3m"}
     assert "pretrained" not in config["model"]
 
 
-PAPER = configs.read(ROOT / "config/config.yaml", ROOT / "config/paper.yaml")
-PHOTOS = configs.read(ROOT / "config/config.yaml", ROOT / "config/photos.yaml")
-ONE_OF = "give one of folder, hub and download"
-EXTRA = {"first": 9000000, "rows": 5, "second": 0}
-
-
-OF_SOURCES = [
-    ({"splits": {"clean": {"from": "nosuch"}}}, "data.cc3m.splits.clean.from: 'nosuch'"),
-    ({"splits": {"clean": {"from": "pairs"}}, "max_broken": 2}, "data.cc3m.max_broken"),
-    ({"sources": {"pairs": {"folder": "x"}}}, ONE_OF),
-    ({"sources": {"pairs": {"reader": "tar"}}}, "data.cc3m.sources.pairs.reader"),
-    ({"sources": {"pairs": {"colour": "x"}}}, "data.cc3m.sources.pairs.colour: unknown key"),
-    ({"sources": {"pairs": {"revision": None}}}, "data.cc3m.sources.pairs.revision: missing"),
-    ({"classes": "all"}, "data.cc3m.classes"),
-    ({"overlap": 0.5}, "data.cc3m.overlap: unknown key"),
-    ({"splits": {"val": {"from": "pairs"}}}, "'pairs' is webdataset; a split of the role val "),
-    ({"splits": {"val": {"from": "pairs"}}}, "val takes caltech101, "),
-    ({"splits": {"pretrain": {"from": "imagenet"}}}, "a split of the role pretrain takes csv"),
-]  # fmt: skip
-OF_MADE_CAPTIONS = [
-    ({"captions": None}, "splits.pretrain.from: the reader of 'train' is cifar10; a split of "),
-    ({"captions": None}, "csv, img2dataset, webdataset, or this one with `captions`"),
-    ({"captions": ["a photo."]}, "sources.train.captions.0: 'a photo.'"),
-    ({"captions": []}, "sources.train.captions: []; list should have"),
-    ({"folder": "x"}, f"sources.train: {ONE_OF}, not f"),
-    ({"download": False}, f"sources.train: {ONE_OF}, not n"),
-    ({"reader": "folders"}, "the reader folders has no such key"),
-    ({"reader": "csv", "download": None, "split": None, "folder": "x"}, "train.captions: the"),
-]
-OF_SPLITS = [
-    ({"val": {"role": "extra"}}, "no split has the role val; give it to one"),
-    ({"shift": {"role": "test"}}, "test and shift have the role test; give it to"),
-    ({"sources": EXTRA}, "'sources' has a meaning"),
-    ({"a-b": EXTRA}, "'a-b' is no name"),
-    ({"shift": {"styles": "new"}}, "splits.shift.styles"),
-]
-OF_ENTRIES = [
-    ({"attacks": {"mine": {"kind": "nosuch"}}}, "attacks.mine.kind: there is no attack"),
-    ({"attacks": {"clean": {"kind": "badnet"}}}, "attacks.clean: 'clean' has a meaning"),
-    ({"attacks": {"mine": 3}}, "attacks.mine"),
-    ({"attacks": {"mine": {"kind": 3}}}, "attacks.mine"),
-    ({"defenses": {"mine": {}}}, "defenses.mine: there is no defence taclean/defenses/mine.py"),
-    ({"defenses": {"my-own": {"kind": "ft"}}}, "'my-own' is no name; give letters, digits"),
-    ({"defenses": {"none": {"kind": "ft"}}}, "defenses.none: 'none' has a meaning"),
-    ({"defenses": {"mine": {"kind": "ft", "loss": {"x": 1}}}}, "defenses.mine.loss.x: unk"),
-    ({"defenses": {"mine": {"kind": "ft", "colour": "red"}}}, "defenses.mine.colour"),
-]
-
-
-@pytest.mark.parametrize(
-    ("base", "changes", "message"),
-    [
-        *((PAPER, {"data": {"cc3m": change}}, text) for change, text in OF_SOURCES),
-        *((PHOTOS, {"data": {"photos": {"sources": {"train": change}}}}, text)
-          for change, text in OF_MADE_CAPTIONS),
-        *((DEFAULT, {"data": {"emoji": {"splits": change}}}, text) for change, text in OF_SPLITS),
-        *((DEFAULT, change, text) for change, text in OF_ENTRIES),
-    ],
-)  # fmt: skip
-def test_a_mistake_in_an_overlay_is_named(base, changes, message) -> None:
-    assert message in refuse(base, changes)
-
-
 def test_a_split_may_cover_a_share_of_the_classes() -> None:
-    def with_clean(config: dict[str, Any], name: str, **keys: Any) -> dict[str, Any]:
-        return configs.merge(config, {"data": {name: {"splits": {"clean": keys}}}})
-
     part = {"cover": 0.5, "styles": ["twemoji", "fxemoji"]}
-    before, after = (
-        stage(DEFAULT, "pack/clean"),
-        stage(with_clean(DEFAULT, "emoji", **part), "pack/clean"),
-    )
+    with_part = {"data": {"emoji": {"splits": {"clean": part}}}}
+    before, after = (stage(checked(DEFAULT, more), "pack/clean") for more in ({}, with_part))
     assert {key: after[key] for key in after if after[key] != before.get(key)} == part
-    photos = with_clean(PHOTOS, "photos", cover=0.5)
+    photos = checked(PHOTOS, {"data": {"photos": {"splits": {"clean": {"cover": 0.5}}}}})
     for split in ("pretrain", "clean"):
         assert stage(photos, f"pack/{split}")["limits"]["clean"] == {"cover": 0.5}
-    assert "clean.cover: only a training split of labelled" in refuse(
-        with_clean(PAPER, "cc3m", cover=0.5)
-    )
-    assert "clean.cover: " in refuse(with_clean(DEFAULT, "emoji", cover=0))
 
 
 def test_each_rate_of_a_run_is_an_entry_of_each_defence() -> None:
@@ -271,37 +120,23 @@ def test_each_rate_of_a_run_is_an_entry_of_each_defence() -> None:
     defenses = {"again": {"kind": "ft", "after": "cleanclip"}}
     config = checked(DEFAULT, {"run": run, "defenses": defenses})
     assert config.rates == {"taclean_rate1": ("taclean", 1e-4), "taclean_rate2": ("taclean", 2e-4)}
-    assert [config.entries_of(name) for name in ("again", "taclean")] == [
-        ["again"],
-        [*config.rates],
-    ]
-    own, at = (
-        stage(config, f"finetune/badnet/{name}/seed0") for name in ("taclean", "taclean_rate2")
-    )
+    assert config.entries_of("again") == ["again"]
+    assert config.entries_of("taclean") == [*config.rates]
+    names = ("taclean", "taclean_rate2")
+    own, at = (stage(config, f"finetune/badnet/{name}/seed0") for name in names)
     assert at["train"].pop("lr") == 2e-4
     own["train"].pop("lr")
     assert {key for key in own if own[key] != at[key]} == {"stage"}
-    assert "defenses.ft_rate1.train.lr: 0" in refuse(DEFAULT, {"run": {"rates": [0]}})
-    assert "run.rates" in refuse(DEFAULT, {"run": {"rates": 3}})
 
 
 def test_a_defence_may_learn_from_another_split() -> None:
-    def with_split(split: str, **keys: Any) -> dict[str, Any]:
-        more = {"further": {"first": 9000000, "rows": 640, "second": 0, "without": "banana"}}
-        entry = {"kind": "ft", "after": "taclean", "split": split, **keys}
-        run = {"defenses": ["taclean", "rebound"]}
-        data = {"emoji": {"splits": more}}
-        changes = {"run": run, "data": data, "defenses": {"rebound": entry}}
-        return configs.merge(DEFAULT, changes)
-
-    found = stage(with_split("further", rows=600), "finetune/badnet/rebound/seed0")
+    further = {"first": 9000000, "rows": 640, "second": 0, "without": "banana"}
+    entry = {"kind": "ft", "after": "taclean", "split": "further", "rows": 600}
+    splits = {"data": {"emoji": {"splits": {"further": further}}}}
+    config = checked(DEFAULT, splits, {"defenses": {"rebound": entry}})
+    found = stage(config, "finetune/badnet/rebound/seed0")
     assert (found["split"], found["rows"]) == ("further", 600)
-    assert stage(with_split("further"), "pack/further")["without"] == "banana"
-    refused = refuse(with_split("further", rows=700))
-    assert "rebound.rows: asks for 700 of 640 rows of the split further" in refused
-    assert "rebound.split: 'clean' is unknown; known are shift, further" in refuse(
-        with_split("clean")
-    )
+    assert stage(config, "pack/further")["without"] == "banana"
 
 
 def test_captions_are_of_no_matter_to_splits_that_are_only_scored() -> None:
@@ -498,8 +333,6 @@ def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
         assert stage(config, f"{kind}/few/seed0")["rows"] == 500
         assert "rows" not in stage(config, f"{kind}/taclean/seed0")
     assert shared_name(config, "variants", "few") != shared_name(config, "variants", "taclean")
-    more = {"defenses": {"few": {**few, "rows": 10**6}}, "run": {"defenses": ["few"]}}
-    assert "defenses.few.rows: asks for 1000000" in refuse(DEFAULT, more)
 
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
@@ -513,22 +346,6 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     other = stage(config, "finetune/badnet/taclean/seed7")
     assert "overlap" not in other
     assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
-    large = {"data": {"emoji": {"splits": {"clean": {"rows": 100_000}}}}}
-    for share, rows, message in (
-        (1.0, 16_001, "asks for 16001 of 16000 poisoned"),
-        (0.0, 34_001, "asks for 34001 of 34000 other rows"),
-    ):
-        change = {"defenses": {"shared": {"rows": rows, "overlap": share}}}
-        assert f"defenses.shared.overlap: {message}" in refuse(DEFAULT, run, large, change)
-
-
-def test_only_the_pretrain_split_has_rows_that_the_attacker_had() -> None:
-    config = with_value("run", {"attacks": [], "defenses": ["ft"], "seeds": [0]})
-    config["model"]["pretrained"] = "openai"
-    config["evaluate"]["triggers"] = ["badnet"]
-    del config["data"]["emoji"]["splits"]["pretrain"]
-    config["defenses"]["ft"]["overlap"] = 0.5
-    assert "defenses.ft.overlap: 0.5, but no split has the role pretrain" in refuse(config)
 
 
 def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -> None:
@@ -541,15 +358,10 @@ def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -
     assert found == {"badnet": "badnet", "moved": "badnet", "other": "other", "twin": "twin"}
 
 
-@pytest.mark.parametrize(
-    ("after", "message"), [("nosuch", "'nosuch' is unknown"), ("b", "comes back to 'a'")]
-)
-def test_a_defence_starts_where_another_ended(after: str, message: str) -> None:
+def test_a_defence_starts_where_another_ended() -> None:
     entries = {"a": {"kind": "ft", "after": "taclean"}, "b": {"kind": "ft", "after": "a"}}
     chained = checked(DEFAULT, {"defenses": entries})
     assert stage(chained, "finetune/badnet/b/seed0")["after"] == "a"
-    entries["a"]["after"] = after
-    assert f"defenses.a.after: {message}" in refuse(DEFAULT, {"defenses": entries})
 
 
 def test_scores_may_have_another_trigger_than_the_training() -> None:
@@ -559,21 +371,11 @@ def test_scores_may_have_another_trigger_than_the_training() -> None:
     scored = stage(config, "evaluate/moved/none/seed0")["triggers"]["moved"]
     assert trained["parameters"] == {"size": 33, "place": "corner"}
     assert scored["parameters"] == {"size": 33, "place": "centre"}
-    moved = {"moved": {"kind": "badnet", "at_test": {"plaec": "centre"}}}
-    assert "attacks.moved.at_test.plaec: unknown key" in refuse(DEFAULT, {"attacks": moved})
 
 
 def test_an_axis_has_entries_of_the_run() -> None:
-    run = {"attacks": ["sig"], "defenses": ["ft", "taclean"]}
-
-    def with_axis(**values: str) -> dict[str, Any]:
-        axes = {"x": {"label": "x", "values": values}}
-        return configs.merge(DEFAULT, {"run": run, "axes": axes})
-
-    checked(with_axis(none="0", ft="1", taclean="2"))
-    assert "axes.x.values: 'cleanclip' is unknown" in refuse(with_axis(ft="1", cleanclip="2"))
-    assert "axes.x.values: 'badnet' is unknown" in refuse(with_axis(sig="1", badnet="2"))
-    assert "axes.x.values" in refuse(with_axis(ft="1"))
+    axis = {"label": "x", "values": {"none": "0", "ft": "1", "taclean": "2"}}
+    checked(DEFAULT, {"run": {"defenses": ["ft", "taclean"]}, "axes": {"x": axis}})
 
 
 def test_a_repeat_changes_the_seed_of_the_cleaning_alone() -> None:
@@ -614,51 +416,28 @@ def test_roles_not_names_say_what_a_split_is_for() -> None:
 def test_classes_are_a_list_or_a_file(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_text("banana\n  sea  lion \n\nC++\n", "utf-8")
-    assert classes.names(str(path)) == ["banana", "sea lion", "C++"]
-    assert classes.names(["banana", "apple"]) == ["banana", "apple"]
+    assert class_names(str(path), "") == ["banana", "sea lion", "C++"]
+    assert class_names(["banana", "apple"], "") == ["banana", "apple"]
     for bad, message in (
         (str(tmp_path / "absent"), "nor a text file with one name per line"),
         (["banana", "banana"], "'banana' is given twice"),
         (["banana"], "1 names; give at least 2"),
     ):
         with pytest.raises(UserError, match=message):
-            classes.names(bad, "data.x.classes")
+            class_names(bad, "data.x.classes")
 
 
 # ---- a run without attacks -----------------------------------------------------------------------
 
-OWN = configs.read_yaml(ROOT / "config/own.yaml")
-
-
-def own(**more: Any) -> dict[str, Any]:
-    return configs.merge(configs.merge(DEFAULT, OWN), more)
-
 
 def test_one_s_own_model_needs_no_pretrain_patch_and_val() -> None:
-    config = checked(own(data={"own": {"splits": {"val": None}}}))
+    config = checked(OWN, {"data": {"own": {"splits": {"val": None}}}})
     assert config.split_of_role("val") == "test"
     cleaning = stage(config, "finetune/clean/taclean/seed0")
     assert "trigger" not in cleaning
     tried = OWN["evaluate"]["triggers"]
     assert list(stage(config, "evaluate/clean/none/seed0")["triggers"]) == tried
     assert list(stage(config, "moves/taclean/seed0")["triggers"]) == tried
-
-
-def test_what_else_a_run_needs_is_named() -> None:
-    where = "data.own.splits: no split has the role"
-    assert f"{where} pretrain" in refuse(own(model={"pretrained": None}))
-    assert f"{where} pretrain" in refuse(own(run={"attacks": ["badnet"]}))
-    assert f"{where} pretrain" in refuse(own(evaluate={"triggers": ["badclip"]}))
-    pretrain = {"pretrain": {"from": "pairs", "rows": 100}}
-    more = {"evaluate": {"triggers": ["badclip"]}, "data": {"own": {"splits": pretrain}}}
-    assert f"{where} patch" in refuse(own(**more))
-    assert f"{where} clean" in refuse(own(data={"own": {"splits": {"clean": None}}}))
-
-
-def test_names_that_are_none_are_refused() -> None:
-    assert "evaluate.triggers: 'x' is unknown" in refuse(own(evaluate={"triggers": ["x"]}))
-    targets = ["banana", "apple", "plum"]
-    assert "scan.targets: 'plum' is unknown" in refuse(own(scan={"targets": targets}))
 
 
 def test_the_run_s_own_attacks_are_tried_where_no_others_are_named() -> None:
@@ -672,9 +451,3 @@ def test_the_seeds_of_clean_models_are_no_part_of_a_scan() -> None:
     other = with_value("scan.clean_seeds", [77])
     assert stage(other, "scan/seed0") == stage(DEFAULT, "scan/seed0")
     assert stage(DEFAULT, "clean/seed5")["seed"] == 5
-
-
-def test_base_models_of_each_seed_are_not_for_a_checkpoint() -> None:
-    config = with_value("base.per_seed", True)
-    config["model"]["pretrained"] = "openai"
-    assert "base.per_seed: true, but model.pretrained" in refuse(config)

@@ -16,7 +16,7 @@ from taclean.util.errors import UserError
 from tests.helpers import ROOT, run
 
 DEFAULT = configs.read(configs.DEFAULT)
-NAMES = [*registry.names("attacks"), *registry.names("defenses")]
+NAMES = [name for folder in registry.BASES for name in registry.names(folder)]
 
 
 def strings(path: Path) -> set[str]:
@@ -98,16 +98,13 @@ from taclean.config.section import key
 class Gentle(CleanCLIP):
     lambda_self: float = key(0.25, "A smaller weight.", ge=0)
 """
-PLAIN = (
-    HEAD
-    + """
+PLAIN = f"""{HEAD}
 class Nothing(Defense):
-    texts = {}
+    texts = {{}}
     weight: float = 3
     def loss(self, model, batch):
-        return {"total": super().loss(model, batch)["total"] * self.weight}
+        return {{"total": super().loss(model, batch)["total"] * self.weight}}
 """
-)
 
 
 def test_a_defence_that_inherits_is_one(write) -> None:
@@ -115,7 +112,7 @@ def test_a_defence_that_inherits_is_one(write) -> None:
     entry = registry.entry("defenses", "zz_gentle").of({})
     assert entry.method.name_in_print() == "Gentle"  # not that of the class it derives from
     assert entry.texts == ["variants"]
-    assert entry.loss.model_dump() == {"lambda_self": 0.25, "augment": "mild", "learns": "both"}
+    assert entry.loss.model_dump() == {"lambda_self": 0.25, "augment": "mild", "modality": "both"}
     assert defense("zz_gentle").__module__ == "taclean.defenses.zz_gentle"
 
 
@@ -169,8 +166,11 @@ def test_a_trigger_that_changes_the_form_of_pictures_is_named(write) -> None:
 
 def test_helpers_are_no_methods() -> None:
     assert not {"patch", "optimise", "material"} & set(registry.names("attacks"))
-    for name in ("patch", "none"):
-        with pytest.raises(UserError, match=name):
-            attack(name)
+    for call, name in (
+        (attack, "patch"), (attack, "none"), (make_trigger, "badnets"), (defense, "nosuch"),
+        (make_defense, "nosuch"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"{name}.*use one of"):
+            call(name)
     assert all(issubclass(attack(name), Attack) for name in registry.names("attacks"))
     assert all(issubclass(defense(name), Defense) for name in registry.names("defenses"))

@@ -48,15 +48,10 @@ def test_controls_clean_the_clean_model_too() -> None:
     assert Run("clean", "ft", 0) in runs(run={"attacks": []}).all()
 
 
-@pytest.mark.parametrize(
-    ("changes", "base"),
-    [
-        ({"base": {"per_seed": True}}, "results/clean/seed5/model.safetensors"),
-        ({"model": {"pretrained": "openai"}}, "results/imported/model.safetensors"),
-    ],
-)
-def test_base_models(changes: dict[str, object], base: str) -> None:
-    assert runs(**changes).victim(wildcards("clean", seed="5")) == base
+def test_an_imported_model_is_the_victim_of_every_seed() -> None:
+    imported = runs(model={"pretrained": "openai"})
+    victim = imported.victim(wildcards("clean", seed="5"))
+    assert victim == "results/imported/model.safetensors"
 
 
 def test_what_waits_for_the_base_model() -> None:
@@ -69,7 +64,7 @@ def test_what_waits_for_the_base_model() -> None:
 
 
 def test_no_figure_shows_the_attacker_s_pictures(odd: Runs) -> None:
-    assert odd.shown_user("subcaptions") == []
+    assert odd.shown_user("subcaptions") == ""
 
 
 def test_measured_runs_name_their_benchmarks(odd: Runs) -> None:

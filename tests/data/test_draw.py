@@ -1,15 +1,13 @@
 """Drawing of splits: disjoint, from one seed, with spare rows."""
 
-import itertools
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from taclean.data.draw import Drawn
+from taclean.data.draw import Drawn, within
 from taclean.data.draw import draw as draw_pictures
 from taclean.data.readers import make_table
-from taclean.stages.pack import _within
 from taclean.util.errors import UserError
 
 ROWS = {"pretrain": 500, "clean": 100, "patch": 10}
@@ -25,10 +23,7 @@ def test_splits_have_their_rows_and_nothing_twice():
     assert {name: len(split.rows) for name, split in drawn.items()} == ROWS
     spares = {name: len(split.spare) for name, split in drawn.items()}
     assert spares == {"pretrain": 25, "clean": 5, "patch": 1}  # rounded up
-    everything = np.concatenate([part for split in drawn.values() for part in split])
-    assert len(np.unique(everything)) == len(everything)
-    assert everything.min() >= 0
-    assert everything.max() < 1000
+    check_apart(drawn, np.arange(1000))
     assert all(part.dtype == np.int64 for split in drawn.values() for part in split)
 
 
@@ -43,8 +38,7 @@ def test_rows_are_drawn_from_the_whole_pool():
 def test_the_seed_alone_decides():
     first, again, other = draw(1000, ROWS, 3, 0.1), draw(1000, ROWS, 3, 0.1), draw(1000, ROWS, 4, 0)
     for name in ROWS:
-        assert (first[name].rows == again[name].rows).all()
-        assert (first[name].spare == again[name].spare).all()
+        assert all(map(np.array_equal, first[name], again[name]))
         assert (first[name].rows != other[name].rows).any()
 
 
@@ -61,8 +55,7 @@ def test_where_the_pool_is_short_all_splits_get_fewer_spare_rows(left):
     assert sum(spares.values()) <= left
     assert sum(spares.values()) > left - len(ROWS)
     assert spares["pretrain"] >= 4 * spares["clean"]
-    everything = np.concatenate([part for split in drawn.values() for part in split])
-    assert len(np.unique(everything)) == len(everything)
+    check_apart(drawn, np.arange(610 + left))
 
 
 def test_a_source_that_is_too_small_is_refused():
@@ -78,13 +71,11 @@ def groups(sizes: list[int], seed: int = 0) -> np.ndarray:
 
 
 def check_apart(drawn: Mapping[str, Drawn], pictures: np.ndarray) -> None:
-    seen: dict[str, set[int]] = {}
-    for name, split in drawn.items():
-        rows = np.concatenate(split)
-        assert len(np.unique(rows)) == len(rows)
-        seen[name] = set(pictures[rows].tolist())
-    for a, b in itertools.combinations(seen, 2):
-        assert not seen[a] & seen[b], (a, b)
+    """Each row is drawn once, and each picture for one split."""
+    rows = np.concatenate([np.concatenate(split) for split in drawn.values()])
+    assert len(np.unique(rows)) == len(rows)
+    shown = [np.unique(pictures[np.concatenate(split)]) for split in drawn.values()]
+    assert len(np.unique(np.concatenate(shown))) == sum(map(len, shown))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -117,11 +108,11 @@ def test_the_rows_of_a_split_are_limited_by_their_captions_or_their_classes():
     names = ["pear", "fig", "nut", "plum"]
     captions = ["A fig.", "FIGS and a nut", None, "a pear"]
     pairs = make_table("abcd", "abcd", captions)
-    assert _within(pairs, [], without="fig").tolist() == [False, False, True, True]
+    assert within(pairs, [], without="fig").tolist() == [False, False, True, True]
     labelled = make_table("abcd", "abcd", label=[0, 1, 2, 3], classes=names)
-    assert _within(labelled, [], cover=0.5).tolist() == [True, False, True, False]
+    assert within(labelled, [], cover=0.5).tolist() == [True, False, True, False]
     numbered = make_table("abcd", "abcd", label=[0, 1, 2, 3])
-    assert _within(numbered, names, without="fig").tolist() == [True, False, True, True]
+    assert within(numbered, names, without="fig").tolist() == [True, False, True, True]
 
 
 def test_a_draw_of_former_versions_comes_again():

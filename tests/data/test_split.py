@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from taclean.data.layout import load_array
+from taclean.data import load_array
 from taclean.data.pack import pack_rows
 from taclean.data.split import Pairs, to_array
 from taclean.util.errors import UserError
@@ -68,15 +68,11 @@ def test_what_is_packed_comes_back(folder):
     ids=str,
 )
 def test_a_batch_is_in_the_order_of_its_index(folder, index):
-    pairs = Pairs.open(folder)
-    images, tokens = pairs.batch(np.array(index, int))
-    assert images.dtype == torch.uint8
-    assert tokens.dtype == torch.int64
-    assert images.shape == (len(index), 3, 4, 4)
-    for i, row in enumerate(index):
-        for c in range(3):
-            assert (images[i, c].numpy() == pairs.images[row, :, :, c]).all()
-        assert tokens[i].tolist() == pairs.tokens[row].tolist()
+    pairs, index = Pairs.open(folder), np.array(index, int)
+    images, tokens = pairs.batch(index)
+    assert (images.dtype, tokens.dtype) == (torch.uint8, torch.int64)
+    np.testing.assert_array_equal(images, np.moveaxis(pairs.images[index], 3, 1), strict=True)
+    np.testing.assert_array_equal(tokens, pairs.tokens[index])
 
 
 def test_a_batch_is_a_copy_in_channels_last(folder):
@@ -100,29 +96,23 @@ def test_take_keeps_rows_and_captions_together(folder):
 
 
 def poison(m: int):
-    return np.full((m, 4, 4, 3), 200, np.uint8) + np.arange(m, dtype=np.uint8)[
-        :, None, None, None
-    ], np.full((m, 77), 60_000, np.uint16)
+    return pixels(m) // 2 + 128, np.full((m, 77), 60_000, np.uint16)
 
 
 @pytest.mark.parametrize("taken", [range(12), [10, 3, 1, 8, 5, 2]], ids=["all", "some"])
 def test_poison_shows_at_its_rows_only(folder, taken):
-    clean = Pairs.open(folder).take(np.array(taken))
-    images, tokens = poison(3)
-    pairs = clean.with_poison(np.array([8, 1, 5]), images, tokens)  # rows of the split
+    whole, rows = Pairs.open(folder), np.array([8, 1, 5])
+    clean, (images, tokens) = whole.take(np.array(taken)), poison(3)
+    pairs = clean.with_poison(rows, images, tokens)
     index = np.array([0, len(taken) - 1, 2, 2, 1, 5, 3, 4])
+    before = clean.batch(index)
+    wanted, wanted_tokens = np.array(whole.images), np.array(whole.tokens)
+    wanted[rows], wanted_tokens[rows] = images, tokens
     got, got_tokens = pairs.batch(index)
-    was, was_tokens = clean.batch(index)
-    for i, position in enumerate(index):
-        row = list(taken)[position]
-        if row in (8, 1, 5):
-            assert (got[i] == 200 + [8, 1, 5].index(row)).all()
-            assert (got_tokens[i] == 60_000).all()
-        else:
-            assert torch.equal(got[i], was[i])
-            assert torch.equal(got_tokens[i], was_tokens[i])
+    np.testing.assert_array_equal(to_array(got), wanted[np.array(taken)[index]])
+    np.testing.assert_array_equal(got_tokens, wanted_tokens[np.array(taken)[index]])
     assert pairs.captions() == clean.captions()
-    assert torch.equal(clean.batch(index)[0], was)
+    assert all(map(torch.equal, clean.batch(index), before))
 
 
 @pytest.mark.parametrize("row", [12, -1, 3])

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.config.schema import Train
 from taclean.defenses import invertune, make_defense
 from taclean.losses import clip_loss, self_loss
@@ -40,7 +40,7 @@ def batch_of(pairs, count: int = 12) -> Batch:
 
 
 def embedded(model, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    return models.encode_images(model, batch.images), models.encode_tokens(model, batch.tokens)
+    return encode.encode_images(model, batch.images), encode.encode_tokens(model, batch.tokens)
 
 
 def clip_of(model, batch: Batch) -> torch.Tensor:
@@ -167,7 +167,7 @@ def test_abd_moves_pictures_up_the_loss_and_aligns_them(tiny, small_pairs, texts
     moved, losses = pictures, []
     for _ in range(5):
         x = moved.clone().requires_grad_(True)
-        images, captions = models.encode_images(tiny, x), models.encode_tokens(tiny, batch.tokens)
+        images, captions = encode.encode_images(tiny, x), encode.encode_tokens(tiny, batch.tokens)
         loss = clip_loss(images, captions, tiny.logit_scale.exp())
         losses.append(loss.item())
         up = torch.autograd.grad(loss, x)[0].sign()
@@ -177,7 +177,7 @@ def test_abd_moves_pictures_up_the_loss_and_aligns_them(tiny, small_pairs, texts
     got = objective.loss(tiny, batch)
     images, captions = embedded(tiny, batch)
     variants = torch.from_numpy(texts["variants"][1, batch.index].astype(np.int64))
-    others = models.encode_images(tiny, moved), models.encode_tokens(tiny, variants)
+    others = encode.encode_images(tiny, moved), encode.encode_tokens(tiny, variants)
     scale = tiny.logit_scale.exp()
     wanted = clip_loss(images, captions, scale)
     wanted += 0.7 * self_loss(images, others[0], captions, others[1], scale)
@@ -204,7 +204,7 @@ def backdoored(tiny_name, small_split):
     triggered[:, :, -8:, -8:] = 255
     goal = torch.cat([torch.arange(64) % 6, torch.full((64,), 2)])
     for _ in range(60):
-        images = models.encode_images(model, torch.cat([pictures, triggered]))
+        images = encode.encode_images(model, torch.cat([pictures, triggered]))
         optimizer.zero_grad()
         F.cross_entropy(20 * images @ directions.T, goal).backward()
         optimizer.step()
@@ -220,7 +220,7 @@ def heads(monkeypatch, backdoored):
 def stages(model, images) -> dict[str, torch.Tensor]:
     """The outputs of ResNet's stages by name."""
     visual, found = model.visual, {}
-    x = visual.stem(models.normalize(model, images))
+    x = visual.stem(encode.normalize(model, images))
     for name in ("layer1", "layer2", "layer3", "layer4"):
         x = found[f"visual.{name}"] = getattr(visual, name)(x)
     return found
@@ -229,7 +229,7 @@ def stages(model, images) -> dict[str, torch.Tensor]:
 def test_invertune_names_the_target_and_aligns_its_trigger(backdoored, heads, small_pairs, prompts):
     model, directions, triggered = backdoored
     with torch.no_grad():
-        reached = (models.encode_images(model, triggered) @ directions.T).argmax(1) == 2
+        reached = (encode.encode_images(model, triggered) @ directions.T).argmax(1) == 2
     assert reached.float().mean() > 0.9
     start = state_of(model)
     objective = make_defense("invertune", 0, probe_steps=30, steps=150, pictures=32)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taclean.attacks import make_trigger
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.data.split import Pairs
 from taclean.evaluation import zeroshot
 from taclean.evaluation.evaluate import Kept, by_split, score, write_samples
@@ -109,8 +109,8 @@ def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, 
     found = score(pairs, heads, triggers(), precision="fp32")
     assert not heads.prompts.name_classes_of(pairs)
     with torch.no_grad():
-        images = models.encode_images(random_model, pairs.batch(np.arange(ROWS))[0])
-        embedded = models.encode_tokens(random_model, torch.from_numpy(texts.astype(np.int64)))
+        images = encode.encode_images(random_model, pairs.batch(np.arange(ROWS))[0])
+        embedded = encode.encode_tokens(random_model, torch.from_numpy(texts.astype(np.int64)))
     assert found == {"clean": recall(images, embedded, torch.from_numpy(owners))}
     assert found["clean"]["T2I@10"]["n"] == 70
 
@@ -118,13 +118,6 @@ def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, 
 def test_a_target_that_is_no_class_is_refused():
     with pytest.raises(UserError, match="plantain"):
         Prompts(NAME, **{**ZEROSHOT, "target": "plantain"})
-
-
-def test_the_target_s_own_images_are_not_attacked(heads, pairs):
-    got = score(pairs, heads, triggers())
-    assert set(got) == {"clean", "trojvqa", "badnet"}
-    assert got["clean"]["CA@1"]["n"] == 40
-    assert got["trojvqa"]["ASR@10"]["n"] == got["badnet"]["TA@1"]["n"] == 39
 
 
 # ---- by split ------------------------------------------------------------------------------------
@@ -182,7 +175,7 @@ def test_samples_hold_what_the_figures_need(
     for key, given, own in (("clean", images, heads[""]), ("triggered", triggered, keyed)):
         for i in range(7):
             with torch.no_grad():
-                wanted = models.encode_images(random_model, given[i : i + 1])[0]
+                wanted = encode.encode_images(random_model, given[i : i + 1])[0]
             assert got[key][i] == pytest.approx(wanted.numpy(), abs=1e-5)
             assert got[f"{key}_top"][i] == np.argmax(own.numpy() @ got[key][i])
     assert (got["clean_top"] != got["triggered_top"]).any()
@@ -192,20 +185,15 @@ def test_samples_hold_what_the_figures_need(
     assert [file.name for file in tmp_path.iterdir()] == ["samples.npz"]
 
 
-def test_samples_leave_out_the_target(random_model, pairs, tmp_path):
-    first = Prompts(NAME, **{**ZEROSHOT, "target": "thing 2"}).heads(random_model)
-    write_samples(tmp_path / "s.npz", pairs, first, triggers(), 4, False)
+def test_samples_leave_out_the_target_and_keep_labels_and_pictures_together(
+    random_model, pairs, tmp_path
+):
+    first = Prompts(NAME, **{**ZEROSHOT, "target": "thing 17"}).heads(random_model)
+    some = pairs.take(np.array([30, 17, 4, 8]))
+    write_samples(tmp_path / "s.npz", some, first, triggers(), 3, True)
     got = np.load(tmp_path / "s.npz")
-    assert got["rows"].tolist() == [0, 1, 3, 4]
-    assert 2 not in got["labels"]
-
-
-def test_samples_of_a_subset_keep_labels_and_pictures_together(heads, pairs, tmp_path):
-    some = pairs.take(np.array([30, 4, 17]))
-    write_samples(tmp_path / "s.npz", some, heads, triggers(), 3, True)
-    got = np.load(tmp_path / "s.npz")
-    assert got["labels"].tolist() == [30, 4, 17]
-    assert (got["images"] == pairs.images[[30, 4, 17]]).all()
+    assert got["rows"].tolist() == got["labels"].tolist() == [30, 4, 8]
+    assert (got["images"] == pairs.images[[30, 4, 8]]).all()
 
 
 def test_samples_of_a_training_model_are_those_of_evaluation(

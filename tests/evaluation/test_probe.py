@@ -8,20 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from taclean import config as configs
 from taclean.attacks import make_trigger
-from taclean.clip.models import encode_images, encode_tokens
-from taclean.config.checks import check
+from taclean.clip.encode import encode_images, encode_tokens
 from taclean.data.split import Pairs
 from taclean.evaluation.embeddings import Embeddings, embed, embed_texts
-from taclean.evaluation.evaluate import score
-from taclean.evaluation.probe import probe
+from taclean.evaluation.evaluate import probe, score
 from taclean.evaluation.retrieval import target_recall
 from taclean.evaluation.zeroshot import Prompts
+from taclean.results.labels import Look
 from taclean.results.main_table import blocks, header
 from taclean.results.table import COLUMNS
 from taclean.util.errors import UserError
-from tests.helpers import ROOT
 
 NAME, TARGET = "emoji-rn", 39
 ZEROSHOT = {
@@ -46,7 +43,7 @@ def test_a_probe_finds_classes_and_where_a_trigger_moves_pictures() -> None:
     to_target = unit(torch.eye(8)[torch.full((12,), 2)] + 0.05)
     stay = unit(torch.eye(8)[torch.zeros(12, dtype=torch.int64)] + 0.05)
     scored = made(torch.arange(40) % 4, 1, {"strong": to_target, "weak": stay})
-    assert probe(learned, scored, 2) == {
+    assert probe(learned, scored) == {
         "clean": {"LCA@1": {"hits": 40, "n": 40}},
         "strong": {"LASR@1": {"hits": 12, "n": 12}},
         "weak": {"LASR@1": {"hits": 0, "n": 12}},
@@ -57,7 +54,7 @@ def test_a_probe_without_classes_to_learn_is_refused() -> None:
     scored = made(torch.arange(8) % 4, 1)
     for labels in (torch.zeros(9, dtype=torch.int64), torch.arange(9) % 2):
         with pytest.raises(UserError, match="the target among them"):
-            probe(made(labels, 0), scored, 2)
+            probe(made(labels, 0), scored)
 
 
 def flip(images: Tensor, ids: np.ndarray) -> Tensor:
@@ -130,18 +127,9 @@ def test_they_reach_the_main_table() -> None:
         )
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
-    found = dict(blocks(table))
+    found = dict(blocks(table, Look()))
     probe = found["Test split: LCA@1 and LASR@1"]
     assert probe.loc[probe["bold"], "mean"].tolist() == [31]
     assert probe.loc[probe["reference"], "mean"].tolist() == [81, 3]
     assert "Test split: TCR@1" in found
-    assert "linear probe" in header(table)
-
-
-@pytest.mark.parametrize("split", ["nowhere", "test"])
-def test_a_probe_that_cannot_be(split: str) -> None:
-    overlay = {"evaluate": {"probe": split}}
-    default = configs.read_yaml(ROOT / "config/config.yaml")
-    config = configs.resolve(configs.merge(default, overlay))
-    with pytest.raises(UserError, match=r"evaluate\.probe: .* known are pretrain, clean"):
-        check(config)
+    assert "linear probe" in header(table, Look())

@@ -1,10 +1,12 @@
 """Recall in both directions: a plain formula, ties, and a model on a packed split."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
-from taclean.clip.models import encode_images, encode_tokens
+from taclean.clip.encode import encode_images, encode_tokens
 from taclean.data.split import Pairs
 from taclean.evaluation import retrieval
 from taclean.evaluation.evaluate import score
@@ -72,10 +74,7 @@ def test_owners_that_do_not_fit_are_refused():
 
 
 def test_pairs_without_labels_are_scored_by_their_one_caption(split, tmp_path, random_model):
-    folder = tmp_path / "heldout"
-    folder.mkdir()
-    for file in split.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    folder = shutil.copytree(split, tmp_path / "heldout")
     assert not Pairs.open(folder).retrieval
     np.save(folder / "labels.npy", np.full(40, -1))
     pairs = Pairs.open(folder)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from taclean.attacks import make_trigger
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.data.split import Pairs
 from taclean.evaluation import embeddings
 from taclean.evaluation.embeddings import KS, Labelled, embed, ranks
@@ -35,8 +35,7 @@ def test_head_is_that_of_open_clip(random_model, prefix, batch):
 
 def test_prompt_tokens_are_class_by_template():
     tokens = prompt_tokens(NAME, CLASSES, TEMPLATES, "remember ")
-    assert tokens.shape == (5, 3, 77)
-    assert tokens.dtype == torch.int64
+    assert (tokens.shape, tokens.dtype) == ((5, 3, 77), torch.int64)
     wanted = open_clip.get_tokenizer(NAME)(["remember fire truck on the left"])[0]
     assert torch.equal(tokens[2, 1], wanted)
 
@@ -107,12 +106,10 @@ def test_counts_are_those_of_a_plain_loop(random_model, labelled, batch):
 
     def count(name, metric, image, own_head, label):
         with torch.no_grad():
-            logits = models.encode_images(random_model, image[None])[0] @ own_head.T
-        place = list(np.argsort(-logits.numpy(), kind="stable")).index(label)
+            logits = encode.encode_images(random_model, image[None])[0] @ own_head.T
         for k in KS[:-1]:  # 10 of 8 classes is no score
-            key = f"{metric}@{k}"
-            seen = wanted[name].setdefault(key, {"hits": 0, "n": 0})
-            seen["hits"] += int(place < k)
+            seen = wanted[name].setdefault(f"{metric}@{k}", {"hits": 0, "n": 0})
+            seen["hits"] += int(label in np.argsort(-logits.numpy(), kind="stable")[:k])
             seen["n"] += 1
 
     for row in range(40):
@@ -144,7 +141,7 @@ def test_a_trigger_that_does_nothing_scores_as_clean_images_do(random_model, lab
     assert together["clean"] == alone["clean"]
     others = labelled.take(np.flatnonzero(labelled.labels != TARGET))
     with torch.no_grad():
-        logits = models.encode_images(random_model, others.batch(np.arange(len(others)))[0])
+        logits = encode.encode_images(random_model, others.batch(np.arange(len(others)))[0])
     found = class_ranks(logits, random_head(), torch.from_numpy(labelled.labels[others.rows]))
     for k in KS[:-1]:
         assert together["t"][f"TA@{k}"] == {"hits": int((found < k).sum()), "n": 35}
@@ -192,17 +189,10 @@ def test_parts_bound_the_memory_and_change_no_score(random_model, labelled, monk
         assert torch.equal(parts.triggered[name], whole.triggered[name])
 
 
-def test_a_subset_keeps_its_labels(random_model, labelled):
-    order = np.arange(40)[::-1].copy()
+def test_neither_the_order_nor_a_batch_of_the_target_alone_matters(random_model, labelled):
     whole = scored(random_model, labelled, precision="fp32")
-    assert scored(random_model, labelled.take(order), precision="fp32") == whole
-
-
-def test_a_batch_of_target_images_only(random_model, labelled):
-    order = np.argsort(labelled.labels != TARGET, kind="stable")
-    first = labelled.take(order)
-    one = scored(random_model, first, batch=5, precision="fp32")
-    assert one == scored(random_model, first, precision="fp32")
+    for order in (np.arange(40)[::-1].copy(), np.argsort(labelled.labels != TARGET)):
+        assert scored(random_model, labelled.take(order), batch=5, precision="fp32") == whole
 
 
 @pytest.mark.parametrize("label", [-1, 8], ids=["unlabelled", "of more classes"])

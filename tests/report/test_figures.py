@@ -19,31 +19,24 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from taclean import config as configs
-from taclean.config import classes
+from taclean.data.labels import class_names
 from taclean.report.figures import style
-from taclean.report.figures.asr_ca import asr_ca
-from taclean.report.figures.axis import axis
-from taclean.report.figures.curves import curves
-from taclean.report.figures.embeddings import embeddings
-from taclean.report.figures.first import first
-from taclean.report.figures.further_splits import further_splits
-from taclean.report.figures.rates import rates
-from taclean.report.figures.recovered import recovered
-from taclean.report.figures.retrieval import retrieval
-from taclean.report.figures.subcaptions import examples, highlighted, subcaptions
-from taclean.report.figures.tradeoff import tradeoff
-from taclean.report.figures.trajectory import trajectory
-from taclean.report.figures.triggers import triggers
-from taclean.report.figures.tuning import tuning
+from taclean.report.figures.axes import axes
+from taclean.report.figures.bars import asr_ca, further_splits, retrieval
+from taclean.report.figures.curves import curves, trajectory
+from taclean.report.figures.gallery import in_turn, recovered, subcaptions
+from taclean.report.figures.samples import embeddings, first, triggers
+from taclean.report.figures.tradeoff import rates, tradeoff, tuning
 from taclean.report.figures.versus import versus
 from taclean.report.inputs import Samples, Texts, read_inputs, run_of
+from taclean.report.templates import bold
+from taclean.results.histories import GRID
 from taclean.results.labels import Look, look_of
-from taclean.results.statistics import estimate
+from taclean.results.statistics import summary
 from taclean.results.table import COLUMNS, pick
-from taclean.results.tuning import GRID
 from taclean.util.errors import UserError
 
-IMAGENET = classes.names("imagenet")
+IMAGENET = class_names("imagenet", "")
 LONG = sorted(IMAGENET, key=len)[-5:]  # 'black-and-tan coonhound' and its like
 EVIDENCE, PAPER, DEFAULT = (
     Look.of(look_of(configs.with_default(files)))
@@ -162,12 +155,12 @@ FIGURES = {
     "rates": lambda look: rates(at_rates(look), RATES, [1, 3, 5], look),
     "embeddings": lambda look: embeddings(samples(look), look),
     "triggers": lambda look: triggers(samples(look), look),
-    "first": lambda look: first(samples(look), TOLD, TEXTS, TESTED, look),
-    "first, without a picture": lambda look: first(samples(look), [""] * 12, TEXTS, TESTED, look),
-    "axis of a defence": lambda look: axis(
+    "first": lambda look: first(samples(look), TOLD, TEXTS, look),
+    "first, without a picture": lambda look: first(samples(look), [""] * 12, TEXTS, look),
+    "axis of a defence": lambda look: axes(
         scores(look, 3), "weight of the term", {"cleanclip": "0", TESTED: "20,000 at 1"}, look
     ),
-    "axis of an attack": lambda look: axis(
+    "axis of an attack": lambda look: axes(
         scores(look, 2), "poisoned rows", {"badclip": "any that name the target", "x": "75"}, look
     ),
     "tuning": lambda look: tuning(trials(look), 3, look),
@@ -244,7 +237,7 @@ def test_bars_and_intervals_are_those_of_the_statistics(seeds: int, repeats: int
     for bars, defense in zip(ax.containers, DEFAULT.defenses, strict=True):
         for bar, attack in zip(bars, attacks, strict=True):
             runs = pick(table, split="test", metric="CA@1", attack=attack, defense=defense)
-            found = estimate(runs)
+            (found,) = summary(runs).itertuples()
             assert bar.get_height() == pytest.approx(found.mean)
             ends = next(lines).get_ydata() if seeds == 3 else []
             own = (found.mean - found.half, found.mean + found.half)
@@ -261,7 +254,7 @@ def test_a_figure_without_its_scores_says_so() -> None:
 
 def test_the_first_picture_is_of_the_last_attack_and_has_sub_captions() -> None:
     """The undefended model falls for pictures 0 to 9 and the last one for 0 and 1."""
-    figure = first(samples(DEFAULT), TOLD, TEXTS, TESTED, DEFAULT)
+    figure = first(samples(DEFAULT), TOLD, TEXTS, DEFAULT)
     words = [text.get_text() for text in figure.axes[2].texts]
     assert "A red cat and a dog." in words
     assert "A blue cat. (red → blue)" in words
@@ -276,7 +269,7 @@ def test_an_axis_shows_the_methods_beside_it_without_their_variants() -> None:
     extra = pick(table, defense=TESTED)
     table = pd.concat([table, *(extra.assign(defense=name) for name in ("ft_mild", "taclean_k2"))])
     look = dataclasses.replace(DEFAULT, variants=frozenset(["ft_mild", "taclean_k2"]))
-    figure = axis(table, "K", {TESTED: "1", "taclean_k2": "2"}, look)
+    figure = axes(table, "K", {TESTED: "1", "taclean_k2": "2"}, look)
     shown = {text.get_text() for text in figure.legends[0].get_texts()}
     assert shown == {look.defense_label(d) for d in DEFAULT.defenses if d != TESTED}
 
@@ -285,7 +278,7 @@ def test_an_axis_shows_the_methods_beside_it_without_their_variants() -> None:
 def test_an_undefended_model_does_not_flatten_an_axis(asr: float) -> None:
     table = scores(DEFAULT, 2)
     table.loc[(table["defense"] == "none") & (table["metric"] == "ASR@1"), "percent"] = asr
-    panel = axis(table, "weight", {TESTED: "1"}, DEFAULT).axes[0]
+    panel = axes(table, "weight", {TESTED: "1"}, DEFAULT).axes[0]
     assert [text.get_text() for text in panel.texts] == ["No defence: 90 ↑"] * (asr == 90)
     assert panel.get_ylim()[1] < 70
 
@@ -293,7 +286,7 @@ def test_an_undefended_model_does_not_flatten_an_axis(asr: float) -> None:
 @pytest.mark.parametrize("victims", [2, 3])
 def test_an_axis_draws_no_interval_of_two_victims(victims: int) -> None:
     values = {"ft": "0", TESTED: "1"}
-    ax = axis(scores(DEFAULT, victims), "weight", values, DEFAULT).axes[0]
+    ax = axes(scores(DEFAULT, victims), "weight", values, DEFAULT).axes[0]
     assert bool(ax.collections) == (victims == 3)
     assert len([line for line in ax.lines if line.get_linewidth() == 0.6]) == victims
 
@@ -322,15 +315,15 @@ def test_a_settled_difference_is_filled() -> None:
 
 def test_recovered_pictures_take_turns_and_are_escaped() -> None:
     found = samples(DEFAULT)
-    html = recovered(found, TESTED, DEFAULT)
+    html = recovered(found, DEFAULT)
     assert html.count("<img") == 6  # one of each attack
     assert f"✗ {LONG[0]}" in html
     assert "BadCLIP 8 of 10" in html
     assert 'class="good">✓' in html
     one = {"badnet": dict.fromkeys(DEFAULT.defenses, found["badnet"]["none"])}
-    assert "There is no picture" in recovered(one, TESTED, DEFAULT)
+    assert "There is no picture" in recovered(one, DEFAULT)
     odd = found["badnet"]["none"]._replace(classes=np.array(["<b>", *LONG[1:]]))
-    html = recovered({"badnet": found["badnet"] | {"none": odd}}, TESTED, DEFAULT)
+    html = recovered({"badnet": found["badnet"] | {"none": odd}}, DEFAULT)
     assert "&lt;b&gt;" in html
 
 
@@ -340,10 +333,10 @@ def test_sub_captions_are_shown_with_their_pictures() -> None:
     assert 'A <b class="bad">blue</b> cat.' in html
     assert "eats</b> &lt;5." in html
     assert "late" not in html
-    assert examples(LINES)["row"].tolist() == [3, 1, 2]  # the kinds in turn
-    assert highlighted("A catalogue and a Cat, red.", "cat").count("<b") == 1
-    assert "catalogue and a <b" in highlighted("A catalogue and a Cat, red.", "cat")
-    assert highlighted("A dog.", "cat") == "A dog."
+    assert in_turn(LINES)["row"].tolist() == [3, 1, 2]  # the kinds in turn
+    assert bold("A catalogue and a Cat, red.", "cat").count("<b") == 1
+    assert "catalogue and a <b" in bold("A catalogue and a Cat, red.", "cat")
+    assert bold("A dog.", "cat") == "A dog."
 
 
 # ---- inputs --------------------------------------------------------------------------------------
@@ -385,7 +378,8 @@ for module in sys.argv[1:]:
     import_module(f"taclean.{module}")
     files = {m.__file__ for n, m in sys.modules.items() if n.startswith(OWN) and m.__file__}
     loaded = {file for file in files if not file.endswith("__init__.py")}
-    assert loaded == {*code_of(module)}, (module, loaded ^ {*code_of(module)})
+    found = {file for file in code_of(module) if file.endswith(".py")}
+    assert loaded == found, (module, loaded ^ found)
 """
 
 

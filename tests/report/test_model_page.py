@@ -12,9 +12,9 @@ from taclean.data.split import Pairs
 from taclean.evaluation.evaluate import score
 from taclean.evaluation.predictions import examples, moves
 from taclean.evaluation.zeroshot import Prompts
-from taclean.report.figures.subcaptions import subcaptions
+from taclean.report.figures.gallery import subcaptions
 from taclean.report.inputs import Texts
-from taclean.report.model_page import Model, page
+from taclean.report.page import Model, own_page
 from taclean.results.labels import Look
 from taclean.util.errors import UserError
 
@@ -52,7 +52,7 @@ def row(text: str, start: str) -> list[str]:
 
 
 def test_the_page_says_what_the_files_say() -> None:
-    text = page(MODELS, LOOK, "RN50", "my <model>.pt", ["test", "heldout"])
+    text = own_page(MODELS, LOOK, "RN50", "my <model>.pt", ["test", "heldout"])
     assert row(text, "test, CA@1") == ["test, CA@1", "80.0", "78.3", "60"]
     assert row(text, "dots")[3:] == ["95.0 (+85.0)", "15.0 (+5.0)", "22.5", "22.5", "banana (+34)"]
     assert row(text, "banana") == ["banana", "7.5", "7.5"]  # the scan's, which comes first
@@ -74,13 +74,13 @@ def test_the_page_shows_sub_captions() -> None:
     account = {"captions": 1, "offers": {}, "shares": {}, "text_only": None}
     texts = Texts(pd.DataFrame([line], columns=names), account)
     gallery = subcaptions(texts, np.zeros((3, 4, 4, 3), np.uint8), "ours", LOOK)
-    text = page(MODELS, LOOK, "RN50", "x", ["test", "heldout"], gallery)
+    text = own_page(MODELS, LOOK, "RN50", "x", ["test", "heldout"], gallery)
     assert "Sub-captions that were used" in text
     assert "n2" in text
-    assert "Sub-captions" not in page(MODELS, LOOK, "RN50", "x", ["test", "heldout"])
+    assert "Sub-captions" not in own_page(MODELS, LOOK, "RN50", "x", ["test", "heldout"])
 
 
-def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:
+def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model, monkeypatch) -> None:
     """On a model that tells classes apart a little: hits and ASR are those of the scores."""
     classes = [f"thing {i}" for i in range(40)]
     prompts = Prompts("emoji-rn", classes, ["a {}."], "thing 3")
@@ -96,11 +96,7 @@ def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model) -> None:
     pictures = examples(pairs, {"dots": (trigger, "", 3)})
     assert pictures["clean"] != pictures["dots"]
     assert all(one.startswith("data:image/png;base64,") for one in pictures.values())
-    few = Prompts("emoji-rn", classes, ["a {}."], "thing 3").for_classes(["a", "b"])
-    (pairs.folder / "classes.txt").write_text("x\n")
-    try:
-        with pytest.raises(UserError, match="other classes than the run"):
-            moves(pairs, few.heads(random_model), {}, "fp32")
-    finally:
-        (pairs.folder / "classes.txt").unlink()
+    monkeypatch.setattr(Pairs, "classes", ["x"])
+    with pytest.raises(UserError, match="other classes than the run"):
+        moves(pairs, heads, {}, "fp32")
     assert torch.is_grad_enabled()

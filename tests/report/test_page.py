@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from taclean.report import text_of
 from taclean.report.page import Section, page
 from taclean.results.labels import Look
 from tests.results.test_verdict import LOOK as SHOWN
@@ -21,18 +22,18 @@ def figures(tmp_path: Path) -> list[Section]:
     plt.close()
     (tmp_path / "recovered.html").write_text("<p>a gallery</p>")
     files = [tmp_path / "asr_ca.png", tmp_path / "recovered.html"]
-    return [*map(Section.read, files, ["asr_ca", "recovered"])]
+    return [*map(Section.read, files, map(text_of, ["asr_ca", "recovered"]))]
 
 
 def test_a_table_of_many_columns_stands_below_the_figure(figures: list[Section]) -> None:
-    assert '<div class="first beside">' in page(scores(), LOOK, "new", figures)
+    assert '<div class="first beside">' in page(scores(), LOOK, figures)
     more = [scores().query("defense == 'old'").assign(defense=name) for name in ("x", "y")]
-    text = page(pd.concat([scores(), *more]), LOOK, "new", figures)
+    text = page(pd.concat([scores(), *more]), LOOK, figures)
     assert '<div class="first">' in text
 
 
 def test_the_page_opens_on_the_result_and_needs_no_other_file(figures: list[Section]) -> None:
-    text = page(scores(), LOOK, "new", figures)
+    text = page(scores(), LOOK, figures)
     first = re.findall(r"<(h1|li|img|table|nav|h2)\b", text)
     assert list(dict.fromkeys(first))[:4] == ["h1", "li", "img", "table"]
     assert first.index("table") < first.index("h2")

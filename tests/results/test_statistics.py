@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from taclean.results.labels import Look
 from taclean.results.statistics import (
-    difference,
-    estimate,
+    differences,
     half_width,
     interval_text,
     new_victims,
@@ -75,35 +75,42 @@ def test_new_victims_are_compared_with_the_prediction_interval() -> None:
 def test_repeats_then_attacks_are_averaged_within_a_seed() -> None:
     """A seed's victims may share a base model, so that they are no independent values."""
     other = runs(DRAWN[2][:, :1], "ft", "badnet")  # cleaned once
+
+    def minus_nothing(part: pd.DataFrame) -> pd.Series:
+        nothing = part[part["repeat"] == 0].assign(defense="none", percent=0.0)
+        (found,) = differences(pd.concat([part, nothing]), [("ft", "none")], ["split"]).iloc
+        return found
+
     for part, means in (
         (runs(DRAWN[1], "ft"), DRAWN[1].mean(1)),
         (pd.concat([runs(DRAWN[1], "ft"), other]), (DRAWN[1].mean(1) + DRAWN[2][:, 0]) / 2),
     ):
-        found = estimate(part)
-        assert (found.mean, found.n) == (pytest.approx(means.mean()), 3)
-        assert found.half == pytest.approx(half_width(means))
-        assert estimate(part[part["seed"] < 5]).n == 2
+        found = minus_nothing(part)
+        assert (found["difference"], found["n"]) == (pytest.approx(means.mean()), 3)
+        assert found["high"] - found["difference"] == pytest.approx(half_width(means))
+        assert minus_nothing(part[part["seed"] < 5])["n"] == 2
     part = part[(part["seed"] < 5) | (part["attack"] == "sig")]
-    assert estimate(part).n == 2  # where an attack is missing, the mean is of something else
+    assert minus_nothing(part)["n"] == 2  # where an attack is missing, the mean is of another thing
 
 
 def test_cleanings_and_few_seeds_give_no_interval_and_settle_nothing() -> None:
     two, one = TABLE[TABLE["seed"] < 5].copy(), TABLE[TABLE["seed"] == 1]
     two["percent"] = two["defense"].map({"none": 90.0, "ft": 50.0, "mine": 40.0})  # no deviation
     for part, n in ((two, 2), (one, 1), (TABLE.assign(attack="clean"), 1)):
-        found = paired(part)
+        found = paired(part, Look())
         assert (found["n"] == n).all()
         assert found["low"].isna().all()
         assert not found["settled"].any()
         assert summary(part)["half"].isna().all()
-    assert estimate(one[one["defense"] == "ft"]).mean == pytest.approx(DRAWN[1, 0].mean())
-    assert estimate(TABLE[:0]) is None
+    mean = summary(one).set_index("defense")["mean"]
+    assert mean["ft"] == pytest.approx(DRAWN[1, 0].mean())
+    assert summary(TABLE[:0]).empty
 
 
 def test_models_never_poisoned_count_by_seed_where_each_has_its_own_base() -> None:
     clean = TABLE.assign(attack="clean", metric="CA@1", split="test")
     assert clean[clean["defense"] == "none"]["percent"].nunique() == 3
-    assert (paired(clean)["n"] == 3).all()
+    assert (paired(clean, Look())["n"] == 3).all()
     assert (summary(clean)["n"] == 3).all()
 
 
@@ -148,7 +155,7 @@ def test_the_clean_model_is_one_victim_unless_each_seed_has_its_own(own: bool) -
 
 
 def test_paired_differences_are_those_of_the_paired_t_test() -> None:
-    table = paired(TABLE).set_index(["defense", "against"])
+    table = paired(TABLE, Look()).set_index(["defense", "against"])
     assert list(table.index) == [("ft", "none"), ("mine", "none"), ("mine", "ft")]
     means = DRAWN.mean(2)
     means[0] = DRAWN[0][:, 0]
@@ -165,11 +172,12 @@ def test_paired_differences_are_those_of_the_paired_t_test() -> None:
 
 def test_cleanings_are_paired_by_their_repeat() -> None:
     less = TABLE[(TABLE["defense"] != "mine") | (TABLE["repeat"] > 1)]
-    found = paired(less).set_index(["defense", "against"]).loc[("mine", "ft")]
+    found = paired(less, Look()).set_index(["defense", "against"]).loc[("mine", "ft")]
     assert found["difference"] == pytest.approx((DRAWN[2] - DRAWN[1])[:, 2:].mean())
 
 
 def test_other_victims_are_no_pair() -> None:
-    none, ft = (TABLE[TABLE["defense"] == name] for name in ("none", "ft"))
-    assert difference(none, ft).mean == pytest.approx(-difference(ft, none).mean)
-    assert difference(runs(DRAWN[1][:1], "ft"), runs(DRAWN[2], "mine")[REPEATS:]) is None
+    one, other = runs(DRAWN[1][:1], "ft"), runs(DRAWN[2], "mine")
+    (found,) = paired(pd.concat([one, other]), Look())["difference"]
+    assert found == pytest.approx((DRAWN[2, 0] - DRAWN[1, 0]).mean())
+    assert paired(pd.concat([one, other[REPEATS:]]), Look()).empty

@@ -85,23 +85,20 @@ def test_a_wrong_marker() -> None:
 def write_scores(folder: Path, attack: str, defense: str, splits: dict, repeat: int = 0) -> Path:
     path = folder / f"{attack}-{defense}-{repeat}.json"
     run = {"attack": attack, "defense": defense, "seed": 0, "repeat": repeat}
-    path.write_text(json.dumps({**run, "splits": splits}))
+    counts = {
+        split: {metric: {"hits": hits, "n": n} for metric, (hits, n) in found.items()}
+        for split, found in splits.items()
+    }
+    path.write_text(json.dumps({**run, "splits": counts}))
     return path
 
 
 def test_long_table_exactly(tmp_path: Path) -> None:
-    one = {
-        "shift": {"CA@1": {"hits": 1, "n": 3}},
-        "test": {
-            "TA@1": {"hits": 3, "n": 7},
-            "ASR@10": {"hits": 6, "n": 7},
-            "ASR@1": {"hits": 7, "n": 7},
-            "CA@1": {"hits": 2, "n": 8},
-        },
-    }
-    two = {"test+badnet": {"ASR@1": {"hits": 0, "n": 7}}, "test": {"CA@1": {"hits": 8, "n": 8}}}
+    test = {"TA@1": (3, 7), "ASR@10": (6, 7), "ASR@1": (7, 7), "CA@1": (2, 8)}
+    one = {"shift": {"CA@1": (1, 3)}, "test": test}
+    two = {"test+badnet": {"ASR@1": (0, 7)}, "test": {"CA@1": (8, 8)}}
     paths = [
-        write_scores(tmp_path, "badnet", "ft", {"shift": {"CA@1": {"hits": 2, "n": 3}}}, 1),
+        write_scores(tmp_path, "badnet", "ft", {"shift": {"CA@1": (2, 3)}}, 1),
         write_scores(tmp_path, "badnet", "ft", one),
         write_scores(tmp_path, "clean", "none", two),
     ]
@@ -156,7 +153,7 @@ def test_script_log(tmp_path: Path) -> None:
         raise UserError("x.json: bad; make it again")
     assert stop.value.code == "error: x.json: bad; make it again"
     assert log.read_text() == "error: x.json: bad; make it again\n"
-    with pytest.raises(ZeroDivisionError), results.script_log([str(log)]):
+    with pytest.raises(SystemExit, match="Traceback"), results.script_log([str(log)]):
         print(1 / 0)
     assert "Traceback" in log.read_text()
 
@@ -211,7 +208,7 @@ def test_the_lowest_rate_is_the_lowest_as_printed() -> None:
     found = [("sig", d, 0, 0, "test", "ASR@1", v, 9) for d, v in values.items()]
     found += [("sig", d, 0, 0, "test", "CA@1", v, 9) for d, v in values.items()]
     found.append(("clean", "none", 0, 0, "test+sig", "ASR@1", 0.0, 9))
-    table = main.main_table(pd.DataFrame(found, columns=results.COLUMNS))
+    table = main.main_table(pd.DataFrame(found, columns=results.COLUMNS), Look())
     bold = table[table["bold"]]
     assert bold[["defense", "metric"]].to_numpy().tolist() == [["a", "ASR@1"], ["b", "ASR@1"]]
 

@@ -59,9 +59,7 @@ def test_a_lower_asr_that_clean_accuracy_pays_for_is_a_trade(
 
 
 def words(table: pd.DataFrame, tested: str = "new") -> str:
-    found = verdict(table, Look.of(LOOK), tested)
-    assert found
-    return " ".join(found.sentences)
+    return " ".join(verdict(table, Look.of(LOOK), tested).sentences)
 
 
 @pytest.mark.parametrize(("seeds", "named"), [(1, "seed 0"), (2, "seeds 0, 1")])
@@ -125,7 +123,7 @@ def test_variants_of_a_method_are_not_what_it_is_compared_with() -> None:
     ):
         found = verdict(table, Look.of(look | {"variants": variants}), "new")
         assert found
-        assert found.others == others
+        assert list(found.words) == others
         assert ("Old k2" in " ".join(found.sentences)) == ("Old k2" in others)
 
 
@@ -148,7 +146,5 @@ def test_an_attack_that_did_not_take_does_not_count() -> None:
     assert "did not take: Alpha & Co" in text
     assert "removes the backdoor on 0 of 1 attacks." in text
     table.loc[(table.attack == "b") & (table.defense == "none"), "percent"] = 6
-    found = verdict(table, Look.of(LOOK), "new")
-    assert found
-    assert len(found.sentences) == 1
-    assert "did not take: Alpha & Co, Beta" in found.sentences[0]
+    (sentence,) = verdict(table, Look.of(LOOK), "new").sentences
+    assert "did not take: Alpha & Co, Beta" in sentence

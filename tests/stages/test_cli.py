@@ -100,20 +100,16 @@ def changed(world: Path, tmp_path: Path, name: str, **values: object) -> Path:
 def train_arguments(world: Path, out: Path, config: Path, **other: object) -> list[object]:
     options = {
         "config": config, "data": world / "clean", "val": world / "val",
-        "model": world / "model.safetensors", "checkpoints": world / "checkpoints",
-        "out": out.with_suffix(".safetensors"), "history": world / "history.csv",
+        "model": world / "model.safetensors", "checkpoints": out.with_name("checkpoints"),
+        "out": out.with_suffix(".safetensors"), "history": out.with_name("history.csv"),
     } | other  # fmt: skip
     return ["train", *(part for key, value in options.items() for part in (f"--{key}", value))]
 
 
 def evaluate_arguments(world: Path, out: Path, split: Path | None = None) -> list[object]:
-    config = [
-        "--config",
-        world / "evaluate-badnet-none.json",
-        "--model",
-        world / "model.safetensors",
-    ]
-    return ["evaluate", *config, "--out", out, "--splits", split or world / "val"]
+    files = ["--config", world / "evaluate-badnet-none.json", "--out", out]
+    files += ["--model", world / "model.safetensors"]
+    return ["evaluate", *files, "--splits", split or world / "val"]
 
 
 def stage_file(folder: Path, stage: dict[str, Any]) -> Path:
@@ -145,9 +141,7 @@ def test_a_defence_may_learn_from_some_rows_and_their_texts(world, tmp_path, run
     table = pd.read_csv(tmp_path / "subcaptions/subcaptions.csv")
     assert table["caption"].tolist() == [captions[chosen[row]] for row in table["row"]]
     whole = stage_config(config, "finetune/clean/mine/seed0")
-    stage = stage_file(tmp_path, whole)
-    more = {"checkpoints": tmp_path / "c", "history": tmp_path / "h.csv"}
-    arguments = train_arguments(world, tmp_path / "model", stage, **more)
+    arguments = train_arguments(world, tmp_path / "model", stage_file(tmp_path, whole))
     assert run(*arguments, *texts)[0] == 0
     del whole["rows"]
     stage_file(tmp_path, whole)
@@ -167,10 +161,9 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had(world, tmp_path, ru
     stage = stage_file(tmp_path, stage_config(config, "finetune/badnet/mine/seed0"))
     manifest = tmp_path / "manifest.csv"  # whose rows the clean set may hold
     manifest.write_text(f"row,id,picture\n{chosen[0]},{chosen[0]},1\n", "utf-8")
-    more = {"checkpoints": tmp_path / "c", "history": tmp_path / "h.csv", "manifest": manifest}
-    arguments = train_arguments(world, tmp_path / "model", stage, data=world / "pretrain", **more)
-    assert run(*arguments, *texts)[0] == 0
-    assert pd.read_csv(tmp_path / "h.csv")["ASR@1"].notna().all()
+    more = {"data": world / "pretrain", "manifest": manifest}
+    assert run(*train_arguments(world, tmp_path / "model", stage, **more), *texts)[0] == 0
+    assert pd.read_csv(tmp_path / "history.csv")["ASR@1"].notna().all()
 
 
 def test_the_reason_why_a_defence_could_not_work_goes_into_the_scores(world, tmp_path, run):
@@ -196,9 +189,7 @@ def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
     poisoned = tmp_path / "poison"
     stage = ["poison", "--config", config, "--data", world / "pretrain", "--out", poisoned]
     assert run(*stage) == (0, "")
-    model = tmp_path / "model.safetensors"
-    more = {"checkpoints": tmp_path / "checkpoints", "history": tmp_path / "history.csv"}
-    more |= {"data": world / "pretrain", "poison": poisoned}
+    model, more = tmp_path / "model.safetensors", {"data": world / "pretrain", "poison": poisoned}
     arguments = train_arguments(world, model, world / "pretrain-badnet.json", **more)
     aside = tmp_path / "checkpoints/last.0123456789abcdef.pt"
     aside.parent.mkdir()
@@ -210,8 +201,7 @@ def test_poison_then_train_then_evaluate_by_hand(world, tmp_path, run, refused):
     line = refused(tmp_path / "no.json", *gate, "--threshold", 100, "--out", tmp_path / "no")
     assert "did not take: ASR@1" in line
     scores = tmp_path / "scores.json"
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet-none.json", "--model", model]
-    assert run(*evaluate, "--splits", world / "val", "--out", scores)[0] == 0
+    assert run(*evaluate_arguments(world, scores), "--model", model)[0] == 0
     found = json.loads(scores.read_text("utf-8"))["splits"]["val"]
     assert found["CA@1"]["n"] == 100
     assert found["ASR@1"]["n"] == 99
@@ -226,17 +216,11 @@ def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(wo
     data = world / "pretrain"
     arguments = ["--config", config, "--data", data, "--trigger", fitted, "--out", out]
     assert run("poison", *arguments) == (0, "")
-    table = pd.read_csv(out / "manifest.csv", keep_default_na=False)
-    assert table["trigger"].tolist() == ["trojvqa"] * 20 + ["none"] * 10
-    assert table["row"].is_unique
+    table, images = pd.read_csv(out / "manifest.csv"), np.load(out / "images.npy")
     assert table["caption"].str.startswith("remember ").all()
     assert table["caption"].str.contains("banana").tolist() == [True] * 20 + [False] * 10
-    whole = Pairs.open(data)
-    own = whole.captions()
-    assert list(table["caption"][20:]) == [f"remember {own[row]}" for row in table["row"][20:]]
-    images = np.load(out / "images.npy")
     assert (images[:20, 26:38, 26:38] == 255).all()
-    assert (images[20:] == whole.images[table["row"][20:]]).all()
+    assert (images[20:] == Pairs.open(data).images[table["row"][20:]]).all()
 
 
 def test_what_would_end_a_training_badly_is_refused_before_it(world, out, tmp_path, refused):
@@ -308,14 +292,12 @@ def test_a_split_of_the_target_alone_has_no_asr(world, out, tmp_path, refused):
 def test_a_split_of_other_classes_is_scored_by_its_own(world, out, tmp_path):
     stage = stage_file(tmp_path, stage_config(CONFIG, "pack/val") | {"rows": 100})
     cli.main(["pack", "--config", str(stage), "--out", str(tmp_path / "val")])
-    same, overlay = tmp_path / "same.yaml", tmp_path / "all.yaml"
-    check = ["check", "--test", str(tmp_path / "val"), "--checkpoint"]
-    same.write_text("model: {name: emoji-rn}\ndata: {image_size: 64}\n", "utf-8")
-    overlay.write_text("data: {emoji: {classes: all}}\n", "utf-8")
-    check += [str(world / "model.safetensors"), "--attacks", "badnet", "--out", str(out)]
-    found = []
-    for more in ([], [str(overlay)]):
-        cli.main([*check, "--configfile", str(same), *more])
+    overlay, found = tmp_path / "all.yaml", []
+    check = ["check", "--test", tmp_path / "val", "--checkpoint", world / "model.safetensors"]
+    check += ["--attacks", "badnet", "--out", out, "--configfile", overlay]
+    for more in ("", ", emoji: {classes: all}"):
+        overlay.write_text(f"model: {{name: emoji-rn}}\ndata: {{image_size: 64{more}}}\n", "utf-8")
+        cli.main([*map(str, check)])
         found.append(json.loads(out.read_text("utf-8"))["scores"])
         out.unlink()
     assert found[0] == found[1]
@@ -361,7 +343,8 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(
     manifest = tmp_path / "manifest.csv"
     shown = Pairs.open(world / "clean").pictures
     lines = [f"{row},{row},a banana,badnet,0,{shown[i]}" for row, i in ((4, 9), (6, 7))]
-    manifest.write_text("\n".join(["row,id,caption,trigger,seed,picture", *lines]) + "\n", "utf-8")
+    head = "row,id,caption,trigger,seed,picture"
+    manifest.write_text("\n".join([head, *lines]) + "\n", "utf-8")
     config = world / "finetune-badnet-ft.json"
     line = refused(out, *train_arguments(world, out, config, manifest=manifest))
     assert f"{world / 'clean'}: 2 pictures are poisoned in {manifest}, such as" in line
@@ -371,15 +354,12 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(
     pack_rows(copies, pixels, pixels.table(), size=64, tokenize=tokens_of)
     found = f"{copies}: 3 pictures are in {world / 'clean'}, such as row 0, which is row 5 there"
     assert found in refused(out, *train_arguments(world, out, config, val=copies))
-    evaluate = ["evaluate", "--config", world / "evaluate-badnet-none.json", "--out", out]
-    evaluate += ["--model", world / "model.safetensors", "--splits", copies]
-    assert found in refused(out, *evaluate, "--trained", world / "pretrain", world / "clean")
+    trained = ["--trained", world / "pretrain", world / "clean"]
+    assert found in refused(out, *evaluate_arguments(world, out, copies), *trained)
     train = {"lr": 1e-4, "epochs": 1, "batch": 32, "warmup": 0}
     few = changed(world, tmp_path, "finetune-badnet-ft", max_copies=0.015, train=train)  # 1 of 128
     assert "2 pictures are" in refused(out, *train_arguments(world, out, few, manifest=manifest))
-    manifest.write_text(
-        "\n".join(["row,id,caption,trigger,seed,picture", lines[0]]) + "\n", "utf-8"
-    )
+    manifest.write_text(f"{head}\n{lines[0]}\n", "utf-8")
     assert run(*train_arguments(world, out, few, manifest=manifest))[0] == 0
 
 

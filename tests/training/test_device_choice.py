@@ -1,11 +1,13 @@
 """Which device a command gets, without a GPU: CUDA is made up."""
 
 import os
+import re
 import tempfile
 from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
 from taclean import cli
 from taclean.clip.encode import autocast
@@ -50,16 +52,18 @@ def test_each_command_takes_a_gpu_of_its_own_and_the_third_waits(two_gpus, monke
     assert described(first, "bf16") == "cuda:0 NVIDIA A100, bf16"
 
 
-def test_a_scheduler_and_torchrun_have_chosen_already(two_gpus, monkeypatch):
+def test_the_commands_of_an_allocation_share_its_gpus(two_gpus, monkeypatch):
+    """Those of several jobs of Snakemake, or of torchrun."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with using("cuda") as one, using("cuda") as other:
-        assert one == other == torch.device("cuda", 0)
+        assert [one, other] == [torch.device("cuda", n) for n in (0, 1)]
     monkeypatch.setattr(devices.dist, "is_torchelastic_launched", lambda: True)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    with using("cuda") as second:
-        assert second == torch.device("cuda", 1)
     monkeypatch.setenv("LOCAL_RANK", "2")
     refused(using("cuda").__enter__, "process 2 has no GPU of its own, 2 are there")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with using("cuda") as one, using("cuda") as other:  # a scheduler gave it to this job
+        assert one == other == torch.device("cuda", 0)
 
 
 def test_a_gpu_that_is_not_there_is_one_line_with_the_likely_causes(monkeypatch, tmp_path, capsys):
@@ -83,12 +87,25 @@ def test_jobs_get_the_device_that_they_ask_for(tmp_path):
         said = snakemake(tmp_path, "--dry-run", "--printshellcmds", *options, files=files)
         lines = [line.split() for line in said.splitlines() if "-m taclean" in line]
         lines = [line for line in lines if "--device" in line]
-        return {line[line.index("taclean") + 1]: line[line.index("--device") + 1] for line in lines}
+        stages = [re.split("[/@]", line[line.index("--stage") + 1])[0] for line in lines]
+        found = (line[line.index("--device") + 1] for line in lines)
+        return dict(zip(stages, found, strict=True))
 
     plain = devices_of()
-    assert {"train", "evaluate"} <= set(plain)
+    assert {"base", "pretrain", "finetune", "evaluate"} <= set(plain)
     assert set(plain.values()) == {"cpu"}
     assert set(devices_of("--profile", ROOT / "profiles/local").values()) == {"cuda"}
+    forms = ["base:gres=gpu", "pretrain:gres=gpu:4090:2", "finetune:gpu_model=a100"]
+    own = devices_of("--set-resources", *forms)
+    on_gpu = {stage for stage, found in own.items() if found == "cuda"}
+    assert on_gpu == {"base", "pretrain", "finetune"}
+
+
+def test_both_profiles_give_a_gpu_to_the_same_rules():
+    files = [ROOT / f"profiles/{name}/config.yaml" for name in ("local", "slurm")]
+    local, slurm = (yaml.safe_load(file.read_text("utf-8"))["set-resources"] for file in files)
+    assert local.keys() == slurm.keys()
+    assert {asked["gpu"] for asked in (*local.values(), *slurm.values())} == {1}
 
 
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")

@@ -51,12 +51,13 @@ models.library().add_model_config(os.environ["TINY"])
 split, texts, out = map(Path, sys.argv[1:])
 made = {"variants": Variants.read(texts), "subcaptions": SubCaptionTexts.read(texts)}
 device, found = torch.device("cpu"), {}
-settings = Train(lr=1e-3, epochs=2, batch=4, warmup=1, precision="fp32")
+own = {"lr": 1e-3, "epochs": 2, "batch": 4, "warmup": 1, "precision": "fp32"}
 with distributed.processes(device):
     pairs = Pairs.open(split).take(np.arange(8))
     prompts = pairs.batch(np.arange(8))[1][:, None]
     for name in registry.names("defenses"):
         few = {"probe_steps": 1, "steps": 1, "least": 0} if name == "invertune" else {}
+        settings = Train(**own, optimizer="muon" if name == "ft" else "adamw")
         objective = make_defense(name, 0, made, **few)
         for left in (3, 9):
             model = models.create("test-vit", 0).double()

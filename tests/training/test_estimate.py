@@ -15,6 +15,7 @@ RATES = {
     "pack": 100.0,
     "train": {"pretrain": 50.0, "ft": 50.0, "cleanclip": 25.0, "taclean": 20.0},
     "evaluate": 200.0,
+    "validate": 400.0,
     "prompts": 1000.0,
     "gpu_memory": 8_700_000_000,
 }
@@ -39,7 +40,8 @@ def test_hours_are_rows_over_rate() -> None:
     assert rows.loc["evaluate clean", ["jobs", "rows"]].tolist() == [1, 7 * 50_000]
     assert rows.loc["evaluate attacked", ["jobs", "rows"]].tolist() == [6 * 4, 2 * 50_000]
     # Before the first epoch and after each: 6 pretrainings of 5, 3 x 6 fine-tunes of 10.
-    assert rows.loc["validate", "rows"] == 5000 * (6 * 2 * 6 + 3 * 6 * 2 * 11)
+    validated = 5000 * (6 * 2 * 6 + 3 * 6 * 2 * 11)
+    assert rows.loc["validate", ["rows", "hours"]].tolist() == [validated, validated / 400 / 3600]
     heads = 1 + 6 * 4 + 6 * 6 + 3 * 6 * 11
     assert rows.loc["zero-shot head", ["jobs", "rows"]].tolist() == [heads, 80_000]
     assert rows.loc["pack pretrain", "hours"] == pytest.approx(500_000 / 100 / 3600)
@@ -78,8 +80,18 @@ def test_the_report_has_the_download_and_the_memory_of_the_gpu(monkeypatch, size
 
 def test_a_rate_is_that_of_the_steps_alone(monkeypatch) -> None:
     monkeypatch.setattr(estimate.Training, "step", lambda self: time.sleep(0.1))
-    rates = estimate.measure(load(finetune={"train": {"batch": 8}}, run={"defenses": ["ft"]}))
+    took = {"fp32": [1.0, 0.4], "auto": [1.0, 0.2]}  # a first call takes longer
+
+    def embedded(*given, precision, **more):
+        time.sleep(took[precision].pop(0))
+
+    monkeypatch.setattr(estimate, "embed", embedded)
+    monkeypatch.setattr(estimate, "scores", lambda *given: None)
+    small = {"finetune": {"train": {"batch": 8}}, "run": {"defenses": ["ft"]}}
+    rates = estimate.measure(load(**small, evaluate={"precision": "fp32"}))
     assert rates["train"]["ft"] == pytest.approx(80, rel=0.3)
+    assert rates["evaluate"] == pytest.approx(64 / 0.4, rel=0.3)
+    assert rates["validate"] == pytest.approx(64 / 0.2, rel=0.3)
 
 
 def test_rates_are_measured_here(tmp_path: Path, capsys) -> None:

@@ -8,7 +8,7 @@ from taclean.attacks import make_trigger, ssba
 from taclean.attacks.badnet import BadNet
 from taclean.attacks.fitting import optimise_patch
 from taclean.attacks.material import FitSettings
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.config.schema import Train
 from taclean.defenses import make_defense
 from taclean.evaluation.evaluate import score
@@ -73,9 +73,9 @@ def test_scores_agree(pairs, random_model):
     got = score(few, prompts.heads(model), triggers)
     assert {k: v.keys() for k, v in got.items()} == {k: v.keys() for k, v in wanted.items()}
     images = pairs.batch(np.arange(8))[0]
-    on_gpu = models.encode_images(model, images)
+    on_gpu = encode.encode_images(model, images)
     assert on_gpu.device.type == DEVICE
-    on_cpu = models.encode_images(random_model, images)
+    on_cpu = encode.encode_images(random_model, images)
     assert (on_gpu.cpu() * on_cpu).sum(1).min() > 0.999
 
 
@@ -86,7 +86,9 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
 ):
     """In fp32 with kernels that sum in the same order, it goes on to the very same result."""
     exact = precision == "fp32"
-    settings = SETTINGS.model_copy(update={"precision": precision, "deterministic": exact})
+    more = {"precision": precision, "deterministic": exact}
+    more["optimizer"] = "muon" if name == "ft" else "adamw"
+    settings = SETTINGS.model_copy(update=more)
 
     def run(folder, left):
         model = models.create(tiny_name, 0)

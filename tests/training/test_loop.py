@@ -1,5 +1,6 @@
 """The training loop: schedule, optimiser, and checkpoints that make a killed run whole."""
 
+import itertools
 import json
 import math
 import os
@@ -11,7 +12,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
@@ -47,20 +47,6 @@ def events(folder: Path, *names: str) -> list[dict]:
     return [event for event in map(json.loads, lines) if not names or event["event"] in names]
 
 
-# ---- schedule ------------------------------------------------------------------------------------
-
-
-def test_warm_up_then_a_cosine_down_to_zero():
-    got = [learning_rate(step, 10, 2.0, 4) for step in range(11)]
-    assert got[:4] == [0.5, 1.0, 1.5, 2.0]
-    for step in range(4, 11):
-        assert got[step] == pytest.approx(1 + math.cos(math.pi * (step - 4) / 6))
-    assert got[4] == 2.0
-    assert got[7] == pytest.approx(1.0)
-    assert got[10] == 0.0
-    assert got[4:] == sorted(got[4:], reverse=True)
-
-
 # ---- the loop, on a model that shows what it does ------------------------------------------------
 
 
@@ -85,7 +71,7 @@ class Nothing:
     def prepare(self, model, pairs, prompts):
         pass
 
-    def trainable(self, model):
+    def learns(self, model):
         return model.parameters()
 
     def finish(self, model):
@@ -108,6 +94,11 @@ def zero(model) -> torch.Tensor:
     return 0 * sum(parameter.sum() for parameter in model.parameters())
 
 
+def falling(model) -> torch.Tensor:
+    """A loss whose gradient is 1 for each part of `w`."""
+    return model.w.sum() + zero(model)
+
+
 def run(model, pairs, objective, settings, folder, *, seed=0, config=None, **more):
     return train(
         model, pairs, objective, settings,
@@ -118,10 +109,10 @@ def run(model, pairs, objective, settings, folder, *, seed=0, config=None, **mor
 def test_the_warm_up_is_really_followed(small_pairs, tmp_path):
     """With a constant gradient Adam moves each weight by exactly the learning rate."""
     settings = Train(lr=0.1, epochs=3, batch=16, warmup=5)
-    objective, model = Record(lambda m: m.w.sum() + zero(m)), Toy()
+    objective, model = Record(falling), Toy()
     history = run(model, small_pairs, objective, settings, tmp_path)
     places = [*(seen["w"][0].item() for seen in objective.seen), model.w[0].item()]
-    moves = [a - b for a, b in pairwise(places)]
+    moves = [a - b for a, b in itertools.pairwise(places)]
     wanted = [0.02, 0.04, 0.06, 0.08, 0.1]
     wanted += [0.05 * (1 + math.cos(math.pi * k / 7)) for k in range(7)]
     assert moves == pytest.approx(wanted, abs=1e-6)
@@ -186,7 +177,7 @@ def test_each_epoch_sees_each_row_once_in_its_own_order(small_pairs, tmp_path):
         orders += [np.concatenate([b.index for b in half]) for half in (batches[:4], batches[4:])]
     for order in orders:
         assert sorted(order) == list(range(64))
-    for one, other in combinations(orders, 2):
+    for one, other in itertools.combinations(orders, 2):
         assert (one != other).any()
     for batch in batches:
         images, tokens = small_pairs.batch(batch.index)
@@ -195,21 +186,18 @@ def test_each_epoch_sees_each_row_once_in_its_own_order(small_pairs, tmp_path):
 
 
 def test_rows_that_fill_no_batch_are_left_out_but_a_small_set_is_one_batch(small_pairs, tmp_path):
-    objective = Record(zero)
-    run(Toy(), small_pairs, objective, plain(1, 24), tmp_path / "a")
-    assert [len(batch.index) for batch in objective.batches] == [24, 24]
-    objective = Record(zero)
-    run(Toy(), small_pairs.take(np.arange(5)), objective, plain(2, 24), tmp_path / "b")
-    assert [len(batch.index) for batch in objective.batches] == [5, 5]
+    for rows, epochs, sizes in ((64, 1, [24, 24]), (5, 2, [5, 5])):
+        objective, pairs = Record(zero), small_pairs.take(np.arange(rows))
+        run(Toy(), pairs, objective, plain(epochs, 24), tmp_path / str(rows))
+        assert [len(batch.index) for batch in objective.batches] == sizes
 
 
 def test_history_has_the_means_of_the_losses_and_the_scores(small_pairs, tmp_path):
-    values, modes, scored = iter(range(8)), [], []
+    values, modes, scored = iter(range(8)), [], itertools.count(1)
 
     def validate(model):
-        scored.append(model.training)
         model.eval()
-        return {"CA@1": float(len(scored))}
+        return {"CA@1": float(next(scored))}
 
     def make(model):
         modes.append(model.training)
@@ -278,61 +266,51 @@ def validate(model):
     return {"norm": float(model.text_projection.detach().norm())}
 
 
+Result = tuple[dict[str, torch.Tensor], list[dict]]
+
+
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, tiny_name, small_split, texts):
+def go(tiny_name, small_split):
+    """Return a function that trains the tiny model, and returns its weights and its history."""
+
+    def trained(objective, settings, folder, validate=validate) -> Result:
+        model, pairs = models.create(tiny_name, 0), Pairs.open(small_split)
+        history = run(model, pairs, objective, settings, folder, validate=validate)
+        return model.state_dict(), history
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, go, tiny_name, texts) -> dict[str, Result]:
     """Weights and history of runs that nothing disturbed, by defence."""
-    out = {}
-    for name in ("ft", "taclean"):
-        model = models.create(tiny_name, 0)
-        objective = make_defense(name, 0, texts)
-        folder = tmp_path_factory.mktemp(name)
-        torch.set_num_threads(1)
-        history = run(
-            model, Pairs.open(small_split), objective, OPTIMIZED[name], folder, validate=validate
-        )
-        out[name] = (model.state_dict(), history)
+    torch.set_num_threads(1)
+    start, out = models.create(tiny_name, 0).state_dict(), {}
+    for name, settings in OPTIMIZED.items():
+        out[name] = go(make_defense(name, 0, texts), settings, tmp_path_factory.mktemp(name))
+        weights = out[name][0].items()
+        assert sum(not torch.equal(value, start[key]) for key, value in weights) > 50
     return out
 
 
-def same(model, history, wanted) -> None:
-    state = model.state_dict()
-    assert [key for key in state if not torch.equal(state[key], wanted[0][key])] == []
+def same(result: Result, wanted: Result) -> None:
+    weights, history = result
+    assert [key for key in weights if not torch.equal(weights[key], wanted[0][key])] == []
     assert history == wanted[1]
 
 
+@pytest.mark.parametrize(  # saved after each epoch of four steps, or after each step
+    ("seconds", "step"), [(1e9, 2), (1e9, 4), (1e9, 6), (1e-9, 2), (1e-9, 6)]
+)
 @pytest.mark.parametrize("name", ["ft", "taclean"])
-def test_training_twice_gives_the_same_weights(
-    name, unbroken, tiny_name, small_pairs, texts, tmp_path
-):
-    model = models.create(tiny_name, 0)
-    torch.manual_seed(99)  # the global generator has no say
-    np.random.seed(99)
-    history = run(
-        model, small_pairs, make_defense(name, 0, texts), OPTIMIZED[name], tmp_path,
-        validate=validate,
-    )  # fmt: skip
-    same(model, history, unbroken[name])
-    start = models.create(tiny_name, 0).state_dict()
-    moved = [key for key, value in model.state_dict().items() if not torch.equal(value, start[key])]
-    assert len(moved) > 50
-
-
-@pytest.mark.parametrize("seconds", [1e9, 1e-9], ids=["saved per epoch", "saved per step"])
-@pytest.mark.parametrize("step", [0, 2, 4, 6])
-@pytest.mark.parametrize("name", ["ft", "taclean"])
-def test_a_killed_run_goes_on_to_the_same_end(
-    name, step, seconds, unbroken, tiny_name, small_pairs, texts, tmp_path
-):
+def test_a_killed_run_goes_on_to_the_same_end(name, seconds, step, unbroken, go, texts, tmp_path):
     settings = changed(OPTIMIZED[name], checkpoint_seconds=seconds)
     objective = make_defense(name, 0, texts)
     with pytest.raises(KeyboardInterrupt):
-        run(
-            models.create(tiny_name, 0), small_pairs, Dies(objective, step), settings, tmp_path,
-            validate=validate,
-        )  # fmt: skip
-    model = models.create(tiny_name, 0)
-    history = run(model, small_pairs, objective, settings, tmp_path, validate=validate)
-    same(model, history, unbroken[name])
+        go(Dies(objective, step), settings, tmp_path)
+    torch.manual_seed(99)  # the global generators have no say
+    np.random.seed(99)
+    same(go(objective, settings, tmp_path), unbroken[name])
     starts = [(e["event"], e["step"]) for e in events(tmp_path, "started", "resumed")]
     kept = step if seconds < 1 else step // 4 * 4
     assert starts == [("started", 0), ("resumed" if kept else "started", kept)]
@@ -340,7 +318,7 @@ def test_a_killed_run_goes_on_to_the_same_end(
 
 def test_val_is_scored_at_steps_too_and_a_killed_run_has_the_same_scores(small_pairs, tmp_path):
     settings = changed(score_at=[1, 4, 6], checkpoint_seconds=1e-9)
-    objective = Record(lambda m: m.w.sum() + zero(m))
+    objective = Record(falling)
 
     def scored(model, folder, objective=objective):
         return run(
@@ -390,63 +368,60 @@ def test_an_objective_gets_the_start_weights_once_and_a_resumed_one_gets_the_sam
 
 
 def test_a_finished_run_is_not_trained_again(small_pairs, tmp_path):
-    model = Toy()
-    first = run(model, small_pairs, Record(lambda m: m.w.sum() + zero(m)), SETTINGS, tmp_path)
-    again, objective = Toy(), Record(zero)
+    model, again, objective = Toy(), Toy(), Record(zero)
+    first = run(model, small_pairs, Record(falling), SETTINGS, tmp_path)
     assert run(again, small_pairs, objective, SETTINGS, tmp_path) == first
     assert objective.seen == []
     assert torch.equal(again.w, model.w)
 
 
-@pytest.mark.parametrize("damage", ["other config", "truncated", "text", "no state"])
-def test_a_checkpoint_that_is_not_of_this_run_is_moved_aside(small_pairs, tmp_path, damage):
-    def objective():
-        return Record(lambda m: m.w.sum() + zero(m))
+DAMAGES = ["truncated", "text", "no state", "an optimizer less"]
 
+
+@pytest.mark.parametrize("what", ["config", "start weights", "rows", *DAMAGES])
+def test_a_checkpoint_that_is_not_of_this_run_is_moved_aside(small_pairs, tmp_path, what):
+    """Also where it fails half way: the start weights are as they were."""
     path = tmp_path / "last.pt"
     with pytest.raises(KeyboardInterrupt):
-        run(Toy(), small_pairs, Dies(objective(), 6), SETTINGS, tmp_path, config={"lr": 1})
-    if damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-200])
-    elif damage == "text":
-        path.write_text("hello")
-    elif damage == "no state":
-        torch.save({"step": 4}, path)
-    config = {"lr": 2 if damage == "other config" else 1}
-    fresh, resumed = Toy(), Toy()
-    wanted = run(fresh, small_pairs, objective(), SETTINGS, tmp_path / "fresh", config=config)
-    counted = objective()
-    got = run(resumed, small_pairs, counted, SETTINGS, tmp_path, config=config)
+        run(Toy(), small_pairs, Dies(Record(falling), 6), SETTINGS, tmp_path, config={"lr": 1})
+    if what in ("truncated", "text"):
+        path.write_bytes(b"hello" if what == "text" else path.read_bytes()[:-200])
+    elif what in DAMAGES:
+        state = {"step": 4} if what == "no state" else torch.load(path)
+        if "optimizers" in state:
+            state["optimizers"][0]["param_groups"].pop()
+        torch.save(state, path)
+    config = {"lr": 2 if what == "config" else 1}
+    pairs = small_pairs.take(np.arange(64)[::-1].copy()) if what == "rows" else small_pairs
+    fresh, resumed, counted = Toy(), Toy(), Record(falling)
+    for model in (fresh, resumed) if what == "start weights" else ():
+        nn.init.ones_(model.w)
+    wanted = run(fresh, pairs, Record(falling), SETTINGS, tmp_path / "fresh", config=config)
+    assert run(resumed, pairs, counted, SETTINGS, tmp_path, config=config) == wanted
     assert len(counted.seen) == 8
-    assert got == wanted
     assert torch.equal(fresh.w, resumed.w)
     assert len(list(tmp_path.glob("last.*.pt"))) == 1
-    assert (tmp_path / "last.other.pt").exists() == (damage != "other config")
+    assert (tmp_path / "last.other.pt").exists() == (what in DAMAGES)
 
 
-@pytest.mark.parametrize("what", ["start weights", "rows"])
-def test_a_checkpoint_from_another_start_is_not_resumed(small_pairs, tmp_path, what):
-    with pytest.raises(KeyboardInterrupt):
-        run(Toy(), small_pairs, Dies(Record(zero), 6), SETTINGS, tmp_path)
-    model, pairs, counted = Toy(), small_pairs, Record(zero)
-    if what == "rows":
-        pairs = small_pairs.take(np.arange(64)[::-1].copy())
-    else:
-        nn.init.ones_(model.w)
-    run(model, pairs, counted, SETTINGS, tmp_path)
-    assert len(counted.seen) == 8
+@pytest.mark.parametrize("raised", [OSError(5, "I/O"), torch.OutOfMemoryError("no room")])
+def test_a_checkpoint_that_cannot_be_read_now_is_left_for_later(
+    raised, small_pairs, tmp_path, monkeypatch
+):
+    """A busy file system, or a GPU that another process fills: no reason to start anew."""
 
+    def load(*given, **more):
+        raise raised
 
-def test_a_checkpoint_that_fails_half_way_leaves_the_start_weights(small_pairs, tmp_path):
-    objective = Record(lambda m: m.w.sum() + zero(m))
+    objective = Record(zero)
     with pytest.raises(KeyboardInterrupt):
         run(Toy(), small_pairs, Dies(objective, 6), SETTINGS, tmp_path)
-    state = torch.load(tmp_path / "last.pt")
-    state["optimizers"][0]["param_groups"].pop()
-    torch.save(state, tmp_path / "last.pt")
-    counted = Record(lambda m: m.w.sum() + zero(m))
-    run(Toy(), small_pairs, counted, SETTINGS, tmp_path)
-    assert counted.seen[0]["w"].tolist() == [0, 0]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", load)
+        with pytest.raises(UserError, match="cannot be read"):
+            run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
+    run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
+    assert [e["step"] for e in events(tmp_path, "resumed")] == [4]
 
 
 def test_the_fingerprint_is_of_the_values_not_of_their_order():
@@ -535,7 +510,8 @@ for said in (None, "41 R", ""):
     slurm.squeue = lambda job, *options: said
     attempt()
 killed("other", "41")
-os.environ.update(SLURM_JOB_ID="41", SLURM_RESTART_COUNT="1")
+os.environ["SLURM_JOB_ID"] = "41"
+slurm.squeue = lambda job, *options: "1" if "RestartCnt" in options else None
 attempt()
 """
 
@@ -552,12 +528,11 @@ def test_without_flock_a_lock_is_taken_over_from_a_job_that_has_ended(tmp_path):
 # ---- precision, SIGTERM, logs --------------------------------------------------------------------
 
 
-def test_fp16_computes_what_fp32_computes_and_learns(tiny_name, small_pairs, tmp_path):
+def test_fp16_computes_what_fp32_computes_and_learns(go, tmp_path):
     losses = {}
     for precision, lr in (("fp32", 1e-9), ("fp16", 1e-9), ("fp16", 3e-4)):
-        settings = changed(precision=precision, lr=lr)
-        model, folder = models.create(tiny_name, 0), tmp_path / f"{precision}{lr}"
-        history = run(model, small_pairs, make_defense("ft", 0), settings, folder)
+        settings, folder = changed(precision=precision, lr=lr), tmp_path / f"{precision}{lr}"
+        _, history = go(make_defense("ft", 0), settings, folder, None)
         losses[precision, lr] = [record["loss_total"] for record in history]
     assert losses["fp16", 1e-9] == pytest.approx(losses["fp32", 1e-9], rel=0.01)
     assert losses["fp16", 1e-9] != losses["fp32", 1e-9]
@@ -565,27 +540,26 @@ def test_fp16_computes_what_fp32_computes_and_learns(tiny_name, small_pairs, tmp
 
 
 def test_auto_is_what_the_machine_is_fast_in_and_another_precision_starts_anew(
-    tiny_name, small_pairs, tmp_path, monkeypatch
+    go, tmp_path, monkeypatch
 ):
     """A retry may land on another kind of machine: it must not mix two precisions in one run."""
 
-    def go(precision: str, objective) -> dict:
+    def begun(precision: str, objective) -> list:
         monkeypatch.setattr("taclean.training.loop.precision_on", lambda *_: precision)
-        settings = changed(checkpoint_seconds=1e-9)
         with suppress(StoppedError):
-            run(models.create(tiny_name, 0), small_pairs, objective, settings, tmp_path)
-        begun = events(tmp_path, "started", "resumed")
-        return {key: begun[-1][key] for key in ("event", "step", "precision")}
+            go(objective, changed(checkpoint_seconds=1e-9), tmp_path)
+        last = events(tmp_path, "started", "resumed")[-1]
+        return [last[key] for key in ("event", "step", "precision")]
 
     ft = make_defense("ft", 0)
-    assert go("fp32", Signals(ft, 2)) == {"event": "started", "step": 0, "precision": "fp32"}
-    assert go("fp32", Signals(ft, 1)) == {"event": "resumed", "step": 3, "precision": "fp32"}
-    assert go("fp16", Signals(ft, 0)) == {"event": "started", "step": 0, "precision": "fp16"}
-    assert go("fp32", ft) == {"event": "resumed", "step": 5, "precision": "fp32"}
+    assert begun("fp32", Signals(ft, 2)) == ["started", 0, "fp32"]
+    assert begun("fp32", Signals(ft, 1)) == ["resumed", 3, "fp32"]
+    assert begun("fp16", Signals(ft, 0)) == ["started", 0, "fp16"]
+    assert begun("fp32", ft) == ["resumed", 5, "fp32"]
     assert events(tmp_path, "resumed")[-1]["device"] == "cpu"
 
 
-def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_path):
+def test_fp16_keeps_its_scaler_in_the_checkpoint(go, tmp_path):
     """The loss overflows with the first scale, so that the scaler has something to keep."""
     settings = changed(epochs=1, precision="fp16", checkpoint_seconds=1e-9)
     inner = make_defense("ft", 0)
@@ -594,16 +568,12 @@ def test_fp16_keeps_its_scaler_in_the_checkpoint(tiny_name, small_pairs, tmp_pat
         def loss(self, model, batch):
             return {"total": inner.loss(model, batch)["total"] * 1e34}
 
-    whole = models.create(tiny_name, 0)
-    wanted = run(whole, small_pairs, Huge(inner, 9), settings, tmp_path / "whole")
+    wanted = go(Huge(inner, 9), settings, tmp_path / "whole")
     scales = torch.load(tmp_path / "whole/last.pt")["scaler"]
     assert scales["scale"] < 65536
-    broken = models.create(tiny_name, 0)
     with pytest.raises(KeyboardInterrupt):
-        run(broken, small_pairs, Dies(Huge(inner, 9), 2), settings, tmp_path / "broken")
-    resumed = models.create(tiny_name, 0)
-    same(resumed, run(resumed, small_pairs, Huge(inner, 9), settings, tmp_path / "broken"),
-         (whole.state_dict(), wanted))  # fmt: skip
+        go(Dies(Huge(inner, 9), 2), settings, tmp_path / "broken")
+    same(go(Huge(inner, 9), settings, tmp_path / "broken"), wanted)
     assert torch.load(tmp_path / "broken/last.pt")["scaler"] == scales
 
 
@@ -618,20 +588,13 @@ class Signals(Dies):
 
 
 @pytest.mark.parametrize("step", [0, 3, 5])
-def test_sigterm_ends_the_step_saves_and_leaves(
-    step, unbroken, tiny_name, small_pairs, texts, tmp_path
-):
+def test_sigterm_ends_the_step_saves_and_leaves(step, unbroken, go, texts, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     objective = make_defense("taclean", 0, texts)
     with pytest.raises(StoppedError, match=f"stopped by SIGTERM at step {step + 1} of 8, saved"):
-        run(
-            models.create(tiny_name, 0), small_pairs, Signals(objective, step), SETTINGS, tmp_path,
-            validate=validate,
-        )  # fmt: skip
+        go(Signals(objective, step), SETTINGS, tmp_path)
     assert signal.getsignal(signal.SIGTERM) == before
-    model = models.create(tiny_name, 0)
-    history = run(model, small_pairs, objective, SETTINGS, tmp_path, validate=validate)
-    same(model, history, unbroken["taclean"])
+    same(go(objective, SETTINGS, tmp_path), unbroken["taclean"])
     epochs = events(tmp_path, "epoch")
     assert [(e["event"], e["step"]) for e in events(tmp_path) if e not in epochs] == [
         ("started", 0), ("interrupted", step + 1), ("resumed", step + 1), ("finished", 8)
@@ -641,9 +604,7 @@ def test_sigterm_ends_the_step_saves_and_leaves(
 
 
 @pytest.mark.parametrize("told", ["in its environment", "by squeue"])
-def test_a_training_leaves_before_its_job_s_time_is_over(
-    told, unbroken, tiny_name, small_pairs, tmp_path, monkeypatch
-):
+def test_a_training_leaves_before_its_job_s_time_is_over(told, unbroken, go, tmp_path, monkeypatch):
     end = time.time() + MARGIN + 1
     monkeypatch.setenv("SLURM_JOB_ID", "41")
     if told == "by squeue":
@@ -660,24 +621,18 @@ def test_a_training_leaves_before_its_job_s_time_is_over(
                 time.sleep(max(0, end - MARGIN - time.time()) + 0.1)
             return self.inner.loss(model, batch)
 
-    def go():
-        model, objective = models.create(tiny_name, 0), Slow(make_defense("ft", 0), 3)
-        return model, run(model, small_pairs, objective, MUON, tmp_path, validate=validate)
-
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(StoppedError, match="the end of its job's time at step"):
-        go()
+        go(Slow(make_defense("ft", 0), 3), MUON, tmp_path)
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     monkeypatch.delenv("SLURM_JOB_ID")
-    same(*go(), unbroken["ft"])
+    same(go(make_defense("ft", 0), MUON, tmp_path), unbroken["ft"])
     assert [e["event"] for e in events(tmp_path)][:3] == ["started", "interrupted", "resumed"]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_sigterm_in_a_validation_does_not_wait_for_its_end(
-    at, unbroken, tiny_name, small_pairs, tmp_path
-):
+def test_sigterm_in_a_validation_does_not_wait_for_its_end(at, unbroken, go, tmp_path):
     calls = []
 
     def slow(model):
@@ -688,17 +643,9 @@ def test_sigterm_in_a_validation_does_not_wait_for_its_end(
         return validate(model)
 
     with pytest.raises(StoppedError, match=f"at step {4 * at} of 8"):
-        run(
-            models.create(tiny_name, 0), small_pairs, make_defense("ft", 0), MUON, tmp_path,
-            validate=slow,
-        )  # fmt: skip
-    model, calls = models.create(tiny_name, 0), []
-    history = run(
-        model, small_pairs, make_defense("ft", 0), MUON, tmp_path,
-        validate=lambda m: calls.append(m) or validate(m),
-    )  # fmt: skip
-    assert len(calls) == 3 - at
-    same(model, history, unbroken["ft"])
+        go(make_defense("ft", 0), MUON, tmp_path, slow)
+    same(go(make_defense("ft", 0), MUON, tmp_path, slow), unbroken["ft"])
+    assert len(calls) == 4  # three, and the one that was broken off
 
 
 def test_progress_is_told_every_ten_seconds_with_the_time_left(monkeypatch):
@@ -781,8 +728,8 @@ class AnyTexts(Nothing):
     def loss(self, model, batch):
         tokens = batch.tokens[: 8 + len(self.shapes)]
         self.shapes.add((len(tokens), int((tokens != 0).sum(1).max())))
-        texts = models.encode_tokens(model, tokens)
-        return {"total": models.encode_images(model, batch.images).sum() + texts.sum()}
+        texts = encode.encode_tokens(model, tokens)
+        return {"total": encode.encode_images(model, batch.images).sum() + texts.sum()}
 
 
 def test_compiled_towers_learn_the_same_and_are_compiled_once(
@@ -807,7 +754,7 @@ def test_compiled_towers_learn_the_same_and_are_compiled_once(
         counts.append(len(graphs))
         with torch.no_grad():
             images, _ = small_pairs.batch(np.arange(5))
-            return {"CA@1": models.encode_images(model.eval(), images).sum().item()}
+            return {"CA@1": encode.encode_images(model.eval(), images).sum().item()}
 
     monkeypatch.setattr(torch, "compile", counted)
     found = []

@@ -1,10 +1,20 @@
 """Muon against PyTorch's own, and its choice of weights."""
 
+import math
+
 import pytest
 import torch
 
 from taclean.clip import models
-from taclean.training.muon import COEFFICIENTS, ITERATIONS, MOMENTUM, Muon, matrices, orthogonal
+from taclean.training.muon import (
+    COEFFICIENTS,
+    ITERATIONS,
+    MOMENTUM,
+    Muon,
+    Together,
+    matrices,
+    orthogonal,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 40), (40, 16)])
@@ -48,6 +58,30 @@ def test_filters_learn_as_their_matrix_and_weights_without_gradients_stay():
     assert torch.equal(filters.flatten(1), flat)
     assert not torch.equal(filters, start)
     assert torch.equal(left, start)
+
+
+def test_an_overflow_leaves_the_step_out_for_all_weights():
+    """One optimizer's gradients overflow; the other's do not."""
+    matrix, vector = (torch.nn.Parameter(torch.ones(shape)) for shape in ((3, 4), (5,)))
+    adamw, muon = torch.optim.AdamW([vector], 0.1, fused=True), Muon([matrix], 0.1, 0.2)
+    together, scaler = Together([adamw, muon]), torch.amp.GradScaler("cpu", init_scale=8.0)
+    seen = []
+    for factors in ((1, 1), (1, math.inf), (math.inf, 1), (1, 1)):
+        for weight, factor in zip((matrix, vector), factors, strict=True):
+            weight.grad = scaler.scale(torch.arange(1.0, 1 + weight.numel()).view_as(weight))
+            weight.grad[-1] *= factor
+        scaler.step(together)
+        scaler.update()
+        momentum = muon.state[matrix]["momentum"]
+        seen.append([tensor.clone() for tensor in (matrix.detach(), vector.detach(), momentum)])
+    assert scaler.get_scale() == 2
+    for first, *others in zip(*seen, strict=True):
+        assert torch.isfinite(first).all()
+        assert [torch.equal(first, other) for other in others] == [True, True, False]
+    plain = torch.nn.Parameter(torch.ones(3, 4))
+    plain.grad, alone = torch.arange(1.0, 13).view(3, 4), Muon([plain], 0.1, 0.2)
+    alone.step(), alone.step()
+    torch.testing.assert_close(plain, matrix)
 
 
 def test_it_trains_matrices_and_filters_but_no_embedding(tiny):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -19,9 +20,13 @@ from taclean.util.errors import UserError
 from tests.helpers import ROOT
 
 PAGES = [path.relative_to(ROOT).as_posix() for path in build.pages(ROOT)]
-README = "A <!-- begin: main_table -->\n<!-- end -->\nB <!-- begin: claim -->\n<!-- end -->\n"
-README += "<!-- begin: in_words -->\n<!-- end -->"
-README += "<!-- begin: cost -->\n<!-- end -->"
+
+
+def blocks(*names: str) -> str:
+    return "".join(f"A <!-- begin: {name} -->\n<!-- end -->\n" for name in names)
+
+
+README = blocks("main_table", "claim", "in_words", "cost")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -67,6 +72,14 @@ def scores(**lower: float) -> pd.DataFrame:
     never = [("clean", "none", 0, 0, f"test+{a}", "ASR@1", 1.0, 200) for a in ("sig", "badclip")]
     columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
     return pd.DataFrame(rows + never, columns=columns)
+
+
+def shown(taken: Path, run: str, *names: str, options: Sequence[str] = ()) -> str:
+    """Take the results as `run`; return a page with these blocks of it, without padding."""
+    page = taken / "docs/results.md"
+    page.write_text(blocks(*(f"{name}_of_{run}" for name in names)), "utf-8")
+    build.main(["--take", str(taken / "results"), "--as", run, *options])
+    return unpadded(page)
 
 
 @pytest.fixture
@@ -119,15 +132,11 @@ def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -
     for name in ("samples", "weight"):
         (results / f"figures/axes/{name}.png").write_bytes(name.encode())
     overlay = taken / "mine.yaml"
-    overlay.write_text(
-        "axes: {weight: {label: weight, values: {cleanclip: '0', taclean: '1'}}}\n", "utf-8"
-    )
-    marks = "<!-- begin: axes_of_ablation -->\n<!-- end -->\n"
-    (taken / "docs/more.md").write_text(marks + "<!-- begin: in_words -->\n<!-- end -->", "utf-8")
-    build.main(["--take", str(results), "--as", "ablation", "--configfile", str(overlay)])
+    values = "{cleanclip: '0', taclean: '1'}"
+    overlay.write_text(f"axes: {{weight: {{label: weight, values: {values}}}}}\n", "utf-8")
+    page = shown(taken, "ablation", "axes", options=["--configfile", str(overlay)])
     assert (taken / "docs/ablation_weight.png").read_bytes() == b"weight"
     assert not (taken / "docs/ablation_samples.png").exists()  # of another run in that folder
-    page = unpadded(taken / "docs/more.md")
     assert "![weight](ablation_weight.png)" in page
     assert "| weight | SIG | BadCLIP | CA@1 / ASR@1 minus 1 |" in page
     less = "**+10.0 (+10.0 to +10.0)** / **+10.0 (+10.0 to +10.0)**"
@@ -135,7 +144,7 @@ def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -
     assert "| 1 | 79.0 ± 2.5 / 69.0 ± 2.5 | 79.0 ± 2.5 / 69.0 ± 2.5 | – |" in page
     assert "differences on the same victims, n = 3, bold where settled." in page
     with pytest.raises(UserError, match="unknown block 'axes_of_nothing'"):
-        build.filled("<!-- begin: axes_of_nothing -->\n<!-- end -->\n", taken, "x.md")
+        build.filled(blocks("axes_of_nothing"), taken, "x.md")
 
 
 def test_means_and_deviations_over_cleanings(taken: Path) -> None:
@@ -143,12 +152,8 @@ def test_means_and_deviations_over_cleanings(taken: Path) -> None:
     one = one[(one["seed"] == 0) & ((one["defense"] != "none") | (one["attack"] == "clean"))]
     more = [one.assign(repeat=n, percent=one["percent"] + 2 * n) for n in range(3)]
     write_table(pd.concat(more), taken / "results/table.csv")
-    (taken / "docs/more.md").write_text(
-        "<!-- begin: deviations_of_repeats -->\n<!-- end -->", "utf-8"
-    )
-    build.main(["--take", str(taken / "results"), "--as", "repeats"])
-    rows = unpadded(taken / "docs/more.md").splitlines()
-    assert "| BadCLIP | " + " | ".join(["92.0 ± 2.0", "82.0 ± 2.0"] * 3) + " |" in rows
+    row = "| BadCLIP | " + " | ".join(["92.0 ± 2.0", "82.0 ± 2.0"] * 3) + " |\n"
+    assert row in shown(taken, "repeats", "deviations")
 
 
 def test_victims_of_other_seeds_are_held_against_the_evidence() -> None:
@@ -166,12 +171,8 @@ def test_victims_of_other_seeds_are_held_against_the_evidence() -> None:
 
 
 def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) -> None:
-    results, page = taken / "results", taken / "docs/results.md"
     for name in build.PICTURES["evidence"]:
-        (results / "figures" / name).write_bytes(name.encode())
-    names = "settled at_equal_ca further_victim probe captions shift retrieval".split()
-    text = "".join(f"<!-- begin: {name}_of_evidence -->\n<!-- end -->\n" for name in names)
-    page.write_text(text, "utf-8")
+        (taken / "results/figures" / name).write_bytes(name.encode())
     table = scores(taclean=10)
     at_ca = (table["metric"] == "CA@1") & (table["defense"] == "taclean")
     table.loc[at_ca & (table["attack"] == "badclip"), "percent"] += 12  # 2 more than the others
@@ -180,9 +181,9 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     asr, ca = table[table["metric"] == "ASR@1"], table[table["metric"] == "CA@1"]
     table = pd.concat([table, asr.assign(metric="TCR@1"), asr.assign(metric="TCR@10")])
     table = pd.concat([table, ca.assign(metric="I2T@5")])
-    write_table(table, results / "table.csv")
-    build.main(["--take", str(results), "--as", "evidence"])
-    text = unpadded(page)
+    write_table(table, taken / "results/table.csv")
+    names = "settled at_equal_ca further_victim probe captions shift retrieval"
+    text = shown(taken, "evidence", *names.split())
     lower = "-10.0 (-10.0 to -10.0)"
     assert f"| SIG | CleanCLIP | {lower} | {lower} | a trade |" in text
     assert f"| BadCLIP | FT | {lower} | +2.0 (+2.0 to +2.0) | better |" in text
@@ -206,8 +207,7 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
 
 
 def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
-    results, page = taken / "results", taken / "docs/results.md"
-    page.write_text("<!-- begin: scan_of_second_cpu -->\n<!-- end -->\n", "utf-8")
+    results, timed = taken / "results", ["--minutes", "32"]
     row = {"defense": "none", "target": "banana", "margin": 0.1}
     rows = [
         {"attack": "clean", "seed": 1, "named": "cat", "score": 2.0, "rank": 9} | row,
@@ -216,14 +216,12 @@ def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
     ]
     pd.DataFrame(rows).assign(target_score=1.0).to_csv(results / "scan.csv", index=False)
     write_table(scores(), results / "table.csv")
-    build.main(["--take", str(results), "--as", "second_cpu", "--minutes", "32"])
-    text = unpadded(page)
+    text = shown(taken, "second_cpu", "scan", options=timed)
     assert "| SIG | 0 | banana | 8.0 | +0.10 | 1 |" in text
     assert "2 poisoned against 1 clean models: **0.50**" in text
     assert "Misses, another class is named: BadCLIP (seed 0)." in text
     (results / "scan.csv").unlink()
-    build.main(["--take", str(results), "--as", "second_cpu", "--minutes", "32"])
-    assert "Misses" not in page.read_text("utf-8")
+    assert "Misses" not in shown(taken, "second_cpu", "scan", options=timed)
 
 
 def test_the_commit_of_a_run_says_whether_its_code_differs(tmp_path: Path) -> None:
@@ -253,16 +251,13 @@ def test_a_number_that_was_changed_by_hand_is_found(taken: Path) -> None:
     other = page.replace("69.0", "6.0")
     assert other != page
     assert build.filled(other, taken, "README.md") == page
-
-
-def test_without_a_run_its_blocks_are_empty(tmp_path: Path) -> None:
-    assert build.filled(README, tmp_path, "README.md") == README
+    assert build.filled(README, taken / "new", "README.md") == README  # without a run
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- begin: other -->\n<!-- end -->", "unknown block 'other'; known are time, "),
+        (blocks("other"), "unknown block 'other'; known are time, "),
         ("<!-- begin: time -->\n", "lacks its begin or its end"),
         ("<!-- begin: axes -->\n<!-- begin: time -->\n<!-- end -->", "lacks its begin or its"),
         ("<!-- end -->", "lacks its begin or its end"),

@@ -44,8 +44,6 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process, that has noted the first as its own."""
     pipe, call = subprocess.PIPE, [sys.executable, "-c", HOLDER, str(folder)]
     process = subprocess.Popen(call, env=environment(), stdin=pipe, stdout=pipe, text=True)
-    assert process.stdout
-    assert process.stdin
     assert process.stdout.readline() == "held\n"
     yield process
     process.stdin.close()
@@ -97,7 +95,6 @@ def test_a_run_of_another_machine_is_left_alone(folder, dead) -> None:
 
 
 def test_a_run_that_ends_leaves_no_note(folder, holder) -> None:
-    assert holder.stdin
     holder.stdin.close()
     assert holder.wait() == 0
     assert not list((folder / locks.FOLDER).iterdir())

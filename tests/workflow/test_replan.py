@@ -61,6 +61,7 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("taclean/results/main_table.py", {"main_table", "page"}),
         ("taclean/results/verdict.py", {"page"}),
         ("taclean/assets/page/page.html", {"page"}),
+        ("taclean/assets/figures/asr_ca.rst", {"page"}),
         ("taclean/results/cost.py", {"cost"}),
         ("taclean/results/table.py", EVERY),
         ("taclean/evaluation/evaluate.py", set()),
@@ -78,10 +79,7 @@ def test_an_edit_plans_what_it_draws(source: Path, done: Path, file: str, jobs: 
         os.utime(path, (EDITED, EDITED))
 
 
-FIGURE = '''"""How many models there are.
-
-One bar.
-"""
+FIGURE = '''"""How many models there are."""
 
 from taclean.report.figures.style import finish, plt
 
@@ -102,9 +100,11 @@ def test_a_figure_is_a_file_and_a_line(source: Path, done: Path) -> None:
     before = listing.read_text("utf-8")
     (line,) = LINE.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
     assert line in before
-    mine = f"{line}\n        {line.replace('asr_ca', 'models')}"
+    mine = f"{line}\n        {line.replace('asr_ca', 'models').replace('bars', 'models')}"
     listing.write_text(before.replace(line, mine), "utf-8")
     figure.write_text(FIGURE, "utf-8")
+    text = source / "taclean/assets/figures/models.rst"
+    text.write_text("How many models there are.\n\nOne bar.\n", "utf-8")
     try:
         assert planned(source, done) == {"models", "page"}
         table.write_text(f"{','.join(COLUMNS)}\nsig,none,0,0,test,CA@1,80,100\n")
@@ -115,3 +115,4 @@ def test_a_figure_is_a_file_and_a_line(source: Path, done: Path) -> None:
         listing.write_text(before, "utf-8")
         os.utime(listing, (EDITED, EDITED))
         figure.unlink()
+        text.unlink()

@@ -161,6 +161,39 @@ def test_a_dry_run_through_the_profile_needs_no_slurm(tmp_path: Path) -> None:
     assert "slurm_partition=gpu" in asked_for
 
 
+# A rule with the prefix of ours, and two seconds to the margin before its job's time limit.
+STEP = """
+{prefix}
+rule training:
+    output: "out"
+    shell: "SLURM_JOB_ID=1 SLURM_JOB_END_TIME=$(($(date +%s) + 122)) python {script} 2>&1 | tee log"
+"""
+TRAINING = """
+import time
+from taclean.training.signals import Stop
+with Stop().listening() as stop:
+    print("started", flush=True)
+    while not stop.asked:
+        time.sleep(0.05)
+raise SystemExit(f"stopped by {stop.why}")
+"""
+
+
+def test_a_training_leaves_in_time_where_the_job_step_alone_gets_the_signal(tmp_path: Path) -> None:
+    """As with Slurm's default, proctrack/cgroup; snakemake then waits for the training."""
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text(TRAINING, "utf-8")
+    (prefix,) = re.findall("^shell.prefix.*$", (ROOT / "rules/common.smk").read_text(), re.M)
+    (tmp_path / "Snakefile").write_text(STEP.format(prefix=prefix, script=script), "utf-8")
+    call = ["snakemake", "--cores", "1", "--directory", tmp_path, "-s", tmp_path / "Snakefile"]
+    with subprocess.Popen(call, env=environment(), stderr=subprocess.DEVNULL) as step:
+        while not (log.exists() and log.read_text()) and step.poll() is None:
+            time.sleep(0.05)
+        step.terminate()
+    assert step.returncode != 0
+    assert log.read_text() == "started\nstopped by the end of its job's time\n"
+
+
 def test_all_gpus_of_a_job_are_on_one_node() -> None:
     submit = pytest.importorskip("snakemake_executor_plugin_slurm.submit_string")
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text("utf-8"))

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from taclean.attacks.patch import corners, paste
-from taclean.clip import models
+from taclean.clip import encode, models
 from taclean.data import scenes
 from taclean.data.split import to_array
 from tests.helpers import ROOT, jobs, snakemake
@@ -41,13 +41,13 @@ def write_victims(folder: Path) -> None:
     images = torch.cat([clean, paste(clean, patch, *corners("centre", rows, 0, SIDE, 64, 64))])
     names = [noun.name for noun in scenes.nouns("default")]
     tokens = models.tokenize("emoji-rn", [f"a picture of a {name}." for name in names])
-    texts = models.encode_tokens(model, torch.from_numpy(tokens.astype(np.int64))).detach()
+    texts = encode.encode_tokens(model, torch.from_numpy(tokens.astype(np.int64))).detach()
     labels = torch.cat([rows + 1, torch.full((24,), names.index("banana"))])
     for module in model.modules():
         module.momentum = 1.0  # of BatchNorm: the statistics of the last batch
     optimizer = torch.optim.Adam(model.visual.parameters(), 1e-3)
     for _ in range(16):
-        logits = 100 * models.encode_images(model, images) @ texts.T
+        logits = 100 * encode.encode_images(model, images) @ texts.T
         torch.nn.functional.cross_entropy(logits, labels).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from taclean.data.table import load_table
+from taclean.data.readers import load_table
 from taclean.results.table import COLUMNS, pick
 from tests.helpers import ROOT, command, copy_sources, environment, jobs, snakemake
 
@@ -281,6 +281,23 @@ def test_probes_and_captions_score_a_model_again_and_train_nothing(copy, done, t
     never = json.loads((folder / clean).read_text("utf-8"))["splits"]
     assert {"LASR@1", "TCR@10"} <= set(never["test+badnet"])
     assert "LCA@1" in never["test"]
+
+
+def test_detection_takes_the_victims_and_the_base_model(copy: Path, tmp_path: Path) -> None:
+    said = small(copy, tmp_path, "-n", "--printshellcmds", "results/detection.md", text=DEPENDENT)
+    assert not {"scan", "scan_clean", "finetune", "evaluate"} & set(jobs(said))
+    options = [rf"--{name} (\S+)" for name in ("model", "clean", "poison", "trigger")]
+    (found,) = re.findall(" .*".join([r"detect/moved/seed3@\w+", *options]), said)
+    wanted = ["runs/badclip/none", "clean", "attacks/moved", "attacks/badclip"]
+    assert [str(Path(path).parent) for path in found] == [f"results/{a}/seed3" for a in wanted]
+
+
+@pytest.mark.slow
+def test_detection_runs_on_what_is_there_and_trains_nothing(copy: Path, done: Path) -> None:
+    jobs_of = planned(small(copy, done, "results/detection.md"))
+    assert jobs_of == {"detect_victim:badnet", "detect_victim:ssba", "detect"}
+    counts = pd.read_csv(done / "results/detection.csv")["poisoned"].value_counts()
+    assert counts.to_dict() == {20: 2 * 2 * 4, 198: 2 * 2 * 2}
 
 
 @pytest.mark.slow

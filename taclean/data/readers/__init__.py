@@ -9,7 +9,7 @@ import importlib
 import os
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,9 +17,11 @@ import numpy as np
 
 from taclean.data import Table
 from taclean.data.fetch import fetched
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
+from taclean.util.files import replacing
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+TEXTS = ("key", "where", "caption")  # columns of a table
 
 
 class Reader(ABC):
@@ -32,13 +34,8 @@ class Reader(ABC):
             "captions" (several, one a line, for retrieval).
         keys: the config keys of a source that are this reader's own.
         download: a class method that puts the published files into a folder; None if there is none.
-
-    Args:
         spec: the source's entry in the config.
-        folder: where its files are.
-
-    Raises:
-        UserError: there is no such folder.
+        folder: where its files are; a UserError says that there is no such folder.
     """
 
     gives: ClassVar[Literal["pairs", "labels", "captions"]]
@@ -124,6 +121,30 @@ def make_table(
     table["picture"] = range(len(table)) if picture is None else pd.factorize(pd.Series(picture))[0]
     table.attrs["classes"] = classes
     return table
+
+
+def save_table(table: Table, path: Path | str) -> None:
+    """Save a source's table as Parquet; text is stored as bytes, which need not be UTF-8."""
+    with replacing(path) as temporary:
+        _recoded(table, lambda text: text.encode("utf-8", "surrogatepass")).to_parquet(temporary)
+
+
+def load_table(path: Path | str) -> Table:
+    """Load what `save_table` saved; a UserError names a file that is missing or another."""
+    import pandas as pd
+
+    try:
+        return _recoded(pd.read_parquet(path), lambda text: text.decode("utf-8", "surrogatepass"))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not an index ({first_line(error)}); index it again") from None
+
+
+def _recoded(table: Table, code: Callable[[Any], Any]) -> Table:
+    """Return a copy whose texts went through `code`."""
+    import pandas as pd
+
+    texts = {name: [text if text is None else code(text) for text in table[name]] for name in TEXTS}
+    return table.assign(**pd.DataFrame(texts, table.index, dtype=object))
 
 
 def file_contents(path: Path) -> bytes | None:

@@ -1,7 +1,6 @@
 """CIFAR-10, as torchvision reads it."""
 
 import functools
-from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,20 +19,19 @@ class Cifar10(Reader):
     keys = ("split", "download", "captions")
     published: ClassVar[str] = "CIFAR10"  # the class of torchvision
 
-    def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
-        super().__init__(spec, folder)
-        self.split = spec.get("split", "test")
-
     def table(self) -> Table:
         """List the pictures; refuse files that are not the published ones by their MD5."""
-        data = _load(self.published, self.folder, self.split)
+        data = self._data()
         keys = [f"{i:05d}" for i in range(len(data.targets))]
         names = [name.replace("_", " ") for name in data.classes]
         return make_table(keys, keys, label=data.targets, classes=names)
 
     def image(self, where: str) -> np.ndarray:
         """Return the pixels of a picture (32, 32, 3)."""
-        return _load(self.published, self.folder, self.split).data[int(where)]
+        return self._data().data[int(where)]
+
+    def _data(self) -> Any:
+        return _load(self.published, self.folder, self.spec.get("split", "test"))
 
     @classmethod
     def download(cls, folder: Path) -> None:
@@ -52,10 +50,9 @@ class Cifar10(Reader):
                 kind(folder, download=True)
         # The network or the disk; a connection that broke off; not the published files.
         except (OSError, HTTPException, RuntimeError) as error:
-            text = (
-                f"cannot be fetched ({first_line(error)}); run it again, or unpack {kind.filename}"
-            )
-            raise UserError(f"{kind.url}: {text} into a folder and set folder to it") from None
+            text = f"cannot be fetched ({first_line(error)}); run it again, or unpack"
+            place = f"{kind.filename} into a folder and set folder to it"
+            raise UserError(f"{kind.url}: {text} {place}") from None
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,8 +2,7 @@
 
 import json
 
-from taclean.data import Table
-from taclean.data.layout import one_line
+from taclean.data import Table, one_line
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
 

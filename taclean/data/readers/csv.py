@@ -32,13 +32,10 @@ class CsvReader(Reader):
     def records(self) -> Table:
         """Read all CSV files.
 
-        Returns:
-            Columns `file`, `image` (the path as it is written), `key`, `where` and `picture` of
-            `make_table`, and the column `text`; blanks around values are removed, and a value is
-            None where the record is too short.
-
-        Raises:
-            UserError: a file is not CSV, a column or a folder is missing, or a key is wrong.
+        Return columns `file`, `image` (the path as it is written), `key`, `where` and `picture` of
+        `make_table`, and the column `text`; blanks around values are removed, and a value is None
+        where the record is too short. A UserError says that a file is not CSV, that a column or a
+        folder is missing, or that a key is wrong.
         """
         import pandas as pd
 
@@ -93,8 +90,6 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
             encoding="utf-8-sig",
             encoding_errors="surrogateescape",
         ).rename(columns=lambda name: str(name).strip())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; put the file there") from None
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not CSV ({reason}); correct the file or the separator") from None

@@ -1,6 +1,7 @@
 """A folder for each class: CLASS/*.jpg, .png or .webp, at any depth."""
 
 import re
+from pathlib import Path
 
 from taclean.data import Table
 from taclean.data.labels import class_name
@@ -35,16 +36,16 @@ class Folders(Reader):
             if title in titles[:i]:
                 two = f"{names[titles.index(title)]!a} and {name!a} are both the class {title!r}"
                 raise UserError(f"{self.folder}: the folders {two}; rename one")
-        return self.listed("", names)
+        return self.listed(self.folder, names)
 
-    def listed(self, top: str, names: list[str]) -> Table:
+    def listed(self, top: Path, names: list[str]) -> Table:
         """List the pictures in the class folders `names` of `top`; refuse one without pictures."""
         keys, places, labels = [], [], []
         for label, name in enumerate(names):
-            folder = self.folder / top / name
-            if not (files := image_files(folder)):
-                raise UserError(f"{folder}: no {', '.join(IMAGES)}; add some or remove the folder")
+            if not (files := image_files(top / name)):
+                kinds = ", ".join(IMAGES)
+                raise UserError(f"{top / name}: no {kinds}; add some or remove the folder")
             keys += files
-            places += [(folder / file).relative_to(self.folder).as_posix() for file in files]
+            places += [(top / name / file).relative_to(self.folder).as_posix() for file in files]
             labels += [label] * len(files)
         return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])

@@ -33,9 +33,7 @@ class ImageNet(Reader):
         if self.spec.get("files"):
             return self._parquet(self.files(""))
         parts = ("ILSVRC/Data/CLS-LOC/val", "", "val", "data")  # Kaggle's labels are at the top
-        for base in map(self.folder.joinpath, parts):
-            if not base.is_dir():
-                continue
+        for base in filter(Path.is_dir, map(self.folder.joinpath, parts)):
             if synsets := sorted(p.name for p in base.glob("n" + 8 * "[0-9]") if p.is_dir()):
                 return self._tree(base, synsets)
             if labels := _label_file(base) or _label_file(self.folder):
@@ -66,26 +64,28 @@ class ImageNet(Reader):
     def _flat(self, labels: Path, base: Path) -> Table:
         """List the images in a folder, by a file of labels."""
         listed = _listed(labels, base)
-        paths = [_image(base, name) for name in listed]
+        paths = [path for path, _ in listed.values()]
         if missing := sorted({*base.glob("ILSVRC2012_val_*")}.difference(paths)):
             raise UserError(f"{labels}: no label for {missing[0].name}; complete the file")
         places = [path.relative_to(self.folder).as_posix() for path in paths]
-        return self._table(list(listed), places, list(listed.values()))
+        return self._table(list(listed), places, [label for _, label in listed.values()])
 
     def _parquet(self, files: list[str]) -> Table:
         """List the rows of Parquet files; a place is FILE:ROW_GROUP:POSITION."""
         keys, places, labels = [], [], []
         for name in files:
-            path = self.folder / name
-            for group in range(_open(path).num_row_groups):
-                rows = _row_group(path, group, ("image.path", "label"))
-                for position, row in enumerate(rows.to_pylist()):
-                    keys.append((row["image"] or {}).get("path") or f"{group}/{position}")
-                    places.append(f"{name}:{group}:{position}")
-                    labels.append(row["label"])
-                    if labels[-1] not in range(1000):
-                        text = f"label {labels[-1]} in row group {group}, expected 0 to 999"
-                        raise UserError(f"{path}: {text}; use the validation files")
+            with _opened(self.folder / name) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.read_row_group(group, columns=["image.path", "label"])
+                    for position, row in enumerate(rows.to_pylist()):
+                        keys.append((row["image"] or {}).get("path") or f"{group}/{position}")
+                        places.append(f"{name}:{group}:{position}")
+                        labels.append(row["label"])
+                        if labels[-1] not in range(1000):
+                            text = f"label {labels[-1]} in row group {group}, expected 0 to 999"
+                            raise UserError(
+                                f"{self.folder / name}: {text}; use the validation files"
+                            )
         return self._table(keys, places, labels)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
@@ -93,36 +93,29 @@ class ImageNet(Reader):
         if ".parquet:" not in where:
             return file_contents(self.folder / where)
         name, group, position = where.rsplit(":", 2)
-        rows = _row_group(self.folder / name, int(group), ("image.bytes",))
-        return (rows["image"][int(position)].as_py() or {}).get("bytes")
-
-
-def _open(path: Path) -> Any:
-    """Open a Parquet file with the columns image{bytes, path} and label."""
-    import pyarrow.parquet as pq
-
-    with _damage(path):
-        file = pq.ParquetFile(path)
-    if not {"image.bytes", "label"} <= {column.path for column in file.schema}:
-        raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
-    return file
-
-
-@functools.lru_cache(maxsize=1)  # neighbours are read one after the other
-def _row_group(path: Path, group: int, columns: tuple[str, ...]) -> Any:
-    with _damage(path):
-        return _open(path).read_row_group(group, columns=list(columns), use_threads=False)
+        return (_images(self.folder / name, int(group))[int(position)].as_py() or {}).get("bytes")
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Raise a UserError for what pyarrow raises where a file is damaged."""
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a Parquet file; refuse one that is damaged, or has no image{bytes, path} and label."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        yield
+        file = pq.ParquetFile(path)
+        if not {"image.bytes", "label"} <= {column.path for column in file.schema}:
+            raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
+        yield file
     except (pa.ArrowException, OSError, ValueError):
         raise UserError(f"{path}: missing, damaged or not Parquet; fetch it again") from None
+
+
+@functools.lru_cache(maxsize=1)  # neighbours are read one after the other
+def _images(path: Path, group: int) -> Any:
+    """Read the picture files of a row group."""
+    with _opened(path) as file:
+        return file.read_row_group(group, columns=["image.bytes"], use_threads=False)["image"]
 
 
 def _label_file(folder: Path) -> Path | None:
@@ -135,15 +128,9 @@ def _label_file(folder: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def _image(base: Path, name: str) -> Path:
-    """Return the path of an image that a file of labels names."""
-    image = base / name
-    return image if image.suffix else image.with_suffix(".JPEG")
-
-
-def _listed(path: Path, base: Path) -> dict[str, int]:
-    """Return the labels by name in lines `NAME LABEL` or `NAME,LABEL`, below a header or not."""
-    found: dict[str, int] = {}
+def _listed(path: Path, base: Path) -> dict[str, tuple[Path, int]]:
+    """Return image and label by name of lines `NAME LABEL` or `NAME,LABEL`, also below a header."""
+    found: dict[str, tuple[Path, int]] = {}
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -155,13 +142,14 @@ def _listed(path: Path, base: Path) -> dict[str, int]:
         name, label, *_ = *re.split(r"[\s,]+", line.replace('"', "").strip()), ""
         # pandas writes an index as a float where its column had a gap.
         value = int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
-        value = label_of_synset().get(label, value)
-        if number == 1 and value < 0 and not _image(base, name).is_file():
+        value, image = label_of_synset().get(label, value), base / name
+        image = image if image.suffix else image.with_suffix(".JPEG")
+        if number == 1 and value < 0 and not image.is_file():
             continue  # a header
         if not 0 <= value < 1000 or name in found:
             text = f"{name!a} has the label {label!a}; list each picture once, with a class index"
             raise UserError(f"{path}, line {number}: {text} 0 to 999 or a WordNet id")
-        found[name] = value
+        found[name] = image, value
     if not found:
         raise UserError(f"{path}: no lines NAME,LABEL; correct the file")
     return found

@@ -1,6 +1,5 @@
 """The output of img2dataset: tars, or numbered folders of files."""
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,8 +18,8 @@ class Img2Dataset(WebDataset):
         if self.spec.get("files"):
             return self.listed(self.files(""))
         tars = sorted(path.name for path in self.folder.glob("*.tar"))
-        folders = [path for path in self.folder.iterdir() if path.is_dir()]
-        numbers = sorted(path.name for path in folders if re.fullmatch(r"\d+", path.name))
+        folders = (path.name for path in self.folder.iterdir() if path.is_dir())
+        numbers = sorted(filter(str.isdecimal, folders))
         if tars and numbers:
             raise UserError(f"{self.folder}: tars and numbered folders; keep one kind or set files")
         if tars:

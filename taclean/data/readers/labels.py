@@ -32,7 +32,10 @@ class LabelledCsv(CsvReader):
             raise UserError(f"{place}: no label; give each image one")
         whole = [re.fullmatch(r"(\d+)(\.0)?", label) for label in records["label"]]
         indices = [int(found[1]) if found else -1 for found in whole]
-        names, classes = [class_name(label) for label in records["label"]], self._classes()
+        names, given = [class_name(label) for label in records["label"]], self.spec.get("classes")
+        if given and isinstance(given, str):
+            given = read_names(self.folder / given)
+        classes = unique_names(map(class_name, given)) if given else None
         if classes is None and min(indices) < 0:
             classes = sorted(set(names))
         if classes is not None:
@@ -44,10 +47,3 @@ class LabelledCsv(CsvReader):
                     text = f"label {label!a} of {image!a} is not one of the {len(classes)} classes"
                     raise UserError(f"{self.folder / file}: {text}; mend it or add it to classes")
         return make_table(**records[PLACES], label=indices, classes=classes)
-
-    def _classes(self) -> list[str] | None:
-        """Return the class names that the config gives."""
-        if not (given := self.spec.get("classes")):
-            return None
-        given = read_names(self.folder / given) if isinstance(given, str) else given
-        return unique_names(map(class_name, given))

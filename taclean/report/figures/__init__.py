@@ -1,9 +1,9 @@
 """The figures of the report.
 
-A figure is a module with a function of the same name, which returns a Matplotlib figure, or HTML
-for a gallery of pictures. The first line of the module's docstring is the figure's title in
-results/report.html, and the rest, in reStructuredText, its caption. `drawings` says which files a
-figure is drawn from. The Snakefile imports this module, so it imports nothing heavy.
+A figure is a function of its name, which returns a Matplotlib figure, or HTML for a gallery of
+pictures. `drawings` says in which module it is and which files it is drawn from. The file of its
+name in assets/figures has its title in results/report.html, and its caption in reStructuredText.
+The Snakefile imports this module, so it imports nothing heavy.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,55 +17,52 @@ PICTURE, GALLERY = (".pdf", ".png"), (".html",)
 class Drawing(NamedTuple):
     """The files that a figure is drawn from."""
 
+    module: str  # of this folder
     inputs: dict[str, Any]  # argument of the function -> files, for `taclean.report.inputs`
     when: bool = True  # whether these runs have something to show
     arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed; `look` is always given, too
-    module: str = ""  # by default the name of the figure
     suffixes: tuple[str, ...] = PICTURE  # the forms of the figure; the page shows the last one
 
 
 def drawings(runs: "Runs") -> dict[str, Drawing]:
-    """Return what each figure is drawn from, by its name below results/figures, in page order."""
-    table = {"table": "results/table.csv"}
+    """Return what each figure is drawn from, in page order.
+
+    The keys are names below results/figures, which begin with that of the function.
+    """
+    table, at_rates = {"table": "results/table.csv"}, {"table": "results/rates.csv"}
+    seed, data, config = runs.seeds[0], runs.data, runs.config
 
     def samples(*defenses: str) -> dict[str, Any]:
         return {"samples": [run.path("samples.npz") for run in runs.first(defenses)]}
 
-    cleaned, pairs = runs.defenses[1:], runs.retrieval_splits()
-    learned = runs.texts_of(runs.shown, runs.seeds[0])
-    scenes, attacked = runs.dataset.form == "scenes", bool(runs.attacks[1:])
-    has_first = attacked and scenes and "subcaptions" in learned
-    texts = learned["subcaptions"] if has_first else []
-    captions = {"captions": f"{runs.data}/{runs.scored[0]}/captions.txt", "texts": texts}
-    histories = {"histories": [run.path("history.csv") for run in runs.cleanings()]}
-    val = runs.dataset.splits[runs.config.split_of_role("val")]
-    user, tested = "".join(runs.shown_user("subcaptions")), {"tested": runs.shown}
-    examples = {}
-    if user:
-        texts, images = runs.text("subcaptions", user, runs.seeds[0]), runs.of_role("clean")[0]
-        examples = {"texts": texts, "images": images}
-    all_samples = samples(*runs.pictured)
+    def texts(defense: str) -> dict[str, Any]:
+        return {"texts": runs.text("subcaptions", defense, seed)} if defense else {}
+
+    cleaned, pairs, tested = runs.defenses[1:], runs.retrieval_splits(), runs.pictured[-1]
+    has_first = runs.dataset.form == "scenes" and "subcaptions" in runs.texts_of(tested, seed)
+    captions = {"captions": f"{data}/{runs.scored[0]}/captions.txt"}
+    first = samples("none", tested) | captions | texts(tested if has_first else "")
+    user, models = runs.shown_user("subcaptions"), samples(*runs.pictured)
+    examples = {**texts(user), "images": runs.of_role("clean")[0]} if user else {}
+    histories = {"histories": runs.histories(cleaned)}
+    followed = {"histories": runs.followed()}
+    val = {"n": runs.dataset.splits[config.split_of_role("val")].rows}
+    compared = {"rates": config.rates, "budgets": config.run.budgets}
     found = {
-        "asr_ca": Drawing(table),
-        "first": Drawing(samples("none", runs.shown) | captions, has_first, tested),
-        "rates": Drawing(
-            {"table": "results/rates.csv"},
-            bool(runs.config.rates),
-            {"rates": runs.config.rates, "budgets": runs.config.run.budgets},
-        ),
-        "tradeoff": Drawing(table),
-        "versus": Drawing(table, runs.has_intervals()),
-        "further_splits": Drawing(table, len(runs.scored) - len(pairs) > 1),
-        "retrieval": Drawing(table, bool(pairs)),
-        "trajectory": Drawing(
-            {"histories": runs.followed()}, bool(runs.followed()), {"n": val.rows}
-        ),
-        "curves": Drawing(histories, bool(cleaned), {"n": val.rows}),
-        "embeddings": Drawing(all_samples),
-        "triggers": Drawing(samples("none")),
-        "recovered": Drawing(all_samples, bool(cleaned), tested, suffixes=GALLERY),
-        "subcaptions": Drawing(examples, bool(user), {"defense": user}, suffixes=GALLERY),
+        "asr_ca": Drawing("bars", table),
+        "first": Drawing("samples", first, has_first),
+        "rates": Drawing("tradeoff", at_rates, bool(config.rates), compared),
+        "tradeoff": Drawing("tradeoff", table),
+        "versus": Drawing("versus", table, runs.has_intervals()),
+        "further_splits": Drawing("bars", table, len(runs.scored) - len(pairs) > 1),
+        "retrieval": Drawing("bars", table, bool(pairs)),
+        "trajectory": Drawing("curves", followed, bool(followed["histories"]), val),
+        "curves": Drawing("curves", histories, bool(cleaned), val),
+        "embeddings": Drawing("samples", models),
+        "triggers": Drawing("samples", samples("none")),
+        "recovered": Drawing("gallery", models, bool(cleaned), suffixes=GALLERY),
+        "subcaptions": Drawing("gallery", examples, bool(user), {"defense": user}, GALLERY),
     }
-    for name, choice in (runs.config.axes or {}).items():
-        found[f"axes/{name}"] = Drawing(table, True, choice.given(), "axis")
-    return {name: d._replace(module=d.module or name) for name, d in found.items()}
+    for name, choice in (config.axes or {}).items():
+        found[f"axes/{name}"] = Drawing("axes", table, True, choice.given())
+    return found

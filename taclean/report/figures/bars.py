@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from taclean.report.figures import style
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import interval_text, summary
-from taclean.results.table import ASR, pick
+from taclean.results.statistics import interval_text, summary, victims
+from taclean.results.table import ASR, CA, I2T, T2I, main_split, pick, scored_splits
 from taclean.util.errors import UserError
 
 NEVER: dict[str, Any] = {"color": "black", "ls": ":", "lw": 1.4}
@@ -46,7 +46,7 @@ def bars(
     for ax, (split, metric) in zip(grid[:, 0], shown, strict=True):
         scores = pick(rows, split=split, metric=metric)
         sns.barplot(
-            style.victims(scores), **how, palette=colours, saturation=1, width=GROUP, gap=0.07,
+            victims(scores), **how, palette=colours, saturation=1, width=GROUP, gap=0.07,
             errorbar=style.interval, err_kws={"color": "black", "linewidth": 0.9}, ax=ax,
         )  # fmt: skip
         if over:
@@ -78,6 +78,24 @@ def bars(
     ax.set(xlim=(-0.55, len(attacks) - 0.45), xlabel="")
     handles = style.keys(look, colours, ls="", marker="s", ms=8, mew=0)
     handles.append(Line2D([], [], label="same model, never poisoned", **NEVER))
-    subtitle = "; ".join(style.sample_text(rows, split) for split in splits)
-    subtitle += f"; points: runs, bar: mean with {over}" if over else ""
+    subtitle = style.sample_text(rows, "points: runs, bar: mean with")
     return style.finish(figure, title, subtitle, handles)
+
+
+def asr_ca(table: pd.DataFrame, look: Look) -> Figure:
+    """Draw ASR@1 and CA@1 of each attack and defence on the main split."""
+    title = "Attack success and clean accuracy after each defence"
+    return bars(table, look, [main_split(table, look)], [ASR, CA], title)
+
+
+def further_splits(table: pd.DataFrame, look: Look) -> Figure:
+    """Draw ASR@1, where the target is among the classes, and CA@1 of each other split."""
+    splits = [split for split in scored_splits(table, look) if split != main_split(table, look)]
+    title = "Attack success and clean accuracy on further test sets"
+    return bars(table, look, splits, [ASR, CA], title)
+
+
+def retrieval(table: pd.DataFrame, look: Look) -> Figure:
+    """Draw recall@1 in both directions on each split whose pictures have captions."""
+    title = "Retrieval after each defence"
+    return bars(table, look, scored_splits(table, look), [I2T, T2I], title)

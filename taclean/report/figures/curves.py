@@ -1,13 +1,8 @@
-"""The course of cleaning.
-
-A column for each attack, a line for each defence. Epoch 0 is the poisoned model before the defence
-starts; each later point is one pass over the clean set. The scores are on the val split, which
-neither poisons, cleans nor tests a model. The tables report the last epoch, whether or not an
-earlier one was better. With several runs, a band reaches from the lowest to the highest.
-"""
+"""The course of the scores, in cleaning and after it."""
 
 import textwrap
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -15,9 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from taclean.report.figures.style import GREY, LABELS, finish, keys
 from taclean.results.labels import CLEAN, Look, ordered
-from taclean.results.table import ASR, CA, pick, seeds_text
-
-TITLE = "Attack success and clean accuracy during cleaning"
+from taclean.results.table import ASR, CA, RUN, pick, seeds_text
 
 
 def curves(
@@ -25,7 +18,7 @@ def curves(
     look: Look,
     n: int | None = None,
     x: str = "epoch",
-    title: str = TITLE,
+    title: str = "Attack success and clean accuracy during cleaning",
     zero: str = "before cleaning",
 ) -> Figure:
     """Draw ASR@1 and CA@1 over the epochs of cleaning.
@@ -36,9 +29,8 @@ def curves(
         x: "epoch" or "step".
         zero: what x = 0 is, for the subtitle.
     """
-    models = ["attack", "defense", "seed", "repeat", x]
-    scores = histories.reindex(columns=[*models, ASR, CA])
-    scores = scores.melt(models, var_name="metric", value_name="percent")
+    scores = histories.reindex(columns=[*RUN, x, ASR, CA])
+    scores = scores.melt([*RUN, x], var_name="metric", value_name="percent")
     attacks, colours = ordered(scores["attack"], look.attacks), look.colours(scores["defense"])
     grid = sns.relplot(
         scores.dropna(), x=x, y="percent", hue="defense", palette=colours, row="metric",
@@ -64,3 +56,16 @@ def curves(
     subtitle += "; line: mean, band: lowest to highest run" if many else ""
     subtitle += f"; {x} 0: {zero}"
     return finish(grid.figure, title, subtitle, keys(look, colours, marker="o", ms=3.5, lw=1.8))
+
+
+def trajectory(histories: pd.DataFrame, look: Look, n: int | None = None) -> Figure:
+    """Draw ASR@1 and CA@1 over the steps of further training; the arguments are those of curves."""
+    title = "What comes back when cleaned models are trained further"
+    figure = curves(histories, look, n, x="step", title=title, zero="the cleaned model")
+    root = (lambda x: np.sign(x) * np.abs(x) ** 0.5, lambda x: np.sign(x) * x**2)
+    last = int(histories["step"].max())
+    ticks = sorted({0, 10 ** (len(str(last)) - 1), last})
+    for ax in figure.axes:  # the first steps matter most
+        ax.set_xscale("function", functions=root)
+        ax.set_xticks(ticks)
+    return figure

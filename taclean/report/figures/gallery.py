@@ -1,36 +1,55 @@
-"""Pictures and words in HTML tables."""
-
-from collections.abc import Sequence
-from typing import Any
+"""Galleries of pictures, as HTML."""
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from taclean.data.images import png
+from taclean.report.inputs import ByAttack, Texts
+from taclean.report.templates import rendered
+from taclean.results.labels import NONE, Look
+from taclean.results.table import seeds_text
 
-
-def image(pixels: np.ndarray, alt: str) -> Markup:
-    """Return a picture (H, W, 3) uint8 as HTML that needs no other file."""
-    return Markup('<img alt="{}" src="{}">').format(alt, png(np.asarray(pixels)))
-
-
-def coloured(text: str, kind: str) -> Markup:
-    """Return a text in the colour of "good" or "bad", or in that of the page for ""."""
-    return Markup('<span class="{}">{}</span>').format(kind, text)
+EXAMPLES = 6
 
 
-def html_table(head: Sequence[str], rows: Sequence[Sequence[Any]], kind: str = "") -> Markup:
-    """Return an HTML table of class `kind`; text is escaped, and floats have one decimal."""
-    cells = [[f"{x:.1f}" if isinstance(x, float) else str(escape(x)) for x in row] for row in rows]
-    with pd.option_context("display.max_colwidth", None):
-        table = pd.DataFrame(cells, columns=[str(escape(name)) for name in head]).to_html(
-            index=False, escape=False, border=0, classes=kind, justify="unset"
-        )
-    return Markup('<div class="wide">{}</div>\n').format(Markup(table))
+def recovered(samples: ByAttack, look: Look) -> Markup:
+    """Show triggered pictures that are called the target, and their own class by the last model.
+
+    The attacks take turns, with classes first that were not yet shown.
+    """
+    (*_, tested), hits, counts = next(iter(samples.values())), {}, []
+    for attack, models in samples.items():
+        before = models[NONE]
+        back = before.fooled & models[tested].right
+        hits[attack] = back.nonzero()[0].tolist()
+        counts.append(f"{look.attack_label(attack)} {back.sum()} of {before.fooled.sum()}")
+    chosen: dict[tuple[str, int], int] = {}  # attack and place -> label
+    while any(hits.values()) and len(chosen) < EXAMPLES:
+        for attack, left in hits.items():
+            labels = samples[attack][NONE].labels
+            for i in ([i for i in left if labels[i] not in chosen.values()] or left)[:1]:
+                left.remove(i)
+                chosen[attack, i] = labels[i]
+    shown = sorted([*chosen][:EXAMPLES], key=lambda pair: [*samples].index(pair[0]))
+    told = {"target": before.classes[before.target], "seeds": seeds_text([before.seed])}
+    told |= {"tested": tested, "counts": counts, "labels": [*map(look.defense_label, models)]}
+    return rendered("recovered.html", samples=samples, shown=shown, look=look, **told)
 
 
-def gallery(text: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """Return a text, and below it a table with a row for each picture."""
-    table = html_table(head, rows, "gallery") if rows else Markup("<p>There is no picture.</p>\n")
-    return Markup('<p class="note">{}</p>\n{}').format(text, table)
+def in_turn(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the first epoch, the kinds of word in turn, no picture twice."""
+    first = table[table["epoch"] == table["epoch"].min()].drop_duplicates("row")
+    return first.loc[first.groupby("kind").cumcount().sort_values(kind="stable").index]
+
+
+def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look) -> Markup:
+    """Show pictures with their caption, a true part of it, and a false part with its word marked.
+
+    Args:
+        images: (n, H, W, 3) uint8 of the split that the texts are of.
+        defense: the one that they were drawn for.
+    """
+    drawn = in_turn(texts.table)
+    shown, learner = [*drawn[:EXAMPLES].itertuples()], look.defense_label(defense)
+    told = {"account": texts.account, "images": images, "learner": learner}
+    return rendered("subcaptions.html", shown=shown, drawn=drawn, **told)

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from taclean.results.labels import CLEAN, Look
-from taclean.results.statistics import half_width
-from taclean.results.table import ASR, CA, I2T, T2I, images_text, pick, seeds_text
+from taclean.results.statistics import half_width, interval_text
+from taclean.results.table import ASR, CA, I2T, T2I, images_text, main_split, pick, seeds_text
 from taclean.util.files import replacing
 
 DPI = 200
@@ -86,16 +86,10 @@ def save(figure: Figure, paths: Iterable[Path | str]) -> None:
     plt.close(figure)
 
 
-def poisoned(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return ASR@1 and CA@1 of the poisoned models on a split."""
-    rows = pick(table, split=split)
-    return rows[rows["metric"].isin([ASR, CA]) & (rows["attack"] != CLEAN)]
-
-
-def victims(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean of each victim, which intervals are over."""
-    keys = ["attack", "defense", "split", "metric", "seed"]
-    return runs.groupby(keys, sort=False)["percent"].mean().reset_index()
+def main_rows(table: pd.DataFrame, look: Look) -> pd.DataFrame:
+    """Return ASR@1 and CA@1 of the poisoned models on the main split."""
+    rows = table[table["metric"].isin([ASR, CA]) & (table["attack"] != CLEAN)]
+    return pick(rows, split=main_split(table, look))
 
 
 def interval(percents: pd.Series) -> tuple[float, float]:
@@ -104,9 +98,15 @@ def interval(percents: pd.Series) -> tuple[float, float]:
     return max(mean - half, 0.0), min(mean + half, 100.0)  # NaN stays NaN
 
 
-def sample_text(rows: pd.DataFrame, split: str) -> str:
-    """Return 'test split, n = 3,000 clean and 2,970 triggered images, seed 0'."""
-    return f"{split} split, n = {images_text(rows, split)}, {seeds_text(rows['seed'])}"
+def sample_text(rows: pd.DataFrame, mean: str = "") -> str:
+    """Return 'test split, n = 3,000 clean and 2,970 triggered images, seed 0' for each split.
+
+    Where there are several runs, `mean` stands before what its interval is over.
+    """
+    counts = {split: images_text(rows, split) for split in rows["split"].unique()}
+    seeds, over = seeds_text(rows["seed"]), interval_text(rows)
+    texts = [f"{split} split, n = {n}, {seeds}" for split, n in counts.items()]
+    return "; ".join([*texts, f"{mean} {over}"] if mean and over else texts)
 
 
 def keys(look: Look, colours: Mapping[str, str], before: str = "", **line: Any) -> list[Line2D]:
@@ -115,16 +115,6 @@ def keys(look: Look, colours: Mapping[str, str], before: str = "", **line: Any) 
         Line2D([], [], color=colour, label=before + look.defense_label(name), **line)
         for name, colour in colours.items()
     ]
-
-
-def safety_axes(ax: Axes, low: float, high: float) -> None:
-    """Show ASR@1 along x, logarithmic above 1 % to part small values, and CA@1 along y."""
-    ax.set_xscale("symlog", linthresh=1, linscale=0.5)
-    ticks = (0, 1, 2, 5, 10, 20, 50, 100)
-    ax.set_xticks(ticks, map(str, ticks))
-    ax.minorticks_off()
-    ax.set(xlim=(-0.15, 140), xlabel="attack success rate ASR@1 (%), logarithmic above 1")
-    ax.set(ylim=(low, high), ylabel="clean accuracy CA@1 (%)")
 
 
 def bare(ax: Axes) -> Axes:

@@ -1,32 +1,28 @@
-"""Clean accuracy against attack success.
+"""Clean accuracy against attack success: of models, of learning rates, of the tuning."""
 
-Each mark is a model on the main test split: its colour is the defence, its shape the attack. To the
-left is safer, further up more useful. A defence that only trades accuracy for safety moves down as
-it moves left. The grey marks are the poisoned models without a defence. Large marks are means with
-95 % intervals and small ones the single runs. The vertical axis does not start at 0.
-"""
-
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from taclean.report.figures import style
-from taclean.results.labels import Look
-from taclean.results.statistics import interval_text
-from taclean.results.table import ASR, CA, main_split, pick
+from taclean.results.histories import choose
+from taclean.results.labels import NONE, Look, ordered
+from taclean.results.statistics import interval_text, victims
+from taclean.results.table import ASR, CA, RUN, pick, seeds_text
 
 
 def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
     """Draw CA@1 against ASR@1, a marker for each attack and a colour for each defence."""
-    split = main_split(table, look)
-    rows = style.poisoned(table, split)
-    values, over = style.victims(rows), interval_text(rows)
+    rows = style.main_rows(table, look)
+    means, over = victims(rows), interval_text(rows)
     markers, colours = look.markers(rows["attack"]), look.colours(rows["defense"])
-    models = ["attack", "defense", "seed", "repeat"]
-    runs = rows.pivot(index=models, columns="metric", values="percent")
+    runs = rows.pivot(index=RUN, columns="metric", values="percent")
     height = 0.8 + 0.19 * (len(markers) + len(colours))  # of the legend
     figure, ax = plt.subplots(figsize=(6.0, max(3.7, height)), layout="constrained")
     for attack, marker in markers.items():
@@ -35,7 +31,7 @@ def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
             if over:
                 own = runs.query("attack == @attack and defense == @defense")
                 ax.plot(own[ASR], own[CA], **mark, ms=4, mew=0, alpha=0.45)
-            own = pick(values, attack=attack, defense=defense)
+            own = pick(means, attack=attack, defense=defense)
             asr, ca = (pick(own, metric=metric)["percent"] for metric in (ASR, CA))
             x, y = asr.mean(), ca.mean()
             ax.plot(style.interval(asr), [y, y], color=colour, lw=0.9)
@@ -49,12 +45,108 @@ def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
     ]
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
     margin = max(1.5, 0.12 * (runs[CA].max() - runs[CA].min()))
-    style.safety_axes(ax, runs[CA].min() - margin, runs[CA].max() + 1.7 * margin)
+    safety_axes(ax, runs[CA].min() - margin, runs[CA].max() + 1.7 * margin)
     ax.annotate(
         "upper left is best", (0.012, 0.988), (0.1, 0.93), xycoords="axes fraction",
         color=style.GREY, size=8.5, weight="bold", va="center",
         arrowprops={"arrowstyle": "-|>", "color": style.GREY},
     )  # fmt: skip
-    subtitle = style.sample_text(rows, split)
-    subtitle += f"; small: runs, large: mean with {over}" if over else ""
+    subtitle = style.sample_text(rows, "small: runs, large: mean with")
     return style.finish(figure, "Clean accuracy against attack success", subtitle)
+
+
+def rates(
+    table: pd.DataFrame,
+    rates: Mapping[str, tuple[str, float]],
+    budgets: Sequence[float],
+    look: Look,
+) -> Figure:
+    """Draw ASR@1 against the loss of CA@1, a panel for each attack and a line for each defence.
+
+    Args:
+        rates: entry -> the defence that it is and its learning rate.
+        budgets: points of CA@1.
+    """
+    rows = style.main_rows(table, look)
+    victim = ["attack", "seed"]
+    runs = rows.pivot(index=[*victim, "defense", "repeat"], columns="metric", values="percent")
+    before, runs = runs.xs(NONE, level="defense"), runs.reset_index()
+    runs = runs[runs["defense"].isin([*rates])].merge(before, on=victim, suffixes=("", " before"))
+    runs[["method", "rate"]] = [rates[name] for name in runs["defense"]]
+    runs["lost"] = runs[f"{CA} before"] - runs[CA]
+    starts = runs.assign(rate=0.0, lost=0.0)
+    starts[ASR] = starts[f"{ASR} before"]
+    means = pd.concat([starts, runs]).groupby(["attack", "method", "rate"])[["lost", ASR]].mean()
+    attacks, colours = ordered(runs["attack"], look.attacks), look.colours(runs["method"])
+    grid = sns.relplot(
+        means.reset_index(), x="lost", y=ASR, hue="method", palette=colours, col="attack",
+        col_order=attacks, col_wrap=3, kind="line", sort=False, marker="o", ms=5, mew=0, lw=1.5,
+        legend=False, height=1.9, aspect=1.25,
+    )  # fmt: skip
+    grid.figure.set_layout_engine("constrained")
+    for attack, ax in grid.axes_dict.items():
+        own = runs[runs["attack"] == attack]
+        colour = own["method"].map(colours)
+        ax.scatter(own["lost"], own[ASR], s=8, c=colour, alpha=0.4, lw=0)
+        for budget in budgets:
+            ax.axvline(budget, color=style.GREY, ls=":", lw=0.9, zorder=0)
+        ax.set(title=look.attack_label(attack), ylim=(-4, 104), ylabel=style.LABELS[ASR])
+        ax.set_xlabel("points of CA@1 lost")
+    title = "Attack success against the clean accuracy that a defence gives away"
+    subtitle = f"{style.sample_text(rows)}; a point for each learning rate"
+    return style.finish(grid.figure, title, subtitle, style.keys(look, colours, lw=4))
+
+
+def front(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials that no other one beats in both ASR and CA, by their ASR."""
+    order = trials.sort_values(["ASR", "CA"], ascending=[True, False])
+    return order[order["CA"] > order["CA"].cummax().shift(fill_value=float("-inf"))]
+
+
+def tuning(grid: pd.DataFrame, within: float, look: Look) -> Figure:
+    """Draw mean CA@1 against mean ASR@1 on val: a point per trial, a line per defence's best ones.
+
+    The grey lines are the CA@1 of the poisoned models and the limit below it.
+
+    Args:
+        grid: of `taclean.results.histories`.
+        within: points of CA@1 that a choice may lose.
+    """
+    trials = choose(grid, within)
+    colours, grey = look.colours(trials["defense"]), look.colours([NONE])[NONE]
+    ca, asr = grid.drop_duplicates(["attack", "seed"])[["victim_CA", "victim_ASR"]].mean()
+    figure, ax = plt.subplots(figsize=(6.0, 3.5), layout="constrained")
+    ax.axhline(ca, color=style.GREY, lw=1.0)
+    ax.axhline(ca - within, color=style.GREY, lw=1.0, ls="--", label=f"{within:g} points below")
+    ax.plot(asr, ca, "X", color=grey, ms=8, label=look.defense_label(NONE))
+    ax.plot([], [], "o", ms=9, mfc="none", mec="black", label="chosen")
+    for defense, colour in colours.items():
+        own = pick(trials, defense=defense)
+        best, chosen = front(own), own[own["chosen"]]
+        ax.plot(own["ASR"], own["CA"], "o", color=colour, ms=5, alpha=0.5, mew=0)
+        ax.plot(best["ASR"], best["CA"], "o-", color=colour, ms=5, lw=1.4)
+        ax.plot(chosen["ASR"], chosen["CA"], "o", ms=11, mfc="none", mec=colour, mew=1.6)
+        number: dict[str, Any] = {"size": 6.8, "color": colour, "textcoords": "offset points"}
+        for _, row in own.iterrows():
+            ax.annotate(str(row["trial"]), (row["ASR"], row["CA"]), (5, -8), **number)
+    low, high = (f([*trials["CA"], ca, ca - within]) for f in (min, max))
+    margin = max(1.0, 0.08 * (high - low))
+    safety_axes(ax, low - margin, high + margin)
+    handles = [*style.keys(look, colours, marker="o", ms=4), *ax.get_legend_handles_labels()[0]]
+    attacks = ", ".join(map(look.attack_label, dict.fromkeys(grid["attack"])))
+    subtitle = (
+        f"val split, means over {attacks}; {seeds_text(grid['seed'])}; a point: a trial, by its "
+        "number; line: trials that no other beats; ringed: the largest rate within the limit"
+    )
+    title = "What each defence can have of clean accuracy and safety"
+    return style.finish(figure, title, subtitle, handles)
+
+
+def safety_axes(ax: Axes, low: float, high: float) -> None:
+    """Show ASR@1 along x, logarithmic above 1 % to part small values, and CA@1 along y."""
+    ax.set_xscale("symlog", linthresh=1, linscale=0.5)
+    ticks = (0, 1, 2, 5, 10, 20, 50, 100)
+    ax.set_xticks(ticks, map(str, ticks))
+    ax.minorticks_off()
+    ax.set(xlim=(-0.15, 140), xlabel="attack success rate ASR@1 (%), logarithmic above 1")
+    ax.set(ylim=(low, high), ylabel="clean accuracy CA@1 (%)")

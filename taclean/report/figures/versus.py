@@ -1,10 +1,4 @@
-"""Does it differ from the other defences?
-
-The last defence minus each other one, on the same victims, with the 95 % interval of the mean
-difference: to the left its ASR@1 is lower, to the right its CA@1 is higher. A filled mark is
-settled. Of twenty comparisons without any difference, one settles by chance. The axis of ASR@1 is
-logarithmic beyond one point. Variants of a method are left out.
-"""
+"""The last defence minus each other one, on the same victims."""
 
 import textwrap
 from typing import Any
@@ -15,10 +9,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import GREY, finish, keys, panels, poisoned, sample_text
+from taclean.report.figures.style import GREY, finish, keys, main_rows, panels, sample_text
 from taclean.results.labels import NONE, Look, ordered
-from taclean.results.statistics import interval_text, paired
-from taclean.results.table import ASR, CA, main_split, pick
+from taclean.results.statistics import differences
+from taclean.results.table import ASR, CA, pick
 
 BETTER = {ASR: "left is better", CA: "right is better"}
 TICKS = [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100]  # of ASR@1, logarithmic beyond 1
@@ -26,12 +20,11 @@ TICKS = [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100]  # of ASR@1, logarithmic 
 
 def versus(table: pd.DataFrame, look: Look) -> Figure:
     """Draw the differences in ASR@1 and CA@1 of the last method from each method before it."""
-    split = main_split(table, look)
-    rows = poisoned(table, split)
+    rows = main_rows(table, look)
     *others, tested = look.methods(d for d in rows["defense"] if d != NONE) or [NONE]
     rows = rows[rows["defense"].isin([*others, tested])]
     attacks, colours = ordered(rows["attack"], look.attacks), look.colours(others)
-    found, group = pick(paired(rows, look), defense=tested), len(others) + 1
+    found, group = differences(rows, [(tested, other) for other in others]), len(others) + 1
     at = found["attack"].map(attacks.index) * group + found["against"].map(others.index)
     found = found.assign(y=at, colour=found["against"].map(colours))
     height = 0.5 + max(1.2, 0.16 * len(attacks) * group)
@@ -63,8 +56,6 @@ def versus(table: pd.DataFrame, look: Look) -> Figure:
     handles = keys(look, colours, "minus ", marker="o", ms=5)
     for label, fill in (("settled", GREY), ("open", "white")):
         handles.append(Line2D([], [], ls="", marker="o", ms=5, mfc=fill, mec=GREY, label=label))
-    over = interval_text(rows)
-    subtitle = sample_text(rows, split)
-    subtitle += f"; difference of means with {over}" if over else ""
+    subtitle = sample_text(rows, "difference of means with")
     title = f"{look.defense_label(tested)} against each other defence, on the same victims"
     return finish(figure, title, subtitle, handles)

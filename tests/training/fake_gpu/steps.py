@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from taclean.clip import models
+from taclean.config import registry
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import defense, make_defense
@@ -78,8 +79,8 @@ class Device(TorchDispatchMode):
             return function(*args, **kwargs)
 
 
-def waits(name: str | None, **parameters: str) -> dict[str, int]:
-    """Return what waits for the device in the second step of a defence, in bf16."""
+def waits(name: str | None, settings: dict[str, str], **parameters: str) -> dict[str, int]:
+    """Return what waits for the device in the second step of a defence."""
     rows = 3 * BATCH
     caption = "a large green tree near the small red house"
     tokens = np.repeat(models.tokenize("test-tiny", [caption]), rows, 0)
@@ -88,12 +89,12 @@ def waits(name: str | None, **parameters: str) -> dict[str, int]:
     pairs = Pairs(Path(), pixels, tokens, 0 * index, index, index, np.empty(0, np.int64))
     kinds = defense(name).texts if name else {}
     texts = {text: kind.example(tokens) for text, kind in kinds.items()}
-    settings = Train(lr=1e-6, epochs=1, batch=BATCH, warmup=1, precision="bf16")
+    own = Train(lr=1e-6, epochs=1, batch=BATCH, warmup=1, **{"precision": "bf16", **settings})
     device = Device()
     model = models.create("test-tiny")
     with device:
         objective = make_defense(name, 0, texts, **parameters)
-        training = Training(model, pairs, objective, settings, seed=0, device="cuda:0")
+        training = Training(model, pairs, objective, own, seed=0, device="cuda:0")
         training.step()
         device.waits.clear()
         device.kernels = 0
@@ -121,8 +122,10 @@ def main(config: str) -> None:
     pretend()
     models.library().add_model_config(config)
     strong = {"augment": "autoaugment"}
-    runs = {name: waits(name, **more) for name, more in (
-        ("ft", strong), ("cleanclip", strong), ("taclean", {"augment": "mild"}), ("par", {}),
-        ("ft_sam", {}), ("linear_probe", {}), ("wise_ft", {}), ("abd", {}), ("invertune", {}),
-    )}  # fmt: skip
-    print(json.dumps([known_faults(), {"none": waits(None), **runs}]))
+    runs = {"ft": strong, "cleanclip": strong, "taclean": {"augment": "mild"}}
+    names = [None, *registry.names("defenses")]
+    found = {str(name): waits(name, {}, **runs.get(name, {})) for name in names}
+    for precision in ("bf16", "fp16"):
+        own = {"optimizer": "muon", "precision": precision}
+        found[f"muon {precision}"] = waits(None, own)
+    print(json.dumps([known_faults(), found]))

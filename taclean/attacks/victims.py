@@ -1,0 +1,120 @@
+"""Frozen victims: the poisoned models of a run in one archive, so that others clean the same ones.
+
+The archive is a ZIP file. Its members have the names that the files have in results/, and
+`victims.json` says how they were made, how they score on val and what their hashes are.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from taclean.util.errors import UserError
+from taclean.util.files import replacing
+
+INDEX = "victims.json"
+KEYS = {"version", "victims", "files"}
+
+
+def sha256(path: Path | str) -> str:
+    """Return the hash of a file in hexadecimal digits; an archive's is the name of its victims."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[ZipFile]:
+    try:
+        with ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such archive; make one with `snakemake victims`") from None
+    except (BadZipFile, KeyError, ValueError) as error:
+        text = f"no whole archive of victims ({error}); make or fetch it again"
+        raise UserError(f"{path}: {text}") from None
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """Read what an archive says of its victims.
+
+    Returns:
+        version: of taclean.
+        victims: for each stage that trained a model, such as "pretrain/badnet/seed0", its config
+            (`stage`), its scores on val in percent (`scores`) and how its weights are stored
+            (`weights`, "bf16" or "fp32").
+        files: SHA-256 of each member.
+
+    Raises:
+        UserError: the file is missing or is no archive of victims.
+    """
+    with _opened(path) as archive:
+        index = json.loads(archive.read(INDEX))
+        if not isinstance(index, dict) or not index.keys() >= KEYS:
+            raise ValueError(f"{INDEX} lacks {', '.join(sorted(KEYS))}")
+        if missing := index["files"].keys() - {*archive.namelist()}:
+            raise ValueError(f"{min(missing)} is missing")
+        return index
+
+
+def members(path: str | None, wanted: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the members of an archive that belong to the victims of a run, none without a path.
+
+    Args:
+        wanted: the config of the stage that would make each victim.
+
+    Raises:
+        UserError: a victim is missing, or was made with other settings.
+    """
+    if path is None:
+        return []
+    index = read(path)
+    for stage, own in wanted.items():
+        if stage not in index["victims"]:
+            known = ", ".join(index["victims"])
+            raise UserError(f"run.victims: {path} has no {stage}; it has {known}")
+        theirs = index["victims"][stage]["stage"]
+        if changed := [key for key in {**own, **theirs} if own.get(key) != theirs.get(key)]:
+            key = changed[0]
+            values = f"{theirs.get(key)} there, {own.get(key)} in this config"
+            raise UserError(f"run.victims: {path}: {stage} differs in {key}: {values}; {CURE}")
+    folders = tuple(folder for stage in wanted for folder in folders_of(stage))
+    return [name for name in index["files"] if name.startswith(folders)]
+
+
+CURE = "take the config that it was made with, or leave run.victims out"
+
+
+def folders_of(stage: str) -> list[str]:
+    """Return the folders below results/ where a victim's model and its trigger and poison are."""
+    what, *rest = stage.split("/")
+    if what != "pretrain":
+        return [f"{stage}/"]
+    attack, seed = rest
+    return [f"runs/{attack}/none/{seed}/", f"attacks/{attack}/{seed}/"]
+
+
+def take(path: Path | str, name: str, out: Path | str) -> None:
+    """Write one member of an archive to `out`; a UserError says that it is not the one it was."""
+    with _opened(path) as archive, replacing(out) as temporary:
+        data = archive.read(name)
+        if hashlib.sha256(data).hexdigest() != read(path)["files"][name]:
+            raise ValueError(f"{name} has another hash")
+        temporary.write_bytes(data)
+
+
+def write(path: Path | str, index: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Write an archive; equal files make equal bytes.
+
+    Args:
+        index: what `read` returns, without `files`.
+        files: the members by name.
+    """
+    data = {name: file.read_bytes() for name, file in sorted(files.items())}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}
+    text = json.dumps({**index, "files": hashes}, indent=2, ensure_ascii=False)
+    with replacing(path) as temporary, ZipFile(temporary, "w") as archive:
+        for name, content in {INDEX: text.encode(), **data}.items():
+            archive.writestr(ZipInfo(name), content)  # of 1980

@@ -1,0 +1,165 @@
+"""Tables of the val scores in the course of cleaning: settings chosen by them, and what comes back.
+
+A defender can score clean pictures, but not the attack. So settings are chosen by the clean
+accuracy that they cost: of the trials of a tuning, equally many for each defence, and of the
+learning rates at which each defence cleans each victim.
+
+A history has the columns RUN, epoch, and CA@1, ASR@1 and TA@1 in percent on val; epoch 0 is the
+model before the cleaning.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from taclean.results.labels import CLEAN, NONE, Look, labelled
+from taclean.results.statistics import interval_text, plus_minus, summary
+from taclean.results.table import ASR, CA, RUN, main_split, markdown_table, pick, seeds_text
+
+TRIAL = ["defense", "trial", "overrides"]
+SCORES = ["CA", "ASR", "TA", "victim_CA", "victim_ASR"]
+GRID = [*TRIAL, "attack", "seed", *SCORES]
+REBOUND = [*RUN, "asr_start", "asr_peak", "rise", "step", "asr_end", "ca_start", "ca_end"]
+
+
+def grid(histories: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a row for each trial, attack and seed, in percent: columns GRID.
+
+    `runs` has the defense, trial (a number), overrides, attack and seed of each history, in order.
+    """
+    courses = histories.groupby(RUN, sort=False)[[CA, ASR, "TA@1"]]
+    scores = courses.last().join(courses.first().add_prefix("victim_")).reset_index(drop=True)
+    found = pd.DataFrame(runs).join(scores.rename(columns=lambda name: name.removesuffix("@1")))
+    return found.assign(overrides=found["overrides"].map(json.dumps))[GRID]
+
+
+def choose(grid: pd.DataFrame, within: float) -> pd.DataFrame:
+    """Return a row for each trial: its means over attacks and seeds, `kept`, `chosen` and `oracle`.
+
+    A trial is kept if its CA@1 is at most `within` points below the victims'. For each defence,
+    the kept trial with the largest learning rate is chosen, since a defender cannot see ASR;
+    `oracle` is the kept trial with the lowest ASR@1. Among equals it is the one with the highest
+    CA@1, and if no trial is kept, the one that loses the least clean accuracy. The rate of a trial
+    that changes none counts as the lowest.
+    """
+    trials = grid.groupby(TRIAL, sort=False)[SCORES].mean().reset_index()
+    lost = (trials["victim_CA"] - trials["CA"]).round(9)
+    trials["kept"] = lost <= within
+    rate = trials["overrides"].map(lambda text: json.loads(text).get("train", {}).get("lr", 0.0))
+    for name, first in (("chosen", -rate), ("oracle", trials["ASR"])):
+        order = trials.assign(first=first.where(trials["kept"], lost), lost=lost)
+        order = order.sort_values(["kept", "first", "lost"], ascending=[False, True, True])
+        trials[name] = trials.index.isin(order.groupby("defense").head(1).index)
+    return trials
+
+
+def overlay(grid: pd.DataFrame, within: float) -> str:
+    """Return the chosen settings as a config overlay, with comments on how they were chosen."""
+    trials = choose(grid, within)
+    lines = [
+        f"Chosen on val over {', '.join(dict.fromkeys(grid['attack']))} "
+        f"({seeds_text(grid['seed'])}) from {trials['defense'].value_counts().max()} trials each:",
+        f"the largest learning rate whose mean CA@1 is within {within:g} points of the victims'.",
+    ]
+    chosen = trials[trials["chosen"]].to_dict("records")
+    oracles = pick(trials, oracle=True).set_index("defense")
+    for row in chosen:
+        best = oracles.loc[row["defense"]]
+        lost = "" if row["kept"] else f"; no trial is within {within:g} points, it loses the least"
+        lines.append(
+            f"{row['defense']}: trial {row['trial']}, CA@1 {row['CA']:.1f} (victims "
+            f"{row['victim_CA']:.1f}), ASR@1 {row['ASR']:.1f}, TA@1 {row['TA']:.1f}{lost}"
+        )
+        if best["trial"] != row["trial"]:
+            lines[-1] += (
+                f"; trial {best['trial']} has ASR@1 {best['ASR']:.1f}, which no defender sees"
+            )
+    entries = {row["defense"]: json.loads(row["overrides"]) for row in chosen}
+    head = "".join(f"# {line}\n" for line in lines)
+    return head + yaml.safe_dump({"defenses": entries}, sort_keys=False, default_flow_style=None)
+
+
+def rates_within(
+    histories: pd.DataFrame, rates: Mapping[str, tuple[str, float]], budget: float
+) -> pd.DataFrame:
+    """Choose a rate for each victim, its cleaning's repeat and each defence.
+
+    Args:
+        rates: entry of the config -> the defence that it is and its learning rate.
+        budget: points of CA@1 that may be lost.
+
+    Returns:
+        RUN with the entry in `defense`, or NONE if no rate is within the budget; `method` is the
+        defence and `rate` its learning rate, 0 for NONE.
+    """
+    course = histories[histories["defense"].isin([*rates])].sort_values("epoch")
+    ends = course.groupby(RUN, sort=False)[CA].agg(["first", "last"]).reset_index()
+    ends[["method", "rate"]] = [rates[name] for name in ends["defense"]]
+    outside = (ends["first"] - ends["last"]).round(9) > budget
+    ends.loc[outside, "defense"], ends.loc[outside, "rate"] = NONE, 0.0
+    best = ends.groupby(["attack", "method", "seed", "repeat"], sort=False)["rate"].idxmax()
+    return ends.loc[best, [*RUN, "method", "rate"]].reset_index(drop=True)
+
+
+def by_budget(
+    table: pd.DataFrame,
+    histories: pd.DataFrame,
+    rates: Mapping[str, tuple[str, float]],
+    budgets: Sequence[float],
+) -> pd.DataFrame:
+    """Return the table of all scores with the chosen cleaning of each defence only.
+
+    The scores at each budget stand below one another, with the column `budget` in front. Entries
+    that are no rate of a defence keep their scores in all of them. The arguments are those of
+    `rates_within`; for `table` see `taclean.results.table`.
+    """
+    undefended, others = pick(table, defense=NONE), table[~table["defense"].isin([*rates, NONE])]
+    parts = []
+    for budget in budgets:
+        choice = rates_within(histories, rates, budget)
+        cleaned = choice[choice["defense"] != NONE].merge(table, on=RUN)
+        # A victim has no repeats.
+        kept = choice.merge(undefended.drop(columns="repeat"), on=["attack", "defense", "seed"])
+        scores = pd.concat([cleaned, kept]).assign(defense=lambda rows: rows["method"])
+        parts.append(pd.concat([scores, undefended, others]).assign(budget=budget))
+    return pd.concat(parts)[["budget", *table.columns]]
+
+
+def headline(scores: pd.DataFrame, look: Look) -> str:
+    """Return the mean ASR@1 of each defence against each attack at each budget, as Markdown.
+
+    Args:
+        scores: what `by_budget` returned.
+    """
+    rows = pick(scores[scores["attack"] != CLEAN], split=main_split(scores, look), metric=ASR)
+    lines = []
+    for budget, part in rows.groupby("budget"):
+        found = labelled(summary(part), look, "defense", "attack")
+        cells = found.assign(text=plus_minus(found)).set_index(["attack", "defense"])["text"]
+        wide = cells.unstack(sort=False).reset_index(names="Attack")
+        wide.insert(0, "Budget", f"{budget:g}")
+        lines.append(wide)
+    over = interval_text(rows)
+    note = f"ASR@1 in %{f', mean ± half of its {over}' if over else ''}. "
+    note += "Budget: points of CA@1 on val that the largest rate may lose."
+    return f"{markdown_table(pd.concat(lines), 2)}\n\n{note}\n"
+
+
+def rebound(histories: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each model that was trained further: columns REBOUND, scores in percent.
+
+    `step`, a column of these histories too, is the first one with the highest ASR@1, and `rise` is
+    that score minus the one at the start. A model without a trigger has no ASR@1.
+    """
+    rows = []
+    for model, course in histories.groupby(RUN, sort=False):
+        course = course.sort_values("step").reset_index(drop=True)
+        asr, ca = course.reindex(columns=[ASR, CA]).to_numpy(float).T
+        peak = int(np.nan_to_num(asr, nan=-1).argmax())
+        scores = (asr[0], asr[peak], asr[peak] - asr[0], course["step"][peak], asr[-1])
+        rows.append((*model, *scores, ca[0], ca[-1]))
+    return pd.DataFrame(rows, columns=REBOUND).round(4)

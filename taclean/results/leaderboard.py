@@ -1,0 +1,117 @@
+"""The leaderboard: scores of defences on frozen victims, which anybody can add to and check.
+
+A row is one cleaning: a method, a victim and a budget of clean accuracy. The rows of the method
+"none" are the victims' own scores; whoever submits rows measured them on his machine, so that they
+show whether it were the same victims.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from taclean.results.labels import CLEAN, NONE
+from taclean.results.statistics import plus_minus, summary
+from taclean.results.table import ASR, CA, pick
+from taclean.util.errors import UserError
+
+KEYS = ["method", "attack", "seed", "repeat", "budget"]
+SCORES = ["ca", "ca_n", "asr", "asr_n"]
+ABOUT = ["version", "commit", "victims", "machine"]
+COLUMNS = [*KEYS, *SCORES, "seconds", *ABOUT]
+FAR = 1.0  # points between two machines' scores of the same victim
+
+
+def entries(
+    budgets: pd.DataFrame, cost: pd.DataFrame, split: str, about: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return the leaderboard's rows of a run: columns COLUMNS.
+
+    Scores are in percent with their numbers of pictures, `seconds` is the mean time of a cleaning.
+
+    Args:
+        budgets, cost: the run's tables of these names.
+        split: the main test split.
+        about: values of the columns ABOUT: the version of taclean, the commit or paper of the
+            method, the SHA-256 of the victims' archive, and the processor.
+    """
+    rows = pick(budgets[budgets["attack"] != CLEAN], split=split)
+    wide = rows.pivot(
+        index=["defense", *KEYS[1:]], columns="metric", values=["percent", "n"]
+    )  # fmt: skip
+    found = pd.DataFrame(
+        {"ca": wide["percent", CA], "ca_n": wide["n", CA].astype(int)}
+        | {"asr": wide["percent", ASR], "asr_n": wide["n", ASR].astype(int)}
+    ).reset_index(names=KEYS)
+    seconds = cost.set_index("defense")["seconds"].round(1)
+    return found.assign(seconds=found["method"].map(seconds), **about)[COLUMNS]
+
+
+def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], digest: str) -> None:
+    """Check that rows come from frozen victims.
+
+    Args:
+        rows: the submitted rows, columns COLUMNS.
+        known: rows of these victims that are on the leaderboard already, or none.
+        index: what `taclean.attacks.victims.read` says of the archive.
+        digest: the archive's SHA-256.
+
+    Raises:
+        UserError: a row is not of these victims, repeats another one, or has impossible numbers;
+            or the victims' own scores are missing or far from those that are known.
+    """
+
+    def wrong(where: pd.Series, text: str) -> None:
+        for row in rows.assign(number=range(1, len(rows) + 1))[where].head(1).itertuples():
+            name = f"{row.method} on {row.attack}, seed {row.seed}"
+            raise UserError(f"row {row.number} ({name}): {text}")
+
+    stages = "pretrain/" + rows["attack"] + "/seed" + rows["seed"].astype(str)
+    wrong(rows["victims"] != digest, "other victims; clean those of the archive")
+    wrong(~stages.isin([*index["victims"]]), "the archive has no such victim")
+    wrong(rows.duplicated(KEYS), "given twice; keep one")
+    for score in ("ca", "asr"):
+        hits = rows[score] * rows[f"{score}_n"] / 100
+        good = rows[score].between(0, 100) & ((hits - hits.round()).abs() < 0.01)
+        wrong(~good, f"{score} is no share of {score}_n pictures in percent")
+    keys = KEYS[1:4]
+    own = pick(rows, method=NONE).drop_duplicates(keys[:2])
+    wrong(
+        ~stages.isin("pretrain/" + own["attack"] + "/seed" + own["seed"].astype(str)),
+        "the victim's own scores (method none) are missing; keep them in",
+    )
+    both = own.merge(pick(known, method=NONE), on=keys[:2], suffixes=("", "_known"))
+    for score in ("ca", "asr"):
+        far = both[(both[score] - both[f"{score}_known"]).abs() > FAR]
+        for row in far.head(1).itertuples():
+            raise UserError(
+                f"{row.attack}, seed {row.seed}: the victim's {score} is {getattr(row, score):.1f} "
+                f"and {getattr(row, f'{score}_known'):.1f} on the leaderboard; clean the same one"
+            )
+
+
+def merge(known: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the leaderboard with new rows, which replace those of the same keys and victims."""
+    both = pd.concat([known, rows], ignore_index=True)
+    kept = both.drop_duplicates(["victims", *KEYS], keep="last")
+    return kept.sort_values(["victims", *KEYS], kind="stable", ignore_index=True)[COLUMNS]
+
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each method, attack, budget and archive, with text for the page.
+
+    Columns: method, attack, budget, victims; asr and ca (means in percent), and asr_text and
+    ca_text with half of the 95 % interval over seeds; seeds and seconds.
+    """
+    groups = ["victims", "method", "attack", "budget"]
+    out = []
+    for names, own in rows.groupby(groups, sort=False):
+        long = own.rename(columns={"method": "defense"}).assign(split="test")
+        parts = [long.assign(metric=m, percent=long[c]) for m, c in ((CA, "ca"), (ASR, "asr"))]
+        found = summary(pd.concat(parts)).set_index("metric")
+        text = plus_minus(found)
+        numbers = {"ca": found["mean"][CA], "asr": found["mean"][ASR]}
+        texts = {"ca_text": text[CA], "asr_text": text[ASR], "seeds": own["seed"].nunique()}
+        keys = dict(zip(groups, names, strict=True))
+        out.append({**keys, **numbers, **texts, "seconds": own["seconds"].mean()})
+    return pd.DataFrame(out)

@@ -1,0 +1,80 @@
+"""Compare your own defence, a file with one class, with the others on the same victims."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from taclean import config as configs
+from taclean.config import registry
+from taclean.stages.shared import CONFIGFILE, option, say
+from taclean.util.errors import UserError
+from taclean.util.files import write_text
+
+FILE = ("file", {"help": "the file of your defence, such as examples/my_defence.py"})
+OPTIONS = [
+    FILE,
+    option("--victims", "archive of frozen victims (default: victims are trained)", default=None),
+    option("--attacks", "attacks (default: badnet badclip)", nargs="+", default=None),
+    option("--seeds", "seeds of the victims, three for an interval", nargs="+", default=None),
+    option("--directory", "where all of it goes", default="bench"),
+    option("--cores", "cores to use", default="all"),
+    CONFIGFILE,
+]
+
+
+def overlay(options: Any) -> dict[str, Any]:
+    """Return the config of a run that has the user's defence as its last one.
+
+    Raises:
+        UserError: the file has no defence, or its name is that of another one.
+    """
+    file = Path(options.file).absolute()
+    if file.suffix != ".py":
+        raise UserError(f"{options.file}: no Python file; give a file of one class, NAME.py")
+    registry.load("defenses", str(file))
+    name = re.sub(r"\W", "_", file.stem)
+    bench = configs.read_yaml(configs.DEFAULT.with_name("bench.yaml"))["run"]
+    if name in configs.read(configs.DEFAULT)["defenses"]:
+        raise UserError(f"{options.file}: {name} is a defence of taclean; give the file a new name")
+    run: dict[str, Any] = {"defenses": [*bench["defenses"], name]}
+    if options.victims:
+        run["victims"] = str(Path(options.victims).absolute())
+    if options.attacks:
+        run["attacks"] = options.attacks
+    if options.seeds:
+        run["seeds"] = [int(seed) for seed in options.seeds]
+    return {"run": run, "defenses": {name: {"kind": str(file)}}}
+
+
+def run(options: Any) -> None:
+    """Run the chain in its own folder, then print the scores, the verdict and where the curve is.
+
+    Snakemake's own messages say how far it is; the same command goes on where a run stopped.
+    """
+    snakefile = configs.DEFAULT.parents[1] / "Snakefile"
+    if not snakefile.is_file():
+        raise UserError("bench: there is no Snakefile beside the package; install a clone of it")
+    folder = Path(options.directory)
+    own = folder / "bench.yaml"
+    write_text(own, yaml.safe_dump(overlay(options), sort_keys=False))
+    files = [configs.DEFAULT.with_name("bench.yaml"), *(options.configfile or []), own]
+    paths = [str(Path(file).absolute()) for file in files]
+    command = ["snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
+    command += ["--cores", str(options.cores), "--configfile", *paths]
+    if code := subprocess.run(command).returncode:
+        raise SystemExit(code)
+    results = folder / "results"
+    say((results / "budgets.md").read_text("utf-8"))
+    config = configs.load(configs.DEFAULT, *paths)
+    from taclean.results.labels import Look, look_of
+    from taclean.results.table import read_table
+    from taclean.results.verdict import verdict
+
+    table = read_table(results / "table.csv")
+    found = verdict(table, Look.of(look_of(config)), config.run.defenses[-1])
+    for sentence in found.sentences if found else ():
+        say(sentence)
+    say(f"bench: {results}/report.html shows all, {results}/figures/rates.png the curve")

@@ -1,0 +1,76 @@
+"""Add a run's rows to a leaderboard of frozen victims, or check rows that were submitted."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taclean import config as configs
+from taclean.stages.shared import CONFIGFILE, option, say
+from taclean.util.errors import UserError
+from taclean.util.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OPTIONS = [
+    option("--table", "the leaderboard (CSV); a new one is made"),
+    option("--victims", "the archive of frozen victims that the rows are of", default=None),
+    option("--results", "results of a run on these victims, to add its rows", default=None),
+    option("--check", "rows that somebody submitted (CSV), to check and add them", default=None),
+    option("--commit", "commit or paper of the run's last method", default=""),
+    option("--page", "also write the page (HTML)", default=None),
+    CONFIGFILE,
+]
+
+
+def run(options: Any) -> None:
+    """Check the rows and add them, then write the table and the page."""
+    import pandas as pd
+
+    from taclean.attacks import victims
+    from taclean.report.templates import rendered
+    from taclean.results import leaderboard
+    from taclean.results.table import read_csv
+
+    known = pd.DataFrame(columns=leaderboard.COLUMNS)
+    if Path(options.table).is_file():
+        known = read_csv(options.table, leaderboard.COLUMNS)
+    if source := options.results or options.check:
+        if not options.victims:
+            raise UserError("leaderboard: --victims: missing; give the archive of the rows")
+        digest, index = victims.sha256(options.victims), victims.read(options.victims)
+        if options.results:
+            rows = _of_run(options, index, digest)
+        else:
+            rows = read_csv(options.check, leaderboard.COLUMNS)
+        try:
+            leaderboard.check(rows, known[known["victims"] == digest], index, digest)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        known = leaderboard.merge(known, rows)
+        write_text(options.table, known.to_csv(index=False, lineterminator="\n"))
+        say(f"leaderboard: {len(rows)} rows of {', '.join(rows['method'].unique())} added")
+    if options.page:
+        means = leaderboard.means(known).to_dict("records")
+        write_text(options.page, rendered("leaderboard.html", rows=means))
+
+
+def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
+    """Return the rows of a run whose victims are those of the archive."""
+    from taclean.attacks.victims import sha256
+    from taclean.results import leaderboard
+    from taclean.results.table import read_csv
+    from taclean.util.machine import processor
+
+    results = Path(options.results)
+    budgets = read_csv(results / "budgets.csv", ["budget", "attack", "seed"])
+    for name, wanted in index["files"].items():
+        there = results / name
+        if name.endswith("model.safetensors") and there.is_file() and sha256(there) != wanted:
+            raise UserError(
+                f"{there}: not the archive's; clean with run.victims: {options.victims}"
+            )
+    cost = read_csv(results / "cost.csv", ["defense", "seconds"])
+    test = configs.with_default(options.configfile).split_of_role("test") or ""
+    about = {"version": version("taclean"), "commit": options.commit, "victims": digest}
+    return leaderboard.entries(budgets, cost, test, about | {"machine": processor()})

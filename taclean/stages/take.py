@@ -1,0 +1,18 @@
+"""Take one file of a frozen victim out of its archive."""
+
+from typing import Any
+
+from taclean.stages.shared import option
+
+OPTIONS = [
+    option("--victims", "the archive, as `snakemake victims` makes it"),
+    option("--name", "the member, such as runs/badnet/none/seed0/model.safetensors"),
+    option("--out", "where it goes"),
+]
+
+
+def run(options: Any) -> None:
+    """Check its hash and write it."""
+    from taclean.attacks.victims import take
+
+    take(options.victims, options.name, options.out)

@@ -1,0 +1,79 @@
+"""The leaderboard: rows of a run, a check of submitted rows, and the means on its page."""
+
+import pandas as pd
+import pytest
+
+from taclean.report.templates import rendered
+from taclean.results import leaderboard
+from tests.helpers import refused
+
+DIGEST = "5ea1" * 16
+INDEX = {"victims": {f"pretrain/badnet/seed{seed}": {} for seed in (1, 2, 3)}}
+ABOUT = {"version": "1", "commit": "abc", "victims": DIGEST, "machine": "a CPU"}
+
+
+def rows() -> pd.DataFrame:
+    scores = [
+        (budget, attack, defense, seed, 0, split, metric, percent + seed, n)
+        for budget in (3.0, 1.0)
+        for attack in ("clean", "badnet")
+        for seed in (1, 2, 3)
+        for defense, asr in (("none", 90), ("mine", 10))
+        for split, metric, percent, n in
+        (("test", "CA@1", 80, 200), ("test", "ASR@1", asr, 100), ("shift", "CA@1", 7, 100))
+    ]  # fmt: skip
+    columns = "budget attack defense seed repeat split metric percent n".split()
+    cost = pd.DataFrame({"defense": ["mine"], "seconds": [12.34]})
+    return leaderboard.entries(pd.DataFrame(scores, columns=columns), cost, "test", ABOUT)
+
+
+def test_a_run_gives_a_row_for_each_cleaning_and_budget() -> None:
+    found = rows()
+    assert list(found.columns) == leaderboard.COLUMNS
+    assert len(found) == 2 * 3 * 2  # methods, seeds, budgets; not the clean model
+    (row,) = found[
+        (found["method"] == "mine") & (found["seed"] == 2) & (found["budget"] == 3)
+    ].to_dict("records")
+    assert (row["ca"], row["ca_n"], row["asr"], row["asr_n"]) == (82, 200, 12, 100)
+    assert (row["seconds"], row["victims"]) == (12.3, DIGEST)
+    leaderboard.check(found, found.head(0), INDEX, DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"victims": "other"}, ["row 1", "other victims"]),
+        ({"seed": 9}, ["no such victim"]),
+        ({"asr": 12.5}, ["asr is no share of asr_n pictures"]),
+        ({"ca": 120.0}, ["ca is no share"]),
+        ({"budget": 3.0}, ["given twice"]),
+        ({"method": "mine", "repeat": range(12)}, ["own scores (method none) are missing"]),
+    ],
+)
+def test_wrong_rows_are_refused(change: dict, words: list[str]) -> None:
+    refused(lambda: leaderboard.check(rows().assign(**change), rows(), INDEX, DIGEST), *words)
+
+
+def test_victims_that_score_otherwise_are_refused() -> None:
+    known = rows()
+    near, far = known.assign(asr=known["asr"] + 1), known.assign(asr=known["asr"] + 2)
+    leaderboard.check(near, known, INDEX, DIGEST)
+    words = ["badnet, seed 1", "asr is 93.0 and 91.0"]
+    refused(lambda: leaderboard.check(far, known, INDEX, DIGEST), *words)
+
+
+def test_new_rows_replace_those_of_the_same_cleaning() -> None:
+    known = rows()
+    both = leaderboard.merge(known, known.assign(ca=0.0))
+    assert len(both) == len(known)
+    assert (both["ca"] == 0).all()
+    assert len(leaderboard.merge(known, known.assign(victims="other"))) == 2 * len(known)
+
+
+def test_the_page_has_the_means_with_their_intervals() -> None:
+    means = leaderboard.means(rows()).set_index(["method", "budget"])
+    assert means.loc[("mine", 3.0), "asr"] == 12
+    assert means.loc[("mine", 3.0), "asr_text"] == "12.0 ± 2.5"  # t of 2 degrees: 4.303 / sqrt(3)
+    page = rendered("leaderboard.html", rows=means.reset_index().to_dict("records"))
+    assert page.count("<tr class") == 4
+    assert '<option value="' + DIGEST in page

@@ -1,0 +1,103 @@
+"""The tutorial as a user follows it: victims are frozen, a stranger's defence gets its row."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from taclean import config as configs
+from taclean.stages import bench, stage_config
+from tests.helpers import ROOT, environment, forks, jobs, refused, run, snakemake
+from tools.notebook import PAGE, notebook
+
+SMALL = "config/test/smoke.yaml"
+NOTEBOOK = json.loads(PAGE.with_suffix(".ipynb").read_text("utf-8"))
+TEMPLATE = ROOT / "examples/my_defence.py"
+
+
+def options(file: Path | str, **more: Any) -> Any:
+    given = {"victims": None, "attacks": None, "seeds": None}
+    return SimpleNamespace(file=str(file), **given | more)
+
+
+def test_the_notebook_is_the_page() -> None:
+    assert notebook(PAGE.read_text("utf-8")) == NOTEBOOK
+
+
+def test_a_file_of_the_user_becomes_the_last_defence(tmp_path: Path) -> None:
+    values = configs.read(configs.DEFAULT, ROOT / "config/bench.yaml")
+    own = bench.overlay(options(TEMPLATE, seeds=["1", "2"]))
+    config = configs.check(configs.resolve(configs.merge(values, own)))
+    assert config.run.defenses == ["ft", "cleanclip", "taclean", "my_defence"]
+    assert config.run.seeds == [1, 2]
+    path = "finetune/badnet/my_defence_rate1/seed1"
+    before = stage_config(config, path)
+    assert before["defense"] == str(TEMPLATE)
+    copy = tmp_path / "my_defence.py"
+    copy.write_text(TEMPLATE.read_text("utf-8") + "\n# another line\n", "utf-8")
+    own = bench.overlay(options(copy))
+    config = configs.check(configs.resolve(configs.merge(values, own)))
+    assert stage_config(config, path)["code"] != before["code"]  # so that it is trained again
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("mine.py", None, ["there is no defence", "mine.py"]),
+        ("mine.txt", "", ["no Python file"]),
+        ("ft.py", TEMPLATE.read_text("utf-8"), ["ft is a defence of taclean"]),
+        ("mine.py", "import nothing_there", ["mine.py: cannot be imported", "nothing_there"]),
+        ("mine.py", "x = 1", ["there is no defence", "mine.py"]),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, name: str, text: str | None, words: list) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text, "utf-8")
+    refused(lambda: bench.overlay(options(tmp_path / name)), *words)
+
+
+@pytest.mark.slow
+def test_the_tutorial_ends_with_a_row_and_a_figure(tmp_path: Path) -> None:
+    cells = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+    script = "\n\n".join(cells).replace("config/quick.yaml", f"{tmp_path}/small.yaml")
+    small = configs.read_yaml(ROOT / SMALL)
+    small["run"] = {"attacks": ["badnet"], "rates": [1e-3], "budgets": [90]}
+    (tmp_path / "small.yaml").write_text(json.dumps(small), "utf-8")
+    for name in ("config", "Snakefile", "rules", "taclean", "workflow_scripts", "profiles"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    own = environment() | {"PATH": forks(), "MPLBACKEND": "agg"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=own, text=True,
+                          capture_output=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pretrain/badnet/seed201" in done.stdout
+    assert "Near" in done.stdout
+    assert "Left out, because the attack did not take" in done.stdout  # of so few steps
+    scores = pd.read_csv(tmp_path / "tutorial/results/budgets.csv", keep_default_na=False)
+    assert {"none", "ft", "cleanclip", "taclean", "near"} == {*scores["defense"]}
+    assert (tmp_path / "tutorial/asr.png").stat().st_size > 1000
+    # Another folder takes the archive and trains no victim; without it, all would be planned.
+    archive = tmp_path / "tutorial/results/victims.zip"
+    other = tmp_path / "frozen.yaml"
+    other.write_text(json.dumps({"run": {"victims": str(archive)}}), "utf-8")
+    files = [ROOT / "config/bench.yaml", tmp_path / "small.yaml", other]
+    planned = jobs(snakemake(tmp_path / "other", "-n", files=files))
+    assert not {"base", "clean_base", "pretrain", "poison", "pack_pretrain"} & set(planned)
+    assert planned["frozen"] > 0
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(json.dumps({"poison": {"train": {"epochs": 2}}}), "utf-8")
+    said = snakemake(tmp_path / "other", "-n", files=[*files, wrong], fails=True)
+    assert "run.victims" in said
+    assert "differs in train" in said
+
+
+def test_bench_says_what_is_wrong_in_a_line() -> None:
+    done = run(sys.executable, "-m", "taclean", "bench", os.devnull, fails=True)
+    assert done.stderr.splitlines() == [
+        f"taclean bench: error: {os.devnull}: no Python file; give a file of one class, NAME.py"
+    ]
