@@ -26,10 +26,13 @@ from taclean.util.errors import UserError
 from taclean.util.rng import permutation
 
 ORDER = 0x14E  # random stream of the order of the pictures
-RATE = 0.01  # Adam's, of the inversion
+RATE, PROBE_RATE = 0.01, 0.03  # Adam's, of the inversion and of the patterns that name the class
 WEIGHTS = {"class": 5.0, "embedding": 0.5, "ssim": 1.0}  # of its loss
 TEMPERATURE = 0.07
-PROBES = (Probe(size=39, place="corner"), Probe(size=39, place="centre"), Probe(film=16))
+PROBES = [
+    Probe.of(probe)
+    for probe in ({"size": 39, "place": "corner"}, {"size": 39, "place": "centre"}, {"film": 16})
+]
 WINDOW, SIGMA = 11, 1.5  # of SSIM
 
 
@@ -135,7 +138,7 @@ class InverTune(Defense):
         most = torch.zeros(directions.shape[1])
         for probe in PROBES:
             side = drawn.size if probe.film else side_of(probe.size, drawn.size, drawn.size)
-            pattern = Descent((3, side, side), RATE, self.seed, device)
+            pattern = Descent((3, side, side), PROBE_RATE, self.seed, device)
             ids = torch.arange(self.pictures)
             for step in range(self.probe_steps):
                 images = drawn(step)

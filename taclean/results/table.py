@@ -40,22 +40,15 @@ def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     Args:
         paths: the `scores.json` of each run.
     """
+    own = [*RUN, "failed"]
     rows = [
-        (
-            *(run[key] for key in RUN),
-            split,
-            metric,
-            round(100 * s["hits"] / s["n"], 4),
-            s["n"],
-            run.get("failed"),
-        )
+        (*map(run.get, own), split, metric, round(100 * s["hits"] / s["n"], 4), s["n"])
         for run in map(read_json, paths)
         for split, scores in run["splits"].items()
         for metric, s in scores.items()
     ]
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "failed"])
-    if table["failed"].isna().all():
-        del table["failed"]
+    table = pd.DataFrame(rows, columns=[*own, *COLUMNS[len(RUN) :]])
+    table = table[[*COLUMNS, *(["failed"] if table["failed"].notna().any() else [])]]
     attacks, splits = ordered(table["attack"], look.attacks), scored_splits(table, look)
     splits += [f"{split}+{attack}" for attack in attacks for split in splits]
     order = {

@@ -111,10 +111,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
             checkpoint.unlink()
 
 
-Trained = tuple[CLIP, list[dict[str, float]], str]
-
-
-def _victim(stage: dict[str, Any], options: Any) -> Trained:
+def _victim(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, float]], str]:
     """Return the victim and its scores, as of a training's last epoch."""
     from taclean.clip import models
     from taclean.training import distributed
@@ -125,7 +122,7 @@ def _victim(stage: dict[str, Any], options: Any) -> Trained:
     return model, [distributed.on_first(lambda: {"epoch": 0, **validate(model)})], ""
 
 
-def _trained(stage: dict[str, Any], options: Any) -> Trained:
+def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, float]], str]:
     """Return the trained model, its history, and why the defence could not work, or ""."""
     from taclean.attacks import poison
     from taclean.clip import models
