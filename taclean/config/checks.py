@@ -31,7 +31,7 @@ def check(values: Mapping[str, Any]) -> Config:
     """
     entries = {folder: _entries(folder, values.get(folder)) for folder in registry.BASES}
     config = Config.of({**values, **entries})
-    for part in (_check_data, _check_names, _check_model, _check_rows, _check_steps):
+    for part in (_check_data, _check_names, _check_model, _check_rows):
         part(config)
     return config
 
@@ -198,23 +198,6 @@ def _check_rows(config: Config) -> None:
             _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
         if entry.overlap is not None:
             _check_overlap(config, entry, entry.overlap, f"{where}.overlap")
-
-
-def _check_steps(config: Config) -> None:
-    """Check that each training has more steps than its warm-up."""
-    trained = (name for name in config.run.attacks if not config.attacks[name].victim)
-    found = [(f"attacks.{name}", *config.poisoning(name)) for name in trained]
-    if config.split_of_role("pretrain") and not config.model.pretrained:
-        found.append(("base", config.rows_of_role("pretrain"), config.base.train))
-    for name in config.run.defenses:
-        entry = config.defenses[name]
-        rows = entry.rows or config.splits[config.learned_by(name)].rows
-        found.append((f"defenses.{name}", rows, entry.settings(config.finetune.train)))
-    for where, rows, train in found:
-        steps = max(1, rows // train.batch) * train.epochs
-        if train.warmup >= steps:
-            text = f"{train.warmup} of {steps} steps ({rows} rows, batch {train.batch}, epochs"
-            raise UserError(f"{where}.train.warmup: {text} {train.epochs}); lower it")
 
 
 def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, int]]:
