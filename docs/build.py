@@ -12,7 +12,6 @@ and when it ran. `--as RUN` names it. The blocks of a run that was not taken are
 
 import argparse
 import datetime
-import hashlib
 import re
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from taclean import config as configs
 from taclean.results.labels import look_of
 from taclean.results.table import read_table
 from taclean.util.errors import UserError
-from taclean.util.files import replacing, write_json
+from taclean.util.files import replacing, sha256, write_json
 
 # The figures that docs/ keeps from each run; `picture_name` gives their names there.
 PICTURES: dict[str, tuple[str, ...]] = {
@@ -70,11 +69,6 @@ def filled(text: str, root: Path, page: str) -> str:
 def pages(root: Path) -> list[Path]:
     """Return the pages that may have blocks."""
     return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def commit(root: Path) -> str:
@@ -130,7 +124,7 @@ def take(
         "model": config.model.name,
         "data": config.data.name,
         "look": look_of(config),
-        "pictures": {picture: digest(root / "docs" / picture) for picture in figures},
+        "pictures": {picture: sha256(root / "docs" / picture) for picture in figures},
         **({"axes": axes} if axes else {}),
     }
     write_json(folder / "run.json", record)

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError, first_line
-from taclean.util.files import read_json, write_json
+from taclean.util.files import FULL, read_json, write_json
 from taclean.util.machine import collect_rarely, keep_freed
 from taclean.util.progress import log_to_stdout, say
 
@@ -66,10 +66,11 @@ def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
         return 128 + signal.SIGTERM, str(error)
     if isinstance(error, KeyboardInterrupt):
         return 130, "stopped"
-    if isinstance(error, OSError) and error.filename is None:  # a closed pipe, a full disk
+    closed = isinstance(error, BrokenPipeError)
+    if closed or (isinstance(error, OSError) and not error.filename and error.errno in FULL):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
-        return 2, "" if isinstance(error, BrokenPipeError) else f"error: output: {error.strerror}"
-    if isinstance(error, OSError):  # no permission, a full disk
+        return 2, "" if closed else f"error: output: {error.strerror}"
+    if isinstance(error, OSError) and error.filename is not None:  # no permission, a full disk
         return 2, f"error: {error.filename}: {error.strerror}; correct that and run it again"
     if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others
         raise error
@@ -87,7 +88,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         wrong, *known = re.findall(r"'([\w-]+)'", message) or [""]
         close = difflib.get_close_matches(wrong, known, 1)
-        super().error(f"no command {wrong!r}; did you mean {close[0]}?" if close else message)
+        what = "command" if "STAGE" in message else "choice"
+        super().error(f"no {what} {wrong!r}; did you mean {close[0]}?" if close else message)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,12 +19,6 @@ INDEX = "victims.json"
 KEYS = {"version", "victims", "files"}
 
 
-def sha256(path: Path | str) -> str:
-    """Return the hash of a file in hexadecimal digits; an archive's is the name of its victims."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
 def _opened(path: Path | str) -> Iterator[ZipFile]:
     try:
@@ -79,12 +73,10 @@ def members(path: str | None, wanted: Mapping[str, Mapping[str, Any]]) -> list[s
         if changed := [key for key in {**own, **theirs} if own.get(key) != theirs.get(key)]:
             key = changed[0]
             values = f"{theirs.get(key)} there, {own.get(key)} in this config"
-            raise UserError(f"run.victims: {path}: {stage} differs in {key}: {values}; {CURE}")
+            cure = "take the config that it was made with, or leave run.victims out"
+            raise UserError(f"run.victims: {path}: {stage} differs in {key}: {values}; {cure}")
     folders = tuple(folder for stage in wanted for folder in folders_of(stage))
     return [name for name in index["files"] if name.startswith(folders)]
-
-
-CURE = "take the config that it was made with, or leave run.victims out"
 
 
 def folders_of(stage: str) -> list[str]:

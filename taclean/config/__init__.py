@@ -92,8 +92,8 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values with complete variants, and without the keys that are set to null.
 
-    An entry of a method whose `kind` is the name of another entry starts from the
-    keys of that entry. The trials of `tune` and the rates of `run` become entries of `defenses`.
+    An entry of a method whose `kind` is the name of another entry starts from the keys of that
+    entry. The trials of `tune` and the rates of `run` become entries of `defenses`.
     """
     out = dict(config)
     for folder in registry.BASES:

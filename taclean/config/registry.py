@@ -6,7 +6,6 @@ these folders, by its name, or a file of the user's, by a path with .py.
 
 import contextlib
 import functools
-import hashlib
 import importlib.util
 import inspect
 import pkgutil
@@ -16,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from taclean.util.errors import UserError
+from taclean.util.files import sha256
 
 BASES = {"attacks": "Attack", "defenses": "Defense", "detectors": "Detector"}
 NOUNS = {"attacks": "attack", "defenses": "defence", "detectors": "detector"}
@@ -66,7 +66,7 @@ def own_code(name: str) -> dict[str, str]:
     """Return the digest of a user's file as `code`, since its stages depend on it; else nothing."""
     if not name.endswith(".py"):
         return {}
-    return {"code": hashlib.sha256(Path(name).read_bytes()).hexdigest()[:12]}
+    return {"code": sha256(name)[:12]}
 
 
 def _file(folder: str, name: str) -> str:

@@ -110,15 +110,14 @@ class Runs:
 
     def poisonings(self) -> dict[str, Any]:
         """Return the config of each stage that makes a victim or a base model, by its path."""
-        bases = dict.fromkeys(self.base.format(seed=seed) for seed in self.seeds)
-        paths = [base.removeprefix("results/").rpartition("/")[0] for base in bases]
+        paths = [os.path.dirname(base).removeprefix("results/") for base in self._bases()]
         paths += [f"pretrain/{run.attack}/seed{run.seed}" for run in self.victims()]
         return {path: stage_config(self.config, path) for path in paths}
 
     def frozen(self) -> list[str]:
         """Return the files that an archive of the run's victims holds."""
         files = []
-        for name in dict.fromkeys(self.base.format(seed=seed) for seed in self.seeds):
+        for name in self._bases():
             history = f"{os.path.dirname(name)}/history.csv"
             files += [name] if name == IMPORTED else [name, history]
         for run in self.victims():
@@ -127,6 +126,9 @@ class Runs:
             if not self.config.attacks[run.attack].victim:
                 files.append(f"{OF_ATTACK.format(**run._asdict())}/poison/manifest.csv")
         return files
+
+    def _bases(self) -> list[str]:
+        return list(dict.fromkeys(self.base.format(seed=seed) for seed in self.seeds))
 
     def cleanings(self, attacks: Sequence[str] | None = None) -> list[Run]:
         """Return the runs in which a defence trains a model."""

@@ -51,9 +51,7 @@ class Run(Section):
     seeds: Unique[Seed] = key(..., "Seeds of triggers, poison, data order and texts.", min_length=1)
     repeats: Few = key(1, "Cleanings of each victim, in other data order, with other texts.")
     controls: bool = key(False, "Whether defences also clean the model that was never poisoned.")
-    victims: Text | None = key(
-        None, "Archive of victims (`snakemake victims`) to clean, not train."
-    )
+    victims: Text | None = key(None, "Archive of victims to clean, made by `snakemake victims`.")
     rates: Unique[Positive] = Field([])
     """Learning rates at which every defence cleans, in place of its own. Tables and figures then
     show, for each victim, the largest rate that keeps CA@1 on val within the budget."""
@@ -415,9 +413,6 @@ class DefenseEntry(Entry):
 
 class DetectorEntry(Entry):
     """A detector: a file of taclean/detectors with its parameters."""
-
-    if TYPE_CHECKING:  # what the detector's class adds; see `taclean.detectors.Detector.entry`
-        score: Any
 
 
 class Config(Section):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from taclean.clip import CLIP
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.defenses import Defense
+from taclean.defenses.cleanclip import embed_both
 from taclean.losses import clip_loss, self_loss
 from taclean.training.distributed import gather
 from taclean.training.loader import Batch
@@ -38,12 +38,10 @@ class ABD(Defense):
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is minimised."""
-        pictures, n = batch.images.float() / 255, len(batch.images)
-        views = encode_images(model, torch.cat([pictures, self.adversarial(model, batch)]))
-        variants = self.text("variants")[batch.epoch, batch.index].astype(np.int64)
-        tokens = torch.cat([batch.tokens, torch.from_numpy(variants).to(batch.tokens.device)])
-        read = encode_tokens(model, tokens)
-        images, moved, texts, changed = gather(views[:n], views[n:], read[:n], read[n:])
+        variants = self.text("variants")[batch.epoch, batch.index]
+        pictures, moved = batch.images.float() / 255, self.adversarial(model, batch)
+        *views, _ = embed_both(model, batch, pictures, moved, variants)
+        images, moved, texts, changed = gather(*views)
         scale = model.logit_scale.exp()
         clip, own = clip_loss(images, texts, scale), self_loss(images, moved, texts, changed, scale)
         return {"total": clip + self.lambda_self * own, "clip": clip, "self": own}

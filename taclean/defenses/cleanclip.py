@@ -17,6 +17,25 @@ from taclean.training.distributed import gather
 from taclean.training.loader import Batch
 
 
+def embed_both(
+    model: CLIP, batch: Batch, images: Tensor, views: Tensor, *texts: np.ndarray
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Embed images, captions and other views of both in one pass through each tower.
+
+    Args:
+        images, views: (B, 3, H, W) in [0, 1], the batch's images and their other views.
+        texts: tokens (B, 77) of the captions' variants, then (M_i, 77) of further texts.
+
+    Returns:
+        I, I~, T and T~, each (B, d), and the embeddings (sum of M_i, d) of the further texts.
+    """
+    n = len(images)
+    seen = encode_images(model, torch.cat([images, views]))
+    rows = torch.from_numpy(np.concatenate(texts).astype(np.int64)).to(batch.tokens.device)
+    read = encode_tokens(model, torch.cat([batch.tokens, rows]))
+    return seen[:n], seen[n:], read[:n], read[n : 2 * n], read[2 * n :]
+
+
 class CleanCLIP(Defense):
     """L_clip + lambda_self * L_self."""
 
@@ -53,21 +72,8 @@ class CleanCLIP(Defense):
     def both_views(
         self, model: CLIP, batch: Batch, *more_texts: np.ndarray
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Embed both views of images and captions in one pass through each tower.
-
-        Args:
-            batch: this process's part of the whole batch.
-            more_texts: tokens (M_i, 77) of texts to embed in the same pass.
-
-        Returns:
-            I, I~, T and T~, each (B, d), and the embeddings (sum of M_i, d) of `more_texts`.
-        """
+        """Augment this process's part of the batch and embed both views: see `embed_both`."""
         images = batch.images.float() / 255
         views = AUGMENTATIONS[self.augment](images, batch.index, self.seed, batch.epoch)
-        embedded = encode_images(model, torch.cat([images, views]))
         variants = self.text("variants")[batch.epoch, batch.index]
-        rows = np.concatenate([variants, *more_texts]).astype(np.int64)
-        tokens = torch.cat([batch.tokens, torch.from_numpy(rows).to(batch.tokens.device)])
-        texts = encode_tokens(model, tokens)
-        n = len(images)
-        return embedded[:n], embedded[n:], texts[:n], texts[n : 2 * n], texts[2 * n :]
+        return embed_both(model, batch, images, views, variants, *more_texts)

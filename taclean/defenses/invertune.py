@@ -135,25 +135,27 @@ class InverTune(Defense):
     def _named(self, drawn: "_Draws", directions: Tensor) -> int:
         """Return the class to which universal patterns, which name no class, lead the most."""
         device, scale = directions.device, self._victim.logit_scale.exp()
-        most = torch.zeros(directions.shape[1])
+        steps = range(self.probe_steps + 4)  # the last four count: other pictures, if there are any
+        own = [self._classes(drawn(step), directions) for step in steps]
+        count = directions.shape[1]
+        clean = torch.cat(own[-4:]).bincount(minlength=count)
+        most = torch.zeros(count)
         for probe in PROBES:
             side = drawn.size if probe.film else side_of(probe.size, drawn.size, drawn.size)
             pattern = Descent((3, side, side), PROBE_RATE, self.seed, device)
             ids = torch.arange(self.pictures)
-            for step in range(self.probe_steps):
-                images = drawn(step)
-                own = self._classes(images, directions)
-                shown = scan.put(probe, images, pattern.pixels, ids, self.seed)
+            for step in steps[:-4]:
+                shown = scan.put(probe, drawn(step), pattern.pixels, ids, self.seed)
                 logits = scale * encode_images(self._victim, shown) @ directions
-                pattern.step(-F.cross_entropy(logits, own))
-            more = torch.zeros_like(most)
-            for step in range(4):  # other pictures, where there are any
-                images = drawn(self.probe_steps + step)
-                shown = scan.put(probe, images, pattern.pixels, ids, self.seed)
-                for part, sign in ((shown, 1), (images, -1)):
-                    counts = self._classes(part, directions).bincount(minlength=len(more))
-                    more += sign * counts.cpu()
-            most = torch.maximum(most, more)
+                pattern.step(-F.cross_entropy(logits, own[step]))
+            found = [
+                self._classes(
+                    scan.put(probe, drawn(step), pattern.pixels, ids, self.seed), directions
+                )
+                for step in steps[-4:]
+            ]
+            more = torch.cat(found).bincount(minlength=count) - clean
+            most = torch.maximum(most, more.float().cpu())
         return int(most.argmax())
 
     def _inverted(self, drawn: "_Draws", directions: Tensor, target: int) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from taclean.detectors import Seen
-from taclean.detectors.neighbours import Local, neighbours
+from taclean.detectors.neighbours import Local
 
 
 def dimension(distances: Tensor) -> Tensor:
@@ -25,6 +25,6 @@ class Dao(Local):
 
     def score(self, seen: Seen) -> Tensor:
         """Return the dimensionality-aware outlier score of each picture."""
-        distances, rows = neighbours(seen.images, self.k)
+        distances, rows = self.near(seen)
         furthest = distances[:, -1]
         return (dimension(distances)[rows] * (furthest[:, None] / furthest[rows]).log()).mean(1)

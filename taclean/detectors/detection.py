@@ -41,7 +41,7 @@ class Suspects:
 
     @property
     def of(self) -> str:
-        """What they are, as in `Detector.looks_at`."""
+        """The kind of pictures: a value of `Detector.looks_at`."""
         return "images" if self.tokens is None else "rows"
 
     @classmethod
@@ -83,7 +83,7 @@ def detect(
     suspects: Suspects,
     detectors: Mapping[str, Detector],
     heads: Heads,
-    trusted: Pairs,
+    trusted: Tensor,
     *,
     seed: int = 0,
     precision: str = "auto",
@@ -92,7 +92,7 @@ def detect(
 
     Args:
         heads: of the model that embeds them.
-        trusted: pictures that are known to be clean.
+        trusted: (M, 3, H, W) uint8 pictures that are known to be clean.
     """
 
     def embedded(pictures: Tensor) -> Tensor:
@@ -101,8 +101,8 @@ def detect(
 
     tokens = suspects.tokens
     texts = None if tokens is None else embed_texts(heads.model, tokens, precision=precision)
-    images, known = embedded(suspects.pictures), trusted.batch(np.arange(len(trusted)))[0]
-    seen = Seen(suspects.pictures, images, texts, known, heads, embedded, seed)
+    images = embedded(suspects.pictures)
+    seen = Seen(suspects.pictures, images, texts, trusted, heads, embedded, seed)
     wanted = {name: one for name, one in detectors.items() if one.looks_at == suspects.of}
     return {name: detector.score(seen).cpu().numpy() for name, detector in wanted.items()}
 
@@ -137,13 +137,13 @@ def examine(
         The counts of each model and detector; and the arrays OF/rows, OF/state and MODEL/DETECTOR
         of all rows and pictures.
     """
-    found = []
+    found, known = [], trusted.batch(np.arange(len(trusted)))[0]
     arrays: dict[str, Any] = {
         f"{s.of}/{key}": getattr(s, key) for s in suspects for key in ("rows", "state")
     }
     for model, heads in models.items():
         for some in suspects:
-            for name, scores in detect(some, detectors, heads, trusted, **more).items():
+            for name, scores in detect(some, detectors, heads, known, **more).items():
                 run = {"model": model, "of": some.of, "detector": name}
                 found.append({**run, **counts(scores, some.state)})
                 arrays[f"{model}/{name}"] = scores

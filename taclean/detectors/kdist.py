@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from taclean.detectors import Seen
-from taclean.detectors.neighbours import Local, neighbours
+from taclean.detectors.neighbours import Local
 
 
 class KDist(Local):
@@ -13,4 +13,4 @@ class KDist(Local):
 
     def score(self, seen: Seen) -> Tensor:
         """Return the distance of each picture's k-th neighbour."""
-        return neighbours(seen.images, self.k)[0][:, -1]
+        return self.near(seen)[0][:, -1]

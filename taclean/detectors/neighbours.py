@@ -4,11 +4,13 @@ Huang et al. (ICLR 2025, arXiv 2502.01385) detect poisoned rows by them. As in t
 neighbours of a row are other rows of the drawn part of the poisoned set, by their pictures alone.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
 from taclean.config.section import key
-from taclean.detectors import Detector
+from taclean.detectors import Detector, Seen
 from taclean.util.errors import UserError
 
 CHUNK = 256  # rows whose distances are in memory together; no result depends on it
@@ -36,7 +38,14 @@ def neighbours(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return distances.clamp_min(1e-6), rows
 
 
+_kept = functools.lru_cache(maxsize=1)(neighbours)  # k-dist, SLOF and DAO ask for the same
+
+
 class Local(Detector, abstract=True):
     """Base class of the detectors that compare a picture with its k nearest neighbours."""
 
     k: int = key(16, "Number of neighbours.", ge=2, le=1000)
+
+    def near(self, seen: Seen) -> tuple[Tensor, Tensor]:
+        """Return distances and rows of the neighbours of each picture: see `neighbours`."""
+        return _kept(seen.images, self.k)

@@ -1,4 +1,4 @@
-"""How well scores tell what is to be found from the rest."""
+"""Measures of how well scores tell what is to be found from the rest."""
 
 import math
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from taclean.detectors import Seen
-from taclean.detectors.neighbours import Local, neighbours
+from taclean.detectors.neighbours import Local
 
 
 class Slof(Local):
@@ -13,6 +13,6 @@ class Slof(Local):
 
     def score(self, seen: Seen) -> Tensor:
         """Return the simplified local outlier factor of each picture."""
-        distances, rows = neighbours(seen.images, self.k)
+        distances, rows = self.near(seen)
         furthest = distances[:, -1]
         return (furthest[:, None] / furthest[rows]).mean(1)

@@ -35,9 +35,7 @@ def entries(
             method, the SHA-256 of the victims' archive, and the processor.
     """
     rows = pick(budgets[budgets["attack"] != CLEAN], split=split)
-    wide = rows.pivot(
-        index=["defense", *KEYS[1:]], columns="metric", values=["percent", "n"]
-    )  # fmt: skip
+    wide = rows.pivot(index=["defense", *KEYS[1:]], columns="metric", values=["percent", "n"])
     found = pd.DataFrame(
         {"ca": wide["percent", CA], "ca_n": wide["n", CA].astype(int)}
         | {"asr": wide["percent", ASR], "asr_n": wide["n", ASR].astype(int)}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from taclean.config import Config
+from taclean.config import Config, registry
 from taclean.stages import shared
 from taclean.stages.shared import DEVICE, option
 from taclean.util.files import replacing, write_json
@@ -16,7 +16,11 @@ def detect_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
         "trigger": shared.trigger_of(config, attack, seed, at_test=True),
         "detect": config.detect.given(),
         "detectors": {
-            name: {"kind": entry.kind, "parameters": entry.score.given()}
+            name: {
+                "kind": entry.kind,
+                **registry.own_code(entry.kind),
+                "parameters": entry.score.given(),
+            }
             for name, entry in config.detectors.items()
         },
     }
@@ -55,7 +59,10 @@ def run(stage: dict[str, Any], options: Any) -> None:
         pairs = poison.apply(poison.taken(Pairs.open(options.data), stage), options.poison)
         rows = Suspects.of_training(pairs, options.poison, attack, drawn["rows"], key["seed"])
         suspects.insert(0, rows)
-    detectors = {name: make_detector(**one) for name, one in stage["detectors"].items()}
+    detectors = {
+        name: make_detector(one["kind"], one["parameters"])
+        for name, one in stage["detectors"].items()
+    }
     models = {
         name: shared.heads_of(stage, weights, options.device)
         for name, weights in (("victim", options.model), ("clean", options.clean))

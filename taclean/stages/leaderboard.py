@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from taclean import config as configs
 from taclean.stages.shared import CONFIGFILE, option, say
 from taclean.util.errors import UserError
-from taclean.util.files import write_text
+from taclean.util.files import sha256, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ def run(options: Any) -> None:
     if source := options.results or options.check:
         if not options.victims:
             raise UserError("leaderboard: --victims: missing; give the archive of the rows")
-        digest, index = victims.sha256(options.victims), victims.read(options.victims)
+        digest, index = sha256(options.victims), victims.read(options.victims)
         if options.results:
             rows = _of_run(options, index, digest)
         else:
@@ -57,7 +57,6 @@ def run(options: Any) -> None:
 
 def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
     """Return the rows of a run whose victims are those of the archive."""
-    from taclean.attacks.victims import sha256
     from taclean.results import leaderboard
     from taclean.results.table import read_csv
     from taclean.util.machine import processor

@@ -6,6 +6,7 @@ from typing import Any
 
 from taclean.config import Config
 from taclean.stages.shared import DEVICE, option, say
+from taclean.util.files import sha256
 
 AGREE = 0.1  # points that a score on val may move where weights are stored as bf16
 
@@ -58,4 +59,4 @@ def run(stage: dict[str, Any], options: Any) -> None:
             say(f"victims: {path}, {text} on val, stored as {weights}")
         index = {"version": version("taclean"), "victims": found}
         victims.write(options.out, index, files)
-    say(f"victims: {options.out}, sha256 {victims.sha256(options.out)}")
+    say(f"victims: {options.out}, sha256 {sha256(options.out)}")

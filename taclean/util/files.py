@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, folders that one process holds, full disks."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -57,6 +58,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path | str) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -17,6 +17,7 @@ from taclean.results.cost import COLUMNS as COST
 from taclean.results.labels import look_of
 from taclean.results.table import write_table
 from taclean.util.errors import UserError
+from taclean.util.files import sha256
 from tests.helpers import ROOT
 
 PAGES = [path.relative_to(ROOT).as_posix() for path in build.pages(ROOT)]
@@ -42,7 +43,7 @@ def test_the_pictures_are_those_of_the_run() -> None:
     for run in runs:
         assert bool(run.record["pictures"]) == bool(build.PICTURES[run.name])
         for name, wanted in run.record["pictures"].items():
-            assert build.digest(ROOT / "docs" / name) == wanted, name
+            assert sha256(ROOT / "docs" / name) == wanted, name
             assert any(name in (ROOT / page).read_text("utf-8") for page in PAGES), name
 
 
@@ -123,7 +124,7 @@ def test_a_run_comes_in_whole_and_its_numbers_onto_the_page(taken: Path) -> None
     assert "| arXiv 2409.17601, abstract; RN50 (presumed) | -52.02 | -63.88 |" in page
     assert f"| this repository; {model} on emoji | -10.0 (-10.0 to -10.0) |" in page
     assert (taken / "docs/first.png").read_bytes() == b"first.png"
-    assert record["pictures"]["first.png"] == build.digest(taken / "docs/first.png")
+    assert record["pictures"]["first.png"] == sha256(taken / "docs/first.png")
 
 
 def test_a_run_of_another_name_has_blocks_and_pictures_of_its_own(taken: Path) -> None:
