@@ -19,7 +19,7 @@ seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
 
 evidence: .venv/run.stamp ## five victims of each attack, three for each axis: hours; goes on where it stopped
-	for run in evidence rebound axes threat ablation structured overlap; do \
+	for run in evidence rebound structured few axes threat ablation overlap; do \
 		snakemake $(ON) --configfile config/$$run.yaml $(SITE) && \
 		python -m docs.build --take results --as $$run --configfile config/$$run.yaml || exit 1; \
 	done
