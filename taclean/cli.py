@@ -65,7 +65,7 @@ def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
     if isinstance(error, StoppedError):
         return 128 + signal.SIGTERM, str(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "stopped"
+        return 130, "interrupted; the same command goes on from here"
     closed = isinstance(error, BrokenPipeError)
     if closed or (isinstance(error, OSError) and not error.filename and error.errno in FULL):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end

@@ -13,7 +13,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from taclean.util.errors import UserError
-from taclean.util.files import replacing
+from taclean.util.files import mistaken, replacing
 
 INDEX = "victims.json"
 KEYS = {"version", "victims", "files"}
@@ -27,7 +27,9 @@ def _opened(path: Path | str) -> Iterator[ZipFile]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such archive; make one with `snakemake victims`") from None
     except (BadZipFile, KeyError, ValueError) as error:
-        text = f"no whole archive of victims ({error}); make or fetch it again"
+        text = (
+            f"no whole archive of victims{mistaken(path) or f' ({error})'}; make or fetch it again"
+        )
         raise UserError(f"{path}: {text}") from None
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from taclean.clip import CLIP
 from taclean.util.errors import UserError, first_line
-from taclean.util.files import read_json
+from taclean.util.files import mistaken, read_json
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
@@ -55,6 +55,8 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; correct the path")
+    if what := mistaken(path):
+        raise UserError(f"{path}: no checkpoint{what}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols
@@ -69,7 +71,8 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
             f"({reason}); convert it to safetensors where it can be trusted"
         ) from None
     except Exception as error:  # whatever a damaged file makes the readers raise
-        raise UserError(f"{path}: truncated or no checkpoint ({first_line(error)})") from None
+        text = f"truncated or no checkpoint ({first_line(error)}); make or fetch it again"
+        raise UserError(f"{path}: {text}") from None
     for key in WRAPPERS * 2:  # {"model": {"state_dict": ...}}
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

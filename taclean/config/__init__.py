@@ -136,12 +136,16 @@ def _variant_entries(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any, path: str = "") -> Any:
-    """Return mappings and sequences of any kind as dict and list, without nulls in mappings."""
+    """Return mappings and sequences of any kind as dict and list, without nulls in mappings.
+
+    A trial of `tune` keeps its nulls, which the chosen settings need.
+    """
+    kept = re.match(r"tune\.trials\.\w+\.\d", path)
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
                 raise UserError(f"{path}{name}: not text; put the name in quotes")
-        return {k: _plain(v, f"{path}{k}.") for k, v in value.items() if v is not None}
+        return {k: _plain(v, f"{path}{k}.") for k, v in value.items() if kept or v is not None}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_plain(entry, f"{path}{i}.") for i, entry in enumerate(value)]
     return value
@@ -163,3 +167,20 @@ def load(*paths: Path | str) -> Config:
 def with_default(overlays: Sequence[Path | str] | None) -> Config:
     """Load the given files on top of the default config, as Snakemake does."""
     return load(DEFAULT, *(overlays or []))
+
+
+def unused(config: Config) -> str:
+    """Return a note on keys of `finetune.train` that no defence of the run takes, or "".
+
+    They are named where the config changes the default: the rates and the chosen settings of a
+    tuning take the place of the default's, which is no mistake.
+    """
+    default, given = read_yaml(DEFAULT)["finetune"]["train"], config.finetune.train.given()
+    entries = [
+        config.defenses[own] for name in config.run.defenses for own in config.entries_of(name)
+    ]
+    own = [entry.train.given() if entry.train else {} for entry in entries]
+    changed = (name for name, value in given.items() if value != default.get(name))
+    keys = [f"finetune.train.{name}" for name in changed if own and all(name in one for one in own)]
+    why = "no defence of the run takes it, since each has its own"
+    return f"note: {', '.join(keys)}: {why} (defenses.NAME.train, run.rates)" if keys else ""

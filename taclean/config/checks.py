@@ -8,7 +8,7 @@ from typing import Any
 
 from taclean.clip import library_file
 from taclean.config import registry
-from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files, variant_name
+from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files
 from taclean.config.section import Section
 from taclean.data.labels import class_names
 from taclean.data.readers import READERS
@@ -186,16 +186,15 @@ def _check_rows(config: Config) -> None:
         where = f"attacks.{name}.{' and '.join(wanted)}"
         there = config.poisoning(name)[0]
         _at_most(where, sum(wanted.values()), there, "rows of the poisoned set (poison.rows)")
-    trials = [variant_name(trial["defense"], "trial", trial["trial"]) for trial in config.trials()]
-    for name in [*run.defenses, *trials]:
+    for name in config.cleaned_by(run.defenses):
         entry, where = config.defenses[name], f"defenses.{name}"
         if entry.split:
             _known(f"{where}.split", [entry.split], filter(config.extra_pairs, config.splits))
         clean = config.split_of_role("clean")  # gives the number of rows of an overlap
         learned = clean if entry.overlap is not None else config.learned_by(name)
-        for key, asked in _numbers_of_rows(entry):
-            there = config.splits[learned].rows
-            _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
+        if there := config.splits[learned].rows:
+            for key, asked in _numbers_of_rows(entry):
+                _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
         if entry.overlap is not None:
             _check_overlap(config, entry, entry.overlap, f"{where}.overlap")
 

@@ -6,12 +6,13 @@ from glob import glob
 from typing import Any, NamedTuple
 
 from taclean.config import Config
-from taclean.config.schema import variant_name
+from taclean.config.schema import Train, variant_name
 from taclean.data import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import FEWEST_SEEDS, Look, label_of, look_of
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name, user_of
+from taclean.util.errors import UserError
 
 CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
 IMPORTED = "results/imported/model.safetensors"
@@ -44,11 +45,33 @@ class Run(NamedTuple):
         return f"{RUN.format(**self._asdict() | {'repeat': self.suffix})}/{file}"
 
 
+class Training(NamedTuple):
+    """The trainings that one entry of the config makes."""
+
+    stage: str  # "base", "pretrain ATTACK" or "finetune DEFENSE"
+    keys: str  # where its settings are
+    attacks: list[str]  # of each model that the run trains; none where only a tuning does
+    rows: int | None  # None for all of a source
+    settings: Train
+
+    def check(self) -> None:
+        """Refuse fewer rows than a batch has, and a warm-up that the training does not outlast."""
+        rows, batch, epochs = self.rows, self.settings.batch, self.settings.epochs
+        if rows and rows < batch:
+            text = f"{self.stage}: train.batch is {batch}, but it learns from {rows} rows"
+            raise UserError(f"{text}; lower it in {self.keys}")
+        if rows and (warmup := self.settings.warmup) >= (steps := rows // batch * epochs):
+            text = f"{self.stage}: train.warmup is {warmup}, but it has {steps} steps in all"
+            text += f" ({rows} rows, batch {batch}, epochs {epochs})"
+            raise UserError(f"{text}; lower it in {self.keys}")
+
+
 class Runs:
     """The runs of a config and the files that the rules read and write.
 
     Methods with a parameter `wildcards` are input functions of rules. They take any object with the
-    rule's wildcards as attributes and return paths.
+    rule's wildcards as attributes and return paths. A UserError names a training that cannot be
+    made as it is planned.
 
     Attributes:
         attacks: of the runs, "clean" first.
@@ -78,6 +101,8 @@ class Runs:
             self.base = CLEAN_BASE
         elif config.model.pretrained:
             self.base = IMPORTED
+        for training in self.trainings():
+            training.check()
 
     # ---- the grid --------------------------------------------------------------------------------
 
@@ -136,6 +161,28 @@ class Runs:
         return self.all(
             self.defenses[1:], list(dict.fromkeys(map(self.config.trained_as, attacks)))
         )
+
+    def trainings(self) -> list[Training]:
+        """Return all that the run trains, and what a tuning does."""
+        config, found = self.config, []
+        victims, cleanings = self.victims(), self.cleanings()
+        if not (config.model.pretrained or config.run.victims):
+            bases, rows = ["clean"] * len(self._bases()), config.rows_of_role("pretrain")
+            found.append(Training("base", "base.train", bases, rows, config.base.train))
+        tuned = config.tune.attacks if config.tune else []
+        for attack in dict.fromkeys(map(config.trained_as, [*self.attacks[1:], *tuned])):
+            entry = config.attacks[attack]
+            if not (entry.victim or config.run.victims):
+                keys = f"{'base' if entry.scratch else 'poison'}.train or attacks.{attack}.train"
+                attacks = [run.attack for run in victims if run.attack == attack]
+                found.append(
+                    Training(f"pretrain {attack}", keys, attacks, *config.poisoning(attack))
+                )
+        for name in config.cleaned_by(self.defenses[1:]):
+            keys = f"finetune.train or defenses.{name}.train"
+            attacks = [run.attack for run in cleanings if run.defense == name]
+            found.append(Training(f"finetune {name}", keys, attacks, *config.cleaning(name)))
+        return found
 
     def first(self, defenses: Sequence[str]) -> list[Run]:
         """Return the poisoned models' first runs, for figures of single pictures."""

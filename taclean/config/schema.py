@@ -3,7 +3,7 @@
 The parameters of attacks and defences are in their own files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -490,6 +490,23 @@ class Config(Section):
         if entry.scratch:
             return self.rows_of_role("pretrain"), entry.settings(self.base.train)
         return self.poison.rows, entry.settings(self.poison.train)
+
+    def cleaning(self, defense: str) -> tuple[int | None, Train]:
+        """Return the rows that a defence learns from (None: all of a source), and how it trains."""
+        entry = self.defenses[defense]
+        # An overlap has as many rows as the clean split.
+        split = self.learned_by(defense) if entry.overlap is None else self.split_of_role("clean")
+        return entry.rows or self.splits[split].rows, entry.settings(self.finetune.train)
+
+    def cleaned_by(self, defenses: Iterable[str]) -> list[str]:
+        """Return these defences, those they start after, and the trials of `tune`."""
+        names = [
+            *defenses,
+            *(variant_name(t["defense"], "trial", t["trial"]) for t in self.trials()),
+        ]
+        for name in names:
+            names += [before for before in [self.defenses[name].after] if before]
+        return list(dict.fromkeys(names))
 
     @property
     def class_names(self) -> list[str]:

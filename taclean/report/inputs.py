@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from taclean.data import load_array
-from taclean.results.table import read_csv, read_table
+from taclean.results.table import AGAIN, read_csv, read_table
+from taclean.util.errors import UserError, first_line
 from taclean.util.files import read_json
 
 
@@ -61,8 +63,11 @@ def read_samples(paths: Sequence[str]) -> dict[str, dict[str, Samples]]:
     found: dict[str, dict[str, Samples]] = {}
     for path in paths:
         run = run_of(path)
-        with np.load(path) as arrays:
-            samples = Samples(**arrays, seed=run["seed"])
+        try:
+            with np.load(path) as arrays:
+                samples = Samples(**arrays, seed=run["seed"])
+        except (BadZipFile, EOFError, OSError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: damaged ({first_line(error)}); {AGAIN}") from None
         found.setdefault(run["attack"], {})[run["defense"]] = samples
     return found
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from taclean.results.labels import CLEAN, NONE
 from taclean.results.statistics import plus_minus, summary
-from taclean.results.table import ASR, CA, pick
+from taclean.results.table import ASR, CA, is_share, pick
 from taclean.util.errors import UserError
 
 KEYS = ["method", "attack", "seed", "repeat", "budget"]
@@ -68,8 +68,7 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
     wrong(~stages.isin([*index["victims"]]), "the archive has no such victim")
     wrong(rows.duplicated(KEYS), "given twice; keep one")
     for score in ("ca", "asr"):
-        hits = rows[score] * rows[f"{score}_n"] / 100
-        good = rows[score].between(0, 100) & ((hits - hits.round()).abs() < 0.01)
+        good = is_share(rows[score], rows[f"{score}_n"])
         wrong(~good, f"{score} is no share of {score}_n pictures in percent")
     keys = KEYS[1:4]
     own = pick(rows, method=NONE).drop_duplicates(keys[:2])

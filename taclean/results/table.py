@@ -1,5 +1,6 @@
 """The table of all scores, table.csv, and texts about the numbers in it."""
 
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,12 @@ NAMES = ("CA", "ASR", "TA", "I2T", "T2I", "LCA", "LASR", "TCR")
 METRICS = [f"{name}@{k}" for name in NAMES for k in (1, 3, 5, 10)]
 RUN = ["attack", "defense", "seed", "repeat"]
 COLUMNS = [*RUN, "split", "metric", "percent", "n"]
+AGAIN = "remove the file, and the next run writes it again"
+# Columns of any table that hold numbers.
+NUMBERS = re.compile(
+    r"seed|repeat|percent|n|epoch|step|trial|budget|row|seconds|(ca|asr)(_n)?|"
+    r"(victim_)?(CA|ASR|TA)|loss_\w+|[A-Z0-9]+@\d+"
+)
 
 
 @contextmanager
@@ -40,14 +47,8 @@ def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     Args:
         paths: the `scores.json` of each run.
     """
-    own = [*RUN, "failed"]
-    rows = [
-        (*map(run.get, own), split, metric, round(100 * s["hits"] / s["n"], 4), s["n"])
-        for run in map(read_json, paths)
-        for split, scores in run["splits"].items()
-        for metric, s in scores.items()
-    ]
-    table = pd.DataFrame(rows, columns=[*own, *COLUMNS[len(RUN) :]])
+    rows = [row for path in paths for row in _scores(path)]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "failed"])
     table = table[[*COLUMNS, *(["failed"] if table["failed"].notna().any() else [])]]
     attacks, splits = ordered(table["attack"], look.attacks), scored_splits(table, look)
     splits += [f"{split}+{attack}" for attack in attacks for split in splits]
@@ -64,6 +65,22 @@ def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     return table.sort_values([*RUN, "split", "metric"], key=place, ignore_index=True)
 
 
+def _scores(path: Path | str) -> list[tuple[Any, ...]]:
+    """Return the rows of a run's `scores.json`: columns COLUMNS and the reason of a failure."""
+    run = read_json(path)
+    try:
+        rows = [
+            (*(run[key] for key in RUN), split, metric, s["hits"], s["n"], run.get("failed"))
+            for split, scores in run["splits"].items()
+            for metric, s in scores.items()
+        ]
+        if not all(0 <= hits <= n for *_, hits, n, _ in rows):
+            raise ValueError
+        return [(*row, round(100 * hits / n, 4), n, why) for *row, hits, n, why in rows]
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        raise UserError(f"{path}: no scores of a run; {AGAIN}") from None
+
+
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
     """Write a table of numbers as CSV with four decimals, whole or not at all."""
     with replacing(path) as temporary:
@@ -74,19 +91,38 @@ def read_table(path: Path | str) -> pd.DataFrame:
     """Read `table.csv`.
 
     Raises:
-        UserError: the file is missing, has no rows or lacks a column.
+        UserError: the file is missing, has no rows or lacks a column; or it was edited, so that a
+            percentage is not that of a whole number of pictures, or pictures differ in number.
     """
     table = read_csv(path, COLUMNS)
     if table.empty:
         raise UserError(f"{path}: no rows; evaluate at least one run")
+    for name in COLUMNS:
+        _refuse(table, name, table[name].isna(), path, "empty")
+    usual = table.groupby(["split", "metric"])["n"].transform("median")
+    _refuse(table, "n", table["n"] != usual, path, "another number than in other lines")
+    shares = is_share(table["percent"], table["n"])
+    _refuse(table, "percent", ~shares, path, "no percentage of n pictures")
     return table
+
+
+def is_share(percent: pd.Series, n: pd.Series) -> pd.Series:
+    """Return where a percentage with four decimals is that of a whole number out of n."""
+    hits = percent * n / 100
+    return percent.between(0, 100) & (n >= 1) & ((hits - hits.round()).abs() <= 1e-6 * n)
+
+
+def _refuse(table: pd.DataFrame, name: str, where: pd.Series, path: Path | str, what: str) -> None:
+    for row in table.index[where][:1]:
+        found = f"{name} is {str(table[name][row])!r}, {what}"
+        raise UserError(f"{path}, line {row + 2}: {found}; {AGAIN}")
 
 
 def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file that has at least `columns`.
 
     Raises:
-        UserError: the file is missing, is not CSV or lacks a column.
+        UserError: the file is missing, is not CSV, lacks a column, or has text for a number.
     """
     try:
         # "none" is a defence and "null" may be a word of a caption; neither is a missing value.
@@ -97,6 +133,9 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
         raise UserError(f"{path}: not a CSV file ({error}); write it again") from None
     if missing := [column for column in columns if column not in table]:
         raise UserError(f"{path}: no column {', '.join(missing)}; write it again")
+    for name in filter(NUMBERS.fullmatch, table):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        _refuse(table, name, numbers.isna() & table[name].notna(), path, "no number")
     return table
 
 

@@ -18,9 +18,13 @@ OPTIONS = [
 
 def run(options: Any) -> None:
     """Compare the last epoch's ASR@1 on val with the threshold."""
-    with Path(options.history).open(newline="", encoding="utf-8") as file:
-        *_, last = csv.DictReader(file)
-    asr, ca = float(last["ASR@1"]), float(last["CA@1"])
+    try:
+        with Path(options.history).open(newline="", encoding="utf-8") as file:
+            *_, last = csv.DictReader(file)
+        asr, ca = float(last["ASR@1"]), float(last["CA@1"])
+    except (KeyError, TypeError, ValueError):
+        text = "no history with ASR@1 and CA@1; remove it, and the next run writes it again"
+        raise UserError(f"{options.history}: {text}") from None
     name, numbers = options.attack, f"ASR@1 {asr:.1f} %, CA@1 {ca:.1f} % on val"
     cure = "poison more rows, train longer, or set the gate to 0"
     if last["epoch"] == "0":  # nothing was trained

@@ -69,6 +69,11 @@ def run(stage: dict[str, Any], options: Any) -> None:
         table = load_table(options.index)
     if stage["classes"] is not None:
         table = count_classes(table, stage["classes"])
+        shown = {*table["label"]}
+        names = [name for label, name in enumerate(stage["classes"]) if label not in shown]
+        if names and stage["form"] == "files" and shown != {-1}:
+            some = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+            say(f"pack {stage['split']}: no picture of {len(names)} of the run's classes ({some})")
     rows, spare = _drawn(stage, table)
     if "captions" in stage:
         rows = add_captions(rows, stage["captions"], stage["seed"])

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config, registry
 from taclean.data.readers import IMAGES
-from taclean.util.errors import UserError
+from taclean.util.errors import UserError, first_line
+from taclean.util.files import mistaken
 from taclean.util.progress import say as say
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any]:
     entry = config.defenses[defense]
     if entry.overlap is None:
         return {}
-    rows = entry.rows or config.rows_of_role("clean")
+    rows, _ = config.cleaning(defense)
     own = {"rows": rows, "share": entry.overlap, "trained": config.poison.rows, "seed": seed}
     return {"overlap": own}
 
@@ -76,7 +77,11 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> "Trigger":
     if fitted and fitted.lower().endswith(IMAGES):
         from torchvision.io import ImageReadMode, decode_image
 
-        tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
+        try:
+            tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
+        except RuntimeError as error:
+            what = mistaken(fitted) or f" ({first_line(error)})"
+            raise UserError(f"{fitted}: no picture that can be read{what}; give a PNG") from None
     elif fitted:
         tensors = read_state_dict(fitted)
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])

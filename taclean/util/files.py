@@ -66,6 +66,19 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def mistaken(path: Path | str) -> str:
+    """Return in brackets what a file is in place of its contents, such as an HTML page, or ""."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(200).lstrip().lower()
+    except OSError:
+        return ""
+    if head.startswith(b"version https://git-lfs"):
+        return " (a Git LFS pointer: get the file itself by `git lfs pull`)"
+    page = head.startswith((b"<!doctype html", b"<html"))
+    return " (an HTML page: download the file itself)" if page else ""
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write a text as UTF-8, atomically."""
     with replacing(path) as temporary:

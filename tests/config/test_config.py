@@ -10,6 +10,7 @@ import pytest
 
 from taclean import config as configs
 from taclean.config import Config, registry
+from taclean.config.runs import Runs
 from taclean.data.labels import class_names
 from taclean.results.labels import Look, look_of
 from taclean.stages import stage_config
@@ -83,7 +84,17 @@ MISTAKES = configs.read_yaml(Path(__file__).with_name("mistakes.yaml"))
     ("base", "mistake"), [(base, mistake) for base in MISTAKES for mistake in MISTAKES[base]]
 )
 def test_a_mistake_is_named_in_one_line(base: str, mistake: dict[str, Any]) -> None:
-    refused(lambda: checked(BASES[base], mistake["config"]), mistake["says"])
+    refused(lambda: Runs(checked(BASES[base], mistake["config"])), mistake["says"])
+
+
+def test_a_key_that_no_defence_of_the_run_takes_is_named() -> None:
+    """Unless the default has it: rates and the settings of a tuning replace that."""
+    own = {"run": {"defenses": ["ft"]}, "defenses": {"ft": {"train": {"lr": 0.1}}}}
+    assert configs.unused(checked(DEFAULT, own)) == ""
+    for more in (own, {"run": {"rates": [0.1]}}):
+        changed = checked(DEFAULT, more, {"finetune": {"train": {"lr": 0.2, "epochs": 3}}})
+        assert configs.unused(changed).startswith("note: finetune.train.lr: no defence of the run")
+    assert configs.unused(checked(DEFAULT, {"finetune": {"train": {"lr": 0.2}}})) == ""
 
 
 def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:

@@ -20,7 +20,7 @@ from taclean.data.fetch import fetched
 from taclean.util.errors import UserError, first_line
 from taclean.util.files import replacing
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 TEXTS = ("key", "where", "caption")  # columns of a table
 
 
@@ -38,13 +38,16 @@ class Reader(ABC):
         folder: where its files are; a UserError says that there is no such folder.
     """
 
+    folder = Path()
+
     gives: ClassVar[Literal["pairs", "labels", "captions"]]
     keys: ClassVar[tuple[str, ...]] = ()
     download: ClassVar[Any] = None
 
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; put {spec['reader']} files there")
+            what = f"no such file or folder; put {spec['reader']} files there or correct the path"
+            raise UserError(f"{folder.absolute()}: {what}")
         self.spec, self.folder = spec, folder
 
     @abstractmethod
@@ -155,11 +158,20 @@ def file_contents(path: Path) -> bytes | None:
         raise UserError(f"{path}: not readable ({error.strerror}); check its permissions") from None
 
 
-def image_files(folder: Path) -> list[str]:
-    """Return the paths of a folder's images at any depth, sorted; hidden ones are left out."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*"))
-    images = (path.as_posix() for path in paths if path.suffix.lower() in IMAGES)
-    return sorted(path for path in images if "/." not in f"/{path}")
+def image_files(folder: Path, others: list[Path] | None = None) -> list[str]:
+    """Return the paths of a folder's images at any depth, sorted; hidden ones are left out.
+
+    `others` gets the folder's other files.
+    """
+    images = []
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if "/." not in f"/{name}":
+            if path.suffix.lower() in IMAGES:
+                images.append(name)
+            elif others is not None and path.is_file():
+                others.append(path)
+    return sorted(images)
 
 
 def _discover() -> dict[str, type[Reader]]:

@@ -1,4 +1,4 @@
-"""A folder for each class: CLASS/*.jpg, .png or .webp, at any depth."""
+"""A folder for each class: CLASS/*.jpg, .png and the like, at any depth."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ from taclean.data import Table
 from taclean.data.labels import class_name
 from taclean.data.readers import IMAGES, Reader, image_files, make_table
 from taclean.util.errors import UserError
+from taclean.util.progress import say
 
 SPLITS = {"train", "test", "val", "valid", "validation"}  # usual names of parts of a data set
 
@@ -41,11 +42,14 @@ class Folders(Reader):
     def listed(self, top: Path, names: list[str]) -> Table:
         """List the pictures in the class folders `names` of `top`; refuse one without pictures."""
         keys, places, labels = [], [], []
+        others: list[Path] = []
         for label, name in enumerate(names):
-            if not (files := image_files(top / name)):
+            if not (files := image_files(top / name, others)):
                 kinds = ", ".join(IMAGES)
                 raise UserError(f"{top / name}: no {kinds}; add some or remove the folder")
             keys += files
             places += [(top / name / file).relative_to(self.folder).as_posix() for file in files]
             labels += [label] * len(files)
+        if others:
+            say(f"index: {len(others)} files are no pictures by their names, such as {others[0]}")
         return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])

@@ -11,6 +11,7 @@ import numpy as np
 from taclean.data import Table
 from taclean.data.readers import IMAGES, Reader, make_table
 from taclean.util.errors import UserError
+from taclean.util.files import mistaken
 from taclean.util.progress import say
 
 TEXTS = (".txt", ".json")
@@ -45,7 +46,8 @@ class WebDataset(Reader):
         rows = []
         for shard, found in zip(shards, each, strict=True):
             if isinstance(found, tarfile.TarError):
-                text = f"{self.folder / shard}: not a whole tar ({found}); fetch it again"
+                what = mistaken(self.folder / shard) or f" ({found})"
+                text = f"{self.folder / shard}: not a whole tar{what}; fetch it again"
                 if (allowed := allowed - 1) < 0:
                     raise UserError(f"{text}, or raise max_broken to leave it out") from None
                 say(f"left out: {text}")
