@@ -51,5 +51,6 @@ class Folders(Reader):
             places += [(top / name / file).relative_to(self.folder).as_posix() for file in files]
             labels += [label] * len(files)
         if others:
-            say(f"index: {len(others)} files are no pictures by their names, such as {others[0]}")
+            text = f"{len(others)} files are no pictures by their names"
+            say(f"index: {text}, such as {str(others[0])!r}")
         return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])
