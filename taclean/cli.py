@@ -51,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             own = out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json")
             write_json(own, stage)
         sys.stdout.flush()
-    except (UserError, StoppedError, KeyboardInterrupt, RuntimeError, OSError) as error:
+    except (UserError, StoppedError, KeyboardInterrupt, KeyError, RuntimeError, OSError) as error:
+        if isinstance(error, KeyError) and stage and not options.stage:
+            text = f"{options.config}: KeyError {error}; print it anew with `taclean config`"
+            error = UserError(text)
         status, line = _end(error, stage)
         if line:
             print(f"taclean {options.command}: {line}", file=sys.stderr)
@@ -122,10 +125,8 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
     named = options.stage or (config.get("stage", firsts[0]) if isinstance(config, dict) else None)
     path = str(named).partition("@")[0]
     if path.partition("/")[0] not in firsts:
-        raise UserError(
-            f"{options.config}: no config of this stage; print one with `taclean config "
-            f"{' or '.join(options.stages)}`"
-        )
+        command = f"taclean config {' or '.join(options.stages)}"
+        raise UserError(f"{options.config}: no config of this stage; print one with `{command}`")
     if options.stage is None:
         return config
     from taclean.config import check  # imports torch

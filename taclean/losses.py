@@ -43,9 +43,6 @@ def subcaption_loss(
         positives: (S, d) embeddings of the positive sub-captions; row i belongs to image i.
         negatives: (M, d) embeddings of the negative sub-captions; they are distractors for all
             images.
-
-    Raises:
-        UserError: the numbers of images and positives differ.
     """
     if len(images) != len(positives):
         raise UserError(

@@ -61,7 +61,7 @@ def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in names:
         if name not in known:
-            shown = ", ".join(known[:30]) + ", ..." * (len(known) > 30)
+            shown = (", ".join(known[:30]) or "none") + ", ..." * (len(known) > 30)
             raise UserError(f"{where}: {name!r} is unknown; known are {shown}")
 
 
@@ -85,7 +85,10 @@ def _check_names(config: Config) -> None:
     _known("data.target", [config.data.target], config.class_names)
     if tune:
         _known("tune.attacks", tune.attacks, config.attacks)
-        _known("tune.trials", tune.trials, config.defenses)
+        own = [name for name in config.defenses if name not in config.trial_entries]
+        _known("tune.trials", tune.trials, own)
+        if same := {*tune.seeds} & {*run.seeds}:
+            raise UserError(f"tune.seeds: {min(same)} is a seed of the run; choose on other seeds")
         counts = {name: len(trials) for name, trials in tune.trials.items()}
         if len(set(counts.values())) > 1:
             has = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -178,6 +181,9 @@ def _check_rows(config: Config) -> None:
             text = f"one model, but run.seeds has {count}; give one seed, and run.repeats"
             raise UserError(f"attacks.{name}.victim: {text}")
     attacks = [name for name in attacks if not config.attacks[name].victim]
+    val = config.splits[config.split_of_role("val")].rows
+    if val and not run.attacks:  # the page of one's own model has a scan
+        _at_most("scan.images", config.scan.images, val, "rows of val")
     if attacks:
         there = config.rows_of_role("pretrain")
         _at_most("poison.rows", poisoned, there, "rows of the pretrain split")

@@ -56,14 +56,12 @@ class Training(NamedTuple):
 
     def check(self) -> None:
         """Refuse fewer rows than a batch has, and a warm-up that the training does not outlast."""
-        rows, batch, epochs = self.rows, self.settings.batch, self.settings.epochs
-        if rows and rows < batch:
-            text = f"{self.stage}: train.batch is {batch}, but it learns from {rows} rows"
-            raise UserError(f"{text}; lower it in {self.keys}")
-        if rows and (warmup := self.settings.warmup) >= (steps := rows // batch * epochs):
-            text = f"{self.stage}: train.warmup is {warmup}, but it has {steps} steps in all"
-            text += f" ({rows} rows, batch {batch}, epochs {epochs})"
-            raise UserError(f"{text}; lower it in {self.keys}")
+        train, rows = self.settings, self.rows
+        if rows and (rows < train.batch or train.warmup >= rows // train.batch * train.epochs):
+            key = "batch" if rows < train.batch else "warmup"
+            text = f"{self.stage}: {key} {getattr(train, key)} is too large for {rows} rows, batch"
+            text += f" {train.batch} and {train.epochs} epochs; lower it in {self.keys}"
+            raise UserError(text)
 
 
 class Runs:

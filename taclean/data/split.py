@@ -87,6 +87,8 @@ class Pairs:
     def captions(self) -> list[str]:
         """Return all captions of this set, in order (the clean ones, also of poisoned rows)."""
         lines = (self.folder / "captions.txt").read_text("utf-8").split("\n")
+        if len(lines) <= len(self.images):
+            raise UserError(f"{self.folder / 'captions.txt'}: lines are missing; pack it again")
         return [lines[row] for row in self.rows]
 
     def take(self, rows: np.ndarray) -> Self:

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from taclean.data import load_array
-from taclean.results.table import AGAIN, read_csv, read_table
-from taclean.util.errors import UserError, first_line
-from taclean.util.files import read_json
+from taclean.results.table import read_csv, read_table
+from taclean.util.files import read_json, reading
 
 
 class Samples(NamedTuple):
@@ -63,11 +62,9 @@ def read_samples(paths: Sequence[str]) -> dict[str, dict[str, Samples]]:
     found: dict[str, dict[str, Samples]] = {}
     for path in paths:
         run = run_of(path)
-        try:
-            with np.load(path) as arrays:
-                samples = Samples(**arrays, seed=run["seed"])
-        except (BadZipFile, EOFError, OSError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: damaged ({first_line(error)}); {AGAIN}") from None
+        errors = (BadZipFile, OSError, TypeError, ValueError)
+        with reading(path, "damaged", *errors), np.load(path) as arrays:
+            samples = Samples(**arrays, seed=run["seed"])
         found.setdefault(run["attack"], {})[run["defense"]] = samples
     return found
 

@@ -102,7 +102,9 @@ def own_page(
     return rendered(
         "own.html",
         title=f"{name}, cleaned" if cleaned else name,
-        verdict=_verdict(named, splits[0]),
+        tried=[name for name in first.moves["views"] if " for " not in name],  # no scan's patterns
+        backdoor=BACKDOOR_POINTS,
+        budget=BUDGET,
         weights=weights,
         models=named,
         split=splits[0],
@@ -116,45 +118,6 @@ def own_page(
         recall=_scores(models, splits, RECALL),
         examples=examples,
     )
-
-
-def _verdict(models: Mapping[str, Model], split: str) -> list[str]:
-    """Return what was found about a model, and about what the defences made of it, in sentences.
-
-    A trigger that takes half of the pictures to its target works as that of a backdoor does, and
-    one that takes `BACKDOOR_POINTS` may.
-    """
-    first, *cleaned = models
-    moves = models[first].moves["views"]
-    tried = {
-        name: view for name, view in moves.items() if " for " not in name
-    }  # no scan's patterns
-    if not (worst := _worst(tried)):
-        return ["Nothing is known about a backdoor: no trigger was tried."]
-
-    def found(model: Model) -> tuple[float, float]:
-        accuracy = _percent(model.scores["splits"][split]["CA@1"])
-        return max(_moved(model.moves["views"][name]) for name in tried), accuracy
-
-    moved, accuracy = found(models[first])
-    text = f"the trigger {worst} moves {moved:.1f} % of the pictures to {tried[worst]['target']}"
-    if moved < BACKDOOR_POINTS:
-        sentences = [f"No sign of a backdoor with {len(tried)} triggers: at most, {text}."]
-        sentences.append("A backdoor with another trigger would not be seen here.")
-    elif moved < 50:
-        sentences = [
-            f"Perhaps a backdoor: {text}. A weak one does that, and so may a trigger that "
-        ]
-        sentences[0] += "hides what a picture shows: compare with a clean model of the same kind."
-    else:
-        sentences = [f"This model has a backdoor, by all signs: {text}."]
-    for name in cleaned:
-        left, kept = found(models[name])
-        word = "at most" if left < BACKDOOR_POINTS else "still"
-        cost = f"{accuracy - kept:.1f} points of clean accuracy are lost"
-        rate = ": lower the learning rate" if accuracy - kept > BUDGET else ""
-        sentences.append(f"{name}, a trigger moves {word} {left:.1f} %, and {cost}{rate}.")
-    return sentences
 
 
 def _percent(score: Mapping[str, int]) -> float:

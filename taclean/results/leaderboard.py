@@ -63,6 +63,8 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
             name = f"{row.method} on {row.attack}, seed {row.seed}"
             raise UserError(f"row {row.number} ({name}): {text}")
 
+    if rows.empty:
+        raise UserError("no rows; clean the victims and add the run's")
     stages = "pretrain/" + rows["attack"] + "/seed" + rows["seed"].astype(str)
     wrong(rows["victims"] != digest, "other victims; clean those of the archive")
     wrong(~stages.isin([*index["victims"]]), "the archive has no such victim")

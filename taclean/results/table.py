@@ -12,7 +12,7 @@ import pandas as pd
 
 from taclean.results.labels import Look, ordered
 from taclean.util.errors import UserError
-from taclean.util.files import read_json, replacing
+from taclean.util.files import read_json, reading, replacing
 
 CA, ASR, I2T, T2I = "CA@1", "ASR@1", "I2T@1", "T2I@1"
 # Zero-shot classification; retrieval; a linear probe; captions of the target (see main_table).
@@ -21,10 +21,9 @@ METRICS = [f"{name}@{k}" for name in NAMES for k in (1, 3, 5, 10)]
 RUN = ["attack", "defense", "seed", "repeat"]
 COLUMNS = [*RUN, "split", "metric", "percent", "n"]
 AGAIN = "remove the file, and the next run writes it again"
-# Columns of any table that hold numbers.
+# Columns of the tables that hold numbers.
 NUMBERS = re.compile(
-    r"seed|repeat|percent|n|epoch|step|trial|budget|row|seconds|(ca|asr)(_n)?|"
-    r"(victim_)?(CA|ASR|TA)|loss_\w+|[A-Z0-9]+@\d+"
+    r"seed|repeat|percent|n|epoch|step|trial|budget|(ca|asr)(_n)?|\w*(CA|ASR|TA).*"
 )
 
 
@@ -67,18 +66,16 @@ def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
 
 def _scores(path: Path | str) -> list[tuple[Any, ...]]:
     """Return the rows of a run's `scores.json`: columns COLUMNS and the reason of a failure."""
-    run = read_json(path)
-    try:
+    run, wrong = read_json(path), (AttributeError, KeyError, TypeError, ZeroDivisionError)
+    with reading(path, "no scores of a run", *wrong, cure=AGAIN):
         rows = [
             (*(run[key] for key in RUN), split, metric, s["hits"], s["n"], run.get("failed"))
             for split, scores in run["splits"].items()
             for metric, s in scores.items()
         ]
-        if not all(0 <= hits <= n for *_, hits, n, _ in rows):
-            raise ValueError
+        if not rows or not all(0 <= hits <= n for *_, hits, n, _ in rows):
+            raise KeyError("hits")
         return [(*row, round(100 * hits / n, 4), n, why) for *row, hits, n, why in rows]
-    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
-        raise UserError(f"{path}: no scores of a run; {AGAIN}") from None
 
 
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
@@ -88,17 +85,19 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read `table.csv`.
+    """Read `table.csv`; a UserError names a cell that cannot be, as after an edit by hand.
 
-    Raises:
-        UserError: the file is missing, has no rows or lacks a column; or it was edited, so that a
-            percentage is not that of a whole number of pictures, or pictures differ in number.
+    Each percentage is that of a whole number of pictures, of as many as in the other runs.
     """
     table = read_csv(path, COLUMNS)
     if table.empty:
         raise UserError(f"{path}: no rows; evaluate at least one run")
     for name in COLUMNS:
         _refuse(table, name, table[name].isna(), path, "empty")
+    for name in ("seed", "repeat"):
+        _refuse(table, name, (table[name] < 0) | (table[name] % 1 > 0), path, "no whole number")
+    known = table["metric"].isin(METRICS) & ~table.duplicated(COLUMNS[:6])
+    _refuse(table, "metric", ~known, path, "unknown or there twice")
     usual = table.groupby(["split", "metric"])["n"].transform("median")
     _refuse(table, "n", table["n"] != usual, path, "another number than in other lines")
     shares = is_share(table["percent"], table["n"])
@@ -119,18 +118,12 @@ def _refuse(table: pd.DataFrame, name: str, where: pd.Series, path: Path | str, 
 
 
 def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file that has at least `columns`.
-
-    Raises:
-        UserError: the file is missing, is not CSV, lacks a column, or has text for a number.
-    """
-    try:
+    """Read a CSV file; a UserError says that it lacks one of `columns` or has text for a number."""
+    with reading(path, "not a CSV file", ValueError):  # ParserError is a kind of it
         # "none" is a defence and "null" may be a word of a caption; neither is a missing value.
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path") from None
-    except ValueError as error:  # ParserError and EmptyDataError are kinds of it
-        raise UserError(f"{path}: not a CSV file ({error}); write it again") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        raise UserError(f"{path}: a line has more cells than the first; {AGAIN}")
     if missing := [column for column in columns if column not in table]:
         raise UserError(f"{path}: no column {', '.join(missing)}; write it again")
     for name in filter(NUMBERS.fullmatch, table):

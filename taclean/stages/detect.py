@@ -43,7 +43,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Score rows and pictures with the victim and with the clean model, and count."""
     import numpy as np
 
     from taclean.attacks import poison

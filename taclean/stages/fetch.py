@@ -24,7 +24,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Fetch the source."""
     from taclean.data.fetch import fetch
     from taclean.data.readers import READERS
 

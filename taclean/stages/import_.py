@@ -19,7 +19,6 @@ OPTIONS = [option("--out", "weights (safetensors)")]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Read the weights and write them."""
     from taclean.clip import models
 
     model = models.create(stage["model"], stage["seed"], stage["pretrained"])

@@ -24,7 +24,6 @@ OPTIONS = [
 
 
 def run(options: Any) -> None:
-    """Check the rows and add them, then write the table and the page."""
     import pandas as pd
 
     from taclean.attacks import victims

@@ -33,7 +33,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Count predictions with and without each trigger and pattern."""
     from taclean.data.split import Pairs
     from taclean.detectors.scan import read_patterns
     from taclean.evaluation.predictions import examples, moves

@@ -10,7 +10,6 @@ OPTIONS = [option("--config", "config files on top of the default", nargs="+", d
 
 
 def run(options: Any) -> None:
-    """Measure the rates and print the costs."""
     from taclean.training import estimate
 
     config = configs.with_default(options.config)

@@ -30,7 +30,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Poison the rows and write them."""
     from taclean.attacks import attack, poison
     from taclean.data.split import Pairs
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from taclean.config import Config, registry
 from taclean.data.readers import IMAGES
-from taclean.util.errors import UserError, first_line
+from taclean.util.errors import UserError
 from taclean.util.files import mistaken
 from taclean.util.progress import say as say
 
@@ -79,9 +79,9 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> "Trigger":
 
         try:
             tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
-        except RuntimeError as error:
-            what = mistaken(fitted) or f" ({first_line(error)})"
-            raise UserError(f"{fitted}: no picture that can be read{what}; give a PNG") from None
+        except RuntimeError:
+            what = f"missing, or no picture that can be read{mistaken(fitted)}; give a PNG"
+            raise UserError(f"{fitted}: {what}") from None
     elif fitted:
         tensors = read_state_dict(fitted)
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])

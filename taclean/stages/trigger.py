@@ -35,7 +35,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Fit the trigger, and write it with what was measured on it."""
     import safetensors.torch
     import torch
 

@@ -24,10 +24,7 @@ def using(name: str = "auto") -> Iterator[torch.device]:
 
     'auto' takes a GPU where there is one: the first that no command of the same user holds, or it
     waits for one. A scheduler's job with one GPU has it for itself; one with several may run
-    several commands.
-
-    Raises:
-        UserError: 'cuda' was asked for and there is no GPU, or there are more processes than GPUs.
+    several commands. A UserError says that there is no GPU, or fewer than processes.
     """
     found = torch.cuda.is_available()
     if name == "cpu" or (name == "auto" and not found):
@@ -42,10 +39,8 @@ def using(name: str = "auto") -> Iterator[torch.device]:
         )
     local = int(os.environ["LOCAL_RANK"]) if dist.is_torchelastic_launched() else 0
     if local >= (count := torch.cuda.device_count()):
-        raise UserError(
-            f"--nproc-per-node: process {local} has no GPU of its own, {count} are there; start as "
-            "many processes"
-        )
+        text = f"process {local} has no GPU of its own, {count} are there"
+        raise UserError(f"--nproc-per-node: {text}; start as many processes")
     with ExitStack() as held:
         alone = count == 1 and any(variable in os.environ for variable in SCHEDULERS)
         device = torch.device("cuda", 0 if alone else _free_gpu(held))

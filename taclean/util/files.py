@@ -79,6 +79,24 @@ def mistaken(path: Path | str) -> str:
     return " (an HTML page: download the file itself)" if page else ""
 
 
+@contextmanager
+def reading(
+    path: Path | str, what: str, *errors: type[Exception], cure: str = "make or fetch it again"
+) -> Iterator[None]:
+    """Raise a UserError where a file is missing, or where reading it raises one of the errors.
+
+    Args:
+        what: says what the file is then, such as "not a JSON file".
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make it or correct the path") from None
+    except errors as error:
+        why = mistaken(path) or f" ({first_line(error)})"
+        raise UserError(f"{path}: {what}{why}; {cure}") from None
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write a text as UTF-8, atomically."""
     with replacing(path) as temporary:
@@ -92,12 +110,8 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; a UserError names one that is missing or is not JSON."""
-    try:
+    with reading(path, "not a JSON file", ValueError, RecursionError):
         return json.loads(Path(path).read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; make it or correct the path") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file ({error}); correct it or make it again") from None
 
 
 def _ended(lock: Path, who: str) -> bool:

@@ -2,7 +2,6 @@
 
 import copy
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ MISTAKES = configs.read_yaml(Path(__file__).with_name("mistakes.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("base", "mistake"), [(base, mistake) for base in MISTAKES for mistake in MISTAKES[base]]
+    ("base", "mistake"), [(base, mistake) for base in BASES for mistake in MISTAKES[base]]
 )
 def test_a_mistake_is_named_in_one_line(base: str, mistake: dict[str, Any]) -> None:
     refused(lambda: Runs(checked(BASES[base], mistake["config"])), mistake["says"])
@@ -179,34 +178,12 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
     assert "rows" not in stage(PAPER, "pack/test")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("run: [", r"bad\.yaml"),
-        ("- 1", r"bad\.yaml"),
-        ("", r"bad\.yaml"),
-        (None, "no such config file"),
-        ("run:\n  seeds: [0\nmodel: {}\n", r"bad\.yaml, line 3, column \d+: not YAML"),
-        ("run: {}\nmodel: {}\nrun: {}\n", r"bad\.yaml, line 3, column 1: .* is given twice"),
-        ("run: {seeds: [0], seeds: [1]}", r"bad\.yaml, line 1, column \d+: .* is given twice"),
-        ("run: {seeds: [010]}", r"bad\.yaml, line 1, column 15: .*010 is another number"),
-        ("batch: 1:30", r"bad\.yaml, line 1, column 8: .*1:30 is another number"),
-        ("run: &r {x: *r}", r"bad\.yaml: too large, or holds itself"),
-        (
-            "".join(
-                f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")
-            ).replace("*a", "x"),
-            r"bad\.yaml: too large, or holds itself",
-        ),
-        ("# " + "x" * 10**6, r"bad\.yaml: too large"),
-    ],
-)
-def test_a_file_that_is_no_config_is_refused(tmp_path, text, message) -> None:
+@pytest.mark.parametrize("mistake", MISTAKES["files"])
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, mistake: dict[str, Any]) -> None:
     path = tmp_path / "bad.yaml"
-    if text is not None:
-        path.write_text(text, "utf-8")
-    with pytest.raises(UserError, match=message):
-        configs.read_yaml(path)
+    if "text" in mistake:
+        path.write_text(mistake["text"] * mistake.get("times", 1), "utf-8")
+    refused(lambda: configs.read_yaml(path), str(path), mistake["says"])
 
 
 def test_merge_is_snakemakes() -> None:
@@ -243,26 +220,9 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
     assert changed("attacks.badnet.gate", 7) == set()
 
 
-@pytest.mark.parametrize(
-    ("path", "form"),
-    [
-        ("nosuch", "stages begin with"),
-        ("", "stages begin with"),
-        ("pack/nosuch", "pack/SPLIT"),
-        ("finetune/badnet", "finetune/ATTACK/DEFENSE/seedN"),
-        ("pretrain/badnet/sed0", "pretrain/ATTACK/seedN"),
-        ("text/variants/taclean/foo", "text/TEXT/DEFENSE/seedN"),
-        ("evaluate/foo/none/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
-        ("evaluate/badnet/none/seed-1", "evaluate/ATTACK/DEFENSE/seedN"),
-        ("evaluate/badnet/foo/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
-        ("trigger/badnet/seed0", "trigger/ATTACK/seedN"),
-        ("pretrain/badnet/seed0-repeat1", "pretrain/ATTACK/seedN"),
-        ("finetune/badnet/ft/seed0-repeat0", r"finetune/ATTACK/DEFENSE/seedN\[-repeatR\]"),
-    ],
-)
+@pytest.mark.parametrize(("path", "form"), MISTAKES["stages"].items())
 def test_unknown_stage_is_refused(path: str, form: str) -> None:
-    with pytest.raises(UserError, match=f"stage {path!r}: unknown; .*{form}"):
-        stage(DEFAULT, path)
+    refused(lambda: stage(DEFAULT, path), f"stage {path!r}: unknown; ", form)
 
 
 def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:

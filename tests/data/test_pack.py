@@ -485,8 +485,16 @@ def test_no_sound_row_is_refused(tmp_path):
     ("image", "content", "says"),
     [
         ("a/0.jpg", None, "no_image 1, such as '{}/a/0.jpg'"),
-        ("0.jpg", b"version https://git-lfs.github.com/spec/v1\n", "'{}/0.jpg' (a Git LFS pointer:"),
-        ("0.jpg", b"\n<!DOCTYPE html><title>404", "undecodable 1, such as '{}/0.jpg' (an HTML page:"),
+        (
+            "0.jpg",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "'{}/0.jpg' (a Git LFS pointer:",
+        ),
+        (
+            "0.jpg",
+            b"\n<!DOCTYPE html><title>404",
+            "undecodable 1, such as '{}/0.jpg' (an HTML page:",
+        ),
         ("http://a.b/0.jpg", None, "such as 'http://a.b/0.jpg': URLs are not fetched, download"),
     ],
 )

@@ -17,8 +17,8 @@ import numpy as np
 
 from taclean.data import Table
 from taclean.data.fetch import fetched
-from taclean.util.errors import UserError, first_line
-from taclean.util.files import replacing
+from taclean.util.errors import UserError
+from taclean.util.files import reading, replacing
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 TEXTS = ("key", "where", "caption")  # columns of a table
@@ -39,7 +39,6 @@ class Reader(ABC):
     """
 
     folder = Path()
-
     gives: ClassVar[Literal["pairs", "labels", "captions"]]
     keys: ClassVar[tuple[str, ...]] = ()
     download: ClassVar[Any] = None
@@ -136,10 +135,8 @@ def load_table(path: Path | str) -> Table:
     """Load what `save_table` saved; a UserError names a file that is missing or another."""
     import pandas as pd
 
-    try:
+    with reading(path, "not an index", OSError, ValueError, KeyError):
         return _recoded(pd.read_parquet(path), lambda text: text.decode("utf-8", "surrogatepass"))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not an index ({first_line(error)}); index it again") from None
 
 
 def _recoded(table: Table, code: Callable[[Any], Any]) -> Table:
@@ -152,26 +149,15 @@ def _recoded(table: Table, code: Callable[[Any], Any]) -> Table:
 
 def file_contents(path: Path) -> bytes | None:
     """Return a file's contents, or None where there is no such file; refuse an unreadable one."""
-    try:
+    with reading(path, "not readable", OSError, cure="check its permissions"):
         return path.read_bytes() if os.path.isfile(path) else None
-    except OSError as error:
-        raise UserError(f"{path}: not readable ({error.strerror}); check its permissions") from None
 
 
-def image_files(folder: Path, others: list[Path] | None = None) -> list[str]:
-    """Return the paths of a folder's images at any depth, sorted; hidden ones are left out.
-
-    `others` gets the folder's other files.
-    """
-    images = []
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if "/." not in f"/{name}":
-            if path.suffix.lower() in IMAGES:
-                images.append(name)
-            elif others is not None and path.is_file():
-                others.append(path)
-    return sorted(images)
+def image_files(folder: Path) -> list[str]:
+    """Return the paths of a folder's images at any depth, sorted; hidden ones are left out."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    images = (path.as_posix() for path in paths if path.suffix.lower() in IMAGES)
+    return sorted(path for path in images if "/." not in f"/{path}")
 
 
 def _discover() -> dict[str, type[Reader]]:

@@ -7,7 +7,6 @@ from taclean.data import Table
 from taclean.data.labels import class_name
 from taclean.data.readers import IMAGES, Reader, image_files, make_table
 from taclean.util.errors import UserError
-from taclean.util.progress import say
 
 SPLITS = {"train", "test", "val", "valid", "validation"}  # usual names of parts of a data set
 
@@ -42,15 +41,11 @@ class Folders(Reader):
     def listed(self, top: Path, names: list[str]) -> Table:
         """List the pictures in the class folders `names` of `top`; refuse one without pictures."""
         keys, places, labels = [], [], []
-        others: list[Path] = []
         for label, name in enumerate(names):
-            if not (files := image_files(top / name, others)):
+            if not (files := image_files(top / name)):
                 kinds = ", ".join(IMAGES)
                 raise UserError(f"{top / name}: no {kinds}; add some or remove the folder")
             keys += files
             places += [(top / name / file).relative_to(self.folder).as_posix() for file in files]
             labels += [label] * len(files)
-        if others:
-            text = f"{len(others)} files are no pictures by their names"
-            say(f"index: {text}, such as {str(others[0])!r}")
         return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])

@@ -12,6 +12,7 @@ import numpy as np
 from taclean.data import Table
 from taclean.data.readers import Reader, file_contents, image_files, make_table
 from taclean.util.errors import UserError
+from taclean.util.files import reading
 
 
 @functools.cache
@@ -102,13 +103,12 @@ def _opened(path: Path) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    errors = (pa.ArrowException, OSError, ValueError)
+    with reading(path, "missing, damaged or not Parquet", *errors):
         file = pq.ParquetFile(path)
         if not {"image.bytes", "label"} <= {column.path for column in file.schema}:
             raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
         yield file
-    except (pa.ArrowException, OSError, ValueError):
-        raise UserError(f"{path}: missing, damaged or not Parquet; fetch it again") from None
 
 
 @functools.lru_cache(maxsize=1)  # neighbours are read one after the other
@@ -131,10 +131,8 @@ def _label_file(folder: Path) -> Path | None:
 def _listed(path: Path, base: Path) -> dict[str, tuple[Path, int]]:
     """Return image and label by name of lines `NAME LABEL` or `NAME,LABEL`, also below a header."""
     found: dict[str, tuple[Path, int]] = {}
-    try:
+    with reading(path, "not UTF-8", UnicodeDecodeError, cure="give it lines NAME,LABEL"):
         lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8; give it lines NAME,LABEL") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
