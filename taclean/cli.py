@@ -51,18 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             own = out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json")
             write_json(own, stage)
         sys.stdout.flush()
-    except (UserError, StoppedError, KeyboardInterrupt, KeyError, RuntimeError, OSError) as error:
-        if isinstance(error, KeyError) and stage and not options.stage:
-            text = f"{options.config}: KeyError {error}; print it anew with `taclean config`"
-            error = UserError(text)
-        status, line = _end(error, stage)
+    except (Exception, KeyboardInterrupt) as error:
+        status, line = _end(error, stage, options.config if stage and not options.stage else "")
         if line:
             print(f"taclean {options.command}: {line}", file=sys.stderr)
         raise SystemExit(status) from None
 
 
-def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
-    """Return the exit status and the line that a command ends with; raise a fault of the code."""
+def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
+    """Return the exit status and the line that a command ends with; raise a fault of the code.
+
+    `edited` is the file of a stage's config, which may have been edited by hand.
+    """
     if isinstance(error, UserError):
         return 2, "" if isinstance(error, ElsewhereError) else f"error: {error}"
     if isinstance(error, StoppedError):
@@ -75,6 +75,9 @@ def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
         return 2, "" if closed else f"error: output: {error.strerror}"
     if isinstance(error, OSError) and error.filename is not None:  # no permission, a full disk
         return 2, f"error: {error.filename}: {error.strerror}; correct that and run it again"
+    if edited and isinstance(error, KeyError | TypeError | ValueError):
+        why = f"{type(error).__name__}: {first_line(error)}"
+        return 2, f"error: {edited}: {why}; print it anew with `taclean config`"
     if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others
         raise error
     keys = ("train", "fit", "scan")  # the sections that may have a batch
