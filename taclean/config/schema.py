@@ -75,9 +75,8 @@ class Source(Section):
     """Format of the files. Pairs: webdataset, img2dataset, csv. Labelled images: imagenet, folders
     (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101. Retrieval: coco."""
     folder: Text | None = key(None, "Folder, or CSV file, with the data.")
-    files: Annotated[list[Text], Field(min_length=1)] | Text | None = key(
-        None, "Globs of files to read, such as cc3m-train-*.tar."
-    )
+    files: Annotated[list[Text], Field(min_length=1)] | Text | None = None
+    """Globs of files to read, such as cc3m-train-*.tar."""
     split: Literal["train", "test"] | None = key(None, "cifar10 and cifar100: which part.")
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
@@ -236,9 +235,7 @@ class Train(Section):
     warmup: Natural = key(..., "Steps of linear warm-up, fewer than the run has.")
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for matrices and filters, which needs fewer steps, and AdamW for all else."""
-    weight_decay: float = key(
-        0.1, "Weight decay; none on biases, norms and logit_scale.", ge=0, le=1000
-    )
+    weight_decay: float = key(0.1, "None on biases, norms and logit_scale.", ge=0, le=1000)
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
     """The two betas of AdamW."""
     precision: Precision = key("auto", "bf16, fp16 (with loss scaler), fp32, or auto: the fastest.")

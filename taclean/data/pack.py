@@ -67,9 +67,8 @@ def pack_rows(
     Returns:
         The account: {"read": n, "packed": n, "broken": {kind: n for all of `KINDS`}}.
 
-    Raises:
-        UserError: too many rows are broken, the spare rows do not suffice, a file cannot be read,
-            or the disk is full.
+    A UserError says that too many rows are broken, how many there are of each kind, and where the
+    first picture of them should be; or that a file cannot be read, or the disk is full.
     """
     target = Path(folder)
     if not len(table):

@@ -138,14 +138,13 @@ def refuse_copies(
 ) -> None:
     """Check that `pairs` has none of some pictures, whatever their names and sources are.
 
+    A UserError gives the number of those that it has, and the first with its copy.
+
     Args:
         rows: (M,) int64, the rows of the pictures.
         pictures: (M,) uint64, their hashes, as `Pairs.pictures` has them.
         where: what the pictures are, for the message.
         accepted: share of `pairs` that may be such copies; their number is then logged.
-
-    Raises:
-        UserError: it has more; the message gives their number and the first with its copy.
     """
     own = pairs.pictures
     if len(copies := np.flatnonzero(np.isin(own, pictures))):

@@ -109,7 +109,6 @@ def own_page(
         models=named,
         split=splits[0],
         moved=_moved,
-        worst={name: _worst(model.moves["views"]) for name, model in named.items()},
         percent=_percent,
         accuracy=_scores(models, splits, {"CA": "{split}, CA@{k}"}),
         scan=_scan(models),
@@ -127,11 +126,6 @@ def _percent(score: Mapping[str, int]) -> float:
 def _moved(view: Mapping[str, Any]) -> float:
     """Return the points of the pictures of other classes that a trigger brings to its target."""
     return 100 * (view["triggered"] - view["clean"]) / view["n"]
-
-
-def _worst(views: Mapping[str, Any]) -> str | None:
-    """Return the trigger that moves most pictures."""
-    return max(views, key=lambda name: _moved(views[name]), default=None)
 
 
 def _scores(

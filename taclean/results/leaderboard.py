@@ -45,17 +45,14 @@ def entries(
 
 
 def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], digest: str) -> None:
-    """Check that rows come from frozen victims.
+    """Check that rows come from frozen victims: a UserError names a row of other victims, a second
+    one, and impossible numbers; or victims whose own scores are missing or far from those known.
 
     Args:
         rows: the submitted rows, columns COLUMNS.
         known: rows of these victims that are on the leaderboard already, or none.
         index: what `taclean.attacks.victims.read` says of the archive.
         digest: the archive's SHA-256.
-
-    Raises:
-        UserError: a row is not of these victims, repeats another one, or has impossible numbers;
-            or the victims' own scores are missing or far from those that are known.
     """
 
     def wrong(where: pd.Series, text: str) -> None:

@@ -170,10 +170,8 @@ class Training:
             text = f"{rows} pairs cannot be shared by {world} processes; give a multiple"
             raise UserError(f"train.batch: {text}")
         if settings.warmup >= steps:
-            text = (
-                f"{settings.warmup} steps, but {self.label} has {steps} in all ({len(pairs)} rows"
-            )
-            text += f", batch {settings.batch}, epochs {settings.epochs})"
+            size = f"{len(pairs)} rows, batch {settings.batch}, epochs {settings.epochs}"
+            text = f"{settings.warmup} steps, but {self.label} has {steps} in all ({size})"
             raise UserError(f"train.warmup: {text}; give less, or more epochs")
         objective.check(settings.epochs, len(pairs))
 
@@ -308,10 +306,7 @@ def train(
 
     Returns:
         One record per epoch: epoch, lr, loss parts, validation scores. Records of `score_at` have
-        the scores alone.
-
-    Raises:
-        StoppedError: SIGTERM came or the job's time is nearly over; the run is saved.
+        the scores alone. A StoppedError says that SIGTERM came, or the end of the job's time.
     """
     training = Training(
         model, pairs, objective, settings, seed=seed, device=device, label=label, prompts=prompts

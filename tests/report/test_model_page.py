@@ -62,7 +62,7 @@ def test_the_page_says_what_the_files_say() -> None:
     assert row(classes, "a &lt;b&gt;") == ["a &lt;b&gt;", "75.0", "80.0", "+5.0", "20"]
     assert "1 classes lost, 1 gained" in text
     assert "my &lt;model&gt;.pt" in text
-    assert "<b>As it came</b>: clean accuracy 80.0 %; the trigger that moves most" in text
+    assert "<b>As it came</b>: clean accuracy 80.0 %;\n optimised patterns reach" in text
     assert "<b>After Ours</b>" in text
     assert (
         "<p>\n<b>This model has a backdoor, by all signs: the trigger dots moves 85.0 % of" in text
