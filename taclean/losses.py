@@ -45,9 +45,8 @@ def subcaption_loss(
             images.
     """
     if len(images) != len(positives):
-        raise UserError(
-            f"sub-captions: {len(positives)} positives for {len(images)} images; give one for each"
-        )
+        text = f"{len(positives)} positives for {len(images)} images; give one for each"
+        raise UserError(f"sub-captions: {text}")
     if not len(images):
         return images.sum() + positives.sum() + negatives.sum() * 0
     image_to_text = info_nce(images, torch.cat([positives, negatives]), scale)

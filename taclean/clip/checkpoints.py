@@ -173,28 +173,28 @@ def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict
     config = read_json(folder / CONFIG)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
-        text = f"model_type is {kind!r}, not 'clip'; only CLIPModel is read"
-        raise UserError(f"{folder / CONFIG}: {text}")
+        other = f"model_type is {kind!r}, not 'clip'; only CLIPModel is read"
+        raise UserError(f"{folder / CONFIG}: {other}")
     # What is left out has CLIPConfig's default.
     vision, text = (config.get(key) or {} for key in ("vision_config", "text_config"))
     acts = {tower.get("hidden_act", "quick_gelu") for tower in (vision, text)}
     epsilons = {tower.get("layer_norm_eps", 1e-5) for tower in (vision, text)}
     if acts not in ({"gelu"}, {"quick_gelu"}) or epsilons != {1e-5}:
-        found = f"hidden_act {', '.join(sorted(map(str, acts)))} and layer_norm_eps "
-        found += ", ".join(map(str, epsilons))
-        text = f"{found}; open_clip's CLIP has gelu or quick_gelu and 1e-05"
-        raise UserError(f"{folder / CONFIG}: {text}")
+        own = f"hidden_act {', '.join(sorted(map(str, acts)))} and layer_norm_eps "
+        own += ", ".join(map(str, epsilons))
+        other = f"{own}; open_clip's CLIP has gelu or quick_gelu and 1e-05"
+        raise UserError(f"{folder / CONFIG}: {other}")
     pictures = read_json(folder / PICTURES) if (folder / PICTURES).is_file() else {}
     found = {key: pictures[f"image_{key}"] for key in ("mean", "std") if f"image_{key}" in pictures}
     for key, values in found.items():
         if not isinstance(values, list) or list(map(type, values)) != [float] * 3:
-            text = f"image_{key} is {values!r}, not three numbers; correct it"
-            raise UserError(f"{folder / PICTURES}: {text}")
+            other = f"image_{key} is {values!r}, not three numbers; correct it"
+            raise UserError(f"{folder / PICTURES}: {other}")
     if (acts == {"quick_gelu"}) != quick_gelu:
         forms = ("GELU", "QuickGELU", "with"), ("QuickGELU", "GELU", "without")
         own, theirs, form = forms[quick_gelu]
-        text = f"trained with {theirs}, and {name} has {own}"
-        raise UserError(f"{folder}: {text}; set model.name to the form {form} -quickgelu")
+        other = f"trained with {theirs}, and {name} has {own}"
+        raise UserError(f"{folder}: {other}; set model.name to the form {form} -quickgelu")
     wanted = [vision.get("num_attention_heads", 12), text.get("num_attention_heads", 8)]
     heads = [
         block.attn.num_heads
@@ -202,8 +202,8 @@ def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict
         for block in getattr(getattr(tower, "transformer", None), "resblocks", [])[:1]
     ]
     if heads != wanted:
-        text = f"attention heads {wanted} (pictures, text), and {name} has {heads}"
-        raise UserError(f"{folder}: {text}; correct model.name")
+        other = f"attention heads {wanted} (pictures, text), and {name} has {heads}"
+        raise UserError(f"{folder}: {other}; correct model.name")
     return found
 
 

@@ -224,12 +224,11 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
         raise UserError(f"{path}: {text}; set model.name to its -quickgelu form")
     state = _by_own_names(model, state)
     if wrong := _difference(model.state_dict(), state):
-        raise UserError(
-            f"{path}: not a checkpoint of {name}: {wrong}; correct model.name or give another file"
-        )
+        text = f"not a checkpoint of {name}: {wrong}"
+        raise UserError(f"{path}: {text}; correct model.name or give another file")
     for key, value in state.items():
         if not torch.isfinite(value).all():
-            raise UserError(f"{path}: {key} holds values that are not finite; train it again")
+            raise UserError(f"{path}: {key} holds values that are not finite; give another file")
     model.load_state_dict(state)
     if geometry:
         pair = {key: tuple(geometry[key]) for key in ("mean", "std") if key in geometry}

@@ -1,7 +1,7 @@
 """The grid of runs: which models are trained, cleaned and scored, and where their files are."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from glob import glob
 from typing import Any, NamedTuple
 
@@ -45,25 +45,6 @@ class Run(NamedTuple):
         return f"{RUN.format(**self._asdict() | {'repeat': self.suffix})}/{file}"
 
 
-class Training(NamedTuple):
-    """The trainings that one entry of the config makes."""
-
-    stage: str  # "base", "pretrain ATTACK" or "finetune DEFENSE"
-    keys: str  # where its settings are
-    attacks: list[str]  # of each model that the run trains; none where only a tuning does
-    rows: int | None  # None for all of a source
-    settings: Train
-
-    def check(self) -> None:
-        """Refuse fewer rows than a batch has, and a warm-up that the training does not outlast."""
-        train, rows = self.settings, self.rows
-        if rows and (rows < train.batch or train.warmup >= rows // train.batch * train.epochs):
-            key = "batch" if rows < train.batch else "warmup"
-            text = f"{self.stage}: {key} {getattr(train, key)} is too large for {rows} rows, batch"
-            text += f" {train.batch} and {train.epochs} epochs; lower it in {self.keys}"
-            raise UserError(text)
-
-
 class Runs:
     """The runs of a config and the files that the rules read and write.
 
@@ -99,8 +80,11 @@ class Runs:
             self.base = CLEAN_BASE
         elif config.model.pretrained:
             self.base = IMPORTED
-        for training in self.trainings():
-            training.check()
+        for stage, _, rows, train in self.trainings():
+            if rows and (rows < train.batch or train.warmup >= rows // train.batch * train.epochs):
+                text = f"batch {train.batch}, {train.epochs} epochs and warmup {train.warmup}"
+                text = f"{stage}: {rows} rows are too few for {text}"
+                raise UserError(f"{text}; lower train.batch or train.warmup")
 
     # ---- the grid --------------------------------------------------------------------------------
 
@@ -160,27 +144,23 @@ class Runs:
             self.defenses[1:], list(dict.fromkeys(map(self.config.trained_as, attacks)))
         )
 
-    def trainings(self) -> list[Training]:
-        """Return all that the run trains, and what a tuning does."""
-        config, found = self.config, []
-        victims, cleanings = self.victims(), self.cleanings()
+    def trainings(self) -> Iterator[tuple[str, list[str], int | None, Train]]:
+        """Yield what the run or a tuning trains: stage, attack of each model, rows, settings.
+
+        The rows are None for all of a source. Models that only a tuning has are left out.
+        """
+        config, cleanings = self.config, self.cleanings()
+        victims = [run.attack for run in self.victims()]
         if not (config.model.pretrained or config.run.victims):
             bases, rows = ["clean"] * len(self._bases()), config.rows_of_role("pretrain")
-            found.append(Training("base", "base.train", bases, rows, config.base.train))
-        tuned = config.tune.attacks if config.tune else []
-        for attack in dict.fromkeys(map(config.trained_as, [*self.attacks[1:], *tuned])):
-            entry = config.attacks[attack]
-            if not (entry.victim or config.run.victims):
-                keys = f"{'base' if entry.scratch else 'poison'}.train or attacks.{attack}.train"
-                attacks = [run.attack for run in victims if run.attack == attack]
-                found.append(
-                    Training(f"pretrain {attack}", keys, attacks, *config.poisoning(attack))
-                )
+            yield "base", bases, rows, config.base.train
+        for attack in dict.fromkeys([*victims, *(config.tune.attacks if config.tune else [])]):
+            if not (config.attacks[attack].victim or config.run.victims):
+                own = [name for name in victims if name == attack]
+                yield f"pretrain {attack}", own, *config.poisoning(attack)
         for name in config.cleaned_by(self.defenses[1:]):
-            keys = f"finetune.train or defenses.{name}.train"
-            attacks = [run.attack for run in cleanings if run.defense == name]
-            found.append(Training(f"finetune {name}", keys, attacks, *config.cleaning(name)))
-        return found
+            own = [run.attack for run in cleanings if run.defense == name]
+            yield f"finetune {name}", own, *config.cleaning(name)
 
     def first(self, defenses: Sequence[str]) -> list[Run]:
         """Return the poisoned models' first runs, for figures of single pictures."""

@@ -372,8 +372,8 @@ class Entry(Section):
 class AttackEntry(Entry):
     """An attack: a file of taclean/attacks with its parameters."""
 
-    marker: Annotated[str, Field(pattern=r"^[.,ov^<>1-48spP*hH+xXDd|_]$")] | None = None
-    """Marker in figures, one of matplotlib's."""
+    marker: Annotated[str, Field(pattern=r"^[P<>hdposv^D*8HX]$")] | None = None
+    """Marker in figures, one of matplotlib's that are filled."""
     gate: float = key(..., "Least ASR@1 on val, in percent, to go on; 0 accepts any.", ge=0, le=100)
     scratch: bool = False
     """Train the victim from random weights, by `base.train` on the whole pretrain split."""

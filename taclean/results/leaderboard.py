@@ -79,10 +79,9 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
     for score in ("ca", "asr"):
         far = both[(both[score] - both[f"{score}_known"]).abs() > FAR]
         for row in far.head(1).itertuples():
-            raise UserError(
-                f"{row.attack}, seed {row.seed}: the victim's {score} is {getattr(row, score):.1f} "
-                f"and {getattr(row, f'{score}_known'):.1f} on the leaderboard; clean the same one"
-            )
+            values = f"{getattr(row, score):.1f} and {getattr(row, f'{score}_known'):.1f}"
+            text = f"{row.attack}, seed {row.seed}: the victim's {score} is {values}"
+            raise UserError(f"{text} on the leaderboard; clean the same one")
 
 
 def merge(known: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

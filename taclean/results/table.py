@@ -126,7 +126,7 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
         raise UserError(f"{path}: a line has more cells than the first; {AGAIN}")
     if missing := [column for column in columns if column not in table]:
         raise UserError(f"{path}: no column {', '.join(missing)}; write it again")
-    for name in filter(NUMBERS.fullmatch, table):
+    for name in filter(NUMBERS.fullmatch, map(str, table)):
         numbers = pd.to_numeric(table[name], errors="coerce")
         _refuse(table, name, numbers.isna() & table[name].notna(), path, "no number")
     return table

@@ -106,13 +106,13 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     models, seeds = runs.all(), len(runs.seeds)
     bases = seeds if config.base.per_seed else 1
     jobs = [(f"pack {name}", 1, count, rates["pack"]) for name, count in rows.items()]
-    trainings = [training for training in runs.trainings() if training.attacks]
-    for attack in (t.attacks[0] for t in trainings if t.stage.startswith("pretrain")):
+    trainings = [training for training in runs.trainings() if training[1]]
+    for attack in (attacks[0] for stage, attacks, *_ in trainings if "pretrain" in stage):
         if (entry := config.attacks[attack]).fits:
             work = of["patch"] * entry.fit.epochs
             jobs.append((f"trigger {attack}", seeds, work, train["pretrain"]))
     heads, validated = len(models), 0  # a training validates before the first epoch and after each
-    for stage, _, attacks, pairs, settings in trainings:
+    for stage, attacks, pairs, settings in trainings:
         name = stage.removeprefix("finetune ")
         defense, _ = config.rates.get(name, (name, 0))
         rate = train.get(defense, train["pretrain"])
