@@ -59,10 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
-    """Return the exit status and the line that a command ends with; raise a fault of the code.
-
-    `edited` is the file of a stage's config, which may have been edited by hand.
-    """
+    """Return the exit status and the last line; `edited` is a stage's config of the user's."""
     if isinstance(error, UserError):
         return 2, "" if isinstance(error, ElsewhereError) else f"error: {error}"
     if isinstance(error, StoppedError):

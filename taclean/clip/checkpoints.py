@@ -166,10 +166,9 @@ def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict
     Return the mean and std of the pictures, where the folder says them.
     """
     if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
-        raise UserError(
-            f"{folder}: no Hugging Face CLIPModel folder, it has no {missing[0]}; give one that "
-            "`CLIPModel.save_pretrained` wrote in one safetensors file, or a checkpoint file"
-        )
+        other = f"no Hugging Face CLIPModel folder, it has no {missing[0]}"
+        cure = "one that `CLIPModel.save_pretrained` wrote in one file, or a checkpoint file"
+        raise UserError(f"{folder}: {other}; give {cure}")
     config = read_json(folder / CONFIG)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":

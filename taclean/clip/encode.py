@@ -18,7 +18,6 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float
 
 
 def device_of(model: CLIP) -> torch.device:
-    """Return the device of the model's weights."""
     return next(model.parameters()).device
 
 

@@ -140,10 +140,7 @@ def _variant_entries(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any, path: str = "") -> Any:
-    """Return mappings and sequences of any kind as dict and list, without nulls in mappings.
-
-    A trial of `tune` keeps its nulls, which the chosen settings need.
-    """
+    """Return mappings and sequences as dict and list, without nulls in mappings but in trials."""
     kept = re.match(r"tune\.trials\.\w+\.\d", path)
     if isinstance(value, Mapping):
         for name in value:
@@ -176,8 +173,7 @@ def with_default(overlays: Sequence[Path | str] | None) -> Config:
 def unused(config: Config) -> str:
     """Return a note on keys of `finetune.train` that no defence of the run takes, or "".
 
-    They are named where the config changes the default: the rates and the chosen settings of a
-    tuning take the place of the default's, which is no mistake.
+    The default's own are not named: rates, or what a tuning chose, rightly take their place.
     """
     default, given = read_yaml(DEFAULT)["finetune"]["train"], config.finetune.train.given()
     names = [own for name in config.run.defenses for own in config.entries_of(name)]

@@ -17,7 +17,6 @@ from taclean.util.errors import UserError
 RESERVED = {  # names that are folders of the results, or stand for no attack and no defence
     "attacks": ("clean", "none"),
     "defenses": ("clean", "none"),
-    "detectors": (),
     "splits": ("fetched", "index", "sources", "text"),
 }
 # What the source of a split must give, by the split's role.
@@ -66,7 +65,7 @@ def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _not_reserved(where: str, name: str, kind: str) -> None:
-    if name in RESERVED[kind]:
+    if name in RESERVED.get(kind, ()):
         raise UserError(f"{where}: {name!r} has a meaning of its own here; take another name")
 
 
@@ -85,8 +84,7 @@ def _check_names(config: Config) -> None:
     _known("data.target", [config.data.target], config.class_names)
     if tune:
         _known("tune.attacks", tune.attacks, config.attacks)
-        own = [name for name in config.defenses if name not in config.trial_entries]
-        _known("tune.trials", tune.trials, own)
+        _known("tune.trials", [*tune.trials, *config.trial_entries], config.defenses)
         if same := {*tune.seeds} & {*run.seeds}:
             raise UserError(f"tune.seeds: {min(same)} is a seed of the run; choose on other seeds")
         counts = {name: len(trials) for name, trials in tune.trials.items()}

@@ -31,7 +31,6 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, wildcards: Any) -> "Run":
-        """Return the run of a rule's wildcards."""
         repeat = int(wildcards.repeat.removeprefix("-repeat") or 0)
         return cls(wildcards.attack, wildcards.defense, int(wildcards.seed), repeat)
 
@@ -41,7 +40,6 @@ class Run(NamedTuple):
         return f"-repeat{self.repeat}" if self.repeat else ""
 
     def path(self, file: str) -> str:
-        """Return the path of one of the run's files."""
         return f"{RUN.format(**self._asdict() | {'repeat': self.suffix})}/{file}"
 
 
@@ -177,7 +175,6 @@ class Runs:
         ]
 
     def tuning_histories(self) -> list[str]:
-        """Return the val scores of every trial."""
         found = []
         for trial in self.tuning():
             entry = variant_name(trial["defense"], "trial", trial["trial"])
@@ -196,7 +193,6 @@ class Runs:
         return self.histories(names)
 
     def scores(self) -> list[str]:
-        """Return the scores of every run."""
         return [run.path("scores.json") for run in self.all()]
 
     def measured(self) -> list[dict[str, Any]]:
@@ -214,7 +210,6 @@ class Runs:
     # ---- data ------------------------------------------------------------------------------------
 
     def split(self, name: str) -> list[str]:
-        """Return the files of a packed split."""
         return [f"{self.data}/{name}/{file}" for file in FILES]
 
     def of_role(self, role: str) -> list[str]:
@@ -229,7 +224,6 @@ class Runs:
         return [] if given or self.config.run.victims else self.of_role("pretrain")
 
     def learned_by(self, defense: str) -> list[str]:
-        """Return the files of the split that a defence learns from."""
         return self.split(self.config.learned_by(defense))
 
     def index(self, wildcards: Any) -> str | list[str]:
@@ -309,7 +303,6 @@ class Runs:
         return run._replace(attack=self.config.trained_as(run.attack)).path("model.safetensors")
 
     def fitted(self, wildcards: Any) -> list[str]:
-        """Return the fitted trigger of the run's attack, if it has one."""
         return self._fitted(wildcards.attack, wildcards.seed)
 
     def trigger_options(self, wildcards: Any) -> list[str]:
@@ -346,7 +339,6 @@ class Runs:
         return {kind: self.text(kind, defense, seed, suffix) for kind in kinds}
 
     def texts(self, wildcards: Any) -> list[str]:
-        """Return the folders of the texts of the run's defence."""
         return list(self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat).values())
 
     def text_options(self, wildcards: Any) -> list[str]:

@@ -153,7 +153,6 @@ class Dataset(Section):
     splits: Any
 
     def role(self, split: str) -> str:
-        """Return what a split is for."""
         return self.splits[split].role or (split if split in ROLES else "extra")
 
 
@@ -194,7 +193,6 @@ class Files(Dataset):
         return self
 
     def source_of(self, split: str) -> Source:
-        """Return the source of a split."""
         return self.sources[self.splits[split].source]
 
 
@@ -393,7 +391,6 @@ class AttackEntry(Entry):
 
     @property
     def fits(self) -> bool:
-        """Return whether the trigger is optimised or learned."""
         return "fit" in type(self).model_fields
 
 
@@ -411,7 +408,6 @@ class DefenseEntry(Entry):
 
     @property
     def texts(self) -> list[str]:
-        """The text artifacts that the defence learns from."""
         return list(self.method.texts)
 
 
@@ -446,7 +442,6 @@ class Config(Section):
 
     @property
     def splits(self) -> Any:
-        """The splits of `dataset` by name."""
         return self.dataset.splits
 
     def split_of_role(self, role: str) -> str | None:
@@ -511,7 +506,6 @@ class Config(Section):
 
     @property
     def trial_entries(self) -> list[str]:
-        """The entries that the trials of `tune` are."""
         return [variant_name(trial["defense"], "trial", trial["trial"]) for trial in self.trials()]
 
     @property

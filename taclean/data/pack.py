@@ -176,11 +176,9 @@ def _fill(
             # Each broken row makes a spare one be read, unless there are no spare ones.
             read = len(table) + (0 if spare is None else len(broken))
             if len(broken) > max_broken * read:
-                raise UserError(
-                    f"{target}: at least {len(broken)} of {read} rows that would be read are "
-                    f"broken ({_in_words(broken, folder)}), more than max_broken = {max_broken:g}; "
-                    "look at the source or raise max_broken"
-                )
+                text = f"at least {len(broken)} of {read} rows that would be read are broken"
+                text += f" ({_in_words(broken, folder)}), more than max_broken = {max_broken:g}"
+                raise UserError(f"{target}: {text}; look at the source or raise max_broken")
             done += len(part)
             progress.update(done, f"{len(broken)} broken" if broken else "")
         if spare is None:
@@ -188,11 +186,9 @@ def _fill(
         slots = sorted(missing)
         chosen = spare.iloc[used : used + len(slots)]
         if len(chosen) < len(slots):
-            raise UserError(
-                f"{target}: {len(slots)} of {len(table)} rows are broken after {used} spare rows "
-                f"({_in_words(broken, folder)}), and of the source's rows that no split has, "
-                f"{len(chosen)} are left for them; raise max_broken, lower rows or add shards"
-            )
+            text = f"{len(slots)} of {len(table)} rows are broken after {used} spare rows"
+            text += f" ({_in_words(broken, folder)}), and {len(chosen)} are left that no split has"
+            raise UserError(f"{target}: {text}; raise max_broken, lower rows or add shards")
         used += len(slots)
     if not sound:
         found = _in_words(broken, folder)
@@ -229,7 +225,6 @@ def _captions(caption: str | None, label: int, several: bool) -> tuple[str, ...]
 
 
 def _keep_rows(path: Path, rows: np.ndarray) -> None:
-    """Remove all but some rows of a .npy file."""
     old, new = np.load(path, mmap_mode="r"), path.with_name("kept.npy")
     kept = np.lib.format.open_memmap(new, "w+", old.dtype, (len(rows), *old.shape[1:]))
     for start in range(0, len(rows), PART):
@@ -238,7 +233,6 @@ def _keep_rows(path: Path, rows: np.ndarray) -> None:
 
 
 def _write(split: Path, rows: pd.DataFrame, tokens: np.ndarray, tokenize: Tokenize) -> None:
-    """Write what a split says of its rows but the pixels."""
     np.save(split / "tokens.npy", tokens)
     np.save(split / "labels.npy", rows["label"].to_numpy(np.int64))
     np.save(split / "ids.npy", rows["id"].to_numpy(np.int64))

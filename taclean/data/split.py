@@ -136,9 +136,7 @@ class Pairs:
 def refuse_copies(
     pairs: Pairs, rows: np.ndarray, pictures: np.ndarray, where: str, accepted: float = 0.0
 ) -> None:
-    """Check that `pairs` has none of some pictures, whatever their names and sources are.
-
-    A UserError gives the number of those that it has, and the first with its copy.
+    """Check that `pairs` has none of some pictures, whatever their names; a UserError counts them.
 
     Args:
         rows: (M,) int64, the rows of the pictures.

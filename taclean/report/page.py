@@ -17,7 +17,6 @@ from taclean.results.main_table import blocks, header, html
 from taclean.results.verdict import BACKDOOR_POINTS, verdict
 
 SHOWN = 12  # classes in a table
-BUDGET = 3  # points of clean accuracy that a cleaning may cost
 FEW = 10  # pictures of a class: with fewer, one of them counts more than ten points
 RECALL = {"I2T": "{split}, picture to text, R@{k}", "T2I": "{split}, text to picture, R@{k}"}
 
@@ -104,7 +103,6 @@ def own_page(
         title=f"{name}, cleaned" if cleaned else name,
         tried=[name for name in first.moves["views"] if " for " not in name],  # no scan's patterns
         backdoor=BACKDOOR_POINTS,
-        budget=BUDGET,
         weights=weights,
         models=named,
         split=splits[0],

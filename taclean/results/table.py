@@ -85,10 +85,7 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read `table.csv`; a UserError names a cell that cannot be, as after an edit by hand.
-
-    Each percentage is that of a whole number of pictures, of as many as in the other runs.
-    """
+    """Read `table.csv`; a UserError names a cell that cannot be, as after an edit by hand."""
     table = read_csv(path, COLUMNS)
     if table.empty:
         raise UserError(f"{path}: no rows; evaluate at least one run")

@@ -9,7 +9,6 @@ from taclean.util.files import replacing, write_json
 
 
 def detect_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    """Return what decides the scores of the detectors for a victim."""
     return {
         **shared.scored(config, seed),
         "rows": config.poisoning(attack)[0],

@@ -11,7 +11,6 @@ from taclean.util.files import write_json
 
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
-    """Return what a source is."""
     return {"name": source, **config.dataset.sources[source].given()}
 
 

@@ -7,7 +7,6 @@ from taclean.stages.shared import option, say
 
 
 def import_config(config: Config) -> dict[str, Any]:
-    """Return which weights to import."""
     model = config.model
     if not model.pretrained:
         raise KeyError("pretrained")

@@ -9,7 +9,6 @@ from taclean.util.files import write_json
 
 
 def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
-    """Return what decides the counts of your own model, as it came or cleaned."""
     return {
         **shared.scored(config, seed),
         "defense": defense,

@@ -10,7 +10,6 @@ from taclean.util.errors import UserError
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
-    """Return what decides a split's rows and pixels."""
     dataset, names = config.dataset, config.class_names
     role, scenes = dataset.role(split), isinstance(dataset, Scenes)
     stage = {

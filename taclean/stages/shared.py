@@ -36,7 +36,6 @@ DEVICE = option("--device", "auto: a GPU if any", default="auto", choices=("auto
 
 
 def scored(config: Config, seed: int) -> dict[str, Any]:
-    """Return what decides each score of a model."""
     more = {"zeroshot": config.prompts(), "precision": config.evaluate.precision}
     return {"model": config.model.name, "seed": seed, **more}
 
@@ -103,7 +102,6 @@ def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> "dic
 
 
 def prompts_of(stage: dict[str, Any]) -> "Prompts":
-    """Return the prompts of the stage's classes."""
     from taclean.evaluation.zeroshot import Prompts
 
     return Prompts(stage["model"], **stage["zeroshot"])
@@ -120,7 +118,6 @@ def heads_of(stage: dict[str, Any], weights: str, device: Any) -> "Heads":
 
 
 def tokenizer(stage: dict[str, Any]) -> "Tokenize":
-    """Return the tokenizer of the stage's model."""
     from taclean.clip.models import tokenize
 
     return partial(tokenize, stage["model"])

@@ -31,12 +31,11 @@ def using(name: str = "auto") -> Iterator[torch.device]:
         yield torch.device("cpu")
         return
     if not found:
-        raise UserError(
-            f"--device cuda: torch {torch.__version__} finds no GPU on {os.uname().nodename}; it "
-            f"is built for CUDA {torch.version.cuda} (too new for the driver? see nvidia-smi), "
-            f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')!r}, or "
-            "the job's partition has no GPUs; correct that, or give --device cpu"
-        )
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        text = f"torch {torch.__version__} finds no GPU on {os.uname().nodename}; it is built for "
+        text += f"CUDA {torch.version.cuda} (too new for the driver? see nvidia-smi), "
+        text += f"CUDA_VISIBLE_DEVICES is {visible!r}, or the job's partition has no GPUs"
+        raise UserError(f"--device cuda: {text}; correct that, or give --device cpu")
     local = int(os.environ["LOCAL_RANK"]) if dist.is_torchelastic_launched() else 0
     if local >= (count := torch.cuda.device_count()):
         text = f"process {local} has no GPU of its own, {count} are there"

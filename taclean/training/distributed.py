@@ -47,7 +47,6 @@ def processes(device: torch.device) -> Iterator[None]:
 
 
 def world() -> int:
-    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

@@ -144,7 +144,6 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
 
 
 def report(config: Config, rates: Mapping[str, Any]) -> str:
-    """Return the plan as text."""
     table, disk = plan(config, rates)
     files, runs = "", Runs(config)
     for name, source in getattr(config.dataset, "sources", {}).items():

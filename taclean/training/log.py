@@ -39,6 +39,5 @@ class Log:
                 self._board.add_scalar(f"{kind}/{key}", float(values[key]), step)
 
     def close(self) -> None:
-        """Write what TensorBoard still holds back."""
         if self._board:
             self._board.close()

@@ -186,7 +186,6 @@ class Training:
         return self.done % self.per_epoch == 0
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
         return learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
     def step(self) -> dict[str, Tensor]:

@@ -61,7 +61,6 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def sha256(path: Path | str) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -85,8 +84,7 @@ def reading(
 ) -> Iterator[None]:
     """Raise a UserError where a file is missing, or where reading it raises one of the errors.
 
-    Args:
-        what: says what the file is then, such as "not a JSON file".
+    `what` says what the file is then, such as "not a JSON file".
     """
     try:
         yield

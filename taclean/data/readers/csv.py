@@ -70,7 +70,6 @@ class CsvPairs(CsvReader):
     text = "caption"
 
     def table(self) -> Table:
-        """List the records of all CSV files."""
         return make_table(**self.records()[[*PLACES, "caption"]])
 
 

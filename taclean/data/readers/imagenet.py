@@ -41,11 +41,9 @@ class ImageNet(Reader):
                 return self._flat(labels, base)
             if paths := sorted(base.glob("val*.parquet")):
                 return self._parquet([path.relative_to(self.folder).as_posix() for path in paths])
-        raise UserError(
-            f"{self.folder}: no ImageNet validation set; put there the tree n01440764/*.JPEG, or "
-            "ILSVRC2012_val_*.JPEG with labels.txt (lines NAME LABEL), or the hub's "
-            "validation-*.parquet (for other names set files)"
-        )
+        forms = "ILSVRC2012_val_*.JPEG with labels.txt (lines NAME LABEL), or validation-*.parquet"
+        text = f"put there the tree n01440764/*.JPEG, or {forms} (for other names set files)"
+        raise UserError(f"{self.folder}: no ImageNet validation set; {text}")
 
     def _table(self, keys: list[str], places: list[str], labels: list[int]) -> Table:
         from open_clip import IMAGENET_CLASSNAMES
@@ -84,13 +82,11 @@ class ImageNet(Reader):
                         labels.append(row["label"])
                         if labels[-1] not in range(1000):
                             text = f"label {labels[-1]} in row group {group}, expected 0 to 999"
-                            raise UserError(
-                                f"{self.folder / name}: {text}; use the validation files"
-                            )
+                            text += "; use the validation files"
+                            raise UserError(f"{self.folder / name}: {text}")
         return self._table(keys, places, labels)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
-        """Read a picture from its file."""
         if ".parquet:" not in where:
             return file_contents(self.folder / where)
         name, group, position = where.rsplit(":", 2)
@@ -113,7 +109,6 @@ def _opened(path: Path) -> Iterator[Any]:
 
 @functools.lru_cache(maxsize=1)  # neighbours are read one after the other
 def _images(path: Path, group: int) -> Any:
-    """Read the picture files of a row group."""
     with _opened(path) as file:
         return file.read_row_group(group, columns=["image.bytes"], use_threads=False)["image"]
 

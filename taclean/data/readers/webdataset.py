@@ -56,7 +56,6 @@ class WebDataset(Reader):
         return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
     def image(self, where: str) -> bytes | np.ndarray | None:
-        """Read a picture from its shard."""
         shard, offset, size = where.rsplit(":", 2)
         path = self.folder / shard
         with reading(path, "not readable", OSError), path.open("rb") as file:
