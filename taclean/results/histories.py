@@ -50,7 +50,8 @@ def choose(grid: pd.DataFrame, within: float) -> pd.DataFrame:
     trials = grid.groupby(TRIAL, sort=False)[SCORES].mean().reset_index()
     lost = (trials["victim_CA"] - trials["CA"]).round(9)
     trials["kept"] = lost <= within
-    rate = trials["overrides"].map(lambda text: json.loads(text).get("train", {}).get("lr", 0.0))
+    changes = [json.loads(text).get("train") or {} for text in trials["overrides"]]
+    rate = pd.Series([change.get("lr") or 0.0 for change in changes], trials.index)
     for name, first in (("chosen", -rate), ("oracle", trials["ASR"])):
         order = trials.assign(first=first.where(trials["kept"], lost), lost=lost)
         order = order.sort_values(["kept", "first", "lost"], ascending=[False, True, True])

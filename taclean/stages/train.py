@@ -27,12 +27,10 @@ def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
 
 
 def base_config(config: Config) -> dict[str, Any]:
-    """Return what decides the base model."""
     return clean_config(config, seed=config.model.seed)
 
 
 def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
-    """Return what decides a base model of another seed."""
     return _train(config, config.base.train, seed)
 
 

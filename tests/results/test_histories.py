@@ -41,7 +41,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "seeds": [100],
         "within": 3,
         "trials": {
-            "ft": [{"train": {"lr": 0.01}}, {}],
+            "ft": [{"train": {"lr": 0.01}}, {"train": None}],
             "taclean": [
                 {"train": {"lr": 0.02, "epochs": 5}, "subcaptions": {"kinds": ["noun"]}},
                 {"loss": {"lambda_sub": 2.0}},
@@ -68,6 +68,7 @@ def test_a_trial_is_its_defences_entry_with_what_it_changes() -> None:
     plain, given = (stage(whole, f"finetune/badnet/{name}/seed100") for name in ("ft", "ft_trial2"))
     assert plain | {"stage": ""} == given | {"stage": ""}
     assert configs.resolve(whole) == whole
+    assert [*check(whole).trials()][1]["overrides"] == {"train": None}
 
 
 def test_a_trial_of_a_variant_begins_with_the_variant() -> None:
@@ -140,7 +141,7 @@ def test_the_largest_rate_within_the_limit_is_chosen_and_an_oracle_has_the_lowes
     # What a defender cannot see does not matter; of equal rates the highest CA@1 is chosen.
     blind = choose(TRIALS.assign(ASR=range(len(TRIALS), 0, -1)), 3)
     assert trials_of(blind, "chosen") == trials_of(table, "chosen")
-    equal = choose(TRIALS.assign(overrides="{}"), 3)
+    equal = choose(TRIALS.assign(overrides='{"train": null}'), 3)
     assert trials_of(equal, "chosen") == {"ft": 1, "mine": 2, "tied": 2}
 
 

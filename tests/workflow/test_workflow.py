@@ -91,7 +91,7 @@ attacks: {badclip: {poisoned: 20}, moved: {kind: badclip, at_test: {place: corne
 defenses:
   again: {kind: ft, after: cleanclip}
   shared: {kind: taclean, overlap: 0.5}
-  more: {kind: taclean, split: further, subcaptions: {samples: 20}}
+  more: {kind: taclean, split: further, subcaptions: {samples: 20}, train: {warmup: 0}}
 """
 
 
@@ -156,7 +156,8 @@ data:
     sources:
       pairs: {reader: csv, folder: FOLDER, files: null, hub: null, revision: null}
     splits: {pretrain: {rows: 24}, clean: {rows: 8}, patch: {rows: 4}}
-poison: {rows: 20}
+poison: {rows: 20, train: {batch: 4, warmup: 0}}
+finetune: {train: {batch: 4, warmup: 0}}
 run: {attacks: [badnet], defenses: [ft]}
 attacks: {badnet: {poisoned: 5}}
 """
