@@ -31,7 +31,7 @@ def check(values: Mapping[str, Any]) -> Config:
     """
     entries = {folder: _entries(folder, values.get(folder)) for folder in registry.BASES}
     config = Config.of({**values, **entries})
-    for part in (_check_data, _check_names, _check_model, _check_rows):
+    for part in (_check_data, _check_names, _check_model, _check_rows, _check_scratch):
         part(config)
     return config
 
@@ -198,6 +198,22 @@ def _check_rows(config: Config) -> None:
             _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
         if entry.overlap is not None:
             _check_overlap(config, entry, entry.overlap, f"{where}.overlap")
+
+
+def _check_scratch(config: Config) -> None:
+    """Check that there are the poisoned rows that defences from scratch train on."""
+    run, tune = config.run, config.tune
+    attacks = [*run.attacks, *(tune.attacks if tune else [])]
+    others = [name for name in attacks if not config.attacks[name].scratch]
+    why = f"{others[0]} is not poisoned from scratch" if others else ""
+    if run.controls or not run.attacks:
+        why = "the model that was never poisoned has none"
+    elif run.victims:
+        why = "run.victims has none"
+    for name in [*run.defenses, *(tune.trials if tune else [])]:
+        if why and config.defenses[name].method.scratch:
+            text = f"{name} trains on the poisoned rows of victims from scratch, but {why}"
+            raise UserError(f"run.defenses: {text}; leave one of them out")
 
 
 def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, int]]:

@@ -270,9 +270,12 @@ class Runs:
         victim = Run(self.config.trained_as(wildcards.attack), "none", wildcards.seed)
         return victim.path("model.safetensors")
 
-    def start(self, wildcards: Any) -> str:
-        """Return the weights that a cleaning starts from: the victim's, or another defence's."""
-        if before := self.config.defenses[wildcards.defense].after:
+    def start(self, wildcards: Any) -> str | list[str]:
+        """Return the weights that a defence starts from: the victim's, another's, or nothing."""
+        entry = self.config.defenses[wildcards.defense]
+        if entry.method.scratch:
+            return []
+        if before := entry.after:
             return Run.of(wildcards)._replace(defense=before).path("model.safetensors")
         return self.victim(wildcards)
 

@@ -461,7 +461,8 @@ class Config(Section):
     def rates(self) -> dict[str, tuple[str, float]]:
         """The entries of `run.rates`: the defence that each one is, and its learning rate."""
         run = self.run
-        own = [name for name in run.defenses if not self.defenses[name].after]
+        entries = {name: self.defenses[name] for name in run.defenses}
+        own = [name for name, e in entries.items() if not (e.after or e.method.scratch)]
         return {
             variant_name(name, "rate", number): (name, rate)
             for name in (own if run.rates else [])
@@ -477,7 +478,8 @@ class Config(Section):
         entry = self.defenses.get(defense)
         if entry and entry.split:
             return entry.split
-        role = "pretrain" if entry and entry.overlap is not None else "clean"
+        poisoned = entry and (entry.overlap is not None or entry.method.scratch)
+        role = "pretrain" if poisoned else "clean"
         return self.split_of_role(role) or ""
 
     def rows_of_role(self, role: str) -> int:
@@ -490,6 +492,12 @@ class Config(Section):
         if entry.scratch:
             return self.rows_of_role("pretrain"), entry.settings(self.base.train)
         return self.poison.rows, entry.settings(self.poison.train)
+
+    def settings_of(self, defense: str, attack: str) -> Train:
+        """Return how a defence trains: as the attack's victim, if it starts from scratch."""
+        entry = self.defenses[defense]
+        scratch = entry.method.scratch
+        return entry.settings(self.poisoning(attack)[1] if scratch else self.finetune.train)
 
     @property
     def class_names(self) -> list[str]:

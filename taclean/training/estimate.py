@@ -121,8 +121,10 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     for name in config.run.defenses:
         cleaning = config.defenses[name]
         attacks = [run.attack for run in cleanings if run.defense == name]
-        settings = cleaning.settings(config.finetune.train)
-        trainings.append((f"finetune {name}", attacks, cleaning.rows or of["clean"], settings))
+        scratch = cleaning.method.scratch
+        settings = cleaning.settings((config.base if scratch else config.finetune).train)
+        learned = cleaning.rows or of["pretrain" if scratch else "clean"]
+        trainings.append((f"finetune {name}", attacks, learned, settings))
     heads, validated = len(models), 0  # a training validates before the first epoch and after each
     for stage, attacks, pairs, settings in trainings:
         rate = train.get(stage.removeprefix("finetune "), train["pretrain"])

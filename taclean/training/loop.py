@@ -191,7 +191,8 @@ class Training:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
-        return learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
+        share = self._objective.pace(step // self.per_epoch)
+        return share * learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
     def step(self) -> dict[str, Tensor]:
         """Take one step on the next batch and return the parts of its loss, on the device.
@@ -276,6 +277,7 @@ class Training:
             "step": self.done,
             "history": self.history,
             "sums": {key: float(value) for key, value in self._sums.items()},
+            "kept": self._objective.kept,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -286,6 +288,7 @@ class Training:
         done, history, sums = state["step"], state["history"], state["sums"]
         self.model.load_state_dict(state["model"])
         self.done, self.history, self._sums = done, history, sums
+        self._objective.kept.update(state.get("kept", {}))
 
 
 def train(

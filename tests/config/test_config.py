@@ -43,7 +43,7 @@ FURTHER = "badclip_adaptive wanet stripes blended_stripes blended_triangles blen
 
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     checked(DEFAULT)
-    further = ["par", "ft_sam", "wise_ft", "linear_probe", "abd", "invertune"]
+    further = "par ft_sam wise_ft linear_probe abd invertune roclip safeclip".split()
     for folder, more in (("attacks", FURTHER), ("defenses", further)):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == registry.names(folder)

@@ -23,6 +23,7 @@ SETTINGS = Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e-9)
 DEFENSES = {
     "ft_sam": {"rho": 0.5}, "wise_ft": {"alpha": 0.3}, "linear_probe": {}, "abd": {"steps": 2},
     "invertune": {"probe_steps": 2, "steps": 3, "pictures": 8, "least": 0.0},
+    "roclip": {"every": 1, "pool": 0.5}, "safeclip": {"warmup": 0, "low": 1.0, "pool": 20},
 }  # fmt: skip
 
 
