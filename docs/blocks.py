@@ -12,7 +12,7 @@ from taclean import config as configs
 from taclean.detectors import detection_table, scan_table
 from taclean.results import main_table as tables
 from taclean.results import statistics as stats
-from taclean.results.histories import choose
+from taclean.results.histories import choose, headline
 from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, labelled, ordered
 from taclean.results.statistics import interval_text, plus_minus, signed
 from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
@@ -308,6 +308,7 @@ OF_A_RUN: dict[str, Callable[[Run], str]] = {
     **{function.__name__: function for function in (time, main_table, in_words, claim, retrieval)},
     **{function.__name__: function for function in (further_victim, held_back, at_equal_ca, axes)},
     **{function.__name__: function for function in (settled, deviations, cost)},
+    "budgets": of_csv("budgets", headline),
     "scan": of_csv("scan", scan_table.markdown),
     "detection": of_csv("detection", detection_table.markdown),
     "asr10": of_main_table("ASR@10"),

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from taclean.captions.wordnet import Lexicon
-from taclean.data import Tokenize, load_array
+from taclean.data import Tokenize, array_file, load_array
 from taclean.data.split import Pairs, to_array
 from taclean.util.errors import UserError
 from taclean.util.files import replacing
@@ -222,19 +222,18 @@ def write(
     part = max(1, PIXELS // pairs.size**2)
     with replacing(folder) as temporary:
         temporary.mkdir()
-        poisoned = np.lib.format.open_memmap(
-            temporary / "images.npy", "w+", np.uint8, (len(rows), *pairs.images.shape[1:])
-        )
         done: list[str] = []
-        for change in changes:
-            for start in range(0, len(change.positions), part):
-                chosen = change.positions[start : start + part]
-                images, _ = pairs.batch(chosen)
-                if change.picture is not None:
-                    images = change.picture(images, pairs.ids[pairs.rows[chosen]])
-                poisoned[len(done) : len(done) + len(chosen)] = to_array(images)
-                done += [change.name or ("none" if change.picture is None else name)] * len(chosen)
-        poisoned.flush()
+        shape = len(rows), *pairs.images.shape[1:]
+        with array_file(temporary / "images.npy", np.uint8, shape) as file:
+            for change in changes:
+                kind = change.name or ("none" if change.picture is None else name)
+                for start in range(0, len(change.positions), part):
+                    chosen = change.positions[start : start + part]
+                    images, _ = pairs.batch(chosen)
+                    if change.picture is not None:
+                        images = change.picture(images, pairs.ids[pairs.rows[chosen]])
+                    file.write(to_array(images).data)
+                    done += [kind] * len(chosen)
         np.save(temporary / "tokens.npy", tokenize(captions))
         with (temporary / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)

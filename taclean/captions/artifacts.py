@@ -21,7 +21,7 @@ from taclean.captions.replacements import Tally, Words, add, tally
 from taclean.captions.subcaptions import learn, offers, subcaption, text_only_score
 from taclean.captions.wordnet import Lexicon
 from taclean.config.section import Section, Unique, key
-from taclean.data import Table, Tokenize, load_array
+from taclean.data import Table, Tokenize, array_file, load_array
 from taclean.util.errors import UserError
 from taclean.util.files import write_json
 from taclean.util.progress import Progress, say
@@ -81,14 +81,16 @@ class Variants(TextArtifact):
         """Write variants.npy."""
         folder.mkdir(exist_ok=True)
         shape = epochs, len(captions), 77
-        out = np.lib.format.open_memmap(folder / "variants.npy", "w+", np.uint16, shape)
         chunks = _chunks([*enumerate(captions)])
         options = {"epochs": epochs, "seed": seed, "lexicon": Lexicon.load(), **self.model_dump()}
         made = _in_parallel(_vary, chunks, "variants", workers, **options)
-        for rows, texts in zip(chunks, made, strict=True):
-            tokens = tokenize(texts).reshape(len(rows), epochs, 77)
-            out[:, rows[0][0] : rows[-1][0] + 1] = tokens.swapaxes(0, 1)
-        out.flush()
+        with array_file(folder / "variants.npy", np.uint16, shape) as file:
+            first = file.tell()
+            for rows, texts in zip(chunks, made, strict=True):
+                tokens = tokenize(texts).reshape(len(rows), epochs, 77).swapaxes(0, 1)
+                for epoch, of_epoch in enumerate(tokens):
+                    file.seek(first + (epoch * len(captions) + rows[0][0]) * of_epoch[0].nbytes)
+                    file.write(of_epoch.tobytes())
 
     @classmethod
     def read(cls, folder: Path) -> np.ndarray:

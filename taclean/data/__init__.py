@@ -1,8 +1,10 @@
 """Sources of samples, packed splits, and augmentation. This file imports no torch and no pandas."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -21,6 +23,19 @@ Tokenize = Callable[[Sequence[str]], np.ndarray]
 def one_line(caption: str) -> str:
     """Fold all white space, so that a caption is one line of `captions.txt`."""
     return " ".join(caption.split())
+
+
+@contextmanager
+def array_file(path: Path, dtype: Any, shape: Sequence[int]) -> Iterator[BinaryIO]:
+    """Open a new .npy file of zeros at its first row, to be written in place.
+
+    No memory map: some network file systems, such as BeeGFS, refuse shared writable ones.
+    """
+    form = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, form)
+        file.truncate(file.tell() + math.prod(shape) * np.dtype(dtype).itemsize)
+        yield file
 
 
 def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from taclean.data import FILES, Tokenize, one_line
+from taclean.data import FILES, Tokenize, array_file, one_line
 from taclean.data.images import Broken, load_image
 from taclean.data.readers import Reader
 from taclean.util.errors import UserError
@@ -84,7 +84,8 @@ def pack_rows(
             text = f"needs {needed / 1e9:.1f} GB but the disk has {free / 1e9:.1f} GB"
             raise UserError(f"{target}: {text}; free some or choose another folder")
         images = split / "images.npy"
-        np.lib.format.open_memmap(images, "w+", np.uint8, (len(table), size, size, 3))
+        with array_file(images, np.uint8, (len(table), size, size, 3)):
+            pass  # the workers write its rows
         pack, table = partial(_pack_part, reader, images, size), table.sort_index()
         try:
             rows, tokens, kinds = _fill(pack, table, spare, tokenize, workers, max_broken, target)
@@ -221,9 +222,9 @@ def _captions(caption: str | None, label: int, several: bool) -> tuple[str, ...]
 def _keep_rows(path: Path, rows: np.ndarray) -> None:
     """Remove all but some rows of a .npy file."""
     old, new = np.load(path, mmap_mode="r"), path.with_name("kept.npy")
-    kept = np.lib.format.open_memmap(new, "w+", old.dtype, (len(rows), *old.shape[1:]))
-    for start in range(0, len(rows), PART):
-        kept[start : start + PART] = old[rows[start : start + PART]]
+    with array_file(new, np.uint8, (len(rows), *old.shape[1:])) as file:
+        for start in range(0, len(rows), PART):
+            file.write(old[rows[start : start + PART]].data)
     os.replace(new, path)
 
 

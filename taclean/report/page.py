@@ -28,12 +28,13 @@ class Section(NamedTuple):
     title: str
     caption: Markup
     body: Markup
+    source: str  # the file with the function that draws it
 
     @classmethod
     def read(cls, file: Path | str, text: Path | str) -> Self:
         """Read a figure (.png, or .html for a gallery) and its text: a title, then the caption."""
-        file = Path(file)
-        title, _, caption = Path(text).read_text("utf-8").partition("\n")
+        file, text = Path(file), Path(text)
+        title, _, caption = text.read_text("utf-8").partition("\n")
         title = title.rstrip(".")
         if file.suffix == ".html":
             body = Markup(file.read_text("utf-8"))
@@ -43,7 +44,10 @@ class Section(NamedTuple):
             body = Markup(picture).format(data, title)
         settings = {"report_level": 2, "halt_level": 2, "raw_enabled": False}
         parts = publish_parts(caption, writer=Writer(), settings_overrides=settings)
-        return cls(file.stem, title, Markup(parts["body"]), body)
+        modules = Path(__file__).with_name("figures").glob("*.py")
+        source = next(m for m in modules if f"\ndef {text.stem}(" in m.read_text("utf-8"))
+        name = f"taclean/report/figures/{source.name}"
+        return cls(file.stem, title, Markup(parts["body"]), body, name)
 
 
 def page(table: pd.DataFrame, look: Look, figures: Sequence[Section]) -> str:

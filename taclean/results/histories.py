@@ -9,7 +9,8 @@ model before the cleaning.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 import yaml
 
 from taclean.results.labels import CLEAN, NONE, Look, labelled
-from taclean.results.statistics import interval_text, plus_minus, summary
+from taclean.results.statistics import differences, interval_text, plus_minus, signed, summary
 from taclean.results.table import ASR, CA, RUN, main_split, markdown_table, pick, seeds_text
 
 TRIAL = ["defense", "trial", "overrides"]
@@ -130,23 +131,39 @@ def by_budget(
 
 
 def headline(scores: pd.DataFrame, look: Look) -> str:
-    """Return the mean ASR@1 of each defence against each attack at each budget, as Markdown.
+    """Return two tables of ASR@1 at each budget as Markdown: means, and the last defence's lead.
+
+    The second has the differences of the defence under test from each other one on the same
+    victims, for each attack and for the mean of the attacks.
 
     Args:
         scores: what `by_budget` returned.
     """
     rows = pick(scores[scores["attack"] != CLEAN], split=main_split(scores, look), metric=ASR)
-    lines = []
+    *others, tested = [name for name in look.methods(rows["defense"]) if name != NONE]
+    pairs = [(tested, other) for other in others]
+    means, minus = [], []
     for budget, part in rows.groupby("budget"):
-        found = labelled(summary(part), look, "defense", "attack")
-        cells = found.assign(text=plus_minus(found)).set_index(["attack", "defense"])["text"]
-        wide = cells.unstack(sort=False).reset_index(names="Attack")
-        wide.insert(0, "Budget", f"{budget:g}")
-        lines.append(wide)
+        of_all = differences(part, pairs, by=["split", "metric"]).assign(attack="mean")
+        means.append(summary(part).assign(budget=budget))
+        minus.append(pd.concat([differences(part, pairs), of_all]).assign(budget=budget))
+
+    def cells(parts: list[pd.DataFrame], columns: str, text: Callable[..., pd.Series]) -> str:
+        found = labelled(pd.concat(parts), look, columns, "attack")
+        found = found.assign(text=text(found)).sort_values("budget", kind="stable")
+        wide = found.set_index(["budget", "attack", columns])["text"].unstack(sort=False)
+        wide = wide.fillna("–").reset_index(names=["Budget", "Attack"]).rename_axis(columns=None)
+        return markdown_table(wide.assign(Budget=wide["Budget"].map("{:g}".format)), 2)
+
     over = interval_text(rows)
     note = f"ASR@1 in %{f', mean ± half of its {over}' if over else ''}. "
     note += "Budget: points of CA@1 on val that the largest rate may lose."
-    return f"{markdown_table(pd.concat(lines), 2)}\n\n{note}\n"
+    text = f"{cells(means, 'defense', plus_minus)}\n\n{note}\n"
+    if others:
+        note = f"{look.defense_label(tested)} minus the other in ASR@1, in points, on the same "
+        note += f"victims{f', with {over}; bold where settled' if over else ''}."
+        text += f"\n{cells(minus, 'against', partial(signed, bold=True))}\n\n{note}\n"
+    return text
 
 
 def rebound(histories: pd.DataFrame) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def measure(config: Config) -> dict[str, Any]:
     """Measure rates per second on this machine, with the batch of the config's fine-tuning.
 
     Returns:
-        {"machine": name, "pack": rows of a core, "train": {"pretrain" or a defence: pairs},
+        {"machine": name, "pack": rows of a core, "train": {"base", "pretrain" or a defence: pairs},
         "evaluate" and "validate": images, "prompts": of a head, "gpu_memory": bytes of all tensors
         at most; None without a GPU}.
     """
@@ -47,14 +47,18 @@ def measure(config: Config) -> dict[str, Any]:
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
     tokens, index = np.repeat(tokenize(name, [CAPTION]), rows, 0), np.arange(rows)
     pairs = Pairs(Path(), pixels, tokens, 0 * index, index, index, np.empty(0, np.int64))
-    own = config.finetune.train.given(include={"precision", "threads", "compile", "optimizer"})
-    settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
-    objectives, train = {"pretrain": make_defense(None)}, {}
+    finetune, clip, train = config.finetune.train, make_defense(None), {}
+    trainings = {"pretrain": (clip, finetune)}
+    if not config.model.pretrained:
+        trainings["base"] = clip, config.base.train
     for key in config.run.defenses:
         entry = config.defenses[key]
         texts = {text: kind.example(tokens) for text, kind in defense(entry.kind).texts.items()}
-        objectives[key] = make_defense(entry.kind, 0, texts, **entry.loss.given())
-    for key, objective in objectives.items():
+        objective = make_defense(entry.kind, 0, texts, **entry.loss.given())
+        trainings[key] = objective, entry.settings(finetune)
+    for key, (objective, given) in trainings.items():
+        own = given.given(include={"precision", "threads", "compile", "optimizer"})
+        settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
         training = Training(create(name), pairs, objective, settings, seed=0, device=device)
         train[key] = batch * steps / _seconds(training.step, steps)
         training.feed.close()
@@ -70,7 +74,7 @@ def measure(config: Config) -> dict[str, Any]:
         return 2 * rows / _seconds(lambda: scores(embed(model, pairs, triggers, **own), classifier))
 
     return {
-        "machine": torch.cuda.get_device_name() if cuda else f"CPU, {settings.threads} threads",
+        "machine": torch.cuda.get_device_name() if cuda else f"CPU, {finetune.threads} threads",
         "train": train,
         "prompts": 64 / _seconds(lambda: head(model, prompts)),
         "evaluate": scored(config.evaluate.precision),

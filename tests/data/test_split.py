@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from taclean.data import load_array
+from taclean.data import array_file, load_array
 from taclean.data.pack import pack_rows
 from taclean.data.split import Pairs, to_array
 from taclean.util.errors import UserError
@@ -170,3 +170,11 @@ def test_json_that_cannot_be_read_is_refused(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     refused(lambda: read_json(path), str(path))
+
+
+@pytest.mark.parametrize("made", [np.ones((3, 2, 2, 3), np.uint8), np.ones((2, 0, 77), np.uint16)])
+def test_an_array_file_has_the_bytes_of_numpys(made: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "saved.npy", made)
+    with array_file(tmp_path / "written.npy", made.dtype, made.shape) as file:
+        file.write(made.data)
+    assert (tmp_path / "written.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()

@@ -47,3 +47,8 @@ def test_the_page_opens_on_the_result_and_needs_no_other_file(figures: list[Sect
     assert "<b>3.0</b>" in text  # the lowest ASR of Alpha
     assert "<p>a gallery</p>" in text
     assert '<h2 id="asr_ca">Does a defence remove the backdoor, and what does that cost?' in text
+    for rule, module in (("figure", "bars"), ("gallery", "gallery")):
+        source = f"<code>taclean/report/figures/{module}.py</code>"
+        assert (
+            f"Rule <code>{rule}</code> in <code>rules/report.smk</code>, drawn by {source}" in text
+        )

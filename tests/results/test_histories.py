@@ -235,13 +235,17 @@ def test_a_victim_beyond_the_budget_keeps_its_scores() -> None:
     got = {(row.defense, row.seed): row.percent for row in found.itertuples()}
     wanted = {("ft", 1): 50, ("ft", 2): 7, ("par", 1): 20, ("par", 2): 98, ("ft_then", 1): 33}
     assert got == wanted | {("none", 1): 99, ("none", 2): 98}  # other entries stay
-    means = [
-        line.split("|")[1:-1] for line in headline(scores, Look()).splitlines() if "badclip" in line
-    ]
-    cells = [[cell.strip() for cell in row] for row in means]
+    lines = [line for line in headline(scores, Look()).splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert cells == [
+        ["Budget", "Attack", "No defence", "ft", "par", "ft then"],
         ["3", "badclip", "98.5", "28.5", "59.0", "33.0"],
         ["99", "badclip", "98.5", "6.0", "20.0", "33.0"],
+        ["Budget", "Attack", "ft", "par"],  # what "ft then" has more, on victim 1
+        ["3", "badclip", "-17.0", "+13.0"],
+        ["3", "mean", "-17.0", "+13.0"],
+        ["99", "badclip", "+28.0", "+13.0"],
+        ["99", "mean", "+28.0", "+13.0"],
     ]
 
 

@@ -79,7 +79,9 @@ def test_the_report_has_the_download_and_the_memory_of_the_gpu(monkeypatch, size
 
 
 def test_a_rate_is_that_of_the_steps_alone(monkeypatch) -> None:
-    monkeypatch.setattr(estimate.Training, "step", lambda self: time.sleep(0.1))
+    wait = {"muon": 0.2, "adamw": 0.1}  # the base model's optimiser, and a cleaning's
+    step = lambda self: time.sleep(wait[self.settings.optimizer])  # noqa: E731
+    monkeypatch.setattr(estimate.Training, "step", step)
     took = {"fp32": [1.0, 0.4], "auto": [1.0, 0.2]}  # a first call takes longer
 
     def embedded(*given, precision, **more):
@@ -90,6 +92,7 @@ def test_a_rate_is_that_of_the_steps_alone(monkeypatch) -> None:
     small = {"finetune": {"train": {"batch": 8}}, "run": {"defenses": ["ft"]}}
     rates = estimate.measure(load(**small, evaluate={"precision": "fp32"}))
     assert rates["train"]["ft"] == pytest.approx(80, rel=0.3)
+    assert rates["train"]["base"] == pytest.approx(40, rel=0.3)
     assert rates["evaluate"] == pytest.approx(64 / 0.4, rel=0.3)
     assert rates["validate"] == pytest.approx(64 / 0.2, rel=0.3)
 
