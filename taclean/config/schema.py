@@ -493,11 +493,12 @@ class Config(Section):
             return self.rows_of_role("pretrain"), entry.settings(self.base.train)
         return self.poison.rows, entry.settings(self.poison.train)
 
-    def settings_of(self, defense: str, attack: str) -> Train:
-        """Return how a defence trains: as the attack's victim, if it starts from scratch."""
-        entry = self.defenses[defense]
-        scratch = entry.method.scratch
-        return entry.settings(self.poisoning(attack)[1] if scratch else self.finetune.train)
+    def settings_of(self, defense: str, attack: str = "") -> Train:
+        """Return how a defence trains; from scratch it does as the attack's victim."""
+        entry, train = self.defenses[defense], self.finetune.train
+        if entry.method.scratch:
+            train = self.poisoning(attack)[1] if attack else self.base.train
+        return entry.settings(train)
 
     @property
     def class_names(self) -> list[str]:

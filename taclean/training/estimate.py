@@ -55,7 +55,7 @@ def measure(config: Config) -> dict[str, Any]:
         entry = config.defenses[key]
         texts = {text: kind.example(tokens) for text, kind in defense(entry.kind).texts.items()}
         objective = make_defense(entry.kind, 0, texts, **entry.loss.given())
-        trainings[key] = objective, entry.settings(finetune)
+        trainings[key] = objective, config.settings_of(key)
     for key, (objective, given) in trainings.items():
         own = given.given(include={"precision", "threads", "compile", "optimizer"})
         settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
@@ -125,9 +125,8 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     for name in config.run.defenses:
         cleaning = config.defenses[name]
         attacks = [run.attack for run in cleanings if run.defense == name]
-        scratch = cleaning.method.scratch
-        settings = cleaning.settings((config.base if scratch else config.finetune).train)
-        learned = cleaning.rows or of["pretrain" if scratch else "clean"]
+        learned = cleaning.rows or of["pretrain" if cleaning.method.scratch else "clean"]
+        settings = config.settings_of(name, *attacks[:1])
         trainings.append((f"finetune {name}", attacks, learned, settings))
     heads, validated = len(models), 0  # a training validates before the first epoch and after each
     for stage, attacks, pairs, settings in trainings:
