@@ -39,6 +39,7 @@ rule table:
         report("results/table.csv", category="Tables"),
     log:
         "logs/table.log",
+    priority: 50  # the figures that are left wait for it
     localrule: True
     conda:
         "../envs/taclean.yaml"

@@ -36,7 +36,7 @@ use rule scan_model as scan_clean with:
         "logs/scan_clean/seed{seed}.log",
 
 
-use rule main_table as scan with:
+use rule tables as scan with:
     input:
         poisoned=[run.path("scan.json") for run in POISONED],
         clean=[f"results/clean/seed{seed}/scan.json" for _, _, seed, _ in SCANNED],
@@ -77,7 +77,7 @@ rule detect_victim:
         " --scores {output.scores} --device {params.device} 2>&1 | tee {log}"
 
 
-use rule main_table as detect with:
+use rule tables as detect with:
     input:
         found=[run.path("detection.json") for run in POISONED],
         code=code_of("detectors.detection_table"),

@@ -1,42 +1,24 @@
 """Tables, figures and the page of all. An edit of the code that draws a figure plans that figure."""
 
 
-use rule table as main_table with:
+use rule table as tables with:
     input:
         table="results/table.csv",
-        code=code_of("results.main_table"),
+        code=code_of("results.main_table", "results.cost"),
     output:
         report("results/main_table.md", category="Tables"),
         "results/main_table.tex",
-    log:
-        "logs/main_table.log",
-
-
-use rule main_table as spread with:
-    input:
-        table="results/table.csv",
-        code=code_of("results.statistics"),
-    output:
         spread=report("results/spread.csv", category="Tables"),
         paired=report("results/paired.csv", category="Tables"),
+        cost=report("results/cost.csv", category="Tables") if runs.defenses[1:] else [],
     log:
-        "logs/spread.log",
-
-
-use rule main_table as cost with:
-    input:
-        table="results/table.csv",  # all jobs have ended
-        code=code_of("results.cost"),
-    output:
-        report("results/cost.csv", category="Tables"),
-    log:
-        "logs/cost.log",
+        "logs/tables.log",
     params:
         look=runs.look(),
         runs=runs.measured(),
 
 
-use rule main_table as rebound with:
+use rule tables as rebound with:
     input:
         histories=runs.followed(),
         code=code_of("results.histories"),

@@ -1,7 +1,7 @@
 """Settings of the defences, chosen on val: `snakemake tune --configfile config/tune.yaml`."""
 
 
-use rule main_table as tune_grid with:
+use rule tables as tune_grid with:
     input:
         histories=runs.tuning_histories(),
         code=code_of("results.histories"),

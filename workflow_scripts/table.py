@@ -2,10 +2,6 @@
 
 # ruff: noqa: F821  (Snakemake defines `snakemake`)
 
-from taclean.detectors.detection_table import markdown as detection_markdown
-from taclean.detectors.detection_table import read_detections
-from taclean.detectors.scan_table import markdown as scan_markdown
-from taclean.detectors.scan_table import read_scans
 from taclean.report.inputs import read_histories
 from taclean.results.cost import cost
 from taclean.results.histories import by_budget, grid, headline, overlay, rebound
@@ -28,24 +24,28 @@ with script_log(snakemake.log):
             first = scores[scores["budget"] == params.budgets[0]]
             write_table(first.drop(columns="budget"), output.table)
             write_text(output.told, headline(scores, look))
-        case "main_table":
-            write_text(output[0], markdown(read_table(given.table), look))
-            write_text(output[1], latex(read_table(given.table), look))
-        case "spread":
-            write_table(spread(read_table(given.table)), output.spread)
-            write_table(paired(read_table(given.table), look), output.paired)
-        case "cost":
-            write_table(cost(params.runs, look), output[0])
+        case "tables":
+            table = read_table(given.table)
+            write_text(output[0], markdown(table, look))
+            write_text(output[1], latex(table, look))
+            write_table(spread(table), output.spread)
+            write_table(paired(table, look), output.paired)
+            if output.cost:
+                write_table(cost(params.runs, look), output.cost)
         case "rebound":
             write_table(rebound(read_histories(given.histories)), output[0])
-        case "scan":
-            scans = read_scans([*given.poisoned, *given.clean], params.runs)
+        case "scan":  # detectors import PyTorch, which the other tables need not wait for
+            from taclean.detectors import scan_table
+
+            scans = scan_table.read_scans([*given.poisoned, *given.clean], params.runs)
             write_table(scans, output.table)
-            write_text(output.told, scan_markdown(scans, look))
+            write_text(output.told, scan_table.markdown(scans, look))
         case "detect":
-            detections = read_detections(given.found, params.detectors)
+            from taclean.detectors import detection_table
+
+            detections = detection_table.read_detections(given.found, params.detectors)
             write_table(detections, output.table)
-            write_text(output.told, detection_markdown(detections, look))
+            write_text(output.told, detection_table.markdown(detections, look))
         case "tune_grid":
             trials = grid(read_histories(given.histories), params.runs)
             write_table(trials, output.grid)

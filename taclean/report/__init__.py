@@ -7,13 +7,13 @@ from pathlib import Path
 HERE = Path(__file__).parents[1]
 
 
-def code_of(module: str) -> list[str]:
-    """Return the file of a module, the files of `report` and `results` that it imports, templates.
+def code_of(*modules: str) -> list[str]:
+    """Return the files of modules, those of `report` and `results` that they import, templates.
 
     As inputs of a rule, they make an edit of the code that draws a figure redraw that figure, and
-    an edit of any other code redraw nothing. `module` is a name such as "report.figures.bars".
+    an edit of any other code redraw nothing. A module is a name such as "report.figures.bars".
     """
-    files = [HERE / f"{module.replace('.', '/')}.py"]
+    files = [HERE / f"{module.replace('.', '/')}.py" for module in modules]
     for file in files:  # the list grows while it is read
         text = file.read_text("utf-8")
         found = [HERE / "assets/page" / name for name in re.findall(r'"(\w+\.html)"', text)]

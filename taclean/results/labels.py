@@ -1,14 +1,18 @@
 """Labels, order, markers and colours of the methods; they come from the config."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from taclean.config import Config
-from taclean.config.schema import Entry
 from taclean.util.errors import UserError
+
+if TYPE_CHECKING:  # a figure's job need not wait for the config
+    from taclean.config import Config
+    from taclean.config.schema import Entry
 
 CLEAN, NONE = "clean", "none"  # the attack and the defence that stand for "nothing was done"
 FEWEST_SEEDS = 3  # fewer have no interval and settle nothing

@@ -13,9 +13,9 @@ from tests.helpers import ROOT, copy_sources, snakemake
 TARGETS = ("all", "results/figures/retrieval.png", "results/figures/versus.png")
 BARS = {"asr_ca", "further_splits", "retrieval"}
 OF_SAMPLES = {"first", "triggers", "embeddings", "recovered"}
-OF_TABLE = {*BARS, "main_table", "spread", "tradeoff", "versus"}
+OF_TABLE = {*BARS, "tables", "tradeoff", "versus"}
 DRAWN = {*BARS, *OF_SAMPLES, "tradeoff", "versus", "curves"} - {"recovered"}
-EVERY = {"table", "cost", "page", "curves", "subcaptions", *OF_TABLE, *OF_SAMPLES}
+EVERY = {"table", "page", "curves", "subcaptions", *OF_TABLE, *OF_SAMPLES}
 LINE = re.compile(r"`(\"asr_ca\": .*?)`")
 EDITED, MADE = time.time() - 9000, time.time() - 5000
 
@@ -58,11 +58,11 @@ def done(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("taclean/report/figures/bars.py", BARS | {"page"}),
         ("taclean/report/figures/style.py", DRAWN | {"page"}),
         ("taclean/report/figures/__init__.py", set()),
-        ("taclean/results/main_table.py", {"main_table", "page"}),
+        ("taclean/results/main_table.py", {"tables", "page"}),
         ("taclean/results/verdict.py", {"page"}),
         ("taclean/assets/page/page.html", {"page"}),
         ("taclean/assets/figures/asr_ca.rst", {"page"}),
-        ("taclean/results/cost.py", {"cost"}),
+        ("taclean/results/cost.py", {"tables"}),
         ("taclean/results/table.py", EVERY),
         ("taclean/evaluation/evaluate.py", set()),
     ],
