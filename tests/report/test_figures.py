@@ -274,15 +274,6 @@ def test_an_axis_shows_the_methods_beside_it_without_their_variants() -> None:
     assert shown == {look.defense_label(d) for d in DEFAULT.defenses if d != TESTED}
 
 
-@pytest.mark.parametrize("asr", [90.0, 0.5])
-def test_an_undefended_model_does_not_flatten_an_axis(asr: float) -> None:
-    table = scores(DEFAULT, 2)
-    table.loc[(table["defense"] == "none") & (table["metric"] == "ASR@1"), "percent"] = asr
-    panel = axes(table, "weight", {TESTED: "1"}, DEFAULT).axes[0]
-    assert [text.get_text() for text in panel.texts] == ["No defence: 90 ↑"] * (asr == 90)
-    assert panel.get_ylim()[1] < 70
-
-
 @pytest.mark.parametrize("victims", [2, 3])
 def test_an_axis_draws_no_interval_of_two_victims(victims: int) -> None:
     values = {"ft": "0", TESTED: "1"}

@@ -9,11 +9,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from taclean.report.figures.style import LABELS, finish, interval, keys, main_rows, sample_text
-from taclean.results.labels import FEWEST_SEEDS, NONE, Look, ordered
+from taclean.results.labels import FEWEST_SEEDS, Look, ordered
 from taclean.results.statistics import victims
 from taclean.results.table import ASR, CA, pick
-
-FAR = 2.5  # times the height of a panel: an undefended model that would flatten all else
 
 
 def axes(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look) -> Figure:
@@ -63,15 +61,8 @@ def axes(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look)
             if metric == ASR:
                 ax.set_title(look.attack_label(name))
             own = pick(means, metric=metric, attack=name).groupby("defense")["percent"].mean()
-            high = FAR * ax.get_ylim()[1]
             for other, mean in own.reindex(others).dropna().items():
-                if other == NONE and metric == ASR and mean > high:
-                    ax.margins(y=0.25)
-                    above = f"{look.defense_label(NONE)}: {mean:.0f} ↑"
-                    place = {"ha": "right", "va": "top", "transform": ax.transAxes}
-                    ax.text(0.98, 0.97, above, size=8, color=colours[NONE], **place)
-                else:
-                    ax.axhline(mean, color=colours[str(other)], lw=1.2, ls="--", zorder=1)
+                ax.axhline(mean, color=colours[str(other)], lw=1.2, ls="--", zorder=1)
         ax.set_xticks(range(len(values)), texts)
         ax.set(xlim=(-0.5, len(values) - 0.5), xlabel="")
         ax.set_ylabel(LABELS[metric] if name == columns[0] else "")

@@ -15,7 +15,6 @@ from taclean.results.statistics import differences
 from taclean.results.table import ASR, CA, pick
 
 BETTER = {ASR: "left is better", CA: "right is better"}
-TICKS = [-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100]  # of ASR@1, logarithmic beyond 1
 
 
 def versus(table: pd.DataFrame, look: Look) -> Figure:
@@ -41,14 +40,6 @@ def versus(table: pd.DataFrame, look: Look) -> Figure:
         ax.grid(False, axis="y")
         for n in range(1, len(attacks)):
             ax.axhline(n * group - 1, color="#e2e2e2", lw=0.8, zorder=0)
-        if metric == ASR and len(own):  # most differences lie within a few points of 0, some at 20
-            ends = own[["low", "high", "difference"]].to_numpy(float)
-            low, high = min(1.15 * np.nanmin(ends), -0.5), max(1.15 * np.nanmax(ends), 0.5)
-            ax.set_xscale("symlog", linthresh=1, linscale=0.7)
-            ticks = [tick for tick in TICKS if low <= tick <= high]
-            ax.set_xticks(ticks, [f"{t:+d}".replace("-", "−") if t else "0" for t in ticks])
-            ax.minorticks_off()
-            ax.set_xlim(low, high)
     names = [textwrap.fill(look.attack_label(attack), 16) for attack in attacks]
     axes[0].set_yticks([n * group + (group - 2) / 2 for n in range(len(attacks))], names)
     axes[0].set_ylim(max(1, len(attacks)) * group - 1, -1)
