@@ -38,9 +38,10 @@ class SafeCLIP(Defense):
     the others 1/2 [CE(s I' N_I^t) + CE(s T' N_T^t)], where N is what is most like a view in a pool
     of embeddings, without a gradient.
 
-    The idea is the paper's, all details are from a development version of the authors' code in
-    HangerYang/RoCLIP (commit 8ff6c67 and others); the repository that the paper names was not
-    available to us. docs/fidelity.md has the differences.
+    The idea is the paper's. The losses, views and numbers are those of an early version of the
+    authors' code (HangerYang/RoCLIP, dataset/src, commit 8ff6c67); the mixture and the order of the
+    pairs are those of a later version, which we know by its text but not by its commit. The
+    repository that the paper names was not available to us. docs/fidelity.md has the differences.
     """
 
     label = "SafeCLIP (from scratch)"
