@@ -85,14 +85,14 @@ class SafeCLIP(Defense):
         one, other = (captions[batch.index] for captions in self._captions)
         own = replace(batch, tokens=torch.from_numpy(one))
         *views, _ = embed_both(model, own, first, second, other)
-        views, scale = gather(*views), model.logit_scale.exp()
+        seen, scale = gather(*views), model.logit_scale.exp()
         total, share = torch.zeros((), device=scale.device), float(safe.float().mean())
         if share > 0:
-            images, moved, texts, changed = (view[safe] for view in views)
+            images, moved, texts, changed = (view[safe] for view in seen)
             pulled = (info_nce(images, changed, scale) + info_nce(texts, moved, scale)) / 2
             total = total + share * pulled
         if share < 1:
-            images, moved, texts, changed = (view[~safe] for view in views)
+            images, moved, texts, changed = (view[~safe] for view in seen)
             like = nearest(self.kept, "images", images, images, self.pool)
             alike = nearest(self.kept, "texts", texts, texts, self.pool)
             alone = (info_nce(moved, like, scale) + info_nce(changed, alike, scale)) / 2
