@@ -91,7 +91,7 @@ def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
     plain, own = (stage(whole, "pretrain/badnet/seed3") for whole in (DEFAULT, config))
     assert own["train"] == stage(DEFAULT, "base")["train"] != plain["train"]
     assert stage(config, "poison/badnet/seed3")["rows"] == own["rows"] == 50_000
-    config["run"].update(attacks=["badnet"], defenses=["roclip"])
+    config = configs.merge(config, {"run": {"attacks": ["badnet"], "defenses": ["roclip"]}})
     defended = stage(config, "finetune/badnet/roclip/seed3")
     assert all(defended[name] == own[name] for name in ("seed", "train", "rows", "trigger"))
 
