@@ -203,17 +203,19 @@ def _check_rows(config: Config) -> None:
 def _check_scratch(config: Config) -> None:
     """Check that there are the poisoned rows that defences from scratch train on."""
     run, tune = config.run, config.tune
-    attacks = [*run.attacks, *(tune.attacks if tune else [])]
-    others = [name for name in attacks if not config.attacks[name].scratch]
-    why = f"{others[0]} is not poisoned from scratch" if others else ""
-    if run.controls or not run.attacks:
-        why = "the model that was never poisoned has none"
-    elif run.victims:
-        why = "run.victims has none"
-    for name in [*run.defenses, *(tune.trials if tune else [])]:
-        if why and config.defenses[name].method.scratch:
-            text = f"{name} trains on the poisoned rows of victims from scratch, but {why}"
-            raise UserError(f"run.defenses: {text}; leave one of them out")
+    grids = {"run.defenses": (run.attacks, run.defenses)}
+    grids |= {"tune.trials": (tune.attacks, [*tune.trials])} if tune else {}
+    for where, (attacks, defenses) in grids.items():
+        others = [name for name in attacks if not config.attacks[name].scratch]
+        why = f"{others[0]} is not poisoned from scratch" if others else ""
+        if run.controls or not attacks:
+            why = "run.controls, or a run without attacks, has none"
+        elif run.victims:
+            why = "run.victims has none"
+        for name in defenses:
+            if why and config.defenses[name].method.scratch:
+                text = f"{name} trains on the poisoned rows of victims from scratch, but {why}"
+                raise UserError(f"{where}: {text}; leave one of them out")
 
 
 def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, int]]:

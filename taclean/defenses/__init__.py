@@ -119,6 +119,8 @@ class Defense(Method, abstract=True):
     @classmethod
     def entry(cls) -> type[DefenseEntry]:
         """Return the class of the config's entries of this kind."""
+        if cls.scratch and cls.texts:
+            raise ValueError("scratch excludes texts, which are made from clean captions")
         loss = f"Parameters of {cls.name_in_print()}'s loss."
         sections = {"loss": (cls, loss), **{name: (kind, None) for name, kind in cls.texts.items()}}
         fields: dict[str, Any] = {}
