@@ -30,7 +30,7 @@ def check(values: Mapping[str, Any]) -> Config:
     """
     entries = {folder: _entries(folder, values.get(folder)) for folder in registry.BASES}
     config = Config.of({**values, **entries})
-    for part in (_check_data, _check_names, _check_model, _check_rows):
+    for part in (_check_data, _check_names, _check_model, _check_rows, _check_scratch):
         part(config)
     return config
 
@@ -201,6 +201,24 @@ def _check_rows(config: Config) -> None:
                 _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
         if entry.overlap is not None:
             _check_overlap(config, entry, entry.overlap, f"{where}.overlap")
+
+
+def _check_scratch(config: Config) -> None:
+    """Check that there are the poisoned rows that defences from scratch train on."""
+    run, tune = config.run, config.tune
+    grids = {"run.defenses": (run.attacks, run.defenses)}
+    grids |= {"tune.trials": (tune.attacks, [*tune.trials])} if tune else {}
+    for where, (attacks, defenses) in grids.items():
+        others = [name for name in attacks if not config.attacks[name].scratch]
+        why = f"{others[0]} is not poisoned from scratch" if others else ""
+        if run.controls or not attacks:
+            why = "run.controls, or a run without attacks, has none"
+        elif run.victims:
+            why = "run.victims has none"
+        for name in defenses:
+            if why and config.defenses[name].method.scratch:
+                text = f"{name} trains on the poisoned rows of victims from scratch, but {why}"
+                raise UserError(f"{where}: {text}; leave one of them out")
 
 
 def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, int]]:

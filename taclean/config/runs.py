@@ -158,7 +158,7 @@ class Runs:
                 yield f"pretrain {attack}", own, *config.poisoning(attack)
         for name in config.cleaned_by(self.defenses[1:]):
             own = [run.attack for run in cleanings if run.defense == name]
-            yield f"finetune {name}", own, *config.cleaning(name)
+            yield f"finetune {name}", own, *config.cleaning(name, *own[:1])
 
     def first(self, defenses: Sequence[str]) -> list[Run]:
         """Return the poisoned models' first runs, for figures of single pictures."""
@@ -289,9 +289,12 @@ class Runs:
         victim = Run(self.config.trained_as(wildcards.attack), "none", wildcards.seed)
         return victim.path("model.safetensors")
 
-    def start(self, wildcards: Any) -> str:
-        """Return the weights that a cleaning starts from: the victim's, or another defence's."""
-        if before := self.config.defenses[wildcards.defense].after:
+    def start(self, wildcards: Any) -> str | list[str]:
+        """Return the weights that a defence starts from: the victim's, another's, or nothing."""
+        entry = self.config.defenses[wildcards.defense]
+        if entry.method.scratch:
+            return []
+        if before := entry.after:
             return Run.of(wildcards)._replace(defense=before).path("model.safetensors")
         return self.victim(wildcards)
 

@@ -460,7 +460,8 @@ class Config(Section):
     def rates(self) -> dict[str, tuple[str, float]]:
         """The entries of `run.rates`: the defence that each one is, and its learning rate."""
         run = self.run
-        own = [name for name in run.defenses if not self.defenses[name].after]
+        entries = {name: self.defenses[name] for name in run.defenses}
+        own = [name for name, e in entries.items() if not (e.after or e.method.scratch)]
         return {
             variant_name(name, "rate", number): (name, rate)
             for name in (own if run.rates else [])
@@ -476,7 +477,8 @@ class Config(Section):
         entry = self.defenses.get(defense)
         if entry and entry.split:
             return entry.split
-        role = "pretrain" if entry and entry.overlap is not None else "clean"
+        poisoned = entry and (entry.overlap is not None or entry.method.scratch)
+        role = "pretrain" if poisoned else "clean"
         return self.split_of_role(role) or ""
 
     def rows_of_role(self, role: str) -> int:
@@ -490,9 +492,16 @@ class Config(Section):
             return self.rows_of_role("pretrain"), entry.settings(self.base.train)
         return self.poison.rows, entry.settings(self.poison.train)
 
-    def cleaning(self, defense: str) -> tuple[int | None, Train]:
-        """Return the rows that a defence learns from (None: all of a source), and how it trains."""
+    def cleaning(self, defense: str, attack: str = "") -> tuple[int | None, Train]:
+        """Return the rows that a defence learns from (None: all of a source), and how it trains.
+
+        From scratch it learns as the attack's victim does.
+        """
         entry = self.defenses[defense]
+        if entry.method.scratch:
+            base = self.rows_of_role("pretrain"), self.base.train
+            rows, train = self.poisoning(attack) if attack else base
+            return rows, entry.settings(train)
         # An overlap has as many rows as the clean split.
         split = self.learned_by(defense) if entry.overlap is None else self.split_of_role("clean")
         return entry.rows or self.splits[split].rows, entry.settings(self.finetune.train)

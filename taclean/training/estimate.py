@@ -55,7 +55,7 @@ def measure(config: Config) -> dict[str, Any]:
         entry = config.defenses[key]
         texts = {text: kind.example(tokens) for text, kind in defense(entry.kind).texts.items()}
         objective = make_defense(entry.kind, 0, texts, **entry.loss.given())
-        trainings[key] = objective, entry.settings(finetune)
+        trainings[key] = objective, config.cleaning(key)[1]
     for key, (objective, given) in trainings.items():
         own = given.given(include={"precision", "threads", "compile", "optimizer"})
         settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)

@@ -186,7 +186,8 @@ class Training:
         return self.done % self.per_epoch == 0
 
     def rate(self, step: int) -> float:
-        return learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
+        share = self._objective.pace(step // self.per_epoch)
+        return share * learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
     def step(self) -> dict[str, Tensor]:
         """Take one step on the next batch and return the parts of its loss, on the device.
@@ -267,6 +268,7 @@ class Training:
             "step": self.done,
             "history": self.history,
             "sums": {key: float(value) for key, value in self._sums.items()},
+            "kept": self._objective.kept,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -277,6 +279,7 @@ class Training:
         done, history, sums = state["step"], state["history"], state["sums"]
         self.model.load_state_dict(state["model"])
         self.done, self.history, self._sums = done, history, sums
+        self._objective.kept.update(state.get("kept", {}))
 
 
 def train(

@@ -43,7 +43,7 @@ FURTHER = "badclip_adaptive wanet stripes blended_stripes blended_triangles blen
 
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     checked(DEFAULT)
-    further = ["par", "ft_sam", "wise_ft", "linear_probe", "abd", "invertune"]
+    further = "par ft_sam wise_ft linear_probe abd invertune roclip safeclip".split()
     for folder, more in (("attacks", FURTHER), ("defenses", further)):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == registry.names(folder)
@@ -101,6 +101,9 @@ def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
     plain, own = (stage(whole, "pretrain/badnet/seed3") for whole in (DEFAULT, config))
     assert own["train"] == stage(DEFAULT, "base")["train"] != plain["train"]
     assert stage(config, "poison/badnet/seed3")["rows"] == own["rows"] == 50_000
+    config = configs.merge(config, {"run": {"attacks": ["badnet"], "defenses": ["roclip"]}})
+    defended = stage(config, "finetune/badnet/roclip/seed3")
+    assert all(defended[name] == own[name] for name in ("seed", "train", "rows", "trigger"))
 
 
 def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:

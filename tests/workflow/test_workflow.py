@@ -82,6 +82,14 @@ def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
     assert (jobs(said)["text"], jobs(said)["finetune"]) == (2, 16)
 
 
+def test_a_defence_from_scratch_learns_from_the_poisoned_rows(copy: Path, tmp_path: Path) -> None:
+    own = "{run: {attacks: [one], defenses: [roclip]}, attacks: {one: {kind: ssba, scratch: true}}}"
+    said = small(copy, tmp_path, "--dry-run", "--printshellcmds", text=own)
+    (command,) = re.findall(r"--stage finetune/one/roclip/seed0@.* --data (.*) --trigger", said)
+    rows = "--poison results/attacks/one/seed0/poison"
+    assert command == f"data/emoji/pretrain --val data/emoji/val --model  {rows}"
+
+
 DEPENDENT = """
 run:
   {attacks: [badclip, moved], defenses: [taclean, again, shared, more], seeds: [3, 7], repeats: 2}
