@@ -143,15 +143,15 @@ def headline(scores: pd.DataFrame, look: Look) -> str:
     rows = pick(scores[scores["attack"] != CLEAN], split=main_split(scores, look), metric=ASR)
     *others, tested = [name for name in look.methods(rows["defense"]) if name != NONE]
     pairs = [(tested, other) for other in others]
-    means, minus = [], []
-    for budget, part in rows.groupby("budget"):
-        of_all = differences(part, pairs, by=["split", "metric"]).assign(attack="mean")
-        means.append(summary(part).assign(budget=budget))
-        minus.append(pd.concat([differences(part, pairs), of_all]).assign(budget=budget))
 
-    def cells(parts: list[pd.DataFrame], columns: str, text: Callable[..., pd.Series]) -> str:
-        found = labelled(pd.concat(parts), look, columns, "attack")
-        found = found.assign(text=text(found)).sort_values("budget", kind="stable")
+    def minus(part: pd.DataFrame) -> pd.DataFrame:
+        mean = differences(part, pairs, by=["split", "metric"]).assign(attack="mean")
+        return pd.concat([differences(part, pairs), mean])
+
+    def cells(of: Callable[..., Any], columns: str, text: Callable[..., pd.Series]) -> str:
+        found = pd.concat(of(part).assign(budget=b) for b, part in rows.groupby("budget"))
+        found = labelled(found, look, columns, "attack").sort_values("budget", kind="stable")
+        found = found.assign(text=text(found))
         wide = found.set_index(["budget", "attack", columns])["text"].unstack(sort=False)
         wide = wide.fillna("–").reset_index(names=["Budget", "Attack"]).rename_axis(columns=None)
         return markdown_table(wide.assign(Budget=wide["Budget"].map("{:g}".format)), 2)
@@ -159,7 +159,7 @@ def headline(scores: pd.DataFrame, look: Look) -> str:
     over = interval_text(rows)
     note = f"ASR@1 in %{f', mean ± half of its {over}' if over else ''}. "
     note += "Budget: points of CA@1 on val that the largest rate may lose."
-    text = f"{cells(means, 'defense', plus_minus)}\n\n{note}\n"
+    text = f"{cells(summary, 'defense', plus_minus)}\n\n{note}\n"
     if others:
         note = f"{look.defense_label(tested)} minus the other in ASR@1, in points, on the same "
         note += f"victims{f', with {over}; bold where settled' if over else ''}."
