@@ -116,8 +116,7 @@ def by_budget(
     """Return the table of all scores with the chosen cleaning of each defence only.
 
     The scores at each budget stand below one another, with the column `budget` in front. Entries
-    that are no rate of a defence keep their scores in all of them. The arguments are those of
-    `rates_within`; for `table` see `taclean.results.table`.
+    that are no rate of a defence keep their scores in all of them. See `rates_within`.
     """
     undefended, others = pick(table, defense=NONE), table[~table["defense"].isin([*rates, NONE])]
     parts = []
@@ -132,13 +131,9 @@ def by_budget(
 
 
 def headline(scores: pd.DataFrame, look: Look) -> str:
-    """Return two tables of ASR@1 at each budget as Markdown: means, and the last defence's lead.
+    """Return ASR@1 at each budget as Markdown: means, and the last defence minus each other one.
 
-    The second has the differences of the defence under test from each other one on the same
-    victims, for each attack and for the mean of the attacks.
-
-    Args:
-        scores: what `by_budget` returned.
+    `scores` is what `by_budget` returned; the differences are on the same victims.
     """
     rows = pick(scores[scores["attack"] != CLEAN], split=main_split(scores, look), metric=ASR)
     *others, tested = [name for name in look.methods(rows["defense"]) if name != NONE]

@@ -1,8 +1,4 @@
-"""The cost of a run, before it starts: rows, disk, memory and time, from its config.
-
-Times come from rates that were measured, with the run's own model and sizes, on the machine that
-will do the work.
-"""
+"""The cost of a run before it starts, from its config and rates measured on this machine."""
 
 import io
 import time

@@ -13,7 +13,7 @@ import yaml
 from taclean import config as configs
 from taclean.config.checks import check
 from taclean.report.figures import style
-from taclean.report.figures.tradeoff import front, tuning
+from taclean.report.figures.tradeoff import tuning
 from taclean.report.inputs import read_histories
 from taclean.results.histories import (
     GRID,
@@ -174,11 +174,8 @@ def test_the_grid_reads_the_last_epoch_and_the_victim(tmp_path: Path) -> None:
     assert yaml.safe_load(overlay(found, 9)) == {"defenses": {"ft": change}}
 
 
-def test_the_line_joins_trials_that_no_other_beats(monkeypatch, tmp_path: Path) -> None:
+def test_the_tuning_is_drawn(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(style, "DPI", 50)
-    table = choose(TRIALS, 3)
-    best = {d: front(table[table["defense"] == d])["trial"].tolist() for d in ("mine", "tied")}
-    assert best == {"mine": [3, 1, 2], "tied": [2]}
     style.save(tuning(TRIALS, 3, Look()), [tmp_path / "t.png", tmp_path / "t.pdf"])
     assert (tmp_path / "t.png").stat().st_size > 5000
 
