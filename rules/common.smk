@@ -6,6 +6,7 @@ import os
 import re
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from taclean import config as configs, stages
 from taclean.attacks import victims
@@ -15,7 +16,7 @@ from taclean.data import FILES
 from taclean.report import code_of, text_of
 from taclean.report.figures import drawings
 from taclean.util.errors import UserError
-from taclean.util.files import replacing
+from taclean.util.files import write_text
 from taclean.util.machine import visible_gpus
 
 try:
@@ -33,9 +34,7 @@ except UserError as error:
 # The config as jobs read it. Snakemake's own folder keeps it, since a dry run writes no results.
 CONFIG_JSON = json.dumps(config, indent=2, ensure_ascii=False)
 CONFIG_FILE = f".snakemake/taclean/{hashlib.sha256(CONFIG_JSON.encode()).hexdigest()[:12]}.json"
-if not os.path.exists(CONFIG_FILE):
-    with replacing(CONFIG_FILE) as temporary:
-        temporary.write_text(CONFIG_JSON, "utf-8")
+write_text(CONFIG_FILE, CONFIG_JSON)
 FIGURES = drawings(runs)
 DRAWN = [name for name, drawing in FIGURES.items() if drawing.when and runs.attacks[1:]]
 DATA = runs.data
@@ -93,11 +92,12 @@ def gpus(resources):
     return resources.get("gpu", 1 if resources.get("gpu_model") else 0)
 
 
-# One job per GPU of this machine, unless --resources or a profile gives a number. Elsewhere the
-# scheduler counts them.
-if workflow.is_main_process and not workflow.non_local_exec_or_dryrun:
-    if "gpu" not in workflow.global_resources:
-        workflow.global_resources["gpu"] = max(1, visible_gpus())
+if workflow.is_main_process:
+    if note := configs.unused(checked):
+        logger.warning(note)
+    # One job per GPU of this machine by default; elsewhere the scheduler counts them.
+    if not workflow.non_local_exec_or_dryrun:
+        workflow.global_resources.setdefault("gpu", max(1, visible_gpus()))
 
 
 # Snakemake does not record a param that depends on `resources`, so it is no reason for a rerun.

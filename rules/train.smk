@@ -158,7 +158,7 @@ use rule base as finetune with:
         data=lambda wildcards: runs.learned_by(wildcards.defense),
         val=runs.of_role("val"),
         model=runs.start,
-        poison=[],
+        poison=lambda wildcards: [] if runs.start(wildcards) else list(rules.poison.output),
         trigger=runs.fitted,
         manifest=of_poisoning(f"{OF_ATTACK}/poison/manifest.csv"),
         texts=runs.texts,
@@ -175,8 +175,7 @@ use rule base as finetune with:
     priority: 0
     params:
         **training("finetune/{attack}/{defense}/seed{seed}{repeat}"),
-        **folders("data", "val"),
-        poison=[],
+        **folders("data", "val", "poison"),
         texts=runs.text_options,
 
 

@@ -51,27 +51,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
             own = out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json")
             write_json(own, stage)
         sys.stdout.flush()
-    except (UserError, StoppedError, KeyboardInterrupt, RuntimeError, OSError) as error:
-        status, line = _end(error, stage)
+    except (Exception, KeyboardInterrupt) as error:
+        status, line = _end(error, stage, options.config if stage and not options.stage else "")
         if line:
             print(f"taclean {options.command}: {line}", file=sys.stderr)
         raise SystemExit(status) from None
 
 
-def _end(error: Any, stage: dict[str, Any]) -> tuple[int, str]:
-    """Return the exit status and the line that a command ends with; raise a fault of the code."""
+def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
+    """Return the exit status and the last line; `edited` is a stage's config of the user's."""
     if isinstance(error, UserError):
         return 2, "" if isinstance(error, ElsewhereError) else f"error: {error}"
     if isinstance(error, StoppedError):
         return 128 + signal.SIGTERM, str(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "stopped"
+        return 130, "interrupted; the same command goes on from here"
     closed = isinstance(error, BrokenPipeError)
     if closed or (isinstance(error, OSError) and not error.filename and error.errno in FULL):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
         return 2, "" if closed else f"error: output: {error.strerror}"
     if isinstance(error, OSError) and error.filename is not None:  # no permission, a full disk
         return 2, f"error: {error.filename}: {error.strerror}; correct that and run it again"
+    if edited and isinstance(error, KeyError | TypeError | ValueError):
+        why = f"{type(error).__name__}: {first_line(error)}"
+        return 2, f"error: {edited}: {why}; print it anew with `taclean config`"
     if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others
         raise error
     keys = ("train", "fit", "scan")  # the sections that may have a batch
@@ -122,17 +125,14 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
     named = options.stage or (config.get("stage", firsts[0]) if isinstance(config, dict) else None)
     path = str(named).partition("@")[0]
     if path.partition("/")[0] not in firsts:
-        raise UserError(
-            f"{options.config}: no config of this stage; print one with `taclean config "
-            f"{' or '.join(options.stages)}`"
-        )
+        command = f"taclean config {' or '.join(options.stages)}"
+        raise UserError(f"{options.config}: no config of this stage; print one with `{command}`")
     if options.stage is None:
         return config
     from taclean.config import check  # imports torch
 
     whole = check(config)
     if "@" in options.stage and stages.recipe(whole, path) != options.stage:
-        raise UserError(
-            f"{options.config}: changed after {path} was planned; start snakemake again"
-        )
+        text = f"changed after {path} was planned; start snakemake again"
+        raise UserError(f"{options.config}: {text}")
     return stages.stage_config(whole, path)

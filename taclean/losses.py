@@ -43,14 +43,10 @@ def subcaption_loss(
         positives: (S, d) embeddings of the positive sub-captions; row i belongs to image i.
         negatives: (M, d) embeddings of the negative sub-captions; they are distractors for all
             images.
-
-    Raises:
-        UserError: the numbers of images and positives differ.
     """
     if len(images) != len(positives):
-        raise UserError(
-            f"sub-captions: {len(positives)} positives for {len(images)} images; give one for each"
-        )
+        text = f"{len(positives)} positives for {len(images)} images; give one for each"
+        raise UserError(f"sub-captions: {text}")
     if not len(images):
         return images.sum() + positives.sum() + negatives.sum() * 0
     image_to_text = info_nce(images, torch.cat([positives, negatives]), scale)

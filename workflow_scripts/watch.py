@@ -61,6 +61,7 @@ class Watch(logging.Handler):
         self._running: dict[int, float] = {}  # start time by job
         self._took: dict[int, float] = {}
         self._failed: dict[int, str] = {}
+        self._interrupted = False
 
     def follow(self, workflow: Any) -> None:
         """Begin with a Snakemake workflow that starts."""
@@ -102,13 +103,17 @@ class Watch(logging.Handler):
             self._say(f"{shown}\nReport: {Path(page).absolute()}\n")
 
     def failed(self) -> None:
-        """Print which jobs failed."""
+        """Print which jobs failed, or that the user interrupted them."""
+        if self._interrupted:
+            self._say("run: interrupted; the same command goes on from here.")
+            return
         lines = [f"run: stopped before its end; {len(self._failed)} failed", *self._failed.values()]
         self._say("\n".join([*lines, "Correct the cause; the same command goes on from here."]))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one of Snakemake's events."""
         event, now, fields = getattr(record, "event", None), self._clock(), record.__dict__
+        self._interrupted |= "on user request" in str(record.msg)  # Ctrl-C, in Snakemake's words
         if event == "job_started":
             self._running.update({job: now for job in fields["jobs"] if job in self._jobs})
             self._report(now)

@@ -13,7 +13,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from taclean.util.errors import UserError
-from taclean.util.files import replacing
+from taclean.util.files import reading, replacing
 
 INDEX = "victims.json"
 KEYS = {"version", "victims", "files"}
@@ -21,14 +21,11 @@ KEYS = {"version", "victims", "files"}
 
 @contextmanager
 def _opened(path: Path | str) -> Iterator[ZipFile]:
-    try:
-        with ZipFile(path) as archive:
-            yield archive
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such archive; make one with `snakemake victims`") from None
-    except (BadZipFile, KeyError, ValueError) as error:
-        text = f"no whole archive of victims ({error}); make or fetch it again"
-        raise UserError(f"{path}: {text}") from None
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such archive; make one with `snakemake victims`")
+    wrong = (BadZipFile, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError)
+    with reading(path, "no whole archive of victims", *wrong), ZipFile(path) as archive:
+        yield archive
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -48,6 +45,8 @@ def read(path: Path | str) -> dict[str, Any]:
         index = json.loads(archive.read(INDEX))
         if not isinstance(index, dict) or not index.keys() >= KEYS:
             raise ValueError(f"{INDEX} lacks {', '.join(sorted(KEYS))}")
+        if not all("stage" in victim for victim in index["victims"].values()):
+            raise ValueError(f"{INDEX} lacks the config of a victim")
         if missing := index["files"].keys() - {*archive.namelist()}:
             raise ValueError(f"{min(missing)} is missing")
         return index

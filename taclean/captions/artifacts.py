@@ -57,10 +57,8 @@ class TextArtifact(Section):
         """Raise a UserError if the artifact was made for another split or for fewer epochs."""
         had, of, fits = cls.made_for(made, rows)
         if had < epochs or not fits:
-            raise UserError(
-                f"{name}: made for {had} epochs and {of} rows, but the training "
-                f"has {epochs} epochs and {rows} rows; make them again"
-            )
+            text = f"made for {had} epochs and {of} rows, but the training has {epochs} epochs"
+            raise UserError(f"{name}: {text} and {rows} rows; make them again")
 
     @classmethod
     def made_for(cls, made: Any, rows: int) -> tuple[int, str, bool]:
@@ -140,10 +138,8 @@ class SubCaptionTexts(TextArtifact):
         import pandas as pd
 
         if self.samples > len(captions):
-            raise UserError(
-                f"samples: {self.samples} rows per epoch, but the clean split has {len(captions)}; "
-                "lower it"
-            )
+            text = f"{self.samples} rows per epoch, but the clean split has {len(captions)}"
+            raise UserError(f"samples: {text}; lower it")
         lexicon = Lexicon.load()
         parallel = partial(_in_parallel, workers=workers, lexicon=lexicon)
         parsed, counts = zip(*parallel(_parse, _chunks(captions), "words"), strict=True)
@@ -152,11 +148,9 @@ class SubCaptionTexts(TextArtifact):
         offered = [one for some in parallel(_offers, parsed, "captions", **given) for one in some]
         gives = np.array([not set(self.kinds).isdisjoint(one) for one in offered])
         if not gives.any():
-            raise UserError(
-                f"subcaptions: in none of the {len(captions)} captions ({len(set(captions))} "
-                f"different ones) can a word of the kinds {', '.join(self.kinds)} be replaced by a "
-                "word of another; give more varied captions, or more kinds"
-            )
+            text = f"in none of the {len(captions)} captions ({len(set(captions))} different ones)"
+            text += f" can a word of the kinds {', '.join(self.kinds)} be replaced by a word of"
+            raise UserError(f"subcaptions: {text} another; give more varied ones, or more kinds")
         rows = _draw_rows(gives, epochs, self.samples, seed)
         at: list[list[tuple[int, ...]]] = [[] for _ in parsed]
         for row, *where in sorted((int(row), *place) for place, row in np.ndenumerate(rows)):

@@ -70,8 +70,7 @@ def subcaption(
         words: "fitting" words that make the part false; as controls "same_part", any word of the
             same part of speech and form, or "any" word of the captions.
 
-    Raises:
-        ValueError: negatives < 1 or an unknown kind.
+    A ValueError says that negatives < 1 or a kind is unknown.
     """
     if negatives < 1 or not set(kinds) <= set(KINDS):
         raise ValueError(f"negatives={negatives} must be positive and kinds={kinds} from {KINDS}")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from taclean.clip import CLIP
 from taclean.util.errors import UserError, first_line
-from taclean.util.files import read_json
+from taclean.util.files import mistaken, read_json
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
@@ -55,6 +55,8 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; correct the path")
+    if what := mistaken(path):
+        raise UserError(f"{path}: no checkpoint{what}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols
@@ -64,12 +66,12 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         # The reason is the last line of torch's long advice, before a link.
         advice = str(error).partition("Check the documentation")[0].strip().splitlines()
         reason = f"it names {named[1]}" if named else (advice or [first_line(error)])[-1]
-        raise UserError(
-            f"{path}: refused, it would run code or holds more than weights, or is damaged "
-            f"({reason}); convert it to safetensors where it can be trusted"
-        ) from None
+        text = f"refused, it would run code or holds more than weights, or is damaged ({reason})"
+        cure = "convert it to safetensors where it can be trusted"
+        raise UserError(f"{path}: {text}; {cure}") from None
     except Exception as error:  # whatever a damaged file makes the readers raise
-        raise UserError(f"{path}: truncated or no checkpoint ({first_line(error)})") from None
+        text = f"truncated or no checkpoint ({first_line(error)}); make or fetch it again"
+        raise UserError(f"{path}: {text}") from None
     for key in WRAPPERS * 2:  # {"model": {"state_dict": ...}}
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -164,39 +166,34 @@ def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict
     Return the mean and std of the pictures, where the folder says them.
     """
     if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
-        raise UserError(
-            f"{folder}: no Hugging Face CLIPModel folder, it has no {missing[0]}; give one that "
-            "`CLIPModel.save_pretrained` wrote in one safetensors file, or a checkpoint file"
-        )
+        other = f"no Hugging Face CLIPModel folder, it has no {missing[0]}"
+        cure = "one that `CLIPModel.save_pretrained` wrote in one file, or a checkpoint file"
+        raise UserError(f"{folder}: {other}; give {cure}")
     config = read_json(folder / CONFIG)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clip":
-        raise UserError(
-            f"{folder / CONFIG}: model_type is {kind!r}, not 'clip'; only CLIPModel is read"
-        )
+        other = f"model_type is {kind!r}, not 'clip'; only CLIPModel is read"
+        raise UserError(f"{folder / CONFIG}: {other}")
     # What is left out has CLIPConfig's default.
     vision, text = (config.get(key) or {} for key in ("vision_config", "text_config"))
     acts = {tower.get("hidden_act", "quick_gelu") for tower in (vision, text)}
     epsilons = {tower.get("layer_norm_eps", 1e-5) for tower in (vision, text)}
     if acts not in ({"gelu"}, {"quick_gelu"}) or epsilons != {1e-5}:
-        raise UserError(
-            f"{folder / CONFIG}: hidden_act {', '.join(sorted(map(str, acts)))} and layer_norm_eps "
-            f"{', '.join(map(str, epsilons))}; open_clip's CLIP has gelu or quick_gelu and 1e-05"
-        )
+        own = f"hidden_act {', '.join(sorted(map(str, acts)))} and layer_norm_eps "
+        own += ", ".join(map(str, epsilons))
+        other = f"{own}; open_clip's CLIP has gelu or quick_gelu and 1e-05"
+        raise UserError(f"{folder / CONFIG}: {other}")
     pictures = read_json(folder / PICTURES) if (folder / PICTURES).is_file() else {}
     found = {key: pictures[f"image_{key}"] for key in ("mean", "std") if f"image_{key}" in pictures}
     for key, values in found.items():
         if not isinstance(values, list) or list(map(type, values)) != [float] * 3:
-            raise UserError(
-                f"{folder / PICTURES}: image_{key} is {values!r}, not three numbers; correct it"
-            )
+            other = f"image_{key} is {values!r}, not three numbers; correct it"
+            raise UserError(f"{folder / PICTURES}: {other}")
     if (acts == {"quick_gelu"}) != quick_gelu:
         forms = ("GELU", "QuickGELU", "with"), ("QuickGELU", "GELU", "without")
         own, theirs, form = forms[quick_gelu]
-        raise UserError(
-            f"{folder}: trained with {theirs}, and {name} has {own}; set model.name to the form "
-            f"{form} -quickgelu"
-        )
+        other = f"trained with {theirs}, and {name} has {own}"
+        raise UserError(f"{folder}: {other}; set model.name to the form {form} -quickgelu")
     wanted = [vision.get("num_attention_heads", 12), text.get("num_attention_heads", 8)]
     heads = [
         block.attn.num_heads
@@ -204,10 +201,8 @@ def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict
         for block in getattr(getattr(tower, "transformer", None), "resblocks", [])[:1]
     ]
     if heads != wanted:
-        raise UserError(
-            f"{folder}: attention heads {wanted} (pictures, text), and {name} has {heads}; "
-            "correct model.name"
-        )
+        other = f"attention heads {wanted} (pictures, text), and {name} has {heads}"
+        raise UserError(f"{folder}: {other}; correct model.name")
     return found
 
 

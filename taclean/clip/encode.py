@@ -18,7 +18,6 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float
 
 
 def device_of(model: CLIP) -> torch.device:
-    """Return the device of the model's weights."""
     return next(model.parameters()).device
 
 
@@ -27,9 +26,8 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
     size = model.visual.image_size
     height, width = size if isinstance(size, tuple | list) else (size, size)
     if images.ndim != 4 or tuple(images.shape[1:]) != (3, height, width):
-        raise UserError(
-            f"images: shape {tuple(images.shape)}, this model wants (B, 3, {height}, {width})"
-        )
+        text = f"shape {tuple(images.shape)}, this model wants (B, 3, {height}, {width})"
+        raise UserError(f"images: {text}")
     if images.dtype == torch.uint8:
         images = images.float().div_(255)
     elif not images.dtype.is_floating_point:

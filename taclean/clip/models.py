@@ -58,25 +58,19 @@ def create(name: str, seed: int = 0, pretrained: str | None = None) -> CLIP:
         return model
     wanted = open_clip.get_pretrained_cfg(name, pretrained)
     if not wanted:
-        raise UserError(
-            f"model.pretrained: {pretrained!r} is no file, no folder and no tag of {name}; its "
-            f"tags are {', '.join(tags) or 'none'}"
-        )
+        text = f"{pretrained!r} is no file, no folder and no tag of {name}"
+        raise UserError(f"model.pretrained: {text}; its tags are {', '.join(tags) or 'none'}")
     better = f"{name}-quickgelu"
     quick = open_clip.get_model_config(name).get("quick_gelu", False)
     if wanted.get("quick_gelu") and not quick and better in open_clip.list_models():
-        raise UserError(
-            f"model.name: the weights {pretrained!r} were trained with QuickGELU, {name} has GELU; "
-            f"use {better}"
-        )
+        text = f"the weights {pretrained!r} were trained with QuickGELU, {name} has GELU"
+        raise UserError(f"model.name: {text}; use {better}")
     path, geometry = _download(name, pretrained, wanted), _geometry(wanted)
     try:
         return _build(name, seed, pretrained=path, weights_only=True, force_preprocess_cfg=geometry)
     except Exception as error:  # whatever the readers raise
-        raise UserError(
-            f"{path}: not the weights {pretrained!r} of {name} ({first_line(error)}); remove the "
-            "file and download it again"
-        ) from None
+        text = f"not the weights {pretrained!r} of {name} ({first_line(error)})"
+        raise UserError(f"{path}: {text}; remove the file and download it again") from None
 
 
 @contextlib.contextmanager
@@ -105,10 +99,9 @@ def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
         if _geometry(wanted).items() - _file_geometry(name).items():  # a file would not tell it
             put = "put it into this machine's cache of the hub (HF_HOME)"
         where = " or ".join(wanted[key] for key in ("url", "hf_hub") if wanted.get(key))
-        raise UserError(
-            f"model.pretrained: {tag!r} of {name} is not cached and cannot be downloaded "
-            f"({type(error.__context__ or error).__name__}); fetch {where} elsewhere and {put}"
-        ) from None
+        why = type(error.__context__ or error).__name__
+        text = f"{tag!r} of {name} is not cached and cannot be downloaded ({why})"
+        raise UserError(f"model.pretrained: {text}; fetch {where} elsewhere and {put}") from None
 
 
 def _geometry(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,17 +133,15 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
         with _quiet():
             tokenizer = _tokenizer(name)
     except Exception as error:  # tokenizers of other libraries are downloaded
-        raise UserError(
-            f"model.name: the tokenizer of {name} cannot be had ({first_line(error)}); "
-            "run once with a network, or choose a model with CLIP's own tokenizer"
-        ) from None
+        text = f"the tokenizer of {name} cannot be had ({first_line(error)})"
+        cure = "run once with a network, or choose a model with CLIP's own tokenizer"
+        raise UserError(f"model.name: {text}; {cure}") from None
     tokens = tokenizer(list(texts)).numpy()
     short = CONTEXT - tokens.shape[1]
     if short < 0 or tokens.max() > np.iinfo(np.uint16).max:
-        raise UserError(
-            f"model.name: {name} wants {tokens.shape[1]} tokens with ids up to {tokens.max()}; "
-            f"packed captions hold {CONTEXT} with ids below 65536, choose another model"
-        )
+        text = f"{name} wants {tokens.shape[1]} tokens with ids up to {tokens.max()}; packed "
+        text += f"captions hold {CONTEXT} with ids below 65536, choose another model"
+        raise UserError(f"model.name: {text}")
     return np.pad(tokens, ((0, 0), (0, short))).astype(np.uint16)
 
 
@@ -229,18 +220,15 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
         state = read_state_dict(path)
         geometry = _geometry(json.loads(read_metadata(path).get("preprocess", "{}")))
     if "input_resolution" in state and not quick:
-        raise UserError(
-            f"{path}: OpenAI's weights, which were trained with QuickGELU, and {name} has GELU; "
-            "set model.name to its -quickgelu form"
-        )
+        text = f"OpenAI's weights, which were trained with QuickGELU, and {name} has GELU"
+        raise UserError(f"{path}: {text}; set model.name to its -quickgelu form")
     state = _by_own_names(model, state)
     if wrong := _difference(model.state_dict(), state):
-        raise UserError(
-            f"{path}: not a checkpoint of {name}: {wrong}; correct model.name or give another file"
-        )
+        text = f"not a checkpoint of {name}: {wrong}"
+        raise UserError(f"{path}: {text}; correct model.name or give another file")
     for key, value in state.items():
         if not torch.isfinite(value).all():
-            raise UserError(f"{path}: {key} holds values that are not finite; train it again")
+            raise UserError(f"{path}: {key} holds values that are not finite; give another file")
     model.load_state_dict(state)
     if geometry:
         pair = {key: tuple(geometry[key]) for key in ("mean", "std") if key in geometry}

@@ -29,22 +29,23 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 text = f"{key.value} is given twice; keep one"
                 raise yaml.MarkedYAMLError(problem=text, problem_mark=key.start_mark)
-            seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
-    def whole(self, node: yaml.ScalarNode) -> int:
-        """Refuse numbers that YAML 1.1 reads in another base: 010 is 8 and 1:30 is 90."""
-        if re.match(r"[-+]?0[\d_]|.*:", node.value):
-            text = f"{node.value} is another number in YAML 1.1; write it as a plain number"
+    def number(self, node: yaml.ScalarNode) -> Any:
+        """Refuse what YAML 1.1 reads in another base, 010 as 8 and 1:30 as 90, and long numbers."""
+        if re.match(r"[-+]?0\d[\d_]*$|.*:|.{60}", node.value):
+            text = f"{node.value[:60]} is another number in YAML 1.1; write it as a plain number"
             raise yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
-        return int(self.construct_yaml_int(node))
+        return getattr(self, f"construct_yaml_{node.tag.rpartition(':')[2]}")(node)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole)
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.number)
 LARGEST = 10**6  # bytes of a config file, and values in it where aliases are counted each time
 
 
@@ -66,7 +67,10 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
             text = file.read(LARGEST + 1)
         value = yaml.load(text, _Loader) if len(text) <= LARGEST else text
         if len(text) > LARGEST or _values(value, {}) > LARGEST:
-            raise UserError(f"{path}: too large, or holds itself; a config is short, shorten it")
+            raise RecursionError
+    except RecursionError:
+        text = "too large, or holds itself; a config is short and flat, shorten it"
+        raise UserError(f"{path}: {text}") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file; correct the path") from None
     except yaml.MarkedYAMLError as error:
@@ -136,12 +140,13 @@ def _variant_entries(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any, path: str = "") -> Any:
-    """Return mappings and sequences of any kind as dict and list, without nulls in mappings."""
+    """Return mappings and sequences as dict and list, without nulls in mappings but in trials."""
+    kept = re.match(r"tune\.trials\.\w+\.\d", path)
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
                 raise UserError(f"{path}{name}: not text; put the name in quotes")
-        return {k: _plain(v, f"{path}{k}.") for k, v in value.items() if v is not None}
+        return {k: _plain(v, f"{path}{k}.") for k, v in value.items() if kept or v is not None}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_plain(entry, f"{path}{i}.") for i, entry in enumerate(value)]
     return value
@@ -163,3 +168,17 @@ def load(*paths: Path | str) -> Config:
 def with_default(overlays: Sequence[Path | str] | None) -> Config:
     """Load the given files on top of the default config, as Snakemake does."""
     return load(DEFAULT, *(overlays or []))
+
+
+def unused(config: Config) -> str:
+    """Return a note on keys of `finetune.train` that no defence of the run takes, or "".
+
+    The default's own are not named: rates, or what a tuning chose, rightly take their place.
+    """
+    default, given = read_yaml(DEFAULT)["finetune"]["train"], config.finetune.train.given()
+    names = [own for name in config.run.defenses for own in config.entries_of(name)]
+    own = [entry.given().get("train", {}) for entry in map(config.defenses.get, names) if entry]
+    changed = (key for key, value in given.items() if value != default.get(key))
+    keys = [f"finetune.train.{key}" for key in changed if own and all(key in one for one in own)]
+    why = "no defence of the run takes it, since each has its own"
+    return f"note: {', '.join(keys)}: {why} (defenses.NAME.train, run.rates)" if keys else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from taclean.clip import library_file
 from taclean.config import registry
-from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files, variant_name
+from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files
 from taclean.config.section import Section
 from taclean.data.labels import class_names
 from taclean.data.readers import READERS
@@ -17,7 +17,6 @@ from taclean.util.errors import UserError
 RESERVED = {  # names that are folders of the results, or stand for no attack and no defence
     "attacks": ("clean", "none"),
     "defenses": ("clean", "none"),
-    "detectors": (),
     "splits": ("fetched", "index", "sources", "text"),
 }
 # What the source of a split must give, by the split's role.
@@ -31,7 +30,7 @@ def check(values: Mapping[str, Any]) -> Config:
     """
     entries = {folder: _entries(folder, values.get(folder)) for folder in registry.BASES}
     config = Config.of({**values, **entries})
-    for part in (_check_data, _check_names, _check_model, _check_rows):
+    for part in (_check_data, _check_names, _check_model, _check_rows, _check_scratch):
         part(config)
     return config
 
@@ -61,12 +60,12 @@ def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in names:
         if name not in known:
-            shown = ", ".join(known[:30]) + ", ..." * (len(known) > 30)
+            shown = (", ".join(known[:30]) or "none") + ", ..." * (len(known) > 30)
             raise UserError(f"{where}: {name!r} is unknown; known are {shown}")
 
 
 def _not_reserved(where: str, name: str, kind: str) -> None:
-    if name in RESERVED[kind]:
+    if name in RESERVED.get(kind, ()):
         raise UserError(f"{where}: {name!r} has a meaning of its own here; take another name")
 
 
@@ -85,7 +84,9 @@ def _check_names(config: Config) -> None:
     _known("data.target", [config.data.target], config.class_names)
     if tune:
         _known("tune.attacks", tune.attacks, config.attacks)
-        _known("tune.trials", tune.trials, config.defenses)
+        _known("tune.trials", [*tune.trials, *config.trial_entries], config.defenses)
+        if same := {*tune.seeds} & {*run.seeds}:
+            raise UserError(f"tune.seeds: {min(same)} is a seed of the run; choose on other seeds")
         counts = {name: len(trials) for name, trials in tune.trials.items()}
         if len(set(counts.values())) > 1:
             has = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -178,6 +179,9 @@ def _check_rows(config: Config) -> None:
             text = f"one model, but run.seeds has {count}; give one seed, and run.repeats"
             raise UserError(f"attacks.{name}.victim: {text}")
     attacks = [name for name in attacks if not config.attacks[name].victim]
+    val = config.splits[config.split_of_role("val")].rows
+    if val and not run.attacks:  # the page of one's own model has a scan
+        _at_most("scan.images", config.scan.images, val, "rows of val")
     if attacks:
         there = config.rows_of_role("pretrain")
         _at_most("poison.rows", poisoned, there, "rows of the pretrain split")
@@ -186,18 +190,35 @@ def _check_rows(config: Config) -> None:
         where = f"attacks.{name}.{' and '.join(wanted)}"
         there = config.poisoning(name)[0]
         _at_most(where, sum(wanted.values()), there, "rows of the poisoned set (poison.rows)")
-    trials = [variant_name(trial["defense"], "trial", trial["trial"]) for trial in config.trials()]
-    for name in [*run.defenses, *trials]:
+    for name in config.cleaned_by(run.defenses):
         entry, where = config.defenses[name], f"defenses.{name}"
         if entry.split:
             _known(f"{where}.split", [entry.split], filter(config.extra_pairs, config.splits))
         clean = config.split_of_role("clean")  # gives the number of rows of an overlap
         learned = clean if entry.overlap is not None else config.learned_by(name)
-        for key, asked in _numbers_of_rows(entry):
-            there = config.splits[learned].rows
-            _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
+        if there := config.splits[learned].rows:
+            for key, asked in _numbers_of_rows(entry):
+                _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
         if entry.overlap is not None:
             _check_overlap(config, entry, entry.overlap, f"{where}.overlap")
+
+
+def _check_scratch(config: Config) -> None:
+    """Check that there are the poisoned rows that defences from scratch train on."""
+    run, tune = config.run, config.tune
+    grids = {"run.defenses": (run.attacks, run.defenses)}
+    grids |= {"tune.trials": (tune.attacks, [*tune.trials])} if tune else {}
+    for where, (attacks, defenses) in grids.items():
+        others = [name for name in attacks if not config.attacks[name].scratch]
+        why = f"{others[0]} is not poisoned from scratch" if others else ""
+        if run.controls or not attacks:
+            why = "run.controls, or a run without attacks, has none"
+        elif run.victims:
+            why = "run.victims has none"
+        for name in defenses:
+            if why and config.defenses[name].method.scratch:
+                text = f"{name} trains on the poisoned rows of victims from scratch, but {why}"
+                raise UserError(f"{where}: {text}; leave one of them out")
 
 
 def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, int]]:

@@ -94,7 +94,7 @@ def _classes(folder: str, name: str) -> list[Any]:
     base = getattr(importlib.import_module(f"taclean.{folder}"), BASES[folder])
     try:
         module = _module(folder, name)
-    except Exception as error:  # whatever a new file makes Python or pydantic raise
+    except (Exception, SystemExit) as error:  # whatever a new file makes Python or pydantic raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{_file(folder, name)}: cannot be imported: {reason[:300]}") from None
     own = (cls for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, base))

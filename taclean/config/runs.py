@@ -1,17 +1,18 @@
 """The grid of runs: which models are trained, cleaned and scored, and where their files are."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from glob import glob
 from typing import Any, NamedTuple
 
 from taclean.config import Config
-from taclean.config.schema import variant_name
+from taclean.config.schema import Train, variant_name
 from taclean.data import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import FEWEST_SEEDS, Look, label_of, look_of
 from taclean.stages import stage_config
 from taclean.stages.text import shared_name, user_of
+from taclean.util.errors import UserError
 
 CLEAN_BASE = "results/clean/seed{seed}/model.safetensors"  # a base model for each seed
 IMPORTED = "results/imported/model.safetensors"
@@ -30,7 +31,6 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, wildcards: Any) -> "Run":
-        """Return the run of a rule's wildcards."""
         repeat = int(wildcards.repeat.removeprefix("-repeat") or 0)
         return cls(wildcards.attack, wildcards.defense, int(wildcards.seed), repeat)
 
@@ -40,7 +40,6 @@ class Run(NamedTuple):
         return f"-repeat{self.repeat}" if self.repeat else ""
 
     def path(self, file: str) -> str:
-        """Return the path of one of the run's files."""
         return f"{RUN.format(**self._asdict() | {'repeat': self.suffix})}/{file}"
 
 
@@ -48,7 +47,8 @@ class Runs:
     """The runs of a config and the files that the rules read and write.
 
     Methods with a parameter `wildcards` are input functions of rules. They take any object with the
-    rule's wildcards as attributes and return paths.
+    rule's wildcards as attributes and return paths. A UserError names a training that cannot be
+    made as it is planned.
 
     Attributes:
         attacks: of the runs, "clean" first.
@@ -78,6 +78,11 @@ class Runs:
             self.base = CLEAN_BASE
         elif config.model.pretrained:
             self.base = IMPORTED
+        for stage, _, rows, train in self.trainings():
+            if rows and (rows < train.batch or train.warmup >= rows // train.batch * train.epochs):
+                text = f"batch {train.batch}, {train.epochs} epochs and warmup {train.warmup}"
+                text = f"{stage}: {rows} rows are too few for {text}"
+                raise UserError(f"{text}; lower train.batch or train.warmup")
 
     # ---- the grid --------------------------------------------------------------------------------
 
@@ -137,6 +142,24 @@ class Runs:
             self.defenses[1:], list(dict.fromkeys(map(self.config.trained_as, attacks)))
         )
 
+    def trainings(self) -> Iterator[tuple[str, list[str], int | None, Train]]:
+        """Yield what the run or a tuning trains: stage, attack of each model, rows, settings.
+
+        The rows are None for all of a source. Models that only a tuning has are left out.
+        """
+        config, cleanings = self.config, self.cleanings()
+        victims = [run.attack for run in self.victims()]
+        if not (config.model.pretrained or config.run.victims):
+            bases, rows = ["clean"] * len(self._bases()), config.rows_of_role("pretrain")
+            yield "base", bases, rows, config.base.train
+        for attack in dict.fromkeys([*victims, *(config.tune.attacks if config.tune else [])]):
+            if not (config.attacks[attack].victim or config.run.victims):
+                own = [name for name in victims if name == attack]
+                yield f"pretrain {attack}", own, *config.poisoning(attack)
+        for name in config.cleaned_by(self.defenses[1:]):
+            own = [run.attack for run in cleanings if run.defense == name]
+            yield f"finetune {name}", own, *config.cleaning(name, *own[:1])
+
     def first(self, defenses: Sequence[str]) -> list[Run]:
         """Return the poisoned models' first runs, for figures of single pictures."""
         return self.all(defenses, self.attacks[1:], self.seeds[:1], [0])
@@ -152,7 +175,6 @@ class Runs:
         ]
 
     def tuning_histories(self) -> list[str]:
-        """Return the val scores of every trial."""
         found = []
         for trial in self.tuning():
             entry = variant_name(trial["defense"], "trial", trial["trial"])
@@ -171,7 +193,6 @@ class Runs:
         return self.histories(names)
 
     def scores(self) -> list[str]:
-        """Return the scores of every run."""
         return [run.path("scores.json") for run in self.all()]
 
     def measured(self) -> list[dict[str, Any]]:
@@ -189,7 +210,6 @@ class Runs:
     # ---- data ------------------------------------------------------------------------------------
 
     def split(self, name: str) -> list[str]:
-        """Return the files of a packed split."""
         return [f"{self.data}/{name}/{file}" for file in FILES]
 
     def of_role(self, role: str) -> list[str]:
@@ -204,7 +224,6 @@ class Runs:
         return [] if given or self.config.run.victims else self.of_role("pretrain")
 
     def learned_by(self, defense: str) -> list[str]:
-        """Return the files of the split that a defence learns from."""
         return self.split(self.config.learned_by(defense))
 
     def index(self, wildcards: Any) -> str | list[str]:
@@ -270,9 +289,12 @@ class Runs:
         victim = Run(self.config.trained_as(wildcards.attack), "none", wildcards.seed)
         return victim.path("model.safetensors")
 
-    def start(self, wildcards: Any) -> str:
-        """Return the weights that a cleaning starts from: the victim's, or another defence's."""
-        if before := self.config.defenses[wildcards.defense].after:
+    def start(self, wildcards: Any) -> str | list[str]:
+        """Return the weights that a defence starts from: the victim's, another's, or nothing."""
+        entry = self.config.defenses[wildcards.defense]
+        if entry.method.scratch:
+            return []
+        if before := entry.after:
             return Run.of(wildcards)._replace(defense=before).path("model.safetensors")
         return self.victim(wildcards)
 
@@ -284,7 +306,6 @@ class Runs:
         return run._replace(attack=self.config.trained_as(run.attack)).path("model.safetensors")
 
     def fitted(self, wildcards: Any) -> list[str]:
-        """Return the fitted trigger of the run's attack, if it has one."""
         return self._fitted(wildcards.attack, wildcards.seed)
 
     def trigger_options(self, wildcards: Any) -> list[str]:
@@ -321,7 +342,6 @@ class Runs:
         return {kind: self.text(kind, defense, seed, suffix) for kind in kinds}
 
     def texts(self, wildcards: Any) -> list[str]:
-        """Return the folders of the texts of the run's defence."""
         return list(self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat).values())
 
     def text_options(self, wildcards: Any) -> list[str]:

@@ -3,14 +3,14 @@
 The parameters of attacks and defences are in their own files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from taclean.clip import library_names
-from taclean.config.section import NAME, Section, Unique, WrongKeyError, key
+from taclean.config.section import NAME, Section, Unique, WrongKeyError, key, one_line
 from taclean.data.labels import class_names
 from taclean.data.readers import READERS
 
@@ -21,13 +21,14 @@ DRAWN = ("default", "all")  # sets of the embedded drawings
 
 Name = Annotated[str, Field(pattern=NAME, max_length=64)]
 FolderName = Annotated[str, Field(pattern=PATH, max_length=64)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(one_line)]
 Natural = Annotated[int, Field(ge=0, le=10**15)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Few = Annotated[int, Field(ge=1, le=256)]
 Positive = Annotated[float, Field(gt=0, le=10**9)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 Role = Literal["pretrain", "clean", "patch", "val", "test", "extra"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -55,7 +56,7 @@ class Run(Section):
     rates: Unique[Positive] = Field([])
     """Learning rates at which every defence cleans, in place of its own. Tables and figures then
     show, for each victim, the largest rate that keeps CA@1 on val within the budget."""
-    budgets: Unique[float] = Field([3.0, 1.0, 5.0], min_length=1)
+    budgets: Unique[Percent] = Field([3.0, 1.0, 5.0], min_length=1)
     """Points of CA@1 that may be lost; the first is the budget of the tables and figures."""
 
 
@@ -74,7 +75,8 @@ class Source(Section):
     """Format of the files. Pairs: webdataset, img2dataset, csv. Labelled images: imagenet, folders
     (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101. Retrieval: coco."""
     folder: Text | None = key(None, "Folder, or CSV file, with the data.")
-    files: list[str] | str | None = key(None, "Globs of files to read, such as cc3m-train-*.tar.")
+    files: Annotated[list[Text], Field(min_length=1)] | Text | None = None
+    """Globs of files to read, such as cc3m-train-*.tar."""
     split: Literal["train", "test"] | None = key(None, "cifar10 and cifar100: which part.")
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
@@ -97,6 +99,8 @@ class Source(Section):
         if len(places) != 1:
             found = " and ".join(places) or "none"
             raise WrongKeyError("", f"give one of folder, hub and download, not {found}")
+        if "://" in (self.folder or ""):
+            raise WrongKeyError("folder", "URLs are not fetched; download it and give its path")
         if self.hub and not self.revision:
             raise WrongKeyError("revision", "missing; give the commit of the dataset on the hub")
         own = {name for reader in READERS.values() for name in reader.keys}
@@ -123,7 +127,7 @@ class SceneSplit(Split):
     """A range of scene ids."""
 
     first: Natural = key(..., "First scene id.")
-    rows: Count = key(..., "Number of scenes.")
+    rows: int = key(..., "Number of scenes.", ge=1, le=10**7)
     second: Share = key(..., "Probability of a second object.")
     styles: Literal["train", "shift"] | Unique[Style] = "train"
     """Styles of drawing: those of training, styles that no training split has, or some of the
@@ -149,7 +153,6 @@ class Dataset(Section):
     splits: Any
 
     def role(self, split: str) -> str:
-        """Return what a split is for."""
         return self.splits[split].role or (split if split in ROLES else "extra")
 
 
@@ -190,7 +193,6 @@ class Files(Dataset):
         return self
 
     def source_of(self, split: str) -> Source:
-        """Return the source of a split."""
         return self.sources[self.splits[split].source]
 
 
@@ -231,7 +233,7 @@ class Train(Section):
     warmup: Natural = key(..., "Steps of linear warm-up, fewer than the run has.")
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for matrices and filters, which needs fewer steps, and AdamW for all else."""
-    weight_decay: float = key(0.1, "Weight decay; none on biases, norms and logit_scale.", ge=0)
+    weight_decay: float = key(0.1, "None on biases, norms and logit_scale.", ge=0, le=1000)
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
     """The two betas of AdamW."""
     precision: Precision = key("auto", "bf16, fp16 (with loss scaler), fp32, or auto: the fastest.")
@@ -276,7 +278,7 @@ class Tune(Section):
 
     attacks: Unique[str] = key(..., "Attacks to choose on, by names of `attacks`.", min_length=1)
     seeds: Unique[Seed] = key(..., "Seeds of the victims, other than those of `run`.", min_length=1)
-    within: float = Field(ge=0, le=100)
+    within: Percent
     """Points of mean CA@1 that a chosen setting may lose against the victims."""
     trials: dict[Name, Annotated[list[dict[str, Any]], Field(min_length=1)]] = Field(min_length=1)
     """For each defence, what each of its equally many trials changes: {train: {lr: 1.0e-3}}."""
@@ -368,8 +370,8 @@ class Entry(Section):
 class AttackEntry(Entry):
     """An attack: a file of taclean/attacks with its parameters."""
 
-    marker: Annotated[str, Field(pattern=r"^[.,ov^<>1-48spP*hH+xXDd|_]$")] | None = None
-    """Marker in figures, one of matplotlib's."""
+    marker: Annotated[str, Field(pattern=r"^[P<>hdposv^D*8HX]$")] | None = None
+    """Marker in figures, one of matplotlib's that are filled."""
     gate: float = key(..., "Least ASR@1 on val, in percent, to go on; 0 accepts any.", ge=0, le=100)
     scratch: bool = False
     """Train the victim from random weights, by `base.train` on the whole pretrain split."""
@@ -389,7 +391,6 @@ class AttackEntry(Entry):
 
     @property
     def fits(self) -> bool:
-        """Return whether the trigger is optimised or learned."""
         return "fit" in type(self).model_fields
 
 
@@ -407,7 +408,6 @@ class DefenseEntry(Entry):
 
     @property
     def texts(self) -> list[str]:
-        """The text artifacts that the defence learns from."""
         return list(self.method.texts)
 
 
@@ -442,7 +442,6 @@ class Config(Section):
 
     @property
     def splits(self) -> Any:
-        """The splits of `dataset` by name."""
         return self.dataset.splits
 
     def split_of_role(self, role: str) -> str | None:
@@ -461,7 +460,8 @@ class Config(Section):
     def rates(self) -> dict[str, tuple[str, float]]:
         """The entries of `run.rates`: the defence that each one is, and its learning rate."""
         run = self.run
-        own = [name for name in run.defenses if not self.defenses[name].after]
+        entries = {name: self.defenses[name] for name in run.defenses}
+        own = [name for name, e in entries.items() if not (e.after or e.method.scratch)]
         return {
             variant_name(name, "rate", number): (name, rate)
             for name in (own if run.rates else [])
@@ -477,7 +477,8 @@ class Config(Section):
         entry = self.defenses.get(defense)
         if entry and entry.split:
             return entry.split
-        role = "pretrain" if entry and entry.overlap is not None else "clean"
+        poisoned = entry and (entry.overlap is not None or entry.method.scratch)
+        role = "pretrain" if poisoned else "clean"
         return self.split_of_role(role) or ""
 
     def rows_of_role(self, role: str) -> int:
@@ -490,6 +491,31 @@ class Config(Section):
         if entry.scratch:
             return self.rows_of_role("pretrain"), entry.settings(self.base.train)
         return self.poison.rows, entry.settings(self.poison.train)
+
+    def cleaning(self, defense: str, attack: str = "") -> tuple[int | None, Train]:
+        """Return the rows that a defence learns from (None: all of a source), and how it trains.
+
+        From scratch it learns as the attack's victim does.
+        """
+        entry = self.defenses[defense]
+        if entry.method.scratch:
+            base = self.rows_of_role("pretrain"), self.base.train
+            rows, train = self.poisoning(attack) if attack else base
+            return rows, entry.settings(train)
+        # An overlap has as many rows as the clean split.
+        split = self.learned_by(defense) if entry.overlap is None else self.split_of_role("clean")
+        return entry.rows or self.splits[split].rows, entry.settings(self.finetune.train)
+
+    def cleaned_by(self, defenses: Iterable[str]) -> list[str]:
+        """Return these defences, the trials of `tune`, and those that any of them start after."""
+        names = [*defenses, *self.trial_entries]
+        for name in names:
+            names += filter(None, [self.defenses[name].after])
+        return list(dict.fromkeys(names))
+
+    @property
+    def trial_entries(self) -> list[str]:
+        return [variant_name(trial["defense"], "trial", trial["trial"]) for trial in self.trials()]
 
     @property
     def class_names(self) -> list[str]:

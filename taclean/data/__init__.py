@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from taclean.util.errors import UserError, first_line
+from taclean.util.errors import UserError
+from taclean.util.files import reading
 
 if TYPE_CHECKING:
     from pandas import DataFrame as Table
@@ -40,10 +41,8 @@ def array_file(path: Path, dtype: Any, shape: Sequence[int]) -> Iterator[BinaryI
 
 def load_array(path: Path | str, dtype: type, ndim: int) -> np.ndarray:
     """Memory-map a .npy file; a UserError names one that is missing, damaged or of another form."""
-    try:
+    with reading(path, "damaged", ValueError, OSError, EOFError):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: missing or damaged ({first_line(error)}); make it anew") from None
     if array.dtype != dtype or array.ndim != ndim:
         raise UserError(f"{path}: not {np.dtype(dtype)} with {ndim} dimensions; pack it again")
     return array

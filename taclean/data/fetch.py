@@ -16,15 +16,12 @@ def fetch(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
 
     The hub's library resumes a download that broke off and checks the sizes. If the same fetch was
     completed before, the network is not asked. HF_ENDPOINT and HF_TOKEN are those of the library.
+    A UserError says what failed, such as the network, the token or the disk.
 
     Args:
         spec: `hub`, a dataset such as pixparse/cc3m-wds; `revision`, a commit, branch or tag;
             `files`, a glob or a list of globs.
         folder: where the files go, under their names in the repository.
-
-    Raises:
-        UserError: the hub or the dataset cannot be reached, a token is missing, no file matches, or
-            the disk is full.
     """
     folder, wanted = Path(folder), _wanted(spec)
     repo, revision, patterns = wanted.values()

@@ -19,7 +19,6 @@ def class_name(text: str) -> str:
 
 
 def read_names(path: Path, where: str = "classes") -> list[str]:
-    """Read a text file with one name per line."""
     try:
         return path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -8,7 +8,6 @@ over. The bytes are the same whatever the number of workers.
 import hashlib
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -23,7 +22,7 @@ from taclean.data import FILES, Tokenize, array_file, one_line
 from taclean.data.images import Broken, load_image
 from taclean.data.readers import Reader
 from taclean.util.errors import UserError
-from taclean.util.files import replacing, write_json
+from taclean.util.files import mistaken, replacing, write_json
 from taclean.util.progress import Progress
 
 # In the order in which a sample is looked at: one with two faults counts for the first.
@@ -68,9 +67,8 @@ def pack_rows(
     Returns:
         The account: {"read": n, "packed": n, "broken": {kind: n for all of `KINDS`}}.
 
-    Raises:
-        UserError: too many rows are broken, the spare rows do not suffice, a file cannot be read,
-            or the disk is full.
+    A UserError says that too many rows are broken, how many there are of each kind, and where the
+    first picture of them should be; or that a file cannot be read, or the disk is full.
     """
     target = Path(folder)
     if not len(table):
@@ -88,11 +86,13 @@ def pack_rows(
             pass  # the workers write its rows
         pack, table = partial(_pack_part, reader, images, size), table.sort_index()
         try:
-            rows, tokens, kinds = _fill(pack, table, spare, tokenize, workers, max_broken, target)
+            given = (table, spare, tokenize, workers, max_broken)
+            rows, tokens, bad = _fill(pack, *given, target, reader.folder)
         except BrokenProcessPool:
             raise UserError(f"{target}: a worker died (out of memory?); lower workers") from None
-        broken = {kind: kinds[kind] for kind in KINDS}
-        account = {"read": len(rows) + kinds.total(), "packed": len(rows), "broken": broken}
+        kinds = [row.kind for row in bad]
+        broken = {kind: kinds.count(kind) for kind in KINDS}
+        account = {"read": len(rows) + len(bad), "packed": len(rows), "broken": broken}
         if len(rows) < len(table):
             _keep_rows(images, rows["slot"].to_numpy(int))
         _write(split, rows, tokens, tokenize)
@@ -148,15 +148,16 @@ def _fill(
     workers: int,
     max_broken: float,
     target: Path,
-) -> tuple[pd.DataFrame, np.ndarray, Counter[str]]:
+    folder: Path,
+) -> tuple[pd.DataFrame, np.ndarray, list[_Row]]:
     """Pack all rows, then spare rows in place of broken ones until no row is missing.
 
     Return the sound rows by slot, a column for each field of `_Row`, their tokens (N, 77), and the
-    number of broken rows by kind.
+    broken rows.
     """
     tokens = np.zeros((len(table), 77), np.uint16)
     sound: list[_Row] = []
-    kinds: Counter[str] = Counter()
+    broken: list[_Row] = []
     chosen, slots, used = table, list(range(len(table))), 0
     while slots:
         columns = chosen[["key", "where", "label", "caption"]].itertuples(name=None)
@@ -170,38 +171,43 @@ def _fill(
             sound += good
             if good:
                 tokens[[row.slot for row in good]] = tokenize([row.captions[0] for row in good])
-            missing += [row.slot for row in part if row.kind]
-            kinds.update(row.kind for row in part if row.kind)
+            bad = [row for row in part if row.kind]
+            missing += [row.slot for row in bad]
+            broken += bad
             # Each broken row makes a spare one be read, unless there are no spare ones.
-            read = len(table) + (0 if spare is None else kinds.total())
-            if kinds.total() > max_broken * read:
-                raise UserError(
-                    f"{target}: at least {kinds.total()} of {read} rows that would be read are "
-                    f"broken ({_in_words(kinds)}), more than max_broken = {max_broken:g}; look at "
-                    "the source or raise max_broken"
-                )
+            read = len(table) + (0 if spare is None else len(broken))
+            if len(broken) > max_broken * read:
+                text = f"at least {len(broken)} of {read} rows that would be read are broken"
+                text += f" ({_in_words(broken, folder)}), more than max_broken = {max_broken:g}"
+                raise UserError(f"{target}: {text}; look at the source or raise max_broken")
             done += len(part)
-            progress.update(done, f"{kinds.total()} broken" if kinds else "")
+            progress.update(done, f"{len(broken)} broken" if broken else "")
         if spare is None:
             break
         slots = sorted(missing)
         chosen = spare.iloc[used : used + len(slots)]
         if len(chosen) < len(slots):
-            raise UserError(
-                f"{target}: {len(slots)} of {len(table)} rows are broken after {used} spare rows "
-                f"({_in_words(kinds)}), and of the source's rows that no split has, {len(chosen)} "
-                "are left for them; raise max_broken, lower rows or add shards"
-            )
+            text = f"{len(slots)} of {len(table)} rows are broken after {used} spare rows"
+            text += f" ({_in_words(broken, folder)}), and {len(chosen)} are left that no split has"
+            raise UserError(f"{target}: {text}; raise max_broken, lower rows or add shards")
         used += len(slots)
     if not sound:
-        raise UserError(f"{target}: no sound row ({_in_words(kinds)}); look at the source")
+        found = _in_words(broken, folder)
+        raise UserError(f"{target}: no sound row ({found}); look at the source")
     # As objects: a name that is not UTF-8 cannot be in a column of strings.
     packed = pd.DataFrame(sorted(sound), columns=_Row._fields, dtype=object)
-    return packed, tokens[packed["slot"].astype(int)], kinds
+    return packed, tokens[packed["slot"].astype(int)], broken
 
 
-def _in_words(kinds: Counter[str]) -> str:
-    return ", ".join(f"{kind} {kinds[kind]}" for kind in KINDS if kinds[kind])
+def _in_words(broken: list[_Row], folder: Path) -> str:
+    """Return how many rows are broken by kind, and where the picture of the first one should be."""
+    kinds, first = [row.kind for row in broken], broken[0]
+    counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in KINDS if kind in kinds)
+    if "://" in str(first.where):
+        fetch = "URLs are not fetched, download them, for example by img2dataset"
+        return f"{counts}, such as {first.key!r}: {fetch}"
+    place = (folder / first.where).absolute() if first.where else Path(first.key)
+    return f"{counts}, such as {str(place)!r}{mistaken(place)}"
 
 
 def _captions(caption: str | None, label: int, several: bool) -> tuple[str, ...]:
@@ -220,7 +226,6 @@ def _captions(caption: str | None, label: int, several: bool) -> tuple[str, ...]
 
 
 def _keep_rows(path: Path, rows: np.ndarray) -> None:
-    """Remove all but some rows of a .npy file."""
     old, new = np.load(path, mmap_mode="r"), path.with_name("kept.npy")
     with array_file(new, np.uint8, (len(rows), *old.shape[1:])) as file:
         for start in range(0, len(rows), PART):
@@ -229,7 +234,6 @@ def _keep_rows(path: Path, rows: np.ndarray) -> None:
 
 
 def _write(split: Path, rows: pd.DataFrame, tokens: np.ndarray, tokenize: Tokenize) -> None:
-    """Write what a split says of its rows but the pixels."""
     np.save(split / "tokens.npy", tokens)
     np.save(split / "labels.npy", rows["label"].to_numpy(np.int64))
     np.save(split / "ids.npy", rows["id"].to_numpy(np.int64))

@@ -342,7 +342,6 @@ class SceneReader(Reader):
         self.ids, self.seed, self.options = ids, seed, {"size": size, **options}
 
     def table(self) -> pd.DataFrame:
-        """List the scenes with their labels."""
         names = [noun.name for noun in nouns(self.options.get("classes", "default"))]
         keys = [str(scene_id) for scene_id in self.ids]
         limits = ("classes", "cover", "without")

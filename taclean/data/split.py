@@ -87,6 +87,8 @@ class Pairs:
     def captions(self) -> list[str]:
         """Return all captions of this set, in order (the clean ones, also of poisoned rows)."""
         lines = (self.folder / "captions.txt").read_text("utf-8").split("\n")
+        if len(lines) <= len(self.images):
+            raise UserError(f"{self.folder / 'captions.txt'}: lines are missing; pack it again")
         return [lines[row] for row in self.rows]
 
     def take(self, rows: np.ndarray) -> Self:
@@ -134,16 +136,13 @@ class Pairs:
 def refuse_copies(
     pairs: Pairs, rows: np.ndarray, pictures: np.ndarray, where: str, accepted: float = 0.0
 ) -> None:
-    """Check that `pairs` has none of some pictures, whatever their names and sources are.
+    """Check that `pairs` has none of some pictures, whatever their names; a UserError counts them.
 
     Args:
         rows: (M,) int64, the rows of the pictures.
         pictures: (M,) uint64, their hashes, as `Pairs.pictures` has them.
         where: what the pictures are, for the message.
         accepted: share of `pairs` that may be such copies; their number is then logged.
-
-    Raises:
-        UserError: it has more; the message gives their number and the first with its copy.
     """
     own = pairs.pictures
     if len(copies := np.flatnonzero(np.isin(own, pictures))):

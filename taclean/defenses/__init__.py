@@ -5,9 +5,9 @@ The fields of the class are the keys of `loss` in an entry of the config's `defe
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import PrivateAttr, create_model
+from pydantic import PrivateAttr, create_model, model_validator
 from torch import Tensor, nn
 
 from taclean.captions.artifacts import TextArtifact
@@ -15,7 +15,7 @@ from taclean.clip import CLIP
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config import registry
 from taclean.config.schema import DefenseEntry, Train
-from taclean.config.section import Method, key
+from taclean.config.section import Method, WrongKeyError, key
 from taclean.data.split import Pairs
 from taclean.losses import clip_loss
 from taclean.training.distributed import gather
@@ -31,15 +31,19 @@ class Defense(Method, abstract=True):
     Attributes:
         label, colour: the defence's name and colour (#rrggbb) in tables and figures.
         texts: kinds of the text artifacts that the defence needs, by name.
+        scratch: whether it trains a model of its own, from random weights on the poisoned pairs and
+            as long as the victim, instead of a victim on clean pairs.
     """
 
     label: ClassVar[str] = ""
     colour: ClassVar[str] = ""
     texts: ClassVar[Mapping[str, type[TextArtifact]]] = {}
+    scratch: ClassVar[bool] = False
 
     _failed: str = PrivateAttr("")
     _seed: int = PrivateAttr(0)
     _made: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _kept: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -53,6 +57,14 @@ class Defense(Method, abstract=True):
         `prepare` sets `_failed`.
         """
         return self._failed
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What `loss` keeps for later steps, tensors and numbers by name.
+
+        Checkpoints hold it. After a resume the tensors are on the CPU.
+        """
+        return self._kept
 
     def text(self, name: str) -> Any:
         """Return the text artifact `name`, as its `read` returned it."""
@@ -76,7 +88,7 @@ class Defense(Method, abstract=True):
         Args:
             model: holds the victim's weights on the device of the run, also in a resumed run. It
                 must keep them; gradients are for copies of it.
-            pairs: the set to learn from.
+            pairs: the set to learn from, with the poisoned rows for a defence from `scratch`.
             prompts: tokens (C, T, 77) of each class in each template, for
                 `taclean.evaluation.zeroshot.head`. Which class is the target is not known.
         """
@@ -87,6 +99,10 @@ class Defense(Method, abstract=True):
         A part of the model none of whose weights learn stays in evaluation mode.
         """
         return model.parameters()
+
+    def pace(self, epoch: int) -> float:
+        """Return the share of the learning rate that an epoch (from 0) has, by default all."""
+        return 1.0
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of a batch: `total` is minimised, other parts are logged.
@@ -103,6 +119,8 @@ class Defense(Method, abstract=True):
     @classmethod
     def entry(cls) -> type[DefenseEntry]:
         """Return the class of the config's entries of this kind."""
+        if cls.scratch and cls.texts:
+            raise ValueError("scratch excludes texts, which are made from clean captions")
         loss = f"Parameters of {cls.name_in_print()}'s loss."
         sections = {"loss": (cls, loss), **{name: (kind, None) for name, kind in cls.texts.items()}}
         fields: dict[str, Any] = {}
@@ -110,9 +128,21 @@ class Defense(Method, abstract=True):
             needed = any(field.is_required() for field in section.model_fields.values())
             fields[name] = (section, key(... if needed else section(), text))
         fields["train"] = (Train.some(), key(None, "What differs from `finetune.train`."))
-        entry = create_model(f"{cls.__name__}Entry", __base__=DefenseEntry, **fields)
+        base = _ScratchEntry if cls.scratch else DefenseEntry
+        entry = create_model(f"{cls.__name__}Entry", __base__=base, **fields)
         entry.method = cls
         return entry
+
+
+class _ScratchEntry(DefenseEntry):
+    """An entry of a defence from scratch, whose start and rows are those of the victim."""
+
+    @model_validator(mode="after")
+    def _as_the_victim(self) -> Self:
+        for name in {"after", "overlap", "rows", "split"} & self.model_fields_set:
+            text = "the defence trains from random weights on all poisoned rows; leave it out"
+            raise WrongKeyError(name, text)
+        return self
 
 
 def defense(name: str) -> type[Defense]:

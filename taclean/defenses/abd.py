@@ -54,7 +54,7 @@ class ABD(Defense):
         pictures = batch.images.float() / 255
         low, high = (pictures - self.epsilon / 255).clamp_min(0), pictures + self.epsilon / 255
         found, high = pictures, high.clamp_max(1)
-        with _evaluating(model):
+        with evaluating(model):
             # Without a gradient autocast would keep weights that have none for the loss, too.
             texts = encode_tokens(model, batch.tokens).detach()
             for _ in range(self.steps):
@@ -69,7 +69,7 @@ class ABD(Defense):
 
 
 @contextmanager
-def _evaluating(model: CLIP) -> Iterator[None]:
+def evaluating(model: CLIP) -> Iterator[None]:
     """Set evaluation mode, and then each part's own mode again."""
     training = [part for part in model.modules() if part.training]
     model.eval()

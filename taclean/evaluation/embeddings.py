@@ -33,10 +33,8 @@ class Labelled:
         """Yield (images, labels, ids) in batches; the ids count from 0."""
         count = len(self.labels)
         if self.labels.is_floating_point() or len(self.images) != count:
-            raise UserError(
-                f"labels: dtype {self.labels.dtype}, {count} for {len(self.images)} images; give a "
-                "whole number for each"
-            )
+            text = f"dtype {self.labels.dtype}, {count} for {len(self.images)} images"
+            raise UserError(f"labels: {text}; give a whole number for each")
         parts = (part.split(batch) for part in (self.images, self.labels, torch.arange(count)))
         for images, labels, ids in zip(*parts, strict=True):
             yield images, labels, ids.numpy()

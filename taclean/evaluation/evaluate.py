@@ -55,10 +55,8 @@ def probe(learned: Embeddings, scored: Embeddings) -> ByName:
 
     known = learned.labels.unique()
     if len(known) < 2 or scored.target not in known:
-        raise UserError(
-            f"evaluate.probe: its pictures show {len(known)} classes; give a split with several, "
-            "the target among them"
-        )
+        text = f"its pictures show {len(known)} classes"
+        raise UserError(f"evaluate.probe: {text}; give a split with several, the target among them")
     classifier = LogisticRegression(C=C, max_iter=1000)
     classifier.fit(learned.clean.cpu().numpy(), learned.labels.numpy())
 

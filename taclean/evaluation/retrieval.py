@@ -44,10 +44,8 @@ def recall(images: Tensor, texts: Tensor, owners: Tensor, ks: Sequence[int] = KS
     """
     owners, index = owners.to(images.device), torch.arange(len(images), device=images.device)
     if len(owners) != len(texts) or not torch.equal(owners.unique(), index):
-        raise UserError(
-            f"text_rows.npy: {len(owners)} rows for {len(texts)} texts of {len(images)} images, "
-            "each of which needs one; pack the split again"
-        )
+        text = f"{len(owners)} rows for {len(texts)} texts of {len(images)} images"
+        raise UserError(f"text_rows.npy: {text}, each of which needs one; pack the split again")
     i2t = ranks_among(images, texts, index, owners, CHUNK)
     t2i = ranks_among(texts, images, owners, index, CHUNK)
     return at_k("I2T", i2t, ks) | at_k("T2I", t2i, ks)

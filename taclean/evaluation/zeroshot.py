@@ -123,10 +123,8 @@ def scores(
     found = {"clean": at_k("CA", class_ranks(images.clean, clean_head, images.labels), ks)}
     labels = images.labels[images.others]
     if images.triggered and not len(labels):
-        raise UserError(
-            f"ASR: each of the {len(images.labels)} images shows the target; score a split with "
-            "other classes"
-        )
+        text = f"each of the {len(images.labels)} images shows the target"
+        raise UserError(f"ASR: {text}; score a split with other classes")
     for name, embedded in images.triggered.items():
         own_head, found[name] = (heads or {}).get(name, clean_head), {}
         assert images.target is not None, "triggers go on for a target"

@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from taclean.data import load_array
 from taclean.results.table import read_csv, read_table
-from taclean.util.files import read_json
+from taclean.util.files import read_json, reading
 
 
 class Samples(NamedTuple):
@@ -61,7 +62,8 @@ def read_samples(paths: Sequence[str]) -> dict[str, dict[str, Samples]]:
     found: dict[str, dict[str, Samples]] = {}
     for path in paths:
         run = run_of(path)
-        with np.load(path) as arrays:
+        errors = (BadZipFile, OSError, TypeError, ValueError)
+        with reading(path, "damaged", *errors), np.load(path) as arrays:
             samples = Samples(**arrays, seed=run["seed"])
         found.setdefault(run["attack"], {})[run["defense"]] = samples
     return found

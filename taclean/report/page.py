@@ -14,7 +14,7 @@ from markupsafe import Markup
 from taclean.report.templates import rendered
 from taclean.results.labels import Look
 from taclean.results.main_table import blocks, header, html
-from taclean.results.verdict import verdict
+from taclean.results.verdict import BACKDOOR_POINTS, verdict
 
 SHOWN = 12  # classes in a table
 FEW = 10  # pictures of a class: with fewer, one of them counts more than ten points
@@ -105,11 +105,12 @@ def own_page(
     return rendered(
         "own.html",
         title=f"{name}, cleaned" if cleaned else name,
+        tried=[name for name in first.moves["views"] if " for " not in name],  # no scan's patterns
+        backdoor=BACKDOOR_POINTS,
         weights=weights,
         models=named,
         split=splits[0],
         moved=_moved,
-        worst={name: _worst(model.moves["views"]) for name, model in named.items()},
         percent=_percent,
         accuracy=_scores(models, splits, {"CA": "{split}, CA@{k}"}),
         scan=_scan(models),
@@ -127,11 +128,6 @@ def _percent(score: Mapping[str, int]) -> float:
 def _moved(view: Mapping[str, Any]) -> float:
     """Return the points of the pictures of other classes that a trigger brings to its target."""
     return 100 * (view["triggered"] - view["clean"]) / view["n"]
-
-
-def _worst(views: Mapping[str, Any]) -> str | None:
-    """Return the trigger that moves most pictures."""
-    return max(views, key=lambda name: _moved(views[name]), default=None)
 
 
 def _scores(

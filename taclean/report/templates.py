@@ -16,7 +16,6 @@ def bold(text: str, word: str) -> Markup:
 
 
 def rendered(template: str, **values: Any) -> Markup:
-    """Return a template, filled."""
     environment = Environment(
         loader=PackageLoader("taclean", "assets/page"), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=StrictUndefined,

@@ -50,7 +50,8 @@ def choose(grid: pd.DataFrame, within: float) -> pd.DataFrame:
     trials = grid.groupby(TRIAL, sort=False)[SCORES].mean().reset_index()
     lost = (trials["victim_CA"] - trials["CA"]).round(9)
     trials["kept"] = lost <= within
-    rate = trials["overrides"].map(lambda text: json.loads(text).get("train", {}).get("lr", 0.0))
+    changes = [json.loads(text).get("train") or {} for text in trials["overrides"]]
+    rate = pd.Series([change.get("lr") or 0.0 for change in changes], trials.index)
     for name, first in (("chosen", -rate), ("oracle", trials["ASR"])):
         order = trials.assign(first=first.where(trials["kept"], lost), lost=lost)
         order = order.sort_values(["kept", "first", "lost"], ascending=[False, True, True])
@@ -115,8 +116,7 @@ def by_budget(
     """Return the table of all scores with the chosen cleaning of each defence only.
 
     The scores at each budget stand below one another, with the column `budget` in front. Entries
-    that are no rate of a defence keep their scores in all of them. The arguments are those of
-    `rates_within`; for `table` see `taclean.results.table`.
+    that are no rate of a defence keep their scores in all of them. See `rates_within`.
     """
     undefended, others = pick(table, defense=NONE), table[~table["defense"].isin([*rates, NONE])]
     parts = []
@@ -131,26 +131,22 @@ def by_budget(
 
 
 def headline(scores: pd.DataFrame, look: Look) -> str:
-    """Return two tables of ASR@1 at each budget as Markdown: means, and the last defence's lead.
+    """Return ASR@1 at each budget as Markdown: means, and the last defence minus each other one.
 
-    The second has the differences of the defence under test from each other one on the same
-    victims, for each attack and for the mean of the attacks.
-
-    Args:
-        scores: what `by_budget` returned.
+    `scores` is what `by_budget` returned; the differences are on the same victims.
     """
     rows = pick(scores[scores["attack"] != CLEAN], split=main_split(scores, look), metric=ASR)
     *others, tested = [name for name in look.methods(rows["defense"]) if name != NONE]
     pairs = [(tested, other) for other in others]
-    means, minus = [], []
-    for budget, part in rows.groupby("budget"):
-        of_all = differences(part, pairs, by=["split", "metric"]).assign(attack="mean")
-        means.append(summary(part).assign(budget=budget))
-        minus.append(pd.concat([differences(part, pairs), of_all]).assign(budget=budget))
 
-    def cells(parts: list[pd.DataFrame], columns: str, text: Callable[..., pd.Series]) -> str:
-        found = labelled(pd.concat(parts), look, columns, "attack")
-        found = found.assign(text=text(found)).sort_values("budget", kind="stable")
+    def minus(part: pd.DataFrame) -> pd.DataFrame:
+        mean = differences(part, pairs, by=["split", "metric"]).assign(attack="mean")
+        return pd.concat([differences(part, pairs), mean])
+
+    def cells(of: Callable[..., Any], columns: str, text: Callable[..., pd.Series]) -> str:
+        found = pd.concat(of(part).assign(budget=b) for b, part in rows.groupby("budget"))
+        found = labelled(found, look, columns, "attack").sort_values("budget", kind="stable")
+        found = found.assign(text=text(found))
         wide = found.set_index(["budget", "attack", columns])["text"].unstack(sort=False)
         wide = wide.fillna("–").reset_index(names=["Budget", "Attack"]).rename_axis(columns=None)
         return markdown_table(wide.assign(Budget=wide["Budget"].map("{:g}".format)), 2)
@@ -158,7 +154,7 @@ def headline(scores: pd.DataFrame, look: Look) -> str:
     over = interval_text(rows)
     note = f"ASR@1 in %{f', mean ± half of its {over}' if over else ''}. "
     note += "Budget: points of CA@1 on val that the largest rate may lose."
-    text = f"{cells(means, 'defense', plus_minus)}\n\n{note}\n"
+    text = f"{cells(summary, 'defense', plus_minus)}\n\n{note}\n"
     if others:
         note = f"{look.defense_label(tested)} minus the other in ASR@1, in points, on the same "
         note += f"victims{f', with {over}; bold where settled' if over else ''}."

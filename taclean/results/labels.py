@@ -82,19 +82,15 @@ class Look:
         return [name for name in names if name not in self.variants] or names
 
     def attack_label(self, attack: str) -> str:
-        """Return the label of an attack."""
         return self.attacks[attack][0] if attack in self.attacks else _spaced(attack)
 
     def defense_label(self, defense: str) -> str:
-        """Return the label of a defence."""
         return self.defenses[defense][0] if defense in self.defenses else _spaced(defense)
 
     def markers(self, attacks: Iterable[str]) -> dict[str, str]:
-        """Return the marker of each attack, in order."""
         return _signs(self.attacks, attacks, "marker")
 
     def colours(self, defenses: Iterable[str]) -> dict[str, str]:
-        """Return the colour of each defence, in order."""
         return _signs(self.defenses, defenses, "colour")
 
 
@@ -168,6 +164,5 @@ def label_of(name: str, entry: Entry) -> str:
 
 
 def _own(name: str, entry: Entry, mark: str) -> dict[str, str]:
-    """Return the label and the mark of an entry."""
     shown = getattr(entry, mark) or getattr(entry.method, mark)
     return {"label": label_of(name, entry)} | ({mark: shown} if shown else {})

@@ -11,7 +11,7 @@ import pandas as pd
 
 from taclean.results.labels import CLEAN, NONE
 from taclean.results.statistics import plus_minus, summary
-from taclean.results.table import ASR, CA, pick
+from taclean.results.table import ASR, CA, is_share, pick
 from taclean.util.errors import UserError
 
 KEYS = ["method", "attack", "seed", "repeat", "budget"]
@@ -45,17 +45,14 @@ def entries(
 
 
 def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], digest: str) -> None:
-    """Check that rows come from frozen victims.
+    """Check that rows come from frozen victims: a UserError names a row of other victims, a second
+    one, and impossible numbers; or victims whose own scores are missing or far from those known.
 
     Args:
         rows: the submitted rows, columns COLUMNS.
         known: rows of these victims that are on the leaderboard already, or none.
         index: what `taclean.attacks.victims.read` says of the archive.
         digest: the archive's SHA-256.
-
-    Raises:
-        UserError: a row is not of these victims, repeats another one, or has impossible numbers;
-            or the victims' own scores are missing or far from those that are known.
     """
 
     def wrong(where: pd.Series, text: str) -> None:
@@ -63,13 +60,14 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
             name = f"{row.method} on {row.attack}, seed {row.seed}"
             raise UserError(f"row {row.number} ({name}): {text}")
 
+    if rows.empty:
+        raise UserError("no rows; clean the victims and add the run's")
     stages = "pretrain/" + rows["attack"] + "/seed" + rows["seed"].astype(str)
     wrong(rows["victims"] != digest, "other victims; clean those of the archive")
     wrong(~stages.isin([*index["victims"]]), "the archive has no such victim")
     wrong(rows.duplicated(KEYS), "given twice; keep one")
     for score in ("ca", "asr"):
-        hits = rows[score] * rows[f"{score}_n"] / 100
-        good = rows[score].between(0, 100) & ((hits - hits.round()).abs() < 0.01)
+        good = is_share(rows[score], rows[f"{score}_n"])
         wrong(~good, f"{score} is no share of {score}_n pictures in percent")
     keys = KEYS[1:4]
     own = pick(rows, method=NONE).drop_duplicates(keys[:2])
@@ -81,10 +79,9 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
     for score in ("ca", "asr"):
         far = both[(both[score] - both[f"{score}_known"]).abs() > FAR]
         for row in far.head(1).itertuples():
-            raise UserError(
-                f"{row.attack}, seed {row.seed}: the victim's {score} is {getattr(row, score):.1f} "
-                f"and {getattr(row, f'{score}_known'):.1f} on the leaderboard; clean the same one"
-            )
+            values = f"{getattr(row, score):.1f} and {getattr(row, f'{score}_known'):.1f}"
+            text = f"{row.attack}, seed {row.seed}: the victim's {score} is {values}"
+            raise UserError(f"{text} on the leaderboard; clean the same one")
 
 
 def merge(known: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

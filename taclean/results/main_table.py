@@ -177,7 +177,6 @@ def block_markdown(block: pd.DataFrame) -> str:
 
 
 def markdown(table: pd.DataFrame, look: Look) -> str:
-    """Return the main table as Markdown."""
     parts = ["# Clean accuracy and attack success after each defence", header(table, look)]
     for title, block in blocks(table, look):
         each = f"Each cell: {' / '.join(block['metric'].unique())}."

@@ -1,5 +1,6 @@
 """The table of all scores, table.csv, and texts about the numbers in it."""
 
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ import pandas as pd
 
 from taclean.results.labels import Look, ordered
 from taclean.util.errors import UserError
-from taclean.util.files import read_json, replacing
+from taclean.util.files import read_json, reading, replacing
 
 CA, ASR, I2T, T2I = "CA@1", "ASR@1", "I2T@1", "T2I@1"
 # Zero-shot classification; retrieval; a linear probe; captions of the target (see main_table).
@@ -19,6 +20,11 @@ NAMES = ("CA", "ASR", "TA", "I2T", "T2I", "LCA", "LASR", "TCR")
 METRICS = [f"{name}@{k}" for name in NAMES for k in (1, 3, 5, 10)]
 RUN = ["attack", "defense", "seed", "repeat"]
 COLUMNS = [*RUN, "split", "metric", "percent", "n"]
+AGAIN = "remove the file, and the next run writes it again"
+# Columns of the tables that hold numbers.
+NUMBERS = re.compile(
+    r"seed|repeat|percent|n|epoch|step|trial|budget|(ca|asr)(_n)?|\w*(CA|ASR|TA).*"
+)
 
 
 @contextmanager
@@ -40,14 +46,8 @@ def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     Args:
         paths: the `scores.json` of each run.
     """
-    own = [*RUN, "failed"]
-    rows = [
-        (*map(run.get, own), split, metric, round(100 * s["hits"] / s["n"], 4), s["n"])
-        for run in map(read_json, paths)
-        for split, scores in run["splits"].items()
-        for metric, s in scores.items()
-    ]
-    table = pd.DataFrame(rows, columns=[*own, *COLUMNS[len(RUN) :]])
+    rows = [row for path in paths for row in _scores(path)]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "failed"])
     table = table[[*COLUMNS, *(["failed"] if table["failed"].notna().any() else [])]]
     attacks, splits = ordered(table["attack"], look.attacks), scored_splits(table, look)
     splits += [f"{split}+{attack}" for attack in attacks for split in splits]
@@ -64,6 +64,20 @@ def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     return table.sort_values([*RUN, "split", "metric"], key=place, ignore_index=True)
 
 
+def _scores(path: Path | str) -> list[tuple[Any, ...]]:
+    """Return the rows of a run's `scores.json`: columns COLUMNS and the reason of a failure."""
+    run, wrong = read_json(path), (AttributeError, KeyError, TypeError, ZeroDivisionError)
+    with reading(path, "no scores of a run", *wrong, cure=AGAIN):
+        rows = [
+            (*(run[key] for key in RUN), split, metric, s["hits"], s["n"], run.get("failed"))
+            for split, scores in run["splits"].items()
+            for metric, s in scores.items()
+        ]
+        if not rows or not all(0 <= hits <= n for *_, hits, n, _ in rows):
+            raise KeyError("hits")
+        return [(*row, round(100 * hits / n, 4), n, why) for *row, hits, n, why in rows]
+
+
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
     """Write a table of numbers as CSV with four decimals, whole or not at all."""
     with replacing(path) as temporary:
@@ -71,32 +85,47 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read `table.csv`.
-
-    Raises:
-        UserError: the file is missing, has no rows or lacks a column.
-    """
+    """Read `table.csv`; a UserError names a cell that cannot be, as after an edit by hand."""
     table = read_csv(path, COLUMNS)
     if table.empty:
         raise UserError(f"{path}: no rows; evaluate at least one run")
+    for name in COLUMNS:
+        _refuse(table, name, table[name].isna(), path, "empty")
+    for name in ("seed", "repeat"):
+        _refuse(table, name, (table[name] < 0) | (table[name] % 1 > 0), path, "no whole number")
+    known = table["metric"].isin(METRICS) & ~table.duplicated(COLUMNS[:6])
+    _refuse(table, "metric", ~known, path, "unknown or there twice")
+    usual = table.groupby(["split", "metric"])["n"].transform("median")
+    _refuse(table, "n", table["n"] != usual, path, "another number than in other lines")
+    shares = is_share(table["percent"], table["n"])
+    _refuse(table, "percent", ~shares, path, "no percentage of n pictures")
     return table
 
 
-def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file that has at least `columns`.
+def is_share(percent: pd.Series, n: pd.Series) -> pd.Series:
+    """Return where a percentage with four decimals is that of a whole number out of n."""
+    hits = percent * n / 100
+    return percent.between(0, 100) & (n >= 1) & ((hits - hits.round()).abs() <= 1e-6 * n)
 
-    Raises:
-        UserError: the file is missing, is not CSV or lacks a column.
-    """
-    try:
+
+def _refuse(table: pd.DataFrame, name: str, where: pd.Series, path: Path | str, what: str) -> None:
+    for row in table.index[where][:1]:
+        found = f"{name} is {str(table[name][row])!r}, {what}"
+        raise UserError(f"{path}, line {row + 2}: {found}; {AGAIN}")
+
+
+def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file; a UserError says that it lacks one of `columns` or has text for a number."""
+    with reading(path, "not a CSV file", ValueError):  # ParserError is a kind of it
         # "none" is a defence and "null" may be a word of a caption; neither is a missing value.
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path") from None
-    except ValueError as error:  # ParserError and EmptyDataError are kinds of it
-        raise UserError(f"{path}: not a CSV file ({error}); write it again") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        raise UserError(f"{path}: a line has more cells than the first; {AGAIN}")
     if missing := [column for column in columns if column not in table]:
         raise UserError(f"{path}: no column {', '.join(missing)}; write it again")
+    for name in filter(NUMBERS.fullmatch, map(str, table)):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        _refuse(table, name, numbers.isna() & table[name].notna(), path, "no number")
     return table
 
 

@@ -133,7 +133,9 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
             if attack in attacks and defense in others:
                 means.loc[attack, defense] = math.inf
         lowest = some(means.index[means[tested] < means[others].min(axis=1, skipna=False)])
-        text = LOWEST.format(others=_and(map(look.defense_label, others)), lowest=lowest)
+        *most, last = map(look.defense_label, others)
+        names = f"{', '.join(most)} and {last}" if most else last
+        text = LOWEST.format(others=names, lowest=lowest)
         sentences.append(text + (f" {SETTLED.format(over=over, seeds=seeds)}" if enough else ""))
     for other in others if enough else ():
         settled = pick(asr, against=other, settled=True)
@@ -153,8 +155,3 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     words = asr.pivot(index="attack", columns="against", values="words")
     words = words.reindex(index=attacks, columns=others).fillna("–")
     return Verdict(sentences, words.rename(index=look.attack_label, columns=look.defense_label))
-
-
-def _and(words: Iterable[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last

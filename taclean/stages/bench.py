@@ -18,7 +18,7 @@ OPTIONS = [
     FILE,
     option("--victims", "archive of frozen victims (default: victims are trained)", default=None),
     option("--attacks", "attacks (default: badnet badclip)", nargs="+", default=None),
-    option("--seeds", "seeds of the victims, three for an interval", nargs="+", default=None),
+    option("--seeds", "victims' seeds, 3 for an interval", nargs="+", type=int, default=None),
     option("--directory", "where all of it goes", default="bench"),
     option("--cores", "cores to use", default="all"),
     CONFIGFILE,
@@ -26,11 +26,7 @@ OPTIONS = [
 
 
 def overlay(options: Any) -> dict[str, Any]:
-    """Return the config of a run that has the user's defence as its last one.
-
-    Raises:
-        UserError: the file has no defence, or its name is that of another one.
-    """
+    """Return the config of a run with the user's defence, of a new name, as its last one."""
     file = Path(options.file).absolute()
     if file.suffix != ".py":
         raise UserError(f"{options.file}: no Python file; give a file of one class, NAME.py")
@@ -45,7 +41,7 @@ def overlay(options: Any) -> dict[str, Any]:
     if options.attacks:
         run["attacks"] = options.attacks
     if options.seeds:
-        run["seeds"] = [int(seed) for seed in options.seeds]
+        run["seeds"] = options.seeds
     return {"run": run, "defenses": {name: {"kind": str(file)}}}
 
 

@@ -28,7 +28,6 @@ OPTIONS = [
 
 
 def run(options: Any) -> None:
-    """Score the checkpoint, and scan it where asked for."""
     from taclean.clip.models import create
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import score

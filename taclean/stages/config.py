@@ -12,7 +12,6 @@ OPTIONS = [PATH, CONFIGFILE]
 
 
 def run(options: Any) -> None:
-    """Print it."""
     values = configs.read(configs.DEFAULT, *(options.configfile or []))
     config = configs.check(values)
     value = stage_config(config, options.path) if options.path else values

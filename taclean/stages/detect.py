@@ -9,7 +9,6 @@ from taclean.util.files import replacing, write_json
 
 
 def detect_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    """Return what decides the scores of the detectors for a victim."""
     return {
         **shared.scored(config, seed),
         "rows": config.poisoning(attack)[0],
@@ -43,7 +42,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Score rows and pictures with the victim and with the clean model, and count."""
     import numpy as np
 
     from taclean.attacks import poison

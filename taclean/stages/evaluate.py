@@ -49,7 +49,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Score the model on every split and write scores and samples."""
     from taclean.clip.checkpoints import read_metadata
     from taclean.data.split import Pairs, refuse_copies
     from taclean.evaluation.evaluate import by_split, score, write_samples
@@ -64,10 +63,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     heads, counts = shared.heads_of(stage, options.model, options.device), {}
     labelled = [pairs for pairs in splits.values() if heads.prompts.name_classes_of(pairs)]
     if options.samples and not labelled:
-        raise UserError(
-            f"evaluate.splits: none of {', '.join(splits)} has the run's classes, which the "
-            "samples for the figures need; add one that has"
-        )
+        text = f"none of {', '.join(splits)} has the run's classes, which the figures' samples need"
+        raise UserError(f"evaluate.splits: {text}; add one that has")
     further = stage.get("further", {"of": None, "scores": []})
     for name, pairs in splits.items():
         scores = further["scores"] if name == further["of"] else []

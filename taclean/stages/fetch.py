@@ -11,7 +11,6 @@ from taclean.util.files import write_json
 
 
 def source_config(config: Config, source: str) -> dict[str, Any]:
-    """Return what a source is."""
     return {"name": source, **config.dataset.sources[source].given()}
 
 
@@ -24,7 +23,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Fetch the source."""
     from taclean.data.fetch import fetch
     from taclean.data.readers import READERS
 

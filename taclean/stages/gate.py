@@ -6,7 +6,7 @@ from typing import Any
 
 from taclean.stages.shared import option, say
 from taclean.util.errors import UserError
-from taclean.util.files import write_json
+from taclean.util.files import reading, write_json
 
 OPTIONS = [
     option("--attack", "the attack's name"),
@@ -17,18 +17,15 @@ OPTIONS = [
 
 
 def run(options: Any) -> None:
-    """Compare the last epoch's ASR@1 on val with the threshold."""
-    with Path(options.history).open(newline="", encoding="utf-8") as file:
-        *_, last = csv.DictReader(file)
-    asr, ca = float(last["ASR@1"]), float(last["CA@1"])
+    with reading(options.history, "no history with ASR@1", KeyError, TypeError, ValueError):
+        *_, last = csv.DictReader(Path(options.history).read_text("utf-8").splitlines())
+        asr, ca = float(last["ASR@1"]), float(last["CA@1"])
     name, numbers = options.attack, f"ASR@1 {asr:.1f} %, CA@1 {ca:.1f} % on val"
     cure = "poison more rows, train longer, or set the gate to 0"
     if last["epoch"] == "0":  # nothing was trained
         cure = "the victim shows no backdoor: check its file, trigger and target with its source"
     if not asr >= options.threshold:  # also for a threshold that is not a number
-        raise UserError(
-            f"attack {name!r} did not take: {numbers}, below attacks.{name}.gate = "
-            f"{options.threshold:g}; {cure}"
-        )
+        least = f"below attacks.{name}.gate = {options.threshold:g}"
+        raise UserError(f"attack {name!r} did not take: {numbers}, {least}; {cure}")
     write_json(options.out, {"attack": name, "asr": asr, "ca": ca, "gate": options.threshold})
     say(f"gate: {name} took, {numbers}")

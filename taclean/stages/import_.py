@@ -7,7 +7,6 @@ from taclean.stages.shared import option, say
 
 
 def import_config(config: Config) -> dict[str, Any]:
-    """Return which weights to import."""
     model = config.model
     if not model.pretrained:
         raise KeyError("pretrained")
@@ -19,7 +18,6 @@ OPTIONS = [option("--out", "weights (safetensors)")]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Read the weights and write them."""
     from taclean.clip import models
 
     model = models.create(stage["model"], stage["seed"], stage["pretrained"])

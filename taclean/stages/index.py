@@ -29,7 +29,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """List the samples."""
     from joblib import parallel_config
 
     from taclean.data.readers import make_reader, save_table

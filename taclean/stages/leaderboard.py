@@ -24,7 +24,6 @@ OPTIONS = [
 
 
 def run(options: Any) -> None:
-    """Check the rows and add them, then write the table and the page."""
     import pandas as pd
 
     from taclean.attacks import victims
@@ -66,9 +65,8 @@ def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
     for name, wanted in index["files"].items():
         there = results / name
         if name.endswith("model.safetensors") and there.is_file() and sha256(there) != wanted:
-            raise UserError(
-                f"{there}: not the archive's; clean with run.victims: {options.victims}"
-            )
+            text = f"not the archive's; clean with run.victims: {options.victims}"
+            raise UserError(f"{there}: {text}")
     cost = read_csv(results / "cost.csv", ["defense", "seconds"])
     test = configs.with_default(options.configfile).split_of_role("test") or ""
     about = {"version": version("taclean"), "commit": options.commit, "victims": digest}

@@ -9,7 +9,6 @@ from taclean.util.files import write_json
 
 
 def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
-    """Return what decides the counts of your own model, as it came or cleaned."""
     return {
         **shared.scored(config, seed),
         "defense": defense,
@@ -33,7 +32,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Count predictions with and without each trigger and pattern."""
     from taclean.data.split import Pairs
     from taclean.detectors.scan import read_patterns
     from taclean.evaluation.predictions import examples, moves

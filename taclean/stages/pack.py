@@ -10,7 +10,6 @@ from taclean.util.errors import UserError
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
-    """Return what decides a split's rows and pixels."""
     dataset, names = config.dataset, config.class_names
     role, scenes = dataset.role(split), isinstance(dataset, Scenes)
     stage = {
@@ -49,7 +48,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Pack the split."""
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
     from taclean.data.readers import Reader, load_table, make_reader
@@ -69,6 +67,11 @@ def run(stage: dict[str, Any], options: Any) -> None:
         table = load_table(options.index)
     if stage["classes"] is not None:
         table = count_classes(table, stage["classes"])
+        shown = {*table["label"]}
+        names = [name for label, name in enumerate(stage["classes"]) if label not in shown]
+        if names and stage["form"] == "files" and shown != {-1}:
+            some = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+            say(f"pack {stage['split']}: no picture of {len(names)} of the run's classes ({some})")
     rows, spare = _drawn(stage, table)
     if "captions" in stage:
         rows = add_captions(rows, stage["captions"], stage["seed"])

@@ -10,9 +10,9 @@ OPTIONS = [option("--config", "config files on top of the default", nargs="+", d
 
 
 def run(options: Any) -> None:
-    """Measure the rates and print the costs."""
     from taclean.training import estimate
 
     config = configs.with_default(options.config)
-    print("plan: timing a few steps on this machine", file=sys.stderr, flush=True)
+    for line in filter(None, (configs.unused(config), "plan: timing a few steps on this machine")):
+        print(line, file=sys.stderr, flush=True)
     print(estimate.report(config, estimate.measure(config)))

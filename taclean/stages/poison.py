@@ -7,7 +7,6 @@ from taclean.stages.shared import bind, option, tokenizer, trigger_of
 
 
 def poison_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    """Return what decides the poisoned rows."""
     entry = config.attacks[attack]
     return {
         "model": config.model.name,
@@ -30,7 +29,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Poison the rows and write them."""
     from taclean.attacks import attack, poison
     from taclean.data.split import Pairs
 

@@ -29,7 +29,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Scan the model and write the scores of its classes."""
     from taclean.data.split import Pairs
 
     heads = heads_of(stage, options.model, options.device)

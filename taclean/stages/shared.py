@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from taclean.config import Config, registry
 from taclean.data.readers import IMAGES
 from taclean.util.errors import UserError
+from taclean.util.files import mistaken
 from taclean.util.progress import say as say
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ DEVICE = option("--device", "auto: a GPU if any", default="auto", choices=("auto
 
 
 def scored(config: Config, seed: int) -> dict[str, Any]:
-    """Return what decides each score of a model."""
     more = {"zeroshot": config.prompts(), "precision": config.evaluate.precision}
     return {"model": config.model.name, "seed": seed, **more}
 
@@ -54,7 +54,7 @@ def overlap_of(config: Config, defense: str, seed: int) -> dict[str, Any]:
     entry = config.defenses[defense]
     if entry.overlap is None:
         return {}
-    rows = entry.rows or config.rows_of_role("clean")
+    rows, _ = config.cleaning(defense)
     own = {"rows": rows, "share": entry.overlap, "trained": config.poison.rows, "seed": seed}
     return {"overlap": own}
 
@@ -76,7 +76,11 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> "Trigger":
     if fitted and fitted.lower().endswith(IMAGES):
         from torchvision.io import ImageReadMode, decode_image
 
-        tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
+        try:
+            tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
+        except RuntimeError:
+            what = f"missing, or no picture that can be read{mistaken(fitted)}; give a PNG"
+            raise UserError(f"{fitted}: {what}") from None
     elif fitted:
         tensors = read_state_dict(fitted)
     return make_trigger(trigger["kind"], trigger["seed"], tensors, **trigger["parameters"])
@@ -98,7 +102,6 @@ def bind_all(triggers: Mapping[str, dict[str, Any]], entries: list[str]) -> "dic
 
 
 def prompts_of(stage: dict[str, Any]) -> "Prompts":
-    """Return the prompts of the stage's classes."""
     from taclean.evaluation.zeroshot import Prompts
 
     return Prompts(stage["model"], **stage["zeroshot"])
@@ -115,7 +118,6 @@ def heads_of(stage: dict[str, Any], weights: str, device: Any) -> "Heads":
 
 
 def tokenizer(stage: dict[str, Any]) -> "Tokenize":
-    """Return the tokenizer of the stage's model."""
     from taclean.clip.models import tokenize
 
     return partial(tokenize, stage["model"])

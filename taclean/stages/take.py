@@ -12,7 +12,6 @@ OPTIONS = [
 
 
 def run(options: Any) -> None:
-    """Check its hash and write it."""
     from taclean.attacks.victims import take
 
     take(options.victims, options.name, options.out)

@@ -68,7 +68,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Make the artifact."""
     from taclean.attacks.poison import taken
     from taclean.data.split import Pairs
 

@@ -27,12 +27,10 @@ def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
 
 
 def base_config(config: Config) -> dict[str, Any]:
-    """Return what decides the base model."""
     return clean_config(config, seed=config.model.seed)
 
 
 def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
-    """Return what decides a base model of another seed."""
     return _train(config, config.base.train, seed)
 
 
@@ -53,14 +51,17 @@ def finetune_config(
 ) -> dict[str, Any]:
     """Return what decides a cleaned model; `seed` is the victim's."""
     entry = config.defenses[defense]
+    rows, settings = config.cleaning(defense, attack)
     stage = {
-        **_train(config, entry.settings(config.finetune.train), shared.cleaning_seed(seed, repeat)),
+        **_train(config, settings, shared.cleaning_seed(seed, repeat)),
         "defense": entry.kind,
         **registry.own_code(entry.kind),
         "loss": entry.loss.given(),
         **entry.given(include={"rows", "after", "split"}),
         **shared.overlap_of(config, defense, seed),
     }
+    if entry.method.scratch:
+        stage["rows"] = rows
     if attack != "clean":
         stage["trigger"] = shared.trigger_of(config, attack, seed)
     return stage
@@ -140,7 +141,7 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
         pairs = poison.taken(Pairs.open(options.data), stage)
         if options.poison:
             pairs = poison.apply(pairs, options.poison)
-        if options.manifest and "overlap" not in stage:
+        elif options.manifest and "overlap" not in stage:
             poisoned = poison.read_manifest(options.manifest)
             refuse_copies(pairs, *poisoned, f"poisoned in {options.manifest}", accepted)
         trained = (pairs.rows, pairs.pictures)

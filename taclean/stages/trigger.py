@@ -9,7 +9,6 @@ from taclean.util.files import replacing, write_json
 
 
 def trigger_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    """Return what decides a fitted trigger."""
     entry = config.attacks[attack]
     if not entry.fits:
         raise KeyError(attack)
@@ -35,7 +34,6 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
-    """Fit the trigger, and write it with what was measured on it."""
     import safetensors.torch
     import torch
 

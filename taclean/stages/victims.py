@@ -12,7 +12,6 @@ AGREE = 0.1  # points that a score on val may move where weights are stored as b
 
 
 def victims_config(config: Config) -> dict[str, Any]:
-    """Return what decides each victim, and the base models."""
     from taclean.config.runs import Runs  # imports pandas
 
     return {"victims": Runs(config).poisonings()}

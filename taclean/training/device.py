@@ -24,28 +24,22 @@ def using(name: str = "auto") -> Iterator[torch.device]:
 
     'auto' takes a GPU where there is one: the first that no command of the same user holds, or it
     waits for one. A scheduler's job with one GPU has it for itself; one with several may run
-    several commands.
-
-    Raises:
-        UserError: 'cuda' was asked for and there is no GPU, or there are more processes than GPUs.
+    several commands. A UserError says that there is no GPU, or fewer than processes.
     """
     found = torch.cuda.is_available()
     if name == "cpu" or (name == "auto" and not found):
         yield torch.device("cpu")
         return
     if not found:
-        raise UserError(
-            f"--device cuda: torch {torch.__version__} finds no GPU on {os.uname().nodename}; it "
-            f"is built for CUDA {torch.version.cuda} (too new for the driver? see nvidia-smi), "
-            f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')!r}, or "
-            "the job's partition has no GPUs; correct that, or give --device cpu"
-        )
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        text = f"torch {torch.__version__} finds no GPU on {os.uname().nodename}; it is built for "
+        text += f"CUDA {torch.version.cuda} (too new for the driver? see nvidia-smi), "
+        text += f"CUDA_VISIBLE_DEVICES is {visible!r}, or the job's partition has no GPUs"
+        raise UserError(f"--device cuda: {text}; correct that, or give --device cpu")
     local = int(os.environ["LOCAL_RANK"]) if dist.is_torchelastic_launched() else 0
     if local >= (count := torch.cuda.device_count()):
-        raise UserError(
-            f"--nproc-per-node: process {local} has no GPU of its own, {count} are there; start as "
-            "many processes"
-        )
+        text = f"process {local} has no GPU of its own, {count} are there"
+        raise UserError(f"--nproc-per-node: {text}; start as many processes")
     with ExitStack() as held:
         alone = count == 1 and any(variable in os.environ for variable in SCHEDULERS)
         device = torch.device("cuda", 0 if alone else _free_gpu(held))

@@ -41,15 +41,12 @@ def processes(device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        raise UserError(
-            f"process {rank()} of {world()}: lost the others ({str(error)[:99]}...); see "
-            "their messages, then run the same command again"
-        ) from None
+        text = f"process {rank()} of {world()}: lost the others ({str(error)[:99]}...)"
+        raise UserError(f"{text}; see their messages, then run the same command again") from None
     dist.destroy_process_group()
 
 
 def world() -> int:
-    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -169,8 +166,7 @@ def sync_batch_norm(model: CLIP, device: torch.device) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             known = type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm)
             if not known or device.type == "cpu":
-                raise UserError(
-                    f"model.name: its layer {name} is a {type(module).__name__}, which several "
-                    f"processes cannot train on {device.type}; start without torchrun"
-                )
+                text = f"its layer {name} is a {type(module).__name__}, which several processes"
+                text += f" cannot train on {device.type}; start without torchrun"
+                raise UserError(f"model.name: {text}")
     nn.SyncBatchNorm.convert_sync_batchnorm(model)

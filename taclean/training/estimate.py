@@ -1,8 +1,4 @@
-"""The cost of a run, before it starts: rows, disk, memory and time, from its config.
-
-Times come from rates that were measured, with the run's own model and sizes, on the machine that
-will do the work.
-"""
+"""The cost of a run before it starts, from its config and rates measured on this machine."""
 
 import io
 import time
@@ -55,7 +51,7 @@ def measure(config: Config) -> dict[str, Any]:
         entry = config.defenses[key]
         texts = {text: kind.example(tokens) for text, kind in defense(entry.kind).texts.items()}
         objective = make_defense(entry.kind, 0, texts, **entry.loss.given())
-        trainings[key] = objective, entry.settings(finetune)
+        trainings[key] = objective, config.cleaning(key)[1]
     for key, (objective, given) in trainings.items():
         own = given.given(include={"precision", "threads", "compile", "optimizer"})
         settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
@@ -107,30 +103,20 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     runs, train, evaluate = Runs(config), rates["train"], config.evaluate
     rows = {name: split.rows or ALL for name, split in config.splits.items()}
     of = {role: rows[name] for role in ROLES if (name := config.split_of_role(role))}
-    own = list(dict.fromkeys(map(config.trained_as, config.run.attacks)))
-    models, cleanings, seeds = runs.all(), runs.cleanings(), len(runs.seeds)
+    models, seeds = runs.all(), len(runs.seeds)
     bases = seeds if config.base.per_seed else 1
     jobs = [(f"pack {name}", 1, count, rates["pack"]) for name, count in rows.items()]
-    trainings: list[tuple[str, list[str], int, Train]] = []  # stage, attack of each model, pairs
-    if not config.model.pretrained:
-        trainings.append(("base", ["clean"] * bases, of["pretrain"], config.base.train))
-    for attack in own:
-        entry = config.attacks[attack]
-        if entry.victim:
-            continue
-        if entry.fits:
+    trainings = [training for training in runs.trainings() if training[1]]
+    for attack in (attacks[0] for stage, attacks, *_ in trainings if "pretrain" in stage):
+        if (entry := config.attacks[attack]).fits:
             work = of["patch"] * entry.fit.epochs
             jobs.append((f"trigger {attack}", seeds, work, train["pretrain"]))
-        trainings.append((f"pretrain {attack}", [attack] * seeds, *config.poisoning(attack)))
-    for name in config.run.defenses:
-        cleaning = config.defenses[name]
-        attacks = [run.attack for run in cleanings if run.defense == name]
-        settings = cleaning.settings(config.finetune.train)
-        trainings.append((f"finetune {name}", attacks, cleaning.rows or of["clean"], settings))
     heads, validated = len(models), 0  # a training validates before the first epoch and after each
     for stage, attacks, pairs, settings in trainings:
-        rate = train.get(stage.removeprefix("finetune "), train["pretrain"])
-        jobs.append((stage, len(attacks), pairs * settings.epochs, rate))
+        name = stage.removeprefix("finetune ")
+        defense, _ = config.rates.get(name, (name, 0))
+        rate = train.get(defense, train["pretrain"])
+        jobs.append((stage, len(attacks), (pairs or ALL) * settings.epochs, rate))
         heads += len(attacks) * (settings.epochs + 1)
         views = sum(1 if attack == "clean" else 2 for attack in attacks)
         validated += views * (settings.epochs + 1) * of["val"]
@@ -151,14 +137,13 @@ def plan(config: Config, rates: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[s
     weights = sum(p.numel() for p in create(config.model.name).parameters()) * 4 / 1e9
     return table, {
         "packed": sum(rows.values()) * (3 * config.data.image_size**2 + ROW_BYTES) / 1e9,
-        "results": (len(cleanings) + seeds * len(own) + bases) * weights,
+        "results": (len(runs.cleanings()) + len(runs.victims()) + bases) * weights,
         "checkpoints": 3 * weights,  # weights and AdamW's two moments, of the job that runs
         "memory": 4 * weights,
     }
 
 
 def report(config: Config, rates: Mapping[str, Any]) -> str:
-    """Return the plan as text."""
     table, disk = plan(config, rates)
     files, runs = "", Runs(config)
     for name, source in getattr(config.dataset, "sources", {}).items():

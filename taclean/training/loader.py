@@ -97,5 +97,4 @@ class Feed:
         return replace(batch, images=batch.images.to(self._device, non_blocking=True))
 
     def close(self) -> None:
-        """Stop reading."""
         self._pool.shutdown(cancel_futures=True)

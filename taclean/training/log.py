@@ -21,10 +21,8 @@ class Log:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
-                raise UserError(
-                    "train.tensorboard: TensorBoard is not installed; "
-                    "pip install 'taclean[tensorboard]', or set it to false"
-                ) from None
+                text = "not installed; pip install 'taclean[tensorboard]', or set it to false"
+                raise UserError(f"train.tensorboard: {text}") from None
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def event(self, event: str, **record: Any) -> None:
@@ -41,6 +39,5 @@ class Log:
                 self._board.add_scalar(f"{kind}/{key}", float(values[key]), step)
 
     def close(self) -> None:
-        """Write what TensorBoard still holds back."""
         if self._board:
             self._board.close()

@@ -96,10 +96,9 @@ def _compile(model: CLIP, device: torch.device) -> None:
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.ones(2, device=device))
     except Exception as error:  # whatever torch.compile meets: no compiler, no headers, no Triton
-        raise UserError(
-            f"train.compile: torch.compile does not work here ({first_line(error)}); install a C++ "
-            "compiler (CPU) or Triton (GPU), or set it to false"
-        ) from None
+        text = f"torch.compile does not work here ({first_line(error)})"
+        cure = "install a C++ compiler (CPU) or Triton (GPU), or set it to false"
+        raise UserError(f"train.compile: {text}; {cure}") from None
     model.visual.compile(dynamic=False)
     text = getattr(model, "transformer", None) or model.text
     text.compile(dynamic=True)
@@ -168,15 +167,12 @@ class Training:
             raise UserError(f"{self.label}: the training set is empty")
         rows, world = min(settings.batch, len(pairs)), distributed.world()
         if rows % world:
-            raise UserError(
-                f"train.batch: {rows} pairs cannot be shared by {world} processes; give a multiple"
-            )
+            text = f"{rows} pairs cannot be shared by {world} processes; give a multiple"
+            raise UserError(f"train.batch: {text}")
         if settings.warmup >= steps:
-            raise UserError(
-                f"train.warmup: {settings.warmup} steps, but {self.label} has {steps} in all "
-                f"({len(pairs)} rows, batch {settings.batch}, epochs {settings.epochs}) and would "
-                "never reach its decay; give less, or more epochs"
-            )
+            size = f"{len(pairs)} rows, batch {settings.batch}, epochs {settings.epochs}"
+            text = f"{settings.warmup} steps, but {self.label} has {steps} in all ({size})"
+            raise UserError(f"train.warmup: {text}; give less, or more epochs")
         objective.check(settings.epochs, len(pairs))
 
     @property
@@ -190,8 +186,8 @@ class Training:
         return self.done % self.per_epoch == 0
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
+        share = self._objective.pace(step // self.per_epoch)
+        return share * learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
     def step(self) -> dict[str, Tensor]:
         """Take one step on the next batch and return the parts of its loss, on the device.
@@ -211,11 +207,9 @@ class Training:
         if self.synced:
             value = float((parts if self._sync_every == 1 else self._sums)["total"].detach())
             if not math.isfinite(value):
-                raise distributed.error_of_all(
-                    f"{self.label}: the loss is {value} at step {self.done} of {self.steps} "
-                    f"(epoch {self.epoch + 1}); lower train.lr ({self.settings.lr:g}) or check "
-                    "the data"
-                )
+                at = f"step {self.done} of {self.steps} (epoch {self.epoch + 1})"
+                cure = f"lower train.lr ({self.settings.lr:g}) or check the data"
+                raise distributed.error_of_all(f"{self.label}: the loss is {value} at {at}; {cure}")
         self._scaler.scale(parts["total"]).backward()
         self._scaler.step(self._together)
         self._scaler.update()
@@ -231,10 +225,8 @@ class Training:
         """Raise a UserError where a weight is not finite."""
         for name, weight in self.model.state_dict().items():
             if not torch.isfinite(weight).all():
-                raise distributed.error_of_all(
-                    f"{self.label}: {name} is not finite after {self.steps} steps; lower train.lr "
-                    f"({self.settings.lr:g})"
-                )
+                text = f"{self.label}: {name} is not finite after {self.steps} steps"
+                raise distributed.error_of_all(f"{text}; lower train.lr ({self.settings.lr:g})")
 
     def recorded(self, scored: bool) -> bool:
         """Return whether the history has all records that are due at this step.
@@ -276,6 +268,7 @@ class Training:
             "step": self.done,
             "history": self.history,
             "sums": {key: float(value) for key, value in self._sums.items()},
+            "kept": self._objective.kept,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -286,6 +279,7 @@ class Training:
         done, history, sums = state["step"], state["history"], state["sums"]
         self.model.load_state_dict(state["model"])
         self.done, self.history, self._sums = done, history, sums
+        self._objective.kept.update(state.get("kept", {}))
 
 
 def train(
@@ -314,10 +308,7 @@ def train(
 
     Returns:
         One record per epoch: epoch, lr, loss parts, validation scores. Records of `score_at` have
-        the scores alone.
-
-    Raises:
-        StoppedError: SIGTERM came or the job's time is nearly over; the run is saved.
+        the scores alone. A StoppedError says that SIGTERM came, or the end of the job's time.
     """
     training = Training(
         model, pairs, objective, settings, seed=seed, device=device, label=label, prompts=prompts

@@ -25,7 +25,6 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the weights that have a gradient."""
         scale: Any = getattr(self, "grad_scale", None)  # in fp16, as `found_inf`
         overflow: Any = getattr(self, "found_inf", None)
         for group in self.param_groups:
@@ -61,7 +60,6 @@ class Together(torch.optim.Optimizer):
         super().__init__([weight for group in groups for weight in group["params"]], {})
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Let each optimizer take its step."""
         for optimizer in self._each:
             for key in ("grad_scale", "found_inf"):
                 setattr(optimizer, key, getattr(self, key, None))

@@ -82,9 +82,8 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())  # whole after a crash of the machine, too
         except (OSError, RuntimeError) as error:  # torch's writer: RuntimeError on a full disk
-            raise UserError(
-                f"{self._path}: cannot write the checkpoint ({first_line(error)}); make room"
-            ) from None
+            text = f"cannot write the checkpoint ({first_line(error)}); make room"
+            raise UserError(f"{self._path}: {text}") from None
 
 
 def fingerprint(*parts: Any) -> str:

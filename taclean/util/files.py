@@ -61,9 +61,38 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def sha256(path: Path | str) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def mistaken(path: Path | str) -> str:
+    """Return in brackets what a file is in place of its contents, such as an HTML page, or ""."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(200).lstrip().lower()
+    except OSError:
+        return ""
+    if head.startswith(b"version https://git-lfs"):
+        return " (a Git LFS pointer: get the file itself by `git lfs pull`)"
+    page = head.startswith((b"<!doctype html", b"<html"))
+    return " (an HTML page: download the file itself)" if page else ""
+
+
+@contextmanager
+def reading(
+    path: Path | str, what: str, *errors: type[Exception], cure: str = "make or fetch it again"
+) -> Iterator[None]:
+    """Raise a UserError where a file is missing, or where reading it raises one of the errors.
+
+    `what` says what the file is then, such as "not a JSON file".
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make it or correct the path") from None
+    except errors as error:
+        why = mistaken(path) or f" ({first_line(error)})"
+        raise UserError(f"{path}: {what}{why}; {cure}") from None
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -79,12 +108,8 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; a UserError names one that is missing or is not JSON."""
-    try:
+    with reading(path, "not a JSON file", ValueError, RecursionError):
         return json.loads(Path(path).read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; make it or correct the path") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file ({error}); correct it or make it again") from None
 
 
 def _ended(lock: Path, who: str) -> bool:

@@ -55,7 +55,8 @@ def test_other_victims_are_refused(archive: Path, wanted: dict, words: list[str]
 
 def test_files_that_are_no_archive_are_refused(archive: Path, tmp_path: Path) -> None:
     refused(lambda: victims.read(tmp_path / "none.zip"), "no such archive", "snakemake victims")
-    refused(lambda: victims.read(tmp_path / "model"), "no whole archive")
+    (tmp_path / "model").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    refused(lambda: victims.read(tmp_path / "model"), "no whole archive of victims (a Git LFS po")
     with ZipFile(tmp_path / "other.zip", "w") as other:
         other.writestr("model", "x")
     refused(lambda: victims.read(tmp_path / "other.zip"), "no whole archive", "victims.json")

@@ -2,7 +2,6 @@
 
 import copy
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from taclean import config as configs
 from taclean.config import Config, registry
+from taclean.config.runs import Runs
 from taclean.data.labels import class_names
 from taclean.results.labels import Look, look_of
 from taclean.stages import stage_config
@@ -43,7 +43,7 @@ FURTHER = "badclip_adaptive wanet stripes blended_stripes blended_triangles blen
 
 def test_default_config_passes_and_names_every_attack_and_defence() -> None:
     checked(DEFAULT)
-    further = ["par", "ft_sam", "wise_ft", "linear_probe", "abd", "invertune"]
+    further = "par ft_sam wise_ft linear_probe abd invertune roclip safeclip".split()
     for folder, more in (("attacks", FURTHER), ("defenses", further)):
         assert list(DEFAULT[folder]) == [*DEFAULT["run"][folder], *more]
         assert sorted(DEFAULT[folder]) == registry.names(folder)
@@ -80,10 +80,20 @@ MISTAKES = configs.read_yaml(Path(__file__).with_name("mistakes.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("base", "mistake"), [(base, mistake) for base in MISTAKES for mistake in MISTAKES[base]]
+    ("base", "mistake"), [(base, mistake) for base in BASES for mistake in MISTAKES[base]]
 )
 def test_a_mistake_is_named_in_one_line(base: str, mistake: dict[str, Any]) -> None:
-    refused(lambda: checked(BASES[base], mistake["config"]), mistake["says"])
+    refused(lambda: Runs(checked(BASES[base], mistake["config"])), mistake["says"])
+
+
+def test_a_key_that_no_defence_of_the_run_takes_is_named() -> None:
+    """Unless the default has it: rates and the settings of a tuning replace that."""
+    own = {"run": {"defenses": ["ft"]}, "defenses": {"ft": {"train": {"lr": 0.1}}}}
+    assert configs.unused(checked(DEFAULT, own)) == ""
+    for more in (own, {"run": {"rates": [0.1]}}):
+        changed = checked(DEFAULT, more, {"finetune": {"train": {"lr": 0.2, "epochs": 3}}})
+        assert configs.unused(changed).startswith("note: finetune.train.lr: no defence of the run")
+    assert configs.unused(checked(DEFAULT, {"finetune": {"train": {"lr": 0.2}}})) == ""
 
 
 def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
@@ -91,6 +101,9 @@ def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
     plain, own = (stage(whole, "pretrain/badnet/seed3") for whole in (DEFAULT, config))
     assert own["train"] == stage(DEFAULT, "base")["train"] != plain["train"]
     assert stage(config, "poison/badnet/seed3")["rows"] == own["rows"] == 50_000
+    config = configs.merge(config, {"run": {"attacks": ["badnet"], "defenses": ["roclip"]}})
+    defended = stage(config, "finetune/badnet/roclip/seed3")
+    assert all(defended[name] == own[name] for name in ("seed", "train", "rows", "trigger"))
 
 
 def test_null_takes_a_key_of_the_files_below_away(tmp_path: Path) -> None:
@@ -168,34 +181,12 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
     assert "rows" not in stage(PAPER, "pack/test")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("run: [", r"bad\.yaml"),
-        ("- 1", r"bad\.yaml"),
-        ("", r"bad\.yaml"),
-        (None, "no such config file"),
-        ("run:\n  seeds: [0\nmodel: {}\n", r"bad\.yaml, line 3, column \d+: not YAML"),
-        ("run: {}\nmodel: {}\nrun: {}\n", r"bad\.yaml, line 3, column 1: .* is given twice"),
-        ("run: {seeds: [0], seeds: [1]}", r"bad\.yaml, line 1, column \d+: .* is given twice"),
-        ("run: {seeds: [010]}", r"bad\.yaml, line 1, column 15: .*010 is another number"),
-        ("batch: 1:30", r"bad\.yaml, line 1, column 8: .*1:30 is another number"),
-        ("run: &r {x: *r}", r"bad\.yaml: too large, or holds itself"),
-        (
-            "".join(
-                f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")
-            ).replace("*a", "x"),
-            r"bad\.yaml: too large, or holds itself",
-        ),
-        ("# " + "x" * 10**6, r"bad\.yaml: too large"),
-    ],
-)
-def test_a_file_that_is_no_config_is_refused(tmp_path, text, message) -> None:
+@pytest.mark.parametrize("mistake", MISTAKES["files"])
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, mistake: dict[str, Any]) -> None:
     path = tmp_path / "bad.yaml"
-    if text is not None:
-        path.write_text(text, "utf-8")
-    with pytest.raises(UserError, match=message):
-        configs.read_yaml(path)
+    if "text" in mistake:
+        path.write_text(mistake["text"] * mistake.get("times", 1), "utf-8")
+    refused(lambda: configs.read_yaml(path), str(path), mistake["says"])
 
 
 def test_merge_is_snakemakes() -> None:
@@ -232,26 +223,9 @@ def test_a_parameter_changes_its_own_stages_only() -> None:
     assert changed("attacks.badnet.gate", 7) == set()
 
 
-@pytest.mark.parametrize(
-    ("path", "form"),
-    [
-        ("nosuch", "stages begin with"),
-        ("", "stages begin with"),
-        ("pack/nosuch", "pack/SPLIT"),
-        ("finetune/badnet", "finetune/ATTACK/DEFENSE/seedN"),
-        ("pretrain/badnet/sed0", "pretrain/ATTACK/seedN"),
-        ("text/variants/taclean/foo", "text/TEXT/DEFENSE/seedN"),
-        ("evaluate/foo/none/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
-        ("evaluate/badnet/none/seed-1", "evaluate/ATTACK/DEFENSE/seedN"),
-        ("evaluate/badnet/foo/seed0", "evaluate/ATTACK/DEFENSE/seedN"),
-        ("trigger/badnet/seed0", "trigger/ATTACK/seedN"),
-        ("pretrain/badnet/seed0-repeat1", "pretrain/ATTACK/seedN"),
-        ("finetune/badnet/ft/seed0-repeat0", r"finetune/ATTACK/DEFENSE/seedN\[-repeatR\]"),
-    ],
-)
+@pytest.mark.parametrize(("path", "form"), MISTAKES["stages"].items())
 def test_unknown_stage_is_refused(path: str, form: str) -> None:
-    with pytest.raises(UserError, match=f"stage {path!r}: unknown; .*{form}"):
-        stage(DEFAULT, path)
+    refused(lambda: stage(DEFAULT, path), f"stage {path!r}: unknown; ", form)
 
 
 def test_the_conda_environment_has_the_dependencies_of_the_package() -> None:

@@ -134,8 +134,9 @@ def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
         (HEAD + "class A(Defense): pass\nclass B(Defense): pass\n", "has A, B; keep one"),
         ("x = 1\n", "there is no defence taclean/defenses/zz_bad.py"),
         (HEAD + "class A(Defense):\n    texts = ['variants']\n", "zz_bad.py: AttributeError"),
+        (HEAD + "class A(Defense):\n    scratch, texts = True, {'a': int}\n", "excludes texts"),
     ],
-    ids=["syntax", "import", "field", "two", "none", "texts"],
+    ids=["syntax", "import", "field", "two", "none", "texts", "scratch"],
 )
 def test_a_file_that_is_no_defence_is_named_in_one_line(write, code: str, message: str) -> None:
     write("defenses", "zz_bad", code)

@@ -377,7 +377,7 @@ def test_captions_are_made_of_labels(tree):
     assert (add_captions(table, TEMPLATES, 1)["caption"] != captions).any()
 
 
-def test_splits_of_one_labelled_source_are_pairs_and_test_sets(tree, tmp_path):
+def test_splits_of_one_labelled_source_are_pairs_and_test_sets(tree, tmp_path, capsys):
     overlay = tmp_path / "small.yaml"
     overlay.write_text(
         f"""
@@ -406,6 +406,7 @@ defenses: {{taclean: {{subcaptions: {{samples: 4}}}}}}
             name = ["zebra", "airplane", "t-shirt"][label]
             assert caption.endswith(f" {name}.") if split != "val" else caption == ""
     assert len(set(seen)) == len(seen) == 58
+    assert "pack val: no picture of 1 of the run's classes (airplane)" in capsys.readouterr().out
 
 
 def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path):
@@ -478,6 +479,31 @@ def test_too_few_spare_rows_are_refused_with_the_account(source, tmp_path):
 def test_no_sound_row_is_refused(tmp_path):
     refuse(tmp_path / "a", Given([None], ["caption"]), "no_image 1", rows=None, spare=None)
     refuse(tmp_path / "b", Given([], []), "no rows", rows=None, spare=None)
+
+
+@pytest.mark.parametrize(
+    ("image", "content", "says"),
+    [
+        ("a/0.jpg", None, "no_image 1, such as '{}/a/0.jpg'"),
+        (
+            "0.jpg",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "'{}/0.jpg' (a Git LFS pointer:",
+        ),
+        (
+            "0.jpg",
+            b"\n<!DOCTYPE html><title>404",
+            "undecodable 1, such as '{}/0.jpg' (an HTML page:",
+        ),
+        ("http://a.b/0.jpg", None, "such as 'http://a.b/0.jpg': URLs are not fetched, download"),
+    ],
+)
+def test_a_picture_that_is_none_is_shown_with_its_place(tmp_path, image, content, says):
+    (tmp_path / "pairs.csv").write_text(f"image,caption\n{image},a dog\n", "utf-8")
+    if content:
+        (tmp_path / image).write_bytes(content)
+    reader = make_reader({"reader": "csv"}, tmp_path)
+    refuse(tmp_path / "split", reader, says.format(tmp_path), rows=None, spare=None)
 
 
 def test_a_source_that_shrank_after_the_index_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Defences that choose weights, prepare or finish: each against its formula, and after a kill."""
+"""Defences with hooks or from random weights: each against its formula, and after a kill."""
 
 import os
 import signal
@@ -11,18 +11,21 @@ import torch.nn.functional as F
 from taclean.clip import models
 from taclean.clip.encode import encode_images, encode_tokens, normalize
 from taclean.config.schema import Train
+from taclean.data.augment import mild
 from taclean.data.split import Pairs
-from taclean.defenses import invertune, make_defense
-from taclean.losses import clip_loss, self_loss
+from taclean.defenses import invertune, make_defense, safeclip
+from taclean.defenses.roclip import changed_captions
+from taclean.losses import clip_loss, info_nce, self_loss
 from taclean.training.loader import Batch
 from taclean.training.loop import train
-from taclean.util.errors import StoppedError
+from taclean.util.errors import StoppedError, UserError
 from tests.helpers import Dies
 
 SETTINGS = Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e-9)
 DEFENSES = {
     "ft_sam": {"rho": 0.5}, "wise_ft": {"alpha": 0.3}, "linear_probe": {}, "abd": {"steps": 2},
     "invertune": {"probe_steps": 2, "steps": 3, "pictures": 8, "least": 0.0},
+    "roclip": {"every": 1, "pool": 0.5}, "safeclip": {"warmup": 0, "low": 1.0, "pool": 20},
 }  # fmt: skip
 
 
@@ -212,6 +215,93 @@ def test_two_means_and_similarity():
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert invertune.ssim(images, images).item() == pytest.approx(1, abs=1e-5)
     assert invertune.ssim(images, 1 - images) < 0 < 0.9 < invertune.ssim(images, images * 0.9)
+
+
+def batches(pairs, *places):
+    for epoch, start in places:
+        index = np.arange(start, start + 12)
+        yield Batch(epoch, index, *pairs.batch(index))
+
+
+def most_like(pool, queries) -> torch.Tensor:
+    pool, queries = [entry.detach() for entry in pool], queries.detach()
+    return torch.stack([max(pool, key=lambda entry: float(entry @ query)) for query in queries])
+
+
+def test_roclip_matches_pictures_with_captions_of_a_pool(tiny, small_pairs):
+    objective, pool = make_defense("roclip", 3, every=2, pool=0.3), []  # 19 of 64 captions
+    objective.prepare(tiny, small_pairs, None)
+    captions = torch.from_numpy(changed_captions(tiny, small_pairs, "3"))
+    for batch in batches(small_pairs, (0, 0), (1, 0), (1, 12), (2, 24), (3, 24), (3, 40)):
+        images = encode_images(tiny, mild(batch.images, batch.index, 3, batch.epoch))
+        own = matched = encode_tokens(tiny, captions[batch.index])
+        if batch.epoch % 2:
+            matched, pool = most_like(pool or own, images), [*own, *pool][:19]
+        got = objective.loss(tiny, batch)["total"]
+        wanted = clip_loss(images, matched, tiny.logit_scale.exp())
+        assert got.item() == pytest.approx(wanted.item(), rel=1e-5)
+        tiny.zero_grad()
+        got.backward()
+        assert bool(tiny.text_projection.grad.any()) == (batch.epoch % 2 == 0)
+
+
+def test_captions_are_changed_as_the_poisoned_set_has_them(tiny, small_pairs):
+    images, tokens = np.zeros((2, 32, 32, 3), np.uint8), small_pairs.tokens[[0, 0]]
+    clean = changed_captions(tiny, small_pairs, "0")
+    assert 0.5 < (clean != small_pairs.tokens).any(1).mean() < 1
+    made = changed_captions(tiny, small_pairs.with_poison(np.array([5, 9]), images, tokens), "0")
+    assert np.flatnonzero((made != clean).any(1)).tolist() == [5, 9]
+    assert min(len({*line} & {*tokens[0]}) / len({*tokens[0]}) for line in made[[5, 9]]) > 0.6
+
+
+def test_safeclip_pulls_safe_pairs_together_and_others_within_a_modality(
+    tiny, small_pairs, monkeypatch
+):
+    safe = torch.arange(64) % 3 > 0
+    monkeypatch.setattr(safeclip.SafeCLIP, "safe", lambda *given: safe)
+    objective, scale, pools = make_defense("safeclip", 3, pool=7), tiny.logit_scale.exp(), ([], [])
+    objective.prepare(tiny, small_pairs, None)
+    captions = [torch.from_numpy(changed_captions(tiny, small_pairs, f"3:{n}")) for n in (0, 1)]
+    for batch in batches(small_pairs, (2, 0), (2, 12), (3, 30)):
+        pixels = [mild(batch.images, batch.index, 3, n) for n in (batch.epoch, ~batch.epoch)]
+        tokens = [rows[batch.index] for rows in captions]
+        images = encode_images(tiny, torch.cat(pixels)).chunk(2)
+        texts = encode_tokens(tiny, torch.cat(tokens)).chunk(2)
+        here, wanted = safe[batch.index], 0.0
+        for pool, (one, other), across in zip(pools, (images, texts), (texts, images), strict=True):
+            wanted += info_nce(one[here], across[1][here], scale) * here.sum() / 24
+            like = most_like(pool or one[~here], one[~here])
+            wanted += info_nce(other[~here], like, scale) * (~here).sum() / 24
+            pool[:] = [*one[~here], *pool][:7]
+        got = objective.loss(tiny, batch)["total"]
+        assert got.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_safeclip_takes_the_pairs_that_are_most_probably_of_the_upper_gaussian(
+    tiny, small_pairs, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    cosines = np.append(rng.normal(0.1, 0.05, 34), rng.normal(0.4, 0.1, 30))
+    monkeypatch.setattr(safeclip, "similarities", lambda model, pairs: cosines)
+    likely = np.stack([cosines < 0.25, cosines >= 0.25]).astype(float)
+    for _ in range(300):  # expectation maximisation
+        weight = likely.sum(1, keepdims=True)
+        mean = (likely * cosines).sum(1, keepdims=True) / weight
+        spread = np.sqrt((likely * (cosines - mean) ** 2).sum(1, keepdims=True) / weight)
+        dense = weight / spread * np.exp(-(((cosines - mean) / spread) ** 2) / 2)
+        likely = dense / dense.sum(0)
+    found = safeclip.probabilities(cosines)
+    assert abs(found - likely[1]).max() < 0.1  # it stops earlier
+    objective = make_defense("safeclip", warmup=1, growth=0.125, most=0.7, low=0.1)
+    objective.prepare(tiny, small_pairs, None)
+    first = int((found >= 0.9).sum())
+    best = sorted(range(64), key=lambda row: (-found[row], -cosines[row]))
+    for epoch, count in enumerate((0, 64, first, first + 8, int(0.7 * 64))):
+        assert np.flatnonzero(objective.safe(tiny, epoch)).tolist() == sorted(best[:count])
+    assert [objective.pace(epoch) for epoch in range(4)] == [1, 0.1, 1, 1]
+    objective.check(3, 64)
+    with pytest.raises(UserError, match=r"warmup: 1 epochs and one at a low rate, but .* has 2"):
+        objective.check(2, 64)
 
 
 @pytest.mark.parametrize("name", DEFENSES)

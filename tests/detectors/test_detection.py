@@ -29,7 +29,8 @@ from tests.helpers import ROOT, refused
 
 CLASSES = ["banana", "dog", "piano", "rose", "whale"]
 SMALL = configs.read(configs.DEFAULT, ROOT / "config/test/smoke.yaml")
-SMALL |= {"poison": SMALL["poison"] | {"rows": 30}, "detect": {"rows": 20, "images": 8}}
+SMALL |= {"detect": {"rows": 20, "images": 8}}
+SMALL["poison"] = configs.merge(SMALL["poison"], {"rows": 30, "train": {"batch": 8}})
 MORE = {"kdist_few": {"kind": "kdist", "score": {"k": 3}}, "mine": {"kind": "slof", "label": "My"}}
 CONFIG = configs.check(configs.resolve(configs.merge(SMALL, {"detectors": MORE})))
 STAGE = stage_config(CONFIG, "detect/badnet/seed3")

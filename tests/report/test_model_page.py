@@ -62,10 +62,23 @@ def test_the_page_says_what_the_files_say() -> None:
     assert row(classes, "a &lt;b&gt;") == ["a &lt;b&gt;", "75.0", "80.0", "+5.0", "20"]
     assert "1 classes lost, 1 gained" in text
     assert "my &lt;model&gt;.pt" in text
-    assert "<b>As it came</b>: clean accuracy 80.0 %; the trigger that moves most" in text
+    assert "<b>As it came</b>: clean accuracy 80.0 %;\n optimised patterns reach" in text
     assert "<b>After Ours</b>" in text
+    assert (
+        "<p>\n<b>This model has a backdoor, by all signs: the trigger dots moves 85.0 % of" in text
+    )
+    assert "After Ours, a trigger still moves 5.0 %, and\n1.7 points of clean accuracy are" in text
     assert set(re.findall('src="(.{5})', text)) == {"data:"}  # one file
     assert "href" not in text
+
+
+@pytest.mark.parametrize(
+    ("triggered", "says"),
+    [(5, "No sign of a backdoor, with dots: at most, the trigger"), (10, "Perhaps a backdoor: ")],
+)
+def test_the_verdict_says_what_is_not_known(triggered: int, says: str) -> None:
+    text = own_page([model("none", [18, 15, 15], triggered)], LOOK, "RN50", "x", ["test"])
+    assert f"<p>\n<b>{says}" in text
 
 
 def test_the_page_shows_sub_captions() -> None:

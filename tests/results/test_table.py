@@ -120,22 +120,32 @@ def test_long_table_exactly(tmp_path: Path) -> None:
     values = json.loads(paths[1].read_text("utf-8"))
     paths[1].write_text(json.dumps(values | {"failed": "no trigger"}), "utf-8")
     failed = results.long_table(paths, LOOK)
-    assert failed.loc[failed["failed"].notna(), "percent"].tolist() == [
-        25,
-        100,
-        85.7143,
-        42.8571,
-        33.3333,
-    ]
+    percent = failed["percent"][failed["failed"].notna()]
+    assert percent.tolist() == [25, 100, 85.7143, 42.8571, 33.3333]
     assert failed[results.COLUMNS].equals(results.read_table(tmp_path / "table.csv"))
+
+
+HEAD = ",".join(results.COLUMNS) + "\n"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("attack,defense\nsig,none\n", "no column seed"),
-        (",".join(results.COLUMNS) + "\n", "no rows"),
+        (HEAD, "no rows"),
         ("", "not a CSV file"),
+        (
+            HEAD + "sig,ft,0,0,test,CA@1,50,200\nsig,ft,0,0,test,CA@1,high,200\n",
+            "line 3: percent is",
+        ),
+        (HEAD + "sig,ft,0,0,test,CA@1,50.1,200\n", "line 2: percent is '50.1', no percentage of n"),
+        (HEAD + "sig,ft,0,0,test,CA@1,-1,200\n", "line 2: percent is '-1', no percentage of n"),
+        (HEAD + "".join(f"sig,ft,{n},0,test,CA@1,5,{2 if n else 20}0\n" for n in range(3)), "2: n"),
+        (
+            HEAD + 2 * "sig,ft,0,0,test,CA@1,5,20\n",
+            "line 3: metric is 'CA@1', unknown or there twi",
+        ),
+        (HEAD + ",ft,0,0,test,CA@1,50,200\n", "line 2: attack is 'nan', empty; remove the file"),
         (None, "no such file"),
     ],
 )
@@ -145,6 +155,18 @@ def test_a_table_edited_by_hand_is_one_line(text: str | None, message: str, tmp_
         path.write_text(text)
     with pytest.raises(UserError, match=message):
         results.read_table(path)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"seed": None}, {"splits": 3}, {"splits": {"test": {"CA@1": {"hits": 3, "n": 2}}}}, {}],
+)
+def test_scores_edited_by_hand_are_one_line(edit: dict, tmp_path: Path) -> None:
+    path = write_scores(tmp_path, "sig", "ft", {"test": {"CA@1": (1, 8)}})
+    values = json.loads(path.read_text("utf-8")) | edit
+    path.write_text(json.dumps({k: v for k, v in values.items() if v is not None} if edit else []))
+    with pytest.raises(UserError, match=r"0.json: no scores of a run .*; remove the file"):
+        results.long_table([path], LOOK)
 
 
 def test_script_log(tmp_path: Path) -> None:

@@ -122,17 +122,18 @@ def test_augmentations(name, pairs):
 
 @pytest.fixture(scope="module")
 def texts(make_texts):
-    return make_texts(epochs=1, samples=40)
+    return make_texts(epochs=2, samples=40)
 
 
-@pytest.mark.parametrize("name", ["ft", "cleanclip", "taclean"])
+@pytest.mark.parametrize("name", ["ft", "cleanclip", "taclean", "roclip", "safeclip"])
 def test_losses_and_gradients(name, tiny_name, small_pairs, texts):
     images, tokens = small_pairs.batch(np.arange(16))
-    objective, found = make_defense(name, 0, texts), []
+    found = []
     for there in (False, True):
-        model = models.create(tiny_name, 0).train()
+        objective, model = make_defense(name, 0, texts), models.create(tiny_name, 0).train()
         model = moved(model) if there else model
-        batch = Batch(0, np.arange(16), Elsewhere(images) if there else images, tokens)
+        objective.prepare(model, small_pairs, None)
+        batch = Batch(1, np.arange(16), Elsewhere(images) if there else images, tokens)
         parts = objective.loss(model, batch)
         parts["total"].backward()
         gradient = model.visual.conv1.weight.grad

@@ -32,7 +32,7 @@ def test_the_notebook_is_the_page() -> None:
 
 def test_a_file_of_the_user_becomes_the_last_defence(tmp_path: Path) -> None:
     values = configs.read(configs.DEFAULT, ROOT / "config/bench.yaml")
-    own = bench.overlay(options(TEMPLATE, seeds=["1", "2"]))
+    own = bench.overlay(options(TEMPLATE, seeds=[1, 2]))
     config = configs.check(configs.resolve(configs.merge(values, own)))
     assert config.run.defenses == ["ft", "cleanclip", "taclean", "my_defence"]
     assert config.run.seeds == [1, 2]

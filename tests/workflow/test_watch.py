@@ -95,6 +95,11 @@ def test_what_failed_is_named_and_a_retry_that_ends_well_is_not() -> None:
     assert "1 failed" in watch.said[-1]
     assert "clean  logs/2.log" in watch.said[-1]
     assert "logs/3.log" not in watch.said[-1]
+    watch.handle(
+        logging.makeLogRecord({"msg": "Terminating processes on user request, this might"})
+    )
+    watch.failed()
+    assert watch.said[-1] == "run: interrupted; the same command goes on from here."
 
 
 def test_nothing_is_said_of_a_run_that_never_began_and_of_a_page_not_asked_for() -> None:
@@ -109,7 +114,7 @@ def test_nothing_is_said_of_a_run_that_never_began_and_of_a_page_not_asked_for()
 
 @pytest.mark.parametrize("attack", ["badnet", "clean"])
 def test_the_end_has_a_table_where_something_was_attacked(tmp_path: Path, attack: str) -> None:
-    rows = [[attack, "none", 0, 0, "test", m, p, 9] for m, p in (("CA@1", 80.0), ("ASR@1", 7.0))]
+    rows = [[attack, "none", 0, 0, "test", m, p, 100] for m, p in (("CA@1", 80.0), ("ASR@1", 7.0))]
     write_table(pd.DataFrame(rows, columns=COLUMNS), tmp_path / "table.csv")
     watch, page = Watched(), str(tmp_path / "page.html")
     job = SimpleNamespace(output=[page], params={"look": {}})

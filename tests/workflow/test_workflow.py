@@ -82,6 +82,14 @@ def test_entries_have_a_kind_and_any_name(copy: Path, tmp_path: Path) -> None:
     assert (jobs(said)["text"], jobs(said)["finetune"]) == (2, 16)
 
 
+def test_a_defence_from_scratch_learns_from_the_poisoned_rows(copy: Path, tmp_path: Path) -> None:
+    own = "{run: {attacks: [one], defenses: [roclip]}, attacks: {one: {kind: ssba, scratch: true}}}"
+    said = small(copy, tmp_path, "--dry-run", "--printshellcmds", text=own)
+    (command,) = re.findall(r"--stage finetune/one/roclip/seed0@.* --data (.*) --trigger", said)
+    rows = "--poison results/attacks/one/seed0/poison"
+    assert command == f"data/emoji/pretrain --val data/emoji/val --model  {rows}"
+
+
 DEPENDENT = """
 run:
   {attacks: [badclip, moved], defenses: [taclean, again, shared, more], seeds: [3, 7], repeats: 2}
@@ -91,7 +99,7 @@ attacks: {badclip: {poisoned: 20}, moved: {kind: badclip, at_test: {place: corne
 defenses:
   again: {kind: ft, after: cleanclip}
   shared: {kind: taclean, overlap: 0.5}
-  more: {kind: taclean, split: further, subcaptions: {samples: 20}}
+  more: {kind: taclean, split: further, subcaptions: {samples: 20}, train: {warmup: 0}}
 """
 
 
@@ -156,7 +164,8 @@ data:
     sources:
       pairs: {reader: csv, folder: FOLDER, files: null, hub: null, revision: null}
     splits: {pretrain: {rows: 24}, clean: {rows: 8}, patch: {rows: 4}}
-poison: {rows: 20}
+poison: {rows: 20, train: {batch: 4, warmup: 0}}
+finetune: {train: {batch: 4, warmup: 0}}
 run: {attacks: [badnet], defenses: [ft]}
 attacks: {badnet: {poisoned: 5}}
 """

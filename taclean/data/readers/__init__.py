@@ -17,10 +17,10 @@ import numpy as np
 
 from taclean.data import Table
 from taclean.data.fetch import fetched
-from taclean.util.errors import UserError, first_line
-from taclean.util.files import replacing
+from taclean.util.errors import UserError
+from taclean.util.files import reading, replacing
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 TEXTS = ("key", "where", "caption")  # columns of a table
 
 
@@ -38,13 +38,15 @@ class Reader(ABC):
         folder: where its files are; a UserError says that there is no such folder.
     """
 
+    folder = Path()
     gives: ClassVar[Literal["pairs", "labels", "captions"]]
     keys: ClassVar[tuple[str, ...]] = ()
     download: ClassVar[Any] = None
 
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; put {spec['reader']} files there")
+            what = f"no such file or folder; put {spec['reader']} files there or correct the path"
+            raise UserError(f"{folder.absolute()}: {what}")
         self.spec, self.folder = spec, folder
 
     @abstractmethod
@@ -133,10 +135,8 @@ def load_table(path: Path | str) -> Table:
     """Load what `save_table` saved; a UserError names a file that is missing or another."""
     import pandas as pd
 
-    try:
+    with reading(path, "not an index", OSError, ValueError, KeyError):
         return _recoded(pd.read_parquet(path), lambda text: text.decode("utf-8", "surrogatepass"))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not an index ({first_line(error)}); index it again") from None
 
 
 def _recoded(table: Table, code: Callable[[Any], Any]) -> Table:
@@ -149,10 +149,8 @@ def _recoded(table: Table, code: Callable[[Any], Any]) -> Table:
 
 def file_contents(path: Path) -> bytes | None:
     """Return a file's contents, or None where there is no such file; refuse an unreadable one."""
-    try:
+    with reading(path, "not readable", OSError, cure="check its permissions"):
         return path.read_bytes() if os.path.isfile(path) else None
-    except OSError as error:
-        raise UserError(f"{path}: not readable ({error.strerror}); check its permissions") from None
 
 
 def image_files(folder: Path) -> list[str]:

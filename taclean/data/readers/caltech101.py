@@ -9,7 +9,6 @@ class Caltech101(Folders):
     """Caltech101 without its background class."""
 
     def table(self) -> Table:
-        """List the pictures of the 101 classes."""
         base = self.folder if self.folder.name == "caltech101" else self.folder / "caltech101"
         top = base / "101_ObjectCategories"
         if not top.is_dir():

@@ -5,6 +5,7 @@ import json
 from taclean.data import Table, one_line
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
+from taclean.util.files import reading
 
 CAPTIONS = 5  # kept of each image; a few images of val2017 have 6 or 7
 FILE = "captions_val2017.json"
@@ -21,14 +22,13 @@ class Coco(Reader):
         if not paths or not (self.folder / "val2017").is_dir():
             missing = "val2017/" if paths else FILE
             raise UserError(f"{self.folder}: no {missing}; put {FILE} and val2017/ there")
-        try:
+        errors = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+        with reading(paths[0], "no COCO captions", *errors):
             notes = json.loads(paths[0].read_text("utf-8"))
             captions: dict[int, list[str]] = {}
             for note in sorted(notes["annotations"], key=lambda note: note["id"]):
                 captions.setdefault(note["image_id"], []).append(one_line(note["caption"]))
             images = {image["id"]: image["file_name"] for image in notes["images"]}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{paths[0]}: no COCO captions ({error!r}); fetch it again") from None
         kept = {i: [text for text in texts if text][:CAPTIONS] for i, texts in captions.items()}
         lines = ["\n".join(kept[i]) if i in kept else None for i in sorted(images)]
         names = [images[i] for i in sorted(images)]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from taclean.data import Table
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
+from taclean.util.files import reading
 
 PLACES = ["key", "where", "picture"]  # arguments of `make_table`
 
@@ -69,7 +70,6 @@ class CsvPairs(CsvReader):
     text = "caption"
 
     def table(self) -> Table:
-        """List the records of all CSV files."""
         return make_table(**self.records()[[*PLACES, "caption"]])
 
 
@@ -77,7 +77,7 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
     """Read columns of a CSV file as text; `columns` are the new names with those in the file."""
     import pandas as pd
 
-    try:
+    with reading(path, "not CSV", ValueError, cure="correct the file or the separator"):
         # Python's engine is strict about quotes, and tells a missing value from an empty one.
         table = pd.read_csv(
             path,
@@ -90,9 +90,6 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
             encoding="utf-8-sig",
             encoding_errors="surrogateescape",
         ).rename(columns=lambda name: str(name).strip())
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not CSV ({reason}); correct the file or the separator") from None
     if missing := [name for name in columns.values() if name not in table]:
         shown = ", ".join(ascii(name)[1:-1] for name in table)[:200] or "none"
         text = f"no column {missing[0]!r}, its first line names {shown}"

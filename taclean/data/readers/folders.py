@@ -1,4 +1,4 @@
-"""A folder for each class: CLASS/*.jpg, .png or .webp, at any depth."""
+"""A folder for each class: CLASS/*.jpg, .png and the like, at any depth."""
 
 import re
 from pathlib import Path

@@ -12,6 +12,7 @@ import numpy as np
 from taclean.data import Table
 from taclean.data.readers import Reader, file_contents, image_files, make_table
 from taclean.util.errors import UserError
+from taclean.util.files import reading
 
 
 @functools.cache
@@ -40,11 +41,9 @@ class ImageNet(Reader):
                 return self._flat(labels, base)
             if paths := sorted(base.glob("val*.parquet")):
                 return self._parquet([path.relative_to(self.folder).as_posix() for path in paths])
-        raise UserError(
-            f"{self.folder}: no ImageNet validation set; put there the tree n01440764/*.JPEG, or "
-            "ILSVRC2012_val_*.JPEG with labels.txt (lines NAME LABEL), or the hub's "
-            "validation-*.parquet (for other names set files)"
-        )
+        forms = "ILSVRC2012_val_*.JPEG with labels.txt (lines NAME LABEL), or validation-*.parquet"
+        text = f"put there the tree n01440764/*.JPEG, or {forms} (for other names set files)"
+        raise UserError(f"{self.folder}: no ImageNet validation set; {text}")
 
     def _table(self, keys: list[str], places: list[str], labels: list[int]) -> Table:
         from open_clip import IMAGENET_CLASSNAMES
@@ -83,13 +82,11 @@ class ImageNet(Reader):
                         labels.append(row["label"])
                         if labels[-1] not in range(1000):
                             text = f"label {labels[-1]} in row group {group}, expected 0 to 999"
-                            raise UserError(
-                                f"{self.folder / name}: {text}; use the validation files"
-                            )
+                            text += "; use the validation files"
+                            raise UserError(f"{self.folder / name}: {text}")
         return self._table(keys, places, labels)
 
     def image(self, where: str) -> bytes | np.ndarray | None:
-        """Read a picture from its file."""
         if ".parquet:" not in where:
             return file_contents(self.folder / where)
         name, group, position = where.rsplit(":", 2)
@@ -102,18 +99,16 @@ def _opened(path: Path) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    errors = (pa.ArrowException, OSError, ValueError)
+    with reading(path, "missing, damaged or not Parquet", *errors):
         file = pq.ParquetFile(path)
         if not {"image.bytes", "label"} <= {column.path for column in file.schema}:
             raise UserError(f"{path}: no columns image{{bytes, path}} and label; correct files")
         yield file
-    except (pa.ArrowException, OSError, ValueError):
-        raise UserError(f"{path}: missing, damaged or not Parquet; fetch it again") from None
 
 
 @functools.lru_cache(maxsize=1)  # neighbours are read one after the other
 def _images(path: Path, group: int) -> Any:
-    """Read the picture files of a row group."""
     with _opened(path) as file:
         return file.read_row_group(group, columns=["image.bytes"], use_threads=False)["image"]
 
@@ -131,10 +126,8 @@ def _label_file(folder: Path) -> Path | None:
 def _listed(path: Path, base: Path) -> dict[str, tuple[Path, int]]:
     """Return image and label by name of lines `NAME LABEL` or `NAME,LABEL`, also below a header."""
     found: dict[str, tuple[Path, int]] = {}
-    try:
+    with reading(path, "not UTF-8", UnicodeDecodeError, cure="give it lines NAME,LABEL"):
         lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8; give it lines NAME,LABEL") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -30,11 +30,9 @@ class Img2Dataset(WebDataset):
         return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
     def _files_in(self, number: str) -> Iterator[Member]:
-        """Yield the files of a numbered folder."""
         for path in sorted((self.folder / number).iterdir(), key=lambda path: path.name.split(".")):
             text = file_contents(path) if path.suffix.lower() in TEXTS else None
             yield path.name, f"{number}/{path.name}", text
 
     def image(self, where: str) -> bytes | np.ndarray | None:
-        """Read a picture from its tar or its folder."""
         return super().image(where) if ":" in where else file_contents(self.folder / where)

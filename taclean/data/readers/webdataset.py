@@ -11,6 +11,7 @@ import numpy as np
 from taclean.data import Table
 from taclean.data.readers import IMAGES, Reader, make_table
 from taclean.util.errors import UserError
+from taclean.util.files import mistaken, reading
 from taclean.util.progress import say
 
 TEXTS = (".txt", ".json")
@@ -45,7 +46,8 @@ class WebDataset(Reader):
         rows = []
         for shard, found in zip(shards, each, strict=True):
             if isinstance(found, tarfile.TarError):
-                text = f"{self.folder / shard}: not a whole tar ({found}); fetch it again"
+                what = mistaken(self.folder / shard) or f" ({found})"
+                text = f"{self.folder / shard}: not a whole tar{what}; fetch it again"
                 if (allowed := allowed - 1) < 0:
                     raise UserError(f"{text}, or raise max_broken to leave it out") from None
                 say(f"left out: {text}")
@@ -54,20 +56,14 @@ class WebDataset(Reader):
         return make_table(*(zip(*rows, strict=True) if rows else ((), (), ())))
 
     def image(self, where: str) -> bytes | np.ndarray | None:
-        """Read a picture from its shard."""
         shard, offset, size = where.rsplit(":", 2)
         path = self.folder / shard
-        try:
-            with path.open("rb") as file:
-                file.seek(int(offset))
-                data = file.read(int(size))
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; put the file there") from None
+        with reading(path, "not readable", OSError), path.open("rb") as file:
+            file.seek(int(offset))
+            data = file.read(int(size))
         if len(data) < int(size):
-            raise UserError(
-                f"{path}: shorter than it was when it was indexed; fetch it again, and remove the "
-                "index of this source (data/*/index)"
-            )
+            text = "shorter than when it was indexed; fetch it again, and remove data/*/index"
+            raise UserError(f"{path}: {text}")
         return data
 
 
@@ -125,17 +121,18 @@ def _members(path: Path, shard: str) -> Iterator[Member]:
 
     Raises a TarError if the shard is truncated, damaged or no tar, a UserError if it is missing.
     """
-    try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in filter(tarfile.TarInfo.isreg, tar):
-                text = None
-                if member.name.lower().endswith(TEXTS):
-                    file.seek(member.offset_data)
-                    text = file.read(member.size)
-                yield member.name, f"{shard}:{member.offset_data}:{member.size}", text
-            # tarfile takes a cut or damaged header for the end, which is a block of zeros.
-            file.seek(tar.offset)
-            if (end := file.read(tarfile.BLOCKSIZE)).strip(b"\0") or not end:
-                raise tarfile.ReadError(f"damaged or truncated at byte {tar.offset}")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; put the file there") from None
+    with (
+        reading(path, "not readable", OSError),
+        path.open("rb") as file,
+        tarfile.open(fileobj=file, mode="r:") as tar,
+    ):
+        for member in filter(tarfile.TarInfo.isreg, tar):
+            text = None
+            if member.name.lower().endswith(TEXTS):
+                file.seek(member.offset_data)
+                text = file.read(member.size)
+            yield member.name, f"{shard}:{member.offset_data}:{member.size}", text
+        # tarfile takes a cut or damaged header for the end, which is a block of zeros.
+        file.seek(tar.offset)
+        if (end := file.read(tarfile.BLOCKSIZE)).strip(b"\0") or not end:
+            raise tarfile.ReadError(f"damaged or truncated at byte {tar.offset}")

@@ -6,7 +6,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -15,6 +14,11 @@ from taclean.results.histories import choose
 from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, victims
 from taclean.results.table import ASR, CA, RUN, pick, seeds_text
+
+SAFETY: dict[str, Any] = {
+    **{"xlim": (-3, 103), "xlabel": "attack success rate ASR@1 (%)"},
+    "ylabel": "clean accuracy CA@1 (%)",
+}
 
 
 def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
@@ -45,7 +49,7 @@ def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
     ]
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
     margin = max(1.5, 0.12 * (runs[CA].max() - runs[CA].min()))
-    safety_axes(ax, runs[CA].min() - margin, runs[CA].max() + 1.7 * margin)
+    ax.set(**SAFETY, ylim=(runs[CA].min() - margin, runs[CA].max() + 1.7 * margin))
     ax.annotate(
         "upper left is best", (0.012, 0.988), (0.1, 0.93), xycoords="axes fraction",
         color=style.GREY, size=8.5, weight="bold", va="center",
@@ -97,20 +101,10 @@ def rates(
     return style.finish(grid.figure, title, subtitle, style.keys(look, colours, lw=4))
 
 
-def front(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials that no other one beats in both ASR and CA, by their ASR."""
-    order = trials.sort_values(["ASR", "CA"], ascending=[True, False])
-    return order[order["CA"] > order["CA"].cummax().shift(fill_value=float("-inf"))]
-
-
 def tuning(grid: pd.DataFrame, within: float, look: Look) -> Figure:
-    """Draw mean CA@1 against mean ASR@1 on val: a point per trial, a line per defence's best ones.
+    """Draw mean CA@1 against mean ASR@1 on val, a point for each trial of a `grid`.
 
-    The grey lines are the CA@1 of the poisoned models and the limit below it.
-
-    Args:
-        grid: of `taclean.results.histories`.
-        within: points of CA@1 that a choice may lose.
+    The grey lines are the CA@1 of the poisoned models and the limit, `within` points below.
     """
     trials = choose(grid, within)
     colours, grey = look.colours(trials["defense"]), look.colours([NONE])[NONE]
@@ -120,29 +114,21 @@ def tuning(grid: pd.DataFrame, within: float, look: Look) -> Figure:
     ax.axhline(ca - within, color=style.GREY, lw=1.0, ls="--", label=f"{within:g} points below")
     ax.plot(asr, ca, "X", color=grey, ms=8, label=look.defense_label(NONE))
     ax.plot([], [], "o", ms=9, mfc="none", mec="black", label="chosen")
-    for defense, colour in colours.items():
-        own = pick(trials, defense=defense)
-        best, chosen = front(own), own[own["chosen"]]
-        ax.plot(own["ASR"], own["CA"], "o", color=colour, ms=5, alpha=0.5, mew=0)
-        ax.plot(best["ASR"], best["CA"], "o-", color=colour, ms=5, lw=1.4)
-        ax.plot(chosen["ASR"], chosen["CA"], "o", ms=11, mfc="none", mec=colour, mew=1.6)
+    dots, chosen = trials["defense"].map(colours), trials["chosen"]
+    ax.scatter(trials["ASR"], trials["CA"], 25, dots)
+    rings: dict[str, Any] = {"facecolors": "none", "edgecolors": dots[chosen], "lw": 1.6}
+    ax.scatter(trials["ASR"][chosen], trials["CA"][chosen], 120, **rings)
+    for (_, row), colour in zip(trials.iterrows(), dots, strict=True):
         number: dict[str, Any] = {"size": 6.8, "color": colour, "textcoords": "offset points"}
-        for _, row in own.iterrows():
-            ax.annotate(str(row["trial"]), (row["ASR"], row["CA"]), (5, -8), **number)
+        ax.annotate(str(row["trial"]), (row["ASR"], row["CA"]), (5, -8), **number)
     low, high = (f([*trials["CA"], ca, ca - within]) for f in (min, max))
     margin = max(1.0, 0.08 * (high - low))
-    safety_axes(ax, low - margin, high + margin)
+    ax.set(**SAFETY, ylim=(low - margin, high + margin))
     handles = [*style.keys(look, colours, marker="o", ms=4), *ax.get_legend_handles_labels()[0]]
     attacks = ", ".join(map(look.attack_label, dict.fromkeys(grid["attack"])))
     subtitle = (
         f"val split, means over {attacks}; {seeds_text(grid['seed'])}; a point: a trial, by its "
-        "number; line: trials that no other beats; ringed: the largest rate within the limit"
+        "number; ringed: the largest rate within the limit"
     )
     title = "What each defence can have of clean accuracy and safety"
     return style.finish(figure, title, subtitle, handles)
-
-
-def safety_axes(ax: Axes, low: float, high: float) -> None:
-    """Show ASR@1 along x, and CA@1 from `low` to `high` along y."""
-    ax.set(xlim=(-3, 103), xlabel="attack success rate ASR@1 (%)")
-    ax.set(ylim=(low, high), ylabel="clean accuracy CA@1 (%)")
