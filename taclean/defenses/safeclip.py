@@ -87,12 +87,16 @@ class SafeCLIP(Defense):
         *views, _ = embed_both(model, own, first, second, other)
         seen, scale = gather(*views), model.logit_scale.exp()
         total, share = torch.zeros((), device=scale.device), float(safe.float().mean())
+        # Row numbers, since a GPU would have to be waited for to count the rows of a mask.
+        rows, others = (
+            mask.nonzero()[:, 0].to(scale.device, non_blocking=True) for mask in (safe, ~safe)
+        )
         if share > 0:
-            images, moved, texts, changed = (view[safe] for view in seen)
+            images, moved, texts, changed = (view[rows] for view in seen)
             pulled = (info_nce(images, changed, scale) + info_nce(texts, moved, scale)) / 2
             total = total + share * pulled
         if share < 1:
-            images, moved, texts, changed = (view[~safe] for view in seen)
+            images, moved, texts, changed = (view[others] for view in seen)
             like = nearest(self.kept, "images", images, images, self.pool)
             alike = nearest(self.kept, "texts", texts, texts, self.pool)
             alone = (info_nce(moved, like, scale) + info_nce(changed, alike, scale)) / 2

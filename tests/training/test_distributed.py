@@ -56,9 +56,9 @@ with distributed.processes(device):
     pairs = Pairs.open(split).take(np.arange(8))
     prompts = pairs.batch(np.arange(8))[1][:, None]
     for name in registry.names("defenses"):
-        few = {"probe_steps": 1, "steps": 1, "least": 0} if name == "invertune" else {}
+        few = {"invertune": {"probe_steps": 1, "steps": 1, "least": 0}, "safeclip": {"warmup": 0}}
         settings = Train(**own, optimizer="muon" if name == "ft" else "adamw")
-        objective = make_defense(name, 0, made, **few)
+        objective = make_defense(name, 0, made, **few.get(name, {}))
         for left in (3, 9):
             model = models.create("test-vit", 0).double()
             try:
