@@ -175,7 +175,11 @@ use rule base as finetune with:
     priority: 0
     params:
         **training("finetune/{attack}/{defense}/seed{seed}{repeat}"),
-        **folders("data", "val", "poison"),
+        **folders("data", "val"),
+        # Recorded, unlike a param that depends on `input`: finished cleanings are not planned anew.
+        poison=lambda wildcards: (
+            [] if runs.start(wildcards) else f"{OF_ATTACK}/poison".format(**wildcards)
+        ),
         texts=runs.text_options,
 
 
