@@ -29,7 +29,7 @@ from taclean.util.files import replacing, sha256, write_json
 # The figures that docs/ keeps from each run; `picture_name` gives their names there.
 PICTURES: dict[str, tuple[str, ...]] = {
     DEFAULT: ("first.png", "asr_ca.png"),
-    "evidence": ("rates.png", "versus.png"),
+    "evidence": ("rates.png",),
     "former": ("versus.png",),
     **dict.fromkeys(("repeats", "photos", "target"), ("asr_ca.png",)),
     "rebound": ("trajectory.png",),
