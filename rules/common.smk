@@ -34,7 +34,8 @@ except UserError as error:
 # The config as jobs read it. Snakemake's own folder keeps it, since a dry run writes no results.
 CONFIG_JSON = json.dumps(config, indent=2, ensure_ascii=False)
 CONFIG_FILE = f".snakemake/taclean/{hashlib.sha256(CONFIG_JSON.encode()).hexdigest()[:12]}.json"
-write_text(CONFIG_FILE, CONFIG_JSON)
+if not os.path.exists(CONFIG_FILE):  # the jobs of a cluster parse this, too, while others read
+    write_text(CONFIG_FILE, CONFIG_JSON)
 FIGURES = drawings(runs)
 DRAWN = [name for name, drawing in FIGURES.items() if drawing.when and runs.attacks[1:]]
 DATA = runs.data

@@ -60,9 +60,9 @@ class Defense(Method, abstract=True):
 
     @property
     def kept(self) -> dict[str, Any]:
-        """What `loss` keeps for later steps, tensors and numbers by name.
+        """Tensors and numbers, by name, that `loss` keeps for later steps.
 
-        Checkpoints hold it. After a resume the tensors are on the CPU.
+        Checkpoints hold them. After a resume the tensors are on the CPU.
         """
         return self._kept
 
