@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Stages start faster with compiled modules, and the first import compiles them; pip has one core.
+export PYTHONDONTWRITEBYTECODE :=
 # Where `make evidence` runs, and a config of the site on top: docs/cluster.md.
 ON ?= --cores all
 SITE ?=
@@ -50,21 +52,17 @@ bench: .venv/test.stamp ## speed against plain references, to benchmarks/results
 docs: .venv/run.stamp ## the numbers of README.md and docs/, from docs/data and benchmarks/results.csv
 	python -m docs.build
 
-# pip compiles with one core. Some packages have files that no Python of today can compile.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
-COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 
 .venv/run.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) --editable .
-	$(COMPILE)
 	touch $@
 
 .venv/test.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) --editable '.[test]'
 	$(INSTALL) --no-deps 'clip_benchmark>=1.6'
-	$(COMPILE)
 	touch $@ .venv/run.stamp
 
 .venv/slurm.stamp: .venv/test.stamp

@@ -16,7 +16,7 @@ from taclean.results.histories import choose, headline
 from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, labelled, ordered
 from taclean.results.statistics import interval_text, plus_minus, signed
 from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
-from taclean.results.verdict import compare, verdict
+from taclean.results.verdict import verdict
 
 EVIDENCE = (
     "evidence rebound structured few axes threat ablation overlap target".split()
@@ -156,18 +156,14 @@ def held_back(run: Run) -> str:
 
 
 def at_equal_ca(run: Run) -> str:
-    """Return the differences in ASR@1 and CA@1 from each other defence, and the verdict."""
+    """Return the differences in ASR@1 and CA@1 from each other defence."""
     found = run.minus(run.scores[run.scores["metric"].isin([CA, ASR])])
-    found = labelled(found.assign(text=signed(found)), run.look, "against", "attack")
-    rows = []
-    for names, own in found.groupby(["attack", "against"], sort=False):
-        scores = own.set_index("metric")
-        if {CA, ASR} <= set(scores.index):
-            asr, ca = scores.loc[ASR], scores.loc[CA]
-            rows.append((*names, asr["text"], ca["text"], compare(asr, ca)))
-    frame = pd.DataFrame(rows, columns=["attack", "minus", "ASR@1", "CA@1", "verdict"])
+    found = labelled(found.assign(text=signed(found, bold=True)), run.look, "against", "attack")
+    rows = found.set_index(["attack", "against", "metric"])["text"].unstack(sort=False)
+    rows = rows[[ASR, CA]].fillna("–").reset_index(names=["attack", "minus"])
     note = f"{run.look.defense_label(run.tested)} minus the other, in points, with"
-    return _table(run, frame, f"{note} {interval_text(run.scores)}.", left=2)
+    note += f" {interval_text(run.scores)}; bold where settled."
+    return _table(run, rows, note, left=2)
 
 
 def settled(run: Run) -> str:

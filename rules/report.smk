@@ -59,6 +59,7 @@ use rule figure as gallery with:
 rule page:
     input:
         table="results/table.csv",
+        scores=runs.scores(),
         figures=[f"results/figures/{name}{FIGURES[name].suffixes[-1]}" for name in DRAWN],
         texts=[text_of(name) for name in DRAWN],
         code=code_of("report.page"),

@@ -14,7 +14,12 @@ with script_log(snakemake.log):
     look = Look.of(params.look)
     if snakemake.rule == "page":
         figures = [*map(Section.read, given.figures, given.texts)]
-        text = page(read_table(given.table), look, figures)
+        runs = [read_json(file) for file in given.scores]
+        machines = {
+            key: sorted({run[key] for run in runs if key in run})
+            for key in ("trained_on", "scored_on")
+        }
+        text = page(read_table(given.table), look, figures, machines)
     else:
         files = zip(params.defenses, given.scores, given.moves, given.scans, strict=True)
         models = [Model(name, *map(read_json, three)) for name, *three in files]

@@ -50,12 +50,18 @@ class Section(NamedTuple):
         return cls(file.stem, title, Markup(parts["body"]), body, name)
 
 
-def page(table: pd.DataFrame, look: Look, figures: Sequence[Section]) -> str:
+def page(
+    table: pd.DataFrame,
+    look: Look,
+    figures: Sequence[Section],
+    machines: Mapping[str, Sequence[str]],
+) -> str:
     """Return the page as HTML that needs no other file; the verdict is about the last defence.
 
     Args:
         table: all scores.
         figures: the first one is the main one.
+        machines: the devices that "trained_on" and "scored_on" name.
     """
     *_, tested = look.defenses
     csv = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
@@ -69,6 +75,7 @@ def page(table: pd.DataFrame, look: Look, figures: Sequence[Section]) -> str:
         ],
         header=header(table, look),
         figures=figures,
+        machines=machines,
         splits=look.splits,
         csv=csv,
     )

@@ -44,24 +44,6 @@ def difference_text(found: Any) -> str:
     return f"{text} ({found.low:+.1f} to {found.high:+.1f}): {settled}"
 
 
-def compare(asr: pd.Series, ca: pd.Series) -> str:
-    """Compare two defences by their differences in ASR@1 and CA@1 on the same victims.
-
-    Args:
-        asr, ca: rows of `taclean.results.statistics.differences`.
-
-    Returns:
-        "better": ASR@1 is settled lower and CA@1 is not; "worse": ASR@1 is settled higher and CA@1
-        is not; "a trade": both are settled with the same sign; "open": ASR@1 is not settled, or
-        CA@1 has no interval.
-    """
-    if not asr.settled or pd.isna(ca.low):
-        return "open"
-    if ca.settled and (ca.difference > 0) == (asr.difference > 0):
-        return "a trade"
-    return "better" if asr.difference < 0 else "worse"
-
-
 @dataclass(frozen=True)
 class Verdict:
     """The findings about the defence under test.

@@ -52,6 +52,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.clip.checkpoints import read_metadata
     from taclean.data.split import Pairs, refuse_copies
     from taclean.evaluation.evaluate import by_split, score, write_samples
+    from taclean.training.device import described
 
     triggers = shared.bind_all(stage["triggers"], options.triggers)
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
@@ -75,8 +76,9 @@ def run(stage: dict[str, Any], options: Any) -> None:
         undefended = stage["defense"] == "none"
         write_samples(options.samples, labelled[0], heads, triggers, stage["samples"], undefended)
     run = {key: stage[key] for key in ("attack", "defense", "seed", "repeat")}
-    if failed := read_metadata(options.model).get("failed"):
-        run["failed"] = failed
+    about = read_metadata(options.model)
+    run |= {key: about[key] for key in ("failed", "trained_on") if key in about}
+    run["scored_on"] = described(options.device, stage["precision"])
     found = by_split(counts, stage["attack"])
     write_json(options.out, {**run, "target": stage["zeroshot"]["target"], "splits": found})
     again = f"-repeat{stage['repeat']}" if stage["repeat"] else ""

@@ -93,6 +93,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     """Train on this process's device, or take a victim that is given as it is."""
     from taclean.clip import models
     from taclean.training import distributed
+    from taclean.training.device import described
 
     with distributed.processes(options.device):
         with distributed.together():
@@ -105,7 +106,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
             table = csv.DictWriter(file, keys, lineterminator="\n")
             table.writeheader()
             table.writerows(history)
-        more = {"failed": failed} if failed else {}
+        more = {"trained_on": described(options.device), **({"failed": failed} if failed else {})}
         models.save_weights(model, options.out, name=stage["model"], stage=stage["stage"], **more)
         # Its own, and those of other settings or precisions.
         for checkpoint in Path(options.checkpoints).glob("last*.pt"):

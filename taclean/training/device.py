@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from taclean.clip.encode import precision_on
 from taclean.util.errors import UserError
+from taclean.util.machine import processor
 from taclean.util.progress import say
 
 SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # no other job has the GPUs of theirs
@@ -61,6 +62,7 @@ def _free_gpu(held: ExitStack) -> int:
 
 
 def described(device: torch.device, precision: str | None = None) -> str:
-    """Return a device, a GPU's model and the precision computed in: "cuda:0 NVIDIA A100, bf16"."""
-    card = f" {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    return f"{device}{card}, {precision_on(device, precision)}" if precision else f"{device}{card}"
+    """Return a device, its model and the precision computed in: "cuda:0 NVIDIA A100, bf16"."""
+    model = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    name = f"{device} {model}"
+    return f"{name}, {precision_on(device, precision)}" if precision else name

@@ -26,14 +26,16 @@ def figures(tmp_path: Path) -> list[Section]:
 
 
 def test_a_table_of_many_columns_stands_below_the_figure(figures: list[Section]) -> None:
-    assert '<div class="first beside">' in page(scores(), LOOK, figures)
+    assert '<div class="first beside">' in page(scores(), LOOK, figures, {})
     more = [scores().query("defense == 'old'").assign(defense=name) for name in ("x", "y")]
-    text = page(pd.concat([scores(), *more]), LOOK, figures)
+    text = page(pd.concat([scores(), *more]), LOOK, figures, {})
     assert '<div class="first">' in text
 
 
 def test_the_page_opens_on_the_result_and_needs_no_other_file(figures: list[Section]) -> None:
-    text = page(scores(), LOOK, figures)
+    machines = {"trained_on": ["cuda:0 <A100>"], "scored_on": []}
+    text = page(scores(), LOOK, figures, machines)
+    assert "Trained on: cuda:0 &lt;A100&gt;. The files" in text
     first = re.findall(r"<(h1|li|img|table|nav|h2)\b", text)
     assert list(dict.fromkeys(first))[:4] == ["h1", "li", "img", "table"]
     assert first.index("table") < first.index("h2")

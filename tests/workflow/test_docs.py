@@ -185,10 +185,10 @@ def test_a_defence_is_compared_with_each_other_on_the_same_victims(taken: Path) 
     write_table(table, taken / "results/table.csv")
     names = "settled at_equal_ca further_victim probe captions shift retrieval"
     text = shown(taken, "evidence", *names.split())
-    lower = "-10.0 (-10.0 to -10.0)"
-    assert f"| SIG | CleanCLIP | {lower} | {lower} | a trade |" in text
-    assert f"| BadCLIP | FT | {lower} | +2.0 (+2.0 to +2.0) | better |" in text
-    assert "with 95 % interval (Student's t) over 3 seeds." in text
+    lower = "**-10.0 (-10.0 to -10.0)**"
+    assert f"| SIG | CleanCLIP | {lower} | {lower} |" in text
+    assert f"| BadCLIP | FT | {lower} | **+2.0 (+2.0 to +2.0)** |" in text
+    assert "with 95 % interval (Student's t) over 3 seeds; bold where settled." in text
     assert "| CleanCLIP | 84.0 to 94.0 / 74.0 to 84.0 |" in text  # 89 and 79 of 3, sd 1
     assert "| TA-Cleaner | 69.0 ± 2.5 / 69.0 ± 2.5 |" in text.replace("**", "")  # TCR
     assert "LASR" not in text

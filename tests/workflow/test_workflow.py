@@ -233,7 +233,7 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     names = ("first", "asr_ca", "tradeoff", "curves", "triggers", "embeddings", "further_splits")
     pictures = {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
     assert figures == pictures | {"recovered.html", "subcaptions.html"}
-    assert (done / "results/report.html").stat().st_size > 100_000
+    assert "Trained on: cpu " in (done / "results/report.html").read_text("utf-8")
     recipe = json.loads((done / SCORES.replace("scores", "scores.recipe")).read_text("utf-8"))
     assert recipe["stage"] == "evaluate/badnet/ft/seed0"
     assert (done / "data/emoji/val/recipe.json").is_file()
