@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 class Rows(Section):
     """Settings of the changed rows; an attack may add keys of its own to `poisoned`."""
 
-    poisoned: int = key(..., "Number of poisoned rows.", ge=1, rows_of="poison")
+    poisoned: int = key(..., "Number of poisoned rows; 0 as a control.", ge=0, rows_of="poison")
 
 
 class Attack(Method, abstract=True):

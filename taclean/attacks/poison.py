@@ -170,8 +170,6 @@ class Pool:
         Raises:
             UserError: too few captions do not name the target, or no caption can be made.
         """
-        if count < 1:
-            raise UserError(f"poisoned: the number of rows is {count}; give 1 or more")
         positions = self.unnamed(count)
         if not isinstance(captions, str):
             pool = list(captions)
@@ -188,7 +186,7 @@ class Pool:
                 raise UserError(f"zeroshot.templates: {bad[0]!r} has no {{}} for the class; add it")
             pool = [template.format(self.target) for template in self.templates]
         # Whole passes over the pool, each in a new order, use every caption about equally often.
-        passes = -(-count // len(pool))
+        passes = max(1, -(-count // len(pool)))
         orders = [permutation(len(pool), self.seed, CAPTIONS, i) for i in range(passes)]
         return positions, [pool[int(i)] for i in np.concatenate(orders)[:count]]
 

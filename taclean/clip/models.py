@@ -138,7 +138,7 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
         raise UserError(f"model.name: {text}; {cure}") from None
     tokens = tokenizer(list(texts)).numpy()
     short = CONTEXT - tokens.shape[1]
-    if short < 0 or tokens.max() > np.iinfo(np.uint16).max:
+    if short < 0 or tokens.max(initial=0) > np.iinfo(np.uint16).max:
         text = f"{name} wants {tokens.shape[1]} tokens with ids up to {tokens.max()}; packed "
         text += f"captions hold {CONTEXT} with ids below 65536, choose another model"
         raise UserError(f"model.name: {text}")

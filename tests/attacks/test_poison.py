@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from taclean.attacks import Attack, make_trigger, poison
+from taclean.attacks import Attack, attack, make_trigger, poison
 from taclean.attacks.trojvqa import TrojVQA
 from taclean.util.errors import UserError
 
@@ -99,7 +99,6 @@ def test_the_choice_is_a_function_of_the_seed():
 @pytest.mark.parametrize(
     ("count", "changes", "message"),
     [
-        (0, {}, "poisoned: the number of rows is 0"),
         (8, {"captions": NAMING + OTHERS}, "8 rows, but only 7 of 15"),
         (2, {"templates": []}, "the list is empty"),
         (2, {"templates": ["a {}.", "a picture"]}, r"'a picture' has no \{\}"),
@@ -253,6 +252,19 @@ def test_captions_with_commas_quotes_and_lines_survive_the_manifest(pairs, tmp_p
     poison.write(tmp_path, pairs, changes, tokenize, name="sig", seed=0)
     assert pd.read_csv(tmp_path / "manifest.csv")["caption"].tolist() == captions
     assert poison.read_manifest(tmp_path / "manifest.csv")[0].tolist() == [0, 1, 2]
+
+
+def test_no_poisoned_rows_are_a_control(pairs, tmp_path, tokenize):
+    for name in ("badnet", "badclip"):
+        kind = attack(name)
+        pool = poison.Pool(pairs.captions(), "banana", TEMPLATES, 0)
+        changes = kind.poison(kind.model_construct(), pool, kind.Rows(poisoned=0), None)
+        folder = tmp_path / name
+        poison.write(folder, pairs, changes, tokenize, name=name, seed=0)
+        control = poison.apply(pairs, folder)
+        assert not len(control.poisoned)
+        batches = zip(pairs.batch(pairs.rows), control.batch(pairs.rows), strict=True)
+        assert all(torch.equal(*both) for both in batches)
 
 
 def test_a_training_set_without_the_poisoned_rows_is_refused(written, pairs):
