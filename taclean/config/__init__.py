@@ -105,7 +105,12 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(entries, Mapping):
             out[folder] = {name: _variant(entries, name) for name in entries}
     if isinstance(out.get("defenses"), Mapping):
-        out["defenses"] = {**out["defenses"], **_variant_entries(out)}
+        given, made = out["defenses"], _variant_entries(out)
+        for name in made:  # a config that was resolved before has the same entry
+            if name in given and _plain(given[name]) != _plain(made[name]):
+                text = "is also the name of a trial of tune or a rate of run; rename the entry"
+                raise UserError(f"defenses.{name}: {text}")
+        out["defenses"] = {**given, **made}
     return _plain(out)
 
 

@@ -59,7 +59,6 @@ def page(
     """Return the page as HTML that needs no other file; the verdict is about the last defence.
 
     Args:
-        table: all scores.
         figures: the first one is the main one.
         machines: the devices that "trained_on" and "scored_on" name.
     """

@@ -76,8 +76,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
         undefended = stage["defense"] == "none"
         write_samples(options.samples, labelled[0], heads, triggers, stage["samples"], undefended)
     run = {key: stage[key] for key in ("attack", "defense", "seed", "repeat")}
-    about = read_metadata(options.model)
-    run |= {key: about[key] for key in ("failed", "trained_on") if key in about}
+    about = read_metadata(options.model).items()
+    run |= {key: text for key, text in about if key in ("failed", "trained_on")}
     run["scored_on"] = described(options.device, stage["precision"])
     found = by_split(counts, stage["attack"])
     write_json(options.out, {**run, "target": stage["zeroshot"]["target"], "splits": found})

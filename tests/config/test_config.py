@@ -135,6 +135,9 @@ def test_each_rate_of_a_run_is_an_entry_of_each_defence() -> None:
     config = checked(DEFAULT, {"run": run, "defenses": defenses})
     assert config.rates == {"taclean_rate1": ("taclean", 1e-4), "taclean_rate2": ("taclean", 2e-4)}
     assert config.entries_of("again") == ["again"]
+    taken = {"run": run, "defenses": {**defenses, "taclean_rate2": {"kind": "ft"}}}
+    with pytest.raises(UserError, match="also the name of a trial of tune or a rate of run"):
+        checked(DEFAULT, taken)
     assert config.entries_of("taclean") == [*config.rates]
     names = ("taclean", "taclean_rate2")
     own, at = (stage(config, f"finetune/badnet/{name}/seed0") for name in names)

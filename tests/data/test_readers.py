@@ -539,7 +539,8 @@ def write_folders(top: Path, classes: Mapping[str, int]) -> None:
             (top / name / f"{i}.jpg").write_bytes(jpeg(10 * shade + i))
 
 
-def test_a_folder_for_each_class(tmp_path):
+def test_a_folder_for_each_class(tmp_path, caplog):
+    caplog.set_level("INFO")
     write_folders(tmp_path / "test", {"zebra": 1, "ice_cream": 2, "Élan  vital": 1})
     (tmp_path / "test" / "ice_cream" / "more" / "x").mkdir(parents=True)
     (tmp_path / "test" / "ice_cream" / "more" / "x" / "A.PNG").write_bytes(b"no image, but counted")
@@ -553,6 +554,7 @@ def test_a_folder_for_each_class(tmp_path):
     reader = make_reader(FOLDERS, tmp_path / "test")
     assert classes_of(reader) == ["ice cream", "zebra", "Élan vital"]
     found = everything(reader)
+    assert "skips files with the ending .txt; it reads .jpg, " in caplog.text
     assert [(s.label, s.image) for s in found] == [
         (0, jpeg(10)), (0, jpeg(11)), (0, b"no image, but counted"), (1, jpeg(0)), (1, jpeg(7)),
         (1, b"read as well"), (2, jpeg(20)),

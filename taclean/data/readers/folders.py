@@ -7,6 +7,7 @@ from taclean.data import Table
 from taclean.data.labels import class_name
 from taclean.data.readers import IMAGES, Reader, image_files, make_table
 from taclean.util.errors import UserError
+from taclean.util.progress import say
 
 SPLITS = {"train", "test", "val", "valid", "validation"}  # usual names of parts of a data set
 
@@ -40,12 +41,15 @@ class Folders(Reader):
 
     def listed(self, top: Path, names: list[str]) -> Table:
         """List the pictures in the class folders `names` of `top`; refuse one without pictures."""
-        keys, places, labels = [], [], []
+        keys, places, labels, kinds = [], [], [], ", ".join(IMAGES)
         for label, name in enumerate(names):
             if not (files := image_files(top / name)):
-                kinds = ", ".join(IMAGES)
                 raise UserError(f"{top / name}: no {kinds}; add some or remove the folder")
             keys += files
             places += [(top / name / file).relative_to(self.folder).as_posix() for file in files]
             labels += [label] * len(files)
+        others = (path for name in names for path in (top / name).rglob("[!.]*.*"))
+        others = (path for path in others if path.suffix.lower() not in IMAGES and path.is_file())
+        if skipped := ", ".join(sorted({path.suffix for path in others})):
+            say(f"{top}: skips files with the ending {skipped}; it reads {kinds}")
         return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])
