@@ -240,6 +240,19 @@ def test_the_whole_chain_runs_and_its_table_is_complete(done: Path) -> None:
     assert not list(done.glob("checkpoints/**/last.pt"))
 
 
+# Snakemake compares these with a finished job's: one more or less would plan every training anew.
+RECORDED = {"pack": 2, "text": 1, "base": 3, "trigger": 1, "poison": 1, "pretrain": 3}
+RECORDED |= {"finetune": 4, "evaluate": 3}
+
+
+@pytest.mark.slow
+def test_finished_jobs_are_told_by_as_many_params_as_ever(done: Path) -> None:
+    files = filter(Path.is_file, (done / ".snakemake/metadata").rglob("*"))
+    records = [json.loads(file.read_text("utf-8")) for file in files]
+    found = {(record["rule"], len(record["params"])) for record in records}
+    assert {pair for pair in found if pair[0] in RECORDED} == set(RECORDED.items())
+
+
 @pytest.mark.slow
 def test_a_second_run_has_nothing_to_do(copy: Path, done: Path) -> None:
     assert "Nothing to be done" in small(copy, done, "--dry-run")
