@@ -13,14 +13,12 @@ from taclean.detectors import detection_table, scan_table
 from taclean.results import main_table as tables
 from taclean.results import statistics as stats
 from taclean.results.histories import choose, headline
-from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, labelled, ordered
+from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, labelled
 from taclean.results.statistics import interval_text, plus_minus, signed
 from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
 from taclean.results.verdict import verdict
 
-EVIDENCE = (
-    "evidence rebound structured few axes threat ablation overlap target".split()
-)  # `make evidence`
+EVIDENCE = "evidence rebound structured few axes threat ablation overlap target".split()
 TIME = """The first took {} minutes with its install on {}.
 In a hurry, `make quick` does one attack and twenty classes in the folder `quick`; it took {} \
 minutes after the install on {}.
@@ -85,15 +83,14 @@ def retrieval(run: Run) -> str:
     means = run.scores.groupby(keys, as_index=False)["percent"].mean().assign(attack="all")
     means = means[means["metric"].isin(metrics)]
     recall = labelled(stats.summary(means), run.look, "defense")
-    others = [d for d in ordered(means["defense"], run.look.defenses) if d != run.tested]
-    minus = stats.differences(means, [(run.tested, other) for other in others])
+    minus = run.minus(means)
     names = f"*{label(run.tested)} minus " + minus["against"].map(label) + "*"
     minus = minus.assign(text=signed(minus, bold=True), defense=names)
     texts = pd.concat([recall.assign(text=plus_minus(recall)), minus])
     rows = wide(texts, "defense", "metric").reindex(columns=metrics)
     note = f"In %, mean over {run.scores['attack'].nunique()} attacks, ± half of the"
-    rows = rows.rename_axis("Defence").reset_index()
-    return _table(run, rows, f"{note} {interval_text(run.scores)}.")
+    note += f" {interval_text(run.scores)}."
+    return _table(run, rows.rename_axis("Defence").reset_index(), note)
 
 
 def deviations(run: Run) -> str:
@@ -102,8 +99,7 @@ def deviations(run: Run) -> str:
     found = found[found["sd_repeats"].notna() & found["metric"].isin([CA, ASR])]
     found["text"] = plus_minus(found.assign(half=found["sd_repeats"]))
     found["score"] = found["defense"] + ": " + found["metric"]
-    rows = wide(found, "attack", "score").reset_index()
-    return _table(run, rows, "Mean ± standard deviation.")
+    return _table(run, wide(found, "attack", "score").reset_index(), "Mean ± standard deviation.")
 
 
 def cost(run: Run) -> str:
@@ -195,6 +191,17 @@ def settled(run: Run) -> str:
     note += f"with {interval_text(poisoned)}. Of {len(found)} such comparisons, about "
     note += f"{len(found) / 20:.0f} would be settled by chance if nothing differed."
     return _table(run, rows, note, left=len(rows.columns))
+
+
+def came_back(run: Run) -> str:
+    """Return ASR@1 where further training began, its peak on the way, and the rise to it."""
+    keys = ["attack", "defense", "seed", "repeat"]
+    scores = pd.read_csv(run.folder / "rebound.csv")
+    scores = scores.melt(keys, ["asr_start", "asr_peak", "rise"], "metric", "percent")
+    found = labelled(stats.summary(scores.assign(split="val")), run.look, "defense", "attack")
+    rows = wide(found.assign(text=plus_minus(found)), "defense", "attack").reset_index()
+    note = "Each cell: ASR@1 on val at the start / at its peak / its rise, in %, ± half of the"
+    return _table(run, rows, f"{note} {interval_text(scores)}.")
 
 
 def axes(run: Run) -> str:
@@ -293,7 +300,7 @@ def tuning(root: Path) -> str:
 
 
 def evidence_time(root: Path) -> str:
-    """Return how long the runs of `make evidence` took."""
+    """Return how long the runs of `make evidence`, EVIDENCE, took."""
     took = {run.name: run.record["minutes"] for n in EVIDENCE if (run := Run(root, n)).there}
     if None in took.values() or len(took) < len(EVIDENCE):
         return "*Not noted for every run; `python -m docs.build --take` takes `--minutes`.*\n"
@@ -305,7 +312,7 @@ def evidence_time(root: Path) -> str:
 OF_A_RUN: dict[str, Callable[[Run], str]] = {
     **{function.__name__: function for function in (time, main_table, in_words, claim, retrieval)},
     **{function.__name__: function for function in (further_victim, held_back, at_equal_ca, axes)},
-    **{function.__name__: function for function in (settled, deviations, cost)},
+    **{function.__name__: function for function in (settled, deviations, cost, came_back)},
     "budgets": of_csv("budgets", headline),
     "scan": of_csv("scan", scan_table.markdown),
     "detection": of_csv("detection", detection_table.markdown),

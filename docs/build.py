@@ -29,11 +29,10 @@ from taclean.util.files import replacing, sha256, write_json
 # The figures that docs/ keeps from each run; `picture_name` gives their names there.
 PICTURES: dict[str, tuple[str, ...]] = {
     DEFAULT: ("first.png", "asr_ca.png"),
-    "evidence": ("rates.png",),
+    "evidence": ("rates.png", "versus.png"),
     "former": ("versus.png",),
-    **dict.fromkeys(("repeats", "photos", "target"), ("asr_ca.png",)),
+    **dict.fromkeys(("repeats", "photos", "target", "structured"), ("asr_ca.png",)),
     "rebound": ("trajectory.png",),
-    "structured": ("asr_ca.png",),
     "few": ("rates.png",),
     **dict.fromkeys(("axes", "ablation", "threat", "overlap"), ("axes/*.png",)),
     **dict.fromkeys(("quick", "second_cpu", "fp32", "held_back"), ()),

@@ -225,6 +225,16 @@ def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
     assert "Misses" not in shown(taken, "second_cpu", "scan", options=timed)
 
 
+def test_the_rise_after_cleaning_has_an_interval(taken: Path) -> None:
+    (taken / "results/figures/trajectory.png").write_bytes(b"")
+    rows = [("sig", "ft", seed, 0, 10 + seed, 20 + 2 * seed, 10 + seed) for seed in (1, 2, 3)]
+    columns = ["attack", "defense", "seed", "repeat", "asr_start", "asr_peak", "rise"]
+    write_table(pd.DataFrame(rows, columns=columns), taken / "results/rebound.csv")
+    text = shown(taken, "rebound", "came_back")
+    assert "| FT | 12.0 ± 2.5 / 24.0 ± 5.0 / 12.0 ± 2.5 |" in text
+    assert "in %, ± half of the 95 % interval (Student's t) over 3 seeds." in text
+
+
 def test_the_commit_of_a_run_says_whether_its_code_differs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no git checkout"):
         build.commit(tmp_path)
