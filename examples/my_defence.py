@@ -9,7 +9,7 @@ from taclean.training.loader import Batch
 
 
 class MyDefence(Defense):
-    """L_clip plus a penalty on confident pairs; the sentence appears in config/README.md."""
+    """L_clip plus a penalty on confident pairs."""
 
     label = "My defence"
     colour = "#8c564b"

@@ -122,7 +122,7 @@ class SubCaptionTexts(TextArtifact):
         [*KINDS], "Kinds of word that a negative replaces.", min_length=1
     )
     words: Words = key(
-        "fitting", "What a word gives way to: one that fits; as controls, any of its form, or any."
+        "fitting", "What replaces a word: one that fits; as controls, any of its form, or any."
     )
 
     def write(
