@@ -1,7 +1,7 @@
 """Time the start of each stage's process against importing open_clip alone.
 
 Each stage gets files that do not exist, and ends when it opens the first one: how soon a user's
-mistake is told. Stages that need open_clip import it after that, in about the time of the reference.
+mistake is told. A stage that needs open_clip imports it after that, in the time of the reference.
 """
 
 import json

@@ -1,6 +1,7 @@
 """The blocks of README.md and docs/: each function returns the Markdown between two marks."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from taclean import config as configs
 from taclean.detectors import detection_table, scan_table
 from taclean.results import main_table as tables
 from taclean.results import statistics as stats
-from taclean.results.histories import choose, headline
+from taclean.results.histories import LOSS, choose, headline
 from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, labelled
 from taclean.results.statistics import interval_text, plus_minus, signed
 from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
@@ -235,11 +236,7 @@ def _axis(run: Run, name: str, axis: Mapping[str, Any]) -> str:
 
 
 def reported() -> pd.DataFrame:
-    """Return the numbers that other publications report; none is of this repository's default.
-
-    `percent` is the number, in percent or points. `seen` is `quoted` (read at the source) or
-    `second-hand`. `backbone` says "presumed" where the source does not name it.
-    """
+    """Return what others report; `seen` is "quoted" (read at the source) or "second-hand"."""
     return pd.read_csv(Path(__file__).with_name("reported_numbers.csv"))
 
 
@@ -314,6 +311,7 @@ OF_A_RUN: dict[str, Callable[[Run], str]] = {
     **{function.__name__: function for function in (further_victim, held_back, at_equal_ca, axes)},
     **{function.__name__: function for function in (settled, deviations, cost, came_back)},
     "budgets": of_csv("budgets", headline),
+    "losses": of_csv("losses", partial(headline, budget=LOSS)),
     "scan": of_csv("scan", scan_table.markdown),
     "detection": of_csv("detection", detection_table.markdown),
     "asr10": of_main_table("ASR@10"),

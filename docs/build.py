@@ -111,7 +111,7 @@ def take(
                 raise UserError(f"{file}: no such file; end the run first")
             figures[picture_name(name, file.name)] = file
     folder.mkdir(parents=True, exist_ok=True)
-    for kept in ("table", "cost", "scan", "detection", "rates", "budgets", "rebound"):
+    for kept in ("table", "cost", "scan", "detection", "rates", "budgets", "losses", "rebound"):
         (folder / f"{kept}.csv").unlink(missing_ok=True)
         if (results / f"{kept}.csv").is_file():
             shutil.copyfile(results / f"{kept}.csv", folder / f"{kept}.csv")

@@ -65,6 +65,7 @@ if checked.rates:  # the table is then that of the first budget
         output:
             table=report("results/table.csv", category="Tables"),
             budgets=report("results/budgets.csv", category="Tables"),
+            losses=report("results/losses.csv", category="Tables"),
             told=report("results/budgets.md", category="Tables"),
         log:
             "logs/at_budget.log",

@@ -4,11 +4,20 @@
 
 from taclean.report.inputs import read_histories
 from taclean.results.cost import cost
-from taclean.results.histories import by_budget, grid, headline, overlay, rebound
+from taclean.results.histories import (
+    LOSS,
+    at_loss,
+    by_budget,
+    cleanings,
+    grid,
+    headline,
+    overlay,
+    rebound,
+)
 from taclean.results.labels import Look
 from taclean.results.main_table import latex, markdown
 from taclean.results.statistics import paired, spread
-from taclean.results.table import long_table, read_table, script_log, write_table
+from taclean.results.table import long_table, main_rows, read_table, script_log, write_table
 from taclean.util.files import write_text
 
 with script_log(snakemake.log):
@@ -23,7 +32,11 @@ with script_log(snakemake.log):
             write_table(scores, output.budgets)
             first = scores[scores["budget"] == params.budgets[0]]
             write_table(first.drop(columns="budget"), output.table)
-            write_text(output.told, headline(scores, look))
+            rows = main_rows(read_table(given.table), look)
+            runs = cleanings(rows, params.rates)
+            lost = at_loss(runs, params.budgets, rows["split"].iloc[0])
+            write_table(lost, output.losses)
+            write_text(output.told, f"{headline(scores, look)}\n{headline(lost, look, LOSS)}")
         case "tables":
             table = read_table(given.table)
             write_text(output[0], markdown(table, look))

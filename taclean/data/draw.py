@@ -51,9 +51,8 @@ def draw(
 
     The splits take their rows from one permutation of the source, in the order of the mapping; the
     spare rows follow behind all of them. So a split's rows depend on `seed`, the source and the
-    sizes of the splits before it; a split added at the end changes spare rows only. The rows of a
-    picture stand together, where the first of them was permuted to. The last picture of a split may
-    have more rows than fit; the rest are the first spare rows of that split.
+    sizes of the splits before it; a split added at the end changes spare rows only. The last
+    picture of a split may have more rows than fit; the rest are its first spare rows.
 
     Args:
         pictures: (N,) for each row of the source a number of the picture that it shows.
@@ -61,9 +60,6 @@ def draw(
             splits get the same share of what they asked for, rounded down.
         only: for some splits, (N,) bool, the rows that they may take; the same for all rows of a
             picture.
-
-    Returns:
-        {split: (rows, spare)}, int64 row numbers in drawn order, none of them twice.
     """
     total = len(pictures)
     place = np.empty(total, np.int64)

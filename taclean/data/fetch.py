@@ -21,7 +21,6 @@ def fetch(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
     Args:
         spec: `hub`, a dataset such as pixparse/cc3m-wds; `revision`, a commit, branch or tag;
             `files`, a glob or a list of globs.
-        folder: where the files go, under their names in the repository.
     """
     folder, wanted = Path(folder), _wanted(spec)
     repo, revision, patterns = wanted.values()

@@ -17,7 +17,7 @@ class Broken(Exception):  # noqa: N818 - counted, not an error of the program
 
 
 def load_image(data: bytes | np.ndarray, size: int) -> np.ndarray:
-    """Decode and resize an image.
+    """Return an image as (size, size, 3) uint8 RGB.
 
     The result is the same bytes as open_clip's evaluation transform gives: the shorter side becomes
     `size` (bicubic), then the centre is cut out. Images become RGB before they are resized, so that
@@ -25,15 +25,10 @@ def load_image(data: bytes | np.ndarray, size: int) -> np.ndarray:
     JPEG is decoded at full size, since `Image.draft`, which would save half of the time, changes
     pixels by several levels on average.
 
+    A Broken says undecodable (or truncated), too_large (above 89 million pixels), or wrong_mode.
+
     Args:
         data: an image file, or (H, W, 3) uint8 pixels.
-        size: side of the square in px.
-
-    Returns:
-        (size, size, 3) uint8 RGB.
-
-    Raises:
-        Broken: undecodable (or truncated), too_large (above 89 million pixels), wrong_mode.
     """
     if isinstance(data, np.ndarray):
         square = data.shape[:2] == (size, size)

@@ -57,10 +57,8 @@ def pack_rows(
       several captions: all captions and the row that each belongs to.
 
     Args:
-        folder: the split; what an earlier packing wrote in it is replaced.
         table: rows of the source's table; the index holds their ids.
         spare: rows that replace broken ones, in drawn order; None to leave broken ones out.
-        size: side of the images in px.
         tokenize: captions -> (B, 77) uint16.
         max_broken: largest share of the read rows that may be broken.
 

@@ -122,8 +122,6 @@ def embed_texts(
 def ranks(scores: Tensor, right: Tensor, *, first_wins: bool = False) -> Tensor:
     """Count the wrong columns that score at least as high as the best right one.
 
-    A model that gives equal scores to all columns thus hits nothing.
-
     Args:
         scores: (B, C).
         right: (B, C) bool, the columns that are an answer; at least one in each row.

@@ -38,9 +38,6 @@ def recall(images: Tensor, texts: Tensor, owners: Tensor, ks: Sequence[int] = KS
         images: (N, d) embeddings of unit length.
         texts: (T, d) embeddings of unit length.
         owners: (T,) the image of each text, 0 to N - 1; every image needs one.
-
-    Returns:
-        {"I2T@k": {"hits": h, "n": N}, "T2I@k": {"hits": h, "n": T}, ...}.
     """
     owners, index = owners.to(images.device), torch.arange(len(images), device=images.device)
     if len(owners) != len(texts) or not torch.equal(owners.unique(), index):

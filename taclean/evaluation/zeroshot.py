@@ -110,7 +110,6 @@ def scores(
     """Count CA, ASR and TA.
 
     Args:
-        images: a split's embeddings, with its target if there are triggers.
         clean_head: (C, d) head of the clean images.
         heads: for each trigger, the head of its prompts; by default `clean_head`.
 

@@ -14,13 +14,12 @@ COLUMNS = ["defense", "cleanings", "seconds", "sd", "peak_mb", "text_seconds"]
 def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
     """Return a row for each defence: columns COLUMNS.
 
-    `seconds` is the mean time of a training and `sd` its standard deviation, empty for one
-    cleaning. `peak_mb` is the largest resident memory in MB (2**20 bytes), without GPU memory.
-    `text_seconds` is the mean time to make the texts, in full even where defences share them. Jobs
-    that share a machine take longer; a job that was killed counts from where it resumed.
+    `seconds` is the mean time of a training, from where it resumed, and `sd` its standard
+    deviation; `peak_mb` the largest resident memory in MB (2**20 bytes), without GPU memory;
+    `text_seconds` the mean time to make the texts, in full even where defences share them.
 
     Each run has the `defense` of a cleaning, the benchmark file of its `training` and those of its
-    `texts`. A missing file is left out, because that job was not measured.
+    `texts`. A file that is missing was not measured.
     """
     rows = []
     for run in runs:

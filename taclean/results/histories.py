@@ -1,8 +1,7 @@
 """Tables of the val scores in the course of cleaning: settings chosen by them, and what comes back.
 
 A defender can score clean pictures, but not the attack. So settings are chosen by the clean
-accuracy that they cost: of the trials of a tuning, equally many for each defence, and of the
-learning rates at which each defence cleans each victim.
+accuracy that they cost: of the trials of a tuning, and of the learning rates of a run.
 
 A history has the columns RUN, epoch, and CA@1, ASR@1 and TA@1 in percent on val; epoch 0 is the
 model before the cleaning.
@@ -17,9 +16,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from taclean.results.labels import CLEAN, NONE, Look, labelled
+from taclean.results.labels import NONE, Look, labelled
 from taclean.results.statistics import differences, interval_text, plus_minus, signed, summary
-from taclean.results.table import ASR, CA, RUN, main_split, markdown_table, pick, seeds_text
+from taclean.results.table import ASR, CA, RUN, main_rows, markdown_table, pick, seeds_text
 
 TRIAL = ["defense", "trial", "overrides"]
 SCORES = ["CA", "ASR", "TA", "victim_CA", "victim_ASR"]
@@ -130,12 +129,47 @@ def by_budget(
     return pd.concat(parts)[["budget", *table.columns]]
 
 
-def headline(scores: pd.DataFrame, look: Look) -> str:
+def cleanings(rows: pd.DataFrame, rates: Mapping[str, tuple[str, float]]) -> pd.DataFrame:
+    """Return a row for each cleaning at one of the rates, from CA@1 and ASR@1 on one split.
+
+    The columns are RUN, CA@1 and ASR@1, "CA@1 before" and "ASR@1 before" of the victim, `method`
+    and `rate` as in `rates_within`, and `lost`, the points of CA@1 below the victim's.
+    """
+    runs = rows.pivot(index=RUN, columns="metric", values="percent")
+    before = runs.xs(NONE, level="defense").droplevel("repeat")
+    runs = runs[runs.index.isin([*rates], "defense")].reset_index()
+    runs = runs.merge(before, on=["attack", "seed"], suffixes=("", " before"))
+    runs[["method", "rate"]] = [rates[name] for name in runs["defense"]]
+    return runs.assign(lost=runs[f"{CA} before"] - runs[CA])
+
+
+def at_loss(runs: pd.DataFrame, losses: Sequence[float], split: str) -> pd.DataFrame:
+    """Return ASR@1 where all defences have lost as much CA@1 on the split, as `by_budget` does.
+
+    Straight lines lead from each victim through its `cleanings`, `runs`, by rate; a loss that falls
+    again counts as no less. This compares defences only: no defender has the scores of a test.
+    """
+    found, keys = [], ["attack", "method", "seed", "repeat"]
+    for run, course in runs.sort_values("rate").groupby(keys, sort=False):
+        lost = np.maximum.accumulate([0.0, *course["lost"]])
+        asr = [course[f"{ASR} before"].iloc[0], *course[ASR]]
+        found += [(loss, *run, split, ASR, np.interp(loss, lost, asr)) for loss in losses]
+    columns = ["budget", "attack", "defense", "seed", "repeat", "split", "metric", "percent"]
+    return pd.DataFrame(found, columns=columns)
+
+
+BUDGET = "Budget: points of CA@1 on val that the largest rate may lose."
+LOSS = "Budget: points of CA@1 lost on the test split, on straight lines from rate to rate."
+
+
+def headline(scores: pd.DataFrame, look: Look, budget: str = BUDGET) -> str:
     """Return ASR@1 at each budget as Markdown: means, and the last defence minus each other one.
 
-    `scores` is what `by_budget` returned; the differences are on the same victims.
+    Args:
+        scores: from `by_budget` or `at_loss`; the differences are on the same victims.
+        budget: what a budget is.
     """
-    rows = pick(scores[scores["attack"] != CLEAN], split=main_split(scores, look), metric=ASR)
+    rows = pick(main_rows(scores, look), metric=ASR)
     *others, tested = [name for name in look.methods(rows["defense"]) if name != NONE]
     pairs = [(tested, other) for other in others]
 
@@ -153,7 +187,7 @@ def headline(scores: pd.DataFrame, look: Look) -> str:
 
     over = interval_text(rows)
     note = f"ASR@1 in %{f', mean ± half of its {over}' if over else ''}. "
-    note += "Budget: points of CA@1 on val that the largest rate may lose."
+    note += budget
     text = f"{cells(summary, 'defense', plus_minus)}\n\n{note}\n"
     if others:
         note = f"{look.defense_label(tested)} minus the other in ASR@1, in points, on the same "

@@ -61,12 +61,9 @@ class Look:
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Self:
-        """Return the labels that `look_of` describes; a UserError names a marker that is not valid.
+        """Return the labels that `look_of` describes; every key is optional.
 
-        Args:
-            mapping: {"attacks": {NAME: {"label": str, "marker": str}}, "defenses": {NAME:
-                {"label": str, "colour": str}}, "splits": [NAME, ...], "variants": [NAME, ...]};
-                every key is optional.
+        A UserError names a marker that is not valid.
         """
         first = cls()
         return cls(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from taclean.results.labels import Look, ordered
+from taclean.results.labels import CLEAN, Look, ordered
 from taclean.util.errors import UserError
 from taclean.util.files import read_json, reading, replacing
 
@@ -166,6 +166,12 @@ def main_split(table: pd.DataFrame, look: Look) -> str:
     return next((s for s in splits if len(pick(table, split=s, metric=CA))), splits[0])
 
 
+def main_rows(table: pd.DataFrame, look: Look) -> pd.DataFrame:
+    """Return ASR@1 and CA@1 of the poisoned models on the main split."""
+    rows = table[table["metric"].isin([ASR, CA]) & (table["attack"] != CLEAN)]
+    return pick(rows, split=main_split(table, look))
+
+
 def seeds_text(seeds: Iterable[int]) -> str:
     """Return 'seed 0' or 'seeds 0, 1, 2'; four or more in a row are 'seeds 201 to 205'."""
     found = sorted({int(seed) for seed in seeds})
@@ -184,8 +190,7 @@ def counts_text(counts: Iterable[int]) -> str:
 def images_text(table: pd.DataFrame, split: str) -> str:
     """Return how many images and captions of a split were scored; '' if it has no scores.
 
-    For example '3,000 clean and 2,970 triggered images', '3,000 images and 3,000 captions', or
-    '3,000 clean images, 3,000 captions'.
+    For example '3,000 clean and 2,970 triggered images' or '3,000 images and 3,000 captions'.
     """
     counts = {m: pick(table, split=split, metric=m)["n"] for m in (CA, ASR, I2T, T2I)}
     n = {metric: counts_text(found) for metric, found in counts.items() if len(found)}

@@ -7,8 +7,7 @@ to; the job makes the object itself and writes it beside its result. A file of t
 
     `CONFIGS`: for each form of its paths, the function that makes the config from the whole one,
         the path's names and its seed; left out by commands that are no stage;
-    `RECIPE`: raise it when a change of the code changes the stage's results: Snakemake then reruns
-        it. Other changes of the code rerun nothing;
+    `RECIPE`: raised when a change of the code changes results, so that Snakemake reruns the stage;
     `OPTIONS`: its options on the command line beside `--config`, made by `shared.option`;
     `run(stage, options)`: the work; `run(options)` for commands that are no stage.
 

@@ -124,14 +124,11 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(*own: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ...]:
-    """Put the rows of all processes together, in their order, with gradients.
+    """Return the rows of all processes, in their order, with gradients: each tensor (N, d).
 
     Args:
         own: tensors (n, d) of this process, all with the same n.
         sizes: the n of every process; by default all have the n of this one.
-
-    Returns:
-        For each tensor (N, d), N the sum of all n. With one process, the tensors as they are.
     """
     if world() == 1:
         return own

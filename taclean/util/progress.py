@@ -29,8 +29,6 @@ class Progress:
     """Log every ten seconds how far a work is and about how many seconds are left.
 
     Args:
-        label: what the lines start with.
-        total: units of the whole work.
         unit: what is counted, such as "rows".
         say: takes a line; with None no line is logged.
         first: units that a run which was stopped did before.

@@ -14,15 +14,13 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def uniform(rows: torch.Tensor | np.ndarray, n: int, *key: int) -> torch.Tensor:
-    """Draw `n` numbers in [0, 1) for every row id.
+    """Draw `n` numbers in [0, 1) for every row id: (B, n) float32 on the CPU.
+
+    The same row and key always give the same numbers.
 
     Args:
         rows: (B,) integer row ids.
-        n: numbers per row.
         key: integers that name the stream, such as (seed, epoch, purpose).
-
-    Returns:
-        (B, n) float32 on the CPU; the same row and key always give the same numbers.
     """
     with np.errstate(over="ignore"):
         state = np.zeros(1, np.uint64)

@@ -18,8 +18,10 @@ from taclean.report.inputs import read_histories
 from taclean.results.histories import (
     GRID,
     REBOUND,
+    at_loss,
     by_budget,
     choose,
+    cleanings,
     grid,
     headline,
     overlay,
@@ -245,6 +247,31 @@ def test_a_victim_beyond_the_budget_keeps_its_scores() -> None:
         ["99", "badclip", "+28.0", "+13.0"],
         ["99", "mean", "+28.0", "+13.0"],
     ]
+
+
+def test_defences_are_compared_at_the_same_loss_of_accuracy() -> None:
+    scores = {"none": (90, 80), "ft_1": (88, 60), "ft_2": (84, 20), "par_1": (86, 50)}
+    scores["par_2"] = (87, 10)  # a loss that falls again
+    rows = [
+        ("sig", defense, seed, 0, "test", metric, percent - seed, 100)
+        for seed in (1, 2, 3)
+        for defense, both in scores.items()
+        for metric, percent in zip(("CA@1", "ASR@1"), both, strict=True)
+    ]
+    table = pd.DataFrame([*rows, ("sig", "other", 1, 0, "test", "CA@1", 1, 100)], columns=COLUMNS)
+    runs = cleanings(table, RATES)
+    assert runs.set_index(["method", "rate", "seed"])["lost"]["ft", 1e-3, 2] == 6
+    found = at_loss(runs, [1, 3, 9], "test")
+    cells = {
+        (row.defense, row.budget): row.percent for row in found[found["seed"] == 3].itertuples()
+    }
+    assert cells == {
+        ("ft", 1): 67, ("ft", 3): 47, ("ft", 9): 17, ("par", 1): 69.5, ("par", 3): 54.5,
+        ("par", 9): 7,
+    }  # fmt: skip
+    text = headline(found, Look(), "Budget: lost.")
+    assert "| 3 | sig | 48.0 ± 2.5 | 55.5 ± 2.5 |" in " ".join(text.split()).replace("  ", " ")
+    assert "Budget: lost." in text
 
 
 def test_the_peak_is_the_first_highest_score() -> None:

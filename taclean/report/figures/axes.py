@@ -8,10 +8,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from taclean.report.figures.style import LABELS, finish, interval, keys, main_rows, sample_text
+from taclean.report.figures.style import LABELS, finish, interval, keys, sample_text
 from taclean.results.labels import FEWEST_SEEDS, Look, ordered
 from taclean.results.statistics import victims
-from taclean.results.table import ASR, CA, pick
+from taclean.results.table import ASR, CA, main_rows, pick
 
 
 def axes(table: pd.DataFrame, label: str, values: Mapping[str, str], look: Look) -> Figure:

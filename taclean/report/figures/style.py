@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.results.labels import CLEAN, Look
+from taclean.results.labels import Look
 from taclean.results.statistics import half_width, interval_text
-from taclean.results.table import ASR, CA, I2T, T2I, images_text, main_split, pick, seeds_text
+from taclean.results.table import ASR, CA, I2T, T2I, images_text, seeds_text
 from taclean.util.files import replacing
 
 DPI = 200
@@ -84,12 +84,6 @@ def save(figure: Figure, paths: Iterable[Path | str]) -> None:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=DPI, metadata=undated, bbox_inches="tight")
     plt.close(figure)
-
-
-def main_rows(table: pd.DataFrame, look: Look) -> pd.DataFrame:
-    """Return ASR@1 and CA@1 of the poisoned models on the main split."""
-    rows = table[table["metric"].isin([ASR, CA]) & (table["attack"] != CLEAN)]
-    return pick(rows, split=main_split(table, look))
 
 
 def interval(percents: pd.Series) -> tuple[float, float]:

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from taclean.report.figures import style
-from taclean.results.histories import choose
+from taclean.results.histories import choose, cleanings
 from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, victims
-from taclean.results.table import ASR, CA, RUN, pick, seeds_text
+from taclean.results.table import ASR, CA, RUN, main_rows, pick, seeds_text
 
 SAFETY: dict[str, Any] = {
     **{"xlim": (-3, 103), "xlabel": "attack success rate ASR@1 (%)"},
@@ -23,7 +23,7 @@ SAFETY: dict[str, Any] = {
 
 def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
     """Draw CA@1 against ASR@1, a marker for each attack and a colour for each defence."""
-    rows = style.main_rows(table, look)
+    rows = main_rows(table, look)
     means, over = victims(rows), interval_text(rows)
     markers, colours = look.markers(rows["attack"]), look.colours(rows["defense"])
     runs = rows.pivot(index=RUN, columns="metric", values="percent")
@@ -71,13 +71,8 @@ def rates(
         rates: entry -> the defence that it is and its learning rate.
         budgets: points of CA@1.
     """
-    rows = style.main_rows(table, look)
-    victim = ["attack", "seed"]
-    runs = rows.pivot(index=[*victim, "defense", "repeat"], columns="metric", values="percent")
-    before, runs = runs.xs(NONE, level="defense"), runs.reset_index()
-    runs = runs[runs["defense"].isin([*rates])].merge(before, on=victim, suffixes=("", " before"))
-    runs[["method", "rate"]] = [rates[name] for name in runs["defense"]]
-    runs["lost"] = runs[f"{CA} before"] - runs[CA]
+    rows = main_rows(table, look)
+    runs = cleanings(rows, rates)
     starts = runs.assign(rate=0.0, lost=0.0)
     starts[ASR] = starts[f"{ASR} before"]
     means = pd.concat([starts, runs]).groupby(["attack", "method", "rate"])[["lost", ASR]].mean()

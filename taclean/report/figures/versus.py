@@ -9,10 +9,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from taclean.report.figures.style import GREY, finish, keys, main_rows, panels, sample_text
+from taclean.report.figures.style import GREY, finish, keys, panels, sample_text
 from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import differences
-from taclean.results.table import ASR, CA, pick
+from taclean.results.table import ASR, CA, main_rows, pick
 
 BETTER = {ASR: "left is better", CA: "right is better"}
 
