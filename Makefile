@@ -25,8 +25,10 @@ evidence: .venv/run.stamp ## five victims of each attack, three for each axis: h
 		snakemake $(ON) --configfile config/$$run.yaml $(SITE) && \
 		python -m docs.build --take results --as $$run --configfile config/$$run.yaml || exit 1; \
 	done
-	snakemake $(ON) --directory target --configfile config/target.yaml $(SITE)
-	python -m docs.build --take target/results --as target --configfile config/target.yaml
+	for run in target vit; do \
+		snakemake $(ON) --directory $$run --configfile config/$$run.yaml $(SITE) && \
+		python -m docs.build --take $$run/results --as $$run --configfile config/$$run.yaml || exit 1; \
+	done
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
 	pytest -n auto --dist loadfile

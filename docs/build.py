@@ -33,7 +33,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "former": ("versus.png",),
     **dict.fromkeys(("repeats", "photos", "target", "structured"), ("asr_ca.png",)),
     "rebound": ("trajectory.png",),
-    "few": ("rates.png",),
+    **dict.fromkeys(("few", "vit"), ("rates.png",)),
     **dict.fromkeys(("axes", "ablation", "threat", "overlap"), ("axes/*.png",)),
     **dict.fromkeys(("quick", "second_cpu", "fp32", "held_back"), ()),
 }

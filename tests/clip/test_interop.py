@@ -49,14 +49,14 @@ safetensors.torch.save_file({"image": image, "text": text}, result)
 """
 
 
-@pytest.mark.parametrize("name", ["RN50-quickgelu", "emoji-rn"])
+@pytest.mark.parametrize("name", ["RN50-quickgelu", "emoji-rn", "emoji-vit48"])
 def test_plain_open_clip_gives_the_same_embeddings(name: str, tmp_path: Path) -> None:
     model = models.create(name, 5).eval()
     models.save_weights(model, tmp_path / "cleaned.safetensors", stage="test")
     size = model.visual.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
-    configs = str(resources.files("taclean") / "model_configs") if name == "emoji-rn" else ""
+    configs = str(resources.files("taclean") / "model_configs") if name.startswith("emoji") else ""
     files = [str(tmp_path / f) for f in ("cleaned.safetensors", "picture.png", "result.st")]
     command = [sys.executable, "-c", PLAIN, name, files[0], configs, *files[1:]]
     subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
