@@ -137,7 +137,8 @@ def cells(block: pd.DataFrame, bold: str = "**{}**", spread: str = " ± {:.1f}")
     texts = [*map(text, block["mean"], block["half"], block["metric"], block["bold"])]
     metrics = pd.Categorical(block["metric"], block["metric"].unique())
     found = block.assign(text=texts, metric=metrics).sort_values(["attack", "metric"])
-    return found.pivot(index="defense", columns=["attack", "metric"], values="text").fillna("–")
+    wide = found.pivot(index="defense", columns=["attack", "metric"], values="text")
+    return wide.sort_index().fillna("–")
 
 
 def by_attack(texts: pd.DataFrame, between: str = " / ") -> pd.DataFrame:
