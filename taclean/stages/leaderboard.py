@@ -64,7 +64,8 @@ def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
     budgets = read_csv(results / "budgets.csv", ["budget", "attack", "seed"])
     for name, wanted in index["files"].items():
         there = results / name
-        if name.endswith("model.safetensors") and there.is_file() and sha256(there) != wanted:
+        victim = name.startswith("runs/") and name.endswith("model.safetensors")  # no base model
+        if victim and there.is_file() and sha256(there) != wanted:
             text = f"not the archive's; clean with run.victims: {options.victims}"
             raise UserError(f"{there}: {text}")
     cost = read_csv(results / "cost.csv", ["defense", "seconds"])

@@ -1,15 +1,23 @@
 """The leaderboard: rows of a run, a check of submitted rows, and the means on its page."""
 
+from argparse import Namespace
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from taclean.report.templates import rendered
 from taclean.results import leaderboard
+from taclean.stages.leaderboard import _of_run
+from taclean.util.files import sha256
 from tests.helpers import refused
 
 DIGEST = "5ea1" * 16
 INDEX = {"victims": {f"pretrain/badnet/seed{seed}": {} for seed in (1, 2, 3)}}
 ABOUT = {"version": "1", "commit": "abc", "victims": DIGEST, "machine": "a CPU"}
+
+
+COLUMNS = "budget attack defense seed repeat split metric percent n".split()
 
 
 def rows() -> pd.DataFrame:
@@ -22,9 +30,8 @@ def rows() -> pd.DataFrame:
         for split, metric, percent, n in
         (("test", "CA@1", 80, 200), ("test", "ASR@1", asr, 100), ("shift", "CA@1", 7, 100))
     ]  # fmt: skip
-    columns = "budget attack defense seed repeat split metric percent n".split()
     cost = pd.DataFrame({"defense": ["mine"], "seconds": [12.34]})
-    return leaderboard.entries(pd.DataFrame(scores, columns=columns), cost, "test", ABOUT)
+    return leaderboard.entries(pd.DataFrame(scores, columns=COLUMNS), cost, "test", ABOUT)
 
 
 def test_a_run_gives_a_row_for_each_cleaning_and_budget() -> None:
@@ -37,6 +44,21 @@ def test_a_run_gives_a_row_for_each_cleaning_and_budget() -> None:
     assert (row["ca"], row["ca_n"], row["asr"], row["asr_n"]) == (82, 200, 12, 100)
     assert (row["seconds"], row["victims"]) == (12.3, DIGEST)
     leaderboard.check(found, found.head(0), INDEX, DIGEST)
+
+
+def test_results_of_other_victims_give_no_rows(tmp_path: Path) -> None:
+    scores = [(3, "sig", "mine", 1, 0, "test", metric, 50, 100) for metric in ("CA@1", "ASR@1")]
+    pd.DataFrame(scores, columns=COLUMNS).to_csv(tmp_path / "budgets.csv", index=False)
+    (tmp_path / "cost.csv").write_text("defense,seconds\nmine,9\n")
+    victim, base = (f"{name}/seed1/model.safetensors" for name in ("runs/sig/none", "clean"))
+    for name in (victim, base):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    options = Namespace(results=tmp_path, commit="abc", configfile=None, victims="v.zip")
+    files = {victim: sha256(tmp_path / victim), base: "as bf16 in the archive"}
+    assert len(_of_run(options, {"files": files}, DIGEST)) == 1
+    other = {"files": {victim: "other"}}
+    refused(lambda: _of_run(options, other, DIGEST), victim, "not the archive's", "v.zip")
 
 
 @pytest.mark.parametrize(
