@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from taclean.results.labels import NONE, Look, labelled
+from taclean.results.labels import NONE, Look, labelled, ordered
 from taclean.results.statistics import differences, interval_text, plus_minus, signed, summary
 from taclean.results.table import ASR, CA, RUN, main_rows, markdown_table, pick, seeds_text
 
@@ -170,7 +170,7 @@ def headline(scores: pd.DataFrame, look: Look, budget: str = BUDGET) -> str:
         budget: what a budget is.
     """
     rows = pick(main_rows(scores, look), metric=ASR)
-    *others, tested = [name for name in look.methods(rows["defense"]) if name != NONE]
+    *others, tested = [d for d in ordered(rows["defense"], look.defenses) if d != NONE]
     pairs = [(tested, other) for other in others]
 
     def minus(part: pd.DataFrame) -> pd.DataFrame:
