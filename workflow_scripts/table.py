@@ -28,12 +28,13 @@ with script_log(snakemake.log):
             write_table(long_table(given.scores, look), output[0])
         case "at_budget":
             histories, rates = read_histories(given.histories), params.rates
-            scores = by_budget(read_table(given.table), histories, rates, params.budgets)
+            table = read_table(given.table)
+            scores = by_budget(table, histories, rates, params.budgets)
             write_table(scores, output.budgets)
             first = scores[scores["budget"] == params.budgets[0]]
             write_table(first.drop(columns="budget"), output.table)
-            rows = main_rows(read_table(given.table), look)
-            runs = cleanings(rows, params.rates)
+            rows = main_rows(table, look)
+            runs = cleanings(rows, rates)
             lost = at_loss(runs, params.budgets, rows["split"].iloc[0])
             write_table(lost, output.losses)
             write_text(output.told, f"{headline(scores, look)}\n{headline(lost, look, LOSS)}")

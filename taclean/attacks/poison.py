@@ -170,6 +170,8 @@ class Pool:
         Raises:
             UserError: too few captions do not name the target, or no caption can be made.
         """
+        if count < 0:
+            raise UserError(f"poisoned: the number of rows is {count}; give 0 or more")
         positions = self.unnamed(count)
         if not isinstance(captions, str):
             pool = list(captions)

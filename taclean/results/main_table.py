@@ -14,7 +14,7 @@ import pandas as pd
 from taclean.results import table as tables
 from taclean.results.labels import CLEAN, NONE, Look, ordered
 from taclean.results.statistics import differences, interval_text, summary
-from taclean.results.table import ASR, CA, I2T, T2I, main_split, pick, scored_splits
+from taclean.results.table import ASR, CA, I2T, T2I, main_rows, main_split, pick, scored_splits
 from taclean.util.errors import UserError
 
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
@@ -91,13 +91,13 @@ def _never_poisoned(never: pd.DataFrame, attacks: Sequence[str]) -> pd.DataFrame
 
 def _differences(table: pd.DataFrame, look: Look) -> pd.DataFrame:
     """Return the last defence minus each other one on the main split, if there are intervals."""
-    split = main_split(table, look)
-    rows = table[(table["attack"] != CLEAN) & table["metric"].isin([CA, ASR])]
+    rows = main_rows(table, look)
     *others, last = ordered(rows["defense"], look.defenses) or [NONE]
-    found = differences(pick(rows, split=split), [(last, other) for other in others])
+    found = differences(rows, [(last, other) for other in others])
     if found["low"].isna().all():
         return found[:0]
-    title = f"{tables.split_title(split)}: {look.defense_label(last)} minus each other"
+    title = tables.split_title(main_split(table, look))
+    title = f"{title}: {look.defense_label(last)} minus each other"
     return found.assign(
         title=f"{title}, same victims",
         defense="−" + found["against"],

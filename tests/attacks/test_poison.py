@@ -99,6 +99,7 @@ def test_the_choice_is_a_function_of_the_seed():
 @pytest.mark.parametrize(
     ("count", "changes", "message"),
     [
+        (-1, {}, "poisoned: the number of rows is -1"),
         (8, {"captions": NAMING + OTHERS}, "8 rows, but only 7 of 15"),
         (2, {"templates": []}, "the list is empty"),
         (2, {"templates": ["a {}.", "a picture"]}, r"'a picture' has no \{\}"),
