@@ -9,7 +9,8 @@ export PYTHONDONTWRITEBYTECODE :=
 ON ?= --cores all
 SITE ?=
 
-.PHONY: reproduce quick seeds evidence test test-slurm check format bench docs clean
+.PHONY: reproduce quick seeds evidence more test test-slurm check format bench docs clean
+.NOTPARALLEL: # each run has all cores
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all
@@ -20,15 +21,19 @@ quick: .venv/run.stamp ## one attack and twenty classes in minutes, in the folde
 seeds: .venv/run.stamp ## seeds 1, 2 and 3, after `make reproduce`
 	snakemake --cores all --configfile config/seeds.yaml
 
-evidence: .venv/run.stamp ## five victims of each attack, three for each axis: hours; goes on where it stopped
-	for run in evidence rebound structured few axes threat ablation overlap; do \
-		snakemake $(ON) --configfile config/$$run.yaml $(SITE) && \
-		python -m docs.build --take results --as $$run --configfile config/$$run.yaml || exit 1; \
-	done
-	for run in target vit; do \
-		snakemake $(ON) --directory $$run --configfile config/$$run.yaml $(SITE) && \
-		python -m docs.build --take $$run/results --as $$run --configfile config/$$run.yaml || exit 1; \
-	done
+## five victims of each attack, three for each axis: hours; goes on where it stopped
+evidence: run-evidence run-rebound run-structured run-few run-axes run-threat apart-vit
+
+## after `make evidence`: parts of TA-Cleaner, an overlap, more defences, another target: hours
+more: run-ablation run-overlap run-field run-training_time apart-target
+
+run-%: .venv/run.stamp # one config's run, then its numbers and pictures for the pages
+	snakemake $(ON) --configfile config/$*.yaml $(SITE)
+	python -m docs.build --take results --as $* --configfile config/$*.yaml
+
+apart-%: .venv/run.stamp # the same in a folder of its own, for another model or target
+	snakemake $(ON) --directory $* --configfile config/$*.yaml $(SITE)
+	python -m docs.build --take $*/results --as $* --configfile config/$*.yaml
 
 test: .venv/test.stamp check ## formatting, lint, types, then every test
 	pytest -n auto --dist loadfile

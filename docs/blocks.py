@@ -19,7 +19,7 @@ from taclean.results.statistics import interval_text, plus_minus, signed
 from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick, scored_splits
 from taclean.results.verdict import verdict
 
-EVIDENCE = "evidence rebound structured few axes threat ablation overlap target vit".split()
+EVIDENCE = "evidence rebound structured few axes threat vit".split()
 TIME = """The first took {} minutes with its install on {}.
 In a hurry, `make quick` does one attack and twenty classes in the folder `quick`; it took {} \
 minutes after the install on {}.
