@@ -24,6 +24,7 @@ from taclean.util.errors import UserError
 # is three times as fast as a whole batch. A chunk of another size changes about one pixel in a
 # million of SSBA's pictures, because its convolutions then round differently.
 CHUNK = 2 * 224 * 224
+EDGE = 0.5 / 255  # how far rounding errors may take a pixel out of [0, 1]
 
 Tensors = dict[str, Tensor]
 Say = Callable[[str], None]
@@ -107,6 +108,12 @@ class Attack(Method, abstract=True):
     @classmethod
     def entry(cls) -> type[AttackEntry]:
         """Return the class of the config's entries of this kind."""
+        if cls.trigger is Attack.trigger:
+            raise ValueError("there is no method trigger; define it")
+        if cls.fit is not Attack.fit and cls.Fit is None:
+            raise ValueError("fit is never called without a nested class Fit; define it")
+        signs = {"label": cls.label or None, "marker": cls.marker or None}
+        AttackEntry.of({"gate": 0.0, **signs}, cls.__name__)
         needed = any(field.is_required() for field in cls.model_fields.values())
         trigger = f"Parameters of {cls.name_in_print()}'s trigger."
         at_test = (
@@ -121,6 +128,9 @@ class Attack(Method, abstract=True):
         if cls.Fit is not None:
             fields["fit"] = (cls.Fit, key())
         bases: Any = (cls.Rows, AttackEntry)
+        taken = AttackEntry.model_fields.keys() | fields.keys()
+        if clash := taken & cls.Rows.model_fields.keys():
+            raise ValueError(f"Rows: {', '.join(clash)} is a key of every attack; rename it")
         entry: Any = create_model(f"{cls.__name__}Entry", __base__=bases, **fields)
         entry.method = cls
         return entry
@@ -165,7 +175,7 @@ class Trigger:
                 f"ids: the shape is {tuple(ids.shape)}; give one id per image, ({len(images)},)"
             )
         if images.dtype != torch.uint8 or self._attack.takes_uint8:
-            return self._checked(images, ids)
+            return self._checked(images.clone(), ids)  # which the attack may change in place
         out = torch.empty_like(images)
         step = max(1, len(images))
         if images.device.type == "cpu":
@@ -179,12 +189,18 @@ class Trigger:
 
     def _checked(self, images: Tensor, ids: Tensor) -> Tensor:
         out = self._attack.trigger(images, ids, self._seed, self._fitted)
-        if out.shape != images.shape or out.dtype != images.dtype:
-            name = type(self._attack).__name__
-            raise UserError(
-                f"attack {name}: its trigger turns {images.dtype} {tuple(images.shape)} into "
-                f"{out.dtype} {tuple(out.shape)}; return the same dtype and shape"
-            )
+        where = f"attack {type(self._attack).__name__}: its trigger"
+        form, got = f"{images.dtype} {tuple(images.shape)}", type(out).__name__
+        if isinstance(out, Tensor):
+            got = f"{out.dtype} {tuple(out.shape)}"
+        if got != form:
+            raise UserError(f"{where} turns {form} into {got}; return the same dtype and shape")
+        if out.is_floating_point() and out.numel():
+            low, high = (float(value) for value in out.aminmax())
+            if not (low >= -EDGE and high <= 1 + EDGE):  # nor with a NaN
+                raise UserError(
+                    f"{where} returns values between {low:g} and {high:g}; return [0, 1]"
+                )
         return out
 
 

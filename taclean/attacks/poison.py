@@ -181,6 +181,8 @@ class Pool:
                 raise UserError(
                     f"data.target: no caption of the training set names {self.target!r}; change it"
                 )
+        elif captions != "template":
+            raise UserError(f"captions: {captions!r}; give 'template', 'natural' or a list")
         else:
             if not self.templates:
                 raise UserError("zeroshot.templates: the list is empty; give at least one")
@@ -212,11 +214,21 @@ def write(
         seed: seed of the run.
 
     Raises:
-        UserError: two changes have a row in common.
+        UserError: the changes are not such as `Attack.poison` returns, two have a row in common,
+            or a picture depends on more than its own row.
     """
+    where = f"attack {name!r}"
+    if not isinstance(changes, Sequence) or not changes:
+        raise UserError(f"{where}: poison returns no list; return [Change(...)]")
+    for change in changes:
+        had, wanted = len(change.captions), len(change.positions)
+        if had != wanted:
+            raise UserError(f"{where}: a change of {wanted} rows has {had} captions; give each one")
     positions = np.concatenate([change.positions for change in changes])
+    if not np.isin(positions, np.arange(len(pairs))).all():
+        raise UserError(f"{where}: it changes a row that is not there; give 0 to {len(pairs) - 1}")
     if len(np.unique(positions)) < len(positions):
-        raise UserError(f"attack {name!r}: it changes a row twice; change each row once")
+        raise UserError(f"{where}: it changes a row twice; change each row once")
     rows = pairs.rows[positions]
     captions = [text for change in changes for text in change.captions]
     part = max(1, PIXELS // pairs.size**2)
@@ -231,7 +243,12 @@ def write(
                     chosen = change.positions[start : start + part]
                     images, _ = pairs.batch(chosen)
                     if change.picture is not None:
-                        images = change.picture(images, pairs.ids[pairs.rows[chosen]])
+                        given, ids = images, pairs.ids[pairs.rows[chosen]]
+                        images = change.picture(given, ids)
+                        alone = change.picture(given[-1:], ids[-1:])
+                        if (alone.int() - images[-1:].int()).abs().max() > 1:  # more than rounding
+                            text = "a second call gives another picture; draw from ids and seed"
+                            raise UserError(f"{where}: {text} alone")
                     file.write(to_array(images).data)
                     done += [kind] * len(chosen)
         np.save(temporary / "tokens.npy", tokenize(captions))

@@ -34,8 +34,8 @@ def load(folder: str, name: str) -> Any:
     there = Path(name).is_file() if name == file else name in _files(folder)
     classes = _classes(folder, name) if there else []
     if not classes:
-        known = ", ".join(names(folder))
-        raise UserError(f"there is no {NOUNS[folder]} {file}; write it, or use one of {known}")
+        what = f"{NOUNS[folder]} {file} with a class that derives from {BASES[folder]}"
+        raise UserError(f"there is no {what}; write it, or use one of {', '.join(names(folder))}")
     if len(classes) > 1:
         found = ", ".join(cls.__name__ for cls in classes)
         raise UserError(f"{file}: has {found}; keep one, or mark the base of others abstract=True")
@@ -64,9 +64,7 @@ def names(folder: str) -> list[str]:
 
 def own_code(name: str) -> dict[str, str]:
     """Return the digest of a user's file as `code`, since its stages depend on it; else nothing."""
-    if not name.endswith(".py"):
-        return {}
-    return {"code": sha256(name)[:12]}
+    return {"code": sha256(name)[:12]} if name.endswith(".py") else {}
 
 
 def _file(folder: str, name: str) -> str:

@@ -149,11 +149,23 @@ def _advice(error: Any) -> str:
 class Method(Section):
     """An attack or a defence; `abstract=True` marks a class that others derive theirs from."""
 
+    model_config = ConfigDict(validate_default=True)
     abstract: ClassVar[bool] = True
 
     def __init_subclass__(cls, abstract: bool = False, **more: Any) -> None:
         super().__init_subclass__(**more)
         cls.abstract = abstract
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **more: Any) -> None:
+        """Refuse a key that hides a part of the base class, and a misspelt method."""
+        root = cls.__mro__[cls.__mro__.index(Method) - 1]
+        for name in cls.model_fields:
+            if hasattr(root, name):
+                raise TypeError(f"{root.__name__} has a {name} already; rename the key")
+        for name in {name for name in vars(cls) if name[0] != "_"} - {*dir(root)}:
+            if meant := difflib.get_close_matches(name, vars(root), 1, 0.7):
+                raise TypeError(f"nothing calls {name}; is it {meant[0]}? Helpers begin with _")
 
     @classmethod
     def name_in_print(cls) -> str:

@@ -18,7 +18,7 @@ from taclean.config.schema import DefenseEntry, Train
 from taclean.config.section import Method, WrongKeyError, key
 from taclean.data.split import Pairs
 from taclean.losses import clip_loss
-from taclean.training.distributed import gather
+from taclean.training.distributed import error_of_all, gather
 from taclean.training.loader import Batch
 from taclean.util.errors import UserError
 
@@ -121,6 +121,7 @@ class Defense(Method, abstract=True):
         """Return the class of the config's entries of this kind."""
         if cls.scratch and cls.texts:
             raise ValueError("scratch excludes texts, which are made from clean captions")
+        DefenseEntry.of({"label": cls.label or None, "colour": cls.colour or None}, cls.__name__)
         loss = f"Parameters of {cls.name_in_print()}'s loss."
         sections = {"loss": (cls, loss), **{name: (kind, None) for name, kind in cls.texts.items()}}
         fields: dict[str, Any] = {}
@@ -143,6 +144,38 @@ class _ScratchEntry(DefenseEntry):
             text = "the defence trains from random weights on all poisoned rows; leave it out"
             raise WrongKeyError(name, text)
         return self
+
+
+def learning(objective: Defense, model: CLIP) -> set[nn.Parameter]:
+    """Return the weights that learn; a UserError says that `learns` gives none of the model's."""
+    given, weights = objective.learns(model), {*model.parameters()}
+    learns = {*given} if isinstance(given, Iterable) else set()
+    if not learns or not learns <= weights:
+        text = "gives no weights, or others than the model's; give some of model.parameters()"
+        raise error_of_all(f"{type(objective).__name__}.learns: {text}")
+    return learns
+
+
+def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
+    """Return a defence's loss of a batch; a UserError says what `loss` should have returned."""
+    parts = objective.loss(model, batch)
+    if fault := _fault(parts):
+        raise error_of_all(f"{type(objective).__name__}.loss: {fault}")
+    return parts
+
+
+def _fault(parts: Any) -> str:
+    """Say what is wrong with the parts of a loss; "" if nothing is."""
+    if not isinstance(parts, Mapping) or "total" not in parts:
+        had = f"keys {[*parts]}" if isinstance(parts, Mapping) else type(parts).__name__
+        return f"it returns {had}; return a dict of tensors with 'total', which is minimised"
+    for name, part in parts.items():
+        if not isinstance(part, Tensor) or part.numel() != 1:
+            had = f"shape {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+            return f"{name!r} is of {had}; give a tensor of one number"
+    if not parts["total"].requires_grad:
+        return "'total' has no gradient; compute it from weights that learn, without detach"
+    return ""
 
 
 def defense(name: str) -> type[Defense]:

@@ -60,7 +60,10 @@ class Detector(Method, abstract=True):
     @classmethod
     def entry(cls) -> type[DetectorEntry]:
         """Return the class of the config's entries of this kind."""
-        score = key(cls(), f"Parameters of {cls.name_in_print()}'s score.")
+        if cls.score is Detector.score or cls.looks_at not in ("rows", "images"):
+            raise ValueError("define score, and looks_at as 'rows' or 'images'")
+        needed = any(field.is_required() for field in cls.model_fields.values())
+        score = key(... if needed else cls(), f"Parameters of {cls.name_in_print()}'s score.")
         fields: dict[str, Any] = {"score": (cls, score)}
         entry = create_model(f"{cls.__name__}Entry", __base__=DetectorEntry, **fields)
         entry.method = cls

@@ -93,6 +93,9 @@ def detect(
     Args:
         heads: of the model that embeds them.
         trusted: (M, 3, H, W) uint8 pictures that are known to be clean.
+
+    Raises:
+        UserError: a detector gives no score of each picture, or one that is not a number.
     """
 
     def embedded(pictures: Tensor) -> Tensor:
@@ -104,21 +107,27 @@ def detect(
     images = embedded(suspects.pictures)
     seen = Seen(suspects.pictures, images, texts, trusted, heads, embedded, seed)
     wanted = {name: one for name, one in detectors.items() if one.looks_at == suspects.of}
-    return {name: detector.score(seen).cpu().numpy() for name, detector in wanted.items()}
+    scores = {name: detector.score(seen) for name, detector in wanted.items()}
+    for name, found in scores.items():
+        if not isinstance(found, Tensor) or found.shape != (len(images),):
+            had = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(f"detector {name}: it gives {had}; give a tensor ({len(images)},)")
+        if not found.isfinite().all():
+            text = "a score is not a number; check it, and the weights of the model"
+            raise UserError(f"detector {name}: {text}")
+    return {name: found.cpu().numpy() for name, found in scores.items()}
 
 
 def counts(scores: np.ndarray, state: np.ndarray) -> dict[str, Any]:
     """Return AUROC and the false positives at 95 % detection in percent, and the two numbers.
 
     Raises:
-        UserError: a score is not a number, or no picture is poisoned, or each one is.
+        UserError: no picture is poisoned, or each one is.
     """
     poisoned, clean = scores[state == POISONED], scores[state == CLEAN]
     if not len(poisoned) or not len(clean):
         drawn = f"{len(poisoned)} poisoned and {len(clean)} clean ones were drawn"
         raise UserError(f"detect: {drawn}; raise detect.rows and detect.images")
-    if not np.isfinite(scores).all():
-        raise UserError("a score is not a number; check the weights of the model")
     shares = {"auroc": auc(poisoned, clean), "fpr95": false_positives(poisoned, clean)}
     percent = {name: round(100 * share, 4) for name, share in shares.items()}
     return {**percent, "poisoned": len(poisoned), "clean": len(clean)}

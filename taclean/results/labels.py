@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from taclean.util.errors import UserError
-
 if TYPE_CHECKING:  # a figure's job need not wait for the config
     from taclean.config import Config
     from taclean.config.schema import Entry
@@ -61,10 +59,7 @@ class Look:
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Self:
-        """Return the labels that `look_of` describes; every key is optional.
-
-        A UserError names a marker that is not valid.
-        """
+        """Return the labels that `look_of` describes; every key is optional."""
         first = cls()
         return cls(
             _entries(first.attacks, mapping.get("attacks", {}), "marker"),
@@ -122,9 +117,6 @@ def _entries(first: Signs, entries: Mapping[str, Mapping[str, Any]], key: str) -
     owner = {sign: name for name, (_, sign) in first.items()}
     for name, entry in entries.items():
         label, sign = " ".join((entry.get("label") or _spaced(name)).split()), entry.get(key)
-        if key == "marker" and sign is not None and sign not in MARKERS:
-            known = " ".join(MARKERS)
-            raise UserError(f"{name}: marker {sign!r} is not valid; write one of {known}")
         taken = label in labels.values()
         labels.setdefault(name, f"{label} ({_spaced(name)})" if taken else label)
         if sign and name not in first:

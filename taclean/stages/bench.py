@@ -13,9 +13,8 @@ from taclean.stages.shared import CONFIGFILE, option, say
 from taclean.util.errors import UserError
 from taclean.util.files import write_text
 
-FILE = ("file", {"help": "the file of your defence, such as examples/my_defence.py"})
 OPTIONS = [
-    FILE,
+    ("file", {"help": "the file of your defence, such as examples/my_defence.py"}),
     option("--victims", "archive of frozen victims (default: victims are trained)", default=None),
     option("--attacks", "attacks (default: badnet badclip)", nargs="+", default=None),
     option("--seeds", "victims' seeds, 3 for an interval", nargs="+", type=int, default=None),
@@ -38,10 +37,8 @@ def overlay(options: Any) -> dict[str, Any]:
     run: dict[str, Any] = {"defenses": [*bench["defenses"], name]}
     if options.victims:
         run["victims"] = str(Path(options.victims).absolute())
-    if options.attacks:
-        run["attacks"] = options.attacks
-    if options.seeds:
-        run["seeds"] = options.seeds
+    given = {"attacks": options.attacks, "seeds": options.seeds}
+    run |= {key: value for key, value in given.items() if value}
     return {"run": run, "defenses": {name: {"kind": str(file)}}}
 
 

@@ -22,7 +22,7 @@ from taclean.clip.encode import autocast, precision_on
 from taclean.clip.models import parameter_groups
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
-from taclean.defenses import Defense
+from taclean.defenses import Defense, learning, loss_of
 from taclean.training import distributed
 from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
@@ -73,7 +73,7 @@ class _Loss(nn.Module):
         self.model, self.objective = model, objective
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.objective.loss(self.model, batch)
+        return loss_of(self.objective, self.model, batch)
 
 
 def choose_kernels(deterministic: bool) -> None:
@@ -140,8 +140,8 @@ class Training:
             if self.device.type == "cuda":
                 choose_kernels(settings.deterministic)
             model.to(self.device)
-        objective.prepare(model, pairs, prompts)
-        for weight in {*model.parameters()} - {*objective.learns(model)}:
+        objective.prepare(model.eval(), pairs, prompts)
+        for weight in {*model.parameters()} - learning(objective, model):
             weight.requires_grad_(False)
         with distributed.together():
             distributed.sync_batch_norm(model, self.device)
@@ -208,7 +208,7 @@ class Training:
             value = float((parts if self._sync_every == 1 else self._sums)["total"].detach())
             if not math.isfinite(value):
                 at = f"step {self.done} of {self.steps} (epoch {self.epoch + 1})"
-                cure = f"lower train.lr ({self.settings.lr:g}) or check the data"
+                cure = f"lower train.lr ({self.settings.lr:g}) or check the data and the loss"
                 raise distributed.error_of_all(f"{self.label}: the loss is {value} at {at}; {cure}")
         self._scaler.scale(parts["total"]).backward()
         self._scaler.step(self._together)

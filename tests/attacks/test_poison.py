@@ -162,10 +162,15 @@ def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
         rows(21)
 
 
-def test_an_attack_that_changes_a_row_twice_is_refused(pairs, tmp_path, tokenize):
-    twice = change(np.arange(2), ["a", "b"]) + change(np.array([1]), ["c"])
-    with pytest.raises(UserError, match="'badnet': it changes a row twice"):
-        poison.write(tmp_path / "p", pairs, twice, tokenize, name="badnet", seed=0)
+@pytest.mark.parametrize(("changes", "says"), [
+    (change(np.arange(2), ["a", "b"]) + change(np.array([1]), ["c"]), "it changes a row twice"),
+    (change(np.arange(2), ["a"]), "a change of 2 rows has 1 captions"),
+    (change(np.array([99]), ["a"]), "a row that is not there"), (None, "returns no list"),
+    ([poison.Change(np.arange(2), ["a", "b"], lambda x, ids: x.flip(0))], "another picture"),
+])  # fmt: skip
+def test_wrong_changes_are_refused(pairs, tmp_path, tokenize, changes, says):
+    with pytest.raises(UserError, match=f"'badnet': .*{says}"):
+        poison.write(tmp_path / "p", pairs, changes, tokenize, name="badnet", seed=0)
     assert list(tmp_path.iterdir()) == []
 
 

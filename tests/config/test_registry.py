@@ -135,8 +135,12 @@ def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
         ("x = 1\n", "there is no defence taclean/defenses/zz_bad.py"),
         (HEAD + "class A(Defense):\n    texts = ['variants']\n", "zz_bad.py: AttributeError"),
         (HEAD + "class A(Defense):\n    scratch, texts = True, {'a': int}\n", "excludes texts"),
+        (HEAD + "class A(Defense):\n    def losses(self): pass\n", "calls losses; is it loss"),
+        (HEAD + "class A(Defense):\n    kept: int = 3\n", "Defense has a kept already"),
+        (HEAD + "class A(Defense):\n    w: int = key(3, le=2)\n", "w .* less than or equal to 2"),
+        (HEAD + "class A(Defense):\n    colour = 'reddish'\n", "A.colour: 'reddish'"),
     ],
-    ids=["syntax", "import", "field", "two", "none", "texts", "scratch"],
+    ids="syntax import field two none texts scratch method hides range colour".split(),
 )
 def test_a_file_that_is_no_defence_is_named_in_one_line(write, code: str, message: str) -> None:
     write("defenses", "zz_bad", code)
@@ -146,23 +150,25 @@ def test_a_file_that_is_no_defence_is_named_in_one_line(write, code: str, messag
 
 
 ATTACK = """
-import torch
 from taclean.attacks import Attack
-print("imported")
 
 class Grey(Attack):
     def trigger(self, images, ids, seed, fitted):
-        return images.mean(1, keepdim=True)
+        images += 255
+        return WHAT
 """
 
 
-def test_a_trigger_that_changes_the_form_of_pictures_is_named(write) -> None:
-    write("attacks", "zz_grey", ATTACK)
-    assert registry.load("attacks", "zz_grey").name_in_print() == "Grey"
-    images = torch.zeros(2, 3, 8, 8)
-    for given in (images, images.byte()):
-        with pytest.raises(UserError, match=r"attack Grey: its trigger turns .*\(2, 1, 8, 8\)"):
+@pytest.mark.parametrize(("what", "says"), [
+    ("images.mean(1, keepdim=True)", r"turns .*\(2, 1, 8, 8\)"), ("None", "into NoneType"),
+    ("images", r"between 255 and 255; return \[0, 1\]"), ("0 * images / 0", "between nan and nan"),
+])  # fmt: skip
+def test_a_trigger_that_changes_the_form_of_pictures_is_named(write, what: str, says: str) -> None:
+    write("attacks", "zz_grey", ATTACK.replace("WHAT", what))
+    for given in (torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8).byte()):
+        with pytest.raises(UserError, match=f"attack Grey: its trigger .*{says}"):
             make_trigger("zz_grey")(given, [0, 1])
+        assert not given.any()  # a change in place is one of a copy
 
 
 def test_helpers_are_no_methods() -> None:

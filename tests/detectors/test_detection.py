@@ -44,9 +44,7 @@ def test_auroc_and_false_positives_are_those_of_the_definition() -> None:
         assert roc.auc(positive, negative) == pytest.approx(np.mean(wins))
         least = max(t for t in range(15) if np.mean(positive >= t) >= 0.95)
         assert roc.false_positives(positive, negative) == np.mean(negative >= least)
-    scores = np.array([1.0, np.nan, 2.0])
-    refused(lambda: counts(scores, np.array([0, 1, 1])), "not a number")
-    refused(lambda: counts(scores, np.zeros(3)), "0 poisoned and 3 clean", "raise")
+    refused(lambda: counts(np.arange(3), np.zeros(3)), "0 poisoned and 3 clean", "raise")
 
 
 def means(pictures: torch.Tensor) -> torch.Tensor:
@@ -159,9 +157,17 @@ def test_the_stage_counts_what_each_model_finds(
             assert victim[name] == {**one, "model": "victim"}
     assert [victim["dao"][key] for key in ("of", "poisoned", "clean")] == ["rows", 4, 14]
     assert "badnet, victim model, rows: kdist_few AUROC" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        detect("third", STAGE | {"detectors": {"x": {"kind": "dao", "parameters": {"k": 20}}}})
-    assert "k is 20, but only 20 rows are scored; lower it" in capsys.readouterr().err
+    own = "from taclean.detectors import Detector\nclass A(Detector):\n    nan: bool = False\n"
+    own += "    def score(self, seen): return seen.images.log().sum(1) if self.nan else seen"
+    (tmp_path / "own.py").write_text(own, "utf-8")
+    for kind, given, says in (
+        ("dao", {"k": 20}, "k is 20, but only 20 rows are scored; lower it"),
+        (str(tmp_path / "own.py"), {}, "detector x: it gives Seen; give a tensor (20,)"),
+        (str(tmp_path / "own.py"), {"nan": True}, "detector x: a score is not a number"),
+    ):
+        with pytest.raises(SystemExit):
+            detect("third", STAGE | {"detectors": {"x": {"kind": kind, "parameters": given}}})
+        assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("seeds", "cell"), [(1, "50.0 / 9.0"), (3, "51.0 ± 2.5 / 9.0 ± 0.0")])

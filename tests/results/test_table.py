@@ -77,11 +77,6 @@ def test_no_two_methods_look_the_same() -> None:
     assert len(set(markers.values())) == len(markers) == 42
 
 
-def test_a_wrong_marker() -> None:
-    with pytest.raises(UserError, match=r"mine: marker 'ab' .*; write one of P <"):
-        Look.of({"attacks": {"mine": {"marker": "ab"}}})
-
-
 def write_scores(folder: Path, attack: str, defense: str, splits: dict, repeat: int = 0) -> Path:
     path = folder / f"{attack}-{defense}-{repeat}.json"
     run = {"attack": attack, "defense": defense, "seed": 0, "repeat": repeat}

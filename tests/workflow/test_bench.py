@@ -50,10 +50,8 @@ def test_a_file_of_the_user_becomes_the_last_defence(tmp_path: Path) -> None:
     ("name", "text", "words"),
     [
         ("mine.py", None, ["there is no defence", "mine.py"]),
-        ("mine.txt", "", ["no Python file"]),
         ("ft.py", TEMPLATE.read_text("utf-8"), ["ft is a defence of taclean"]),
         ("mine.py", "import nothing_there", ["mine.py: cannot be imported", "nothing_there"]),
-        ("mine.py", "x = 1", ["there is no defence", "mine.py"]),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, name: str, text: str | None, words: list) -> None:
