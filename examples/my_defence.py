@@ -19,7 +19,8 @@ class MyDefence(Defense):
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss of a batch; `total` is minimised.
 
-        `batch.images` (B, 3, H, W) in [0, 1] and `batch.tokens` (B, 77) are clean pairs.
+        `batch.images` (B, 3, H, W) uint8 and `batch.tokens` (B, 77) are clean pairs, which
+        `encode_images` and `encode_tokens` of taclean.clip.encode embed (docs/extending.md).
         """
         clip = super().loss(model, batch)["total"]
         penalty = model.logit_scale.exp() / 100
