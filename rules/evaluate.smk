@@ -27,7 +27,7 @@ rule evaluate:
         "python -m taclean evaluate --config {params.config} --stage {params.stage}"
         " --model {input.model} --splits {params.splits}"
         " --probe {params.probe} --trained {params.pretrain} {params.clean}"
-        " --triggers {params.triggers} --out {output.scores} --samples {output.samples}"
+        " --triggers {params.triggers:q} --out {output.scores} --samples {output.samples}"
         " --device {params.device} 2>&1 | tee {log}"
 
 

@@ -73,7 +73,7 @@ rule detect_victim:
     shell:
         "python -m taclean detect --config {params.config} --stage {params.stage}"
         " --model {input.model} --clean {input.clean} --data {params.data} --poison {params.poison}"
-        " --val {params.val} --test {params.test} --trigger {input.trigger} --out {output.found}"
+        " --val {params.val} --test {params.test} --trigger {input.trigger:q} --out {output.found}"
         " --scores {output.scores} --device {params.device} 2>&1 | tee {log}"
 
 
@@ -111,7 +111,7 @@ rule moves:
         triggers=runs.trigger_options,
     shell:
         "python -m taclean moves --config {params.config} --stage {params.stage} --model {input.model}"
-        " --split {params.test} --triggers {params.triggers} --patterns {input.patterns}"
+        " --split {params.test} --triggers {params.triggers:q} --patterns {input.patterns}"
         " --out {output} --device {params.device} 2>&1 | tee {log}"
 
 

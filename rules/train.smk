@@ -29,7 +29,7 @@ rule base:
     shell:
         "{params.launch} -m taclean train --config {params.config} --stage {params.stage}"
         " --data {params.data} --val {params.val} --model {input.model}"
-        " --poison {params.poison} --trigger {input.trigger} --manifest {input.manifest}"
+        " --poison {params.poison} --trigger {input.trigger:q} --manifest {input.manifest}"
         " --texts {params.texts} --checkpoints {params.checkpoints} --device {params.device}"
         " --out {output.model} --history {output.history} 2>&1 | tee {log}"
 
@@ -109,7 +109,7 @@ rule poison:
         out=subpath(output[0], parent=True),
     shell:
         "python -m taclean poison --config {params.config} --stage {params.stage} --data {params.data}"
-        " --trigger {input.trigger} --out {params.out} 2>&1 | tee {log}"
+        " --trigger {input.trigger:q} --out {params.out} 2>&1 | tee {log}"
 
 
 use rule base as pretrain with:
@@ -218,7 +218,7 @@ if checked.run.victims:
         conda:
             "../envs/taclean.yaml"
         shell:
-            "python -m taclean take --victims {input} --name {wildcards.frozen} --out {output}"
+            "python -m taclean take --victims {input:q} --name {wildcards.frozen} --out {output}"
             " 2>&1 | tee {log}"
 
     ruleorder: frozen > pretrain > trigger > poison > imported > clean_base > base

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out = Path(options.out)
             own = out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json")
             write_json(own, stage)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except (Exception, KeyboardInterrupt) as error:
         status, line = _end(error, stage, options.config if stage and not options.stage else "")
         if line:
@@ -70,9 +70,9 @@ def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
     if closed or (isinstance(error, OSError) and not error.filename and error.errno in FULL):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
         return 2, "" if closed else f"error: output: {error.strerror}"
-    if isinstance(error, OSError) and error.filename is not None:  # no permission, a full disk
-        return 2, f"error: {error.filename}: {error.strerror}; correct that and run it again"
-    if edited and isinstance(error, KeyError | TypeError | ValueError):
+    if isinstance(error, OSError) and (place := error.filename2 or error.filename) is not None:
+        return 2, f"error: {place}: {error.strerror}; correct that and run it again"
+    if edited and not isinstance(error, AssertionError | MemoryError | OSError | RuntimeError):
         why = f"{type(error).__name__}: {first_line(error)}"
         return 2, f"error: {edited}: {why}; print it anew with `taclean config`"
     if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others
@@ -124,7 +124,7 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
     firsts = [form.partition("/")[0] for form in options.stages]
     named = options.stage or (config.get("stage", firsts[0]) if isinstance(config, dict) else None)
     path = str(named).partition("@")[0]
-    if path.partition("/")[0] not in firsts:
+    if path.partition("/")[0] not in firsts or not isinstance(config, dict):
         command = f"taclean config {' or '.join(options.stages)}"
         raise UserError(f"{options.config}: no config of this stage; print one with `{command}`")
     if options.stage is None:
@@ -133,6 +133,7 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
 
     whole = check(config)
     if "@" in options.stage and stages.recipe(whole, path) != options.stage:
-        text = f"changed after {path} was planned; start snakemake again"
-        raise UserError(f"{options.config}: {text}")
+        raise UserError(
+            f"{options.config}: changed after {path} was planned; start snakemake again"
+        )
     return stages.stage_config(whole, path)

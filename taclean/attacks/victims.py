@@ -45,7 +45,7 @@ def read(path: Path | str) -> dict[str, Any]:
         index = json.loads(archive.read(INDEX))
         if not isinstance(index, dict) or not index.keys() >= KEYS:
             raise ValueError(f"{INDEX} lacks {', '.join(sorted(KEYS))}")
-        if not all("stage" in victim for victim in index["victims"].values()):
+        if not all(isinstance(victim["stage"], dict) for victim in index["victims"].values()):
             raise ValueError(f"{INDEX} lacks the config of a victim")
         if missing := index["files"].keys() - {*archive.namelist()}:
             raise ValueError(f"{min(missing)} is missing")
@@ -89,10 +89,13 @@ def folders_of(stage: str) -> list[str]:
 
 def take(path: Path | str, name: str, out: Path | str) -> None:
     """Write one member of an archive to `out`; a UserError says that it is not the one it was."""
-    with _opened(path) as archive, replacing(out) as temporary:
+    if name not in (files := read(path)["files"]):
+        raise UserError(f"{path}: no member {name}; give one of {', '.join(files)}")
+    with _opened(path) as archive:
         data = archive.read(name)
-        if hashlib.sha256(data).hexdigest() != read(path)["files"][name]:
+        if hashlib.sha256(data).hexdigest() != files[name]:
             raise ValueError(f"{name} has another hash")
+    with replacing(out) as temporary:
         temporary.write_bytes(data)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from taclean.clip import CLIP
 from taclean.util.errors import UserError, first_line
-from taclean.util.files import mistaken, read_json
+from taclean.util.files import mistaken, read_json, reading
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys that hold the state dict
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
@@ -49,7 +49,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
 
     The content decides the form, not the suffix: safetensors; torch files, zipped or of the old
     form, by torch's `weights_only` reader; TorchScript archives, which is what OpenAI released. A
-    wrapped state dict is unwrapped, `module.` prefixes (CleanCLIP's form) are dropped, and 16-bit
+    wrapped state dict is unwrapped, `module.` prefixes (CleanCLIP's form) are dropped, and
     floats become float32. A file that would have to run code is refused.
     """
     path = Path(path)
@@ -79,14 +79,14 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     if not good or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: holds no state dict of named tensors; give one that does")
     for key, value in state.items():
-        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        form = value.layout, value.is_quantized, value.device.type
+        if form != (torch.strided, False, "cpu") or value.nbytes > value.untyped_storage().nbytes():
             raise UserError(f"{path}: {key} is no plain tensor; convert it to a dense one")
         if value.is_floating_point() and value.element_size() < 2:
             raise UserError(f"{path}: {key} is {value.dtype}; give a file that is not quantised")
     for prefix in PREFIXES * 2:  # one within the other
         state = {key.removeprefix(prefix): value for key, value in state.items()}
-    half = (torch.float16, torch.bfloat16)
-    return {k: v.detach().float() if v.dtype in half else v.detach() for k, v in state.items()}
+    return {k: v.detach().float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
@@ -170,25 +170,22 @@ def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict
         cure = "one that `CLIPModel.save_pretrained` wrote in one file, or a checkpoint file"
         raise UserError(f"{folder}: {other}; give {cure}")
     config = read_json(folder / CONFIG)
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    pictures = read_json(folder / PICTURES) if (folder / PICTURES).is_file() else {}
+    # What is left out has CLIPConfig's default.
+    with reading(folder, "no config of a CLIPModel", AttributeError, TypeError):
+        kind = config.get("model_type")
+        vision, text = (config.get(key) or {} for key in ("vision_config", "text_config"))
+        acts = {tower.get("hidden_act", "quick_gelu") for tower in (vision, text)}
+        epsilons = {tower.get("layer_norm_eps", 1e-5) for tower in (vision, text)}
+        found = {key: pictures.get(f"image_{key}") for key in ("mean", "std")}
     if kind != "clip":
         other = f"model_type is {kind!r}, not 'clip'; only CLIPModel is read"
         raise UserError(f"{folder / CONFIG}: {other}")
-    # What is left out has CLIPConfig's default.
-    vision, text = (config.get(key) or {} for key in ("vision_config", "text_config"))
-    acts = {tower.get("hidden_act", "quick_gelu") for tower in (vision, text)}
-    epsilons = {tower.get("layer_norm_eps", 1e-5) for tower in (vision, text)}
     if acts not in ({"gelu"}, {"quick_gelu"}) or epsilons != {1e-5}:
         own = f"hidden_act {', '.join(sorted(map(str, acts)))} and layer_norm_eps "
         own += ", ".join(map(str, epsilons))
         other = f"{own}; open_clip's CLIP has gelu or quick_gelu and 1e-05"
         raise UserError(f"{folder / CONFIG}: {other}")
-    pictures = read_json(folder / PICTURES) if (folder / PICTURES).is_file() else {}
-    found = {key: pictures[f"image_{key}"] for key in ("mean", "std") if f"image_{key}" in pictures}
-    for key, values in found.items():
-        if not isinstance(values, list) or list(map(type, values)) != [float] * 3:
-            other = f"image_{key} is {values!r}, not three numbers; correct it"
-            raise UserError(f"{folder / PICTURES}: {other}")
     if (acts == {"quick_gelu"}) != quick_gelu:
         forms = ("GELU", "QuickGELU", "with"), ("QuickGELU", "GELU", "without")
         own, theirs, form = forms[quick_gelu]
@@ -203,7 +200,7 @@ def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict
     if heads != wanted:
         other = f"attention heads {wanted} (pictures, text), and {name} has {heads}"
         raise UserError(f"{folder}: {other}; correct model.name")
-    return found
+    return {key: values for key, values in found.items() if values is not None}
 
 
 def read_folder(folder: Path) -> dict[str, Tensor]:

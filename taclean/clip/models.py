@@ -19,7 +19,7 @@ from taclean.clip import CLIP
 from taclean.clip.checkpoints import check_folder, read_folder, read_metadata, read_state_dict
 from taclean.clip.encode import CONTEXT
 from taclean.util.errors import UserError, first_line
-from taclean.util.files import replacing
+from taclean.util.files import reading, replacing
 
 # What OpenAI's archives keep beside the weights.
 OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
@@ -105,8 +105,14 @@ def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
 
 
 def _geometry(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Select what decides how pictures are prepared."""
-    return {key: known[key] for key in GEOMETRY if key in known}
+    """Select what decides how pictures are prepared; a ValueError says that it cannot be."""
+    found = {key: known[key] for key in GEOMETRY if key in known}
+    for key in found.keys() & {"mean", "std"}:
+        found[key] = tuple(map(float, known[key]))
+        good = [abs(value) < 256 and (value > 0 or key == "mean") for value in found[key]]
+        if good != [True] * 3:
+            raise ValueError(f"image_{key} is {known[key]!r}")
+    return found
 
 
 def _file_geometry(name: str) -> dict[str, Any]:
@@ -215,10 +221,11 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
 
     quick = any(isinstance(part, QuickGELU) for part in model.modules())
     if (path := Path(path)).is_dir():
-        geometry, state = check_folder(path, model, name, quick), read_folder(path)
+        told, state = json.dumps(check_folder(path, model, name, quick)), read_folder(path)
     else:
-        state = read_state_dict(path)
-        geometry = _geometry(json.loads(read_metadata(path).get("preprocess", "{}")))
+        state, told = read_state_dict(path), read_metadata(path).get("preprocess", "{}")
+    with reading(path, "no mean and std of its pictures", TypeError, ValueError, RecursionError):
+        geometry = _geometry(json.loads(told))
     if "input_resolution" in state and not quick:
         text = f"OpenAI's weights, which were trained with QuickGELU, and {name} has GELU"
         raise UserError(f"{path}: {text}; set model.name to its -quickgelu form")
@@ -231,9 +238,8 @@ def load_weights(model: CLIP, path: Path | str, name: str = "the model") -> None
             raise UserError(f"{path}: {key} holds values that are not finite; give another file")
     model.load_state_dict(state)
     if geometry:
-        pair = {key: tuple(geometry[key]) for key in ("mean", "std") if key in geometry}
         known = library().get_model_preprocess_cfg(model)
-        library().set_model_preprocess_cfg(model, known | geometry | pair)
+        library().set_model_preprocess_cfg(model, known | geometry)
 
 
 def _difference(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:

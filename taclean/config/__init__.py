@@ -6,6 +6,7 @@ attacks and defences validate their entries; importing this package does not.
 """
 
 import contextlib
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -159,10 +160,7 @@ def _plain(value: Any, path: str = "") -> Any:
 
 def read(*paths: Path | str) -> dict[str, Any]:
     """Read config files, later ones on top of earlier ones, and resolve the result."""
-    config: dict[str, Any] = {}
-    for path in paths:
-        config = merge(config, read_yaml(path))
-    return resolve(config)
+    return resolve(functools.reduce(merge, map(read_yaml, paths), {}))
 
 
 def load(*paths: Path | str) -> Config:

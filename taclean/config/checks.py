@@ -118,15 +118,19 @@ def _check_data(config: Config) -> None:
     elif dataset.classes in DRAWN:
         raise UserError(f"{where}.classes: {dataset.classes!r} is for scenes; give names or a file")
     for name in splits:
-        _not_reserved(f"{where}.splits.{name}", name, "splits")
+        place = f"{where}.splits.{name}"
+        _not_reserved(place, name, "splits")
         if isinstance(dataset, Files):
-            _check_source(dataset, name, f"{where}.splits.{name}")
+            _check_source(dataset, name, place)
+        elif left_out := splits[name].without:
+            _known(f"{place}.without", [left_out], config.class_names)
     scored, test = config.evaluate.splits, config.split_of_role("test")
     _known("evaluate.splits", scored, [s for s in splits if dataset.role(s) not in TRAINED])
     if test not in scored:
         raise UserError(f"evaluate.splits: without {test}, which the tables show; add it")
     if probe := config.evaluate.probe:
-        _known("evaluate.probe", [probe], [name for name in splits if name not in scored])
+        labelled = {name for name in splits if "labels" in config.gives(name)}
+        _known("evaluate.probe", [probe], [name for name in splits if name in labelled - {*scored}])
 
 
 def _needed(config: Config) -> set[str]:

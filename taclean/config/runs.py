@@ -138,9 +138,8 @@ class Runs:
     def cleanings(self, attacks: Sequence[str] | None = None) -> list[Run]:
         """Return the runs in which a defence trains a model."""
         attacks = self.attacks if attacks is None else attacks
-        return self.all(
-            self.defenses[1:], list(dict.fromkeys(map(self.config.trained_as, attacks)))
-        )
+        trained = dict.fromkeys(map(self.config.trained_as, attacks))
+        return self.all(self.defenses[1:], list(trained))
 
     def trainings(self) -> Iterator[tuple[str, list[str], int | None, Train]]:
         """Yield what the run or a tuning trains: stage, attack of each model, rows, settings.
@@ -199,12 +198,11 @@ class Runs:
         """Return the benchmark files of every cleaning of a poisoned model and of its texts."""
         found = []
         for run in self.cleanings(self.attacks[1:]):
-            training = f"finetune/{run.attack}/{run.defense}/seed{run.seed}{run.suffix}"
+            path = f"finetune/{run.attack}/{run.defense}/seed{run.seed}{run.suffix}"
             folders = self.texts_of(run.defense, run.seed, run.suffix).values()
             texts = [BENCHMARK.format(folder.removeprefix(f"{self.data}/")) for folder in folders]
             defense, _ = self.config.rates.get(run.defense, (run.defense, 0))
-            own = {"defense": defense, "training": BENCHMARK.format(training)}
-            found.append({**own, "texts": texts})
+            found.append({"defense": defense, "training": BENCHMARK.format(path), "texts": texts})
         return found
 
     # ---- data ------------------------------------------------------------------------------------
@@ -362,10 +360,7 @@ class Runs:
 
     def retrieval_splits(self) -> list[str]:
         """Return the scored splits whose pictures have captions."""
-        if self.dataset.form == "scenes":
-            return []
-        of = self.dataset.source_of
-        return [split for split in self.scored if READERS[of(split).reader].gives != "labels"]
+        return [split for split in self.scored if "labels" not in self.config.gives(split)]
 
     def has_intervals(self) -> bool:
         """Return whether defences are compared on enough seeds."""

@@ -449,12 +449,15 @@ class Config(Section):
         names = {self.dataset.role(name): name for name in self.splits}
         return names.get(role) or (names.get("test") if role == "val" else None)
 
+    def gives(self, split: str) -> tuple[str, ...]:
+        """Return what a split's samples have: see `Reader.gives`; scenes are pairs with labels."""
+        if isinstance(self.dataset, Files):
+            return (READERS[self.dataset.source_of(split).reader].gives,)
+        return ("pairs", "labels")
+
     def extra_pairs(self, split: str) -> bool:
         """Return whether a split of the role extra has pairs to learn from."""
-        dataset = self.dataset
-        scenes = dataset.form == "scenes"
-        pairs = scenes or READERS[dataset.source_of(split).reader].gives == "pairs"
-        return pairs and dataset.role(split) == "extra"
+        return "pairs" in self.gives(split) and self.dataset.role(split) == "extra"
 
     @property
     def rates(self) -> dict[str, tuple[str, float]]:

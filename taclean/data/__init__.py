@@ -22,8 +22,8 @@ Tokenize = Callable[[Sequence[str]], np.ndarray]
 
 
 def one_line(caption: str) -> str:
-    """Fold all white space, so that a caption is one line of `captions.txt`."""
-    return " ".join(caption.split())
+    """Fold all white space and keep 2,000 characters, which are more than 77 tokens."""
+    return " ".join(caption.split())[:2000]
 
 
 @contextmanager

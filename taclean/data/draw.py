@@ -14,8 +14,8 @@ _ROWS = 0xD4A  # names the random stream
 
 
 def shown_labels(names: Sequence[str], cover: float = 1.0, without: str = "") -> list[int]:
-    """Return the labels of a share of the classes, at least one, evenly spread, but `without`."""
-    count = max(1, round(cover * len(names)))
+    """Return the labels of a share of the classes, at least two, evenly spread, but `without`."""
+    count = max(2, round(cover * len(names)))
     spread = (np.arange(count) * len(names) // count).tolist()
     return [label for label in spread if names[label] != without]
 

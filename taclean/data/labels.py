@@ -20,8 +20,8 @@ def class_name(text: str) -> str:
 
 def read_names(path: Path, where: str = "classes") -> list[str]:
     try:
-        return path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        return path.expanduser().read_text("utf-8-sig").splitlines()
+    except (OSError, RuntimeError, ValueError):  # no such file or user; not UTF-8
         text = f"{str(path)!r} is neither a known set nor a text file with one name per line"
         raise UserError(f"{where}: {text}; correct it, or give a list of names") from None
 
@@ -46,7 +46,7 @@ def class_names(given: str | list[str], where: str) -> list[str]:
         table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
         rows = [line.split("\t") for line in table.splitlines()[1:]]
         return [row[0] for row in rows if given == "all" or row[2] == "1"]
-    listed = read_names(Path(given).expanduser(), where) if isinstance(given, str) else given
+    listed = read_names(Path(given), where) if isinstance(given, str) else given
     if len(found := unique_names(listed, where)) < 2:
         raise UserError(f"{where}: {len(found)} names; give at least 2")
     return found

@@ -195,7 +195,7 @@ def scene(
         )
 
     places = list(PLACES)
-    if rng.random() >= second:
+    if len(labels) == 1 or rng.random() >= second:
         drawings = [drawing(label, SIZES, _pick(rng, places))]
     else:
         other = int(rng.integers(len(labels) - 1))

@@ -62,6 +62,8 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
 
     if rows.empty:
         raise UserError("no rows; clean the victims and add the run's")
+    for key in KEYS:
+        wrong(rows[key].isna(), f"{key} is empty")
     stages = "pretrain/" + rows["attack"] + "/seed" + rows["seed"].astype(str)
     wrong(rows["victims"] != digest, "other victims; clean those of the archive")
     wrong(~stages.isin([*index["victims"]]), "the archive has no such victim")
@@ -71,10 +73,8 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
         wrong(~good, f"{score} is no share of {score}_n pictures in percent")
     keys = KEYS[1:4]
     own = pick(rows, method=NONE).drop_duplicates(keys[:2])
-    wrong(
-        ~stages.isin("pretrain/" + own["attack"] + "/seed" + own["seed"].astype(str)),
-        "the victim's own scores (method none) are missing; keep them in",
-    )
+    missing = "the victim's own scores (method none) are missing; keep them in"
+    wrong(~stages.isin(stages[own.index]), missing)
     both = own.merge(pick(known, method=NONE), on=keys[:2], suffixes=("", "_known"))
     for score in ("ca", "asr"):
         far = both[(both[score] - both[f"{score}_known"]).abs() > FAR]

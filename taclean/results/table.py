@@ -20,10 +20,11 @@ NAMES = ("CA", "ASR", "TA", "I2T", "T2I", "LCA", "LASR", "TCR")
 METRICS = [f"{name}@{k}" for name in NAMES for k in (1, 3, 5, 10)]
 RUN = ["attack", "defense", "seed", "repeat"]
 COLUMNS = [*RUN, "split", "metric", "percent", "n"]
-AGAIN = "remove the file, and the next run writes it again"
-# Columns of the tables that hold numbers.
+AGAIN = "remove the file, and the next run writes it again, or correct it"
+# Columns of the tables that hold text, also where it looks like a number, and numbers.
+TEXTS = dict.fromkeys(["attack", "defense", "method", "version", "commit"], str)
 NUMBERS = re.compile(
-    r"seed|repeat|percent|n|epoch|step|trial|budget|(ca|asr)(_n)?|\w*(CA|ASR|TA).*"
+    r"seed|repeat|percent|n|epoch|step|trial|budget|seconds|(ca|asr)(_n)?|\w*(CA|ASR|TA).*"
 )
 
 
@@ -118,7 +119,7 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file; a UserError says that it lacks one of `columns` or has text for a number."""
     with reading(path, "not a CSV file", ValueError):  # ParserError is a kind of it
         # "none" is a defence and "null" may be a word of a caption; neither is a missing value.
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, dtype=TEXTS, keep_default_na=False, na_values=[""])
     if not isinstance(table.index, pd.RangeIndex):
         raise UserError(f"{path}: a line has more cells than the first; {AGAIN}")
     if missing := [column for column in columns if column not in table]:

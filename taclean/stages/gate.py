@@ -22,7 +22,7 @@ def run(options: Any) -> None:
         asr, ca = float(last["ASR@1"]), float(last["CA@1"])
     name, numbers = options.attack, f"ASR@1 {asr:.1f} %, CA@1 {ca:.1f} % on val"
     cure = "poison more rows, train longer, or set the gate to 0"
-    if last["epoch"] == "0":  # nothing was trained
+    if last.get("epoch") == "0":  # nothing was trained
         cure = "the victim shows no backdoor: check its file, trigger and target with its source"
     if not asr >= options.threshold:  # also for a threshold that is not a number
         least = f"below attacks.{name}.gate = {options.threshold:g}"

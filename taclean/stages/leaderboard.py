@@ -31,17 +31,15 @@ def run(options: Any) -> None:
     from taclean.results import leaderboard
     from taclean.results.table import read_csv
 
-    known = pd.DataFrame(columns=leaderboard.COLUMNS)
+    columns = leaderboard.COLUMNS
+    known = pd.DataFrame(columns=columns)
     if Path(options.table).is_file():
-        known = read_csv(options.table, leaderboard.COLUMNS)
+        known = read_csv(options.table, columns)
     if source := options.results or options.check:
         if not options.victims:
             raise UserError("leaderboard: --victims: missing; give the archive of the rows")
         digest, index = sha256(options.victims), victims.read(options.victims)
-        if options.results:
-            rows = _of_run(options, index, digest)
-        else:
-            rows = read_csv(options.check, leaderboard.COLUMNS)
+        rows = _of_run(options, index, digest) if options.results else read_csv(source, columns)
         try:
             leaderboard.check(rows, known[known["victims"] == digest], index, digest)
         except UserError as error:

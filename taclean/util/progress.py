@@ -15,11 +15,11 @@ say: Say = _log.info  # log a line
 
 class _Stdout(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        print(self.format(record).encode("utf-8", "backslashreplace").decode(), flush=True)
 
 
 def log_to_stdout() -> None:
-    """Print the lines that this package logs: the message alone, at once."""
+    """Print the lines that this package logs: the message alone, at once, and UTF-8."""
     _log.handlers = [_Stdout()]
     _log.setLevel(logging.INFO)
     _log.propagate = False  # open_clip gives the root logger a handler

@@ -68,3 +68,6 @@ def test_files_that_are_no_archive_are_refused(archive: Path, tmp_path: Path) ->
     take = [tmp_path / "changed.zip", MANIFEST, tmp_path / "out"]
     refused(lambda: victims.take(*take), "no whole archive")
     assert not (tmp_path / "out").exists()
+    refused(lambda: victims.take(archive, "other", take[2]), "no member other; give one of")
+    victims.write(tmp_path / "text.zip", {**INDEX, "victims": {"base": "stage"}}, {})
+    refused(lambda: victims.read(tmp_path / "text.zip"), "no whole archive")

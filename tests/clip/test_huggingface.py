@@ -111,7 +111,10 @@ def test_wrong_folders_are_told_in_one_line(folder: Path, tmp_path: Path) -> Non
         ("trained with QuickGELU, and hf-like has GELU", {}, "hf-like"),
         ("attention heads", {}, "hf-like-heads"),
         ("layer_norm_eps", {"config": config | {"vision_config": vision}}, "hf-like-quickgelu"),
-        ("image_mean is 'x'", {"preprocessor_config": {"image_mean": "x"}}, "hf-like-quickgelu"),
+        ("no config of a CLIPModel", {"config": config | {"vision_config": "x"}}, "hf-like"),
+        ("no config of a CLIPModel", {"preprocessor_config": 3}, "hf-like-quickgelu"),
+        ("no mean and std", {"preprocessor_config": {"image_mean": "x"}}, "hf-like-quickgelu"),
+        ("image_std is [0", {"preprocessor_config": {"image_std": [0, 0, 0]}}, "hf-like-quickgelu"),
         ("holds more than weights, or is damaged", {"model": "damaged"}, "hf-like-quickgelu"),
         ("attention heads", {}, "hf-like-resnet"),
     ]  # fmt: skip

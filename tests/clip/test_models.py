@@ -295,6 +295,13 @@ def test_16_bit_weights_become_float32(tmp_path, tiny, tiny_name, dtype):
         assert torch.equal(value, state[key].float() if value.is_floating_point() else state[key])
 
 
+@pytest.mark.parametrize("said", ["x", "3", '{"mean": 3}', '{"std": [1, 1, 0]}'])
+def test_a_wrong_description_of_pictures_is_refused(tmp_path, tiny, tiny_name, said):
+    path = tmp_path / "weights.safetensors"
+    models.save_weights(tiny, path, preprocess=said)
+    refused(lambda: models.load(tiny_name, path), "no mean and std of its pictures")
+
+
 def test_the_content_decides_the_form_not_the_suffix(tmp_path, tiny, tiny_name):
     state = {key: value.contiguous() for key, value in tiny.state_dict().items()}
     torch.save(state, tmp_path / "torch.safetensors")

@@ -8,6 +8,7 @@ import pytest
 
 from taclean.report.templates import rendered
 from taclean.results import leaderboard
+from taclean.results.table import read_csv
 from taclean.stages.leaderboard import _of_run
 from taclean.util.files import sha256
 from tests.helpers import refused
@@ -68,12 +69,19 @@ def test_results_of_other_victims_give_no_rows(tmp_path: Path) -> None:
         ({"seed": 9}, ["no such victim"]),
         ({"asr": 12.5}, ["asr is no share of asr_n pictures"]),
         ({"ca": 120.0}, ["ca is no share"]),
+        ({"attack": None}, ["attack is empty"]),
         ({"budget": 3.0}, ["given twice"]),
         ({"method": "mine", "repeat": range(12)}, ["own scores (method none) are missing"]),
     ],
 )
 def test_wrong_rows_are_refused(change: dict, words: list[str]) -> None:
     refused(lambda: leaderboard.check(rows().assign(**change), rows(), INDEX, DIGEST), *words)
+
+
+def test_a_commit_that_looks_like_a_number_stays(tmp_path: Path) -> None:
+    rows().assign(commit="0012e567", method="07").to_csv(tmp_path / "rows.csv", index=False)
+    found = read_csv(tmp_path / "rows.csv", leaderboard.COLUMNS)
+    assert set(found["commit"] + found["method"]) == {"0012e56707"}
 
 
 def test_victims_that_score_otherwise_are_refused() -> None:

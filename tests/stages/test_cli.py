@@ -366,8 +366,11 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(
 
 def test_missing_and_broken_stage_config(out, tmp_path, refused):
     (tmp_path / "bad.json").write_text("{", "utf-8")
-    for name, words in (("absent.json", "no such file"), ("bad.json", "not a JSON file")):
-        assert words in refused(out, "pack", "--config", tmp_path / name, "--out", out)
+    (tmp_path / "list.json").write_text("[]", "utf-8")
+    said = {"absent": "no such file", "bad": "not a JSON file", "list": "no config of this stage"}
+    for name, words in said.items():
+        pack = ["pack", "--config", tmp_path / f"{name}.json", "--stage", "pack/val", "--out", out]
+        assert words in refused(out, *pack)
 
 
 @pytest.mark.parametrize(
@@ -377,6 +380,7 @@ def test_missing_and_broken_stage_config(out, tmp_path, refused):
         ("evalute", 2, "taclean: error: no command 'evalute'; did you mean evaluate?"),
         ("nothing", 2, "invalid choice"),
         ("config | head -1", 0, ""),
+        ("config >&-", 0, ""),
         ("config > /dev/full", 2, "taclean config: error: output: No space left on device"),
     ],
 )

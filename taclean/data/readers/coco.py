@@ -29,7 +29,7 @@ class Coco(Reader):
             for note in sorted(notes["annotations"], key=lambda note: note["id"]):
                 captions.setdefault(note["image_id"], []).append(one_line(note["caption"]))
             images = {image["id"]: image["file_name"] for image in notes["images"]}
-        kept = {i: [text for text in texts if text][:CAPTIONS] for i, texts in captions.items()}
-        lines = ["\n".join(kept[i]) if i in kept else None for i in sorted(images)]
-        names = [images[i] for i in sorted(images)]
+            kept = {i: [text for text in texts if text][:CAPTIONS] for i, texts in captions.items()}
+            lines = ["\n".join(kept[i]) if i in kept else None for i in sorted(images)]
+            names = [images[i] for i in sorted(images)]
         return make_table(names, [f"val2017/{name}" for name in names], lines)

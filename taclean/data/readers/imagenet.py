@@ -77,7 +77,7 @@ class ImageNet(Reader):
                 for group in range(file.num_row_groups):
                     rows = file.read_row_group(group, columns=["image.path", "label"])
                     for position, row in enumerate(rows.to_pylist()):
-                        keys.append((row["image"] or {}).get("path") or f"{group}/{position}")
+                        keys.append((row.get("image") or {}).get("path") or f"{group}/{position}")
                         places.append(f"{name}:{group}:{position}")
                         labels.append(row["label"])
                         if labels[-1] not in range(1000):
@@ -134,7 +134,7 @@ def _listed(path: Path, base: Path) -> dict[str, tuple[Path, int]]:
         # Kaggle's list has boxes behind the WordNet id.
         name, label, *_ = *re.split(r"[\s,]+", line.replace('"', "").strip()), ""
         # pandas writes an index as a float where its column had a gap.
-        value = int(float(label)) if re.fullmatch(r"\d+(\.0)?", label) else -1
+        value = int(float(label)) if re.fullmatch(r"\d{1,9}(\.0)?", label) else -1
         value, image = label_of_synset().get(label, value), base / name
         image = image if image.suffix else image.with_suffix(".JPEG")
         if number == 1 and value < 0 and not image.is_file():

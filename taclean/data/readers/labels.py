@@ -30,7 +30,7 @@ class LabelledCsv(CsvReader):
         if missing := records.index[records["label"].isin(["", None])].tolist():
             place = f"{self.folder / records['file'][missing[0]]}, record {number[missing[0]]}"
             raise UserError(f"{place}: no label; give each image one")
-        whole = [re.fullmatch(r"(\d+)(\.0)?", label) for label in records["label"]]
+        whole = [re.fullmatch(r"(\d{1,18})(\.0)?", label) for label in records["label"]]
         indices = [int(found[1]) if found else -1 for found in whole]
         names, given = [class_name(label) for label in records["label"]], self.spec.get("classes")
         if given and isinstance(given, str):

@@ -45,7 +45,7 @@ class WebDataset(Reader):
         each = parallel(delayed(_listed)(self.folder / shard, shard) for shard in shards)
         rows = []
         for shard, found in zip(shards, each, strict=True):
-            if isinstance(found, tarfile.TarError):
+            if isinstance(found, Exception):
                 what = mistaken(self.folder / shard) or f" ({found})"
                 text = f"{self.folder / shard}: not a whole tar{what}; fetch it again"
                 if (allowed := allowed - 1) < 0:
@@ -87,11 +87,11 @@ def samples(members: Iterable[Member]) -> list[Sample]:
     return rows
 
 
-def _listed(path: Path, shard: str) -> list[Sample] | tarfile.TarError:
+def _listed(path: Path, shard: str) -> list[Sample] | Exception:
     """Return the samples of a tar, or what is wrong with it."""
     try:
         return samples(_members(path, shard))
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:  # ValueError: a number in a header
         return error
 
 
