@@ -133,7 +133,5 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
 
     whole = check(config)
     if "@" in options.stage and stages.recipe(whole, path) != options.stage:
-        raise UserError(
-            f"{options.config}: changed after {path} was planned; start snakemake again"
-        )
+        raise UserError(f"{options.config}: changed after {path} was planned; run snakemake again")
     return stages.stage_config(whole, path)

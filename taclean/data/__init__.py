@@ -22,7 +22,7 @@ Tokenize = Callable[[Sequence[str]], np.ndarray]
 
 
 def one_line(caption: str) -> str:
-    """Fold all white space and keep 2,000 characters, which are more than 77 tokens."""
+    """Fold all white space and keep 2,000 characters; 77 tokens take fewer."""
     return " ".join(caption.split())[:2000]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from taclean.report.templates import rendered
 from taclean.results import leaderboard
-from taclean.results.table import read_csv
+from taclean.results.table import pick, read_csv
 from taclean.stages.leaderboard import _of_run
 from taclean.util.files import sha256
 from tests.helpers import refused
@@ -16,8 +16,6 @@ from tests.helpers import refused
 DIGEST = "5ea1" * 16
 INDEX = {"victims": {f"pretrain/badnet/seed{seed}": {} for seed in (1, 2, 3)}}
 ABOUT = {"version": "1", "commit": "abc", "victims": DIGEST, "machine": "a CPU"}
-
-
 COLUMNS = "budget attack defense seed repeat split metric percent n".split()
 
 
@@ -39,9 +37,7 @@ def test_a_run_gives_a_row_for_each_cleaning_and_budget() -> None:
     found = rows()
     assert list(found.columns) == leaderboard.COLUMNS
     assert len(found) == 2 * 3 * 2  # methods, seeds, budgets; not the clean model
-    (row,) = found[
-        (found["method"] == "mine") & (found["seed"] == 2) & (found["budget"] == 3)
-    ].to_dict("records")
+    (row,) = pick(found, method="mine", seed=2, budget=3).to_dict("records")
     assert (row["ca"], row["ca_n"], row["asr"], row["asr_n"]) == (82, 200, 12, 100)
     assert (row["seconds"], row["victims"]) == (12.3, DIGEST)
     leaderboard.check(found, found.head(0), INDEX, DIGEST)

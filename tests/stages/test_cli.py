@@ -411,7 +411,7 @@ def test_a_job_writes_its_stage_s_config_beside_the_result(world, tmp_path, run,
     assert wrote == stage_config(whole, "poison/badnet/seed0")
     changed_since = f"{meant[:-1]}{'0' if meant[-1] != '0' else '1'}"
     no = [*poison, "--out", tmp_path / "no", "--stage"]
-    assert "start snakemake again" in refused(tmp_path / "no", *no, changed_since)
+    assert "run snakemake again" in refused(tmp_path / "no", *no, changed_since)
     assert "no config of this stage" in refused(tmp_path / "no", *no, "base")
     assert "poison/ATTACK/seedN" in refused(tmp_path / "no", *no, "poison/badnet")
 
