@@ -31,11 +31,11 @@ PICTURES: dict[str, tuple[str, ...]] = {
     DEFAULT: ("first.png", "asr_ca.png"),
     "evidence": ("rates.png", "versus.png"),
     "former": ("versus.png",),
-    **dict.fromkeys(("repeats", "photos", "target", "structured"), ("asr_ca.png",)),
+    **dict.fromkeys(("repeats", "photos", "target", "structured", "field"), ("asr_ca.png",)),
     "rebound": ("trajectory.png",),
     **dict.fromkeys(("few", "vit"), ("rates.png",)),
     **dict.fromkeys(("axes", "ablation", "threat", "overlap"), ("axes/*.png",)),
-    **dict.fromkeys(("quick", "second_cpu", "fp32", "held_back"), ()),
+    **dict.fromkeys(("quick", "second_cpu", "fp32", "held_back", "training_time"), ()),
 }
 TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took
 MADE_BY = ("Snakefile", "rules", "workflow_scripts", "taclean", "config")
