@@ -21,8 +21,7 @@ from taclean.results.verdict import verdict
 
 EVIDENCE = "evidence rebound structured few axes threat vit".split()
 TIME = """The first took {} minutes with its install on {}.
-In a hurry, `make quick` does one attack and twenty classes in the folder `quick`; it took {} \
-minutes after the install on {}.
+In a hurry, `make quick` has one attack and twenty classes; it took {} more minutes on {}.
 """
 
 
@@ -65,9 +64,8 @@ def main_table(run: Run) -> str:
 def time(run: Run) -> str:
     """Return how long the first command and the quick one take."""
     runs = [run, Run(run.root, "quick")]
-    if not all(taken.there for taken in runs):
-        return ""
-    return TIME.format(*(x for taken in runs for x in (taken.record["minutes"], taken.machine)))
+    numbers = (x for taken in runs for x in (taken.record["minutes"], taken.machine))
+    return TIME.format(*numbers) if all(taken.there for taken in runs) else ""
 
 
 def in_words(run: Run) -> str:
@@ -196,13 +194,18 @@ def settled(run: Run) -> str:
 
 def came_back(run: Run) -> str:
     """Return ASR@1 where further training began, its peak on the way, and the rise to it."""
-    keys = ["attack", "defense", "seed", "repeat"]
-    scores = pd.read_csv(run.folder / "rebound.csv")
+    keys = ["attack", "defense", "seed", "repeat", "split"]
+    scores = pd.read_csv(run.folder / "rebound.csv").assign(split="val")
     scores = scores.melt(keys, ["asr_start", "asr_peak", "rise"], "metric", "percent")
-    found = labelled(stats.summary(scores.assign(split="val")), run.look, "defense", "attack")
-    rows = wide(found.assign(text=plus_minus(found)), "defense", "attack").reset_index()
-    note = "Each cell: ASR@1 on val at the start / at its peak / its rise, in %, ± half of the"
-    return _table(run, rows, f"{note} {interval_text(scores)}.")
+    others = [name for name in scores["defense"].unique() if not name.startswith("taclean")]
+    pairs = [(f"taclean_{name.rpartition('_')[2]}", name) for name in others]
+    minus = stats.differences(pick(scores, metric="rise"), pairs)
+    minus = minus.assign(text=signed(minus, bold=True), defense=minus["against"])
+    found = stats.summary(scores)
+    texts = pd.concat([found.assign(text=plus_minus(found)), minus])
+    rows = wide(labelled(texts, run.look, "defense", "attack"), "defense", "attack").reset_index()
+    note = "Each cell: ASR@1 on val: start / peak / rise / TA-Cleaner's rise at this rate minus it,"
+    return _table(run, rows, f"{note} in %, ± half of the {interval_text(scores)}.")
 
 
 def axes(run: Run) -> str:

@@ -1,10 +1,6 @@
 """Fill the blocks of README.md and docs/ from docs/data and benchmarks/results.csv: `make docs`.
 
-A page has blocks, each between two marks:
-
-    <!-- begin: NAME -->
-    <!-- end -->
-
+A page has blocks, each between the marks `<!-- begin: NAME -->` and `<!-- end -->`, a line each.
 NAME is a function of `docs.blocks` for the default run, NAME_of_RUN for another run. After a run,
 `python -m docs.build --take results --minutes 21` keeps its numbers and pictures, and records where
 and when it ran. `--as RUN` names it. The blocks of a run that was not taken are empty.
@@ -21,6 +17,7 @@ from pathlib import Path
 from docs.blocks import OF_A_RUN, OTHERS, picture_name
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
+from taclean.config.runs import Runs
 from taclean.results.labels import look_of
 from taclean.results.table import read_table
 from taclean.util.errors import UserError
@@ -85,9 +82,7 @@ def commit(root: Path) -> str:
     return found.stdout.strip() + "-dirty" * bool(changed)
 
 
-def take(
-    results: Path, root: Path, minutes: int | None, overlays: Sequence[str], name: str = DEFAULT
-) -> None:
+def take(results: Path, root: Path, minutes: int | None, overlays: list[str], name: str) -> None:
     """Keep a run's table, cost, scan, pictures and record.
 
     Args:
@@ -100,7 +95,7 @@ def take(
     """
     from benchmarks.common import machine  # imports torch
 
-    config, folder = configs.with_default(list(overlays)), Run(root, name).folder
+    config, folder = configs.with_default(overlays), Run(root, name).folder
     axes = config.given(include={"axes"}).get("axes", {})
     table = read_table(results / "table.csv")
     figures = {}
@@ -111,8 +106,12 @@ def take(
                 raise UserError(f"{file}: no such file; end the run first")
             figures[picture_name(name, file.name)] = file
     folder.mkdir(parents=True, exist_ok=True)
-    for kept in ("table", "cost", "scan", "detection", "rates", "budgets", "losses", "rebound"):
-        (folder / f"{kept}.csv").unlink(missing_ok=True)
+    for old in folder.glob("*.csv"):
+        old.unlink()
+    tables = ["table", "cost", "scan", "detection"]  # the folder may have others of another run
+    tables += ["rates", "budgets", "losses"] * bool(config.run.rates)
+    tables += ["rebound"] * bool(Runs(config).followed())
+    for kept in tables:
         if (results / f"{kept}.csv").is_file():
             shutil.copyfile(results / f"{kept}.csv", folder / f"{kept}.csv")
     for picture, file in figures.items():
