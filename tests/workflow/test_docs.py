@@ -15,7 +15,7 @@ from docs import build, held_back
 from taclean import config as configs
 from taclean.results.cost import COLUMNS as COST
 from taclean.results.labels import look_of
-from taclean.results.table import write_table
+from taclean.results.table import COLUMNS, write_table
 from taclean.util.errors import UserError
 from taclean.util.files import sha256
 from tests.helpers import ROOT
@@ -71,8 +71,7 @@ def scores(**lower: float) -> pd.DataFrame:
         if attack != "clean" or metric == "CA@1"
     ]
     never = [("clean", "none", 0, 0, f"test+{a}", "ASR@1", 1.0, 200) for a in ("sig", "badclip")]
-    columns = ["attack", "defense", "seed", "repeat", "split", "metric", "percent", "n"]
-    return pd.DataFrame(rows + never, columns=columns)
+    return pd.DataFrame(rows + never, columns=COLUMNS)
 
 
 def shown(taken: Path, run: str, *names: str, options: Sequence[str] = ()) -> str:
@@ -227,11 +226,12 @@ def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
 
 def test_the_rise_after_cleaning_has_an_interval(taken: Path) -> None:
     (taken / "results/figures/trajectory.png").write_bytes(b"")
-    rows = [("sig", "ft", seed, 0, 10 + seed, 20 + 2 * seed, 10 + seed) for seed in (1, 2, 3)]
+    rows = [("sig", "ft_fast", seed, 0, 10 + seed, 20 + 2 * seed, 10 + seed) for seed in (1, 2, 3)]
+    rows += [("sig", "taclean_fast", seed, 0, 10, 12, 2) for seed in (1, 2, 3)]
     columns = ["attack", "defense", "seed", "repeat", "asr_start", "asr_peak", "rise"]
     write_table(pd.DataFrame(rows, columns=columns), taken / "results/rebound.csv")
-    text = shown(taken, "rebound", "came_back")
-    assert "| FT | 12.0 ± 2.5 / 24.0 ± 5.0 / 12.0 ± 2.5 |" in text
+    text = shown(taken, "rebound", "came_back", options=["--configfile", "config/rebound.yaml"])
+    assert "12.0 ± 2.5 / 24.0 ± 5.0 / 12.0 ± 2.5 / **-10.0 (-12.5 to -7.5)** |" in text
     assert "in %, ± half of the 95 % interval (Student's t) over 3 seeds." in text
 
 
