@@ -43,8 +43,8 @@ def read_scans(paths: Sequence[Path | str], runs: Sequence[Mapping[str, Any]]) -
 def markdown(table: pd.DataFrame, look: Look) -> str:
     """Return the table by model, then the AUC, how often the target was named, and the misses.
 
-    The margin was added after the score had been seen on the default's models, where it separates
-    them better; how well it works on other models has not been measured.
+    The margin was chosen on 16 models, which it separates better than the score does; on others
+    the score is better (docs/own_model.md).
     """
     clean, poisoned = table[table["attack"] == CLEAN], table[table["attack"] != CLEAN]
     order = ordered(table["attack"], look.attacks)
