@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out = Path(options.out)
             own = out / "recipe.json" if out.is_dir() else out.with_suffix(".recipe.json")
             write_json(own, stage)
-        print(end="", flush=True)
+        print(end="", flush=True)  # sys.stdout is None where the caller closed it
     except (Exception, KeyboardInterrupt) as error:
         status, line = _end(error, stage, options.config if stage and not options.stage else "")
         if line:

@@ -112,6 +112,7 @@ class Attack(Method, abstract=True):
             raise ValueError("there is no method trigger; define it")
         if cls.fit is not Attack.fit and cls.Fit is None:
             raise ValueError("fit is never called without a nested class Fit; define it")
+        # The class's own label and marker have the limits of the keys of the same names.
         signs = {"label": cls.label or None, "marker": cls.marker or None}
         AttackEntry.of({"gate": 0.0, **signs}, cls.__name__)
         needed = any(field.is_required() for field in cls.model_fields.values())
@@ -196,7 +197,7 @@ class Trigger:
         if got != form:
             raise UserError(f"{where} turns {form} into {got}; return the same dtype and shape")
         if out.is_floating_point() and out.numel():
-            low, high = (float(value) for value in out.aminmax())
+            low, high = torch.stack(out.aminmax()).tolist()  # waits for a GPU once
             if not (low >= -EDGE and high <= 1 + EDGE):  # nor with a NaN
                 raise UserError(
                     f"{where} returns values between {low:g} and {high:g}; return [0, 1]"

@@ -147,7 +147,7 @@ def _advice(error: Any) -> str:
 
 
 class Method(Section):
-    """An attack or a defence; `abstract=True` marks a class that others derive theirs from."""
+    """An attack, defence or detector; `abstract=True` marks a class that others derive from."""
 
     model_config = ConfigDict(validate_default=True)
     abstract: ClassVar[bool] = True

@@ -121,6 +121,7 @@ class Defense(Method, abstract=True):
         """Return the class of the config's entries of this kind."""
         if cls.scratch and cls.texts:
             raise ValueError("scratch excludes texts, which are made from clean captions")
+        # The class's own label and colour have the limits of the keys of the same names.
         DefenseEntry.of({"label": cls.label or None, "colour": cls.colour or None}, cls.__name__)
         loss = f"Parameters of {cls.name_in_print()}'s loss."
         sections = {"loss": (cls, loss), **{name: (kind, None) for name, kind in cls.texts.items()}}
