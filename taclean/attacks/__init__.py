@@ -197,7 +197,7 @@ class Trigger:
         if got != form:
             raise UserError(f"{where} turns {form} into {got}; return the same dtype and shape")
         if out.is_floating_point() and out.numel():
-            low, high = torch.stack(out.aminmax()).tolist()  # waits for a GPU once
+            low, high = torch.stack(out.aminmax()).cpu().tolist()
             if not (low >= -EDGE and high <= 1 + EDGE):  # nor with a NaN
                 raise UserError(
                     f"{where} returns values between {low:g} and {high:g}; return [0, 1]"
