@@ -20,7 +20,7 @@ from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick
 from taclean.results.verdict import verdict
 
 EVIDENCE = "evidence rebound structured few axes threat vit".split()
-TIME = """The first took {} minutes with its install on {}.
+TIME = """The first took {} minutes with its install on {}, and {} on {}.
 In a hurry, `make quick` has one attack and twenty classes; it took {} more minutes on {}.
 """
 
@@ -63,7 +63,7 @@ def main_table(run: Run) -> str:
 
 def time(run: Run) -> str:
     """Return how long the first command and the quick one take."""
-    runs = [run, Run(run.root, "quick")]
+    runs = [run, Run(run.root, "second_cpu"), Run(run.root, "quick")]
     numbers = (x for taken in runs for x in (taken.record["minutes"], taken.machine))
     return TIME.format(*numbers) if all(taken.there for taken in runs) else ""
 
