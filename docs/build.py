@@ -32,7 +32,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "rebound": ("trajectory.png",),
     **dict.fromkeys(("few", "vit"), ("rates.png",)),
     **dict.fromkeys(("axes", "ablation", "threat", "overlap"), ("axes/*.png",)),
-    **dict.fromkeys(("quick", "second_cpu", "fp32", "held_back", "training_time"), ()),
+    **dict.fromkeys("quick second_cpu fp32 held_back training_time frozen frozen_avx2".split(), ()),
 }
 TIMED = (DEFAULT, "second_cpu", "quick")  # README.md says how long they took
 MADE_BY = ("Snakefile", "rules", "workflow_scripts", "taclean", "config")
