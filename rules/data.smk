@@ -62,14 +62,15 @@ rule pack:
         " --out {params.out} 2>&1 | tee {log}"
 
 
-if first := checked.split_of_role("pretrain"):  # the base model waits for it, and all else for that
+# The base model waits for these, and all else for that.
+if first := list(filter(None, map(checked.split_of_role, ("pretrain", "val")))):
 
-    use rule pack as pack_pretrain with:
+    use rule pack as pack_first with:
         wildcard_constraints:
-            split=first,
+            split="|".join(first),
         priority: 100  # more than two other splits have together
 
-    ruleorder: pack_pretrain > pack
+    ruleorder: pack_first > pack
 
 
 rule text:

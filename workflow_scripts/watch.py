@@ -18,7 +18,7 @@ EVERY = 30  # least seconds between lines; a fiftieth of the time that has passe
 # Seconds of one job of each rule that takes long, in a default run on 2 cores. Only their ratios
 # count: as soon as jobs have finished, what they took corrects the rest.
 USUAL = {
-    "pack": 10, "pack_pretrain": 40, "text": 18, "base": 160, "clean_base": 160, "trigger": 21,
+    "pack": 10, "pack_first": 25, "text": 18, "base": 160, "clean_base": 160, "trigger": 21,
     "pretrain": 60, "finetune": 40, "evaluate": 9,
 }  # fmt: skip
 

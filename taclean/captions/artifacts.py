@@ -165,7 +165,7 @@ class SubCaptionTexts(TextArtifact):
         table = table.sort_values(["epoch", "place", "which"])
         table["caption"] = [captions[n] for n in table["row"]]
         account = _account(table, captions, offered)
-        say(f"sub-captions: {account}")
+        say(f"sub-captions: {account['drawn']:,} in all epochs, counted in account.json")
         folder.mkdir(exist_ok=True)
         epoch, place, which = table[["epoch", "place", "which"]].to_numpy().T
         codes, texts = pd.factorize(table[["positive", "negative"]].to_numpy().T.ravel())

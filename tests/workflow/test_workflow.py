@@ -197,7 +197,7 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
     for path in (folder / "train.csv", weights):
         os.utime(path, (later, later))
     found = planned(snakemake(tmp_path, "--dry-run", *wanted, files=files, source=copy))
-    assert found == {"index", "pack_pretrain", "imported"}
+    assert found == {"index", "pack_first", "imported"}
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +263,7 @@ def test_one_parameter_of_one_attack_plans_its_chain_only(copy: Path, done: Path
     found = planned(small(copy, done, "--dry-run", text="attacks: {badnet: {poisoned: 21}}\n"))
     assert {job.split(":")[1] for job in found if ":" in job} == {"badnet"}
     assert {"poison:badnet", "pretrain:badnet", "finetune:badnet", "table"} <= found
-    assert not found & {"pack", "pack_pretrain", "base", "text"}
+    assert not found & {"pack", "pack_first", "base", "text"}
 
 
 @pytest.mark.slow
@@ -281,7 +281,7 @@ def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path)
     assert not (done / "checkpoints/finetune/badnet/taclean/seed0-repeat1/last.pt").exists()
     rules = {job.split(":")[0] for job in planned(small(copy, done, "-n", text=text))}
     assert {"finetune", "evaluate", "table"} <= rules
-    made = {"pack", "pack_pretrain", "base", "trigger", "poison", "pretrain", "gate"}
+    made = {"pack", "pack_first", "base", "trigger", "poison", "pretrain", "gate"}
     assert not rules & made
 
 
@@ -291,7 +291,7 @@ def test_probes_and_captions_score_a_model_again_and_train_nothing(copy, done, t
     folder = tmp_path / "run"
     shutil.copytree(done, folder)
     rules = {job.split(":")[0] for job in planned(small(copy, folder, "-n", text=text))}
-    made = {"pack", "pack_pretrain", "base", "trigger", "pretrain", "finetune", "text"}
+    made = {"pack", "pack_first", "base", "trigger", "pretrain", "finetune", "text"}
     assert not rules & made
     before = json.loads((folder / SCORES).read_text("utf-8"))["splits"]
     clean = SCORES.replace("badnet/ft", "clean/none")
