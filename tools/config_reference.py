@@ -23,7 +23,7 @@ replaced, and a key that is set to `null` is removed. Unknown keys are refused. 
 checks while you type, point your editor's YAML plugin to `config/schema.json`.
 
 The default is that of `config/config.yaml` if it gives one, else that of the code; a key without a
-default can be left out.
+default is optional or required, and a required one that is missing is refused.
 """
 TRAIN = "\n## `train`\n\nKeys of `train`; an attack or a defence can change some of them.\n"
 TABLE = "| key | type | default | range | meaning |\n|---|---|---|---|---|"

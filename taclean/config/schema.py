@@ -130,8 +130,8 @@ class SceneSplit(Split):
     rows: int = key(..., "Number of scenes.", ge=1, le=10**7)
     second: Share = key(..., "Probability of a second object.")
     styles: Literal["train", "shift"] | Unique[Style] = "train"
-    """Styles of drawing: those of training, styles that no training split has, or some of the
-    former by name."""
+    """Styles of drawing. train: the styles of training; shift: styles that no training split
+    has; or a list of names of training styles."""
 
 
 class FileSplit(Split):
@@ -402,8 +402,8 @@ class DefenseEntry(Entry):
     """Rows of the clean split to learn from, drawn with the seed; all by default."""
     split: str | None = key(None, "Split to learn from, in place of the one with the role clean.")
     overlap: Share | None = None
-    """Learn from as many rows of the pretrain split, as they were before the poisoning, instead of
-    the clean split; this share of them is in the poisoned set."""
+    """Learn from rows of the pretrain split, as they were before the poisoning, in place of the
+    clean split, and from as many; this share of them is also in the poisoned set."""
     colour: str | None = key(None, "Colour in figures, #rrggbb.", pattern="^#[0-9a-fA-F]{6}$")
 
     @property
