@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
-    """Return the exit status and the last line; `edited` is a stage's config of the user's."""
+    """Return exit status and last line; `edited` is the path of a user's stage config, or ""."""
     if isinstance(error, UserError):
         return 2, "" if isinstance(error, ElsewhereError) else f"error: {error}"
     if isinstance(error, StoppedError):

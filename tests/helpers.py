@@ -25,7 +25,7 @@ TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "lay
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 TRIGGERS = [  # attack, parameters
     ("badnet", {"place": "random"}), ("badnet", {"redraw": True}), ("blended", {}),
-    ("blended", {"redraw": True}), ("sig", {}), ("trojvqa", {}), ("badclip", {}), ("ssba", {}),
+    ("blended", {"redraw": True}), ("sig", {}), ("trojvqa", {}), ("badclip", {}), ("ssba", {})
 ]  # fmt: skip
 SOURCES = ("Snakefile", "rules", "workflow_scripts", "taclean", "config", "profiles", "envs")
 
@@ -123,11 +123,7 @@ def forks() -> str:
 
 
 def run(
-    *call: object,
-    cwd: Path = ROOT,
-    source: Path = ROOT,
-    fails: bool = False,
-    plain: bool = False,
+    *call: object, cwd: Path = ROOT, source: Path = ROOT, fails: bool = False, plain: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with the package of `source`; it must end well, or fail where it shall.
 

@@ -33,7 +33,7 @@ class Job:
     log: str = ""
 
     def told(self) -> float | None:
-        """Return the seconds that are left by the last such line of the log, if there is one."""
+        """Return the seconds left by the log's last progress line; None without such a line."""
         with contextlib.suppress(OSError):
             found = re.findall(r"about (\d+) s left", Path(self.log).read_text("utf-8", "replace"))
             return float(found[-1]) if found else None
@@ -155,9 +155,9 @@ class Watch(logging.Handler):
     def left(self, now: float) -> float | None:
         """Return the seconds that the rest takes at the pace so far, or None at the very start.
 
-        A rule's jobs take what was expected, times how much longer than expected its finished jobs
-        took, and its running jobs take by their logs. For a rule without such a job that factor
-        comes from the rules of `USUAL`, since short jobs say nothing about a training.
+        A job takes its expected seconds times a factor: how much longer than expected its rule's
+        finished jobs took, and its running jobs will take by their logs. A rule without such a job
+        has the factor of all rules of `USUAL`, since short jobs say nothing about a training.
         """
         takes = dict(self._took)
         for number, begun in self._running.items():

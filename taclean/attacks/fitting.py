@@ -42,7 +42,7 @@ class Descent:
         device: torch.device,
         precision: str = "fp32",
     ) -> None:
-        """Draw one start (3, height, width) from N(0.5, 0.25), clipped to [0, 1] (BadCLIP).
+        """Draw one start (3, height, width): normal, mean 0.5, deviation 0.25, clipped (BadCLIP).
 
         Gradients of a mean over pictures that pass through `precision` fp16 are scaled.
         """
@@ -60,7 +60,7 @@ class Descent:
             UserError: the loss is not finite.
         """
         if not torch.isfinite(loss):
-            raise UserError(f"fit.lr: the trigger's loss became {loss.item()}; lower it")
+            raise UserError(f"fit.lr or scan.lr: the loss became {loss.item()}; lower the rate")
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()
         self._scaler.step(self._optimizer)

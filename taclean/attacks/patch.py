@@ -82,7 +82,7 @@ def side_of(size: float, height: int, width: int) -> int:
     side = round(size * min(height, width) / REFERENCE)
     if not 1 <= side <= min(height, width):
         raise UserError(
-            f"trigger.size: {size:g} px at 224 are {side} px on {height} x {width}; give 1 to 224"
+            f"trigger.size: {size:g} px at 224 are {side} px on {height} x {width}; change it"
         )
     return side
 

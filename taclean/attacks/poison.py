@@ -55,7 +55,7 @@ def training_rows(total: int, rows: int, seed: int) -> np.ndarray:
         UserError: the split has fewer than `rows` rows.
     """
     if rows > total:
-        raise UserError(f"poison.rows: {rows} rows, but the pretrain split has {total}; lower it")
+        raise UserError(f"rows: {rows} rows, but the split to draw them from has {total}; lower it")
     return np.sort(permutation(total, seed, ROWS)[:rows])
 
 

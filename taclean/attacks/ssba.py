@@ -137,8 +137,8 @@ class SSBA(Attack):
         The loss is the cross-entropy of the bits + `fidelity` * 100 * the mean squared change. The
         weight of the change grows from 0 in the first epoch to `fidelity` in the last. The limit of
         the residual falls from BOOST * `limit` to `limit`, because a residual that starts too faint
-        to read stays so. Initial weights from which the decoder has learned nothing when the limit
-        has fallen are replaced by new ones, up to STARTS times.
+        to read stays so. If the decoder has learned nothing when the limit has fallen, the fit
+        starts again with new weights; there are STARTS starts at most, and the last one is kept.
 
         Every image hides a new random string, so that the encoder learns to hide any string. The
         seed gives the fixed string of the trigger. The CLIP model is used for its device alone.

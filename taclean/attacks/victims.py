@@ -88,7 +88,7 @@ def folders_of(stage: str) -> list[str]:
 
 
 def take(path: Path | str, name: str, out: Path | str) -> None:
-    """Write one member of an archive to `out`; a UserError says that it is not the one it was."""
+    """Write one member of an archive to `out`; a UserError says that it is missing or altered."""
     if name not in (files := read(path)["files"]):
         raise UserError(f"{path}: no member {name}; give one of {', '.join(files)}")
     with _opened(path) as archive:

@@ -60,8 +60,8 @@ def subcaption(
 
     The kind of a negative is drawn from those of `kinds` that the caption offers; then a word of
     the kind, a part with the word, and a replacement. The part of the positive is drawn as that of
-    a negative is, so neither is longer than the other. The result depends on the arguments and the
-    state of `rng` only. None if the caption offers no negative.
+    a negative is, so on average both are equally long. The result depends on the arguments and the
+    state of `rng` only. Return None if the caption offers no negative.
 
     Args:
         caption: its text, or what `parse` made of it.
@@ -123,7 +123,7 @@ class Choice(NamedTuple):
 def choices(
     parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting"
 ) -> dict[str, list[Choice]]:
-    """Return, by kind, the words to replace in the parts; without one, in the whole caption."""
+    """Return, by kind, the words to replace in the parts; if no part has one, in the caption."""
     lower = [word.lower() for word in parsed.words]
     lemmas = [vocabulary.lexicon.lemma(*pair) for pair in zip(lower, parsed.tags, strict=True)]
     used = frozenset([*lower, *lemmas])

@@ -90,7 +90,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """Return the text that a safetensors file carries; {} for files of other forms."""
+    """Return the metadata of a safetensors file; {} for files of other forms."""
     if not _is_safetensors(Path(path)):
         return {}
     with safetensors.safe_open(path, "pt") as file:
@@ -179,7 +179,7 @@ def check_folder(folder: Path, model: CLIP, name: str, quick_gelu: bool) -> dict
         epsilons = {tower.get("layer_norm_eps", 1e-5) for tower in (vision, text)}
         found = {key: pictures.get(f"image_{key}") for key in ("mean", "std")}
     if kind != "clip":
-        other = f"model_type is {kind!r}, not 'clip'; only CLIPModel is read"
+        other = f"model_type is {kind!r}, not 'clip'; give the folder of a CLIPModel"
         raise UserError(f"{folder / CONFIG}: {other}")
     if acts not in ({"gelu"}, {"quick_gelu"}) or epsilons != {1e-5}:
         own = f"hidden_act {', '.join(sorted(map(str, acts)))} and layer_norm_eps "

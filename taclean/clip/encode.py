@@ -26,7 +26,7 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
     size = model.visual.image_size
     height, width = size if isinstance(size, tuple | list) else (size, size)
     if images.ndim != 4 or tuple(images.shape[1:]) != (3, height, width):
-        text = f"shape {tuple(images.shape)}, this model wants (B, 3, {height}, {width})"
+        text = f"shape {tuple(images.shape)}; give (B, 3, {height}, {width}), as this model wants"
         raise UserError(f"images: {text}")
     if images.dtype == torch.uint8:
         images = images.float().div_(255)

@@ -105,7 +105,7 @@ def _download(name: str, tag: str, wanted: dict[str, Any]) -> str:
 
 
 def _geometry(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Select what decides how pictures are prepared; a ValueError says that it cannot be."""
+    """Select what decides how pictures are prepared; a ValueError names a wrong mean or std."""
     found = {key: known[key] for key in GEOMETRY if key in known}
     for key in found.keys() & {"mean", "std"}:
         found[key] = tuple(map(float, known[key]))
@@ -154,7 +154,7 @@ def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:
 def parameter_groups(
     model: CLIP, weight_decay: float, without: Sequence[nn.Parameter] = ()
 ) -> list[dict[str, Any]]:
-    """Return AdamW groups of all weights but some: no decay on biases, norms and logit_scale."""
+    """Return AdamW groups of what learns, but `without`: no decay on biases, norms, logit_scale."""
     others = {id(p) for p in without}
     parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in others]
     return [

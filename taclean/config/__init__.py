@@ -75,9 +75,9 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file; correct the path") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark, why = error.problem_mark or error.context_mark, error.problem or error.context
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{at}: not YAML ({error.problem or error.context})") from None
+        raise UserError(f"{path}{at}: not YAML ({why}); correct that place") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(value, dict):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from glob import glob
+from itertools import chain
 from typing import Any, NamedTuple
 
 from taclean.config import Config
@@ -255,7 +256,9 @@ class Runs:
         if "separator" not in READERS[source.reader].keys:
             return []
         place = self.source_folder(wildcards.source)
-        return [place] if os.path.isfile(place) else glob(f"{place}/{source.files or '*.csv'}")
+        files = [source.files] if isinstance(source.files, str) else source.files or ["*.csv"]
+        found = (glob(f"{place}/{pattern}", recursive=True) for pattern in files)
+        return [place] if os.path.isfile(place) else [*dict.fromkeys(chain(*found))]
 
     def weights(self, wildcards: Any) -> list[str]:
         """Return the files of `model.pretrained`, or nothing where it is a tag of open_clip."""

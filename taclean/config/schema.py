@@ -54,8 +54,8 @@ class Run(Section):
     controls: bool = key(False, "Whether defences also clean the model that was never poisoned.")
     victims: Text | None = key(None, "Archive of victims to clean, made by `snakemake victims`.")
     rates: Unique[Positive] = Field([])
-    """Learning rates at which every defence cleans, in place of its own. Tables and figures then
-    show, for each victim, the largest rate that keeps CA@1 on val within the budget."""
+    """Learning rates at which defences clean (not from scratch or `after` one), in place of their
+    own. Figures show, for each victim, the largest that keeps CA@1 on val within the budget."""
     budgets: Unique[Percent] = Field([3.0, 1.0, 5.0], min_length=1)
     """Points of CA@1 that may be lost; the first is the budget of the tables and figures."""
 
@@ -177,7 +177,7 @@ class Files(Dataset):
 
     form: Literal["files"] = key(..., "Pictures that are read from `sources`.")
     max_broken: Share
-    """Largest accepted share of broken samples. That many additional rows are drawn as spares."""
+    """Largest accepted share of broken samples among those read. It decides how many are spare."""
     max_copies: Share = 0.0
     """Largest accepted share of a split's pictures that are poisoned or trained on elsewhere, pixel
     by pixel. Web data has some, such as the pictures that stand for missing ones."""
@@ -350,7 +350,7 @@ class Entry(Section):
 
     kind: str = key(None, pattern=rf"{NAME}|\.py$")
     """Name of the method's file, the entry's own name by default, or the path of a file of yours
-    that ends in .py. An entry whose kind is the name of another entry starts from its keys."""
+    that ends in .py. If there is an entry of the name of that file, it gives the missing keys."""
     label: Text | None = key(None, "Name in tables and figures.")
 
     if TYPE_CHECKING:  # what the class of the kind adds; see its `entry`
@@ -376,7 +376,7 @@ class AttackEntry(Entry):
     scratch: bool = False
     """Train the victim from random weights, by `base.train` on the whole pretrain split."""
     victim: Text | None = None
-    """A model that others poisoned, as in `model.pretrained`; docs/public_victims.md explains."""
+    """A file or folder of a model that others poisoned; docs/public_victims.md explains."""
     fitted: Text | None = None
     """Fitted trigger of the victim: a picture of its patch, or a file of the stage `trigger`."""
 

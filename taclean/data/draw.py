@@ -29,7 +29,8 @@ def within(
     """
     captions = table["caption"]
     if captions.notna().any():
-        return ~captions.fillna("").str.contains(without, case=False, regex=False)
+        named = captions.fillna("").str.contains(without, case=False, regex=False) & (without != "")
+        return ~named.groupby(table["picture"].to_numpy()).transform("any")
     return table["label"].isin(shown_labels(table.attrs["classes"] or names, cover, without))
 
 
@@ -86,7 +87,7 @@ def draw(
             counts = ", ".join(f"{name} {count}" for name, count in rows.items())
             apart = " and no two splits may show the same picture" * several
             text = f"{sum(rows.values())} rows wanted ({counts}) but the source has {total}{apart}"
-            raise UserError(f"splits: {text}; lower the rows or add shards")
+            raise UserError(f"splits: {text}, {there} left for {name}; lower rows or add shards")
         end = next_picture(start + count)
         taken[name], left_over[name] = pool[start : start + count], pool[start + count : end]
         start = end

@@ -53,9 +53,9 @@ def class_names(given: str | list[str], where: str) -> list[str]:
 
 
 def count_classes(table: Table, classes: Sequence[str]) -> Table:
-    """Return a source's table with labels that count the run's classes; refuse other classes.
+    """Return a source's table with labels that index the run's classes; refuse other classes.
 
-    Labels count the table's `attrs["classes"]`, or the run's own `classes` where that is None; -1,
+    Labels index the table's `attrs["classes"]`, or the run's own `classes` where that is None; -1,
     for no class, stays. Names are compared exactly, or else without regard to case, `_`, `-` and
     blanks.
     """

@@ -351,6 +351,6 @@ class SceneReader(Reader):
         return table.set_index(np.array(self.ids))
 
     def read(self, where: str | None, caption: str | None) -> tuple[np.ndarray, str]:
-        """Compose a scene; returns its pixels and its caption."""
+        """Compose a scene; return its pixels and its caption."""
         (pixels,), (text,), _ = compose([int(where or 0)], self.seed, **self.options)
         return pixels, text

@@ -92,7 +92,7 @@ class Pairs:
         return [lines[row] for row in self.rows]
 
     def take(self, rows: np.ndarray) -> Self:
-        """Return the set with these rows only; take rows before poison is added."""
+        """Return the set with the rows at these positions only; call it before `with_poison`."""
         return replace(self, rows=self.rows[rows])
 
     def with_poison(self, rows: np.ndarray, images: np.ndarray, tokens: np.ndarray) -> Self:

@@ -104,6 +104,13 @@ class Defense(Method, abstract=True):
         """Return the share of the learning rate that an epoch (from 0) has, by default all."""
         return 1.0
 
+    def rests(self, model: CLIP, epoch: int) -> Iterable[nn.Parameter]:
+        """Return the weights that stand still in an epoch (from 0), by default none.
+
+        A gradient of 0 is not enough: the optimizers would move them on, by their momentum.
+        """
+        return ()
+
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of a batch: `total` is minimised, other parts are logged.
 

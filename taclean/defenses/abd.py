@@ -55,7 +55,7 @@ class ABD(Defense):
         low, high = (pictures - self.epsilon / 255).clamp_min(0), pictures + self.epsilon / 255
         found, high = pictures, high.clamp_max(1)
         with evaluating(model):
-            # Without a gradient autocast would keep weights that have none for the loss, too.
+            # Not under no_grad: autocast would cache weights without a gradient for the loss, too.
             texts = encode_tokens(model, batch.tokens).detach()
             for _ in range(self.steps):
                 found = found.detach().requires_grad_(True)

@@ -39,12 +39,12 @@ WINDOW, SIGMA = 11, 1.5  # of SSIM
 class InverTune(Defense):
     """Sum over layers |(a - a') c| / |a c| + lambda_feature |f - f_victim|.
 
-    Before the first step: universal patterns that lead pictures away from their own classes, a
-    patch in the corner, one in the centre and a film, name the class that one of them leads to the
-    most; a mask and a pattern are inverted that lead to this class; the layers whose activations a
-    the inverted trigger moves the furthest, to a', are chosen, and in them the units c that it
-    moves the most (2-means). a and a' are means over the batch, f the unit embeddings of its
-    pictures. The image tower learns, its BatchNorm does not.
+    Before the first step, three universal patterns learn to lead pictures away from their own
+    classes: a patch in the corner, one in the centre and a film. The class to which one of them
+    leads the most pictures is named, and a trigger (mask and pattern) is inverted for it. This
+    trigger moves activations a to a'. The layers that it moves the furthest are aligned, in the
+    units c that it moves the most (2-means). a and a' are means over the batch, f the unit
+    embeddings of its pictures. The image tower learns, its BatchNorm does not.
     Where the inverted trigger does not work, nothing is aligned and the model stays as it is.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import PrivateAttr
-from torch import Tensor
+from torch import Tensor, nn
 
 from taclean.captions.eda import eda
 from taclean.captions.wordnet import Lexicon
@@ -52,6 +52,12 @@ class RoCLIP(Defense):
         self._captions = changed_captions(model, pairs, f"{self.seed}")
         self._size = max(1, round(self.pool * len(pairs)))
 
+    def rests(self, model: CLIP, epoch: int) -> list[nn.Parameter]:
+        """Return the text tower's weights in an epoch with the pool."""
+        learn = {*model.visual.parameters(), model.logit_scale}
+        pool = (epoch + 1) % self.every == 0
+        return [weight for weight in model.parameters() if pool and weight not in learn]
+
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the loss as `total`, and L_clip with the pairs' own captions."""
         view = AUGMENTATIONS[self.augment](batch.images, batch.index, self.seed, batch.epoch)
@@ -62,7 +68,7 @@ class RoCLIP(Defense):
         if (batch.epoch + 1) % self.every:
             return {"total": own, "clip": own}
         matched = nearest(self.kept, "captions", images, texts, self._size)
-        # All weights get a gradient, those of the text tower 0.
+        # Several processes need a gradient of each weight: that of the text tower is 0.
         return {"total": clip_loss(images, matched, scale) + 0 * own, "clip": own}
 
 

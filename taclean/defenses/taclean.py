@@ -52,7 +52,7 @@ class TACleaner(CleanCLIP):
         made = self.text("subcaptions")
         drawn = self._drawn[epoch, index]
         drawn = drawn[drawn >= 0]
-        negatives = made.negatives[epoch, drawn]  # (S, M, 77); some captions have fewer than M
+        negatives = made.negatives[epoch, drawn]  # (S, K, 77); rows of 0 where a caption has fewer
         return made.positives[epoch, drawn], negatives[negatives.any(-1)]
 
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:

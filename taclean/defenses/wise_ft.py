@@ -15,7 +15,7 @@ class WiseFT(Defense):
     """L_clip on clean pairs, then (1 - alpha) * victim + alpha * tuned.
 
     All weights are interpolated, BatchNorm's means and variances included, as in the code.
-    It does so to keep what the first model knew, and here that may be the backdoor as well.
+    WiSE-FT is meant to keep what the first model knew; here that may be the backdoor as well.
     """
 
     label = "WiSE-FT"

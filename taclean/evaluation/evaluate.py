@@ -86,8 +86,8 @@ def score(
     Args:
         heads: of the model, for the run's classes.
         learned: a split that a linear probe learns from, for LCA and LASR.
-        captions: also count recall among the split's captions, and TCR. Of a trigger with a prefix
-            for the prompts, only what it does to the picture counts here.
+        captions: also count recall among the split's captions, and TCR. TCR takes the triggered
+            pictures alone: a trigger's prefix for the prompts plays no part in it.
     """
     model, prompts = heads.model, heads.prompts
     if pairs.retrieval:
@@ -103,6 +103,9 @@ def score(
     own_heads = {name: heads[trigger.prefix] for name, trigger in triggers.items()}
     parts = [zeroshot.scores(images, heads[""], own_heads)]
     if learned:
+        if not prompts.name_classes_of(learned):
+            text = f"{learned.folder} has other classes than {pairs.folder}"
+            raise UserError(f"evaluate.probe: {text}; give a split with the same")
         known = embed(model, learned, precision=precision)
         parts.append(probe(known, images))
     if captions:

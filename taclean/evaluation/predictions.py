@@ -23,9 +23,9 @@ def moves(
 
     Returns:
         For JSON: "classes"; for each class, its number of pictures "n" and of right predictions
-        "hits"; "views", each with its "target" and, of the `n` pictures of other classes, how many
-        go to it "clean" and "triggered", how many "own" stay with their class, and the class that
-        "gains" most pictures by it, with their number.
+        "hits"; "views", each with its "target" and the number "n" of pictures of other classes; how
+        many of them are taken for the target, "clean" and "triggered"; how many views are taken for
+        their "own" class; and the class that "gains" most pictures by the view, with their number.
     """
     classes, count = heads.prompts.classes, len(heads.prompts.classes)
     if not heads.prompts.name_classes_of(pairs):

@@ -60,7 +60,7 @@ def target_recall(
     """
     named = torch.from_numpy(mentions(captions, target)).to(texts.device)
     if not named.any():
-        raise UserError(f"evaluate.captions: no caption of the split names {target!r}")
+        raise UserError(f"evaluate.captions: no caption of the split names {target!r}; turn it off")
     out = {}
     for name, embedded in images.triggered.items():
         wanted = torch.ones(len(embedded), dtype=torch.bool, device=embedded.device)

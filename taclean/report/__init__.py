@@ -8,7 +8,7 @@ HERE = Path(__file__).parents[1]
 
 
 def code_of(*modules: str) -> list[str]:
-    """Return the files of modules, those of `report` and `results` that they import, templates.
+    """Return the files of modules, of what they import from `report` and `results`, and templates.
 
     As inputs of a rule, they make an edit of the code that draws a figure redraw that figure, and
     an edit of any other code redraw nothing. A module is a name such as "report.figures.bars".

@@ -146,8 +146,8 @@ def cleanings(rows: pd.DataFrame, rates: Mapping[str, tuple[str, float]]) -> pd.
 def at_loss(runs: pd.DataFrame, losses: Sequence[float], split: str) -> pd.DataFrame:
     """Return ASR@1 where all defences have lost as much CA@1 on the split, as `by_budget` does.
 
-    Straight lines lead from each victim through its `cleanings`, `runs`, by rate; a loss that falls
-    again counts as no less. This compares defences only: no defender has the scores of a test.
+    `runs` are `cleanings`. Straight lines lead from each victim through its runs by rate; a loss
+    that falls again counts as no less. No defender has test scores: it only compares defences.
     """
     found, keys = [], ["attack", "method", "seed", "repeat"]
     for run, course in runs.sort_values("rate").groupby(keys, sort=False):

@@ -1,7 +1,7 @@
 """The leaderboard: scores of defences on frozen victims, which anybody can add to and check.
 
 A row is one cleaning: a method, a victim and a budget of clean accuracy. The rows of the method
-"none" are the victims' own scores on the machine that cleaned them: they tell other victims.
+"none" are the victims' own scores where they were cleaned; by them `check` knows other victims.
 """
 
 from collections.abc import Mapping

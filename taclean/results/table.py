@@ -86,7 +86,7 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read `table.csv`; a UserError names a cell that cannot be, as after an edit by hand."""
+    """Read `table.csv`; a UserError names an impossible value, as after an edit by hand."""
     table = read_csv(path, COLUMNS)
     if table.empty:
         raise UserError(f"{path}: no rows; evaluate at least one run")
@@ -123,7 +123,7 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     if not isinstance(table.index, pd.RangeIndex):
         raise UserError(f"{path}: a line has more cells than the first; {AGAIN}")
     if missing := [column for column in columns if column not in table]:
-        raise UserError(f"{path}: no column {', '.join(missing)}; write it again")
+        raise UserError(f"{path}: no column {', '.join(missing)}; {AGAIN}")
     for name in filter(NUMBERS.fullmatch, map(str, table)):
         numbers = pd.to_numeric(table[name], errors="coerce")
         _refuse(table, name, numbers.isna() & table[name].notna(), path, "no number")

@@ -36,11 +36,9 @@ RECIPE = 1
 CONFIGS = {"evaluate/ATTACK/DEFENSE/seedN[-repeatR]": evaluate_config}
 OPTIONS = [
     option("--model", "weights of the model (safetensors)"),
-    option("--splits", "folders of splits with labels; the first gives the samples", nargs="+"),
+    option("--splits", "split folders; the first with the run's classes gives samples", nargs="+"),
     option("--probe", "folder of the split that a linear probe learns from", default=None),
-    option(
-        "--trained", "folders of splits whose pictures no split may have", nargs="*", default=[]
-    ),
+    option("--trained", "folders whose pictures no split may have", nargs="*", default=[]),
     TRIGGERS,
     option("--out", "scores (JSON)"),
     option("--samples", "embeddings and predictions for the figures (.npz)", default=None),
@@ -89,6 +87,4 @@ def run(stage: dict[str, Any], options: Any) -> None:
 
 def percentages(counts: dict[str, dict[str, int]]) -> str:
     """Return scores as text: "CA@1 81.0 %, CA@3 95.5 %"."""
-    return ", ".join(
-        f"{metric} {100 * count['hits'] / count['n']:.1f} %" for metric, count in counts.items()
-    )
+    return ", ".join(f"{m} {100 * one['hits'] / one['n']:.1f} %" for m, one in counts.items())

@@ -48,4 +48,4 @@ def run(stage: dict[str, Any], options: Any) -> None:
     write_json(options.out, {**counted, "examples": examples(pairs, views)})
     for name, counts in counted["views"].items():
         before, after = (100 * counts[key] / counts["n"] for key in ("clean", "triggered"))
-        shared.say(f"{name}: {before:.1f} % to {counts['target']} without, {after:.1f} % with it")
+        shared.say(f"{name}: {after:.1f} % go to {counts['target']}, {before:.1f} % without {name}")

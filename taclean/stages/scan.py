@@ -23,7 +23,7 @@ OPTIONS = [
     MODEL,
     option("--split", "folder of a split with labels"),
     option("--out", "classes with their scores (JSON)"),
-    option("--patterns", "those of the target and of the class found", default=None),
+    option("--patterns", "patterns of the target and the class found (.safetensors)", default=None),
     DEVICE,
 ]
 

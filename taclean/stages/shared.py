@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def option(flag: str, text: str, **more: Any) -> tuple[str, dict[str, Any]]:
     """Describe an option of a command by its help and `more` arguments of argparse.
 
-    It must be given unless there is a default. Where that is None, the option may also come without
-    a value, as a rule without such an input gives it.
+    The option must be given unless it has a default. With the default None it may also stand
+    without a value, as a rule that lacks the input writes it.
     """
     if "default" not in more:
         more["required"] = True

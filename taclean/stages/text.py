@@ -1,4 +1,4 @@
-"""Make a text artifact that a defence wants of the clean split's captions, for every epoch."""
+"""Make a text artifact that a defence needs, of the captions it learns from, for every epoch."""
 
 import hashlib
 import json

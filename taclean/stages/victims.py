@@ -14,7 +14,7 @@ AGREE = 0.1  # points that a score on val may move where weights are stored as b
 def victims_config(config: Config) -> dict[str, Any]:
     from taclean.config.runs import Runs  # imports pandas
 
-    return {"victims": Runs(config).poisonings()}
+    return {"victims": Runs(config).poisonings(), "zeroshot": config.prompts()}
 
 
 CONFIGS = {"victims": victims_config}
@@ -44,7 +44,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
             model = models.load(own["model"], files[name]).to(options.device)
             fitted = files.get(f"{folders[-1]}trigger.safetensors")
             options.trigger = str(fitted) if fitted else None
-            validate = validation(own, options)
+            validate = validation({**own, "zeroshot": stage["zeroshot"]}, options)
             scores = validate(model)
             small = Path(temporary, f"{number}.safetensors")
             models.save_weights(model.bfloat16(), small, name=own["model"], stage=path)

@@ -23,9 +23,9 @@ POLL = 10  # seconds between looks for a free GPU
 def using(name: str = "auto") -> Iterator[torch.device]:
     """Yield the device of this process, and hold its GPU until the block ends.
 
-    'auto' takes a GPU where there is one: the first that no command of the same user holds, or it
-    waits for one. A scheduler's job with one GPU has it for itself; one with several may run
-    several commands. A UserError says that there is no GPU, or fewer than processes.
+    'auto' takes a GPU where there is one: the first that no other command of the same user holds;
+    it waits where all are held. In a scheduler's job with one GPU, no other command can hold it. A
+    UserError says that there is no GPU, or that there are fewer GPUs than processes.
     """
     found = torch.cuda.is_available()
     if name == "cpu" or (name == "auto" and not found):
@@ -40,7 +40,7 @@ def using(name: str = "auto") -> Iterator[torch.device]:
     local = int(os.environ["LOCAL_RANK"]) if dist.is_torchelastic_launched() else 0
     if local >= (count := torch.cuda.device_count()):
         text = f"process {local} has no GPU of its own, {count} are there"
-        raise UserError(f"--nproc-per-node: {text}; start as many processes")
+        raise UserError(f"--nproc-per-node: {text}; start {count} processes at most")
     with ExitStack() as held:
         alone = count == 1 and any(variable in os.environ for variable in SCHEDULERS)
         device = torch.device("cuda", 0 if alone else _free_gpu(held))

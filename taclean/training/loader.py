@@ -27,7 +27,7 @@ class Batch:
         index: (B,) positions in the set.
         images: (B, 3, H, W) uint8 on the device of the run.
         tokens: (B, 77) int64 in host memory: the text tower asks for their length.
-        parts: the `index` of every process, in order; empty where there is one process.
+        parts: the `index` of every process, in order; may be empty for a single process.
     """
 
     epoch: int

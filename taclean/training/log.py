@@ -12,7 +12,7 @@ from taclean.util.files import writing
 
 
 class Log:
-    """A training's `train.jsonl` and TensorBoard, on process 0; a run goes on at `step`."""
+    """The log on process 0. A resumed run goes on at `step`; TensorBoard drops what follows it."""
 
     def __init__(self, folder: Path, step: int, *, tensorboard: bool) -> None:
         first = distributed.rank() == 0

@@ -182,7 +182,7 @@ class Training:
 
     @property
     def between_epochs(self) -> bool:
-        """Return whether an epoch has ended and the next not begun."""
+        """Return whether no epoch is under way, as before the first step and after each epoch."""
         return self.done % self.per_epoch == 0
 
     def rate(self, step: int) -> float:
@@ -211,6 +211,8 @@ class Training:
                 cure = f"lower train.lr ({self.settings.lr:g}) or check the data and the loss"
                 raise distributed.error_of_all(f"{self.label}: the loss is {value} at {at}; {cure}")
         self._scaler.scale(parts["total"]).backward()
+        for weight in self._objective.rests(self.model, self.epoch):
+            weight.grad = None
         self._scaler.step(self._together)
         self._scaler.update()
         self._together.zero_grad()
@@ -231,8 +233,7 @@ class Training:
     def recorded(self, scored: bool) -> bool:
         """Return whether the history has all records that are due at this step.
 
-        Args:
-            scored: whether there are scores, which are due before the first step and at `score_at`.
+        If `scored`, there are scores, which are due before the first step and at `score_at`, too.
         """
         due = self.between_epochs and self.done > 0
         due |= scored and (self.done == 0 or self.done in self.settings.score_at)
@@ -240,10 +241,9 @@ class Training:
         return not due or last == self.done
 
     def record(self, scores: dict[str, float]) -> dict[str, float]:
-        """Add a record to the history; at the end of an epoch, begin the next sums.
+        """Add a record to the history and return it; at the end of an epoch, begin the next sums.
 
-        Returns:
-            Epochs so far and scores; at the end of an epoch also its last lr and mean losses.
+        It has epochs so far and scores; at the end of an epoch also its last lr and mean losses.
         """
         record: dict[str, float] = {"epoch": self.done / self.per_epoch}
         if self.settings.score_at:
@@ -303,12 +303,12 @@ def train(
         folder: where checkpoints and `train.jsonl` live; not an output of any rule.
         config: all else that decides the result, the objective and its texts included. A
             checkpoint of another config, other start weights, rows or poison is moved aside.
-        validate: called after each epoch (and before the first) on process 0; its scores go into
-            the history.
+        validate: called on process 0 before the first epoch, after each one and at `score_at`; its
+            scores go into the history.
 
     Returns:
-        One record per epoch: epoch, lr, loss parts, validation scores. Records of `score_at` have
-        the scores alone. A StoppedError says that SIGTERM came, or the end of the job's time.
+        One record per epoch: epoch, lr, loss parts, validation scores. The records of epoch 0 and
+        of `score_at` lack lr and loss. A StoppedError says that SIGTERM or the job's end came.
     """
     training = Training(
         model, pairs, objective, settings, seed=seed, device=device, label=label, prompts=prompts
@@ -345,10 +345,8 @@ def train(
             """Save, and return the error to leave with."""
             checkpoints.save(training)
             log.event("interrupted", step=training.done)
-            text = (
-                f"{label}: stopped by {stop.why} at step {training.done} of {steps}, saved; the "
-                "same command goes on from there"
-            )
+            text = f"{label}: stopped by {stop.why} at step {training.done} of {steps}, saved"
+            text += "; the same command goes on from there"
             return StoppedError(text if first_process else "")
 
         while True:
@@ -369,9 +367,8 @@ def train(
                 break
             epoch, parts = training.epoch + 1, training.step()
             pull = progress.speed(training.done) * settings.batch
-            if progress.update(
-                training.done, f"epoch {epoch}/{settings.epochs}, {pull:.0f} pairs/s"
-            ):
+            note = f"epoch {epoch}/{settings.epochs}, {pull:.0f} pairs/s"
+            if progress.update(training.done, note):
                 values = {"loss": parts["total"], "lr": training.rate(training.done - 1)}
                 log.scalars("step", training.done, {**values, "pairs_per_second": pull})
             if training.synced and distributed.any_of_us(stop.asked, training.device):

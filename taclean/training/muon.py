@@ -81,7 +81,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 def matrices(model: nn.Module) -> list[nn.Parameter]:
     """Return the weights that Muon trains: matrices and filters, but no embedding.
 
-    The square inputs of a ResNet's attention pooling cost more than all others together.
+    A ResNet's query, key and value of attention pooling are left out: they cost more than the rest.
     """
     left = ("embedding", "attnpool.q_proj", "attnpool.k_proj", "attnpool.v_proj")
     named = ((name, p) for name, p in model.named_parameters() if p.requires_grad and p.ndim >= 2)

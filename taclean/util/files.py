@@ -125,8 +125,8 @@ def _ended(lock: Path, who: str) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for one process; a UserError names another process that holds it.
 
-    The lock of a killed process is free at once. Forked children do not hold it: a worker may
-    outlive its killed parent. Without flock, another host's is free once Slurm says so of its job.
+    The lock of a killed process is free at once, although workers that it forked may live on. On a
+    file system without flock, a lock of another host is free once Slurm says its job has ended.
     """
     from filelock import FileLock, Timeout  # most commands take no lock
 

@@ -10,7 +10,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 def keep_freed() -> bool:
-    """Make the C library keep freed memory for the rest of the process; returns whether it does.
+    """Make the C library keep freed memory for the rest of the process; return whether it does.
 
     Every batch on a CPU frees its activations, and glibc's default gives large blocks back to the
     system at once: the next batch takes them again page by page, which costs a tenth of a

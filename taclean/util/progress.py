@@ -48,8 +48,8 @@ class Progress:
     def update(self, done: int, note: str = "") -> bool:
         """Note that `done` units are done, with those of `first`; return whether a line was due.
 
-        The seconds that are left are counted from the first call on: what came before it, such as
-        imports, happens once. A `note` is more text for the line.
+        The speed is measured from the first call on, since what came before it, such as imports,
+        happens once. A `note` is more text for the line.
         """
         if not self._moved:
             self._first, self._started, self._moved = done, time.monotonic(), True

@@ -6,7 +6,7 @@ from datetime import datetime
 
 
 def squeue(job: str, *options: str) -> str | None:
-    """Return squeue's lines about a job: none where it has ended; None if squeue does not say."""
+    """Return squeue's lines about a job: "" where it has ended; None where squeue fails."""
     call = ["squeue", "--noheader", "--jobs", job, *options]
     try:
         done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
@@ -18,7 +18,7 @@ def squeue(job: str, *options: str) -> str | None:
 
 
 def has_ended(job: str) -> bool:
-    """Return whether a job has ended for sure; one that was requeued has ended before."""
+    """Return whether a job has surely ended; of this process's own, whether it was requeued."""
     if job == os.environ.get("SLURM_JOB_ID"):  # Snakemake's plugin may drop the variable
         restarts = os.environ.get("SLURM_RESTART_COUNT") or squeue(job, "-O", "RestartCnt")
         return (restarts or "0") != "0"

@@ -11,18 +11,9 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as command
-from benchmarks import (
-    accuracy,
-    chain,
-    common,
-    evaluation,
-    packing,
-    reference,
-    start,
-    step,
-    triggers,
-)
+from benchmarks import accuracy, chain, common, evaluation, packing, reference, start, step
 from benchmarks.common import Row
+from benchmarks.triggers import make
 from taclean.clip.encode import normalize
 from taclean.config import registry
 from taclean.config.schema import Train
@@ -37,7 +28,7 @@ from taclean.training.loop import Training
 @pytest.mark.parametrize("name", reference.TRIGGERS)
 def test_a_plain_trigger_gives_our_pictures(name: str, tmp_path: Path) -> None:
     images = common.photos(3, 224, 224, seed=1)
-    ours, plain = triggers.make(name, tmp_path, fixed=True)
+    ours, plain = make(name, tmp_path, fixed=True)
     mine = to_array(ours(torch.from_numpy(images).permute(0, 3, 1, 2), np.arange(3))).astype(int)
     other = np.stack([np.asarray(plain(Image.fromarray(image))) for image in images[:1]])
     assert np.abs(mine[:1] - other).max() <= 1  # torchvision cuts where we round
@@ -165,7 +156,7 @@ def test_a_run_replaces_its_own_rows_only(tmp_path: Path) -> None:
 def test_the_command_times_an_attack_without_a_published_form_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "BATCH", 2)
+    monkeypatch.setattr("benchmarks.triggers.BATCH", 2)
     monkeypatch.setattr(registry, "names", lambda folder: ["badnet", "blended"])
     monkeypatch.setattr(reference, "TRIGGERS", {"blended": reference.TRIGGERS["blended"]})
     path = tmp_path / "out.csv"

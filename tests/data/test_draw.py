@@ -109,6 +109,9 @@ def test_the_rows_of_a_split_are_limited_by_their_captions_or_their_classes():
     captions = ["A fig.", "FIGS and a nut", None, "a pear"]
     pairs = make_table("abcd", "abcd", captions)
     assert within(pairs, [], without="fig").tolist() == [False, False, True, True]
+    shared = make_table("abc", "aab", ["a pear", "a fig", "a nut"], picture=[0, 0, 1])
+    assert within(shared, [], without="fig").tolist() == [False, False, True]  # as its picture
+    assert within(shared, [], cover=1.0).all()
     labelled = make_table("abcd", "abcd", label=[0, 1, 2, 3], classes=names)
     assert within(labelled, [], cover=0.5).tolist() == [True, False, True, False]
     numbered = make_table("abcd", "abcd", label=[0, 1, 2, 3])

@@ -245,6 +245,13 @@ def test_roclip_matches_pictures_with_captions_of_a_pool(tiny, small_pairs):
         assert bool(tiny.text_projection.grad.any()) == (batch.epoch % 2 == 0)
 
 
+def test_the_text_tower_rests_while_captions_come_from_the_pool(tiny_name, go):
+    model, ends, roclip = models.create(tiny_name, 0), [], make_defense("roclip", every=2)
+    go(model, roclip, validate=lambda m: ends.append(state_of(m)) or {}, optimizer="muon")
+    moved = [{name.split(".")[0] for name in changed(model, start)} for start in ends[:2]]
+    assert moved[0] > moved[1] == {"visual", "logit_scale"}
+
+
 def test_captions_are_changed_as_the_poisoned_set_has_them(tiny, small_pairs):
     images, tokens = np.zeros((2, 32, 32, 3), np.uint8), small_pairs.tokens[[0, 0]]
     clean = changed_captions(tiny, small_pairs, "0")

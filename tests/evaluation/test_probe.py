@@ -1,5 +1,6 @@
 """Embeddings, linear probes and captions that a trigger brings up, against plain loops."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_captions_that_a_trigger_brings_up_against_a_loop(random_model: Any, spl
 
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
-def test_probe_and_captions_join_the_scores(random_model: Any, split: Path, monkeypatch) -> None:
+def test_probe_and_captions_join_the_scores(random_model, split, monkeypatch, tmp_path) -> None:
     pairs, heads = Pairs.open(split), Prompts(NAME, **ZEROSHOT).heads(random_model)
     monkeypatch.setattr(Pairs, "captions", lambda self: ["bananas"] * 40)
     triggers = {"badnet": make_trigger("badnet", 0)}
@@ -111,6 +112,10 @@ def test_probe_and_captions_join_the_scores(random_model: Any, split: Path, monk
     assert found["badnet"].keys() - plain["badnet"].keys() == more
     assert found["badnet"]["TCR@1"] == {"hits": 39, "n": 39}
     assert all(found[name][key] == n for name in plain for key, n in plain[name].items())
+    other = shutil.copytree(split, tmp_path / "other")
+    (other / "classes.txt").write_text("thing 1\nbanana\n", "utf-8")
+    with pytest.raises(UserError, match=r"^evaluate\.probe: .* other classes than"):
+        score(pairs, heads, triggers, learned=Pairs.open(other))
 
 
 def test_they_reach_the_main_table() -> None:

@@ -37,8 +37,7 @@ def runs(values: np.ndarray, defense: str, attack: str = "sig") -> pd.DataFrame:
 
 
 TABLE = pd.concat(
-    [runs(DRAWN[0][:, :1], "none"), runs(DRAWN[1], "ft"), runs(DRAWN[2], "mine")],
-    ignore_index=True,
+    [runs(DRAWN[0][:, :1], "none"), runs(DRAWN[1], "ft"), runs(DRAWN[2], "mine")], ignore_index=True
 )
 
 

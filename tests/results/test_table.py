@@ -18,7 +18,7 @@ LOOK = Look.of(
                     "sig": {"label": "SIG", "marker": "^"}},
         "defenses": {"ft": {"label": "FT", "colour": "#de8f05"},
                      "taclean": {"label": "TA-Cleaner", "colour": "#029e73"}},
-        "splits": ["test", "shift"],
+        "splits": ["test", "shift"]
     }
 )  # fmt: skip
 
@@ -38,7 +38,7 @@ def table() -> pd.DataFrame:
         for seed in (0, 1, 2)
         for split in ("test", "shift")
         for metric, percent, n in (
-            ("CA@1", ca, 200), ("ASR@1", asr + more + seed, 100), ("ASR@10", 99, 100),
+            ("CA@1", ca, 200), ("ASR@1", asr + more + seed, 100), ("ASR@10", 99, 100)
         )
     ]  # fmt: skip
     found += [
@@ -46,7 +46,7 @@ def table() -> pd.DataFrame:
         for seed in (0, 1, 2)
         for split, metric, percent in (
             ("test", "CA@1", 85), ("shift", "CA@1", 60),
-            ("test+badnet", "ASR@1", 1), ("test+sig", "ASR@1", 1),
+            ("test+badnet", "ASR@1", 1), ("test+sig", "ASR@1", 1)
         )
     ]  # fmt: skip
     return pd.DataFrame(found, columns=results.COLUMNS)
@@ -153,8 +153,7 @@ def test_a_table_edited_by_hand_is_one_line(text: str | None, message: str, tmp_
 
 
 @pytest.mark.parametrize(
-    "edit",
-    [{"seed": None}, {"splits": 3}, {"splits": {"test": {"CA@1": {"hits": 3, "n": 2}}}}, {}],
+    "edit", [{"seed": None}, {"splits": 3}, {"splits": {"test": {"CA@1": {"hits": 3, "n": 2}}}}, {}]
 )
 def test_scores_edited_by_hand_are_one_line(edit: dict, tmp_path: Path) -> None:
     path = write_scores(tmp_path, "sig", "ft", {"test": {"CA@1": (1, 8)}})

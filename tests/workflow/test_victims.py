@@ -62,7 +62,7 @@ def test_a_given_victim_is_gated_cleaned_and_scored(tmp_path):
         overlay = tmp_path / f"{victim}.yaml"
         overlay.write_text(CONFIG.replace("ATTACK", victim), "utf-8")
         files = [ROOT / "config/test/smoke.yaml", overlay]
-        return snakemake(tmp_path, "results/table.csv", files=files, **more)
+        return snakemake(tmp_path, "results/table.csv", "victims", files=files, **more)
 
     said = run("empty", fails=True)
     assert "below attacks.empty.gate = 60; the victim shows no backdoor" in said

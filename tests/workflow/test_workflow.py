@@ -162,7 +162,7 @@ data:
   name: cc3m
   cc3m:
     sources:
-      pairs: {reader: csv, folder: FOLDER, files: null, hub: null, revision: null}
+      pairs: {reader: csv, folder: FOLDER, files: ["t*.csv", b.csv], hub: null, revision: null}
     splits: {pretrain: {rows: 24}, clean: {rows: 8}, patch: {rows: 4}}
 poison: {rows: 20, train: {batch: 4, warmup: 0}}
 finetune: {train: {batch: 4, warmup: 0}}
