@@ -8,7 +8,7 @@ rule evaluate:
         splits=[file for name in runs.scored for file in runs.split(name)],
         probe=runs.split(config["evaluate"]["probe"]) if "probe" in config["evaluate"] else [],
         pretrain=runs.poisoned_split,
-        clean=runs.of_role("clean"),
+        clean=lambda wildcards: runs.learned_by(wildcards.defense),
     output:
         scores=f"{RUN}/scores.json",
         samples=f"{RUN}/samples.npz",
@@ -49,7 +49,7 @@ rule table:
         "../workflow_scripts/table.py"
 
 
-if checked.rates:  # the table is then that of the first budget
+if checked.rates and runs.attacks[1:]:  # the table is then that of the first budget
 
     use rule table as rates with:
         output:
@@ -73,5 +73,6 @@ if checked.rates:  # the table is then that of the first budget
             look=runs.look(),
             rates=checked.rates,
             budgets=checked.run.budgets,
+            trained={name: checked.trained_as(name) for name in runs.attacks[1:]},
 
     ruleorder: at_budget > table

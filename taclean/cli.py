@@ -96,9 +96,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="taclean", description="Backdoor attacks on CLIP and fine-tuning defences."
-    )
+    text = "Backdoor attacks on CLIP and fine-tuning defences."
+    parser = _Parser(prog="taclean", description=text)
     parser.add_argument("--version", action="version", version=version("taclean"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
     for name, module in stages.commands().items():
@@ -110,9 +109,7 @@ def _parser() -> argparse.ArgumentParser:
             path = " or ".join(forms)
             text = f"the stage's config, `taclean config {path}`, or with --stage the whole config"
             sub.add_argument("--config", required=True, help=text)
-            sub.add_argument(
-                "--stage", help=f"{path}, and @DIGEST to check that it is the one meant"
-            )
+            sub.add_argument("--stage", help=f"{path}, and @DIGEST to check that it is meant")
         for flag, more in module.OPTIONS:
             sub.add_argument(flag, **more)
     return parser

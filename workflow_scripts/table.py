@@ -29,7 +29,7 @@ with script_log(snakemake.log):
         case "at_budget":
             histories, rates = read_histories(given.histories), params.rates
             table = read_table(given.table)
-            scores = by_budget(table, histories, rates, params.budgets)
+            scores = by_budget(table, histories, rates, params.budgets, params.trained)
             write_table(scores, output.budgets)
             first = scores[scores["budget"] == params.budgets[0]]
             write_table(first.drop(columns="budget"), output.table)

@@ -128,11 +128,8 @@ def _read_torchscript(archive: zipfile.ZipFile, root: str) -> dict[str, Tensor]:
     where the data name anything else.
     """
     pickled = archive.read(f"{root}/data.pkl")
-    names = {
-        str(argument)
-        for code, argument, _ in pickletools.genops(pickled)
-        if code.name == "GLOBAL" and re.match(r"__torch__[. ]", str(argument))
-    }
+    named = (str(x) for code, x, _ in pickletools.genops(pickled) if code.name == "GLOBAL")
+    names = {name for name in named if re.match(r"__torch__[. ]", name)}
     stubs: list[Any] = [getattr(torch.jit._pickle, name) for name in LISTS]
     for name in names:
         module, _, qualified = name.partition(" ")

@@ -89,12 +89,8 @@ def _is_causal(model: CLIP) -> bool:
     """Return whether the text tower is CLIP's own: causal, read at the end token."""
     from open_clip import CLIP
 
-    return (
-        isinstance(model, CLIP)
-        and model.text_pool_type == "argmax"
-        and model.attn_mask is not None
-        and isinstance(model.text_projection, Tensor)
-    )
+    own = isinstance(model, CLIP) and model.text_pool_type == "argmax"
+    return own and model.attn_mask is not None and isinstance(model.text_projection, Tensor)
 
 
 def precision_on(device: torch.device, wanted: str = "auto") -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def _not_reserved(where: str, name: str, kind: str) -> None:
         raise UserError(f"{where}: {name!r} has a meaning of its own here; take another name")
 
 
-def _at_most(where: str, asked: int, there: int, what: str) -> None:
+def _at_most(where: str, asked: int, there: float, what: str) -> None:
     if asked > there:
         raise UserError(f"{where}: asks for {asked} of {there} {what}; lower it")
 
@@ -136,7 +137,8 @@ def _check_data(config: Config) -> None:
 def _needed(config: Config) -> set[str]:
     """Return the roles that the run needs; see `data.NAME.splits.NAME.role`."""
     known = config.attacks
-    if any(name in known and not known[name].victim for name in config.run.attacks):
+    names = [*config.run.attacks, *(config.tune.attacks if config.tune else [])]
+    if any(name in known and not known[name].victim for name in names):
         return set(ROLES)
     needed = {"clean", "test"} | (set() if config.model.pretrained else {"pretrain"})
     tried = [known[name] for name in config.triggers_on_clean if name in known]
@@ -200,9 +202,11 @@ def _check_rows(config: Config) -> None:
             _known(f"{where}.split", [entry.split], filter(config.extra_pairs, config.splits))
         clean = config.split_of_role("clean")  # gives the number of rows of an overlap
         learned = clean if entry.overlap is not None else config.learned_by(name)
-        if there := config.splits[learned].rows:
-            for key, asked in _numbers_of_rows(entry):
-                _at_most(f"{where}.{key}", asked, there, f"rows of the split {learned}")
+        most = config.splits[learned].rows or math.inf
+        for key, asked in _numbers_of_rows(entry):
+            _at_most(f"{where}.{key}", asked, most, f"rows of the split {learned}")
+            if entry.rows and key != "rows":
+                _at_most(f"{where}.{key}", asked, entry.rows, f"rows to learn from ({where}.rows)")
         if entry.overlap is not None:
             _check_overlap(config, entry, entry.overlap, f"{where}.overlap")
 
@@ -219,7 +223,9 @@ def _check_scratch(config: Config) -> None:
             why = "run.controls, or a run without attacks, has none"
         elif run.victims:
             why = "run.victims has none"
-        for name in defenses:
+        chain = list(defenses)
+        for name in chain:
+            chain += filter(None, [config.defenses[name].after])
             if why and config.defenses[name].method.scratch:
                 text = f"{name} trains on the poisoned rows of victims from scratch, but {why}"
                 raise UserError(f"{where}: {text}; leave one of them out")
@@ -238,6 +244,8 @@ def _numbers_of_rows(section: Section, path: str = "") -> Iterator[tuple[str, in
 def _check_overlap(config: Config, entry: DefenseEntry, share: float, where: str) -> None:
     if not config.split_of_role("pretrain"):
         raise UserError(f"{where}: {share:g}, but no split has the role pretrain; leave it out")
+    if entry.split:
+        raise UserError(f"{where}: takes rows of the pretrain split, not of `split`; leave one out")
     for name in (name for name in config.run.attacks if config.attacks[name].scratch):
         text = f"every pretrain row is in the poisoned set of {name} (scratch)"
         raise UserError(f"{where}: {share:g}, but {text}; leave one of them out")

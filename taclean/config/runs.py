@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from glob import glob
+from glob import escape, glob
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -115,10 +115,20 @@ class Runs:
         return self.all(["none"], list(trained))
 
     def poisonings(self) -> dict[str, Any]:
-        """Return the config of each stage that makes a victim or a base model, by its path."""
+        """Return the config of each stage that trains a base model or a victim, by its path; a
+        victim's has the settings of its poison, and of its trigger's fit, as `STAGE.KEY`."""
         paths = [os.path.dirname(base).removeprefix("results/") for base in self._bases()]
-        paths += [f"pretrain/{run.attack}/seed{run.seed}" for run in self.victims()]
-        return {path: stage_config(self.config, path) for path in paths}
+        found = {path: stage_config(self.config, path) for path in paths}
+        for run in self._trained():
+            own = f"{run.attack}/seed{run.seed}"
+            found[f"pretrain/{own}"] = stage_config(self.config, f"pretrain/{own}")
+            for part in ["poison"] + ["trigger"] * self.config.attacks[run.attack].fits:
+                made = stage_config(self.config, f"{part}/{own}").items()
+                found[f"pretrain/{own}"] |= {f"{part}.{key}": value for key, value in made}
+        return found
+
+    def _trained(self) -> list[Run]:
+        return [run for run in self.victims() if not self.config.attacks[run.attack].victim]
 
     def frozen(self) -> list[str]:
         """Return the files that an archive of the run's victims holds."""
@@ -126,11 +136,10 @@ class Runs:
         for name in self._bases():
             history = f"{os.path.dirname(name)}/history.csv"
             files += [name] if name == IMPORTED else [name, history]
-        for run in self.victims():
+        for run in self._trained():
             files += [run.path("model.safetensors"), run.path("history.csv")]
             files += self._fitted(run.attack, run.seed)
-            if not self.config.attacks[run.attack].victim:
-                files.append(f"{OF_ATTACK.format(**run._asdict())}/poison/manifest.csv")
+            files.append(f"{OF_ATTACK.format(**run._asdict())}/poison/manifest.csv")
         return files
 
     def _bases(self) -> list[str]:
@@ -167,12 +176,9 @@ class Runs:
     def tuning(self) -> list[dict[str, Any]]:
         """Return the trials of a tuning (defense, trial, overrides) on every attack and seed."""
         tune = self.config.tune
-        return [
-            {**trial, "attack": attack, "seed": seed}
-            for trial in self.config.trials()
-            for attack in (tune.attacks if tune else [])
-            for seed in (tune.seeds if tune else [])
-        ]
+        attacks, seeds = (tune.attacks, tune.seeds) if tune else ([], [])
+        victims = [{"attack": attack, "seed": seed} for attack in attacks for seed in seeds]
+        return [{**trial, **victim} for trial in self.config.trials() for victim in victims]
 
     def tuning_histories(self) -> list[str]:
         found = []
@@ -257,8 +263,11 @@ class Runs:
             return []
         place = self.source_folder(wildcards.source)
         files = [source.files] if isinstance(source.files, str) else source.files or ["*.csv"]
-        found = (glob(f"{place}/{pattern}", recursive=True) for pattern in files)
-        return [place] if os.path.isfile(place) else [*dict.fromkeys(chain(*found))]
+        found = (glob(f"{escape(place)}/{pattern}", recursive=True) for pattern in files)
+        alone = os.path.isfile(place)
+        names = os.path.join(os.path.dirname(place) if alone else place, str(source.classes))
+        named = [names] if isinstance(source.classes, str) and os.path.isfile(names) else []
+        return [place, *named] if alone else [*dict.fromkeys(chain(*found, named))]
 
     def weights(self, wildcards: Any) -> list[str]:
         """Return the files of `model.pretrained`, or nothing where it is a tag of open_clip."""
@@ -379,4 +388,5 @@ class Runs:
 
 def _files_of(weights: str) -> list[str]:
     """Return a checkpoint file, or the files of a folder of Hugging Face."""
-    return sorted(glob(f"{weights}/*.json") + glob(f"{weights}/model.safetensors")) or [weights]
+    found = (glob(f"{escape(weights)}/{name}") for name in ("*.json", "model.safetensors"))
+    return sorted(chain(*found)) or [weights]

@@ -246,13 +246,14 @@ class Train(Section):
     """Also log to TensorBoard, into the checkpoint folder; needs taclean[tensorboard]."""
     threads: Few = key(1, "CPU threads; they decide how sums are split, and so the result.")
     checkpoint_seconds: Positive = key(60, "Seconds between two checkpoints within an epoch.")
+    FREE: ClassVar = ("checkpoint_seconds", "tensorboard", "deterministic")
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that the result depends on; others may change before a retry.
 
         `deterministic` decides a GPU's rounding alone.
         """
-        return self.model_dump(exclude={"checkpoint_seconds", "tensorboard", "deterministic"})
+        return self.model_dump(exclude={*self.FREE})
 
 
 class Finetune(Section):
@@ -465,11 +466,8 @@ class Config(Section):
         run = self.run
         entries = {name: self.defenses[name] for name in run.defenses}
         own = [name for name, e in entries.items() if not (e.after or e.method.scratch)]
-        return {
-            variant_name(name, "rate", number): (name, rate)
-            for name in (own if run.rates else [])
-            for number, rate in enumerate(run.rates, 1)
-        }
+        rates = [*enumerate(run.rates or [], 1)]
+        return {variant_name(name, "rate", n): (name, rate) for name in own for n, rate in rates}
 
     def entries_of(self, defense: str) -> list[str]:
         """Return the entries that clean in a defence's place: itself, or one for each rate."""

@@ -30,8 +30,10 @@ def within(
     captions = table["caption"]
     if captions.notna().any():
         named = captions.fillna("").str.contains(without, case=False, regex=False) & (without != "")
-        return ~named.groupby(table["picture"].to_numpy()).transform("any")
-    return table["label"].isin(shown_labels(table.attrs["classes"] or names, cover, without))
+    else:
+        shown = shown_labels(table.attrs["classes"] or names, cover, without)
+        named = ~table["label"].isin(shown)
+    return ~named.groupby(table["picture"].to_numpy()).transform("any")  # no picture is in two
 
 
 class Drawn(NamedTuple):
@@ -59,8 +61,7 @@ def draw(
         pictures: (N,) for each row of the source a number of the picture that it shows.
         spare: spare rows as a share of each split's rows, rounded up. If too few rows are left, all
             splits get the same share of what they asked for, rounded down.
-        only: for some splits, (N,) bool, the rows that they may take; the same for all rows of a
-            picture.
+        only: for some splits, (N,) bool, the rows that they may take, the same within a picture.
     """
     total = len(pictures)
     place = np.empty(total, np.int64)
@@ -78,11 +79,10 @@ def draw(
 
     taken, left_over, start = {}, {}, 0
     for name, count in rows.items():
-        there = total - start
-        if only and name in only:  # what it may take comes first
-            rest = pool[start:]
-            pool[start:] = np.append(rest[only[name][rest]], rest[~only[name][rest]])
-            there = int(only[name][rest].sum())
+        there, rest = total - start, pool[start:].copy()
+        if (limit := (only or {}).get(name)) is not None:  # what it may take comes first
+            may = limit[rest]
+            pool[start:], there = np.append(rest[may], rest[~may]), int(may.sum())
         if count > there:
             counts = ", ".join(f"{name} {count}" for name, count in rows.items())
             apart = " and no two splits may show the same picture" * several
@@ -90,6 +90,8 @@ def draw(
             raise UserError(f"splits: {text}, {there} left for {name}; lower rows or add shards")
         end = next_picture(start + count)
         taken[name], left_over[name] = pool[start : start + count], pool[start + count : end]
+        if limit is not None:  # the next split has the drawn order again
+            pool[end:] = rest[~np.isin(rest, pool[start:end])]
         start = end
     first = {name: left_over[name][: math.ceil(spare * count)] for name, count in rows.items()}
     wanted = {name: math.ceil(spare * count) - len(first[name]) for name, count in rows.items()}

@@ -26,9 +26,8 @@ from taclean.util.files import mistaken, replacing, write_json
 from taclean.util.progress import Progress
 
 # In the order in which a sample is looked at: one with two faults counts for the first.
-KINDS = (
-    "no_image no_caption empty_caption caption_not_utf8 undecodable too_large wrong_mode".split()
-)
+KINDS = "no_image no_caption empty_caption caption_not_utf8 undecodable too_large".split()
+KINDS += ["wrong_mode"]
 MORE_FILES = "account.json rows.csv classes.txt texts.txt texts.npy text_rows.npy".split()
 PART = 64  # rows that a worker packs at once
 
@@ -239,8 +238,8 @@ def _write(split: Path, rows: pd.DataFrame, tokens: np.ndarray, tokenize: Tokeni
     _write_lines(split / "captions.txt", [captions[0] for captions in rows["captions"]])
     listed = rows[["id", "key", "where"]].to_csv(index_label="row")
     (split / "rows.csv").write_bytes(listed.encode("utf-8", "backslashreplace"))
-    several = rows.loc[rows["captions"].map(len) > 1, "captions"].explode()
-    if len(several):
+    if (rows["captions"].map(len) > 1).any():
+        several = rows["captions"].explode()
         _write_lines(split / "texts.txt", several.tolist())
         np.save(split / "texts.npy", tokenize(several.tolist()))
         np.save(split / "text_rows.npy", several.index.to_numpy(np.int64))

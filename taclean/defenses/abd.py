@@ -62,7 +62,7 @@ class ABD(Defense):
                 images, captions = gather(encode_images(model, found), texts)
                 loss = clip_loss(images, captions, model.logit_scale.detach().exp())
                 with torch.autocast(loss.device.type, enabled=False):
-                    (gradient,) = torch.autograd.grad(loss, found)
+                    (gradient,) = torch.autograd.grad(loss * 1024, found)  # small ones, in fp16
                 found = found.detach() + self.step / 255 * gradient.sign()
                 found = torch.minimum(torch.maximum(found, low), high)
         return found

@@ -36,7 +36,8 @@ class FTSAM(Defense):
         }
         here = super().loss(model, batch)["total"]
         with torch.autocast(here.device.type, enabled=False):
-            found = torch.autograd.grad(here, list(weights.values()))
+            parts = torch.autograd.grad(here * 1024, list(weights.values()))  # small ones, in fp16
+            found = [part / 1024 for part in parts]
             up = self.step_up(list(weights.values()), mean_of_all(found))
         moved = {name: w + e for (name, w), e in zip(weights.items(), up, strict=True)}
         kept = {name: buffer.clone() for name, buffer in model.named_buffers()}

@@ -160,10 +160,8 @@ def write_samples(
     for trigger in list(triggers.values())[:1]:
         triggered, prefix = trigger(images, pairs.ids[rows]), trigger.prefix
     shown = {"clean": (images, ""), "triggered": (triggered, prefix)}
-    embedded = {
-        name: embed(heads.model, Labelled(pictures, labels), precision="fp32").clean.cpu()
-        for name, (pictures, _) in shown.items()
-    }
+    given = {name: Labelled(pictures, labels) for name, (pictures, _) in shown.items()}
+    embedded = {k: embed(heads.model, x, precision="fp32").clean.cpu() for k, x in given.items()}
     tops = {
         f"{name}_top": (embedded[name] @ heads[before].cpu().T).argmax(1)
         for name, (_, before) in shown.items()

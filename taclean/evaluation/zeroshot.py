@@ -60,9 +60,8 @@ class Prompts:
     def tokens(self, prefix: str = "") -> Tensor:
         """Tokenise, once for each prefix: (C, T, 77) int64."""
         if prefix not in self._tokens:
-            self._tokens[prefix] = prompt_tokens(
-                self._model_name, self.classes, self._templates, prefix
-            )
+            given = self._model_name, self.classes, self._templates, prefix
+            self._tokens[prefix] = prompt_tokens(*given)
         return self._tokens[prefix]
 
     def name_classes_of(self, pairs: Pairs) -> bool:

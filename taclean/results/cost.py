@@ -40,7 +40,6 @@ def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
 
 def _measured(files: Iterable[Path | str]) -> pd.DataFrame:
     empty = pd.DataFrame(columns=["s", "max_rss"])
-    found = [
-        pd.read_csv(file, sep="\t", usecols=[*empty]) for file in files if Path(file).is_file()
-    ]
+    there = filter(Path.is_file, map(Path, files))
+    found = [pd.read_csv(file, sep="\t", usecols=[*empty]) for file in there]
     return pd.concat([empty, *found]).apply(pd.to_numeric, errors="coerce")

@@ -71,14 +71,11 @@ def overlay(grid: pd.DataFrame, within: float) -> str:
     for row in chosen:
         best = oracles.loc[row["defense"]]
         lost = "" if row["kept"] else f"; no trial is within {within:g} points, it loses the least"
-        lines.append(
-            f"{row['defense']}: trial {row['trial']}, CA@1 {row['CA']:.1f} (victims "
-            f"{row['victim_CA']:.1f}), ASR@1 {row['ASR']:.1f}, TA@1 {row['TA']:.1f}{lost}"
-        )
+        told = f"{row['defense']}: trial {row['trial']}, CA@1 {row['CA']:.1f} (victims "
+        told += f"{row['victim_CA']:.1f}), ASR@1 {row['ASR']:.1f}, TA@1 {row['TA']:.1f}{lost}"
         if best["trial"] != row["trial"]:
-            lines[-1] += (
-                f"; trial {best['trial']} has ASR@1 {best['ASR']:.1f}, which no defender sees"
-            )
+            told += f"; trial {best['trial']} has ASR@1 {best['ASR']:.1f}, which no defender sees"
+        lines.append(told)
     entries = {row["defense"]: json.loads(row["overrides"]) for row in chosen}
     head = "".join(f"# {line}\n" for line in lines)
     return head + yaml.safe_dump({"defenses": entries}, sort_keys=False, default_flow_style=None)
@@ -111,16 +108,19 @@ def by_budget(
     histories: pd.DataFrame,
     rates: Mapping[str, tuple[str, float]],
     budgets: Sequence[float],
+    trained: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Return the table of all scores with the chosen cleaning of each defence only.
 
     The scores at each budget stand below one another, with the column `budget` in front. Entries
-    that are no rate of a defence keep their scores in all of them. See `rates_within`.
+    that are no rate of a defence keep their scores in all of them. `trained` names the attack whose
+    victim each attack has. See `rates_within`.
     """
     undefended, others = pick(table, defense=NONE), table[~table["defense"].isin([*rates, NONE])]
-    parts = []
+    parts, trained = [], trained or {attack: attack for attack in table["attack"].unique()}
     for budget in budgets:
-        choice = rates_within(histories, rates, budget)
+        found = rates_within(histories, rates, budget)
+        choice = pd.concat(pick(found, attack=of).assign(attack=a) for a, of in trained.items())
         cleaned = choice[choice["defense"] != NONE].merge(table, on=RUN)
         # A victim has no repeats.
         kept = choice.merge(undefended.drop(columns="repeat"), on=["attack", "defense", "seed"])
@@ -159,7 +159,8 @@ def at_loss(runs: pd.DataFrame, losses: Sequence[float], split: str) -> pd.DataF
 
 
 BUDGET = "Budget: points of CA@1 on val that the largest rate may lose."
-LOSS = "Budget: points of CA@1 lost on the test split, on straight lines from rate to rate."
+LOSS = "Budget: points of CA@1 lost on the test split, on straight lines from rate to rate; "
+LOSS += "beyond the last rate ASR@1 is that of this rate."
 
 
 def headline(scores: pd.DataFrame, look: Look, budget: str = BUDGET) -> str:

@@ -138,7 +138,9 @@ def look_of(
         "defenses": {name: _own(name, config.defenses[name], "colour") for name in defenses},
         "splits": ordered(config.evaluate.splits, [test]),
     }
-    if variants := [name for name in defenses if config.defenses[name].stem != name]:
+    if variants := [
+        name for name in defenses if config.defenses[name].stem in {*defenses} - {name}
+    ]:
         out["variants"] = variants
     return out
 

@@ -23,9 +23,7 @@ COLUMNS = [*RUN, "split", "metric", "percent", "n"]
 AGAIN = "remove the file, and the next run writes it again, or correct it"
 # Columns of the tables that hold text, also where it looks like a number, and numbers.
 TEXTS = dict.fromkeys(["attack", "defense", "method", "version", "commit"], str)
-NUMBERS = re.compile(
-    r"seed|repeat|percent|n|epoch|step|trial|budget|seconds|(ca|asr)(_n)?|\w*(CA|ASR|TA).*"
-)
+NUMBERS = r"seed|repeat|percent|n|epoch|step|trial|budget|seconds|(ca|asr)(_n)?|\w*(CA|ASR|TA).*"
 
 
 @contextmanager
@@ -124,7 +122,7 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
         raise UserError(f"{path}: a line has more cells than the first; {AGAIN}")
     if missing := [column for column in columns if column not in table]:
         raise UserError(f"{path}: no column {', '.join(missing)}; {AGAIN}")
-    for name in filter(NUMBERS.fullmatch, map(str, table)):
+    for name in filter(re.compile(NUMBERS).fullmatch, map(str, table)):
         numbers = pd.to_numeric(table[name], errors="coerce")
         _refuse(table, name, numbers.isna() & table[name].notna(), path, "no number")
     return table

@@ -80,9 +80,7 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     if not attacks:
         return Verdict(left_out, pd.DataFrame()) if left_out else None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
-    means = summary(pick(scores, metric=ASR)).pivot(
-        index="attack", columns="defense", values="mean"
-    )
+    means = summary(pick(scores, metric=ASR)).set_index(["attack", "defense"])["mean"].unstack()
     means = means.reindex(index=attacks, columns=[NONE, tested, *others])
     never = pick(summary(table), attack=CLEAN, defense=NONE, metric=ASR).set_index("split")["mean"]
     never = never.reindex([f"{split}+{attack}" for attack in attacks]).set_axis(attacks)

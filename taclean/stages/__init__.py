@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from taclean.config import Config
+from taclean.config.schema import Train
 from taclean.util.errors import UserError
 
 
@@ -55,5 +56,8 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
 
 def recipe(config: Config, path: str) -> str:
     """Return "PATH@DIGEST", which changes if and only if the stage's config does."""
-    text = json.dumps(stage_config(config, path), sort_keys=True)
+    stage = stage_config(config, path)
+    if "train" in stage:
+        stage["train"] = {k: v for k, v in stage["train"].items() if k not in Train.FREE}
+    text = json.dumps(stage, sort_keys=True)
     return f"{path}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -9,19 +9,16 @@ from taclean.util.files import replacing, write_json
 
 
 def detect_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
+    def own(kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        return {"kind": kind, **registry.own_code(kind), "parameters": parameters}
+
+    found = config.detectors.items()
     return {
         **shared.scored(config, seed),
         "rows": config.poisoning(attack)[0],
         "trigger": shared.trigger_of(config, attack, seed, at_test=True),
         "detect": config.detect.given(),
-        "detectors": {
-            name: {
-                "kind": entry.kind,
-                **registry.own_code(entry.kind),
-                "parameters": entry.score.given(),
-            }
-            for name, entry in config.detectors.items()
-        },
+        "detectors": {name: own(entry.kind, entry.score.given()) for name, entry in found},
     }
 
 
@@ -57,10 +54,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
         pairs = poison.apply(poison.taken(Pairs.open(options.data), stage), options.poison)
         rows = Suspects.of_training(pairs, options.poison, attack, drawn["rows"], key["seed"])
         suspects.insert(0, rows)
-    detectors = {
-        name: make_detector(one["kind"], one["parameters"])
-        for name, one in stage["detectors"].items()
-    }
+    wanted = stage["detectors"].items()
+    detectors = {name: make_detector(one["kind"], one["parameters"]) for name, one in wanted}
     models = {
         name: shared.heads_of(stage, weights, options.device)
         for name, weights in (("victim", options.model), ("clean", options.clean))

@@ -56,8 +56,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
     if len(splits) < len(options.splits):
         raise UserError("--splits: two folders of one name, which names the scores; rename one")
+    accepted = stage.get("max_copies", 0.0)
     for pairs, learned in product(splits.values(), map(Pairs.open, options.trained)):
-        accepted = stage.get("max_copies", 0.0)
         refuse_copies(pairs, learned.rows, learned.pictures, f"in {learned.folder}", accepted)
     heads, counts = shared.heads_of(stage, options.model, options.device), {}
     labelled = [pairs for pairs in splits.values() if heads.prompts.name_classes_of(pairs)]
@@ -67,7 +67,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
     further = stage.get("further", {"of": None, "scores": []})
     for name, pairs in splits.items():
         scores = further["scores"] if name == further["of"] else []
-        known = Pairs.open(options.probe) if "probe" in scores else None
+        if known := (Pairs.open(options.probe) if "probe" in scores else None):
+            refuse_copies(pairs, known.rows, known.pictures, f"in {known.folder}", accepted)
         more: dict[str, Any] = {"captions": "captions" in scores, "learned": known}
         counts[name] = score(pairs, heads, triggers, stage["precision"], **more)
     if options.samples:

@@ -9,12 +9,11 @@ from taclean.util.files import write_json
 
 
 def moves_config(config: Config, defense: str, *, seed: int) -> dict[str, Any]:
+    names = config.triggers_on_clean
     return {
         **shared.scored(config, seed),
         "defense": defense,
-        "triggers": {
-            name: shared.trigger_of(config, name, seed) for name in config.triggers_on_clean
-        },
+        "triggers": {n: shared.trigger_of(config, n, seed, at_test=True) for n in names},
         "probes": config.scan.given()["probes"],
     }
 

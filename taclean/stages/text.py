@@ -30,9 +30,12 @@ def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
     entry = config.defenses[defense]
     if text not in entry.texts:
         raise KeyError(text)
+    kind = entry.method.texts[text]
+    own = {} if kind.__module__.startswith("taclean.") else {"file": entry.kind}  # of the user's
     return {
         **entry.given(include={"rows", "overlap", "split"}),
-        "artifact": entry.method.texts[text].__name__,
+        **own,
+        "artifact": kind.__name__,
         "parameters": getattr(entry, text).model_dump(),
         "epochs": entry.settings(config.finetune.train).epochs,
     }
@@ -40,7 +43,7 @@ def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
 
 def _artifact(text: str, name: str, own: str | None) -> Any:
     """Return the class of an artifact; `own` is the file of a user's defence that has it."""
-    defenses = [*registry.names("defenses"), *([own] if own else [])]
+    defenses = [*([own] if own else []), *registry.names("defenses")]
     methods = (registry.load("defenses", defense) for defense in defenses)
     kinds = (method.texts[text] for method in methods if text in method.texts)
     return next(kind for kind in kinds if kind.__name__ == name)

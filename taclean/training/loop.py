@@ -32,6 +32,7 @@ from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
 from taclean.util.progress import Progress, say
+from taclean.util.rng import uniform
 
 Validate = Callable[[CLIP], dict[str, float]]
 
@@ -128,10 +129,9 @@ class Training:
     ) -> None:
         """Check that the run can be trained, and set all up for its first step."""
         self.model, self.settings, self.label = model, settings, label
-        self.device = torch.device(device)
-        self.feed = Feed(
-            pairs, seed=seed, batch=settings.batch, epochs=settings.epochs, device=self.device
-        )
+        self.device, self._stream = torch.device(device), (seed, distributed.rank())
+        size = {"batch": settings.batch, "epochs": settings.epochs}
+        self.feed = Feed(pairs, seed=seed, device=self.device, **size)
         self.per_epoch, self.steps = self.feed.per_epoch, self.feed.steps
         self._objective = objective
         with distributed.together():
@@ -141,8 +141,9 @@ class Training:
                 choose_kernels(settings.deterministic)
             model.to(self.device)
         objective.prepare(model.eval(), pairs, prompts)
-        for weight in {*model.parameters()} - learning(objective, model):
-            weight.requires_grad_(False)
+        learns = learning(objective, model)
+        for weight in model.parameters():
+            weight.requires_grad_(weight in learns)
         with distributed.together():
             distributed.sync_batch_norm(model, self.device)
             if settings.compile:
@@ -198,6 +199,7 @@ class Training:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(self.done)
+        torch.manual_seed(int(2**24 * uniform(torch.tensor([self.done]), 1, *self._stream)))
         with autocast(self.device, self.precision):
             parts = self._loss(batch)
         for key, value in parts.items():

@@ -35,9 +35,8 @@ def collect_rarely() -> None:
 def processor() -> str:
     """Return the CPU's model; clouds may hide it, then with the numbers of family and model."""
     info = Path("/proc/cpuinfo")
-    found = dict(
-        re.findall(r"^([\w ]+?)\s*:\s*(.*)$", info.read_text() if info.exists() else "", re.M)
-    )
+    text = info.read_text() if info.exists() else ""
+    found = dict(re.findall(r"^([\w ]+?)\s*:\s*(.*)$", text, re.M))
     name = found.get("model name", "CPU")
     if not re.search(r"\d", name) and "model" in found:
         name += f" family {found.get('cpu family')} model {found['model']}"

@@ -416,9 +416,9 @@ def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path):
     image = np.zeros((9, 9, 3), np.uint8)
     captions = ["zero\nzero b\nzero  c", None, "two\ntwo b\ntwo c\ntwo d", "one\ncaf\udce9", "1"]
     account = run(tmp_path / "split", Several([image] * 5, captions), None, None)
-    texts = ["zero", "zero b", "zero c", "two", "two b", "two c", "two d"]
+    texts = ["zero", "zero b", "zero c", "two", "two b", "two c", "two d", "1"]
     assert (tmp_path / "split" / "texts.txt").read_text() == "".join(f"{t}\n" for t in texts)
-    assert np.load(tmp_path / "split" / "text_rows.npy").tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert np.load(tmp_path / "split" / "text_rows.npy").tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
     assert (np.load(tmp_path / "split" / "texts.npy") == tokenize(texts)).all()
     assert Pairs.open(tmp_path / "split").captions() == ["zero", "two", "1"]
     assert account["broken"]["caption_not_utf8"] == 1

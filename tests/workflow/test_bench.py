@@ -88,10 +88,10 @@ def test_the_tutorial_ends_with_a_row_and_a_figure(tmp_path: Path) -> None:
     assert not {"base", "clean_base", "pretrain", "poison", "pack_first"} & set(planned)
     assert planned["frozen"] > 0
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(json.dumps({"poison": {"train": {"epochs": 2}}}), "utf-8")
+    wrong.write_text(json.dumps({"attacks": {"badnet": {"poisoned": 7}}}), "utf-8")
     said = snakemake(tmp_path / "other", "-n", files=[*files, wrong], fails=True)
     assert "run.victims" in said
-    assert "differs in train" in said
+    assert "differs in poison.changed" in said
 
 
 def test_bench_says_what_is_wrong_in_a_line() -> None:

@@ -105,10 +105,8 @@ def sample_text(rows: pd.DataFrame, mean: str = "") -> str:
 
 def keys(look: Look, colours: Mapping[str, str], before: str = "", **line: Any) -> list[Line2D]:
     """Return the entries of a legend for defences, with their colours."""
-    return [
-        Line2D([], [], color=colour, label=before + look.defense_label(name), **line)
-        for name, colour in colours.items()
-    ]
+    labels = {name: before + look.defense_label(name) for name in colours}
+    return [Line2D([], [], color=c, label=labels[name], **line) for name, c in colours.items()]
 
 
 def bare(ax: Axes) -> Axes:

@@ -15,10 +15,8 @@ from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, victims
 from taclean.results.table import ASR, CA, RUN, main_rows, pick, seeds_text
 
-SAFETY: dict[str, Any] = {
-    **{"xlim": (-3, 103), "xlabel": "attack success rate ASR@1 (%)"},
-    "ylabel": "clean accuracy CA@1 (%)",
-}
+SAFETY: dict[str, Any] = {"xlim": (-3, 103), "xlabel": "attack success rate ASR@1 (%)"}
+SAFETY |= {"ylabel": "clean accuracy CA@1 (%)"}
 
 
 def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
