@@ -9,7 +9,7 @@ from pydantic import PrivateAttr
 from torch import Tensor
 
 from taclean.clip import CLIP
-from taclean.clip.encode import device_of, encode_images, encode_tokens
+from taclean.clip.encode import autocast, device_of, encode_images, encode_tokens
 from taclean.config.section import key
 from taclean.data.augment import AUGMENTATIONS, Augmentation
 from taclean.data.split import Pairs
@@ -127,8 +127,7 @@ def similarities(model: CLIP, pairs: Pairs) -> np.ndarray:
     The model is used in evaluation mode, on the pairs as they are.
     """
     found, plain = [], torch.compiler.set_stance("force_eager")  # batches of any size
-    device = device_of(model).type
-    with evaluating(model), plain, torch.autocast(device, enabled=False):
+    with evaluating(model), plain, autocast(device_of(model), "fp32"):
         for start in range(0, len(pairs), ROWS):
             images, tokens = pairs.batch(np.arange(start, min(start + ROWS, len(pairs))))
             found.append((encode_images(model, images) * encode_tokens(model, tokens)).sum(1))

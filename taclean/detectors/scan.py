@@ -210,6 +210,10 @@ def scan(
 ) -> Scanned:
     """Scan a model for the classes of `settings.targets`, or all, by every probe."""
     prompts, head = heads.prompts, heads[""]
+    if not (pairs.retrieval or prompts.name_classes_of(pairs)):
+        raise UserError(
+            f"{pairs.folder}: has other classes than the run; give its val or test split"
+        )
     names = list(settings.targets or prompts.classes)
     targets = [prompts.classes.index(name) for name in names]
     reached = {
