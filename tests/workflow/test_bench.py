@@ -85,8 +85,8 @@ def test_the_tutorial_ends_with_a_row_and_a_figure(tmp_path: Path) -> None:
     other.write_text(json.dumps({"run": {"victims": str(archive)}}), "utf-8")
     files = [ROOT / "config/bench.yaml", tmp_path / "small.yaml", other]
     planned = jobs(snakemake(tmp_path / "other", "-n", files=files))
-    assert not {"base", "clean_base", "pretrain", "poison", "pack_first"} & set(planned)
-    assert planned["frozen"] > 0
+    assert not {"base", "clean_base", "pretrain", "poison"} & set(planned)
+    assert (planned["frozen"] > 0, planned["pack_first"]) == (True, 1)  # val alone
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(json.dumps({"attacks": {"badnet": {"poisoned": 7}}}), "utf-8")
     said = snakemake(tmp_path / "other", "-n", files=[*files, wrong], fails=True)
