@@ -199,6 +199,7 @@ class Training:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(self.done)
+        # Dropout, where a model has it, follows from the seed and the step, as all else.
         torch.manual_seed(int(2**24 * uniform(torch.tensor([self.done]), 1, *self._stream)))
         with autocast(self.device, self.precision):
             parts = self._loss(batch)
