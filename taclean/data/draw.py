@@ -79,9 +79,9 @@ def draw(
 
     taken, left_over, start = {}, {}, 0
     for name, count in rows.items():
-        there, rest = total - start, pool[start:].copy()
-        if (limit := (only or {}).get(name)) is not None:  # what it may take comes first
-            may = limit[rest]
+        there, limit = total - start, (only or {}).get(name)
+        if limit is not None:  # what it may take comes first
+            may = limit[rest := pool[start:].copy()]
             pool[start:], there = np.append(rest[may], rest[~may]), int(may.sum())
         if count > there:
             counts = ", ".join(f"{name} {count}" for name, count in rows.items())

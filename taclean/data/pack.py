@@ -26,8 +26,9 @@ from taclean.util.files import mistaken, replacing, write_json
 from taclean.util.progress import Progress
 
 # In the order in which a sample is looked at: one with two faults counts for the first.
-KINDS = "no_image no_caption empty_caption caption_not_utf8 undecodable too_large".split()
-KINDS += ["wrong_mode"]
+KINDS = (
+    "no_image no_caption empty_caption caption_not_utf8 undecodable too_large wrong_mode".split()
+)
 MORE_FILES = "account.json rows.csv classes.txt texts.txt texts.npy text_rows.npy".split()
 PART = 64  # rows that a worker packs at once
 

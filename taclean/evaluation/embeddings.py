@@ -157,8 +157,8 @@ def ranks_among(
         first_wins: see `ranks`.
     """
     parts = zip(queries.split(chunk), wanted.split(chunk), strict=True)
-    own_first = {"first_wins": first_wins}
-    return torch.cat([ranks(q @ keys.T, labels == own[:, None], **own_first) for q, own in parts])
+    found = [ranks(q @ keys.T, labels == o[:, None], first_wins=first_wins) for q, o in parts]
+    return torch.cat(found)
 
 
 def at_k(metric: str, found: Tensor, ks: Sequence[int]) -> Counts:

@@ -138,9 +138,7 @@ def look_of(
         "defenses": {name: _own(name, config.defenses[name], "colour") for name in defenses},
         "splits": ordered(config.evaluate.splits, [test]),
     }
-    if variants := [
-        name for name in defenses if config.defenses[name].stem in {*defenses} - {name}
-    ]:
+    if variants := [n for n in defenses if config.defenses[n].stem in {*defenses} - {n}]:
         out["variants"] = variants
     return out
 

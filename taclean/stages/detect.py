@@ -9,16 +9,16 @@ from taclean.util.files import replacing, write_json
 
 
 def detect_config(config: Config, attack: str, *, seed: int) -> dict[str, Any]:
-    def own(kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        return {"kind": kind, **registry.own_code(kind), "parameters": parameters}
-
-    found = config.detectors.items()
+    detectors = {
+        name: {"kind": one.kind, **registry.own_code(one.kind), "parameters": one.score.given()}
+        for name, one in config.detectors.items()
+    }
     return {
         **shared.scored(config, seed),
         "rows": config.poisoning(attack)[0],
         "trigger": shared.trigger_of(config, attack, seed, at_test=True),
         "detect": config.detect.given(),
-        "detectors": {name: own(entry.kind, entry.score.given()) for name, entry in found},
+        "detectors": detectors,
     }
 
 

@@ -130,8 +130,8 @@ class Training:
         """Check that the run can be trained, and set all up for its first step."""
         self.model, self.settings, self.label = model, settings, label
         self.device, self._stream = torch.device(device), (seed, distributed.rank())
-        size = {"batch": settings.batch, "epochs": settings.epochs}
-        self.feed = Feed(pairs, seed=seed, device=self.device, **size)
+        batch, epochs = settings.batch, settings.epochs
+        self.feed = Feed(pairs, seed=seed, batch=batch, epochs=epochs, device=self.device)
         self.per_epoch, self.steps = self.feed.per_epoch, self.feed.steps
         self._objective = objective
         with distributed.together():
