@@ -2,6 +2,7 @@
 
 from snakemake.utils import min_version
 
+from workflow_scripts import forks
 from workflow_scripts.locks import free_dead_locks, hold_locks
 from workflow_scripts.watch import Watch
 
@@ -30,6 +31,8 @@ if "tune" in config:
 onstart:
     hold_locks(workflow.persistence)
     watch.follow(workflow)
+    if workflow.local_exec:
+        os.environ["PATH"] = forks.path()
 
 
 onsuccess:

@@ -2,17 +2,21 @@
 
 Each stage gets files that do not exist, and ends when it opens the first one: how soon a user's
 mistake is told. A stage that needs open_clip imports it after that, in the time of the reference.
+A stage that Snakemake forks has it already (workflow_scripts/forks.py).
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.common import Row, compare, row
 from taclean import config as configs
 from taclean.stages import stage_config
+from workflow_scripts import forks
 
 REPEATS = 5
 BARE = [sys.executable, "-c", "import open_clip"]
@@ -61,18 +65,19 @@ def start(command: list[str]) -> None:
 
 
 def main() -> list[Row]:
-    """Time the start of every stage."""
-    rows = []
+    """Time the start of every stage, by itself and as Snakemake forks it."""
+    rows, path = [], forks.path()
+    ways = {"": sys.executable}
+    if path != os.environ["PATH"]:
+        ways[", forked"] = f"{path.partition(os.pathsep)[0]}/python"
     with tempfile.TemporaryDirectory() as folder:
-        for stage, command in commands(Path(folder)).items():
-            mine, other = compare(
-                lambda command=command: start(command),
-                lambda: subprocess.run(BARE, check=True),
-                REPEATS,
-            )
-            rows.append(
-                row(
-                    f"start of {stage}, against importing open_clip", mine, other, "s", other / mine
+        for stage, (_, *options) in commands(Path(folder)).items():
+            for way, python in ways.items():
+                command = [python, *options]
+                start(command)  # the first one waits for the server
+                mine, other = compare(
+                    partial(start, command), partial(subprocess.run, BARE, check=True), REPEATS
                 )
-            )
+                what = f"start of {stage}{way}, against importing open_clip"
+                rows.append(row(what, mine, other, "s", other / mine))
     return rows

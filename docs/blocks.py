@@ -102,7 +102,7 @@ def deviations(run: Run) -> str:
 
 
 def cost(run: Run) -> str:
-    """Return the time and the memory that a cleaning takes."""
+    """Return the time that a cleaning takes."""
     table = pd.read_csv(run.folder / "cost.csv")
     number = "{:.0f}".format
     spread = (" ± " + table["sd"].map(number)).where(table["sd"].notna(), "")
@@ -110,7 +110,6 @@ def cost(run: Run) -> str:
         "Defence": table["defense"].map(run.look.defense_label),
         "cleanings": table["cleanings"].astype(str),
         "seconds of a cleaning": table["seconds"].map(number) + spread,
-        "peak memory, MB": table["peak_mb"].map(number),
         "seconds of its texts": table["text_seconds"].map(number),
     }
     return _table(run, pd.DataFrame(columns))

@@ -1,6 +1,5 @@
 """What several files of tests need: Snakemake, mistakes, objectives and models."""
 
-import atexit
 import io
 import os
 import re
@@ -8,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
@@ -19,6 +17,7 @@ import pytest
 
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
+from workflow_scripts import forks as forked
 
 ROOT = Path(__file__).parent.parent
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
@@ -105,21 +104,17 @@ def environment(source: Path = ROOT) -> dict[str, str]:
 
 @cache
 def forks() -> str:
-    """Start the server of tests/forked.py; return a PATH whose programs let it run stages."""
-    folder = Path(tempfile.mkdtemp(prefix="taclean"))
-    socket, script = folder / "socket", Path(__file__).with_name("forked.py")
-    server = subprocess.Popen([sys.executable, script, socket], stdout=subprocess.DEVNULL)
-    atexit.register(shutil.rmtree, folder)
-    atexit.register(server.kill)
-    ask = f"exec {sys.executable} -IS {script} {socket}"
-    python = f'[ "$1 $2" != "-m taclean" ] || {ask} "$@"\nexec {sys.executable} "$@"\n'
-    for name, text in (("python", python), ("snakemake", f'{ask} -m snakemake "$@"\n')):
-        (folder / name).write_text(f"#!/bin/sh\n{text}", "utf-8")
-        (folder / name).chmod(0o755)
-    while not socket.exists():
-        assert server.poll() is None
+    """Start a server of workflow_scripts/forks.py; return a PATH whose programs ask it."""
+    path = forked.path((*forked.MODULES, "snakemake.cli"))
+    if path == os.environ["PATH"]:  # no server here
+        return path
+    folder = Path(path.partition(os.pathsep)[0])
+    ask = f"exec {sys.executable} -IS {forked.__file__} {folder}/socket"
+    (folder / "snakemake").write_text(f'#!/bin/sh\n{ask} -m snakemake "$@"\n', "utf-8")
+    (folder / "snakemake").chmod(0o755)
+    while not (folder / "socket").exists():
         time.sleep(0.05)
-    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+    return path
 
 
 def run(
@@ -127,10 +122,10 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with the package of `source`; it must end well, or fail where it shall.
 
-    Stages and Snakemake are forked (tests/forked.py); `plain`: they start as a user starts them.
+    Stages and Snakemake are forked (workflow_scripts/forks.py); `plain`: they start by themselves.
     """
     how: Any = {"capture_output": True, "text": True, "check": False}
-    own = environment(source) | ({} if plain else {"PATH": forks()})
+    own = environment(source) | ({forked.PLAIN: "1"} if plain else {"PATH": forks()})
     done = subprocess.run([*map(str, call)], cwd=cwd, env=own, **how)
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done

@@ -8,15 +8,15 @@ import pandas as pd
 
 from taclean.results.labels import Look, ordered
 
-COLUMNS = ["defense", "cleanings", "seconds", "sd", "peak_mb", "text_seconds"]
+COLUMNS = ["defense", "cleanings", "seconds", "sd", "text_seconds"]
 
 
 def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
     """Return a row for each defence: columns COLUMNS.
 
     `seconds` is the mean time of a training, from where it resumed, and `sd` its standard
-    deviation; `peak_mb` the largest resident memory in MB (2**20 bytes), without GPU memory;
-    `text_seconds` the mean time to make the texts, in full even where defences share them.
+    deviation; `text_seconds` the mean time to make the texts, in full even where defences share
+    them.
 
     Each run has the `defense` of a cleaning, the benchmark file of its `training` and those of its
     `texts`. A file that is missing was not measured.
@@ -25,21 +25,19 @@ def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
     for run in runs:
         trained, texts = _measured([run["training"]]), _measured(run["texts"])
         if len(trained):
-            times = (trained["s"].sum(), trained["max_rss"].max(), texts["s"].sum())
-            rows.append((run["defense"], *times))
-    table = pd.DataFrame(rows, columns=["defense", "seconds", "peak_mb", "text_seconds"])
+            rows.append((run["defense"], trained["s"].sum(), texts["s"].sum()))
+    table = pd.DataFrame(rows, columns=["defense", "seconds", "text_seconds"])
     found = table.groupby("defense").agg(
         cleanings=("seconds", "size"),
         seconds=("seconds", "mean"),
         sd=("seconds", "std"),
-        peak_mb=("peak_mb", "max"),
         text_seconds=("text_seconds", "mean"),
     )
     return found.loc[ordered(found.index, look.defenses)].reset_index()[COLUMNS]
 
 
 def _measured(files: Iterable[Path | str]) -> pd.DataFrame:
-    empty = pd.DataFrame(columns=["s", "max_rss"])
+    empty = pd.DataFrame(columns=["s"])
     there = filter(Path.is_file, map(Path, files))
     found = [pd.read_csv(file, sep="\t", usecols=[*empty]) for file in there]
     return pd.concat([empty, *found]).apply(pd.to_numeric, errors="coerce")

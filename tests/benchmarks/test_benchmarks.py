@@ -180,8 +180,7 @@ def test_a_stage_s_start_ends_at_the_first_file_it_wants(
     assert set(commands) == set(start.STAGES)
     assert all(part.is_file() for c in commands.values() if (part := Path(c[5])).parent == tmp_path)
     monkeypatch.setattr(start, "STAGES", {"gate": start.STAGES["gate"]})
-    (row,) = start.main()
-    assert 0 < float(row.ratio) < 1  # a bare Python is faster
+    assert all(0 < float(row.ratio) < 1 for row in start.main())  # a bare Python is faster
     with pytest.raises(RuntimeError, match="exit status 0"):
         start.start([sys.executable, "-c", "pass"])
 

@@ -333,7 +333,7 @@ def test_a_comment_plans_nothing(copy: Path, done: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_in_another_folder_ends_with_the_same_table(copy, done, tmp_path) -> None:
-    """Its jobs are plain processes, and those of `done` are forked (tests/forked.py)."""
+    """It ends as plain processes; the killed run's jobs are forked, as those of `done`."""
     overlay = copy / "often.yaml"
     # Neither changes results: checkpoint_seconds, and which of the runs are made.
     overlay.write_text(
@@ -342,9 +342,11 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(copy, done, tmp
     )
     files, silent = [copy / SMOKE, overlay], subprocess.DEVNULL
     shutil.copytree(done / "data", tmp_path / "data")
+    servers = tmp_path / "servers"
+    servers.mkdir()
     process = subprocess.Popen(
-        command(tmp_path, TABLE, files=files), env=environment(copy), cwd=copy, stdout=silent,
-        stderr=silent, start_new_session=True,
+        command(tmp_path, TABLE, files=files), cwd=copy, stdout=silent, stderr=silent,
+        env=environment(copy) | {"TMPDIR": str(servers)}, start_new_session=True,
     )  # fmt: skip
     checkpoint = tmp_path / "checkpoints/base/last.pt"
     deadline = time.time() + 200
@@ -352,6 +354,7 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(copy, done, tmp
         time.sleep(0.02)
     assert checkpoint.exists()
     assert not (tmp_path / "results/base/model.safetensors").exists()
+    assert [*servers.glob("taclean-*/python")]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     snakemake(tmp_path, TABLE, files=files, source=copy, plain=True)

@@ -1,0 +1,155 @@
+"""Fork the stages of a run from one process that has imported torch and open_clip.
+
+Importing them takes about four seconds, longer than many stages compute, and a default run has some
+seventy stages. A stage imports taclean itself, so edited code counts from the next stage on.
+
+`forks.py SOCKET` serves, until its input ends. `forks.py SOCKET -m MODULE ...` runs the module in a
+process that the server forks, with the client's arguments, folder, environment, input and output.
+The client ends with the exit status of that process, which ends when the client does.
+"""
+
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+MODULES = ("joblib", "open_clip", "pandas", "pydantic", "safetensors.torch", "torchvision")
+PLAIN = "TACLEAN_PLAIN"  # without a server where this is in the environment, as in what one forked
+
+
+def path(modules: Sequence[str] = MODULES) -> str:
+    """Start a server that ends with this process; return a PATH whose `python -m taclean` asks it.
+
+    Beside GPUs, where trainings are long, and on other systems than Linux, where a process that has
+    imported torch may not fork, there is no server: stages start as usual.
+    """
+    import atexit
+    import shlex
+    import shutil
+    import subprocess
+    import tempfile
+    from pathlib import Path
+
+    from taclean.util.machine import visible_gpus
+
+    found, python = os.environ.get("PATH", os.defpath), shutil.which("python")
+    if sys.platform != "linux" or visible_gpus() or PLAIN in os.environ or python is None:
+        return found
+    folder = Path(tempfile.mkdtemp(prefix="taclean-"))  # the path of a socket has to be short
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    own = str(folder / "socket")
+    server = subprocess.Popen(
+        [python, __file__, own, *modules],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"GOMP_SPINCOUNT": "20000", **os.environ},  # as `taclean` does before it imports torch
+    )
+    atexit.register(server.kill)
+    python, ask = shlex.quote(python), shlex.join([python, "-IS", __file__, own])
+    program = folder / "python"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1 $2" != "-m taclean" ] || exec {ask} "$@"\nexec {python} "$@"\n', "utf-8"
+    )
+    program.chmod(0o755)
+    return f"{folder}{os.pathsep}{found}"
+
+
+def ask(path: str, arguments: list[str]) -> int:
+    """Have the server run `python ARGUMENTS`; return the exit status.
+
+    Without a server that answers, this process becomes `python ARGUMENTS`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with socket.socket(socket.AF_UNIX) as client:
+        process = b""
+        with suppress(OSError):
+            client.connect(path)
+            call = pickle.dumps((arguments, os.getcwd(), dict(os.environ)))
+            socket.send_fds(client, [len(call).to_bytes(4)], [0, 1, 2])
+            client.sendall(call)
+            process = client.recv(4)
+        if not process:
+            os.execv(sys.executable, [sys.executable, *arguments])
+        # Ctrl-C reaches the process itself.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, _: os.kill(int.from_bytes(process), number))
+        status = client.recv(1) or bytes([128 + signal.SIGKILL])
+        client.recv(1)  # until it has ended
+        return status[0]
+
+
+def serve(path: str, modules: Sequence[str]) -> None:
+    """Fork a process for each client; return in that process, to run its module."""
+    import gc
+    import importlib
+    import select
+    import shutil
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(64)
+        for name in modules:
+            importlib.import_module(name)
+        gc.freeze()  # or each process would look for garbage among these modules
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended processes are nobody's children
+        while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
+            client, _ = server.accept()
+            if not os.fork():
+                break
+            client.close()
+        else:
+            shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+            sys.exit()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    run(client)
+
+
+def run(client: socket.socket) -> None:
+    """Run the client's module here; end when the client does."""
+    import runpy
+    import threading
+
+    import torch
+
+    size, files, _, _ = socket.recv_fds(client, 4, 3)
+    with client.makefile("rb") as stream:
+        arguments, folder, environment = pickle.loads(stream.read(int.from_bytes(size)))
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment, **{PLAIN: "1"})
+    if threads := environment.get("OMP_NUM_THREADS"):  # read when torch was imported
+        torch.set_num_threads(int(threads))
+    sys.path[0] = folder
+    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.argv = arguments[1:]
+    client.sendall(os.getpid().to_bytes(4))
+    threading.Thread(target=lambda: client.recv(1) or os._exit(1), daemon=True).start()
+    status = 0
+    try:
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    except SystemExit as exit:
+        status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    sys.stdout.flush()
+    with suppress(OSError):
+        client.sendall(bytes([status]))
+    if threading.active_count() == 2:  # no pool that has to be ended
+        os._exit(0)  # without taking the modules apart
+
+
+if __name__ == "__main__":
+    own, *rest = sys.argv[1:]
+    if "-m" in rest[:1]:
+        raise SystemExit(ask(own, rest))
+    serve(own, rest)
