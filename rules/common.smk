@@ -40,6 +40,8 @@ FIGURES = drawings(runs)
 DRAWN = [name for name, drawing in FIGURES.items() if drawing.when and runs.attacks[1:]]
 DATA = runs.data
 VICTIM = "results/runs/{attack}/none/seed{seed}"
+# Frozen victims bring their manifest; their rows are poisoned again where a job learns from them.
+POISON = f"{OF_ATTACK}/{'again' if FROZEN else 'poison'}"
 TEXT = f"{DATA}/text/{{text}}/{{shared}}/seed{{seed}}{{repeat}}"
 
 

@@ -95,7 +95,7 @@ rule poison:
         data=runs.of_role("pretrain"),
         trigger=runs.fitted,
     output:
-        multiext(f"{OF_ATTACK}/poison/", "manifest.csv", "images.npy", "tokens.npy"),
+        multiext(f"{POISON}/", "manifest.csv", "images.npy", "tokens.npy"),
     log:
         "logs/poison/{attack}/seed{seed}.log",
     benchmark:
@@ -177,9 +177,7 @@ use rule base as finetune with:
         **training("finetune/{attack}/{defense}/seed{seed}{repeat}"),
         **folders("data", "val"),
         # Recorded, unlike a param that depends on `input`: finished cleanings are not planned anew.
-        poison=lambda wildcards: (
-            [] if runs.start(wildcards) else f"{OF_ATTACK}/poison".format(**wildcards)
-        ),
+        poison=lambda wildcards: [] if runs.start(wildcards) else POISON.format(**wildcards),
         texts=runs.text_options,
 
 

@@ -87,6 +87,9 @@ def test_the_tutorial_ends_with_a_row_and_a_figure(tmp_path: Path) -> None:
     planned = jobs(snakemake(tmp_path / "other", "-n", files=files))
     assert not {"base", "clean_base", "pretrain", "poison"} & set(planned)
     assert (planned["frozen"] > 0, planned["pack_first"]) == (True, 1)  # val alone
+    planned = jobs(snakemake(tmp_path / "other", "-n", "detect", files=files))
+    assert planned["poison"] == planned["detect_victim"] > 0  # whose rows the archive lacks
+    assert "pretrain" not in planned
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(json.dumps({"attacks": {"badnet": {"poisoned": 7}}}), "utf-8")
     said = snakemake(tmp_path / "other", "-n", files=[*files, wrong], fails=True)
