@@ -40,7 +40,6 @@ class Defense(Method, abstract=True):
     texts: ClassVar[Mapping[str, type[TextArtifact]]] = {}
     scratch: ClassVar[bool] = False
 
-    _failed: str = PrivateAttr("")
     _seed: int = PrivateAttr(0)
     _made: dict[str, Any] = PrivateAttr(default_factory=dict)
     _kept: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -54,13 +53,13 @@ class Defense(Method, abstract=True):
     def failed(self) -> str:
         """Why the defence cannot work in this run: then the model stays as it is, else "".
 
-        `prepare` sets `_failed`.
+        `prepare` sets it as `kept["failed"]`.
         """
-        return self._failed
+        return self._kept.get("failed", "")
 
     @property
     def kept(self) -> dict[str, Any]:
-        """Tensors and numbers, by name, that `loss` keeps for later steps.
+        """Tensors and numbers, by name, that `prepare` or `loss` keeps for later steps.
 
         Checkpoints hold them. After a resume the tensors are on the CPU.
         """

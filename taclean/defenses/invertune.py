@@ -65,18 +65,12 @@ class InverTune(Defense):
     )  # fmt: skip
 
     _victim: Any = PrivateAttr(None)
-    _trigger: Any = PrivateAttr(None)  # mask and pattern, each (3, H, W) in [0, 1]
-    _units: Any = PrivateAttr(None)  # the units of each layer that is aligned, as a mask
-    _target: int = PrivateAttr(-1)
 
     def prepare(self, model: CLIP, pairs: Pairs, prompts: Tensor | None) -> None:
         """Name the class, invert the trigger and choose the units; process 0 does it for all."""
         self._victim = copy.deepcopy(model).eval().requires_grad_(False)
-        found = on_first(lambda: self._search(pairs, prompts))
-        self._failed, self._target, trigger, units = found
-        device = device_of(model)
-        self._trigger = trigger.to(device)
-        self._units = {name: unit.to(device) for name, unit in units.items()}
+        # In the checkpoint, too: a GPU may find another trigger when the training goes on.
+        self.kept.update(on_first(lambda: self._search(pairs, prompts)))
 
     def learns(self, model: CLIP) -> Iterable[nn.Parameter]:
         """Return the image tower's weights, without BatchNorm's."""
@@ -87,29 +81,33 @@ class InverTune(Defense):
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is minimised."""
         pictures, n = batch.images.float() / 255, len(batch.images)
-        both = torch.cat([pictures, put(self._trigger, pictures)])
-        embedded, outputs = _activations(model, both, list(self._units))
+        both = torch.cat([pictures, put(self.kept["trigger"].to(pictures), pictures)])
+        embedded, outputs = _activations(model, both, list(self.kept["units"]))
         with torch.no_grad():  # in the same batch: at the start both give the same bits
             victim = encode_images(self._victim, both)[:n]
         align = torch.zeros((), device=embedded.device)
-        for name, unit in self._units.items():
+        for name, unit in self.kept["units"].items():
+            unit = unit.flatten().to(embedded)
             means = [part.float().mean(0).flatten() for part in outputs[name].split(n)]
-            clean, triggered = (
-                m.mean(0) * unit.flatten() for m in gather(*(m[None] for m in means))
-            )
+            clean, triggered = (m.mean(0) * unit for m in gather(*(m[None] for m in means)))
             align = align + (clean - triggered).norm() / clean.norm()
         now, before = gather(embedded[:n], victim)
         feature = ((now - before).square().sum() + 1e-8).sqrt()  # smooth at the start
         total = align + self.lambda_feature * feature
         return {"total": total, "align": align, "feature": feature}
 
-    def _search(
-        self, pairs: Pairs, prompts: Tensor | None
-    ) -> tuple[str, int, Tensor, dict[str, Tensor]]:
-        """Return why the defence cannot work, the class, the trigger and the units."""
-        names, none = _layers(self._victim), torch.zeros(2, 3, pairs.size, pairs.size)
+    def _search(self, pairs: Pairs, prompts: Tensor | None) -> dict[str, Any]:
+        """Return what the defence keeps.
+
+        Returns:
+            failed: why it cannot work, or "".
+            target: the class that it names.
+            trigger: mask and pattern, each (3, H, W) in [0, 1].
+            units: for each layer that is aligned, which of its units are, as a mask.
+        """
         if prompts is None:
-            return "no classes to invert a trigger for", -1, none, {n: torch.ones(1) for n in names}
+            return {"failed": "no classes to invert a trigger for"}
+        names = _layers(self._victim)
         drawn = _Draws(pairs, self.seed, self.pictures, device_of(self._victim))
         directions = head(self._victim, prompts).T
         target = self._named(drawn, directions)
@@ -126,7 +124,8 @@ class InverTune(Defense):
         reached = self._classes(put(trigger, images[others]), directions) == target
         share = 100 * float(reached.float().mean()) if len(reached) else 0.0
         few = f"no inverted trigger leads {self.least:g} % of the pictures to one class"
-        return few if share < self.least else "", target, trigger.cpu(), units
+        failed = few if share < self.least else ""
+        return {"failed": failed, "target": target, "trigger": trigger.cpu(), "units": units}
 
     @torch.no_grad()
     def _classes(self, images: Tensor, directions: Tensor) -> Tensor:

@@ -317,7 +317,6 @@ def train(
         model, pairs, objective, settings, seed=seed, device=device, label=label, prompts=prompts
     )
     first_process = distributed.rank() == 0
-    steps = 0 if objective.failed else training.steps
     data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
     mark = fingerprint(config, training.precision, model.state_dict(), data)
     checkpoints = Checkpoints(folder, mark)
@@ -325,6 +324,7 @@ def train(
         stack.callback(training.feed.close)
         checkpoints.hold(stack)
         begun = "resumed" if checkpoints.resume(training) else "started"
+        steps = 0 if objective.failed else training.steps
         with distributed.together():
             log = Log(folder, training.done, tensorboard=settings.tensorboard)
         stack.callback(log.close)

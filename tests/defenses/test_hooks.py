@@ -22,9 +22,10 @@ from taclean.util.errors import StoppedError, UserError
 from tests.helpers import Dies
 
 SETTINGS = Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e-9)
+FEW = {"probe_steps": 2, "steps": 3, "pictures": 8, "least": 0.0}
 DEFENSES = {
     "ft_sam": {"rho": 0.5}, "wise_ft": {"alpha": 0.3}, "linear_probe": {}, "abd": {"steps": 2},
-    "invertune": {"probe_steps": 2, "steps": 3, "pictures": 8, "least": 0.0},
+    "invertune": FEW,
     "roclip": {"every": 1, "pool": 0.5}, "safeclip": {"warmup": 0, "low": 1.0, "pool": 20},
 }  # fmt: skip
 
@@ -186,8 +187,8 @@ def test_invertune_names_the_target_and_aligns_its_trigger(
     batch, start = batch_of(small_pairs), state_of(model)
     objective = make_defense("invertune", 0, probe_steps=30, steps=150, pictures=32)
     objective.prepare(model, small_pairs, prompts)
-    assert (objective.failed, objective._target) == ("", 2)
-    mask, pattern = objective._trigger
+    assert (objective.failed, objective.kept["target"]) == ("", 2)
+    mask, pattern = objective.kept["trigger"]
     assert mask.mean() < 0.5  # from 1
     got = objective.loss(model, batch)
     outputs: list[dict[str, torch.Tensor]] = [{}, {}]
@@ -197,7 +198,7 @@ def test_invertune_names_the_target_and_aligns_its_trigger(
         x = model.visual.stem(normalize(model, images))
         for name in ("layer1", "layer2", "layer3", "layer4"):
             x = found[f"visual.{name}"] = getattr(model.visual, name)(x)
-    wanted, units = 0.0, objective._units
+    wanted, units = 0.0, objective.kept["units"]
     for name, unit in units.items():
         assert 0 < unit.sum() < unit.numel() / 2
         clean, moved = (found[name].detach().mean(0)[unit] for found in outputs)
@@ -207,6 +208,25 @@ def test_invertune_names_the_target_and_aligns_its_trigger(
     assert got["feature"].item() == pytest.approx(1e-4, rel=1e-2)  # the model is the victim
     assert changed(model, start) == []
     assert all(weight.grad is None for weight in model.parameters())
+
+
+@pytest.mark.parametrize("again", ["", "nothing found"])
+def test_a_resumed_invertune_goes_on_with_its_first_search(tiny_name, go, monkeypatch, again):
+    """On a GPU, the search may end otherwise the second time."""
+    search = invertune.InverTune._search
+    other = {"failed": again, "trigger": torch.rand(2, 3, 32, 32)}
+
+    def run(folder: str, left: int = 99):
+        model, objective = models.create(tiny_name, 0), make_defense("invertune", **FEW)
+        go(model, Dies(objective, left), folder)
+        assert not objective.failed
+        return model
+
+    whole = state_of(run("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", 3)
+    monkeypatch.setattr(invertune.InverTune, "_search", lambda *given: search(*given) | other)
+    assert changed(run("killed"), whole) == []
 
 
 def test_two_means_and_similarity():
