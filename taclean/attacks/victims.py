@@ -68,7 +68,7 @@ def members(path: str | None, wanted: Mapping[str, Mapping[str, Any]]) -> list[s
         if stage not in index["victims"]:
             known = ", ".join(index["victims"])
             raise UserError(f"run.victims: {path} has no {stage}; it has {known}")
-        theirs = index["victims"][stage]["stage"]
+        own, theirs = map(_deciding, (own, index["victims"][stage]["stage"]))
         # Archives of former versions do not know how the rows were poisoned.
         keys = [key for key in {**own, **theirs} if key in theirs or "." not in key]
         if changed := [key for key in keys if own.get(key) != theirs.get(key)]:
@@ -78,6 +78,15 @@ def members(path: str | None, wanted: Mapping[str, Mapping[str, Any]]) -> list[s
             raise UserError(f"run.victims: {path}: {stage} differs in {key}: {values}; {cure}")
     folders = tuple(folder for stage in wanted for folder in folders_of(stage))
     return [name for name in index["files"] if name.startswith(folders)]
+
+
+def _deciding(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage's config without what does not change its results."""
+    from taclean.config.schema import Train
+
+    if not isinstance(train := stage.get("train"), dict):
+        return dict(stage)
+    return {**stage, "train": {k: v for k, v in train.items() if k not in Train.FREE}}
 
 
 def folders_of(stage: str) -> list[str]:

@@ -27,6 +27,8 @@ def archive(tmp_path: Path) -> Path:
 
 def test_a_run_takes_the_files_of_its_own_victims(archive: Path, tmp_path: Path) -> None:
     assert set(victims.members(str(archive), {"pretrain/badnet/seed0": STAGE})) == {MODEL, MANIFEST}
+    often = {"pretrain/badnet/seed0": STAGE | {"train": {"lr": 1e-3, "checkpoint_seconds": 1}}}
+    assert set(victims.members(str(archive), often)) == {MODEL, MANIFEST}
     assert victims.members(None, {"pretrain/badnet/seed0": STAGE}) == []
     victims.take(archive, MODEL, tmp_path / "out" / "model")
     assert (tmp_path / "out" / "model").read_text("utf-8") == "model"
@@ -46,6 +48,7 @@ def test_equal_files_make_equal_bytes(archive: Path, tmp_path: Path) -> None:
     [
         ({"pretrain/sig/seed0": STAGE}, ["no pretrain/sig/seed0; it has pretrain/badnet/seed0"]),
         ({"pretrain/badnet/seed0": STAGE | {"seed": 1}}, ["differs in seed", "0 there, 1 in"]),
+        ({"pretrain/badnet/seed0": STAGE | {"train": {"lr": 2}}}, ["differs in train", "0.001"]),
         ({"pretrain/badnet/seed0": STAGE | {"rows": 9}}, ["differs in rows", "None there, 9 in"]),
     ],
 )
