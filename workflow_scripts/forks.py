@@ -8,8 +8,8 @@ process that the server forks, with the client's arguments, folder, environment,
 The client ends with the exit status of that process, which ends when the client does.
 """
 
+import json
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -68,7 +68,7 @@ def ask(path: str, arguments: list[str]) -> int:
         process = b""
         with suppress(OSError):
             client.connect(path)
-            call = pickle.dumps((arguments, os.getcwd(), dict(os.environ)))
+            call = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()
             socket.send_fds(client, [len(call).to_bytes(4)], [0, 1, 2])
             client.sendall(call)
             process = client.recv(4)
@@ -119,7 +119,7 @@ def run(client: socket.socket) -> None:
 
     size, files, _, _ = socket.recv_fds(client, 4, 3)
     with client.makefile("rb") as stream:
-        arguments, folder, environment = pickle.loads(stream.read(int.from_bytes(size)))
+        arguments, folder, environment = json.loads(stream.read(int.from_bytes(size)))
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
@@ -143,7 +143,7 @@ def run(client: socket.socket) -> None:
         status = 1
     sys.stdout.flush()
     with suppress(OSError):
-        client.sendall(bytes([status]))
+        client.sendall(bytes([status % 256]))
     if threading.active_count() == 2:  # no pool that has to be ended
         os._exit(0)  # without taking the modules apart
 
