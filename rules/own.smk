@@ -121,7 +121,7 @@ use rule page as own_page with:
         scores=[run.path("scores.json") for run in OWN],
         moves=[run.path("moves.json") for run in OWN],
         scans=[run.path("scan.json") for run in OWN],
-        code=code_of("report.page"),
+        code=code_of("report.page", f"report.figures.{FIGURES['subcaptions'].module}"),
     output:
         "results/own.html",
     log:
