@@ -23,8 +23,9 @@ PLAIN = "TACLEAN_PLAIN"  # without a server where this is in the environment, as
 def path(modules: Sequence[str] = MODULES) -> str:
     """Start a server that ends with this process; return a PATH whose `python -m taclean` asks it.
 
-    Beside GPUs, where trainings are long, and on other systems than Linux, where a process that has
-    imported torch may not fork, there is no server: stages start as usual.
+    Beside GPUs, where trainings are long, on other systems than Linux, where a process that has
+    imported torch may not fork, and without a temporary folder there is no server: stages start as
+    usual.
     """
     import atexit
     import shlex
@@ -38,7 +39,10 @@ def path(modules: Sequence[str] = MODULES) -> str:
     found, python = os.environ.get("PATH", os.defpath), shutil.which("python")
     if sys.platform != "linux" or visible_gpus() or PLAIN in os.environ or python is None:
         return found
-    folder = Path(tempfile.mkdtemp(prefix="taclean-"))  # the path of a socket has to be short
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="taclean-"))  # the path of a socket has to be short
+    except OSError:  # such as a full disk
+        return found
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     own = str(folder / "socket")
     server = subprocess.Popen(
