@@ -31,8 +31,7 @@ if "tune" in config:
 onstart:
     hold_locks(workflow.persistence)
     watch.follow(workflow)
-    if workflow.local_exec:
-        os.environ["PATH"] = forks.path()
+    forks.start(workflow)
 
 
 onsuccess:

@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 MODULES = ("joblib", "open_clip", "pandas", "pydantic", "safetensors.torch", "torchvision")
 PLAIN = "TACLEAN_PLAIN"  # without a server where this is in the environment, as in what one forked
@@ -60,6 +61,12 @@ def path(modules: Sequence[str] = MODULES) -> str:
     )
     program.chmod(0o755)
     return f"{folder}{os.pathsep}{found}"
+
+
+def start(workflow: Any) -> None:
+    """Have this workflow's jobs fork, if they run on this machine."""
+    if workflow.local_exec:
+        os.environ["PATH"] = path()
 
 
 def ask(path: str, arguments: list[str]) -> int:
