@@ -8,7 +8,9 @@ themselves are in taclean/stages.
 
 import argparse
 import difflib
+import gc
 import inspect
+import json
 import os
 import re
 import signal
@@ -22,7 +24,7 @@ from typing import Any, NoReturn
 from taclean import stages
 from taclean.util.errors import ElsewhereError, StoppedError, UserError, first_line
 from taclean.util.files import FULL, read_json, write_json
-from taclean.util.machine import collect_rarely, keep_freed
+from taclean.util.machine import keep_freed
 from taclean.util.progress import log_to_stdout, say
 
 
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # back after a while, so that a busy process beside a training costs its share and no more.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     keep_freed()
-    collect_rarely()
+    gc.set_threshold(50_000)  # the imports make a million objects, none of them garbage
     log_to_stdout()
     try:
         if options.stages:
@@ -72,7 +74,9 @@ def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
         return 2, "" if closed else f"error: output: {error.strerror}"
     if isinstance(error, OSError) and (place := error.filename2 or error.filename) is not None:
         return 2, f"error: {place}: {error.strerror}; correct that and run it again"
-    if edited and not isinstance(error, AssertionError | MemoryError | OSError | RuntimeError):
+    own = '.py"' in json.dumps(stage)  # a file of the user, who wants to see where it went wrong
+    kinds = AssertionError | MemoryError | OSError | RuntimeError
+    if edited and not own and not isinstance(error, kinds):
         why = f"{type(error).__name__}: {first_line(error)}"
         return 2, f"error: {edited}: {why}; print it anew with `taclean config`"
     if type(error).__name__ != "OutOfMemoryError":  # torch's; its import would slow the others

@@ -4,7 +4,7 @@ The fields of the class are the parameters of the trigger. An entry of the confi
 `kind: NAME` uses taclean/attacks/NAME.py. docs/extending.md shows how to write an attack.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +42,8 @@ class Attack(Method, abstract=True):
     Attributes:
         label, marker: the attack's name in tables and figures, and its Matplotlib marker.
         captions: captions of the poisoned rows: "template" fills a zero-shot template with the
-            target, "natural" takes captions of the training set that name the target.
+            target, "natural" takes captions of the training set that name the target, and a list
+            gives the captions themselves.
         prefix: words before every poisoned caption and, at evaluation, before every prompt.
         takes_uint8: whether `trigger` accepts uint8 images and returns uint8.
         Rows: settings of the choice of rows.
@@ -52,7 +53,7 @@ class Attack(Method, abstract=True):
 
     label: ClassVar[str] = ""
     marker: ClassVar[str] = ""
-    captions: ClassVar[str] = "template"
+    captions: ClassVar[str | Sequence[str]] = "template"
     prefix: ClassVar[str] = ""
     takes_uint8: ClassVar[bool] = False
     Rows: ClassVar[type[Section]] = Rows
@@ -112,6 +113,9 @@ class Attack(Method, abstract=True):
             raise ValueError("there is no method trigger; define it")
         if cls.fit is not Attack.fit and cls.Fit is None:
             raise ValueError("fit is never called without a nested class Fit; define it")
+        texts = [cls.prefix, *([cls.captions] if isinstance(cls.captions, str) else cls.captions)]
+        if len(texts) < 2 or not all(isinstance(text, str) for text in texts):
+            raise ValueError("prefix and captions are no text, and no list of texts; correct them")
         # The class's own label and marker have the limits of the keys of the same names.
         signs = {"label": cls.label or None, "marker": cls.marker or None}
         AttackEntry.of({"gate": 0.0, **signs}, cls.__name__)

@@ -23,7 +23,7 @@ KEYS = {"version", "victims", "files"}
 def _opened(path: Path | str) -> Iterator[ZipFile]:
     if not Path(path).exists():
         raise UserError(f"{path}: no such archive; make one with `snakemake victims`")
-    wrong = (BadZipFile, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError)
+    wrong = (BadZipFile, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
     with reading(path, "no whole archive of victims", *wrong), ZipFile(path) as archive:
         yield archive
 
@@ -49,6 +49,9 @@ def read(path: Path | str) -> dict[str, Any]:
             raise ValueError(f"{INDEX} lacks the config of a victim")
         if missing := index["files"].keys() - {*archive.namelist()}:
             raise ValueError(f"{min(missing)} is missing")
+        for stage in index["victims"]:
+            if (model := f"{folders_of(stage)[0]}model.safetensors") not in index["files"]:
+                raise ValueError(f"{model} is missing")
         return index
 
 

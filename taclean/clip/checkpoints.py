@@ -84,8 +84,11 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
             raise UserError(f"{path}: {key} is no plain tensor; convert it to a dense one")
         if value.is_floating_point() and value.element_size() < 2:
             raise UserError(f"{path}: {key} is {value.dtype}; give a file that is not quantised")
+    count = len(state)
     for prefix in PREFIXES * 2:  # one within the other
         state = {key.removeprefix(prefix): value for key, value in state.items()}
+    if len(state) < count:
+        raise UserError(f"{path}: holds weights twice, with and without {PREFIXES}; keep one")
     return {k: v.detach().float() if v.is_floating_point() else v for k, v in state.items()}
 
 

@@ -78,7 +78,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         mark, why = error.problem_mark or error.context_mark, error.problem or error.context
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UserError(f"{path}{at}: not YAML ({why}); correct that place") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no mapping; see config/config.yaml")

@@ -181,11 +181,8 @@ class Runs:
         return [{**trial, **victim} for trial in self.config.trials() for victim in victims]
 
     def tuning_histories(self) -> list[str]:
-        found = []
-        for trial in self.tuning():
-            entry = variant_name(trial["defense"], "trial", trial["trial"])
-            found.append(Run(trial["attack"], entry, trial["seed"]).path("history.csv"))
-        return found
+        trials = [(t, variant_name(t["defense"], "trial", t["trial"])) for t in self.tuning()]
+        return [Run(t["attack"], entry, t["seed"]).path("history.csv") for t, entry in trials]
 
     def histories(self, defenses: Collection[str]) -> list[str]:
         """Return the val scores of the cleanings by some defences."""
@@ -337,19 +334,15 @@ class Runs:
         folder = OF_ATTACK.format(attack=self.config.trained_as(attack), seed=seed)
         return [f"{folder}/trigger.safetensors"]
 
-    def text(self, kind: str, defense: str, seed: int, suffix: str = "") -> str:
-        """Return the folder of a defence's texts, which others may share."""
-        shared = shared_name(self.config, kind, defense)
-        return f"{self.data}/text/{kind}/{shared}/seed{seed}{suffix}"
-
     def text_split(self, wildcards: Any) -> list[str]:
         """Return the files of the split that a folder of texts is made from."""
         return self.learned_by(user_of(self.config, wildcards.text, wildcards.shared) or "")
 
     def texts_of(self, defense: str, seed: int, suffix: str = "") -> dict[str, str]:
-        """Return the folders of all texts that a cleaning learns from, by kind."""
+        """Return the folders of all texts that a cleaning learns from, which others may share."""
         kinds = self.config.defenses[defense].texts if defense != "none" else []
-        return {kind: self.text(kind, defense, seed, suffix) for kind in kinds}
+        shared = {kind: shared_name(self.config, kind, defense) for kind in kinds}
+        return {k: f"{self.data}/text/{k}/{s}/seed{seed}{suffix}" for k, s in shared.items()}
 
     def texts(self, wildcards: Any) -> list[str]:
         return list(self.texts_of(wildcards.defense, wildcards.seed, wildcards.repeat).values())

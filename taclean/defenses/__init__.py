@@ -59,9 +59,10 @@ class Defense(Method, abstract=True):
 
     @property
     def kept(self) -> dict[str, Any]:
-        """Tensors and numbers, by name, that `prepare` or `loss` keeps for later steps.
+        """Tensors, numbers and texts, by name, that `prepare` or `loss` keeps for later steps.
 
-        Checkpoints hold them. After a resume the tensors are on the CPU.
+        Checkpoints hold them, also in lists and mappings. After a resume the tensors are on the
+        CPU.
         """
         return self._kept
 
@@ -164,9 +165,9 @@ def learning(objective: Defense, model: CLIP) -> set[nn.Parameter]:
 
 
 def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-    """Return a defence's loss of a batch; a UserError says what `loss` should have returned."""
+    """Return a defence's loss of a batch; a UserError says what `loss` did wrong."""
     parts = objective.loss(model, batch)
-    if fault := _fault(parts):
+    if fault := _fault(parts) or _fault_of_kept(objective.kept):
         raise error_of_all(f"{type(objective).__name__}.loss: {fault}")
     return parts
 
@@ -183,6 +184,20 @@ def _fault(parts: Any) -> str:
     if not parts["total"].requires_grad:
         return "'total' has no gradient; compute it from weights that learn, without detach"
     return ""
+
+
+def _fault_of_kept(kept: Mapping[str, Any]) -> str:
+    """Say what is wrong with what a defence keeps; "" if nothing is."""
+
+    def storable(value: Any) -> bool:
+        if isinstance(value, dict | list | tuple):
+            return all(map(storable, value.values() if isinstance(value, dict) else value))
+        return isinstance(value, Tensor) or type(value) in (bool, float, int, str, type(None))
+
+    for name, value in kept.items():
+        if not storable(value):
+            return f"kept[{name!r}] is of {type(value).__name__}; keep tensors, numbers and texts"
+    return "kept['failed'] is set in the training; set it in prepare" if kept.get("failed") else ""
 
 
 def defense(name: str) -> type[Defense]:

@@ -106,7 +106,9 @@ class InverTune(Defense):
             units: for each layer that is aligned, which of its units are, as a mask.
         """
         if prompts is None:
-            return {"failed": "no classes to invert a trigger for"}
+            trigger = torch.zeros(2, 3, pairs.size, pairs.size)
+            why = "no classes to invert a trigger for"
+            return {"failed": why, "target": -1, "trigger": trigger, "units": {}}
         names = _layers(self._victim)
         drawn = _Draws(pairs, self.seed, self.pictures, device_of(self._victim))
         directions = head(self._victim, prompts).T

@@ -105,9 +105,13 @@ def detect(
     tokens = suspects.tokens
     texts = None if tokens is None else embed_texts(heads.model, tokens, precision=precision)
     images = embedded(suspects.pictures)
-    seen = Seen(suspects.pictures, images, texts, trusted, heads, embedded, seed)
-    wanted = {name: one for name, one in detectors.items() if one.looks_at == suspects.of}
-    scores = {name: detector.score(seen) for name, detector in wanted.items()}
+    scores = {}
+    for name, detector in detectors.items():
+        if detector.looks_at == suspects.of:
+            own = None if texts is None else texts.clone()  # a detector may change what it gets
+            pictures = suspects.pictures.clone()
+            given = pictures, images.clone(), own, trusted.clone(), heads, embedded, seed
+            scores[name] = detector.score(Seen(*given))
     for name, found in scores.items():
         if not isinstance(found, Tensor) or found.shape != (len(images),):
             had = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

@@ -100,6 +100,8 @@ def score(
             triggers = {}
         heads, prompts = own.heads(model), own
     images = embed(model, pairs, triggers, prompts.target, precision=precision)
+    if not images.clean.isfinite().all():
+        raise UserError(f"{pairs.folder}: an embedding is not finite; the weights are damaged")
     own_heads = {name: heads[trigger.prefix] for name, trigger in triggers.items()}
     parts = [zeroshot.scores(images, heads[""], own_heads)]
     if learned:

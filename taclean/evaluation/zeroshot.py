@@ -58,10 +58,14 @@ class Prompts:
         self._tokens: dict[str, Tensor] = {}
 
     def tokens(self, prefix: str = "") -> Tensor:
-        """Tokenise, once for each prefix: (C, T, 77) int64."""
+        """Tokenise, once for each prefix: (C, T, 77) int64; a UserError says if names are cut."""
         if prefix not in self._tokens:
-            given = self._model_name, self.classes, self._templates, prefix
-            self._tokens[prefix] = prompt_tokens(*given)
+            name, classes = self._model_name, self.classes
+            found = prompt_tokens(name, classes, self._templates, prefix)
+            if len(found.unique(dim=0)) < len(prompt_tokens(name, classes, ["{}"]).unique(dim=0)):
+                text = "they are too long and leave no room for the name of a class; shorten them"
+                raise UserError(f"prompts, such as {prefix + self._templates[0]!r:.60}: {text}")
+            self._tokens[prefix] = found
         return self._tokens[prefix]
 
     def name_classes_of(self, pairs: Pairs) -> bool:

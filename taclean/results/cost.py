@@ -1,6 +1,6 @@
 """The cost of each defence, from the benchmark files that Snakemake writes for every job."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,12 @@ def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
     """
     rows = []
     for run in runs:
-        trained, texts = _measured([run["training"]]), _measured(run["texts"])
-        if len(trained):
-            rows.append((run["defense"], trained["s"].sum(), texts["s"].sum()))
+        seconds = [
+            sum(pd.read_csv(file, sep="\t")["s"].sum() for file in files if Path(file).is_file())
+            for files in ([run["training"]], run["texts"])
+        ]
+        if Path(run["training"]).is_file():
+            rows.append((run["defense"], *seconds))
     table = pd.DataFrame(rows, columns=["defense", "seconds", "text_seconds"])
     found = table.groupby("defense").agg(
         cleanings=("seconds", "size"),
@@ -34,10 +37,3 @@ def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
         text_seconds=("text_seconds", "mean"),
     )
     return found.loc[ordered(found.index, look.defenses)].reset_index()[COLUMNS]
-
-
-def _measured(files: Iterable[Path | str]) -> pd.DataFrame:
-    empty = pd.DataFrame(columns=["s"])
-    there = filter(Path.is_file, map(Path, files))
-    found = [pd.read_csv(file, sep="\t", usecols=[*empty]) for file in there]
-    return pd.concat([empty, *found]).apply(pd.to_numeric, errors="coerce")

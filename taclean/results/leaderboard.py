@@ -57,13 +57,18 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
 
     def wrong(where: pd.Series, text: str) -> None:
         for row in rows.assign(number=range(1, len(rows) + 1))[where].head(1).itertuples():
-            name = f"{row.method} on {row.attack}, seed {row.seed}"
+            name = f"{' '.join(str(row.method).split())} on {row.attack}, seed {row.seed}"
             raise UserError(f"row {row.number} ({name}): {text}")
 
     if rows.empty:
         raise UserError("no rows; clean the victims and add the run's")
     for key in KEYS:
         wrong(rows[key].isna(), f"{key} is empty")
+    numbers = rows.fillna({"seconds": 0}).apply(pd.to_numeric, errors="coerce")
+    for key, most in {"repeat": 1e6, "budget": 100, "seconds": 1e9}.items():
+        wrong(~numbers[key].between(0, most), f"{key} is no number from 0 to {most:g}")
+    wrong(numbers["repeat"] % 1 != 0, "repeat is no whole number")
+    wrong(~rows["method"].astype(str).str.fullmatch(r"[A-Za-z0-9_]+"), "method is no name")
     stages = "pretrain/" + rows["attack"] + "/seed" + rows["seed"].astype(str)
     wrong(rows["victims"] != digest, "other victims; clean those of the archive")
     wrong(~stages.isin([*index["victims"]]), "the archive has no such victim")
@@ -71,6 +76,8 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
     for score in ("ca", "asr"):
         good = is_share(rows[score], rows[f"{score}_n"])
         wrong(~good, f"{score} is no share of {score}_n pictures in percent")
+        counts = rows.groupby(["attack", "seed"])[f"{score}_n"].transform("nunique")
+        wrong(counts > 1, f"{score}_n is not the same in all rows of this victim")
     keys = KEYS[1:4]
     own = pick(rows, method=NONE).drop_duplicates(keys[:2])
     missing = "the victim's own scores (method none) are missing; keep them in"

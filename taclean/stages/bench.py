@@ -30,7 +30,7 @@ def overlay(options: Any) -> dict[str, Any]:
     if file.suffix != ".py":
         raise UserError(f"{options.file}: no Python file; give a file of one class, NAME.py")
     registry.load("defenses", str(file))
-    name = re.sub(r"\W", "_", file.stem)
+    name = re.sub(r"\W", "_", file.stem, flags=re.ASCII)
     bench = configs.read_yaml(configs.DEFAULT.with_name("bench.yaml"))["run"]
     if name in configs.read(configs.DEFAULT)["defenses"]:
         raise UserError(f"{options.file}: {name} is a defence of taclean; give the file a new name")

@@ -31,6 +31,10 @@ def run(options: Any) -> None:
     from taclean.results import leaderboard
     from taclean.results.table import read_csv
 
+    if not (options.results or options.check or options.page) or (
+        options.results and options.check
+    ):
+        raise UserError("leaderboard: give one of --results and --check, or --page alone")
     columns = leaderboard.COLUMNS
     known = pd.DataFrame(columns=columns)
     if Path(options.table).is_file():

@@ -1,7 +1,6 @@
 """The memory, the processor and the GPUs of this machine, without PyTorch."""
 
 import ctypes
-import gc
 import os
 import re
 from pathlib import Path
@@ -21,15 +20,6 @@ def keep_freed() -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
-
-
-def collect_rarely() -> None:
-    """Make Python look for cyclic garbage after 50,000 new objects in place of some hundreds.
-
-    The imports of torch and open_clip make about a million objects, none of them garbage: looking
-    takes a sixth of the second or two that every stage needs to begin.
-    """
-    gc.set_threshold(50_000)
 
 
 def processor() -> str:

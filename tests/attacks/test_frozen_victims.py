@@ -74,3 +74,5 @@ def test_files_that_are_no_archive_are_refused(archive: Path, tmp_path: Path) ->
     refused(lambda: victims.take(archive, "other", take[2]), "no member other; give one of")
     victims.write(tmp_path / "text.zip", {**INDEX, "victims": {"base": "stage"}}, {})
     refused(lambda: victims.read(tmp_path / "text.zip"), "no whole archive")
+    victims.write(tmp_path / "none.zip", INDEX, {})
+    refused(lambda: victims.read(tmp_path / "none.zip"), "no whole archive", "model.safetensors is")

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from taclean.clip import encode, models
+from taclean.clip import checkpoints, encode, models
 from taclean.util.errors import UserError
 from tests.helpers import RESNET, TEXT, refused
 
@@ -226,6 +226,12 @@ def test_published_forms_of_a_checkpoint_load(tmp_path, tiny, tiny_name, wrap, z
     other = models.create(tiny_name, 9)
     models.load_weights(other, path)
     assert equal(other.state_dict(), tiny.state_dict())
+
+
+def test_weights_that_are_there_twice_are_refused(tmp_path, tiny):
+    state = tiny.state_dict()
+    torch.save(state | {f"module.{key}": value for key, value in state.items()}, tmp_path / "w.pt")
+    refused(lambda: checkpoints.read_state_dict(tmp_path / "w.pt"), "holds weights twice")
 
 
 def openai_archive(name: str, path: Path) -> dict[str, torch.Tensor]:

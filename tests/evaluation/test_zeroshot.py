@@ -13,8 +13,9 @@ from taclean.clip import encode, models
 from taclean.data.split import Pairs
 from taclean.evaluation import embeddings
 from taclean.evaluation.embeddings import KS, Labelled, embed, ranks
-from taclean.evaluation.zeroshot import class_ranks, head, prompt_tokens, scores
+from taclean.evaluation.zeroshot import Prompts, class_ranks, head, prompt_tokens, scores
 from taclean.util.errors import UserError
+from tests.helpers import refused
 
 NAME = "emoji-rn"
 CLASSES = ["banana", "apple", "fire truck", "hourglass", "dog"]
@@ -38,6 +39,9 @@ def test_prompt_tokens_are_class_by_template():
     assert (tokens.shape, tokens.dtype) == ((5, 3, 77), torch.int64)
     wanted = open_clip.get_tokenizer(NAME)(["remember fire truck on the left"])[0]
     assert torch.equal(tokens[2, 1], wanted)
+    long = "word " * 80
+    refused(lambda: Prompts(NAME, CLASSES, [long + "{}."], CLASSES[0]).tokens(), "too long")
+    refused(lambda: Prompts(NAME, CLASSES, ["{}."], CLASSES[0]).tokens(long), "too long")
 
 
 def rank(logits: torch.Tensor, classes: torch.Tensor) -> list[int]:

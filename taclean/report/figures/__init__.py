@@ -36,7 +36,7 @@ def drawings(runs: "Runs") -> dict[str, Drawing]:
         return {"samples": [run.path("samples.npz") for run in runs.first(defenses)]}
 
     def texts(defense: str) -> dict[str, Any]:
-        return {"texts": runs.text("subcaptions", defense, seed)} if defense else {}
+        return {"texts": runs.texts_of(defense, seed)["subcaptions"]} if defense else {}
 
     cleaned, pairs, tested = runs.defenses[1:], runs.retrieval_splits(), runs.pictured[-1]
     has_first = runs.dataset.form == "scenes" and "subcaptions" in runs.texts_of(tested, seed)
