@@ -18,9 +18,10 @@ EVERY = 30  # least seconds between lines; a fiftieth of the time that has passe
 # Seconds of one job of each rule that takes long, in a default run on 2 cores. Only their ratios
 # count: as soon as jobs have finished, what they took corrects the rest.
 USUAL = {
-    "pack": 10, "pack_first": 25, "text": 18, "base": 160, "clean_base": 160, "trigger": 21,
-    "pretrain": 60, "finetune": 40, "evaluate": 9,
+    "pack": 3, "pack_first": 10, "text": 7, "base": 94, "clean_base": 94, "trigger": 10,
+    "pretrain": 29, "finetune": 21, "evaluate": 2,
 }  # fmt: skip
+PACKING = {"pack", "pack_first"}
 
 
 @dataclass(frozen=True)
@@ -157,18 +158,23 @@ class Watch(logging.Handler):
 
         A job takes its expected seconds times a factor: how much longer than expected its rule's
         finished jobs took, and its running jobs will take by their logs. A rule without such a job
-        has the factor of all rules of `USUAL`, since short jobs say nothing about a training.
+        has the factor of all rules of `USUAL` but PACKING: packing and short jobs say nothing about
+        a training.
         """
         takes = dict(self._took)
         for number, begun in self._running.items():
             if told := self._jobs[number].told():
                 takes[number] = now - begun + told
-        factor = self._factor({n: s for n, s in takes.items() if self._jobs[n].rule in USUAL})
+        known, telling = {n: self._jobs[n].rule for n in takes}, USUAL.keys() - PACKING
+        left = {job.rule for n, job in self._jobs.items() if n not in takes}
+        if PACKING & {*known.values()} and telling & left and not telling & {*known.values()}:
+            return None
+        factor = self._factor({n: s for n, s in takes.items() if known[n] in telling})
         factors = {}
         for rule in {job.rule for job in self._jobs.values()}:
-            known = {n: s for n, s in takes.items() if self._jobs[n].rule == rule}
-            factors[rule] = self._factor(known) if known else factor
-        done = left = 0.0  # core seconds
+            own = {n: s for n, s in takes.items() if known[n] == rule}
+            factors[rule] = self._factor(own) if own else factor
+        done = rest = 0.0  # core seconds
         for number, job in self._jobs.items():
             if number in self._took:
                 done += self._took[number] * job.cores
@@ -176,8 +182,8 @@ class Watch(logging.Handler):
             spent = now - self._running.get(number, now)
             done += spent * job.cores
             whole = takes.get(number, job.seconds * factors[job.rule])
-            left += max(whole - spent, 0) * job.cores
-        return left * (now - self._begun) / done if done > 0 else None
+            rest += max(whole - spent, 0) * job.cores
+        return rest * (now - self._begun) / done if done > 0 else None
 
     def _factor(self, takes: Mapping[int, float]) -> float:
         expected = sum(self._jobs[number].seconds for number in takes)

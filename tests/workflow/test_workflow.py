@@ -342,8 +342,7 @@ def test_a_killed_run_in_another_folder_ends_with_the_same_table(copy, done, tmp
     )
     files, silent = [copy / SMOKE, overlay], subprocess.DEVNULL
     shutil.copytree(done / "data", tmp_path / "data")
-    servers = tmp_path / "servers"
-    servers.mkdir()
+    (servers := tmp_path / "servers").mkdir()
     process = subprocess.Popen(
         command(tmp_path, TABLE, files=files), cwd=copy, stdout=silent, stderr=silent,
         env=environment(copy) | {"TMPDIR": str(servers)}, start_new_session=True,
