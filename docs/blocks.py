@@ -20,7 +20,8 @@ from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick
 from taclean.results.verdict import verdict
 
 EVIDENCE = "evidence rebound structured few axes threat vit".split()
-TIME = """The first took {} minutes with its install on {} (before stages were forked), and {} on {}.
+TIME = """The first took {} minutes with its install on {}, before stages were forked, \
+and {} on {}.
 In a hurry, `make quick` has one attack and twenty classes; it took {} min more on {}.
 """
 
