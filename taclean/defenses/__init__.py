@@ -166,8 +166,11 @@ def learning(objective: Defense, model: CLIP) -> set[nn.Parameter]:
 
 def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
     """Return a defence's loss of a batch; a UserError says what `loss` did wrong."""
+    failed = objective.failed
     parts = objective.loss(model, batch)
-    if fault := _fault(parts) or _fault_of_kept(objective.kept):
+    late = "kept['failed'] is set in the training; set it in prepare"
+    fault = late if objective.failed != failed else _fault(parts) or _fault_of_kept(objective.kept)
+    if fault:
         raise error_of_all(f"{type(objective).__name__}.loss: {fault}")
     return parts
 
@@ -197,7 +200,7 @@ def _fault_of_kept(kept: Mapping[str, Any]) -> str:
     for name, value in kept.items():
         if not storable(value):
             return f"kept[{name!r}] is of {type(value).__name__}; keep tensors, numbers and texts"
-    return "kept['failed'] is set in the training; set it in prepare" if kept.get("failed") else ""
+    return ""
 
 
 def defense(name: str) -> type[Defense]:

@@ -81,15 +81,19 @@ class InverTune(Defense):
     def loss(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; `total` is minimised."""
         pictures, n = batch.images.float() / 255, len(batch.images)
-        both = torch.cat([pictures, put(self.kept["trigger"].to(pictures), pictures)])
-        embedded, outputs = _activations(model, both, list(self.kept["units"]))
+        # Moved once: after the search and after a resume they are on the CPU.
+        trigger = self.kept["trigger"] = self.kept["trigger"].to(pictures)
+        units = self.kept["units"] = {n: u.to(pictures) for n, u in self.kept["units"].items()}
+        both = torch.cat([pictures, put(trigger, pictures)])
+        embedded, outputs = _activations(model, both, list(units))
         with torch.no_grad():  # in the same batch: at the start both give the same bits
             victim = encode_images(self._victim, both)[:n]
         align = torch.zeros((), device=embedded.device)
-        for name, unit in self.kept["units"].items():
-            unit = unit.flatten().to(embedded)
+        for name, unit in units.items():
             means = [part.float().mean(0).flatten() for part in outputs[name].split(n)]
-            clean, triggered = (m.mean(0) * unit for m in gather(*(m[None] for m in means)))
+            clean, triggered = (
+                m.mean(0) * unit.flatten() for m in gather(*(m[None] for m in means))
+            )
             align = align + (clean - triggered).norm() / clean.norm()
         now, before = gather(embedded[:n], victim)
         feature = ((now - before).square().sum() + 1e-8).sqrt()  # smooth at the start

@@ -201,7 +201,7 @@ def test_invertune_names_the_target_and_aligns_its_trigger(
     wanted, units = 0.0, objective.kept["units"]
     for name, unit in units.items():
         assert 0 < unit.sum() < unit.numel() / 2
-        clean, moved = (found[name].detach().mean(0)[unit] for found in outputs)
+        clean, moved = (found[name].detach().mean(0)[unit.bool()] for found in outputs)
         wanted += float((clean - moved).norm() / clean.norm())
     assert len(units) == 3
     assert got["align"].item() == pytest.approx(wanted, rel=1e-4)
