@@ -74,7 +74,7 @@ def main() -> list[Row]:
         for stage, (_, *options) in commands(Path(folder)).items():
             for way, python in ways.items():
                 command = [python, *options]
-                start(command)  # the first one waits for the server
+                start(command)  # the first ones take longer, until the server has imported all
                 mine, other = compare(
                     partial(start, command), partial(subprocess.run, BARE, check=True), REPEATS
                 )

@@ -151,8 +151,9 @@ def report(config: Config, rates: Mapping[str, Any]) -> str:
             size = bytes_to_fetch(source.given(), runs.source_folder(name))
             known = "of unknown size" if size is None else f"{size / 1e9:.1f} GB"
             files += f", download of {source.hub} {known}"
-    peak, gpu = rates["gpu_memory"], " GPU memory: {:.1f} GB of tensors at most, and 2 GB for CUDA."
-    gpu = gpu.format(peak / 1e9) if peak else ""
+    gpu = ""
+    if peak := rates["gpu_memory"]:
+        gpu = f" GPU memory: {peak / 1e9:.1f} GB of tensors at most, and about 2 GB for CUDA."
     rows = {"rows": "{:,}".format}
     return f"""{table.to_string(index=False, formatters=rows, float_format="{:.3f}".format)}
 
