@@ -6,7 +6,6 @@ A stage that Snakemake forks has it already (workflow_scripts/forks.py).
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -66,10 +65,9 @@ def start(command: list[str]) -> None:
 
 def main() -> list[Row]:
     """Time the start of every stage, by itself and as Snakemake forks it."""
-    rows, path = [], forks.path()
-    ways = {"": sys.executable}
-    if path != os.environ["PATH"]:
-        ways[", forked"] = f"{path.partition(os.pathsep)[0]}/python"
+    rows, ways = [], {"": sys.executable}
+    if programs := forks.programs():
+        ways[", forked"] = str(programs / "python")
     with tempfile.TemporaryDirectory() as folder:
         for stage, (_, *options) in commands(Path(folder)).items():
             for way, python in ways.items():

@@ -105,16 +105,15 @@ def environment(source: Path = ROOT) -> dict[str, str]:
 @cache
 def forks() -> str:
     """Start a server of workflow_scripts/forks.py; return a PATH whose programs ask it."""
-    path = forked.path((*forked.MODULES, "snakemake.cli"))
-    if path == os.environ["PATH"]:  # no server here
-        return path
-    folder = Path(path.partition(os.pathsep)[0])
+    folder = forked.programs((*forked.MODULES, "snakemake.cli"))
+    if folder is None:  # no server here
+        return os.environ["PATH"]
     ask = f"exec {sys.executable} -IS {forked.__file__} {folder}/socket"
     (folder / "snakemake").write_text(f'#!/bin/sh\n{ask} -m snakemake "$@"\n', "utf-8")
     (folder / "snakemake").chmod(0o755)
     while not (folder / "socket").exists():
         time.sleep(0.05)
-    return path
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 def run(

@@ -15,35 +15,36 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 MODULES = ("joblib", "open_clip", "pandas", "pydantic", "safetensors.torch", "torchvision")
 PLAIN = "TACLEAN_PLAIN"  # without a server where this is in the environment, as in what one forked
 
 
-def path(modules: Sequence[str] = MODULES) -> str:
-    """Start a server that ends with this process; return a PATH whose `python -m taclean` asks it.
+def programs(modules: Sequence[str] = MODULES) -> Path | None:
+    """Start a server that ends with this process; return a folder with a `python` that asks it.
 
+    Only `python -m taclean` asks; other calls run as usual. The server listens at `socket` there.
     Beside GPUs, where trainings are long, on other systems than Linux, where a process that has
-    imported torch may not fork, and without a temporary folder there is no server: stages start as
-    usual.
+    imported torch may not fork, and without a temporary folder there is no server, and None is
+    returned: stages start as usual.
     """
     import atexit
     import shlex
     import shutil
     import subprocess
     import tempfile
-    from pathlib import Path
 
     from taclean.util.machine import visible_gpus
 
-    found, python = os.environ.get("PATH", os.defpath), shutil.which("python")
+    python = shutil.which("python")
     if sys.platform != "linux" or visible_gpus() or PLAIN in os.environ or python is None:
-        return found
+        return None
     try:
         folder = Path(tempfile.mkdtemp(prefix="taclean-"))  # the path of a socket has to be short
     except OSError:  # such as a full disk
-        return found
+        return None
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     own = str(folder / "socket")
     server = subprocess.Popen(
@@ -60,13 +61,13 @@ def path(modules: Sequence[str] = MODULES) -> str:
         f'#!/bin/sh\n[ "$1 $2" != "-m taclean" ] || exec {ask} "$@"\nexec {python} "$@"\n', "utf-8"
     )
     program.chmod(0o755)
-    return f"{folder}{os.pathsep}{found}"
+    return folder
 
 
 def start(workflow: Any) -> None:
     """Have this workflow's jobs fork, if they run on this machine."""
-    if workflow.local_exec:
-        os.environ["PATH"] = path()
+    if workflow.local_exec and (folder := programs()):
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def ask(path: str, arguments: list[str]) -> int:

@@ -1,12 +1,10 @@
 """Stages that a server forks: they run as if they had started by themselves."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -29,14 +27,13 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.P
     """Start another package with the name of taclean, by the `python` of a PATH."""
     (package := tmp_path_factory.mktemp("own") / "taclean").mkdir()
     (package / "__main__.py").write_text(MODULE, "utf-8")
-    path = forks.path(["torch"])
-    if path == os.environ["PATH"]:
+    folder = forks.programs(["torch"])
+    if folder is None:
         pytest.skip("no server beside a GPU")
-    socket = Path(path.partition(os.pathsep)[0], "socket")
-    while not socket.exists():
+    while not (folder / "socket").exists():
         time.sleep(0.05)
 
-    def start(*arguments: str, python: tuple = (f"{path.partition(os.pathsep)[0]}/python",)):
+    def start(*arguments: str, python: tuple = (folder / "python",)):
         own = {**environment(package.parent), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             [*python, "-m", "taclean", *arguments], cwd=package.parent, env=own, text=True,
