@@ -45,7 +45,8 @@ def read(path: Path | str) -> dict[str, Any]:
         index = json.loads(archive.read(INDEX))
         if not isinstance(index, dict) or not index.keys() >= KEYS:
             raise ValueError(f"{INDEX} lacks {', '.join(sorted(KEYS))}")
-        if not all(isinstance(victim["stage"], dict) for victim in index["victims"].values()):
+        stages = [victim["stage"] for victim in index["victims"].values()]
+        if not all(isinstance(stage.get("train", {}), dict) for stage in stages):
             raise ValueError(f"{INDEX} lacks the config of a victim")
         if missing := index["files"].keys() - {*archive.namelist()}:
             raise ValueError(f"{min(missing)} is missing")
@@ -66,12 +67,14 @@ def members(path: str | None, wanted: Mapping[str, Mapping[str, Any]]) -> list[s
     """
     if path is None:
         return []
+    from taclean.config.schema import Train
+
     index = read(path)
     for stage, own in wanted.items():
         if stage not in index["victims"]:
             known = ", ".join(index["victims"])
             raise UserError(f"run.victims: {path} has no {stage}; it has {known}")
-        own, theirs = map(_deciding, (own, index["victims"][stage]["stage"]))
+        own, theirs = map(Train.deciding, (own, index["victims"][stage]["stage"]))
         # Archives of former versions do not know how the rows were poisoned.
         keys = [key for key in {**own, **theirs} if key in theirs or "." not in key]
         if changed := [key for key in keys if own.get(key) != theirs.get(key)]:
@@ -81,15 +84,6 @@ def members(path: str | None, wanted: Mapping[str, Mapping[str, Any]]) -> list[s
             raise UserError(f"run.victims: {path}: {stage} differs in {key}: {values}; {cure}")
     folders = tuple(folder for stage in wanted for folder in folders_of(stage))
     return [name for name in index["files"] if name.startswith(folders)]
-
-
-def _deciding(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stage's config without what does not change its results."""
-    from taclean.config.schema import Train
-
-    if not isinstance(train := stage.get("train"), dict):
-        return dict(stage)
-    return {**stage, "train": {k: v for k, v in train.items() if k not in Train.FREE}}
 
 
 def folders_of(stage: str) -> list[str]:

@@ -3,7 +3,7 @@
 The parameters of attacks and defences are in their own files.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -248,12 +248,14 @@ class Train(Section):
     checkpoint_seconds: Positive = key(60, "Seconds between two checkpoints within an epoch.")
     FREE: ClassVar = ("checkpoint_seconds", "tensorboard", "deterministic")
 
-    def deciding(self) -> dict[str, Any]:
-        """Return the settings that the result depends on; others may change before a retry.
+    @classmethod
+    def deciding(cls, stage: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a stage's config without the settings that may change before a retry.
 
         `deterministic` decides a GPU's rounding alone.
         """
-        return self.model_dump(exclude={*self.FREE})
+        train = {k: v for k, v in stage.get("train", {}).items() if k not in cls.FREE}
+        return {**stage, "train": train}
 
 
 class Finetune(Section):

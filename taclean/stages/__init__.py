@@ -57,7 +57,5 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
 def recipe(config: Config, path: str) -> str:
     """Return "PATH@DIGEST", which changes if and only if the stage's config does."""
     stage = stage_config(config, path)
-    if "train" in stage:
-        stage["train"] = {k: v for k, v in stage["train"].items() if k not in Train.FREE}
-    text = json.dumps(stage, sort_keys=True)
+    text = json.dumps(Train.deciding(stage) if "train" in stage else stage, sort_keys=True)
     return f"{path}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -28,12 +28,13 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
         stage |= {"captions": source.captions, "classes": names}
     siblings = {name: s for name, s in dataset.splits.items() if dataset.source_of(name) is source}
-    limits = {name: other.given(include={"cover", "without"}) for name, other in siblings.items()}
+    given = {name: s.given(include={"cover", "without"}) for name, s in siblings.items()}
+    limits = {name: limit for name, limit in given.items() if limit}
     return stage | {
         "source": source.given(exclude={"captions"}),
         "max_broken": dataset.max_broken,
-        "draw": {name: other.rows for name, other in siblings.items() if other.rows},
-        **({"limits": limits, "names": names} if any(limits.values()) else {}),
+        "draw": [[name, s.rows] for name, s in siblings.items() if s.rows],  # their order decides
+        **({"limits": limits, "names": names} if limits else {}),
     }
 
 
@@ -89,10 +90,10 @@ def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
 
     if "draw" not in stage or "rows" not in stage:
         return table, None
-    limits = {split: limit for split, limit in stage.get("limits", {}).items() if limit}
-    names = stage.get("names", [])
+    limits, names = stage.get("limits", {}), stage.get("names", [])
     only = {split: within(table, names, **limit).to_numpy() for split, limit in limits.items()}
     broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
     spares = broken / (1 - broken) if broken < 1 else len(table)
-    drawn = draw(table["picture"], stage["draw"], stage["seed"], spares, only)[stage["split"]]
+    rows = dict(stage["draw"])
+    drawn = draw(table["picture"], rows, stage["seed"], spares, only)[stage["split"]]
     return table.iloc[drawn.rows], table.iloc[drawn.spare]

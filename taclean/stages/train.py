@@ -154,7 +154,7 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
         if options.model:
             models.load_weights(model, options.model, stage["model"])
         validate = validation(stage, options)
-        deciding = stage | {"train": settings.deciding(), "texts": fingerprint(texts)}
+        deciding = Train.deciding(stage) | {"texts": fingerprint(texts)}
     folder, label, device = Path(options.checkpoints), stage["stage"], options.device
     more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
     more["prompts"] = shared.prompts_of(stage).tokens() if name else None

@@ -179,8 +179,8 @@ def test_the_paper_has_imagenets_names_and_templates() -> None:
 
 def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
     found = stage(PAPER, "pack/clean")
-    assert found["draw"] == {"pretrain": 500_000, "clean": 100_000, "patch": 10_000}
-    assert stage(PAPER, "pack/val")["draw"] == {"val": 5000}
+    assert found["draw"] == [["pretrain", 500_000], ["clean", 100_000], ["patch", 10_000]]
+    assert stage(PAPER, "pack/val")["draw"] == [["val", 5000]]
     assert "rows" not in stage(PAPER, "pack/test")
 
 

@@ -233,8 +233,7 @@ def test_img2dataset_folders_that_hold_both_kinds_are_refused(tmp_path):
 
 def test_hidden_members_and_shards_are_no_samples(tmp_path):
     members = pairs(CAPTIONS)
-    hidden = [(f"a/._{name}", b"of macOS") for name, _ in members]
-    both = [m for two in zip(hidden, members, strict=True) for m in two]
+    both = [m for name, content in members for m in ((f"a/._{name}", b"of macOS"), (name, content))]
     write_tar(tmp_path / "plain/0.tar", members)
     write_tar(tmp_path / "macos/0.tar", both)
     (tmp_path / "macos/._0.tar").write_bytes(b"of macOS")
@@ -315,6 +314,11 @@ def test_csv_files_of_others_are_read_as_they_are(tmp_path, spec, name, text):
     assert first_rows(make_reader(spec, tmp_path)) == [0, 0, 2]
     if "files" not in spec:  # the images' folder is the source's also where a file is named
         assert open_all(spec, tmp_path / name) == found
+
+
+def test_a_csv_file_that_would_lose_a_part_of_a_caption_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("image,caption\n0.jpg,a cat, and a dog\n")
+    refused(lambda: open_all(CSV, tmp_path), "a.csv: '0.jpg,a cat,and a dog'", "in quotes")
 
 
 def test_pictures_are_the_same_by_their_path_alone(tmp_path):

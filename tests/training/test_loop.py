@@ -659,9 +659,9 @@ def test_what_a_killed_process_was_writing_is_removed(small_pairs, tmp_path):
 
 
 def test_what_does_not_decide_the_result_may_change_before_a_retry():
-    one = changed(checkpoint_seconds=5, tensorboard=True)
-    assert one.deciding() == SETTINGS.deciding()
-    assert one.deciding() != changed(precision="fp16").deciding()
+    ways = ({}, {"checkpoint_seconds": 5, "tensorboard": True}, {"precision": "fp16"})
+    one, same, other = (Train.deciding({"train": changed(**way).given()}) for way in ways)
+    assert one == same != other
 
 
 def test_tensorboard_gets_the_scores_or_says_how_to_install(small_pairs, tmp_path, monkeypatch):

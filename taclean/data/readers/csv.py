@@ -1,5 +1,6 @@
 """CSV files with pictures' paths and captions, by default in CleanCLIP's form (image, caption)."""
 
+import csv
 import os
 from collections.abc import Mapping
 from glob import escape
@@ -77,23 +78,21 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
     """Read columns of a CSV file as text; `columns` are the new names with those in the file."""
     import pandas as pd
 
-    with reading(path, "not CSV", ValueError, cure="correct the file or the separator"):
-        # Python's engine is strict about quotes, and tells a missing value from an empty one.
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            engine="python",
-            dtype=object,
-            keep_default_na=False,
-            index_col=False,
-            usecols=lambda name: True,  # so that records may be longer than the header
-            encoding="utf-8-sig",
-            encoding_errors="surrogateescape",
-        ).rename(columns=lambda name: str(name).strip())
-    if missing := [name for name in columns.values() if name not in table]:
-        shown = ", ".join(ascii(name)[1:-1] for name in table)[:200] or "none"
+    with (
+        reading(path, "not CSV", csv.Error, cure="correct the file or the separator"),
+        path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
+    ):
+        lines = csv.reader(file, delimiter=separator, strict=True)
+        cells = [[cell.strip() for cell in line] for line in lines]
+    header, *records = [line for line in cells if line not in ([], [""])] or [[]]
+    if missing := [name for name in columns.values() if name not in header]:
+        shown = ", ".join(ascii(name)[1:-1] for name in header)[:200] or "none"
         text = f"no column {missing[0]!r}, its first line names {shown}"
         raise UserError(f"{path}: {text}; set columns and separator, or correct files")
-    values = {new: table[name].str.strip() for new, name in columns.items()}
-    texts = pd.DataFrame(values, dtype=object)
-    return texts.where(texts.notna(), None)
+    for record in records:
+        if any(record[len(header) :]):  # published files have blank cells at the end
+            text = f"{separator.join(record)[:70]!r} has more values than the first line has names"
+            raise UserError(f"{path}: {text}; put a value with a {separator!r} in quotes")
+    at = {new: header.index(name) for new, name in columns.items()}
+    texts = {new: [row[i] if i < len(row) else None for row in records] for new, i in at.items()}
+    return pd.DataFrame(texts, dtype=object)
