@@ -20,9 +20,9 @@ from taclean.results.table import ASR, CA, markdown_table, of_the_attacker, pick
 from taclean.results.verdict import verdict
 
 EVIDENCE = "evidence rebound structured few axes threat vit".split()
-TIME = """The first took {} minutes with its install on {}, before stages were forked, \
-and {} on {}.
-In a hurry, `make quick` has one attack and twenty classes; it took {} min more on {}.
+TIME = """`make reproduce` took {} min with its install on {} (with an older version), \
+and {} min on {}.
+`make quick`, one attack and twenty classes, takes {} min after the install on {}.
 """
 
 

@@ -62,7 +62,7 @@ rule pack:
         " --out {params.out} 2>&1 | tee {log}"
 
 
-# The base model waits for these, and all else for that.
+# The base model needs these splits, and all other trainings need the base model.
 if first := list(filter(None, map(checked.split_of_role, ("pretrain", "val")))):
 
     use rule pack as pack_first with:

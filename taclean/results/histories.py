@@ -159,7 +159,7 @@ def at_loss(runs: pd.DataFrame, losses: Sequence[float], split: str) -> pd.DataF
 
 
 BUDGET = "Budget: points of CA@1 on val that the largest rate may lose."
-LOSS = "Budget: points of CA@1 lost on the test split, on straight lines from rate to rate; "
+LOSS = "Loss: points of CA@1 lost on the test split, on straight lines from rate to rate; "
 LOSS += "beyond the last rate ASR@1 is that of this rate."
 
 
@@ -168,11 +168,11 @@ def headline(scores: pd.DataFrame, look: Look, budget: str = BUDGET) -> str:
 
     Args:
         scores: from `by_budget` or `at_loss`; the differences are on the same victims.
-        budget: what a budget is.
+        budget: what a budget is, after its name and a colon.
     """
     rows = pick(main_rows(scores, look), metric=ASR)
     *others, tested = [d for d in ordered(rows["defense"], look.defenses) if d != NONE]
-    pairs = [(tested, other) for other in others]
+    pairs, name = [(tested, other) for other in others], budget.partition(":")[0]
 
     def minus(part: pd.DataFrame) -> pd.DataFrame:
         mean = differences(part, pairs, by=["split", "metric"]).assign(attack="mean")
@@ -183,12 +183,11 @@ def headline(scores: pd.DataFrame, look: Look, budget: str = BUDGET) -> str:
         found = labelled(found, look, columns, "attack").sort_values("budget", kind="stable")
         found = found.assign(text=text(found))
         wide = found.set_index(["budget", "attack", columns])["text"].unstack(sort=False)
-        wide = wide.fillna("–").reset_index(names=["Budget", "Attack"]).rename_axis(columns=None)
-        return markdown_table(wide.assign(Budget=wide["Budget"].map("{:g}".format)), 2)
+        wide = wide.fillna("–").reset_index(names=[name, "Attack"]).rename_axis(columns=None)
+        return markdown_table(wide.assign(**{name: wide[name].map("{:g}".format)}), 2)
 
     over = interval_text(rows)
-    note = f"ASR@1 in %{f', mean ± half of its {over}' if over else ''}. "
-    note += budget
+    note = f"ASR@1 in %{f', mean ± half of its {over}' if over else ''}. {budget}"
     text = f"{cells(summary, 'defense', plus_minus)}\n\n{note}\n"
     if others:
         note = f"{look.defense_label(tested)} minus the other in ASR@1, in points, on the same "

@@ -15,7 +15,8 @@ say: Say = _log.info  # log a line
 
 class _Stdout(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record).encode("utf-8", "backslashreplace").decode(), flush=True)
+        line = self.format(record).encode("utf-8", "backslashreplace").decode()
+        print(f"{line}\n", end="", flush=True)  # in one piece, since other stages print, too
 
 
 def log_to_stdout() -> None:
