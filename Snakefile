@@ -32,6 +32,10 @@ onstart:
     hold_locks(workflow.persistence)
     watch.follow(workflow)
     forks.start(workflow)
+    if (
+        workflow.local_exec
+    ):  # a limit for clusters, by which each job adds looks at all jobs for good
+        workflow.scheduler.job_rate_limiter = None
 
 
 onsuccess:
