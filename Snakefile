@@ -32,9 +32,8 @@ onstart:
     hold_locks(workflow.persistence)
     watch.follow(workflow)
     forks.start(workflow)
-    if (
-        workflow.local_exec
-    ):  # a limit for clusters, by which each job adds looks at all jobs for good
+    if workflow.local_exec:
+        # A limit for clusters, by which each finished job adds looks at all jobs for good.
         workflow.scheduler.job_rate_limiter = None
 
 
