@@ -30,7 +30,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "former": ("versus.png",),
     **dict.fromkeys(("repeats", "photos", "target", "structured", "field"), ("asr_ca.png",)),
     "rebound": ("trajectory.png",),
-    **dict.fromkeys(("few", "vit"), ("rates.png",)),
+    **dict.fromkeys(("few", "vit", "epyc"), ("rates.png",)),
     **dict.fromkeys(("axes", "ablation", "threat", "overlap"), ("axes/*.png",)),
     **dict.fromkeys("quick second_cpu fp32 held_back training_time frozen frozen_avx2".split(), ()),
 }
