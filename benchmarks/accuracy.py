@@ -58,7 +58,7 @@ def seconds_to(
 
 def main() -> list[Row]:
     """Pack the default's splits where they are missing and train its base model."""
-    config = configs.with_default(None)
+    config = configs.load(configs.DEFAULT)
     stage, name = stage_config(config, "base"), config.data.name
     folders = {r: f"data/{name}/{config.split_of_role(r)}" for r in ("pretrain", "val")}
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", str(cores())]

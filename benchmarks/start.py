@@ -32,13 +32,13 @@ STAGES = {
 
 def commands(folder: Path) -> dict[str, list[str]]:
     """Return a command for each of STAGES, with its config in `folder` and missing files."""
-    config = configs.with_default(None)
+    config = configs.load(configs.DEFAULT)
     names: dict[str, str] = {}
     found: dict[str, list[str]] = {}
     for attack in config.run.attacks:
         names["fitted" if config.attacks[attack].fits else "attack"] = attack
     for defense in config.run.defenses:
-        for text in config.defenses[defense].texts:
+        for text in config.defenses[defense].method.texts:
             names |= {"text": text, "defense": defense}
     for stage, (path, *options) in STAGES.items():
         command = [sys.executable, "-m", "taclean", stage]

@@ -21,7 +21,7 @@ from taclean.config.runs import Runs
 from taclean.results.labels import look_of
 from taclean.results.table import read_table
 from taclean.util.errors import UserError
-from taclean.util.files import replacing, sha256, write_json
+from taclean.util.files import sha256, write_json, write_text
 
 # The figures that docs/ keeps from each run; `picture_name` gives their names there.
 PICTURES: dict[str, tuple[str, ...]] = {
@@ -40,11 +40,7 @@ MARKS = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str, root: Path, page: str) -> str:
-    """Return the text of a page with its blocks filled.
-
-    Raises:
-        UserError: a block is unknown, or one of its marks is missing.
-    """
+    """Return a page's text, filled; a UserError names a block that is unknown or lacks a mark."""
 
     def block(match: re.Match[str]) -> str:
         name, _, of = match[2].partition("_of_")
@@ -58,8 +54,7 @@ def filled(text: str, root: Path, page: str) -> str:
             raise UserError(f"{page}: unknown block {match[2]!r}; known are {known}")
         return f"{match[1]}{inner}{match[3]}"
 
-    marks = len(re.findall(r"<!-- (?:begin: .*|end) -->", text))
-    if marks != 2 * len(MARKS.findall(text)):
+    if len(re.findall(r"<!-- (?:begin: .*|end) -->", text)) != 2 * len(MARKS.findall(text)):
         raise UserError(f"{page}: a block lacks its begin or its end; write both, a line each")
     return MARKS.sub(block, text)
 
@@ -83,19 +78,16 @@ def commit(root: Path) -> str:
 
 
 def take(results: Path, root: Path, minutes: int | None, overlays: list[str], name: str) -> None:
-    """Keep a run's table, cost, scan, pictures and record.
+    """Keep a run's table, cost, scan, pictures and record; a UserError names a missing file.
 
     Args:
         minutes: how long the run took; for the runs TIMED but `quick`, with the install. A run in
             pieces took the seconds of its rules' benchmarks, times their cores, over all cores.
         overlays: the config files of the run.
-
-    Raises:
-        UserError: a file is missing.
     """
     from benchmarks.common import machine  # imports torch
 
-    config, folder = configs.with_default(overlays), Run(root, name).folder
+    config, folder = configs.load(configs.DEFAULT, *overlays), Run(root, name).folder
     axes = config.given(include={"axes"}).get("axes", {})
     table = read_table(results / "table.csv")
     figures = {}
@@ -147,8 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             text = page.read_text("utf-8")
             new = filled(text, ROOT, page.name)
             if new != text:
-                with replacing(page) as temporary:
-                    temporary.write_text(new, "utf-8")
+                write_text(page, new)
                 print(f"{page.relative_to(ROOT)}: written")
     except UserError as error:
         raise SystemExit(f"docs.build: error: {error}") from None

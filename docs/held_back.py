@@ -19,8 +19,7 @@ from taclean.util.errors import UserError
 def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:
     """Compare CA@1 and ASR@1 of new victims, in `table`, with those that are `known`.
 
-    Raises:
-        UserError: a seed is one of the known ones, or there is no score to compare.
+    A UserError says that a seed is one of the known ones, or that there is no score to compare.
     """
     if shared := sorted(set(known["seed"]) & set(table["seed"])):
         known_seeds = seeds_text(known["seed"])

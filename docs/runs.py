@@ -15,38 +15,25 @@ DEFAULT = "default"
 
 
 class Run:
-    """A run as docs/data keeps it.
-
-    Attributes:
-        there: whether the run has been taken; if not, it has no more attributes.
-        record: its date, minutes, model, data, labels and pictures.
-        machine: the processor that it ran on.
-        where: when, from which commit and on which machine it ran.
-        look: the labels of the methods.
-        table: all scores.
-        split: the main test split.
-        scores: the scores of the poisoned models on that split.
-        tested: the defence under test, which is the last of the run.
-        others: the defences that it is compared with.
-    """
+    """A run as docs/data keeps it."""
 
     def __init__(self, root: Path, name: str = DEFAULT) -> None:
         self.root, self.name = root, name
         self.folder = root / "docs" / "data" / name
         self.there = (self.folder / "run.json").is_file()
-        if not self.there:
+        if not self.there:  # the run was not taken: it has no more attributes
             return
-        self.record = read_json(self.folder / "run.json")
+        self.record = read_json(self.folder / "run.json")  # see `docs.build.take`
         (part,) = self.record["parts"]
         day = datetime.date.fromisoformat(part["date"])
-        self.machine = part["machine"]
+        self.machine = part["machine"]  # the processor that it ran on
         self.where = f"{day.day} {day:%B %Y}, commit {part['commit']}, {self.machine}"
         self.look = Look.of(self.record["look"])
-        self.table = read_table(self.folder / "table.csv")
+        self.table = read_table(self.folder / "table.csv")  # all scores
         self.split = main_split(self.table, self.look)
         poisoned = self.table[self.table["attack"] != CLEAN]
-        self.scores = pick(poisoned, split=self.split)
-        self.tested = list(self.record["look"]["defenses"])[-1]
+        self.scores = pick(poisoned, split=self.split)  # on the main split
+        self.tested = list(self.record["look"]["defenses"])[-1]  # against the others
         self.others = self.look.methods(
             name for name in poisoned["defense"] if name not in (NONE, self.tested)
         )

@@ -116,6 +116,12 @@ class Attack(Method, abstract=True):
         texts = [cls.prefix, *([cls.captions] if isinstance(cls.captions, str) else cls.captions)]
         if len(texts) < 2 or not all(isinstance(text, str) for text in texts):
             raise ValueError("prefix and captions are no text, and no list of texts; correct them")
+        if isinstance(cls.captions, str) and cls.captions not in ("template", "natural"):
+            text = f"captions are {cls.captions!r}; give 'template', 'natural' or a list of texts"
+            raise ValueError(text)
+        for name, own, base in (("Fit", cls.Fit, FitSettings), ("Rows", cls.Rows, Rows)):
+            if own and not (isinstance(own, type) and issubclass(own, base)):
+                raise ValueError(f"{name} derives from no {base.__name__} of taclean.attacks")
         # The class's own label and marker have the limits of the keys of the same names.
         signs = {"label": cls.label or None, "marker": cls.marker or None}
         AttackEntry.of({"gate": 0.0, **signs}, cls.__name__)

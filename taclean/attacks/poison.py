@@ -221,10 +221,16 @@ def write(
     if not isinstance(changes, Sequence) or not changes:
         raise UserError(f"{where}: poison returns no list; return [Change(...)]")
     for change in changes:
+        if not isinstance(change, Change):
+            raise UserError(f"{where}: poison returns {change!r:.60}; return [Change(...)]")
+        if np.asarray(change.positions).dtype == bool:
+            raise UserError(f"{where}: positions are a mask; give np.flatnonzero(mask)")
         had, wanted = len(change.captions), len(change.positions)
         if had != wanted:
             raise UserError(f"{where}: a change of {wanted} rows has {had} captions; give each one")
-    positions = np.concatenate([change.positions for change in changes])
+        if wrong := [text for text in change.captions if not isinstance(text, str)]:
+            raise UserError(f"{where}: {wrong[0]!r} is no caption; give a text")
+    positions = np.concatenate([np.asarray(c.positions, np.int64) for c in changes])
     if not np.isin(positions, np.arange(len(pairs))).all():
         raise UserError(f"{where}: it changes a row that is not there; give 0 to {len(pairs) - 1}")
     if len(np.unique(positions)) < len(positions):
@@ -245,6 +251,9 @@ def write(
                     if change.picture is not None:
                         given, ids = images, pairs.ids[pairs.rows[chosen]]
                         images = change.picture(given, ids)
+                        if not _alike(images, given):
+                            text = f"return uint8 images of the shape {tuple(given.shape)}"
+                            raise UserError(f"{where}: the picture of a change is none; {text}")
                         alone = change.picture(given[-1:], ids[-1:])
                         if (alone.int() - images[-1:].int()).abs().max() > 1:  # more than rounding
                             text = "a second call gives another picture; draw from ids and seed"
@@ -261,6 +270,10 @@ def write(
                     rows, captions, done, pairs.pictures[positions], strict=True
                 )
             )
+
+
+def _alike(images: object, given: Tensor) -> bool:
+    return isinstance(images, Tensor) and (images.dtype, images.shape) == (given.dtype, given.shape)
 
 
 def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray]:

@@ -120,9 +120,7 @@ class Choice(NamedTuple):
     words: Mapping[str, float]  # with their weights
 
 
-def choices(
-    parsed: Parse, vocabulary: Vocabulary, words: Words = "fitting"
-) -> dict[str, list[Choice]]:
+def choices(parsed: Parse, vocabulary: Vocabulary, words: Words) -> dict[str, list[Choice]]:
     """Return, by kind, the words to replace in the parts; if no part has one, in the caption."""
     lower = [word.lower() for word in parsed.words]
     lemmas = [vocabulary.lexicon.lemma(*pair) for pair in zip(lower, parsed.tags, strict=True)]
@@ -188,7 +186,7 @@ def learn(captions: Sequence[str], counts: Tally, lexicon: Lexicon) -> Vocabular
     weights: list[float] = []
     slots = count()
     for n, caption in enumerate(captions[:: max(1, len(captions) // SAMPLE)]):
-        for kind, some in choices(parse(caption, lexicon), vocabulary).items():
+        for kind, some in choices(parse(caption, lexicon), vocabulary, "fitting").items():
             for choice in some:
                 word = index.setdefault(choice.slot.word, len(index))
                 at = n, KINDS.index(kind), next(slots), word
@@ -235,11 +233,8 @@ def text_only_score(
 
     Chance, 0.5, is ideal. The classifier is a logistic regression on the words of a text, trained
     and scored on different captions (cross-validation). A pair that it cannot tell apart counts as
-    half. None for fewer than 50 pairs or 5 different captions.
-
-    Args:
-        captions: of each pair; pairs of one caption stay in one fold, and count as one for the
-            standard error.
+    half. `captions` has that of each pair; pairs of one caption stay in one fold, and count as one
+    for the standard error. None for fewer than 50 pairs or 5 different captions.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression

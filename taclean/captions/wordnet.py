@@ -214,13 +214,11 @@ class Lexicon:
                 tags[n] = "CD"
             elif re.match(r"https?:|www\.|\W+$", word) and tags[n] in PART:
                 tags[n] = "SYM"
-            elif tags[n] == "JJ" and self._ends_phrase(
-                lower[n], tags[n - 1 : n], tags[n + 1 : n + 2]
-            ):
+            elif tags[n] == "JJ" and self._is_noun(lower[n], tags[n - 1 : n], tags[n + 1 : n + 2]):
                 tags[n] = "NN"
         return tuple(tags)
 
-    def _ends_phrase(self, word: str, before: list[str], after: list[str]) -> bool:
+    def _is_noun(self, word: str, before: list[str], after: list[str]) -> bool:
         """Return whether what looks like an adjective ends a noun phrase: a steam locomotive."""
         ends = not after or after[0] in ("STOP", "IN", "BE", *FINITE)
         led = before in (["DT"], ["JJ"], ["PRP$"]) or (before == ["NN"] and after != ["IN"])

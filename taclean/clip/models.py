@@ -5,7 +5,6 @@ import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,8 +30,7 @@ def library() -> ModuleType:
     """Import open_clip, which takes a second, and make this package's models known to it."""
     import open_clip
 
-    with resources.as_file(resources.files("taclean") / "model_configs") as folder:
-        open_clip.add_model_config(folder)
+    open_clip.add_model_config(Path(__file__).parents[1] / "model_configs")
     return open_clip
 
 

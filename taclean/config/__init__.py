@@ -168,11 +168,6 @@ def load(*paths: Path | str) -> Config:
     return check(read(*paths))
 
 
-def with_default(overlays: Sequence[Path | str] | None) -> Config:
-    """Load the given files on top of the default config, as Snakemake does."""
-    return load(DEFAULT, *(overlays or []))
-
-
 def unused(config: Config) -> str:
     """Return a note on keys of `finetune.train` that no defence of the run takes, or "".
 

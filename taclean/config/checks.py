@@ -199,7 +199,9 @@ def _check_rows(config: Config) -> None:
     for name in config.cleaned_by(run.defenses):
         entry, where = config.defenses[name], f"defenses.{name}"
         if entry.split:
-            _known(f"{where}.split", [entry.split], filter(config.extra_pairs, config.splits))
+            extra = [split for split in config.splits if config.dataset.role(split) == "extra"]
+            pairs = [split for split in extra if "pairs" in config.gives(split)]
+            _known(f"{where}.split", [entry.split], pairs)
         clean = config.split_of_role("clean")  # gives the number of rows of an overlap
         learned = clean if entry.overlap is not None else config.learned_by(name)
         most = config.splits[learned].rows or math.inf

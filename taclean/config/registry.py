@@ -25,10 +25,8 @@ NOUNS = {"attacks": "attack", "defenses": "defence", "detectors": "detector"}
 def load(folder: str, name: str) -> Any:
     """Return the class of taclean/FOLDER/NAME.py, or of the file NAME if that ends in .py.
 
-    A UserError names a file that is missing, cannot be imported, or holds no or two such classes.
-
-    Args:
-        folder: one of BASES.
+    FOLDER is one of BASES. A UserError names a file that is missing, cannot be imported, or holds
+    no or two such classes.
     """
     file = _file(folder, name)
     there = Path(name).is_file() if name == file else name in _files(folder)
@@ -74,9 +72,7 @@ def _file(folder: str, name: str) -> str:
 def _module(folder: str, name: str) -> ModuleType:
     if not name.endswith(".py"):
         return importlib.import_module(f"taclean.{folder}.{name}")
-    spec = importlib.util.spec_from_file_location(name, name)
-    assert spec  # the name ends in .py
-    assert spec.loader
+    spec: Any = importlib.util.spec_from_file_location(name, name)  # the name ends in .py
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -93,7 +89,13 @@ def _classes(folder: str, name: str) -> list[Any]:
     try:
         module = _module(folder, name)
     except (Exception, SystemExit) as error:  # whatever a new file makes Python or pydantic raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{_file(folder, name)}: cannot be imported: {reason[:300]}") from None
-    own = (cls for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, base))
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if isinstance(error, SystemExit):
+            reason = "it ends Python; leave argparse and sys.exit out"
+        if isinstance(error, ImportError) and Path(name).with_name(f"{error.name}.py").is_file():
+            reason += "; put that file's code into this one, or install it"
+        raise UserError(f"{_file(folder, name)}: cannot be imported: {reason}") from None
+    own = {
+        cls: 0 for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, base)
+    }
     return [cls for cls in own if cls.__module__ == module.__name__ and not vars(cls)["abstract"]]

@@ -74,11 +74,8 @@ class Runs:
         self.data = f"data/{config.data.name}"
         self.dataset = config.dataset
         self.scored = config.evaluate.splits
-        self.base = "results/base/model.safetensors"
-        if config.base.per_seed:
-            self.base = CLEAN_BASE
-        elif config.model.pretrained:
-            self.base = IMPORTED
+        shared = IMPORTED if config.model.pretrained else "results/base/model.safetensors"
+        self.base = CLEAN_BASE if config.base.per_seed else shared
         for stage, _, rows, train in self.trainings():
             if rows and (rows < train.batch or train.warmup >= rows // train.batch * train.epochs):
                 text = f"batch {train.batch}, {train.epochs} epochs and warmup {train.warmup}"
@@ -340,7 +337,7 @@ class Runs:
 
     def texts_of(self, defense: str, seed: int, suffix: str = "") -> dict[str, str]:
         """Return the folders of all texts that a cleaning learns from, which others may share."""
-        kinds = self.config.defenses[defense].texts if defense != "none" else []
+        kinds = self.config.defenses[defense].method.texts if defense != "none" else []
         shared = {kind: shared_name(self.config, kind, defense) for kind in kinds}
         return {k: f"{self.data}/text/{k}/{s}/seed{seed}{suffix}" for k, s in shared.items()}
 
@@ -376,7 +373,7 @@ class Runs:
         """Return the first defence that learns from texts of the whole clean split, or ""."""
         entries = {name: self.config.defenses[name] for name in self.defenses[1:]}
         whole = (n for n, e in entries.items() if e.rows is e.overlap is e.split is None)
-        return next((name for name in whole if kind in entries[name].texts), "")
+        return next((name for name in whole if kind in entries[name].method.texts), "")
 
 
 def _files_of(weights: str) -> list[str]:

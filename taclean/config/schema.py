@@ -409,10 +409,6 @@ class DefenseEntry(Entry):
     clean split, and from as many; this share of them is also in the poisoned set."""
     colour: str | None = key(None, "Colour in figures, #rrggbb.", pattern="^#[0-9a-fA-F]{6}$")
 
-    @property
-    def texts(self) -> list[str]:
-        return list(self.method.texts)
-
 
 class DetectorEntry(Entry):
     """A detector: a file of taclean/detectors with its parameters."""
@@ -458,10 +454,6 @@ class Config(Section):
             return (READERS[self.dataset.source_of(split).reader].gives,)
         return ("pairs", "labels")
 
-    def extra_pairs(self, split: str) -> bool:
-        """Return whether a split of the role extra has pairs to learn from."""
-        return "pairs" in self.gives(split) and self.dataset.role(split) == "extra"
-
     @property
     def rates(self) -> dict[str, tuple[str, float]]:
         """The entries of `run.rates`: the defence that each one is, and its learning rate."""
@@ -481,8 +473,7 @@ class Config(Section):
         if entry and entry.split:
             return entry.split
         poisoned = entry and (entry.overlap is not None or entry.method.scratch)
-        role = "pretrain" if poisoned else "clean"
-        return self.split_of_role(role) or ""
+        return self.split_of_role("pretrain" if poisoned else "clean") or ""
 
     def rows_of_role(self, role: str) -> int:
         """Return the number of rows of a split that something is trained on."""

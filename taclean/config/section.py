@@ -1,10 +1,13 @@
 """Keys of the config: each is a field of a `Section`, with its type, default, range and meaning."""
 
 import difflib
+import inspect
 import os
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import CodeType
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -23,6 +26,10 @@ def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
             the clean split or of the poisoned set.
     """
     rows = limits.pop("rows_of", None)
+    if unknown := [name for name in limits if name not in inspect.signature(Field).parameters]:
+        raise TypeError(
+            f"key has no limit {unknown[0]}; give ge, gt, le, lt, max_length or pattern"
+        )
     more = {"rowsOf": rows} if rows else None
     return Field(default, description=text, json_schema_extra=more, **limits)
 
@@ -158,16 +165,62 @@ class Method(Section):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **more: Any) -> None:
-        """Refuse a key that hides a part of the base class, and a misspelt method."""
+        """Refuse a key that no YAML can set or that hides a part of the base class, and a method
+        that nothing calls, or not with such arguments."""
         root = cls.__mro__[cls.__mro__.index(Method) - 1]
-        for name in cls.model_fields:
+        for name, field in cls.model_fields.items():
             if hasattr(root, name):
-                raise TypeError(f"{root.__name__} has a {name} already; rename the key")
-        for name in {name for name in vars(cls) if name[0] != "_"} - {*dir(root)}:
-            if meant := difflib.get_close_matches(name, vars(root), 1, 0.7):
-                raise TypeError(f"nothing calls {name}; is it {meant[0]}? Helpers begin with _")
+                cure = "rename the key, or leave its type out to set it"
+                raise TypeError(f"{root.__name__} has a {name} already; {cure}")
+            if not _from_yaml(field.annotation):
+                text = (
+                    f"{name} is of a type that YAML has not; take numbers, texts, lists and dicts"
+                )
+                raise TypeError(f"{text} of them by name")
+        methods = {name: own for name, own in vars(cls).items() if inspect.isfunction(own)}
+        called = {name for own in methods.values() for name in _names(own.__code__)}
+        for name, own in vars(cls).items():
+            if inspect.isfunction(usual := inspect.getattr_static(root, name, None)):
+                _check_arguments(name, own, usual)
+            elif usual is None and name[0] != "_" and name in {*methods} - called:
+                meant = difflib.get_close_matches(name, vars(root), 1, 0.7)
+                hint = f"is it {meant[0]}? " if meant else ""
+                raise TypeError(f"nothing calls {name}; {hint}Helpers begin with _")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name[0] != "_":
+            raise AttributeError(f"{type(self).__name__}.{name} cannot be set; begin it with _")
+        super().__setattr__(name, value)
 
     @classmethod
     def name_in_print(cls) -> str:
         """Return the class's own `label`, or its name; never the label of a base class."""
         return vars(cls).get("label") or cls.__name__
+
+
+def _from_yaml(kind: Any) -> bool:
+    """Return whether YAML has values of a key's type."""
+    origin, parts = get_origin(kind) or kind, get_args(kind)
+    if origin is dict and parts and get_origin(parts[0]) is None and parts[0] is not str:
+        return False
+    return origin not in (tuple, set, frozenset, Path) and all(map(_from_yaml, parts))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Yield the names of attributes and globals in the code of a function."""
+    yield from code.co_names
+    for inner in filter(inspect.iscode, code.co_consts):
+        yield from _names(inner)
+
+
+def _check_arguments(name: str, own: Any, usual: Any) -> None:
+    """Refuse a method that cannot be called as the base class's is."""
+    wanted = inspect.signature(usual)
+    named = {p.name: 0 for p in wanted.parameters.values() if p.kind is p.KEYWORD_ONLY}
+    try:
+        if not inspect.isfunction(own) or inspect.iscoroutinefunction(own):
+            raise TypeError("no plain method")
+        inspect.signature(own).bind(*[0] * (len(wanted.parameters) - len(named)), **named)
+    except TypeError as error:
+        arguments = ", ".join(wanted.parameters)
+        raise TypeError(f"{name}: {error}; define {name}({arguments})") from None

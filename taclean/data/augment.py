@@ -125,8 +125,7 @@ def _draw(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     u = uniform(rows, 5, seed, epoch, AUTOAUGMENT).numpy()
     # In float32 the largest draw times P may round up to P.
     policy = np.minimum((u[:, 0] * len(chance)).astype(np.int64), len(chance) - 1)
-    signs = (u[:, 3:5] >= 0.5).astype(np.int64)
-    drawn = group[policy[:, None], [[0, 1]], signs]
+    drawn = group[policy[:, None], [[0, 1]], (u[:, 3:5] >= 0.5).astype(np.int64)]  # and by its sign
     return np.where(u[:, 1:3] < chance[policy], drawn, -1)
 
 

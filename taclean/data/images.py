@@ -17,7 +17,7 @@ class Broken(Exception):  # noqa: N818 - counted, not an error of the program
 
 
 def load_image(data: bytes | np.ndarray, size: int) -> np.ndarray:
-    """Return an image as (size, size, 3) uint8 RGB.
+    """Return an image, the bytes of a file or (H, W, 3) uint8 pixels, as (size, size, 3) uint8 RGB.
 
     The result is the same bytes as open_clip's evaluation transform gives: the shorter side becomes
     `size` (bicubic), then the centre is cut out. Images become RGB before they are resized, so that
@@ -26,9 +26,6 @@ def load_image(data: bytes | np.ndarray, size: int) -> np.ndarray:
     pixels by several levels on average.
 
     A Broken says undecodable (or truncated), too_large (above 89 million pixels), or wrong_mode.
-
-    Args:
-        data: an image file, or (H, W, 3) uint8 pixels.
     """
     if isinstance(data, np.ndarray):
         square = data.shape[:2] == (size, size)

@@ -5,12 +5,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 
 from taclean.clip import library_names
 from taclean.data import Table, one_line
 from taclean.util.errors import UserError
+
+EMOJI = Path(__file__).parents[1] / "assets" / "emoji"
 
 
 def class_name(text: str) -> str:
@@ -43,7 +44,7 @@ def class_names(given: str | list[str], where: str) -> list[str]:
     if given == "imagenet":
         return list(library_names()["IMAGENET_CLASSNAMES"])
     if given in ("default", "all"):
-        table = (resources.files("taclean") / "assets/emoji/classes.tsv").read_text("utf-8")
+        table = (EMOJI / "classes.tsv").read_text("utf-8")
         rows = [line.split("\t") for line in table.splitlines()[1:]]
         return [row[0] for row in rows if given == "all" or row[2] == "1"]
     listed = read_names(Path(given), where) if isinstance(given, str) else given

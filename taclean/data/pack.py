@@ -190,8 +190,7 @@ def _fill(
             raise UserError(f"{target}: {text}; raise max_broken, lower rows or add shards")
         used += len(slots)
     if not sound:
-        found = _in_words(broken, folder)
-        raise UserError(f"{target}: no sound row ({found}); look at the source")
+        raise UserError(f"{target}: no sound row ({_in_words(broken, folder)}); look at the source")
     # As objects: a name that is not UTF-8 cannot be in a column of strings.
     packed = pd.DataFrame(sorted(sound), columns=_Row._fields, dtype=object)
     return packed, tokens[packed["slot"].astype(int)], broken

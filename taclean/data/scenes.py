@@ -8,7 +8,6 @@ construction; the `shift` split uses styles of drawing that no other split uses.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from taclean.data.draw import shown_labels
+from taclean.data.labels import EMOJI
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
 
@@ -114,21 +114,16 @@ class Scene:
 @functools.cache
 def sprite_sheet() -> np.ndarray:
     """Return the committed sprites as (N, 64, 64, 4) uint8 RGBA."""
-    with (resources.files("taclean") / "assets/emoji/sprites.webp").open("rb") as file:
-        sheet = np.asarray(Image.open(file).convert("RGBA"))
+    with Image.open(EMOJI / "sprites.webp") as image:
+        sheet = np.asarray(image.convert("RGBA"))
     cells = sheet.reshape(sheet.shape[0] // CELL, CELL, COLUMNS, CELL, 4).swapaxes(1, 2)
     return cells.reshape(-1, CELL, CELL, 4)
-
-
-def _table(name: str) -> pd.DataFrame:
-    with (resources.files("taclean") / "assets/emoji" / name).open("rb") as file:
-        return pd.read_csv(file, sep="\t")
 
 
 @functools.cache
 def nouns(classes: Classes) -> tuple[Noun, ...]:
     """Return the classes in label order: 'default' (100), 'all' (281), or the named ones."""
-    table = _table("classes.tsv").set_index("class")
+    table = pd.read_csv(EMOJI / "classes.tsv", sep="\t").set_index("class")
     if classes == "default":
         table = table[table["default"] == 1]
     elif classes != "all":
@@ -138,7 +133,8 @@ def nouns(classes: Classes) -> tuple[Noun, ...]:
 
 @functools.cache
 def _sprites_by_class(classes: Classes, styles: Styles) -> tuple[list[int], ...]:
-    table, styles = _table("sprites.tsv"), SETS[styles] if isinstance(styles, str) else styles
+    table = pd.read_csv(EMOJI / "sprites.tsv", sep="\t")
+    styles = SETS[styles] if isinstance(styles, str) else styles
     sprites = table[table["style"].isin(styles)].groupby("class")["index"].agg(list)
     names = [noun.name for noun in nouns(classes)]
     if missing := [name for name in names if name not in sprites]:
@@ -184,19 +180,13 @@ def scene(
         size = _pick(rng, list(sizes))
         low, high = sizes[size]
         x, y = PLACES[place]
-        return Drawing(
-            label=label,
-            sprite=int(_pick(rng, sprites[label])),
-            size=size,
-            place=place,
-            centre=(x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03)),
-            side=rng.uniform(low, high),
-            angle=rng.uniform(-12, 12),
-        )
+        sprite = int(_pick(rng, sprites[label]))
+        centre = x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03)
+        side, angle = rng.uniform(low, high), rng.uniform(-12, 12)
+        return Drawing(label, sprite, size, place, centre, side, angle)
 
-    places = list(PLACES)
     if len(labels) == 1 or rng.random() >= second:
-        drawings = [drawing(label, SIZES, _pick(rng, places))]
+        drawings = [drawing(label, SIZES, _pick(rng, list(PLACES)))]
     else:
         other = int(rng.integers(len(labels) - 1))
         other = labels[other + (other >= place)]
@@ -347,8 +337,7 @@ class SceneReader(Reader):
         limits = ("classes", "cover", "without")
         shown = _labels(**{key: self.options[key] for key in limits if key in self.options})
         labels = [shown[scene_id % len(shown)] for scene_id in self.ids]
-        table = make_table(keys, keys, label=labels, classes=names)
-        return table.set_index(np.array(self.ids))
+        return make_table(keys, keys, label=labels, classes=names).set_index(np.array(self.ids))
 
     def read(self, where: str | None, caption: str | None) -> tuple[np.ndarray, str]:
         """Compose a scene; return its pixels and its caption."""

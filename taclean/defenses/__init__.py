@@ -4,6 +4,8 @@ The fields of the class are the keys of `loss` in an entry of the config's `defe
 `kind: NAME` uses taclean/defenses/NAME.py. docs/extending.md shows how to write a defence.
 """
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -15,11 +17,12 @@ from taclean.clip import CLIP
 from taclean.clip.encode import encode_images, encode_tokens
 from taclean.config import registry
 from taclean.config.schema import DefenseEntry, Train
-from taclean.config.section import Method, WrongKeyError, key
+from taclean.config.section import NAME, Method, WrongKeyError, key
 from taclean.data.split import Pairs
 from taclean.losses import clip_loss
 from taclean.training.distributed import error_of_all, gather
 from taclean.training.loader import Batch
+from taclean.training.resume import fingerprint
 from taclean.util.errors import UserError
 
 
@@ -61,8 +64,8 @@ class Defense(Method, abstract=True):
     def kept(self) -> dict[str, Any]:
         """Tensors, numbers and texts, by name, that `prepare` or `loss` keeps for later steps.
 
-        Checkpoints hold them, also in lists and mappings. After a resume the tensors are on the
-        CPU.
+        Checkpoints hold them, also in lists and mappings. A resume replaces all of them after
+        `prepare`, so read them from here each time; the tensors are then on the CPU.
         """
         return self._kept
 
@@ -132,6 +135,18 @@ class Defense(Method, abstract=True):
         DefenseEntry.of({"label": cls.label or None, "colour": cls.colour or None}, cls.__name__)
         loss = f"Parameters of {cls.name_in_print()}'s loss."
         sections = {"loss": (cls, loss), **{name: (kind, None) for name, kind in cls.texts.items()}}
+        for name, kind in cls.texts.items():
+            if not re.fullmatch(NAME, name) or name in {
+                *DefenseEntry.model_fields,
+                "loss",
+                "train",
+            }:
+                raise ValueError(
+                    f"texts: {name!r} is no name, or a key of every defence; rename it"
+                )
+            for method in ("write", "read", "made_for", "example"):
+                if getattr(kind, method).__qualname__.startswith("TextArtifact."):
+                    raise ValueError(f"{kind.__name__} has no method {method}; define it")
         fields: dict[str, Any] = {}
         for name, (section, text) in sections.items():
             needed = any(field.is_required() for field in section.model_fields.values())
@@ -154,14 +169,51 @@ class _ScratchEntry(DefenseEntry):
         return self
 
 
+def prepared(objective: Defense, model: CLIP, pairs: Pairs, prompts: Tensor | None) -> None:
+    """Call `prepare`; a UserError says that it changes the model or keeps what it may not."""
+    if getattr(objective.prepare, "__func__", None) is Defense.prepare:
+        return  # without hashes of a large model
+    before = fingerprint(model.state_dict())
+    objective.prepare(model, pairs, prompts)
+    fault = _fault_of_kept(objective.kept)
+    if fingerprint(model.state_dict()) != before:
+        fault = "it changes the model; change a copy of it, or the weights in finish"
+    if fault:
+        raise error_of_all(f"{type(objective).__name__}.prepare: {fault}")
+
+
 def learning(objective: Defense, model: CLIP) -> set[nn.Parameter]:
     """Return the weights that learn; a UserError says that `learns` gives none of the model's."""
-    given, weights = objective.learns(model), {*model.parameters()}
-    learns = {*given} if isinstance(given, Iterable) else set()
-    if not learns or not learns <= weights:
-        text = "gives no weights, or others than the model's; give some of model.parameters()"
-        raise error_of_all(f"{type(objective).__name__}.learns: {text}")
-    return learns
+    return _weights(objective, "learns", objective.learns(model), model, least=1)
+
+
+def resting(objective: Defense, model: CLIP, epoch: int) -> set[nn.Parameter]:
+    """Return the weights that stand still; a UserError says that `rests` gives other things."""
+    return _weights(objective, "rests", objective.rests(model, epoch), model, least=0)
+
+
+def _weights(
+    objective: Defense, method: str, given: Any, model: CLIP, least: int
+) -> set[nn.Parameter]:
+    found: list[Any] = (
+        [*given] if isinstance(given, Iterable) and not isinstance(given, Tensor) else [None]
+    )
+    if len(found) < least or not all(isinstance(weight, nn.Parameter) for weight in found):
+        text = "gives no weights; give a list of some of model.parameters(), not of lists"
+    elif not {*found} <= {*model.parameters()}:
+        text = "gives others than the model's weights; give some of model.parameters()"
+    else:
+        return {*found}
+    raise error_of_all(f"{type(objective).__name__}.{method}: {text}")
+
+
+def share_of(objective: Defense, epoch: int) -> float:
+    """Return the epoch's share of the learning rate; a UserError says that `pace` gives none."""
+    share = objective.pace(epoch)
+    if not isinstance(share, int | float) or not 0 <= share < math.inf:
+        text = f"gives {share!r} in epoch {epoch}; give a number of at least 0"
+        raise error_of_all(f"{type(objective).__name__}.pace: {text}")
+    return share
 
 
 def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
@@ -173,6 +225,21 @@ def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
     if fault:
         raise error_of_all(f"{type(objective).__name__}.loss: {fault}")
     return parts
+
+
+def finished(objective: Defense, model: CLIP) -> None:
+    """Call `finish`; a UserError says that it does not change the weights in place."""
+    failed, names = objective.failed, model.state_dict().keys()
+    finish: Any = objective.finish
+    returned, fault = finish(model), ""
+    if returned is not None:
+        fault = f"it returns {type(returned).__name__}; change the weights in place"
+    elif model.state_dict().keys() != names:
+        fault = "it changes the names of weights; leave them, for example by prune.remove"
+    elif objective.failed != failed:
+        fault = "kept['failed'] is set after the training; set it in prepare"
+    if fault:
+        raise error_of_all(f"{type(objective).__name__}.finish: {fault}")
 
 
 def _fault(parts: Any) -> str:
@@ -192,14 +259,19 @@ def _fault(parts: Any) -> str:
 def _fault_of_kept(kept: Mapping[str, Any]) -> str:
     """Say what is wrong with what a defence keeps; "" if nothing is."""
 
-    def storable(value: Any) -> bool:
-        if isinstance(value, dict | list | tuple):
-            return all(map(storable, value.values() if isinstance(value, dict) else value))
+    def storable(value: Any) -> bool:  # and read again as it was, by torch.load's weights_only
+        if type(value) in (dict, list, tuple):
+            inner = [*value, *value.values()] if isinstance(value, dict) else value
+            return all(map(storable, inner))
         return isinstance(value, Tensor) or type(value) in (bool, float, int, str, type(None))
 
+    failed = kept.get("failed", "")
+    if not isinstance(failed, str) or not failed.isprintable():
+        return f"kept['failed'] is {failed!r}; give the reason as a line of text"
     for name, value in kept.items():
         if not storable(value):
-            return f"kept[{name!r}] is of {type(value).__name__}; keep tensors, numbers and texts"
+            text = "keep tensors, numbers and texts, in plain dicts and lists"
+            return f"kept[{name!r}] is of {type(value).__name__}; {text}"
     return ""
 
 

@@ -25,6 +25,6 @@ class Dao(Local):
 
     def score(self, seen: Seen) -> Tensor:
         """Return the dimensionality-aware outlier score of each picture."""
-        distances, rows = self.near(seen)
+        distances, rows = self._near(seen)
         furthest = distances[:, -1]
         return (dimension(distances)[rows] * (furthest[:, None] / furthest[rows]).log()).mean(1)

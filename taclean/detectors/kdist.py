@@ -13,4 +13,4 @@ class KDist(Local):
 
     def score(self, seen: Seen) -> Tensor:
         """Return the distance of each picture's k-th neighbour."""
-        return self.near(seen)[0][:, -1]
+        return self._near(seen)[0][:, -1]

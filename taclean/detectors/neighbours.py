@@ -46,6 +46,6 @@ class Local(Detector, abstract=True):
 
     k: int = key(16, "Number of neighbours.", ge=2, le=1000)
 
-    def near(self, seen: Seen) -> tuple[Tensor, Tensor]:
+    def _near(self, seen: Seen) -> tuple[Tensor, Tensor]:
         """Return distances and rows of the neighbours of each picture: see `neighbours`."""
         return _kept(seen.images, self.k)

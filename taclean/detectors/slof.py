@@ -13,6 +13,6 @@ class Slof(Local):
 
     def score(self, seen: Seen) -> Tensor:
         """Return the simplified local outlier factor of each picture."""
-        distances, rows = self.near(seen)
+        distances, rows = self._near(seen)
         furthest = distances[:, -1]
         return (furthest[:, None] / furthest[rows]).mean(1)

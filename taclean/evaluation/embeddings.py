@@ -15,7 +15,7 @@ from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 
 KS = (1, 3, 5, 10)
-TOGETHER = 500  # images that go through the tower together, so that no score needs more memory
+TOGETHER = 500  # rows that go through a tower together, so that no score needs more memory
 Counts = dict[str, dict[str, int]]  # metric -> {"hits": h, "n": n}
 ByName = dict[str, Counts]  # "clean" or a trigger -> its scores
 # Puts a trigger on images (B, 3, H, W) uint8 whose rows have the ids (B,).
@@ -42,20 +42,13 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A split as a model sees it; embeddings are float32 of unit norm on the model's device.
+    """A split as a model sees it; embeddings are float32 of unit norm on the model's device."""
 
-    Attributes:
-        clean: (N, d) embeddings of the images as they are.
-        triggered: for each trigger, (M, d) embeddings of the images of other classes than the
-            target, with the trigger on.
-        labels: (N,) class indices in host memory.
-        target: the attacker's class; None: every image got the triggers.
-    """
-
-    clean: Tensor
+    clean: Tensor  # (N, d) of the images as they are
+    # For each trigger, (M, d) of the images of other classes than the target, with the trigger on.
     triggered: dict[str, Tensor]
-    labels: Tensor
-    target: int | None
+    labels: Tensor  # (N,) class indices in host memory
+    target: int | None  # the attacker's class; None: every image got the triggers
 
     @property
     def others(self) -> Tensor:
@@ -105,16 +98,13 @@ def embed(
 
 
 @torch.no_grad()
-def embed_texts(
-    model: CLIP, tokens: np.ndarray, batch: int = 500, precision: str = "auto"
-) -> Tensor:
+def embed_texts(model: CLIP, tokens: np.ndarray, precision: str = "auto") -> Tensor:
     """Embed tokens (T, 77): (T, d) float32 of unit norm on the model's device."""
     model.eval()
-    device = device_of(model)
-    with autocast(device, precision):
+    with autocast(device_of(model), precision):
         parts = [
-            encode_tokens(model, torch.from_numpy(tokens[i : i + batch].astype(np.int64)))
-            for i in range(0, len(tokens), batch)
+            encode_tokens(model, torch.from_numpy(tokens[i : i + TOGETHER].astype(np.int64)))
+            for i in range(0, len(tokens), TOGETHER)
         ]
     return torch.cat(parts).float()
 
@@ -141,13 +131,7 @@ def ranks(scores: Tensor, right: Tensor, *, first_wins: bool = False) -> Tensor:
 
 
 def ranks_among(
-    queries: Tensor,
-    keys: Tensor,
-    wanted: Tensor,
-    labels: Tensor,
-    chunk: int,
-    *,
-    first_wins: bool = False,
+    queries: Tensor, keys: Tensor, wanted: Tensor, labels: Tensor, chunk: int, *, first_wins: bool
 ) -> Tensor:
     """Rank for each query the best key that has the wanted label, `chunk` queries at a time.
 

@@ -46,10 +46,8 @@ def probe(learned: Embeddings, scored: Embeddings) -> ByName:
     """Fit a linear classifier to clean features and score it: LCA@1, and LASR@1 of each trigger.
 
     It says what the features tell, whatever the zero-shot head says: those of triggered pictures
-    may still lie with the target's after a defence.
-
-    Args:
-        learned: a split that is not scored; every class should be in it.
+    may still lie with the target's after a defence. `learned` is a split that is not scored; every
+    class should be in it.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -108,8 +106,7 @@ def score(
         if not prompts.name_classes_of(learned):
             text = f"{learned.folder} has other classes than {pairs.folder}"
             raise UserError(f"evaluate.probe: {text}; give a split with the same")
-        known = embed(model, learned, precision=precision)
-        parts.append(probe(known, images))
+        parts.append(probe(embed(model, learned, precision=precision), images))
     if captions:
         texts = embed_texts(model, pairs.tokens[pairs.rows], precision=precision)
         target = prompts.classes[prompts.target]

@@ -16,9 +16,7 @@ from taclean.util.errors import UserError
 View = tuple[Put, str, int]
 
 
-def moves(
-    pairs: Pairs, heads: Heads, views: Mapping[str, View], precision: str = "auto"
-) -> dict[str, Any]:
+def moves(pairs: Pairs, heads: Heads, views: Mapping[str, View], precision: str) -> dict[str, Any]:
     """Count what the clean pictures and each view of them are taken for.
 
     Returns:

@@ -35,16 +35,15 @@ def recall(images: Tensor, texts: Tensor, owners: Tensor, ks: Sequence[int] = KS
     the same as the own one counts as better, so that equal embeddings are no hits.
 
     Args:
-        images: (N, d) embeddings of unit length.
-        texts: (T, d) embeddings of unit length.
+        images, texts: (N, d) and (T, d) embeddings of unit length.
         owners: (T,) the image of each text, 0 to N - 1; every image needs one.
     """
     owners, index = owners.to(images.device), torch.arange(len(images), device=images.device)
     if len(owners) != len(texts) or not torch.equal(owners.unique(), index):
         text = f"{len(owners)} rows for {len(texts)} texts of {len(images)} images"
         raise UserError(f"text_rows.npy: {text}, each of which needs one; pack the split again")
-    i2t = ranks_among(images, texts, index, owners, CHUNK)
-    t2i = ranks_among(texts, images, owners, index, CHUNK)
+    i2t = ranks_among(images, texts, index, owners, CHUNK, first_wins=False)
+    t2i = ranks_among(texts, images, owners, index, CHUNK, first_wins=False)
     return at_k("I2T", i2t, ks) | at_k("T2I", t2i, ks)
 
 
@@ -53,10 +52,8 @@ def target_recall(
 ) -> dict[str, Counts]:
     """Count TCR@k of each trigger: a caption that names the target among a picture's k best.
 
-    As in `recall`, what scores the same as the best such caption counts as better.
-
-    Args:
-        texts: (T, d) embeddings of `captions`.
+    As in `recall`, what scores the same as the best such caption counts as better. `texts` (T, d)
+    are the embeddings of `captions`.
     """
     named = torch.from_numpy(mentions(captions, target)).to(texts.device)
     if not named.any():
@@ -64,5 +61,6 @@ def target_recall(
     out = {}
     for name, embedded in images.triggered.items():
         wanted = torch.ones(len(embedded), dtype=torch.bool, device=embedded.device)
-        out[name] = at_k("TCR", ranks_among(embedded, texts, wanted, named, CHUNK), KS)
+        found = ranks_among(embedded, texts, wanted, named, CHUNK, first_wins=False)
+        out[name] = at_k("TCR", found, KS)
     return out

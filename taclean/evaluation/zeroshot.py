@@ -41,12 +41,7 @@ def head(model: CLIP, tokens: Tensor, batch: int = 512) -> Tensor:
 
 
 class Prompts:
-    """The prompts of a set of classes.
-
-    Attributes:
-        classes: in label order.
-        target: label of the attacker's target.
-    """
+    """The prompts of `classes`, in label order; `target` is the label of the attacker's target."""
 
     def __init__(
         self, model_name: str, classes: Sequence[str], templates: Sequence[str], target: str
@@ -97,8 +92,7 @@ class Heads(dict[str, Tensor]):
 def class_ranks(embedded: Tensor, head: Tensor, labels: Tensor) -> Tensor:
     """Rank the class `labels` (N,) of each embedding (N, d) among the classes of a head (C, d).
 
-    Returns:
-        (N,) the number of classes with a higher score. Of equal scores the lower index wins.
+    Return (N,) the number of classes with a higher score. Of equal scores the lower index wins.
     """
     count = len(head)
     if len(labels) and not (labels.min() >= 0 and labels.max() < count):
@@ -107,9 +101,7 @@ def class_ranks(embedded: Tensor, head: Tensor, labels: Tensor) -> Tensor:
     return ranks_among(embedded, head, labels, index, CHUNK, first_wins=True)
 
 
-def scores(
-    images: Embeddings, clean_head: Tensor, heads: Mapping[str, Tensor] | None = None
-) -> ByName:
+def scores(images: Embeddings, clean_head: Tensor, heads: Mapping[str, Tensor] = {}) -> ByName:
     """Count CA, ASR and TA.
 
     Args:
@@ -128,7 +120,7 @@ def scores(
         text = f"each of the {len(images.labels)} images shows the target"
         raise UserError(f"ASR: {text}; score a split with other classes")
     for name, embedded in images.triggered.items():
-        own_head, found[name] = (heads or {}).get(name, clean_head), {}
+        own_head, found[name] = heads.get(name, clean_head), {}
         assert images.target is not None, "triggers go on for a target"
         target = torch.full_like(labels, images.target)
         for metric, wanted in (("ASR", target), ("TA", labels)):

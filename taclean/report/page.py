@@ -51,19 +51,13 @@ class Section(NamedTuple):
 
 
 def page(
-    table: pd.DataFrame,
-    look: Look,
-    figures: Sequence[Section],
-    machines: Mapping[str, Sequence[str]],
+    table: pd.DataFrame, look: Look, figures: Sequence[Section], machines: Mapping[str, list[str]]
 ) -> str:
     """Return the page as HTML that needs no other file; the verdict is about the last defence.
 
-    Args:
-        figures: the first one is the main one.
-        machines: the devices that "trained_on" and "scored_on" name.
+    The first figure is the main one; `machines` has the devices of "trained_on" and "scored_on".
     """
     *_, tested = look.defenses
-    csv = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
     return rendered(
         "page.html",
         verdict=verdict(table, look, tested),
@@ -76,7 +70,7 @@ def page(
         figures=figures,
         machines=machines,
         splits=look.splits,
-        csv=csv,
+        csv=table.to_csv(index=False, float_format="%.4f", lineterminator="\n"),
     )
 
 

@@ -24,6 +24,7 @@ TRIAL = ["defense", "trial", "overrides"]
 SCORES = ["CA", "ASR", "TA", "victim_CA", "victim_ASR"]
 GRID = [*TRIAL, "attack", "seed", *SCORES]
 REBOUND = [*RUN, "asr_start", "asr_peak", "rise", "step", "asr_end", "ca_start", "ca_end"]
+Rates = Mapping[str, tuple[str, float]]  # entry of the config -> its defence, its learning rate
 
 
 def grid(histories: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -81,18 +82,12 @@ def overlay(grid: pd.DataFrame, within: float) -> str:
     return head + yaml.safe_dump({"defenses": entries}, sort_keys=False, default_flow_style=None)
 
 
-def rates_within(
-    histories: pd.DataFrame, rates: Mapping[str, tuple[str, float]], budget: float
-) -> pd.DataFrame:
+def rates_within(histories: pd.DataFrame, rates: Rates, budget: float) -> pd.DataFrame:
     """Choose a rate for each victim, its cleaning's repeat and each defence.
 
-    Args:
-        rates: entry of the config -> the defence that it is and its learning rate.
-        budget: points of CA@1 that may be lost.
-
-    Returns:
-        RUN with the entry in `defense`, or NONE if no rate is within the budget; `method` is the
-        defence and `rate` its learning rate, 0 for NONE.
+    The budget is in points of CA@1 that may be lost. Return RUN with the entry in `defense`, or
+    NONE if no rate is within the budget; `method` is the defence and `rate` its learning rate, 0
+    for NONE.
     """
     course = histories[histories["defense"].isin([*rates])].sort_values("epoch")
     ends = course.groupby(RUN, sort=False)[CA].agg(["first", "last"]).reset_index()
@@ -106,7 +101,7 @@ def rates_within(
 def by_budget(
     table: pd.DataFrame,
     histories: pd.DataFrame,
-    rates: Mapping[str, tuple[str, float]],
+    rates: Rates,
     budgets: Sequence[float],
     trained: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
@@ -129,7 +124,7 @@ def by_budget(
     return pd.concat(parts)[["budget", *table.columns]]
 
 
-def cleanings(rows: pd.DataFrame, rates: Mapping[str, tuple[str, float]]) -> pd.DataFrame:
+def cleanings(rows: pd.DataFrame, rates: Rates) -> pd.DataFrame:
     """Return a row for each cleaning at one of the rates, from CA@1 and ASR@1 on one split.
 
     The columns are RUN, CA@1 and ASR@1, "CA@1 before" and "ASR@1 before" of the victim, `method`

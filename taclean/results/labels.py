@@ -44,18 +44,13 @@ class Look:
 
     A name that is not listed comes after the listed ones. Its label is made from the name, and its
     marker or colour is one that no listed name has.
-
-    Attributes:
-        attacks: name -> (label, Matplotlib marker), in the order of tables and figures.
-        defenses: name -> (label, colour as #rrggbb), in that order.
-        splits: the test splits, the main one first.
-        variants: defences that are another defence with other settings.
     """
 
+    # In order, name -> (label, Matplotlib marker), and name -> (label, colour as #rrggbb).
     attacks: Signs = field(default_factory={CLEAN: ("Never poisoned", "X")}.copy)
     defenses: Signs = field(default_factory={NONE: ("No defence", "#7f7f7f")}.copy)
-    splits: tuple[str, ...] = ()
-    variants: frozenset[str] = frozenset()
+    splits: tuple[str, ...] = ()  # the test splits, the main one first
+    variants: frozenset[str] = frozenset()  # defences that are another one with other settings
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Self:
@@ -89,8 +84,7 @@ class Look:
 def labelled(table: pd.DataFrame, look: Look, *keys: str) -> pd.DataFrame:
     """Return a table in the order of the config, sorted by the last key, with labels for names.
 
-    Args:
-        keys: "attack", or columns that name defences.
+    Each key is "attack" or a column that names defences.
     """
     for key in keys:
         of_attacks = key == "attack"
@@ -132,11 +126,10 @@ def look_of(
     """Return the mapping that `Look.of` takes, for the run's methods or others of the config."""
     attacks = config.run.attacks if attacks is None else attacks
     defenses = config.run.defenses if defenses is None else defenses
-    test = config.split_of_role("test") or ""
     out: dict[str, Any] = {
         "attacks": {name: _own(name, config.attacks[name], "marker") for name in attacks},
         "defenses": {name: _own(name, config.defenses[name], "colour") for name in defenses},
-        "splits": ordered(config.evaluate.splits, [test]),
+        "splits": ordered(config.evaluate.splits, [config.split_of_role("test") or ""]),
     }
     if variants := [n for n in defenses if config.defenses[n].stem in {*defenses} - {n}]:
         out["variants"] = variants

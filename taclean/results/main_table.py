@@ -124,9 +124,7 @@ def blocks(table: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]
 def cells(block: pd.DataFrame, bold: str = "**{}**", spread: str = " ± {:.1f}") -> pd.DataFrame:
     """Return a block as text: a row for each defence, a column for each (attack, metric).
 
-    Args:
-        bold: the format of a bold number.
-        spread: the format of half of an interval.
+    `bold` and `spread` are the formats of a bold number and of half of an interval.
     """
 
     def text(mean: float, half: float, metric: str, mark: bool) -> str:

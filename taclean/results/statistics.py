@@ -132,16 +132,11 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
 def new_victims(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Check whether new victims' scores lie in the 95 % prediction intervals of the known ones.
 
-    Args:
-        known: runs; a cell with fewer than FEWEST_SEEDS victims is left out.
-        new: runs of other victims on the same split.
-
-    Returns:
-        A row for each new victim, defence and metric: columns NEW_VICTIMS.
+    Both are runs on the same split. Return a row for each new victim, defence and metric: columns
+    NEW_VICTIMS. A cell with fewer than FEWEST_SEEDS known victims is left out.
     """
     found = victims(new).merge(predicted(known), on=CELL)
-    inside = found["percent"].between(found["low"], found["high"])
-    return found.assign(inside=inside)[NEW_VICTIMS]
+    return found.assign(inside=found["percent"].between(found["low"], found["high"]))[NEW_VICTIMS]
 
 
 def differences(

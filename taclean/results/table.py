@@ -40,10 +40,8 @@ def script_log(log: Sequence[str]) -> Iterator[None]:
 def long_table(paths: Sequence[Path | str], look: Look) -> pd.DataFrame:
     """Return a row for each score of all runs, ordered by `look`, seed, repeat and METRICS.
 
-    Where a defence could not work in some runs, the column `failed` has the reasons.
-
-    Args:
-        paths: the `scores.json` of each run.
+    `paths` are the runs' `scores.json`. Where a defence could not work in some runs, the column
+    `failed` has the reasons.
     """
     rows = [row for path in paths for row in _scores(path)]
     table = pd.DataFrame(rows, columns=[*COLUMNS, "failed"])
@@ -129,11 +127,7 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def markdown_table(frame: pd.DataFrame, left: int = 1) -> str:
-    """Return a frame of text as a Markdown table without its index.
-
-    Args:
-        left: the number of columns that are aligned left; the others are aligned right.
-    """
+    """Return a frame of text as Markdown without its index; all but `left` columns align right."""
     align = ["left"] * left + ["right"] * (len(frame.columns) - left)
     return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
 

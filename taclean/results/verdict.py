@@ -46,15 +46,10 @@ def difference_text(found: Any) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The findings about the defence under test.
+    """The findings about the defence under test."""
 
-    Attributes:
-        sentences: the verdict, the most important first.
-        words: the difference in ASR@1 from each other defence, by the label of the attack.
-    """
-
-    sentences: list[str]
-    words: pd.DataFrame
+    sentences: list[str]  # the verdict, the most important first
+    words: pd.DataFrame  # difference in ASR@1 from each other defence, by the attack's label
 
 
 def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:

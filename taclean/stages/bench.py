@@ -13,6 +13,7 @@ from taclean.stages.shared import CONFIGFILE, option, say
 from taclean.util.errors import UserError
 from taclean.util.files import write_text
 
+BENCH = configs.DEFAULT.with_name("bench.yaml")
 OPTIONS = [
     ("file", {"help": "the file of your defence, such as examples/my_defence.py"}),
     option("--victims", "archive of frozen victims (default: victims are trained)", default=None),
@@ -31,10 +32,10 @@ def overlay(options: Any) -> dict[str, Any]:
         raise UserError(f"{options.file}: no Python file; give a file of one class, NAME.py")
     registry.load("defenses", str(file))
     name = re.sub(r"\W", "_", file.stem, flags=re.ASCII)
-    bench = configs.read_yaml(configs.DEFAULT.with_name("bench.yaml"))["run"]
-    if name in configs.read(configs.DEFAULT)["defenses"]:
+    known = configs.read(configs.DEFAULT, BENCH, *options.configfile)
+    if name in known["defenses"]:
         raise UserError(f"{options.file}: {name} is a defence of taclean; give the file a new name")
-    run: dict[str, Any] = {"defenses": [*bench["defenses"], name]}
+    run: dict[str, Any] = {"defenses": [*known["run"]["defenses"], name]}
     if options.victims:
         run["victims"] = str(Path(options.victims).absolute())
     given = {"attacks": options.attacks, "seeds": options.seeds}
@@ -50,15 +51,16 @@ def run(options: Any) -> None:
     folder = Path(options.directory)
     own = folder / "bench.yaml"
     write_text(own, yaml.safe_dump(overlay(options), sort_keys=False))
-    files = [configs.DEFAULT.with_name("bench.yaml"), *(options.configfile or []), own]
-    paths = [str(Path(file).absolute()) for file in files]
+    paths = [str(Path(file).absolute()) for file in (BENCH, *options.configfile, own)]
+    config = configs.load(configs.DEFAULT, *paths)
+    if not (config.run.rates and config.run.attacks):
+        raise UserError("bench: run.rates or run.attacks is empty; give at least one of each")
     command = ["snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
     command += ["--cores", str(options.cores), "--configfile", *paths]
     if code := subprocess.run(command).returncode:
         raise SystemExit(code)
     results = folder / "results"
     say((results / "budgets.md").read_text("utf-8"))
-    config = configs.load(configs.DEFAULT, *paths)
     from taclean.results.labels import Look, look_of
     from taclean.results.table import read_table
     from taclean.results.verdict import verdict

@@ -32,7 +32,7 @@ def run(options: Any) -> None:
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import score
 
-    values = configs.read(configs.DEFAULT, *(options.configfile or []))
+    values = configs.read(configs.DEFAULT, *options.configfile)
     if options.targets:
         values = configs.merge(values, {"scan": {"targets": options.targets}})
     config, seed = configs.check(values), options.seed

@@ -31,15 +31,14 @@ def run(options: Any) -> None:
     from taclean.results import leaderboard
     from taclean.results.table import read_csv
 
-    if not (options.results or options.check or options.page) or (
-        options.results and options.check
-    ):
+    source = options.results or options.check
+    if not (source or options.page) or (options.results and options.check):
         raise UserError("leaderboard: give one of --results and --check, or --page alone")
     columns = leaderboard.COLUMNS
     known = pd.DataFrame(columns=columns)
     if Path(options.table).is_file():
         known = read_csv(options.table, columns)
-    if source := options.results or options.check:
+    if source:
         if not options.victims:
             raise UserError("leaderboard: --victims: missing; give the archive of the rows")
         digest, index = sha256(options.victims), victims.read(options.victims)
@@ -71,6 +70,6 @@ def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
             text = f"not the archive's; clean with run.victims: {options.victims}"
             raise UserError(f"{there}: {text}")
     cost = read_csv(results / "cost.csv", ["defense", "seconds"])
-    test = configs.with_default(options.configfile).split_of_role("test") or ""
+    test = configs.load(configs.DEFAULT, *options.configfile).split_of_role("test") or ""
     about = {"version": version("taclean"), "commit": options.commit, "victims": digest}
     return leaderboard.entries(budgets, cost, test, about | {"machine": processor()})

@@ -94,6 +94,5 @@ def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
     only = {split: within(table, names, **limit).to_numpy() for split, limit in limits.items()}
     broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
     spares = broken / (1 - broken) if broken < 1 else len(table)
-    rows = dict(stage["draw"])
-    drawn = draw(table["picture"], rows, stage["seed"], spares, only)[stage["split"]]
+    drawn = draw(table["picture"], dict(stage["draw"]), stage["seed"], spares, only)[stage["split"]]
     return table.iloc[drawn.rows], table.iloc[drawn.spare]

@@ -6,13 +6,13 @@ from typing import Any
 from taclean import config as configs
 from taclean.stages.shared import option
 
-OPTIONS = [option("--config", "config files on top of the default", nargs="+", default=None)]
+OPTIONS = [option("--config", "config files on top of the default", nargs="+", default=[])]
 
 
 def run(options: Any) -> None:
     from taclean.training import estimate
 
-    config = configs.with_default(options.config)
+    config = configs.load(configs.DEFAULT, *options.config)
     for line in filter(None, (configs.unused(config), "plan: timing a few steps on this machine")):
         print(line, file=sys.stderr, flush=True)
     print(estimate.report(config, estimate.measure(config)))

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 def scan_config(config: Config, *, seed: int) -> dict[str, Any]:
     """Return what decides a scan; `clean_seeds` only decides which models are scanned."""
-    settings = config.scan.given(exclude={"clean_seeds"})
-    return scored(config, seed) | {"scan": settings}
+    return scored(config, seed) | {"scan": config.scan.given(exclude={"clean_seeds"})}
 
 
 RECIPE = 1

@@ -29,7 +29,7 @@ def option(flag: str, text: str, **more: Any) -> tuple[str, dict[str, Any]]:
     return flag, {"help": text, **more}
 
 
-CONFIGFILE = option("--configfile", "files on top of the default", nargs="+", default=None)
+CONFIGFILE = option("--configfile", "files on top of the default", nargs="+", default=[])
 MODEL = option("--model", "weights, safetensors or a torch file; never run as code")
 TRIGGERS = option("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])
 DEVICE = option("--device", "auto: a GPU if any", default="auto", choices=("auto", "cpu", "cuda"))

@@ -21,14 +21,14 @@ def shared_name(config: Config, text: str, defense: str) -> str:
 
 def user_of(config: Config, text: str, shared: str) -> str | None:
     """Return the first defence of the config that learns from the artifact of a `shared_name`."""
-    users = (name for name, entry in config.defenses.items() if text in entry.texts)
+    users = (name for name, entry in config.defenses.items() if text in entry.method.texts)
     return next((name for name in users if shared_name(config, text, name) == shared), None)
 
 
 def _wanted(config: Config, text: str, defense: str) -> dict[str, Any]:
     """Return the artifact's name, parameters (with defaults) and epochs; a KeyError without it."""
     entry = config.defenses[defense]
-    if text not in entry.texts:
+    if text not in entry.method.texts:
         raise KeyError(text)
     kind = entry.method.texts[text]
     own = {} if kind.__module__.startswith("taclean.") else {"file": entry.kind}  # of the user's

@@ -55,9 +55,16 @@ def run(stage: dict[str, Any], options: Any) -> None:
         raise UserError(f"--model: missing; {where} is fitted to the clean model")
     model = load(stage["model"], options.model) if options.model else create(stage["model"])
     model = model.to(options.device)
-    fitted, report = method.fit(model, material, settings, seed=trigger["seed"], say=say)
+    found = method.fit(model, material, settings, seed=trigger["seed"], say=say)
+    try:
+        fitted, report = ({**part} for part in found)
+        fitted = {name: value.detach().cpu().clone() for name, value in fitted.items()}
+        report = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in report.items()}
+    except (AttributeError, TypeError, ValueError):
+        text = "fit returns no tensors by name and numbers by name; return two dicts"
+        raise UserError(f"attack {type(method).__name__}: {text}") from None
     for key, value in report.items():
         say(f"{trigger['attack']}: {key} {value}")
     with replacing(options.out) as temporary:
-        safetensors.torch.save_file(fitted, temporary)
+        safetensors.torch.save_file({k: v.contiguous() for k, v in fitted.items()}, temporary)
     write_json(options.report, report)

@@ -56,6 +56,5 @@ def run(stage: dict[str, Any], options: Any) -> None:
             found[path] = {"weights": weights, "scores": shown, "stage": own}
             text = ", ".join(f"{key} {value:.1f}" for key, value in shown.items())
             say(f"victims: {path}, {text} on val, stored as {weights}")
-        index = {"version": version("taclean"), "victims": found}
-        victims.write(options.out, index, files)
+        victims.write(options.out, {"version": version("taclean"), "victims": found}, files)
     say(f"victims: {options.out}, sha256 {sha256(options.out)}")

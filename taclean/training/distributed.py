@@ -33,8 +33,6 @@ def processes(device: torch.device) -> Iterator[None]:
     if not dist.is_torchelastic_launched():
         yield
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield

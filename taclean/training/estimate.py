@@ -28,6 +28,13 @@ ROW_BYTES = 77 * 2 + 8 + 8 + 64  # tokens, label, id and a caption of CC3M's len
 ALL = 50_000  # rows of a split that takes all of its source: ImageNet's validation set
 
 
+class _Same(Pairs):
+    """Pairs that all have one caption."""
+
+    def captions(self) -> list[str]:
+        return [CAPTION] * len(self)
+
+
 def measure(config: Config) -> dict[str, Any]:
     """Measure rates per second on this machine, with the batch of the config's fine-tuning.
 
@@ -42,7 +49,8 @@ def measure(config: Config) -> dict[str, Any]:
     rows = batch * (steps + 1)  # a step warms up
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size, size, 3), np.uint8)
     tokens, index = np.repeat(tokenize(name, [CAPTION]), rows, 0), np.arange(rows)
-    pairs = Pairs(Path(), pixels, tokens, 0 * index, index, index, np.empty(0, np.int64))
+    prompts = prompt_tokens(name, ["tree", "house"], [f"{CAPTION} with a {{}}."] * 32).to(device)
+    pairs = _Same(Path(), pixels, tokens, 0 * index, index, index, np.empty(0, np.int64))
     finetune, clip, train = config.finetune.train, make_defense(None), {}
     trainings = {"pretrain": (clip, finetune)}
     if not config.model.pretrained:
@@ -55,11 +63,12 @@ def measure(config: Config) -> dict[str, Any]:
     for key, (objective, given) in trainings.items():
         own = given.given(include={"precision", "threads", "compile", "optimizer"})
         settings = Train(lr=1e-9, epochs=1, batch=batch, warmup=0, **own)
-        training = Training(create(name), pairs, objective, settings, seed=0, device=device)
-        train[key] = batch * steps / _seconds(training.step, steps)
+        more: dict[str, Any] = {"seed": 0, "device": device, "prompts": prompts}
+        training = Training(create(name), pairs, objective, settings, **more)
+        if not objective.failed:
+            train[key] = batch * steps / _seconds(training.step, steps)
         training.feed.close()
     model = create(name).eval().to(device)
-    prompts = prompt_tokens(name, ["tree", "house"], [f"{CAPTION} with a {{}}."] * 32).to(device)
     classifier, triggers = head(model, prompts), {"same": lambda images, ids: images}
     jpeg = io.BytesIO()  # of CC3M's usual size
     photo = Image.fromarray(pixels[0, :60, :80]).resize((640, 480), Image.Resampling.BICUBIC)

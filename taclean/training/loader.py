@@ -4,6 +4,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,25 +22,14 @@ READERS = 16  # for a GPU, at most; each reads a batch and holds its memory
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's part of one step's data.
-
-    Attributes:
-        index: (B,) positions in the set.
-        images: (B, 3, H, W) uint8 on the device of the run.
-        tokens: (B, 77) int64 in host memory: the text tower asks for their length.
-        parts: the `index` of every process, in order; may be empty for a single process.
-    """
+    """One process's part of one step's data."""
 
     epoch: int
-    index: np.ndarray
-    images: Tensor
-    tokens: Tensor
-    parts: tuple[np.ndarray, ...] = ()
-
-    @property
-    def indices(self) -> tuple[np.ndarray, ...]:
-        """The `index` of every process; together they are the whole batch, in its order."""
-        return self.parts or (self.index,)
+    index: np.ndarray  # (B,) positions in the set
+    images: Tensor  # (B, 3, H, W) uint8 on the device of the run
+    tokens: Tensor  # (B, 77) int64 in host memory: the text tower asks for their length
+    # The `index` of every process; together they are the whole batch, in its order.
+    indices: tuple[np.ndarray, ...]
 
 
 class Feed:
@@ -58,10 +48,10 @@ class Feed:
     def __init__(
         self, pairs: Pairs, *, seed: int, batch: int, epochs: int, device: torch.device
     ) -> None:
-        self._pairs, self._seed, self._batch, self._device = pairs, seed, batch, device
+        self._pairs, self._batch, self._device = pairs, batch, device
         self.per_epoch = max(1, len(pairs) // batch)
         self.steps, self.waited = self.per_epoch * epochs, 0.0
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self._order = lru_cache(1)(lambda epoch: permutation(len(pairs), seed, epoch, ORDER))
         self._next = 0
         self._reading: deque[Future[Batch]] = deque()
         # On a CPU the loop needs the cores; a GPU takes more than one thread can read from a disk.
@@ -72,10 +62,7 @@ class Feed:
     def _index(self, step: int) -> tuple[int, np.ndarray]:
         """Return the epoch of a step and the positions of its pairs."""
         epoch, position = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            self._order = permutation(len(self._pairs), self._seed, epoch, ORDER)
-            self._epoch = epoch
-        return epoch, self._order[position * self._batch : (position + 1) * self._batch]
+        return epoch, self._order(epoch)[position * self._batch : (position + 1) * self._batch]
 
     def _read(self, epoch: int, index: np.ndarray) -> Batch:
         """Read this process's part of a batch into host memory."""

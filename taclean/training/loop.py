@@ -22,7 +22,7 @@ from taclean.clip.encode import autocast, precision_on
 from taclean.clip.models import parameter_groups
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
-from taclean.defenses import Defense, learning, loss_of
+from taclean.defenses import Defense, finished, learning, loss_of, prepared, resting, share_of
 from taclean.training import distributed
 from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
@@ -31,7 +31,7 @@ from taclean.training.muon import Muon, Together, matrices
 from taclean.training.resume import Checkpoints, fingerprint
 from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
-from taclean.util.progress import Progress, say
+from taclean.util.progress import Progress, Say, say
 from taclean.util.rng import uniform
 
 Validate = Callable[[CLIP], dict[str, float]]
@@ -140,7 +140,7 @@ class Training:
             if self.device.type == "cuda":
                 choose_kernels(settings.deterministic)
             model.to(self.device)
-        objective.prepare(model.eval(), pairs, prompts)
+        prepared(objective, model.eval(), pairs, prompts)
         learns = learning(objective, model)
         for weight in model.parameters():
             weight.requires_grad_(weight in learns)
@@ -187,7 +187,7 @@ class Training:
         return self.done % self.per_epoch == 0
 
     def rate(self, step: int) -> float:
-        share = self._objective.pace(step // self.per_epoch)
+        share = share_of(self._objective, step // self.per_epoch)
         return share * learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
     def step(self) -> dict[str, Tensor]:
@@ -214,7 +214,7 @@ class Training:
                 cure = f"lower train.lr ({self.settings.lr:g}) or check the data and the loss"
                 raise distributed.error_of_all(f"{self.label}: the loss is {value} at {at}; {cure}")
         self._scaler.scale(parts["total"]).backward()
-        for weight in self._objective.rests(self.model, self.epoch):
+        for weight in resting(self._objective, self.model, self.epoch):
             weight.grad = None
         self._scaler.step(self._together)
         self._scaler.update()
@@ -222,7 +222,7 @@ class Training:
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
             if after == self.steps:  # before anything saves or scores the weights
-                self._objective.finish(self.model)
+                finished(self._objective, self.model)
         self.done = after
         return parts
 
@@ -282,6 +282,7 @@ class Training:
         done, history, sums = state["step"], state["history"], state["sums"]
         self.model.load_state_dict(state["model"])
         self.done, self.history, self._sums = done, history, sums
+        self._objective.kept.clear()
         self._objective.kept.update(state.get("kept", {}))
 
 
@@ -332,10 +333,9 @@ def train(
         where = {"precision": precision, "device": described(training.device)}
         log.event(begun, step=training.done, steps=steps, label=label, **where)
         stop = stack.enter_context(Stop().listening())
-        shown = say if first_process else None
-        if first_process:
-            why = f": {objective.failed}" if objective.failed else ""
-            say(f"{label}: {begun} at step {training.done} of {steps} in {precision}{why}")
+        shown: Say = say if first_process else lambda line: None
+        why = f": {objective.failed}" if objective.failed else ""
+        shown(f"{label}: {begun} at step {training.done} of {steps} in {precision}{why}")
         progress = Progress(label, steps, "steps", shown, first=training.done)
         started = epoch_began = saved = time.time()
 

@@ -18,17 +18,14 @@ from torch import Tensor
 from taclean.training import distributed
 from taclean.util.errors import UserError, first_line
 from taclean.util.files import locked, replacing
+from taclean.util.progress import say
 
 if TYPE_CHECKING:
     from taclean.training.loop import Training
 
 
 class Checkpoints:
-    """The checkpoint `last.pt` of one run in a folder.
-
-    Args:
-        mark: the run's `fingerprint`.
-    """
+    """The checkpoint `last.pt` of one run, whose `fingerprint` is `mark`, in a folder."""
 
     def __init__(self, folder: Path, mark: str) -> None:
         self._folder, self._path, self._mark = folder, folder / "last.pt", mark
@@ -69,6 +66,7 @@ class Checkpoints:
                     reason = f"cannot be read ({first_line(error)}); run the same command again"
                     raise UserError(f"{self._path}: {reason}") from None
                 aside = "other"
+                say(f"{self._path}: cannot be gone on from ({first_line(error)}); set aside")
             os.replace(self._path, self._path.with_name(f"last.{aside}.pt"))
         return False
 

@@ -16,8 +16,7 @@ MARGIN = 120  # seconds before the end of a job's time
 class Stop:
     """Handler of SIGTERM, and of an alarm before the time limit: Slurm's SIGTERM may not come here.
 
-    Attributes:
-        asked: whether one of them came; `why` names it.
+    `asked` says whether one of them came; `why` names it.
     """
 
     def __init__(self) -> None:

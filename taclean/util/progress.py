@@ -31,13 +31,11 @@ class Progress:
 
     Args:
         unit: what is counted, such as "rows".
-        say: takes a line; with None no line is logged.
+        say: takes a line.
         first: units that a run which was stopped did before.
     """
 
-    def __init__(
-        self, label: str, total: int, unit: str, say: Say | None = say, first: int = 0
-    ) -> None:
+    def __init__(self, label: str, total: int, unit: str, say: Say = say, first: int = 0) -> None:
         self._label, self._total, self._unit, self._say = label, total, unit, say
         self._first, self._last = first, time.monotonic()
         self._started, self._moved = self._last, False
@@ -60,8 +58,7 @@ class Progress:
         parts = [f"{self._label}: {done}/{self._total} {self._unit}", note]
         if done > self._first:
             parts.append(f"about {(self._total - done) / self.speed(done):.0f} s left")
-        if self._say:
-            self._say(", ".join(filter(None, parts)))
+        self._say(", ".join(filter(None, parts)))
         return True
 
     def follow(self, parts: Iterable[T]) -> Iterator[T]:

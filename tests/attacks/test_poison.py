@@ -167,6 +167,9 @@ def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
     (change(np.arange(2), ["a"]), "a change of 2 rows has 1 captions"),
     (change(np.array([99]), ["a"]), "a row that is not there"), (None, "returns no list"),
     ([poison.Change(np.arange(2), ["a", "b"], lambda x, ids: x.flip(0))], "another picture"),
+    ([poison.Change(np.arange(2), ["a", "b"], lambda x, ids: x / 255)], "return uint8 images of"),
+    (change(np.array([True, False]), ["a", "b"]), "are a mask"), ([None], "poison returns None"),
+    (change(np.arange(1), [None]) + change([], []), "None is no caption"),
 ])  # fmt: skip
 def test_wrong_changes_are_refused(pairs, tmp_path, tokenize, changes, says):
     with pytest.raises(UserError, match=f"'badnet': .*{says}"):
@@ -193,10 +196,8 @@ def test_the_manifest_names_row_id_caption_trigger_and_seed(written):
     table = pd.read_csv(folder / "manifest.csv", dtype={"picture": np.uint64})
     wanted = {"row": rows, "id": 1000 + rows, "caption": captions, "trigger": "badnet", "seed": 3}
     pd.testing.assert_frame_equal(table, pd.DataFrame({**wanted, "picture": shown}))
-    for got, wanted in zip(
-        poison.read_manifest(folder / "manifest.csv"), (rows, shown), strict=True
-    ):
-        assert (got == wanted).all()
+    found = poison.read_manifest(folder / "manifest.csv")
+    assert all((got == was).all() for got, was in zip(found, (rows, shown), strict=True))
 
 
 def test_poisoned_pictures_carry_the_trigger_of_their_own_id(written, pairs, tokenize):

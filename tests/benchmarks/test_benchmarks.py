@@ -40,7 +40,7 @@ def test_the_plain_loss_is_ours_in_fp32(defense: str, tiny, tiny_name: str) -> N
     data = step.Data(8, tiny_name, 32)
     index = np.array([1, 4, 2, 7, 6])
     objective = make_defense(defense, 3, data.texts())
-    batch = Batch(0, index, *data.pairs.batch(index))
+    batch = Batch(0, index, *data.pairs.batch(index), (index,))
     ours = objective.loss(tiny, batch)["total"]
     images = batch.images.float() / 255
     views = step.AUGMENTATIONS["mild"](images, index, 3, 0)

@@ -300,7 +300,7 @@ def test_defences_share_the_texts_that_are_the_same() -> None:
 
 @pytest.mark.parametrize("name", ["evidence", "ablation", "threat"])
 def test_what_is_compared_differs_in_one_choice(name: str) -> None:
-    config = configs.with_default([str(ROOT / f"config/{name}.yaml")])
+    config = configs.load(configs.DEFAULT, ROOT / f"config/{name}.yaml")
     assert not set(config.run.seeds) & {0, 100}  # on which something was chosen
     for axis in config.axes.values():
         if not set(axis.values) <= set(config.defenses):

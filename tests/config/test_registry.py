@@ -16,6 +16,7 @@ from taclean.util.errors import UserError
 from tests.helpers import ROOT, run
 
 DEFAULT = configs.read(configs.DEFAULT)
+BAD = configs.read_yaml(Path(__file__).with_name("bad_files.yaml"))
 NAMES = [name for folder in registry.BASES for name in registry.names(folder)]
 
 
@@ -54,7 +55,7 @@ FIGURES = [path.stem for path in (ROOT / "taclean/report/figures").glob("[a-z]*.
     ("code", "without"),
     [
         ("import taclean.cli; taclean.cli._parser().format_help()", ["torch", *HEAVY]),
-        ("from taclean import config; config.with_default([])", HEAVY),
+        ("from taclean import config; config.load(config.DEFAULT)", HEAVY),
         (MODELS, ["pandas", "nltk", "scipy", "sklearn", "matplotlib"]),
         (RESULTS, ["torch", "matplotlib"]),
         ("import taclean.report.figures", ["torch", "matplotlib", "pandas"]),
@@ -111,7 +112,7 @@ def test_a_defence_that_inherits_is_one(write) -> None:
     write("defenses", "zz_gentle", INHERITS)
     entry = registry.entry("defenses", "zz_gentle").of({})
     assert entry.method.name_in_print() == "Gentle"  # not that of the class it derives from
-    assert entry.texts == ["variants"]
+    assert [*entry.method.texts] == ["variants"]
     assert entry.loss.model_dump() == {"lambda_self": 0.25, "augment": "mild", "modality": "both"}
     assert defense("zz_gentle").__module__ == "taclean.defenses.zz_gentle"
 
@@ -125,25 +126,9 @@ def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
     assert registry.entry("defenses", "zz_plain").of({"loss": {"weight": 4}}).loss.weight == 4
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("class A(:", "cannot be imported: .*invalid syntax"),
-        ("import nosuchmodule", "cannot be imported: No module named 'nosuchmodule'"),
-        (HEAD + "class A(Defense):\n    size = 3\n", "cannot be imported: A non-annotated"),
-        (HEAD + "class A(Defense): pass\nclass B(Defense): pass\n", "has A, B; keep one"),
-        ("x = 1\n", "there is no defence taclean/defenses/zz_bad.py"),
-        (HEAD + "class A(Defense):\n    texts = ['variants']\n", "zz_bad.py: AttributeError"),
-        (HEAD + "class A(Defense):\n    scratch, texts = True, {'a': int}\n", "excludes texts"),
-        (HEAD + "class A(Defense):\n    def losses(self): pass\n", "calls losses; is it loss"),
-        (HEAD + "class A(Defense):\n    kept: int = 3\n", "Defense has a kept already"),
-        (HEAD + "class A(Defense):\n    w: int = key(3, le=2)\n", "w .* less than or equal to 2"),
-        (HEAD + "class A(Defense):\n    colour = 'reddish'\n", "A.colour: 'reddish'"),
-    ],
-    ids="syntax import field two none texts scratch method hides range colour".split(),
-)
+@pytest.mark.parametrize(("code", "message"), BAD.values(), ids=BAD)
 def test_a_file_that_is_no_defence_is_named_in_one_line(write, code: str, message: str) -> None:
-    write("defenses", "zz_bad", code)
+    write("defenses", "zz_bad", HEAD + code)
     with pytest.raises(UserError, match=f"^defenses.zz_bad: .*{message}"):
         configs.check(configs.resolve(configs.merge(DEFAULT, {"defenses": {"zz_bad": {}}})))
     configs.check(DEFAULT)  # other files are as they were

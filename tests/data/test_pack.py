@@ -392,7 +392,7 @@ defenses: {{taclean: {{subcaptions: {{samples: 4}}}}}}
 """,
         "utf-8",
     )
-    config = configs.with_default([str(ROOT / "config/photos.yaml"), str(overlay)])
+    config = configs.load(configs.DEFAULT, ROOT / "config/photos.yaml", overlay)
     index = tmp_path / "index.parquet"
     save_table(make_reader({"reader": "folders"}, tree).table(), index)
     seen: list[int] = []

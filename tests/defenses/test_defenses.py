@@ -50,7 +50,7 @@ def model(tiny):
 
 def batch_of(pairs, epoch: int, index) -> Batch:
     index = np.array(index)
-    return Batch(epoch, index, *pairs.batch(index))
+    return Batch(epoch, index, *pairs.batch(index), (index,))
 
 
 def images_alone(model, images) -> list[torch.Tensor]:

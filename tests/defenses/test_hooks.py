@@ -2,6 +2,8 @@
 
 import os
 import signal
+from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ import torch.nn.functional as F
 
 from taclean.clip import models
 from taclean.clip.encode import encode_images, encode_tokens, normalize
+from taclean.config import read_yaml
 from taclean.config.schema import Train
 from taclean.data.augment import mild
 from taclean.data.split import Pairs
-from taclean.defenses import invertune, make_defense, safeclip
+from taclean.defenses import Defense, invertune, make_defense, safeclip
 from taclean.defenses.roclip import changed_captions
 from taclean.losses import clip_loss, info_nce, self_loss
 from taclean.training.loader import Batch
@@ -21,6 +24,7 @@ from taclean.training.loop import train
 from taclean.util.errors import StoppedError, UserError
 from tests.helpers import Dies
 
+BAD = read_yaml(Path(__file__).with_name("bad_hooks.yaml"))
 SETTINGS = Train(lr=1e-3, epochs=2, batch=16, warmup=3, checkpoint_seconds=1e-9)
 FEW = {"probe_steps": 2, "steps": 3, "pictures": 8, "least": 0.0}
 DEFENSES = {
@@ -42,7 +46,7 @@ def prompts(small_pairs):
 
 
 def batch_of(pairs) -> Batch:
-    return Batch(1, np.arange(12), *pairs.batch(np.arange(12)))
+    return next(batches(pairs, (1, 0)))
 
 
 def clip_of(model, images, tokens) -> torch.Tensor:
@@ -70,6 +74,14 @@ def go(small_pairs, prompts, tmp_path):
         )  # fmt: skip
 
     return call
+
+
+@pytest.mark.parametrize(("code", "says"), BAD.values(), ids=BAD)
+def test_a_hook_that_goes_wrong_is_named(code, says, tiny_name, go):
+    own = "class Bad(Defense):\n" + indent(code, "    ")
+    exec(own, names := {"Defense": Defense, "torch": torch})
+    with pytest.raises(UserError, match=f"^Bad.{says}"):
+        go(models.create(tiny_name, 0), names["Bad"]())
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
@@ -240,7 +252,7 @@ def test_two_means_and_similarity():
 def batches(pairs, *places):
     for epoch, start in places:
         index = np.arange(start, start + 12)
-        yield Batch(epoch, index, *pairs.batch(index))
+        yield Batch(epoch, index, *pairs.batch(index), (index,))
 
 
 def most_like(pool, queries) -> torch.Tensor:

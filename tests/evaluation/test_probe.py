@@ -77,11 +77,14 @@ def test_embeddings_are_the_model_s_own(random_model: Any, split: Path) -> None:
     assert embed(random_model, pairs, {"a": flip}).others.all()
 
 
-def test_captions_that_a_trigger_brings_up_against_a_loop(random_model: Any, split: Path) -> None:
+def test_captions_that_a_trigger_brings_up_against_a_loop(
+    random_model: Any, split: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taclean.evaluation.embeddings.TOGETHER", 7)
     pairs = Pairs.open(split)
     captions = [f"a picture of {'two bananas' if i % 9 == 4 else 'a cat'}" for i in range(40)]
     images = embed(random_model, pairs, {"a": flip}, TARGET, precision="fp32")
-    texts = embed_texts(random_model, pairs.tokens, batch=7, precision="fp32")
+    texts = embed_texts(random_model, pairs.tokens, precision="fp32")
     with torch.no_grad():
         tokens = torch.from_numpy(np.array(pairs.tokens).astype(np.int64))
         torch.testing.assert_close(texts, encode_tokens(random_model, tokens), atol=1e-5, rtol=0)

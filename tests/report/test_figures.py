@@ -39,7 +39,7 @@ from taclean.util.errors import UserError
 IMAGENET = class_names("imagenet", "")
 LONG = sorted(IMAGENET, key=len)[-5:]  # 'black-and-tan coonhound' and its like
 EVIDENCE, PAPER, DEFAULT = (
-    Look.of(look_of(configs.with_default(files)))
+    Look.of(look_of(configs.load(configs.DEFAULT, *files)))
     for files in (["config/evidence.yaml"], ["config/paper.yaml"], [])
 )
 LOOKS = {"evidence": EVIDENCE, "paper": PAPER}

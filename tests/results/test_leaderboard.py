@@ -51,7 +51,7 @@ def test_results_of_other_victims_give_no_rows(tmp_path: Path) -> None:
     for name in (victim, base):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(name)
-    options = Namespace(results=tmp_path, commit="abc", configfile=None, victims="v.zip")
+    options = Namespace(results=tmp_path, commit="abc", configfile=[], victims="v.zip")
     files = {victim: sha256(tmp_path / victim), base: "as bf16 in the archive"}
     assert len(_of_run(options, {"files": files}, DIGEST)) == 1
     other = {"files": {victim: "other"}}

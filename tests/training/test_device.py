@@ -127,13 +127,13 @@ def texts(make_texts):
 
 @pytest.mark.parametrize("name", ["ft", "cleanclip", "taclean", "roclip", "safeclip"])
 def test_losses_and_gradients(name, tiny_name, small_pairs, texts):
-    images, tokens = small_pairs.batch(np.arange(16))
+    images, tokens = small_pairs.batch(index := np.arange(16))
     found = []
     for there in (False, True):
         objective, model = make_defense(name, 0, texts), models.create(tiny_name, 0).train()
         model = moved(model) if there else model
         objective.prepare(model, small_pairs, None)
-        batch = Batch(1, np.arange(16), Elsewhere(images) if there else images, tokens)
+        batch = Batch(1, index, Elsewhere(images) if there else images, tokens, (index,))
         parts = objective.loss(model, batch)
         parts["total"].backward()
         gradient = model.visual.conv1.weight.grad

@@ -32,8 +32,8 @@ def test_losses_and_gradients_agree(name, split, small_pairs, tiny_name, texts):
     found = []
     for device in ("cpu", DEVICE):
         model = models.create(tiny_name, 0).train().to(device)
-        images, tokens = small_pairs.batch(np.arange(32))
-        batch = Batch(1, np.arange(32), images.to(device), tokens)
+        images, tokens = small_pairs.batch(index := np.arange(32))
+        batch = Batch(1, index, images.to(device), tokens, (index,))
         parts = make_defense(name, 0, texts).loss(model, batch)
         parts["total"].backward()
         gradient = model.text_projection.grad

@@ -22,7 +22,7 @@ TEMPLATE = ROOT / "examples/my_defence.py"
 
 
 def options(file: Path | str, **more: Any) -> Any:
-    given = {"victims": None, "attacks": None, "seeds": None}
+    given = {"victims": None, "attacks": None, "seeds": None, "configfile": []}
     return SimpleNamespace(file=str(file), **given | more)
 
 

@@ -50,8 +50,7 @@ class CsvReader(Reader):
             raise UserError(f"{self.folder / images}: no such folder; correct images")
         tables = []
         for name in self.files("*.csv"):
-            separator = self.spec.get("separator") or ","
-            table = _read(self.folder / name, columns | given, separator)
+            table = _read(self.folder / name, columns | given, self.spec.get("separator") or ",")
             base = os.path.dirname(name) if images is None else images
             places = [os.path.join(base, path) if path else None for path in table["image"]]
             tables.append(table.assign(file=name, where=pd.Series(places, dtype=object)))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from taclean.data import Table
+from taclean.data.labels import class_names
 from taclean.data.readers import Reader, file_contents, image_files, make_table
 from taclean.util.errors import UserError
 from taclean.util.files import reading
@@ -46,9 +47,7 @@ class ImageNet(Reader):
         raise UserError(f"{self.folder}: no ImageNet validation set; {text}")
 
     def _table(self, keys: list[str], places: list[str], labels: list[int]) -> Table:
-        from open_clip import IMAGENET_CLASSNAMES
-
-        return make_table(keys, places, label=labels, classes=list(IMAGENET_CLASSNAMES))
+        return make_table(keys, places, label=labels, classes=class_names("imagenet", ""))
 
     def _tree(self, base: Path, synsets: list[str]) -> Table:
         """List a folder for each WordNet id."""

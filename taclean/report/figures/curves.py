@@ -64,8 +64,7 @@ def trajectory(histories: pd.DataFrame, look: Look, n: int | None = None) -> Fig
     figure = curves(histories, look, n, x="step", title=title, zero="the cleaned model")
     root = (lambda x: np.sign(x) * np.abs(x) ** 0.5, lambda x: np.sign(x) * x**2)
     last = int(histories["step"].max())
-    ticks = sorted({0, 10 ** (len(str(last)) - 1), last})
     for ax in figure.axes:  # the first steps matter most
         ax.set_xscale("function", functions=root)
-        ax.set_xticks(ticks)
+        ax.set_xticks(sorted({0, 10 ** (len(str(last)) - 1), last}))
     return figure

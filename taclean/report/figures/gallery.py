@@ -45,9 +45,8 @@ def in_turn(table: pd.DataFrame) -> pd.DataFrame:
 def subcaptions(texts: Texts, images: np.ndarray, defense: str, look: Look) -> Markup:
     """Show pictures with their caption, a true part of it, and a false part with its word marked.
 
-    Args:
-        images: (n, H, W, 3) uint8 of the split that the texts are of.
-        defense: the one that they were drawn for.
+    `images` (n, H, W, 3) uint8 are those of the split that the texts are of; `defense` is the one
+    that these were drawn for.
     """
     drawn = in_turn(texts.table)
     shown, learner = [*drawn[:EXAMPLES].itertuples()], look.defense_label(defense)

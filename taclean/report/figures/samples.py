@@ -25,10 +25,8 @@ def first(samples: ByAttack, captions: list[str], texts: Texts, look: Look) -> F
     """Draw a picture without and with its trigger, what two models call it, and its sub-captions.
 
     The models are the one without a defence and the last. The picture is of the last attack that
-    has one which the last model gives back, and there the one with the longest caption.
-
-    Args:
-        captions: those of all pictures of the split that the samples' rows are of.
+    has one which the last model gives back, and there the one with the longest caption. `captions`
+    are those of all pictures of the split that the samples' rows are of.
     """
     *_, tested = next(iter(samples.values()))
     drawn = texts.table.drop_duplicates("caption").set_index("caption")

@@ -1,6 +1,6 @@
 """Clean accuracy against attack success: of models, of learning rates, of the tuning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from taclean.report.figures import style
-from taclean.results.histories import choose, cleanings
+from taclean.results.histories import Rates, choose, cleanings
 from taclean.results.labels import NONE, Look, ordered
 from taclean.results.statistics import interval_text, victims
 from taclean.results.table import ASR, CA, RUN, main_rows, pick, seeds_text
@@ -57,17 +57,10 @@ def tradeoff(table: pd.DataFrame, look: Look) -> Figure:
     return style.finish(figure, "Clean accuracy against attack success", subtitle)
 
 
-def rates(
-    table: pd.DataFrame,
-    rates: Mapping[str, tuple[str, float]],
-    budgets: Sequence[float],
-    look: Look,
-) -> Figure:
+def rates(table: pd.DataFrame, rates: Rates, budgets: Sequence[float], look: Look) -> Figure:
     """Draw ASR@1 against the loss of CA@1, a panel for each attack and a line for each defence.
 
-    Args:
-        rates: entry -> the defence that it is and its learning rate.
-        budgets: points of CA@1.
+    The budgets, in points of CA@1, are vertical lines.
     """
     rows = main_rows(table, look)
     runs = cleanings(rows, rates)
@@ -83,8 +76,7 @@ def rates(
     grid.figure.set_layout_engine("constrained")
     for attack, ax in grid.axes_dict.items():
         own = runs[runs["attack"] == attack]
-        colour = own["method"].map(colours)
-        ax.scatter(own["lost"], own[ASR], s=8, c=colour, alpha=0.4, lw=0)
+        ax.scatter(own["lost"], own[ASR], s=8, c=own["method"].map(colours), alpha=0.4, lw=0)
         for budget in budgets:
             ax.axvline(budget, color=style.GREY, ls=":", lw=0.9, zorder=0)
         ax.set(title=look.attack_label(attack), ylim=(-4, 104), ylabel=style.LABELS[ASR])
