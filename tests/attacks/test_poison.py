@@ -164,12 +164,11 @@ def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
 
 @pytest.mark.parametrize(("changes", "says"), [
     (change(np.arange(2), ["a", "b"]) + change(np.array([1]), ["c"]), "it changes a row twice"),
-    (change(np.arange(2), ["a"]), "a change of 2 rows has 1 captions"),
-    (change(np.array([99]), ["a"]), "a row that is not there"), (None, "returns no list"),
+    (change(np.arange(2), ["a"]), "a change of 2 rows has 1 captions"), (None, "returns no list"),
+    (change([], []) + change(np.array([99]), ["a"]), "a row that is not there"),
+    (change(np.array([True]), ["a"]), "a mask"), (change(np.arange(1), [None]), "no caption"),
     ([poison.Change(np.arange(2), ["a", "b"], lambda x, ids: x.flip(0))], "another picture"),
     ([poison.Change(np.arange(2), ["a", "b"], lambda x, ids: x / 255)], "return uint8 images of"),
-    (change(np.array([True, False]), ["a", "b"]), "are a mask"), ([None], "poison returns None"),
-    (change(np.arange(1), [None]) + change([], []), "None is no caption"),
 ])  # fmt: skip
 def test_wrong_changes_are_refused(pairs, tmp_path, tokenize, changes, says):
     with pytest.raises(UserError, match=f"'badnet': .*{says}"):
