@@ -215,7 +215,7 @@ def _code_points() -> tuple[str, ...]:
     """The emoji character of each sprite."""
     return tuple(
         "".join(chr(int(part, 16)) for part in re.split("[-_ ]", row["code_point"]))
-        for row in scenes._table("sprites.tsv").to_dict("records")
+        for row in scenes.table("sprites.tsv").to_dict("records")
     )
 
 
@@ -417,7 +417,7 @@ def _emblem(label: int) -> np.ndarray:
 def _class_sprites() -> tuple[tuple[np.ndarray, ...], ...]:
     """The drawings of each ImageNet class: emoji of that very name, or its emblem."""
     found: dict[str, list[np.ndarray]] = {}
-    for row in scenes._table("sprites.tsv").to_dict("records"):
+    for row in scenes.table("sprites.tsv").to_dict("records"):
         found.setdefault(row["class"], []).append(scenes.sprite_sheet()[int(row["index"])])
     # Two classes share a name ("sunglasses"): the first has the drawings.
     return tuple(

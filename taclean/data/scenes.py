@@ -120,22 +120,26 @@ def sprite_sheet() -> np.ndarray:
     return cells.reshape(-1, CELL, CELL, 4)
 
 
+def table(name: str) -> pd.DataFrame:
+    """Return a table of the drawings: classes.tsv or sprites.tsv."""
+    return pd.read_csv(EMOJI / name, sep="\t")
+
+
 @functools.cache
 def nouns(classes: Classes) -> tuple[Noun, ...]:
     """Return the classes in label order: 'default' (100), 'all' (281), or the named ones."""
-    table = pd.read_csv(EMOJI / "classes.tsv", sep="\t").set_index("class")
+    found = table("classes.tsv").set_index("class")
     if classes == "default":
-        table = table[table["default"] == 1]
+        found = found[found["default"] == 1]
     elif classes != "all":
-        table = table.loc[list(classes)]
-    return tuple(Noun(str(name), plural == 1) for name, plural in table["plural"].items())
+        found = found.loc[list(classes)]
+    return tuple(Noun(str(name), plural == 1) for name, plural in found["plural"].items())
 
 
 @functools.cache
 def _sprites_by_class(classes: Classes, styles: Styles) -> tuple[list[int], ...]:
-    table = pd.read_csv(EMOJI / "sprites.tsv", sep="\t")
-    styles = SETS[styles] if isinstance(styles, str) else styles
-    sprites = table[table["style"].isin(styles)].groupby("class")["index"].agg(list)
+    found, styles = table("sprites.tsv"), SETS[styles] if isinstance(styles, str) else styles
+    sprites = found[found["style"].isin(styles)].groupby("class")["index"].agg(list)
     names = [noun.name for noun in nouns(classes)]
     if missing := [name for name in names if name not in sprites]:
         raise UserError(f"styles: no drawing of {missing[0]} in {' or '.join(styles)}; add a style")
