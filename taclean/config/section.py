@@ -165,18 +165,17 @@ class Method(Section):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **more: Any) -> None:
-        """Refuse a key that no YAML can set or that hides a part of the base class, and a method
-        that nothing calls, or not with such arguments."""
+        """Refuse a key that YAML cannot set or that hides a part of the base class, and a method
+        that nothing calls or that cannot be called as the base class's is.
+        """
         root = cls.__mro__[cls.__mro__.index(Method) - 1]
         for name, field in cls.model_fields.items():
             if hasattr(root, name):
                 cure = "rename the key, or leave its type out to set it"
                 raise TypeError(f"{root.__name__} has a {name} already; {cure}")
             if not _from_yaml(field.annotation):
-                text = (
-                    f"{name} is of a type that YAML has not; take numbers, texts, lists and dicts"
-                )
-                raise TypeError(f"{text} of them by name")
+                cure = "take numbers, texts, lists, and dicts by name"
+                raise TypeError(f"{name} is of a type that YAML has not; {cure}")
         methods = {name: own for name, own in vars(cls).items() if inspect.isfunction(own)}
         called = {name for own in methods.values() for name in _names(own.__code__)}
         for name, own in vars(cls).items():

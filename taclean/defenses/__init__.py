@@ -135,15 +135,11 @@ class Defense(Method, abstract=True):
         DefenseEntry.of({"label": cls.label or None, "colour": cls.colour or None}, cls.__name__)
         loss = f"Parameters of {cls.name_in_print()}'s loss."
         sections = {"loss": (cls, loss), **{name: (kind, None) for name, kind in cls.texts.items()}}
+        taken = {*DefenseEntry.model_fields, "loss", "train"}
         for name, kind in cls.texts.items():
-            if not re.fullmatch(NAME, name) or name in {
-                *DefenseEntry.model_fields,
-                "loss",
-                "train",
-            }:
-                raise ValueError(
-                    f"texts: {name!r} is no name, or a key of every defence; rename it"
-                )
+            if not re.fullmatch(NAME, name) or name in taken:
+                why = f"{name!r} is no name, or a key of every defence; rename it"
+                raise ValueError(f"texts: {why}")
             for method in ("write", "read", "made_for", "example"):
                 if getattr(kind, method).__qualname__.startswith("TextArtifact."):
                     raise ValueError(f"{kind.__name__} has no method {method}; define it")
@@ -195,9 +191,9 @@ def resting(objective: Defense, model: CLIP, epoch: int) -> set[nn.Parameter]:
 def _weights(
     objective: Defense, method: str, given: Any, model: CLIP, least: int
 ) -> set[nn.Parameter]:
-    found: list[Any] = (
-        [*given] if isinstance(given, Iterable) and not isinstance(given, Tensor) else [None]
-    )
+    found: list[Any] = [None]
+    if isinstance(given, Iterable) and not isinstance(given, Tensor):
+        found = [*given]
     if len(found) < least or not all(isinstance(weight, nn.Parameter) for weight in found):
         text = "gives no weights; give a list of some of model.parameters(), not of lists"
     elif not {*found} <= {*model.parameters()}:
