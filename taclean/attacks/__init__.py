@@ -13,7 +13,7 @@ from pydantic import create_model
 from torch import Tensor
 
 from taclean.attacks.material import FitSettings, Material
-from taclean.attacks.poison import Change, Pool
+from taclean.attacks.poison import Change, Pool, form
 from taclean.clip import CLIP
 from taclean.config import registry
 from taclean.config.schema import AttackEntry, Train
@@ -201,11 +201,8 @@ class Trigger:
     def _checked(self, images: Tensor, ids: Tensor) -> Tensor:
         out = self._attack.trigger(images, ids, self._seed, self._fitted)
         where = f"attack {type(self._attack).__name__}: its trigger"
-        form, got = f"{images.dtype} {tuple(images.shape)}", type(out).__name__
-        if isinstance(out, Tensor):
-            got = f"{out.dtype} {tuple(out.shape)}"
-        if got != form:
-            raise UserError(f"{where} turns {form} into {got}; return the same dtype and shape")
+        if (got := form(out)) != (had := form(images)):
+            raise UserError(f"{where} turns {had} into {got}; return the same dtype and shape")
         if out.is_floating_point() and out.numel():
             low, high = torch.stack(out.aminmax()).cpu().tolist()
             if not (low >= -EDGE and high <= 1 + EDGE):  # nor with a NaN

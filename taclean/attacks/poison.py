@@ -251,9 +251,9 @@ def write(
                     if change.picture is not None:
                         given, ids = images, pairs.ids[pairs.rows[chosen]]
                         images = change.picture(given, ids)
-                        if not _alike(images, given):
+                        if (got := form(images)) != form(given):
                             text = f"return uint8 images of the shape {tuple(given.shape)}"
-                            raise UserError(f"{where}: the picture of a change is none; {text}")
+                            raise UserError(f"{where}: the pictures of a change are {got}; {text}")
                         alone = change.picture(given[-1:], ids[-1:])
                         if (alone.int() - images[-1:].int()).abs().max() > 1:  # more than rounding
                             text = "a second call gives another picture; draw from ids and seed"
@@ -272,8 +272,11 @@ def write(
             )
 
 
-def _alike(images: object, given: Tensor) -> bool:
-    return isinstance(images, Tensor) and (images.dtype, images.shape) == (given.dtype, given.shape)
+def form(images: object) -> str:
+    """Return the dtype and shape of images in words; the type of what is no tensor."""
+    if not isinstance(images, Tensor):
+        return type(images).__name__
+    return f"{images.dtype} {tuple(images.shape)}"
 
 
 def read_manifest(path: Path | str) -> tuple[np.ndarray, np.ndarray]:

@@ -95,7 +95,6 @@ def _classes(folder: str, name: str) -> list[Any]:
         if isinstance(error, ImportError) and Path(name).with_name(f"{error.name}.py").is_file():
             reason += "; put that file's code into this one, or install it"
         raise UserError(f"{_file(folder, name)}: cannot be imported: {reason}") from None
-    own = {
-        cls: 0 for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, base)
-    }
+    found = dict.fromkeys(cls for _, cls in inspect.getmembers(module, inspect.isclass))
+    own = [cls for cls in found if issubclass(cls, base)]
     return [cls for cls in own if cls.__module__ == module.__name__ and not vars(cls)["abstract"]]

@@ -254,8 +254,9 @@ class Train(Section):
 
         `deterministic` decides a GPU's rounding alone.
         """
-        train = {k: v for k, v in stage.get("train", {}).items() if k not in cls.FREE}
-        return {**stage, "train": train}
+        if "train" not in stage:
+            return dict(stage)
+        return {**stage, "train": {k: v for k, v in stage["train"].items() if k not in cls.FREE}}
 
 
 class Finetune(Section):

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from taclean.util.errors import UserError
 
 NAME = "^[A-Za-z0-9_]+$"  # of attacks, defences and splits: they are parts of file names
+LIMITS = inspect.signature(Field).parameters
 
 
 def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
@@ -26,7 +27,7 @@ def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
             the clean split or of the poisoned set.
     """
     rows = limits.pop("rows_of", None)
-    if unknown := [name for name in limits if name not in inspect.signature(Field).parameters]:
+    if unknown := [name for name in limits if name not in LIMITS]:
         raise TypeError(
             f"key has no limit {unknown[0]}; give ge, gt, le, lt, max_length or pattern"
         )

@@ -196,7 +196,7 @@ def _weights(
         found = [*given]
     if len(found) < least or not all(isinstance(weight, nn.Parameter) for weight in found):
         text = "gives no weights; give a list of some of model.parameters(), not of lists"
-    elif not {*found} <= {*model.parameters()}:
+    elif found and not {*found} <= {*model.parameters()}:  # rests is asked in each step
         text = "gives others than the model's weights; give some of model.parameters()"
     else:
         return {*found}

@@ -58,7 +58,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     found = method.fit(model, material, settings, seed=trigger["seed"], say=say)
     try:
         fitted, report = ({**part} for part in found)
-        fitted = {name: value.detach().cpu().clone() for name, value in fitted.items()}
+        fitted = {k: v.detach().cpu().contiguous().clone() for k, v in fitted.items()}
         report = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in report.items()}
     except (AttributeError, TypeError, ValueError):
         text = "fit returns no tensors by name and numbers by name; return two dicts"
@@ -66,5 +66,5 @@ def run(stage: dict[str, Any], options: Any) -> None:
     for key, value in report.items():
         say(f"{trigger['attack']}: {key} {value}")
     with replacing(options.out) as temporary:
-        safetensors.torch.save_file({k: v.contiguous() for k, v in fitted.items()}, temporary)
+        safetensors.torch.save_file(fitted, temporary)
     write_json(options.report, report)
