@@ -74,7 +74,8 @@ def _module(folder: str, name: str) -> ModuleType:
         return importlib.import_module(f"taclean.{folder}.{name}")
     spec: Any = importlib.util.spec_from_file_location(name, name)  # the name ends in .py
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with contextlib.redirect_stdout(sys.stderr):  # a command's output stays its own
+        spec.loader.exec_module(module)
     return module
 
 

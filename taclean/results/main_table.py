@@ -5,7 +5,6 @@ Markdown, LaTeX, HTML or plain text.
 """
 
 import html as markup
-import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +12,7 @@ import pandas as pd
 
 from taclean.results import table as tables
 from taclean.results.labels import CLEAN, NONE, Look, ordered
-from taclean.results.statistics import differences, interval_text, summary
+from taclean.results.statistics import differences, half_text, interval_text, summary
 from taclean.results.table import ASR, CA, I2T, T2I, main_rows, main_split, pick, scored_splits
 from taclean.util.errors import UserError
 
@@ -121,15 +120,15 @@ def blocks(table: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]
     yield from main_table(table, look).groupby("title", sort=False)  # type: ignore[misc]
 
 
-def cells(block: pd.DataFrame, bold: str = "**{}**", spread: str = " ± {:.1f}") -> pd.DataFrame:
+def cells(block: pd.DataFrame, bold: str = "**{}**") -> pd.DataFrame:
     """Return a block as text: a row for each defence, a column for each (attack, metric).
 
-    `bold` and `spread` are the formats of a bold number and of half of an interval.
+    `bold` is the format of a bold number.
     """
 
     def text(mean: float, half: float, metric: str, mark: bool) -> str:
         number = f"{mean:+.1f}".replace("-", "−") if metric[0] == "Δ" else f"{mean:.1f}"
-        number += "" if math.isnan(half) else spread.format(half)
+        number += half_text(half)
         return bold.format(number) if mark else number
 
     texts = [*map(text, block["mean"], block["half"], block["metric"], block["bold"])]
@@ -221,8 +220,9 @@ def latex(table: pd.DataFrame, look: Look) -> str:
     floats = [r"% \usepackage{booktabs,graphicx}"]
     for title, block in blocks(table, look):
         caption = f"{title}." if len(floats) > 1 else f"{title}. {header(table, look)}"
-        texts = cells(block, r"\textbf{{{}}}", r"$_{{\pm{:.1f}}}$")
-        texts = texts.replace({"–": "--", "−": "$-$"}, regex=True)
+        texts = cells(block, r"\textbf{{{}}}")
+        half = {r" ± ([\d.+]+)": r"$_{\\pm\1}$"}
+        texts = texts.replace({"–": "--", "−": "$-$", **half}, regex=True)
         texts = texts.rename(index=lambda name: name.translate(TEX))
         texts = texts.rename(columns=lambda name: name.translate(TEX))
         texts.index.name, texts.columns.names = None, ["", "Defence"]

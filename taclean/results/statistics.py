@@ -22,6 +22,7 @@ from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, ordered
 from taclean.results.table import CA, pick
 
 LEVEL = 0.95
+WIDE = 50.0  # points: half of an interval as wide as the scale, which excludes nothing
 CELL = ["attack", "defense", "split", "metric"]
 SPREAD = [*CELL, "mean", "sd_repeats", "sd_victims", "victims", "repeats"]
 PAIRED = ["attack", "defense", "against", "split", "metric"]
@@ -91,17 +92,28 @@ def interval_text(table: pd.DataFrame) -> str:
     return f"no 95 % interval (n = {seeds}, not enough)" if max(seeds, repeats) > 1 else ""
 
 
+def half_text(half: float) -> str:
+    """Return ' ± 2.1'; ' ± 50+' for an interval that excludes nothing, '' where there is none."""
+    if math.isnan(half):
+        return ""
+    return f" ± {half:.1f}" if half < WIDE else f" ± {WIDE:g}+"
+
+
+def ends_text(low: float, high: float) -> str:
+    """Return ' (-2.1 to -0.8)', the ends of the interval that `half_text` tells."""
+    half = (high - low) / 2
+    return f" ({low:+.1f} to {high:+.1f})" if half < WIDE else half_text(half)
+
+
 def plus_minus(found: pd.DataFrame) -> pd.Series:
     """Return '87.6 ± 2.1' for each row of `summary`."""
-    half = found["half"].map(" ± {:.1f}".format).where(found["half"].notna(), "")
-    return found["mean"].map("{:.1f}".format) + half
+    return found["mean"].map("{:.1f}".format) + found["half"].astype(float).map(half_text)
 
 
 def signed(found: pd.DataFrame, bold: bool = False) -> pd.Series:
     """Return '-1.4 (-2.1 to -0.8)' for each row of `differences`; `bold` marks settled ones."""
-    low, high = (found[end].map("{:+.1f}".format) for end in ("low", "high"))
-    ends = (" (" + low + " to " + high + ")").where(found["low"].notna(), "")
-    text = found["difference"].map("{:+.1f}".format) + ends
+    ends = [*map(ends_text, found["low"].astype(float), found["high"].astype(float))]
+    text = found["difference"].map("{:+.1f}".format) + pd.Series(ends, found.index, dtype=object)
     return text.mask(found["settled"] & bold, "**" + text + "**")
 
 

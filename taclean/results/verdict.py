@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, ordered
-from taclean.results.statistics import differences, interval_text, summary
+from taclean.results.statistics import differences, ends_text, interval_text, summary
 from taclean.results.table import ASR, CA, main_split, pick, seeds_text
 
 BACKDOOR_POINTS = 5.0  # a backdoor: ASR@1 is higher than that of a model never poisoned by more
@@ -41,7 +41,7 @@ def difference_text(found: Any) -> str:
     if pd.isna(found.low):
         return text
     settled = "settled" if found.settled else "open"
-    return f"{text} ({found.low:+.1f} to {found.high:+.1f}): {settled}"
+    return f"{text}{ends_text(found.low, found.high)}: {settled}"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ def curves(
 def trajectory(histories: pd.DataFrame, look: Look, n: int | None = None) -> Figure:
     """Draw ASR@1 and CA@1 over the steps of further training; the arguments are those of curves."""
     title = "What comes back when cleaned models are trained further"
-    figure = curves(histories, look, n, x="step", title=title, zero="the cleaned model")
+    zero = "the cleaned model; square-root scale"
+    figure = curves(histories, look, n, x="step", title=title, zero=zero)
     root = (lambda x: np.sign(x) * np.abs(x) ** 0.5, lambda x: np.sign(x) * x**2)
     last = int(histories["step"].max())
     for ax in figure.axes:  # the first steps matter most
