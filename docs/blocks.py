@@ -193,10 +193,10 @@ def settled(run: Run) -> str:
 
 
 def came_back(run: Run) -> str:
-    """Return ASR@1 where further training began, its peak on the way, and the rise to it."""
+    """Return the peak of ASR@1 in further training, the rise to it, and CA@1 at the end."""
     keys = ["attack", "defense", "seed", "repeat", "split"]
     scores = pd.read_csv(run.folder / "rebound.csv").assign(split="val")
-    scores = scores.melt(keys, ["asr_start", "asr_peak", "rise"], "metric", "percent")
+    scores = scores.melt(keys, ["asr_peak", "rise", "ca_end"], "metric", "percent")
     others = [name for name in scores["defense"].unique() if not name.startswith("taclean")]
     pairs = [(f"taclean_{name.rpartition('_')[2]}", name) for name in others]
     minus = stats.differences(pick(scores, metric="rise"), pairs)
@@ -204,7 +204,7 @@ def came_back(run: Run) -> str:
     found = stats.summary(scores)
     texts = pd.concat([found.assign(text=plus_minus(found)), minus])
     rows = wide(labelled(texts, run.look, "defense", "attack"), "defense", "attack").reset_index()
-    note = "Each cell: ASR@1 on val: start / peak / rise / TA-Cleaner's rise at this rate minus it,"
+    note = "On val: peak and rise of ASR@1 / CA@1 at the end / TA-Cleaner's rise minus this one,"
     return _table(run, rows, f"{note} in %, ± half of the {interval_text(scores)}.")
 
 
@@ -261,6 +261,27 @@ def claim(run: Run) -> str:
     return f"{markdown_table(frame.reset_index())}\n"
 
 
+def baselines(run: Run) -> str:
+    """Return what FT and CleanCLIP leave and lose as published, and here at five points."""
+    published = pick(reported(), source="arXiv 2409.15968").assign(whose="published")
+    here = pick(pd.read_csv(run.folder / "budgets.csv"), budget=5.0, split=run.split)
+    both = pd.concat([published, here.assign(whose="here")])
+    both["attack"] = (
+        both["attack"]
+        .where(both["attack"].isin(published["attack"]))
+        .map(run.look.attack_label, na_action="ignore")
+    )
+    keys = ["attack", "whose"]
+    means = both.pivot_table("percent", keys, ["metric", "defense"], sort=False)
+    rows = means[ASR].reindex(columns=[NONE, "ft", "cleanclip"]).map("{:.1f}".format)
+    for name in rows.columns[1:]:
+        change = means[CA, name] - means[CA, NONE]
+        rows[name] += change.map(" ({:+.1f})".format)
+    rows = rows.rename(columns=run.look.defense_label).rename_axis(columns=None)
+    note = "ASR@1 in %, and the change of CA@1 in points. Published: arXiv 2409.15968, Tables I-II."
+    return _table(run, rows.reset_index(names=["attack", ""]), f"{note} Here:", left=2)
+
+
 def reported_numbers(root: Path) -> str:
     """Return what others report in percent: a table for each source and backbone."""
     numbers, parts = reported(), []
@@ -312,7 +333,7 @@ def evidence_time(root: Path) -> str:
 OF_A_RUN: dict[str, Callable[[Run], str]] = {
     **{function.__name__: function for function in (time, main_table, in_words, claim, retrieval)},
     **{function.__name__: function for function in (further_victim, held_back, at_equal_ca, axes)},
-    **{function.__name__: function for function in (settled, deviations, cost, came_back)},
+    **{f.__name__: f for f in (settled, deviations, cost, came_back, baselines)},
     "budgets": of_csv("budgets", headline),
     "losses": of_csv("losses", partial(headline, budget=LOSS)),
     "scan": of_csv("scan", scan_table.markdown),

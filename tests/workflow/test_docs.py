@@ -226,12 +226,12 @@ def test_the_scan_of_a_run_comes_with_it(taken: Path) -> None:
 
 def test_the_rise_after_cleaning_has_an_interval(taken: Path) -> None:
     (taken / "results/figures/trajectory.png").write_bytes(b"")
-    rows = [("sig", "ft_fast", seed, 0, 10 + seed, 20 + 2 * seed, 10 + seed) for seed in (1, 2, 3)]
-    rows += [("sig", "taclean_fast", seed, 0, 10, 12, 2) for seed in (1, 2, 3)]
-    columns = ["attack", "defense", "seed", "repeat", "asr_start", "asr_peak", "rise"]
+    rows = [("sig", "ft_fast", seed, 0, 20 + 2 * seed, 10 + seed, 80) for seed in (1, 2, 3)]
+    rows += [("sig", "taclean_fast", seed, 0, 12, 2, 80) for seed in (1, 2, 3)]
+    columns = ["attack", "defense", "seed", "repeat", "asr_peak", "rise", "ca_end"]
     write_table(pd.DataFrame(rows, columns=columns), taken / "results/rebound.csv")
     text = shown(taken, "rebound", "came_back", options=["--configfile", "config/rebound.yaml"])
-    assert "12.0 ± 2.5 / 24.0 ± 5.0 / 12.0 ± 2.5 / **-10.0 (-12.5 to -7.5)** |" in text
+    assert "24.0 ± 5.0 / 12.0 ± 2.5 / 80.0 ± 0.0 / **-10.0 (-12.5 to -7.5)** |" in text
     assert "in %, ± half of the 95 % interval (Student's t) over 3 seeds." in text
 
 
