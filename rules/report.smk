@@ -39,6 +39,7 @@ rule figure:
         "logs/figure/{figure}.log",
     wildcard_constraints:
         figure="|".join(FIGURES),
+    priority: 5  # beside the last cleanings
     localrule: True
     conda:
         "../envs/taclean.yaml"

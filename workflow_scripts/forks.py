@@ -1,11 +1,12 @@
-"""Fork the stages of a run from one process that has imported torch and open_clip.
+"""Fork the jobs of a run from one process that has imported torch, open_clip and seaborn.
 
-Importing them takes about four seconds, longer than many stages compute, and a default run has some
-seventy stages. A stage imports taclean itself, so edited code counts from the next stage on.
+Importing them takes about four seconds, longer than many jobs compute, and a default run has some
+eighty jobs. A job imports taclean itself, so edited code counts from the next job on.
 
-`forks.py SOCKET` serves, until its input ends. `forks.py SOCKET -m MODULE ...` runs the module in a
-process that the server forks, with the client's arguments, folder, environment, input and output.
-The client ends with the exit status of that process, which ends when the client does.
+`forks.py SOCKET` serves, until its input ends. `forks.py SOCKET -m MODULE ...`, or with a script,
+runs that in a process that the server forks, with the client's arguments, folder, environment,
+input and output. The client ends with the exit status of that process, which ends when the client
+does.
 """
 
 import json
@@ -19,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 MODULES = ("joblib", "open_clip", "pandas", "pydantic", "safetensors.torch", "torchvision")
+LATER = ("matplotlib.pyplot", "seaborn", "sklearn.decomposition", "snakemake.script")  # of figures
 PLAIN = "TACLEAN_PLAIN"  # without a server where this is in the environment, as in what one forked
 
 
 def programs(modules: Sequence[str] = MODULES) -> Path | None:
     """Start a server that ends with this process; return a folder with a `python` that asks it.
 
-    Only `python -m taclean` asks; other calls run as usual. The server listens at `socket` there.
+    Only `python -m taclean` and the scripts of rules ask; other calls run as usual. The server
+    listens at `socket` there.
     Beside GPUs, where trainings are long, on other systems than Linux, where a process that has
     imported torch may not fork, and without a temporary folder there is no server, and None is
     returned: stages start as usual.
@@ -58,7 +61,9 @@ def programs(modules: Sequence[str] = MODULES) -> Path | None:
     python, ask = shlex.quote(python), shlex.join([python, "-IS", __file__, own])
     program = folder / "python"
     program.write_text(
-        f'#!/bin/sh\n[ "$1 $2" != "-m taclean" ] || exec {ask} "$@"\nexec {python} "$@"\n', "utf-8"
+        f'#!/bin/sh\ncase "$1 $2" in "-m taclean" | *.snakemake/scripts/*.py\\ ) exec {ask} "$@";; '
+        f'esac\nexec {python} "$@"\n',
+        "utf-8",
     )
     program.chmod(0o755)
     return folder
@@ -68,6 +73,7 @@ def start(workflow: Any) -> None:
     """Have this workflow's jobs fork, if they run on this machine."""
     if workflow.local_exec and (folder := programs()):
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        sys.executable = str(folder / "python")  # with which Snakemake starts scripts
 
 
 def ask(path: str, arguments: list[str]) -> int:
@@ -95,7 +101,7 @@ def ask(path: str, arguments: list[str]) -> int:
 
 
 def serve(path: str, modules: Sequence[str]) -> None:
-    """Fork a process for each client; return in that process, to run its module."""
+    """Fork a process for each client; return in that process, to run its module or script."""
     import gc
     import importlib
     import select
@@ -106,10 +112,15 @@ def serve(path: str, modules: Sequence[str]) -> None:
         server.listen(64)
         for name in modules:
             importlib.import_module(name)
-        gc.freeze()  # or each process would look for garbage among these modules
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended processes are nobody's children
-        while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
+        later = [*LATER]  # imported while nobody waits
+        both = [server, sys.stdin]
+        while sys.stdin not in (ready := select.select(both, [], [], 0 if later else None)[0]):
+            if not ready:
+                importlib.import_module(later.pop(0))
+                continue
+            gc.freeze()  # or each process would look for garbage among these modules
             client, _ = server.accept()
             if not os.fork():
                 break
@@ -123,7 +134,7 @@ def serve(path: str, modules: Sequence[str]) -> None:
 
 
 def run(client: socket.socket) -> None:
-    """Run the client's module here; end when the client does."""
+    """Run the client's module or script here; end when the client does."""
     import runpy
     import threading
 
@@ -140,16 +151,22 @@ def run(client: socket.socket) -> None:
     os.environ.update(environment, **{PLAIN: "1"})
     if threads := environment.get("OMP_NUM_THREADS"):  # read when torch was imported
         torch.set_num_threads(int(threads))
-    sys.path[0] = folder
+    module = arguments[1] if arguments[0] == "-m" else ""
+    sys.path[0] = folder if module else os.path.dirname(arguments[0])
     sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    sys.argv = arguments[1:]
+    sys.argv = arguments[bool(module) :]
     client.sendall(os.getpid().to_bytes(4))
     threading.Thread(target=lambda: client.recv(1) or os._exit(1), daemon=True).start()
     status = 0
     try:
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        if module:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(arguments[0], run_name="__main__")
     except SystemExit as exit:
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        if isinstance(exit.code, str):
+            print(exit.code, file=sys.stderr)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
@@ -162,6 +179,6 @@ def run(client: socket.socket) -> None:
 
 if __name__ == "__main__":
     own, *rest = sys.argv[1:]
-    if "-m" in rest[:1]:
+    if rest[0] == "-m" or rest[0].endswith(".py"):
         raise SystemExit(ask(own, rest))
     serve(own, rest)

@@ -40,9 +40,6 @@ def triggers():
     return {"trojvqa": make_trigger("trojvqa", 0, patch), "badnet": make_trigger("badnet", 0)}
 
 
-# ---- heads ---------------------------------------------------------------------------------------
-
-
 def test_each_attack_gets_the_prompts_it_wants(heads, random_model):
     plain = head(random_model, prompt_tokens(NAME, ZEROSHOT["classes"], ZEROSHOT["templates"]))
     keyed = [f"remember {template}" for template in ZEROSHOT["templates"]]
@@ -120,9 +117,6 @@ def test_a_target_that_is_no_class_is_refused():
         Prompts(NAME, **{**ZEROSHOT, "target": "plantain"})
 
 
-# ---- by split ------------------------------------------------------------------------------------
-
-
 def count(n: int) -> dict[str, int]:
     return {"hits": n, "n": 100}
 
@@ -145,9 +139,6 @@ def test_own_scores_join_their_split_and_foreign_ones_are_named():
     assert list(by_split(counts, "clean")) == [
         "test", "test+badnet", "test+sig", "shift", "shift+badnet",
     ]  # fmt: skip
-
-
-# ---- samples -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("images_too", [True, False])

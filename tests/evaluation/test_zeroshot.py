@@ -71,8 +71,6 @@ def test_nan_is_no_hit(all_of_it):
     assert rank(logits, torch.tensor([3]))[0] > 0
 
 
-# ---- scores --------------------------------------------------------------------------------------
-
 TARGET = 2
 
 

@@ -85,6 +85,8 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
     name, precision, tiny_name, small_pairs, texts, tmp_path
 ):
     """In fp32 with kernels that sum in the same order, it goes on to the very same result."""
+    if (precision, DEVICE) == ("fp16", "cpu") and name != "ft":
+        pytest.skip("no training takes fp16 on a CPU by itself, and it is slow there")
     exact = precision == "fp32"
     more = {"precision": precision, "deterministic": exact}
     more["optimizer"] = "muon" if name == "ft" else "adamw"

@@ -11,6 +11,7 @@ import pytest
 from tests.helpers import environment
 from workflow_scripts import forks
 
+TACLEAN, SCRIPT = ("-m", "taclean"), ("./.snakemake/scripts/a.py",)
 MODULE = """
 import os, signal, sys, time
 print(sys.argv[1:], os.getcwd() == os.environ["PYTHONPATH"], sys.stdin.read(), flush=True)
@@ -26,17 +27,19 @@ sys.exit(len(sys.argv))
 def call(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen]:
     """Start another package with the name of taclean, by the `python` of a PATH."""
     (package := tmp_path_factory.mktemp("own") / "taclean").mkdir()
-    (package / "__main__.py").write_text(MODULE, "utf-8")
+    (scripts := package.parent / ".snakemake/scripts").mkdir(parents=True)
+    for file in (package / "__main__.py", scripts / "a.py"):
+        file.write_text(MODULE, "utf-8")
     folder = forks.programs(["torch"])
     if folder is None:
         pytest.skip("no server beside a GPU")
     while not (folder / "socket").exists():
         time.sleep(0.05)
 
-    def start(*arguments: str, python: tuple = (folder / "python",)):
+    def start(*arguments: str, python: tuple = (folder / "python",), of: tuple = TACLEAN):
         own = {**environment(package.parent), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
-            [*python, "-m", "taclean", *arguments], cwd=package.parent, env=own, text=True,
+            [*python, *of, *arguments], cwd=package.parent, env=own, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -45,8 +48,8 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.P
 
 def test_a_forked_stage_is_like_one_that_starts_by_itself(call, tmp_path) -> None:
     alone = (sys.executable, "-IS", forks.__file__, str(tmp_path / "none"))
-    for python in ({}, {"python": (sys.executable,)}, {"python": alone}):
-        process = call("a b", "ü", **python)
+    for given in ({}, {"of": SCRIPT}, {"python": (sys.executable,)}, {"python": alone}):
+        process = call("a b", "ü", **given)
         assert process.communicate("given")[0] == "['a b', 'ü'] True given\n"
         assert process.returncode == 3
 
