@@ -34,6 +34,7 @@ from taclean.training.loop import Training
 from taclean.util.errors import UserError
 
 MODEL, SIZE = "RN50-quickgelu", 224
+OWN, OWN_SIZE, OWN_BATCH = "emoji-rn48", 48, 128  # of the default run
 AUGMENT = "autoaugment" if "autoaugment" in AUGMENTATIONS else "mild"
 LR, EPOCHS = 4.5e-6, 1000
 FIRST = next(iter(reference.DEFENSES))  # the defence whose pairs per second are measured
@@ -139,22 +140,25 @@ def main() -> list[Row]:
                 what += f" ({AUGMENT} against AutoAugment)"
                 rows.append(row(what, mine / count, other / count, "s/step", other / mine))
             use = ((base, 4 * base, 8 * base), 10, 8192) if gpu else ((base,), 1, 2048)
-            rows += _use(*use, compiled)
+            rows += _use(MODEL, SIZE, *use, compiled)
+            rows += _use(OWN, OWN_SIZE, (OWN_BATCH,), *use[1:], compiled)
         except (UserError, TorchDynamoException) as error:
             print(f"step: {str(error).splitlines()[0]}; skipped")
     return rows + _gpus(base)
 
 
-def _use(batches: Sequence[int], count: int, side: int, compiled: bool) -> list[Row]:
+def _use(
+    model: str, size: int, batches: Sequence[int], count: int, side: int, compiled: bool
+) -> list[Row]:
     """Measure pairs per second and the share of the peak that a step reaches."""
     rows, top = [], peak(side)
     for batch in batches:
         try:
-            took, flops = _cost(batch, count, compiled)
+            took, flops = _cost(model, size, batch, count, compiled)
         except torch.OutOfMemoryError:
             print(f"step: batch {batch} needs more memory than this GPU has; skipped")
             break
-        name = f"{FIRST} {MODEL} {SIZE} px batch {batch}{', compiled' * compiled}"
+        name = f"{FIRST} {model} {size} px batch {batch}{', compiled' * compiled}"
         rows.append(row(f"pairs of {name}, two views each", batch / took, None, "pair/s", None))
         used = flops / took
         what = f"share of the matrix-product peak, {name}"
@@ -162,9 +166,9 @@ def _use(batches: Sequence[int], count: int, side: int, compiled: bool) -> list[
     return rows
 
 
-def _cost(batch: int, count: int, compiled: bool) -> tuple[float, float]:
+def _cost(model: str, size: int, batch: int, count: int, compiled: bool) -> tuple[float, float]:
     """Return the seconds of a step, the best of three means, and its FLOP, forward and backward."""
-    data = Data(2 * batch, MODEL, SIZE)
+    data = Data(2 * batch, model, size)
     with FlopCounterMode(display=False) as counter:
         ours(data, FIRST, batch)()  # uncompiled, since the counter does not see compiled code
     step = ours(data, FIRST, batch, compiled)

@@ -67,14 +67,15 @@ def test_a_plain_step_lowers_its_loss(
 
 @pytest.fixture
 def small_step(tiny_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step, "MODEL", tiny_name)
-    monkeypatch.setattr(step, "SIZE", 32)
+    for own, value in {"MODEL": tiny_name, "OWN": tiny_name, "SIZE": 32, "OWN_SIZE": 32}.items():
+        monkeypatch.setattr(step, own, value)
+    monkeypatch.setattr(step, "OWN_BATCH", 8)
 
 
 def test_a_step_s_arithmetic_is_a_share_of_the_peak(small_step: None) -> None:
-    small, large = (step._cost(batch, 1, False)[1] for batch in (4, 8))
+    small, large = (step._cost(step.OWN, 32, batch, 1, False)[1] for batch in (4, 8))
     assert 0 < small < large < 2.2 * small
-    speed, share = step._use((4,), 1, 256, False)
+    speed, share = step._use(step.OWN, 32, (4,), 1, 256, False)
     assert (speed.unit, share.unit) == ("pair/s", "TFLOP/s")
     assert 0 < float(share.ratio) < 1
 
@@ -93,9 +94,9 @@ def test_compiled_steps_are_rows_of_their_own_and_need_a_compiler(
     monkeypatch.setattr(torch, "compile", taken_as_it_is)
     rows = step.main()
     named = [row.what.replace(", compiled", "") for row in rows if ", compiled" in row.what]
-    assert len(named) == 4
+    assert len(named) == 6
     assert named == [row.what for row in rows if ", compiled" not in row.what]
-    assert len(compiled) == 9  # both towers of three models, and what asks for a compiler
+    assert len(compiled) == 12  # both towers of four models, and what asks for a compiler
 
     def none(*arguments, **options):
         raise RuntimeError("No working C++ compiler found")
