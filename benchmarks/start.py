@@ -14,12 +14,11 @@ from pathlib import Path
 
 from benchmarks.common import Row, compare, row
 from taclean import config as configs
-from taclean.stages import stage_config
 from workflow_scripts import forks
 
 REPEATS = 5
 BARE = [sys.executable, "-c", "import open_clip"]
-# The path of the stage config, if the stage has one, and the options that name files.
+# The path of the stage's config, if the stage has one, and the options that name files.
 STAGES = {
     "train": ("base", "data", "val", "checkpoints", "out", "history"),
     "evaluate": ("evaluate/{attack}/none/seed0", "model", "splits", "out"),
@@ -31,8 +30,9 @@ STAGES = {
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """Return a command for each of STAGES, with its config in `folder` and missing files."""
-    config = configs.load(configs.DEFAULT)
+    """Return a command for each of STAGES as the rules call it, with missing files."""
+    config, file = configs.load(configs.DEFAULT), folder / "config.json"
+    file.write_text(json.dumps(config.given()), "utf-8")
     names: dict[str, str] = {}
     found: dict[str, list[str]] = {}
     for attack in config.run.attacks:
@@ -43,9 +43,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
     for stage, (path, *options) in STAGES.items():
         command = [sys.executable, "-m", "taclean", stage]
         if path:
-            file = folder / f"{stage}.json"
-            file.write_text(json.dumps(stage_config(config, path.format(**names))), "utf-8")
-            command += ["--config", str(file)]
+            command += ["--config", str(file), "--stage", path.format(**names)]
         for option in options:
             command += [f"--{option}", str(folder / "none" / f"{option}.safetensors")]
         found[stage] = command
