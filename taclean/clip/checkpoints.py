@@ -62,6 +62,9 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # about pickle protocols
             state = _read(path)
     except pickle.UnpicklingError as error:
+        if not zipfile.is_zipfile(path) and path.read_bytes()[:1] != b"\x80":  # no pickle either
+            text = "no checkpoint, neither safetensors nor a file that torch.save wrote"
+            raise UserError(f"{path}: {text}; give another file") from None
         named = re.search(r"GLOBAL (\S+)", str(error))
         # The reason is the last line of torch's long advice, before a link.
         advice = str(error).partition("Check the documentation")[0].strip().splitlines()

@@ -62,7 +62,7 @@ def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             shown = (", ".join(known[:30]) or "none") + ", ..." * (len(known) > 30)
-            raise UserError(f"{where}: {name!r} is unknown; known are {shown}")
+            raise UserError(f"{where}: {name[:70]!r} is unknown; known are {shown}")
 
 
 def _not_reserved(where: str, name: str, kind: str) -> None:

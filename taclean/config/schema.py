@@ -304,7 +304,7 @@ class Evaluate(Section):
     one with the run's classes gives the figures' samples."""
     triggers: Unique[str] | None = None
     """Attacks whose triggers are put on the clean model; those of the run by default."""
-    samples: int = key(..., "Images whose embeddings and predictions are kept for figures.", ge=2)
+    samples: int = key(..., "Images whose embeddings are kept for the figures.", ge=2, le=10**5)
     probe: str | None = None
     """Labelled split, such as val, to train a linear probe on, which test scores (LCA, LASR)."""
     captions: bool = False

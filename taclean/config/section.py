@@ -151,6 +151,8 @@ def _advice(error: Any) -> str:
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return f"{shown}; give keys with values"
+    if r"\{\}" in error.get("ctx", {}).get("pattern", ""):
+        return f"{shown}; write {{}} once, where the name of the class goes"
     return f"{shown}; {text[0].lower()}{text[1:]}"
 
 

@@ -64,8 +64,8 @@ def count_classes(table: Table, classes: Sequence[str]) -> Table:
     places = _places(own, classes) | {-1: -1}
     for label in table["label"].unique().tolist():
         if label not in places:
-            what = f"class {own[label]!r}" if own else f"label {label}"
-            some = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+            what = f"class {own[label][:70]!r}" if own else f"label {label}"
+            some = ", ".join(name[:70] for name in classes[:5]) + ", ..." * (len(classes) > 5)
             what += f": not one of the run's {len(classes)} classes ({some})"
             raise UserError(f"{what}; add it to classes, or correct its name in the source")
     counted = table.assign(label=table["label"].map(places).astype("int64"))

@@ -77,7 +77,7 @@ def pack_rows(
         split.mkdir()
         free, needed = shutil.disk_usage(split).free, len(table) * (size * size * 3 + 77 * 2 + 24)
         if needed > free:
-            text = f"needs {needed / 1e9:.1f} GB but the disk has {free / 1e9:.1f} GB"
+            text = f"needs {needed / 1e6:,.0f} MB but the disk has {free / 1e6:,.0f} MB"
             raise UserError(f"{target}: {text}; free some or choose another folder")
         images = split / "images.npy"
         with array_file(images, np.uint8, (len(table), size, size, 3)):

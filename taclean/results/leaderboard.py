@@ -5,7 +5,7 @@ A row is one cleaning: a method, a victim and a budget of clean accuracy. The ro
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -41,7 +41,9 @@ def entries(
         | {"asr": wide["percent", ASR], "asr_n": wide["n", ASR].astype(int)}
     ).reset_index(names=KEYS)
     seconds = cost.set_index("defense")["seconds"].round(1)
-    return found.assign(seconds=found["method"].map(seconds), **about)[COLUMNS]
+    found = found.assign(seconds=found["method"].map(seconds), **about)
+    found.loc[found["method"] != cost["defense"].iloc[-1], "commit"] = ""  # it is the last one's
+    return found[COLUMNS]
 
 
 def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], digest: str) -> None:
@@ -73,6 +75,11 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
     wrong(rows["victims"] != digest, "other victims; clean those of the archive")
     wrong(~stages.isin([*index["victims"]]), "the archive has no such victim")
     wrong(rows.duplicated(KEYS), "given twice; keep one")
+    new = rows.assign(**dict(numbers[KEYS[2:]].items()), commit=rows["commit"].fillna(""))
+    both = new.merge(known.fillna({"commit": ""}), on=KEYS, how="left", suffixes=("", "_known"))
+    other = both["commit_known"].notna() & (both["commit_known"] != both["commit"])
+    text = "on the leaderboard with another commit; rename the method"
+    wrong(other.set_axis(rows.index), text)
     for score in ("ca", "asr"):
         good = is_share(rows[score], rows[f"{score}_n"])
         wrong(~good, f"{score} is no share of {score}_n pictures in percent")
@@ -91,10 +98,10 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
             raise UserError(f"{text} on the leaderboard; clean the same one")
 
 
-def merge(known: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the leaderboard with new rows, which replace those of the same keys and victims."""
+def merge(known: pd.DataFrame, rows: pd.DataFrame, keep: Literal["first", "last"]) -> pd.DataFrame:
+    """Return the leaderboard with new rows, which replace those of equal keys if `keep` is last."""
     both = pd.concat([known, rows], ignore_index=True)
-    kept = both.drop_duplicates(["victims", *KEYS], keep="last")
+    kept = both.drop_duplicates(["victims", *KEYS], keep=keep)
     return kept.sort_values(["victims", *KEYS], kind="stable", ignore_index=True)[COLUMNS]
 
 

@@ -47,7 +47,8 @@ def run(options: Any) -> None:
             leaderboard.check(rows, known[known["victims"] == digest], index, digest)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
-        known = leaderboard.merge(known, rows)
+        # Rows of others do not replace those of the same victims and baselines.
+        known = leaderboard.merge(known, rows, keep="last" if options.results else "first")
         write_text(options.table, known.to_csv(index=False, lineterminator="\n"))
         say(f"leaderboard: {len(rows)} rows of {', '.join(rows['method'].unique())} added")
     if options.page:
@@ -63,10 +64,10 @@ def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
 
     results = Path(options.results)
     budgets = read_csv(results / "budgets.csv", ["budget", "attack", "seed"])
-    for name, wanted in index["files"].items():
-        there = results / name
-        victim = name.startswith("runs/") and name.endswith("model.safetensors")  # no base model
-        if victim and there.is_file() and sha256(there) != wanted:
+    for attack, seed in {*zip(budgets["attack"], budgets["seed"], strict=True)}:
+        name = f"runs/{attack}/none/seed{seed}/model.safetensors"
+        there, wanted = results / name, index["files"].get(name)
+        if wanted and not (there.is_file() and sha256(there) == wanted):
             text = f"not the archive's; clean with run.victims: {options.victims}"
             raise UserError(f"{there}: {text}")
     cost = read_csv(results / "cost.csv", ["defense", "seconds"])

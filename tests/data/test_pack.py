@@ -523,7 +523,7 @@ def test_a_source_that_shrank_after_the_index_is_refused(tmp_path):
 def test_a_full_disk_is_foreseen(source, tmp_path, monkeypatch):
     usage = pack.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(pack.shutil, "disk_usage", lambda path: usage._replace(free=100))
-    refuse(tmp_path / "split", source, "GB")
+    refuse(tmp_path / "split", source, "MB")
 
 
 # ---- whole or not at all -------------------------------------------------------------------------

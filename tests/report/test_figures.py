@@ -360,7 +360,7 @@ def test_inputs_are_read_by_the_name_of_the_argument(tmp_path: Path) -> None:
 
 
 LOADED = """
-import sys
+import os, sys
 from importlib import import_module
 from taclean.report import code_of
 for module in sys.argv[1:]:
@@ -369,7 +369,7 @@ for module in sys.argv[1:]:
     import_module(f"taclean.{module}")
     files = {m.__file__ for n, m in sys.modules.items() if n.startswith(OWN) and m.__file__}
     loaded = {file for file in files if not file.endswith("__init__.py")}
-    found = {file for file in code_of(module) if file.endswith(".py")}
+    found = {os.path.abspath(file) for file in code_of(module) if file.endswith(".py")}
     assert loaded == found, (module, loaded ^ found)
 """
 

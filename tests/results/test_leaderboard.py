@@ -56,6 +56,8 @@ def test_results_of_other_victims_give_no_rows(tmp_path: Path) -> None:
     assert len(_of_run(options, {"files": files}, DIGEST)) == 1
     other = {"files": {victim: "other"}}
     refused(lambda: _of_run(options, other, DIGEST), victim, "not the archive's", "v.zip")
+    (tmp_path / victim).unlink()
+    refused(lambda: _of_run(options, {"files": files}, DIGEST), victim, "not the archive's")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,7 @@ def test_results_of_other_victims_give_no_rows(tmp_path: Path) -> None:
         ({"method": "a\nb"}, ["method is no name"]),
         ({"asr_n": [200] + [100] * 11, "asr": 50.0}, ["asr_n is not the same in all rows"]),
         ({"budget": 3.0}, ["given twice"]),
+        ({"commit": "def"}, ["row 1", "another commit; rename the method"]),
         ({"method": "mine", "repeat": range(12)}, ["own scores (method none) are missing"]),
     ],
 )
@@ -94,10 +97,11 @@ def test_victims_that_score_otherwise_are_refused() -> None:
 
 def test_new_rows_replace_those_of_the_same_cleaning() -> None:
     known = rows()
-    both = leaderboard.merge(known, known.assign(ca=0.0))
+    both = leaderboard.merge(known, known.assign(ca=0.0), "last")
     assert len(both) == len(known)
     assert (both["ca"] == 0).all()
-    assert len(leaderboard.merge(known, known.assign(victims="other"))) == 2 * len(known)
+    assert (leaderboard.merge(known, known.assign(ca=0.0), "first")["ca"] > 0).all()
+    assert len(leaderboard.merge(known, known.assign(victims="other"), "last")) == 2 * len(known)
 
 
 def test_the_page_has_the_means_with_their_intervals() -> None:
