@@ -81,9 +81,6 @@ def open_all(spec: Mapping[str, object], folder: Path) -> list[Sample]:
     return everything(make_reader(spec, folder))
 
 
-# ---- tar -----------------------------------------------------------------------------------------
-
-
 def test_shards_give_what_webdataset_gives(tmp_path):
     with webdataset.TarWriter(str(tmp_path / "cc3m-train-0000.tar")) as writer:
         for i, caption in enumerate(CAPTIONS):
@@ -191,9 +188,6 @@ def test_a_missing_or_empty_folder_is_named(tmp_path, name):
     refused(lambda: open_all({"reader": name}, tmp_path), str(tmp_path), put)
 
 
-# ---- img2dataset ---------------------------------------------------------------------------------
-
-
 def write_img2dataset(folder: Path) -> None:
     for shard in range(2):
         number = f"{shard:05d}"
@@ -239,9 +233,6 @@ def test_hidden_members_and_shards_are_no_samples(tmp_path):
     (tmp_path / "macos/._0.tar").write_bytes(b"of macOS")
     spec = {"reader": "webdataset"}
     assert open_all(spec, tmp_path / "macos") == open_all(spec, tmp_path / "plain")
-
-
-# ---- CSV -----------------------------------------------------------------------------------------
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[str]], **options) -> None:
@@ -332,8 +323,6 @@ def test_pictures_are_the_same_by_their_path_alone(tmp_path):
     assert reader.table()["caption"].tolist() == ["c", "d", "e", "f", "g", "a", "b"]
     assert first_rows(reader) == [0, 1, 2, 3, 4, 0, 2]
 
-
-# ---- ImageNet ------------------------------------------------------------------------------------
 
 WNIDS = {"n01440764": 0, "n07753592": 954, "n15075141": 999}
 
@@ -432,9 +421,6 @@ def test_bad_parquet_files_are_named(tmp_path):
     refused(lambda: open_all({"reader": "imagenet"}, tmp_path), str(path), "columns")
 
 
-# ---- CIFAR, Caltech101, COCO ---------------------------------------------------------------------
-
-
 @pytest.fixture(params=["cifar10", "cifar100"])
 def cifar(request, monkeypatch, tmp_path) -> tuple[str, Any, Path, np.ndarray]:
     """A small set in the published form: reader, torchvision's class, its folder and pixels."""
@@ -529,8 +515,6 @@ def test_coco_keeps_five_captions_of_each_image(tmp_path):
     file.write_text('{"images": [{}]}')
     refused(lambda: open_all({"reader": "coco"}, tmp_path), "captions_val2017.json")
 
-
-# ---- any labelled images -------------------------------------------------------------------------
 
 FOLDERS = {"reader": "folders"}
 LABELS = {"reader": "labels"}

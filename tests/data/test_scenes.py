@@ -43,9 +43,6 @@ GROUND = re.compile(r"\ba (\w+)(?: (plain|striped|dotted|checked))? background\b
 RELATION = re.compile(r"\b(above|below|to the left of|to the right of) (it|them)\b")
 
 
-# ---- captions are true ---------------------------------------------------------------------------
-
-
 def described_scenes(second: float, classes: str = "default"):
     ids = range(N) if classes == "default" else range(3 * 281)
     _, captions, _ = scenes.compose(ids, 1, size=8, classes=classes, second=second)
@@ -163,9 +160,6 @@ def test_size_words_order_the_sides():
         assert other.side < main.side
 
 
-# ---- pictures ------------------------------------------------------------------------------------
-
-
 def test_the_picture_shows_the_ground_in_its_colour():
     pixels, _, _ = scenes.compose(range(60), 2, size=64)
     for scene_id, picture in enumerate(pixels):
@@ -189,9 +183,6 @@ def test_the_drawing_stands_where_the_scene_says():
         reach = drawing.side * 64 / 2 + 2
         assert len(changed) > 0.15 * (drawing.side * 64) ** 2
         assert np.abs(changed - centre).max() <= reach
-
-
-# ---- a pure function -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("second", [0.0, 0.4])

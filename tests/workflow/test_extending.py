@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from taclean.config import registry
 from taclean.data import scenes
 from tests.helpers import ROOT, copy_sources, run, snakemake
 
@@ -41,12 +42,14 @@ def test_the_page_has_a_file_for_each_and_touches_no_other() -> None:
     assert [name for name in names if name.endswith(".py")] == [
         "taclean/attacks/frame.py",
         "taclean/defenses/anchored.py",
+        "outlier.py",
         "taclean/data/readers/json_lines.py",
     ]
     assert not [name for name in names if (ROOT / name).exists()]
 
 
 def test_the_reference_page_has_the_new_keys(house: Path) -> None:
+    assert registry.load("detectors", str(house / "outlier.py")).looks_at == "images"
     page = printed(house, module="tools.config_reference")
     assert "| `attacks.frame.trigger.width` | number | `12` | 1 to 112 | Width of" in page
     assert "| `defenses.anchored.loss.lambda_anchor` | number | `1.0` | 0 or more |" in page
