@@ -96,7 +96,7 @@ def gpus(resources):
 
 
 if workflow.is_main_process:
-    if note := configs.unused(checked):
+    for note in configs.notes(checked):
         logger.warning(note)
     # One job per GPU of this machine by default; elsewhere the scheduler counts them.
     if not workflow.non_local_exec_or_dryrun:

@@ -7,6 +7,7 @@ attacks and defences validate their entries; importing this package does not.
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -168,15 +169,20 @@ def load(*paths: Path | str) -> Config:
     return check(read(*paths))
 
 
-def unused(config: Config) -> str:
-    """Return a note on keys of `finetune.train` that no defence of the run takes, or "".
+def notes(config: Config) -> list[str]:
+    """Return notes on keys of `finetune.train` that no defence of the run takes, and on threads.
 
-    The default's own are not named: rates, or what a tuning chose, rightly take their place.
+    The default's own keys are not named: rates, or what a tuning chose, rightly take their place.
     """
     default, given = read_yaml(DEFAULT)["finetune"]["train"], config.finetune.train.given()
     names = [own for name in config.run.defenses for own in config.entries_of(name)]
     own = [entry.given().get("train", {}) for entry in map(config.defenses.get, names) if entry]
     changed = (key for key, value in given.items() if value != default.get(key))
     keys = [f"finetune.train.{key}" for key in changed if own and all(key in one for one in own)]
-    why = "no defence of the run takes it, since each has its own"
-    return f"note: {', '.join(keys)}: {why} (defenses.NAME.train, run.rates)" if keys else ""
+    why = "no defence of the run takes it, since each has its own (defenses.NAME.train, run.rates)"
+    found, cores = [f"note: {', '.join(keys)}: {why}"] if keys else [], os.cpu_count() or 1
+    for name in ("base", "poison", "finetune"):
+        if (threads := getattr(config, name).train.threads) > cores:
+            text = f"note: {name}.train.threads: {threads}, but this machine has {cores} cores"
+            found.append(f"{text}; lower it, unless the jobs run elsewhere")
+    return found

@@ -13,6 +13,6 @@ def run(options: Any) -> None:
     from taclean.training import estimate
 
     config = configs.load(configs.DEFAULT, *options.config)
-    for line in filter(None, (configs.unused(config), "plan: timing a few steps on this machine")):
+    for line in [*configs.notes(config), "plan: timing a few steps on this machine"]:
         print(line, file=sys.stderr, flush=True)
     print(estimate.report(config, estimate.measure(config)))

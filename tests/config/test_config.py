@@ -89,11 +89,14 @@ def test_a_mistake_is_named_in_one_line(base: str, mistake: dict[str, Any]) -> N
 def test_a_key_that_no_defence_of_the_run_takes_is_named() -> None:
     """Unless the default has it: rates and the settings of a tuning replace that."""
     own = {"run": {"defenses": ["ft"]}, "defenses": {"ft": {"train": {"lr": 0.1}}}}
-    assert configs.unused(checked(DEFAULT, own)) == ""
+    assert configs.notes(checked(DEFAULT, own)) == []
     for more in (own, {"run": {"rates": [0.1]}}):
         changed = checked(DEFAULT, more, {"finetune": {"train": {"lr": 0.2, "epochs": 3}}})
-        assert configs.unused(changed).startswith("note: finetune.train.lr: no defence of the run")
-    assert configs.unused(checked(DEFAULT, {"finetune": {"train": {"lr": 0.2}}})) == ""
+        (note,) = configs.notes(changed)
+        assert note.startswith("note: finetune.train.lr: no defence of the run")
+    assert configs.notes(checked(DEFAULT, {"finetune": {"train": {"lr": 0.2}}})) == []
+    (note,) = configs.notes(checked(DEFAULT, {"poison": {"train": {"threads": 250}}}))
+    assert note.startswith("note: poison.train.threads: 250, but this machine has ")
 
 
 def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
