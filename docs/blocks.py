@@ -265,14 +265,10 @@ def baselines(run: Run) -> str:
     """Return what FT and CleanCLIP leave and lose as published, and here at five points."""
     published = pick(reported(), source="arXiv 2409.15968").assign(whose="published")
     here = pick(pd.read_csv(run.folder / "budgets.csv"), budget=5.0, split=run.split)
-    both = pd.concat([published, here.assign(whose="here")])
-    both["attack"] = (
-        both["attack"]
-        .where(both["attack"].isin(published["attack"]))
-        .map(run.look.attack_label, na_action="ignore")
-    )
-    keys = ["attack", "whose"]
-    means = both.pivot_table("percent", keys, ["metric", "defense"], sort=False)
+    here = here[here["attack"].isin(published["attack"])].assign(whose="here")
+    keys, scores = ["attack", "whose"], ["metric", "defense"]
+    means = pd.concat([published, here]).pivot_table("percent", keys, scores, sort=False)
+    means = means.rename(index=run.look.attack_label, level="attack")
     rows = means[ASR].reindex(columns=[NONE, "ft", "cleanclip"]).map("{:.1f}".format)
     for name in rows.columns[1:]:
         change = means[CA, name] - means[CA, NONE]

@@ -75,11 +75,11 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
     wrong(rows["victims"] != digest, "other victims; clean those of the archive")
     wrong(~stages.isin([*index["victims"]]), "the archive has no such victim")
     wrong(rows.duplicated(KEYS), "given twice; keep one")
-    new = rows.assign(**dict(numbers[KEYS[2:]].items()), commit=rows["commit"].fillna(""))
+    new = rows.assign(**dict(numbers[KEYS[2:]].items()))  # without a commit, it is a baseline
     both = new.merge(known.fillna({"commit": ""}), on=KEYS, how="left", suffixes=("", "_known"))
-    other = both["commit_known"].notna() & (both["commit_known"] != both["commit"])
-    text = "on the leaderboard with another commit; rename the method"
-    wrong(other.set_axis(rows.index), text)
+    other = both["commit_known"].notna() & ~both["commit"].fillna("").isin([""])
+    other &= both["commit_known"] != both["commit"]
+    wrong(other.set_axis(rows.index), "on the leaderboard with another commit; rename the method")
     for score in ("ca", "asr"):
         good = is_share(rows[score], rows[f"{score}_n"])
         wrong(~good, f"{score} is no share of {score}_n pictures in percent")

@@ -47,10 +47,11 @@ def run(options: Any) -> None:
             leaderboard.check(rows, known[known["victims"] == digest], index, digest)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
-        # Rows of others do not replace those of the same victims and baselines.
+        before = len(known)  # rows of others replace none
         known = leaderboard.merge(known, rows, keep="last" if options.results else "first")
         write_text(options.table, known.to_csv(index=False, lineterminator="\n"))
-        say(f"leaderboard: {len(rows)} rows of {', '.join(rows['method'].unique())} added")
+        methods = ", ".join(rows["method"].unique())
+        say(f"leaderboard: {len(rows)} rows of {methods}, of which {len(known) - before} are new")
     if options.page:
         means = leaderboard.means(known).to_dict("records")
         write_text(options.page, rendered("leaderboard.html", rows=means))
