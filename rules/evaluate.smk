@@ -6,7 +6,7 @@ rule evaluate:
         model=runs.model,
         triggers=runs.scored_triggers,
         splits=[file for name in runs.scored for file in runs.split(name)],
-        probe=runs.split(config["evaluate"]["probe"]) if "probe" in config["evaluate"] else [],
+        probe=runs.split(checked.probed) if checked.probed else [],
         pretrain=runs.poisoned_split,
         clean=lambda wildcards: runs.learned_by(wildcards.defense),
     output:

@@ -449,6 +449,16 @@ class Config(Section):
         names = {self.dataset.role(name): name for name in self.splits}
         return names.get(role) or (names.get("test") if role == "val" else None)
 
+    @property
+    def probed(self) -> str | None:
+        """The split whose pictures the test split may not have: that of the probe, or val where
+        rates are chosen on it. A val from the source of test is a part of it, and is not named.
+        """
+        val, test = (self.split_of_role(role) for role in ("val", "test"))
+        sources = {getattr(self.splits[name], "source", "") for name in (val, test) if name}
+        chosen = val if self.run.rates and len(sources) == 2 else None
+        return self.evaluate.probe or chosen
+
     def gives(self, split: str) -> tuple[str, ...]:
         """Return what a split's samples have: see `Reader.gives`; scenes are pairs with labels."""
         if isinstance(self.dataset, Files):

@@ -27,7 +27,8 @@ def evaluate_config(
         "samples": config.evaluate.samples,
         **config.dataset.given(include={"max_copies"}),
     }
-    if further := [key for key in ("probe", "captions") if getattr(config.evaluate, key)]:
+    further = [key for key in ("probe", "captions") if getattr(config.evaluate, key)]
+    if further or config.probed:
         stage["further"] = {"of": config.split_of_role("test"), "scores": further}
     return stage
 
@@ -37,7 +38,7 @@ CONFIGS = {"evaluate/ATTACK/DEFENSE/seedN[-repeatR]": evaluate_config}
 OPTIONS = [
     option("--model", "weights of the model (safetensors)"),
     option("--splits", "split folders; the first with the run's classes gives samples", nargs="+"),
-    option("--probe", "folder of the split that a linear probe learns from", default=None),
+    option("--probe", "folder that the test split may not share, and a probe's", default=None),
     option("--trained", "folders whose pictures no split may have", nargs="*", default=[]),
     TRIGGERS,
     option("--out", "scores (JSON)"),
@@ -66,10 +67,11 @@ def run(stage: dict[str, Any], options: Any) -> None:
         raise UserError(f"evaluate.splits: {text}; add one that has")
     further = stage.get("further", {"of": None, "scores": []})
     for name, pairs in splits.items():
-        scores = further["scores"] if name == further["of"] else []
-        if known := (Pairs.open(options.probe) if "probe" in scores else None):
+        scores, shown = (further["scores"], options.probe) if name == further["of"] else ([], "")
+        if known := Pairs.open(shown) if shown else None:
             refuse_copies(pairs, known.rows, known.pictures, f"in {known.folder}", accepted)
-        more: dict[str, Any] = {"captions": "captions" in scores, "learned": known}
+        more: dict[str, Any] = {"captions": "captions" in scores}
+        more["learned"] = known if "probe" in scores else None
         counts[name] = score(pairs, heads, triggers, stage["precision"], **more)
     if options.samples:
         undefended = stage["defense"] == "none"

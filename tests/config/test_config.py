@@ -86,6 +86,14 @@ def test_a_mistake_is_named_in_one_line(base: str, mistake: dict[str, Any]) -> N
     refused(lambda: Runs(checked(BASES[base], mistake["config"])), mistake["says"])
 
 
+def test_val_of_another_source_may_share_no_picture_with_test_where_it_chooses_rates() -> None:
+    paper, rates = configs.read_yaml(ROOT / "config/paper.yaml"), {"run": {"rates": [1e-6, 1e-5]}}
+    source = {"other": {"reader": "imagenet", "folder": "other"}}
+    other = {"data": {"cc3m": {"sources": source, "splits": {"val": {"from": "other"}}}}}
+    for more, probed in (([rates], None), ([other], None), ([rates, other], "val")):
+        assert checked(DEFAULT, paper, *more).probed == probed
+
+
 def test_a_key_that_no_defence_of_the_run_takes_is_named() -> None:
     """Unless the default has it: rates and the settings of a tuning replace that."""
     own = {"run": {"defenses": ["ft"]}, "defenses": {"ft": {"train": {"lr": 0.1}}}}

@@ -357,6 +357,10 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(
     assert found in refused(out, *train_arguments(world, out, config, val=copies))
     trained = ["--trained", world / "pretrain", world / "clean"]
     assert found in refused(out, *evaluate_arguments(world, out, copies), *trained)
+    other = {"further": {"of": "copies", "scores": []}}
+    chosen = ["--config", changed(world, tmp_path, "evaluate-badnet-none", **other)]
+    chosen += ["--probe", world / "clean"]  # on which rates are chosen
+    assert found in refused(out, *evaluate_arguments(world, out, copies), *chosen)
     train = {"lr": 1e-4, "epochs": 1, "batch": 32, "warmup": 0}
     few = changed(world, tmp_path, "finetune-badnet-ft", max_copies=0.015, train=train)  # 1 of 128
     assert "2 pictures are" in refused(out, *train_arguments(world, out, few, manifest=manifest))
