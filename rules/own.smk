@@ -132,4 +132,4 @@ use rule page as own_page with:
         weights=config["model"].get("pretrained", "the base model of this run"),
         defenses=runs.defenses,
         splits=runs.look()["splits"],
-        user=FIGURES["subcaptions"].arguments["defense"],
+        user=lambda wildcards: FIGURES["subcaptions"].arguments["defense"],
