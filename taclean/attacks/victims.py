@@ -6,6 +6,8 @@ The archive is a ZIP file. Its members have the names that the files have in res
 
 import hashlib
 import json
+import lzma
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +26,8 @@ def _opened(path: Path | str) -> Iterator[ZipFile]:
     if not Path(path).exists():
         raise UserError(f"{path}: no such archive; make one with `snakemake victims`")
     wrong = (BadZipFile, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
-    with reading(path, "no whole archive of victims", *wrong), ZipFile(path) as archive:
+    packed = (EOFError, lzma.LZMAError, zlib.error)
+    with reading(path, "no whole archive of victims", *wrong, *packed), ZipFile(path) as archive:
         yield archive
 
 

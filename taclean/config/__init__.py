@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
 
     def number(self, node: yaml.ScalarNode) -> Any:
         """Refuse what YAML 1.1 reads in another base, 010 as 8 and 1:30 as 90, and long numbers."""
-        if re.match(r"[-+]?0\d[\d_]*$|.*:|.{60}", node.value):
+        if re.match(r"[-+]?0_*\d[\d_]*$|.*:|.{60}", node.value):
             text = f"{node.value[:60]} is another number in YAML 1.1; write it as a plain number"
             raise yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
         return getattr(self, f"construct_yaml_{node.tag.rpartition(':')[2]}")(node)
@@ -54,7 +54,7 @@ LARGEST = 10**6  # bytes of a config file, and values in it where aliases are co
 def _values(value: Any, counts: dict[int, int]) -> int:
     """Count the values in a config file, those of an alias each time."""
     parts = list(value.values()) if isinstance(value, dict) else value
-    if not isinstance(parts, list):
+    if not isinstance(parts, list | tuple):
         return 1
     if id(value) not in counts:
         counts[id(value)] = LARGEST  # for one that holds itself

@@ -50,7 +50,7 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
     try:
         recipe = {"recipe": module.RECIPE} if hasattr(module, "RECIPE") else {}
         return {"stage": path, **recipe, **make(config, *names, **seed)}
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         raise UserError(f"stage {path!r}: unknown; give {form} with names of the config") from None
 
 

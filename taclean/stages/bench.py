@@ -32,14 +32,17 @@ def overlay(options: Any) -> dict[str, Any]:
         raise UserError(f"{options.file}: no Python file; give a file of one class, NAME.py")
     registry.load("defenses", str(file))
     name = re.sub(r"\W", "_", file.stem, flags=re.ASCII)
-    known = configs.read(configs.DEFAULT, BENCH, *options.configfile)
-    if name in known["defenses"]:
+    if name in configs.read(configs.DEFAULT, BENCH)["defenses"]:
         raise UserError(f"{options.file}: {name} is a defence of taclean; give the file a new name")
-    run: dict[str, Any] = {"defenses": [*known["run"]["defenses"], name]}
+    given = configs.read(configs.DEFAULT, BENCH, *options.configfile).get("run")
+    others = given.get("defenses") if isinstance(given, dict) else None
+    if not isinstance(others, list):
+        raise UserError("run.defenses: no list of defences; leave it out or give one")
+    run: dict[str, Any] = {"defenses": [*(other for other in others if other != name), name]}
     if options.victims:
         run["victims"] = str(Path(options.victims).absolute())
-    given = {"attacks": options.attacks, "seeds": options.seeds}
-    run |= {key: value for key, value in given.items() if value}
+    asked = {"attacks": options.attacks, "seeds": options.seeds}
+    run |= {key: value for key, value in asked.items() if value}
     return {"run": run, "defenses": {name: {"kind": str(file)}}}
 
 

@@ -41,6 +41,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     A folder is moved entry by entry, so that files which others keep in `path` stay.
     """
     path = Path(path)
+    if not path.name or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise UserError(f"{path}: nothing can be written there; give the path of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     # The original suffix stays last: writers such as numpy append one that they do not find.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -67,6 +69,8 @@ def sha256(path: Path | str) -> str:
 
 def mistaken(path: Path | str) -> str:
     """Return in brackets what a file is in place of its contents, such as an HTML page, or ""."""
+    if not Path(path).is_file():  # a pipe would wait for its other end
+        return ""
     try:
         with Path(path).open("rb") as file:
             head = file.read(200).lstrip().lower()

@@ -108,3 +108,5 @@ def test_another_error_is_itself_and_leaves_the_old_file(tmp_path: Path) -> None
         fail()
     assert (tmp_path / "a").read_text() == "before"
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+    os.mkfifo(tmp_path / "pipe")
+    refused(lambda: write_json(tmp_path / "pipe", {}), "nothing can be written there")

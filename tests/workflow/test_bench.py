@@ -41,7 +41,12 @@ def test_a_file_of_the_user_becomes_the_last_defence(tmp_path: Path) -> None:
     assert before["defense"] == str(TEMPLATE)
     copy = tmp_path / "my_defence.py"
     copy.write_text(TEMPLATE.read_text("utf-8") + "\n# another line\n", "utf-8")
-    own = bench.overlay(options(copy))
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "defenses: {my_defence: {loss: {weight: 2.0}}}\nrun: {defenses: [ft, my_defence]}"
+    )
+    own = bench.overlay(options(copy, configfile=[mine]))
+    assert own["run"]["defenses"] == ["ft", "my_defence"]
     config = configs.check(configs.resolve(configs.merge(values, own)))
     assert stage_config(config, path)["code"] != before["code"]  # so that it is trained again
 

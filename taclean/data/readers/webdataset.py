@@ -91,7 +91,7 @@ def _listed(path: Path, shard: str) -> list[Sample] | Exception:
     """Return the samples of a tar, or what is wrong with it."""
     try:
         return samples(_members(path, shard))
-    except (tarfile.TarError, ValueError) as error:  # ValueError: a number in a header
+    except (tarfile.TarError, ValueError, MemoryError, OverflowError) as error:  # of header numbers
         return error
 
 
