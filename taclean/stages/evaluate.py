@@ -38,7 +38,7 @@ CONFIGS = {"evaluate/ATTACK/DEFENSE/seedN[-repeatR]": evaluate_config}
 OPTIONS = [
     option("--model", "weights of the model (safetensors)"),
     option("--splits", "split folders; the first with the run's classes gives samples", nargs="+"),
-    option("--probe", "split without a picture of test; a linear probe learns from it", default=None),
+    option("--probe", "split that a probe learns from, without pictures of test", default=None),
     option("--trained", "folders whose pictures no split may have", nargs="*", default=[]),
     TRIGGERS,
     option("--out", "scores (JSON)"),
