@@ -10,13 +10,14 @@ import argparse
 import difflib
 import gc
 import inspect
+import io
 import json
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed()
     gc.set_threshold(50_000)  # the imports make a million objects, none of them garbage
     log_to_stdout()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # its locale may lack a character
+        with suppress(OSError):  # where a forked process's is another file than before
+            sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if options.stages:
             stage = _stage(options)
@@ -68,6 +72,9 @@ def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
         return 128 + signal.SIGTERM, str(error)
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted; the same command goes on from here"
+    if isinstance(error, UnicodeEncodeError):  # of a path
+        text = f"{error.object[:200]!a}: cannot be written in {error.encoding}"
+        return 2, f"error: {text}; set LC_ALL=C.UTF-8, or rename it"
     closed = isinstance(error, BrokenPipeError)
     if closed or (isinstance(error, OSError) and not error.filename and error.errno in FULL):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end
@@ -90,13 +97,21 @@ def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says which command was meant."""
+    """Says in one line what is wrong, and which command was meant."""
 
     def error(self, message: str) -> NoReturn:
         wrong, *known = re.findall(r"'([\w-]+)'", message) or [""]
         close = difflib.get_close_matches(wrong, known, 1)
         what = "command" if "STAGE" in message else "choice"
-        super().error(f"no {what} {wrong!r}; did you mean {close[0]}?" if close else message)
+        text = f"{message}; see `{self.prog} --help`"
+        text = f"no {what} {wrong!r}; did you mean {close[0]}?" if close else text
+        self.exit(2, f"{self.prog}: error: {' '.join(text.split())}\n")
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("empty; give a value")
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,10 +127,13 @@ def _parser() -> argparse.ArgumentParser:
         if forms:
             path = " or ".join(forms)
             text = f"the stage's config, `taclean config {path}`, or with --stage the whole config"
-            sub.add_argument("--config", required=True, help=text)
+            sub.add_argument("--config", required=True, type=_filled, help=text)
             sub.add_argument("--stage", help=f"{path}, and @DIGEST to check that it is meant")
         for flag, more in module.OPTIONS:
-            sub.add_argument(flag, **more)
+            own = {} if "action" in more or more.get("default") == "" else {"type": _filled} | more
+            if flag[0] == "-" and not forms and own.get("nargs") == "?":
+                own["nargs"] = None  # rules, which leave values out, run stages
+            sub.add_argument(flag, **more | own)
     return parser
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from taclean import config as configs
 from taclean.config import registry
-from taclean.stages.shared import CONFIGFILE, option, say
+from taclean.stages.shared import CONFIGFILE, count, option, say
 from taclean.util.errors import UserError
 from taclean.util.files import write_text
 
@@ -20,7 +20,7 @@ OPTIONS = [
     option("--attacks", "attacks (default: badnet badclip)", nargs="+", default=None),
     option("--seeds", "victims' seeds, 3 for an interval", nargs="+", type=int, default=None),
     option("--directory", "where all of it goes", default="bench"),
-    option("--cores", "cores to use", default="all"),
+    option("--cores", "cores", type=lambda n: n if n == "all" else count(n), default="all"),
     CONFIGFILE,
 ]
 

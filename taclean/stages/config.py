@@ -15,4 +15,4 @@ def run(options: Any) -> None:
     values = configs.read(configs.DEFAULT, *options.configfile)
     config = configs.check(values)
     value = stage_config(config, options.path) if options.path else values
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2))

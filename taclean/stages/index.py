@@ -8,7 +8,7 @@ from taclean.data.readers import READERS
 from taclean.data.readers.webdataset import WebDataset
 from taclean.stages import pack
 from taclean.stages.fetch import source_config
-from taclean.stages.shared import option, say
+from taclean.stages.shared import WORKERS, option, say
 from taclean.util.errors import UserError
 
 
@@ -24,7 +24,7 @@ CONFIGS = {"index/SOURCE": index_config}
 OPTIONS = [
     option("--folder", "folder, or CSV file, of the source"),
     option("--out", "Parquet file with the table of its samples"),
-    option("--workers", "processes, for shards", type=int, default=1),
+    WORKERS,
 ]
 
 

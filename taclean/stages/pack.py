@@ -5,7 +5,7 @@ from typing import Any
 
 from taclean.config import Config
 from taclean.config.schema import DRAWN, TRAINED, Scenes
-from taclean.stages.shared import option, say, tokenizer
+from taclean.stages.shared import WORKERS, option, say, tokenizer
 from taclean.util.errors import UserError
 
 
@@ -44,7 +44,7 @@ OPTIONS = [
     option("--index", "index of its source, for a split that is read from files", default=None),
     option("--folder", "folder, or CSV file, of that source", default=None),
     option("--out", "folder of the split"),
-    option("--workers", "processes", type=int, default=1),
+    WORKERS,
 ]
 
 

@@ -4,15 +4,15 @@ import sys
 from typing import Any
 
 from taclean import config as configs
-from taclean.stages.shared import option
+from taclean.stages.shared import CONFIGFILE
 
-OPTIONS = [option("--config", "config files on top of the default", nargs="+", default=[])]
+OPTIONS = [CONFIGFILE]
 
 
 def run(options: Any) -> None:
     from taclean.training import estimate
 
-    config = configs.load(configs.DEFAULT, *options.config)
+    config = configs.load(configs.DEFAULT, *options.configfile)
     for line in [*configs.notes(config), "plan: timing a few steps on this machine"]:
         print(line, file=sys.stderr, flush=True)
     print(estimate.report(config, estimate.measure(config)))

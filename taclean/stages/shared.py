@@ -1,5 +1,7 @@
 """Options and config parts that several stages share."""
 
+import re
+from argparse import ArgumentTypeError
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,14 @@ def option(flag: str, text: str, **more: Any) -> tuple[str, dict[str, Any]]:
     return flag, {"help": text, **more}
 
 
+def count(text: str) -> int:
+    """Return the number that an option gives."""
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
+        raise ArgumentTypeError(f"{text!r} is no whole number from 1 to 9999")
+    return int(text)
+
+
+WORKERS = option("--workers", "processes; the result is the same", type=count, default=1)
 CONFIGFILE = option("--configfile", "files on top of the default", nargs="+", default=[])
 MODEL = option("--model", "weights, safetensors or a torch file; never run as code")
 TRIGGERS = option("--triggers", "fitted triggers as ATTACK=FILE", nargs="*", default=[])

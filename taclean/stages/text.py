@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from taclean.config import Config, registry
-from taclean.stages.shared import cleaning_seed, option, overlap_of, tokenizer
+from taclean.stages.shared import WORKERS, cleaning_seed, option, overlap_of, tokenizer
 from taclean.util.files import replacing
 
 
@@ -65,7 +65,7 @@ RECIPE = 4
 CONFIGS = {"text/TEXT/DEFENSE/seedN[-repeatR]": text_config}
 OPTIONS = [
     option("--data", "folder of the split that the defence learns from"),
-    option("--workers", "processes; the result does not depend on it", type=int, default=1),
+    WORKERS,
     option("--out", "folder of the artifact"),
 ]
 

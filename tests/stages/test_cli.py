@@ -1,11 +1,14 @@
 """The commands: bad input ends with one line on stderr, status 2, and nothing half written."""
 
+import io
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from taclean import cli
+from taclean import __main__, cli
 from taclean import config as configs
 from taclean.attacks.poison import overlapping_rows, training_rows
 from taclean.clip.models import create, save_weights, tokenize
@@ -21,6 +24,7 @@ from taclean.data.pack import pack_rows
 from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 from taclean.stages import recipe, stage_config
+from taclean.util.progress import say
 from tests.helpers import ROOT, Given, environment, forks
 
 VALUES = configs.read(ROOT / "config/config.yaml", ROOT / "config/test/smoke.yaml")
@@ -383,6 +387,12 @@ def test_missing_and_broken_stage_config(out, tmp_path, refused):
         ("--version", 0, ""),
         ("evalute", 2, "taclean: error: no command 'evalute'; did you mean evaluate?"),
         ("nothing", 2, "invalid choice"),
+        ("", 2, "taclean: error: the following arguments are required: STAGE; see `taclean"),
+        ("pack --workers 0", 2, "argument --workers: '0' is no whole number from 1"),
+        ("bench a.py --cores 0", 2, "argument --cores: '0' is no whole number from 1"),
+        ("take --out ''", 2, "argument --out: empty; give a value; see `taclean take --help`"),
+        ("bench a.py --victims", 2, "argument --victims: expected one argument"),
+        ("plan --config no.yaml", 2, "no.yaml: no such config file"),
         ("config | head -1", 0, ""),
         ("config > /dev/full", 2, "taclean config: error: output: No space left on device"),
     ],
@@ -394,7 +404,22 @@ def test_a_shell_gets_one_line(command: str, status: int, says: str) -> None:
     )
     assert done.returncode == status
     assert says in (done.stderr.splitlines() or [""])[-1]
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == bool(says)
+
+
+def test_a_locale_without_a_character_gets_its_number(monkeypatch, tmp_path, run):
+    (tmp_path / "a.yaml").write_text("axes: {x: {label: é, values: {none: 日, ft: ''}}}", "utf-8")
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    sys.stdout.write("before")
+    assert run("config", "--configfile", tmp_path / "a.yaml") == (0, "")
+    say("日")
+    assert sys.stdout.buffer.getvalue().endswith(b"}\n\\u65e5\n")
+
+
+def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "main", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(SystemExit, match="130"):
+        __main__.run()
 
 
 def test_config_prints_a_stage(capsys, run):
