@@ -27,6 +27,7 @@ def entries(
     """Return the leaderboard's rows of a run: columns COLUMNS.
 
     Scores are in percent with their numbers of pictures, `seconds` is the mean time of a cleaning.
+    A UserError says that scores are missing.
 
     Args:
         budgets, cost: the run's tables of these names.
@@ -36,6 +37,10 @@ def entries(
     """
     rows = pick(budgets[budgets["attack"] != CLEAN], split=split)
     wide = rows.pivot(index=["defense", *KEYS[1:]], columns="metric", values=["percent", "n"])
+    wide = wide.reindex(columns=[(value, name) for value in ("percent", "n") for name in (CA, ASR)])
+    if wide.empty or wide.isna().any(axis=None):
+        text = f"budgets.csv: not {CA} and {ASR} of each run on the split {split}"
+        raise UserError(f"{text}; give the run's own --configfile, and let it end")
     found = pd.DataFrame(
         {"ca": wide["percent", CA], "ca_n": wide["n", CA].astype(int)}
         | {"asr": wide["percent", ASR], "asr_n": wide["n", ASR].astype(int)}
@@ -66,7 +71,8 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
         raise UserError("no rows; clean the victims and add the run's")
     for key in KEYS:
         wrong(rows[key].isna(), f"{key} is empty")
-    numbers = rows.fillna({"seconds": 0}).apply(pd.to_numeric, errors="coerce")
+    numbers = rows[[*KEYS[2:], "seconds"]].fillna({"seconds": 0})
+    numbers = numbers.apply(pd.to_numeric, errors="coerce")
     for key, most in {"repeat": 1e6, "budget": 100, "seconds": 1e9}.items():
         wrong(~numbers[key].between(0, most), f"{key} is no number from 0 to {most:g}")
     wrong(numbers["repeat"] % 1 != 0, "repeat is no whole number")

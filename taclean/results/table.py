@@ -81,16 +81,17 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
         table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
 
 
-def read_table(path: Path | str) -> pd.DataFrame:
-    """Read `table.csv`; a UserError names an impossible value, as after an edit by hand."""
-    table = read_csv(path, COLUMNS)
+def read_table(path: Path | str, *more: str) -> pd.DataFrame:
+    """Read `table.csv`, or a table with `more` keys than its; a UserError names an impossible
+    value, as after an edit by hand."""
+    table = read_csv(path, [*more, *COLUMNS])
     if table.empty:
         raise UserError(f"{path}: no rows; evaluate at least one run")
-    for name in COLUMNS:
+    for name in (*more, *COLUMNS):
         _refuse(table, name, table[name].isna(), path, "empty")
     for name in ("seed", "repeat"):
         _refuse(table, name, (table[name] < 0) | (table[name] % 1 > 0), path, "no whole number")
-    known = table["metric"].isin(METRICS) & ~table.duplicated(COLUMNS[:6])
+    known = table["metric"].isin(METRICS) & ~table.duplicated([*more, *COLUMNS[:6]])
     _refuse(table, "metric", ~known, path, "unknown or there twice")
     usual = table.groupby(["split", "metric"])["n"].transform("median")
     _refuse(table, "n", table["n"] != usual, path, "another number than in other lines")
@@ -107,7 +108,7 @@ def is_share(percent: pd.Series, n: pd.Series) -> pd.Series:
 
 def _refuse(table: pd.DataFrame, name: str, where: pd.Series, path: Path | str, what: str) -> None:
     for row in table.index[where][:1]:
-        found = f"{name} is {str(table[name][row])!r}, {what}"
+        found = f"{name} is {str(table[name][row])[:70]!r}, {what}"
         raise UserError(f"{path}, line {row + 2}: {found}; {AGAIN}")
 
 
@@ -121,8 +122,9 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     if missing := [column for column in columns if column not in table]:
         raise UserError(f"{path}: no column {', '.join(missing)}; {AGAIN}")
     for name in filter(re.compile(NUMBERS).fullmatch, map(str, table)):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        _refuse(table, name, numbers.isna() & table[name].notna(), path, "no number")
+        numbers = pd.to_numeric(table[name].map(str), errors="coerce")  # pandas fails at 400 digits
+        wrong = table[name].notna() & ~(numbers.abs() < 1e15)
+        _refuse(table, name, wrong, path, "no number, or too large a one")
     return table
 
 

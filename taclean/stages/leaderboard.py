@@ -36,7 +36,7 @@ def run(options: Any) -> None:
         raise UserError("leaderboard: give one of --results and --check, or --page alone")
     columns = leaderboard.COLUMNS
     known = pd.DataFrame(columns=columns)
-    if Path(options.table).is_file():
+    if Path(options.table).is_file() or not source:
         known = read_csv(options.table, columns)
     if source:
         if not options.victims:
@@ -60,18 +60,20 @@ def run(options: Any) -> None:
 def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
     """Return the rows of a run whose victims are those of the archive."""
     from taclean.results import leaderboard
-    from taclean.results.table import read_csv
+    from taclean.results.table import AGAIN, read_csv, read_table
     from taclean.util.machine import processor
 
     results = Path(options.results)
-    budgets = read_csv(results / "budgets.csv", ["budget", "attack", "seed"])
+    budgets = read_table(results / "budgets.csv", "budget")
     for attack, seed in {*zip(budgets["attack"], budgets["seed"], strict=True)}:
         name = f"runs/{attack}/none/seed{seed}/model.safetensors"
         there, wanted = results / name, index["files"].get(name)
         if wanted and not (there.is_file() and sha256(there) == wanted):
             text = f"not the archive's; clean with run.victims: {options.victims}"
             raise UserError(f"{there}: {text}")
-    cost = read_csv(results / "cost.csv", ["defense", "seconds"])
+    cost = read_csv(place := results / "cost.csv", ["defense", "seconds"])
+    if cost.empty or cost["defense"].duplicated().any():
+        raise UserError(f"{place}: not one row for each defence; {AGAIN}")
     test = configs.load(configs.DEFAULT, *options.configfile).split_of_role("test") or ""
     about = {"version": version("taclean"), "commit": options.commit, "victims": digest}
     return leaderboard.entries(budgets, cost, test, about | {"machine": processor()})

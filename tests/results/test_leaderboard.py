@@ -43,9 +43,32 @@ def test_a_run_gives_a_row_for_each_cleaning_and_budget() -> None:
     leaderboard.check(found, found.head(0), INDEX, DIGEST)
 
 
+SCORES = [(3, "sig", "mine", 1, 0, "test", metric, 50, 100) for metric in ("CA@1", "ASR@1")]
+SCORED = pd.DataFrame(SCORES, columns=COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("scores", "cost", "words"),
+    [
+        (SCORED.assign(split="other"), "mine,9", ["not CA@1 and ASR@1", "on the split test"]),
+        (SCORED.head(1), "mine,9", ["not CA@1 and ASR@1"]),
+        (SCORED.drop(columns="metric"), "mine,9", ["budgets.csv: no column metric"]),
+        (pd.concat([SCORED, SCORED]), "mine,9", ["budgets.csv, line 4", "there twice"]),
+        (SCORED.assign(n=[100, None]), "mine,9", ["budgets.csv, line 3: n is 'nan', empty"]),
+        (SCORED.assign(n="9" * 400), "mine,9", ["line 2: n is '999", "too large"]),
+        (SCORED, "", ["cost.csv: not one row for each"]),
+        (SCORED, "mine,9\nmine,9", ["cost.csv: not one row for each"]),
+    ],
+)
+def test_results_that_do_not_fit_give_no_rows(tmp_path: Path, scores, cost: str, words) -> None:
+    scores.to_csv(tmp_path / "budgets.csv", index=False)
+    (tmp_path / "cost.csv").write_text(f"defense,seconds\n{cost}\n")
+    options = Namespace(results=tmp_path, commit="abc", configfile=[], victims="v.zip")
+    refused(lambda: _of_run(options, {"files": {}}, DIGEST), *words)
+
+
 def test_results_of_other_victims_give_no_rows(tmp_path: Path) -> None:
-    scores = [(3, "sig", "mine", 1, 0, "test", metric, 50, 100) for metric in ("CA@1", "ASR@1")]
-    pd.DataFrame(scores, columns=COLUMNS).to_csv(tmp_path / "budgets.csv", index=False)
+    SCORED.to_csv(tmp_path / "budgets.csv", index=False)
     (tmp_path / "cost.csv").write_text("defense,seconds\nmine,9\n")
     victim, base = (f"{name}/seed1/model.safetensors" for name in ("runs/sig/none", "clean"))
     for name in (victim, base):
