@@ -65,8 +65,14 @@ def _values(value: Any, counts: dict[int, int]) -> int:
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Read one YAML file; a UserError says if it is missing, not YAML (where), or no mapping."""
     try:
+        if Path(path).is_fifo():
+            raise UserError(f"{path}: a pipe; a config is read more than once, give a file")
         with Path(path).open(encoding="utf-8") as file:
             text = file.read(LARGEST + 1)
+        if found := re.search(r"^[^#\n]*[:\[,-] +(#([\da-fA-F]{3}){1,2})[]},]*[ \t]*$", text, re.M):
+            line = text.count("\n", 0, found.end()) + 1
+            text = f"{path}, line {line}: {found[1]} is a comment in YAML; put a colour in quotes"
+            raise UserError(text)
         value = yaml.load(text, _Loader) if len(text) <= LARGEST else text
         if len(text) > LARGEST or _values(value, {}) > LARGEST:
             raise RecursionError
@@ -79,8 +85,11 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         mark, why = error.problem_mark or error.context_mark, error.problem or error.context
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UserError(f"{path}{at}: not YAML ({why}); correct that place") from None
+    except (UnicodeDecodeError, yaml.reader.ReaderError):
+        raise UserError(f"{path}: not YAML in UTF-8; save it as UTF-8 text") from None
     except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        text = f"not YAML ({' '.join(str(error).split())}); put texts such as dates in quotes"
+        raise UserError(f"{path}: {text}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no mapping; see config/config.yaml")
     return value
@@ -146,15 +155,27 @@ def _variant_entries(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _line(text: str, path: str) -> str:
+    """Join halves of characters, as JSON may have them; refuse line breaks and single halves."""
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    if re.search("[\0-\x08\n-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]", joined):
+        what = "no line of text; leave line breaks and control characters out"
+        raise UserError(f"{path.removesuffix('.') or 'config'}: {text[:70]!a} is {what}")
+    return joined
+
+
 def _plain(value: Any, path: str = "") -> Any:
     """Return mappings and sequences as dict and list, without nulls in mappings but in trials."""
     kept = re.match(r"tune\.trials\.\w+\.\d", path)
+    if isinstance(value, str):
+        return _line(value, path)
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
                 raise UserError(f"{path}{name}: not text; put the name in quotes")
+            _line(name, path)
         return {k: _plain(v, f"{path}{k}.") for k, v in value.items() if kept or v is not None}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [_plain(entry, f"{path}{i}.") for i, entry in enumerate(value)]
     return value
 

@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def _entries(folder: str, entries: Any) -> Any:
         kind = entry.get("kind", name) if isinstance(entry, Mapping) else None
         if not isinstance(kind, str):
             raise UserError(f"{where}: {entry!r}; give keys with values, and text as the kind")
+        kind = os.path.expanduser(kind)
         try:
             section = registry.entry(folder, kind)
         except UserError as error:

@@ -3,6 +3,8 @@
 The parameters of attacks and defences are in their own files.
 """
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -37,6 +39,17 @@ Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 Templates = Annotated[list[Template], Field(min_length=1)]
 
 
+def _no_pattern(path: str) -> str:
+    """Refuse a path that Snakemake takes for a pattern, or a command for an option."""
+    if path.startswith("-") or re.search("[{}]", path):
+        raise WrongKeyError("", f"{path!r} begins with - or has braces; rename it, or write ./-x")
+    return path
+
+
+Place = Annotated[Text, AfterValidator(_no_pattern)]  # the folder of a source
+Home = Annotated[Place, AfterValidator(os.path.expanduser)]  # other paths; ~ is the home folder
+
+
 def variant_name(defense: str, what: str, number: int) -> str:
     """Return the name in `defenses` of a trial of `tune` or a rate of `run`, counted from 1."""
     return f"{defense}_{what}{number}"
@@ -52,7 +65,7 @@ class Run(Section):
     seeds: Unique[Seed] = key(..., "Seeds of triggers, poison, data order and texts.", min_length=1)
     repeats: Few = key(1, "Cleanings of each victim, in other data order, with other texts.")
     controls: bool = key(False, "Whether defences also clean the model that was never poisoned.")
-    victims: Text | None = key(None, "Archive of victims to clean, made by `snakemake victims`.")
+    victims: Home | None = key(None, "Archive of victims to clean, made by `snakemake victims`.")
     rates: Unique[Positive] = Field([])
     """Learning rates at which defences clean (not from scratch or `after` one), in place of their
     own. Figures show, for each victim, the largest that keeps CA@1 on val within the budget."""
@@ -74,7 +87,7 @@ class Source(Section):
     reader: str
     """Format of the files. Pairs: webdataset, img2dataset, csv. Labelled images: imagenet, folders
     (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101. Retrieval: coco."""
-    folder: Text | None = key(None, "Folder, or CSV file, with the data.")
+    folder: Place | None = key(None, "Folder, or CSV file, with the data.")
     files: Annotated[list[Text], Field(min_length=1)] | Text | None = None
     """Globs of files to read, such as cc3m-train-*.tar."""
     split: Literal["train", "test"] | None = key(None, "cifar10 and cifar100: which part.")
@@ -83,8 +96,8 @@ class Source(Section):
     columns: Columns | None = key(None, "Names of a CSV file's columns.")
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Character between the columns of a CSV file; a comma by default."""
-    images: Text | None = key(None, "Folder that a CSV file's paths start from; else its own.")
-    classes: list[str] | str | None = None
+    images: Home | None = key(None, "Folder that a CSV file's paths start from; else its own.")
+    classes: list[str] | Home | None = None
     """labels: names of the classes that are numbers in the CSV file, or a text file with them."""
     hub: Text | None = key(None, "Dataset of the Hugging Face hub to fetch.")
     revision: Text | None = key(None, "Commit of the dataset on the hub.")
@@ -219,7 +232,7 @@ class Model(Section):
 
     name: str = key(..., "An open_clip model name, or one of taclean/model_configs.")
     seed: Seed = key(..., "Seed of the base model's weights and data order.")
-    pretrained: Text | None = None
+    pretrained: Home | None = None
     """Weights in place of a trained base model: a tag of open_clip, such as `openai`, a checkpoint
     file (of open_clip, OpenAI or CleanCLIP), or the folder of a Hugging Face `CLIPModel`."""
 
@@ -379,9 +392,9 @@ class AttackEntry(Entry):
     gate: float = key(..., "Least ASR@1 on val, in percent, to go on; 0 accepts any.", ge=0, le=100)
     scratch: bool = False
     """Train the victim from random weights, by `base.train` on the whole pretrain split."""
-    victim: Text | None = None
+    victim: Home | None = None
     """A file or folder of a model that others poisoned; docs/public_victims.md explains."""
-    fitted: Text | None = None
+    fitted: Home | None = None
     """Fitted trigger of the victim: a picture of its patch, or a file of the stage `trigger`."""
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from types import CodeType
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
@@ -141,6 +142,8 @@ def _advice(error: Any) -> str:
         return str(error["ctx"]["error"])
     if kind in ("missing", "union_tag_not_found"):
         return "missing; see config/README.md"
+    if kind == "string_type" and isinstance(value, bool | int | float | date):
+        return f"{value} is no text; put it in quotes, also yes, no, on, off, numbers and dates"
     if error["loc"][-1:] == ("[key]",):
         return f"{str(value)[:70]!r} is no name; give at most 64 letters, digits and _"
     if kind == "float_type" and isinstance(value, str):

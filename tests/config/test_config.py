@@ -1,6 +1,7 @@
 """The config: schema in step with the registries and the docs, and errors that name the key."""
 
 import copy
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -199,8 +200,21 @@ def test_all_drawn_splits_of_a_source_are_in_each_ones_stage() -> None:
 def test_a_file_that_is_no_config_is_refused(tmp_path: Path, mistake: dict[str, Any]) -> None:
     path = tmp_path / "bad.yaml"
     if "text" in mistake:
-        path.write_text(mistake["text"] * mistake.get("times", 1), "utf-8")
+        text = mistake["text"] * mistake.get("times", 1)
+        path.write_text(text, mistake.get("encoding", "utf-8"))
     refused(lambda: configs.read_yaml(path), str(path), mistake["says"])
+
+
+def test_a_pipe_is_no_config(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    refused(lambda: configs.read_yaml(tmp_path / "pipe.yaml"), "a pipe; a config is read")
+
+
+def test_paths_may_begin_at_home_and_json_may_have_halves_of_characters(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    label = {"axes": {"x": {"label": "\ud83d\ude00", "values": {"none": "a", "ft": "b"}}}}
+    config = checked(DEFAULT, {"run": {"victims": "~/v.zip"}}, label)
+    assert (config.run.victims, config.axes["x"].label) == ("/home/me/v.zip", "\U0001f600")
 
 
 def test_merge_is_snakemakes() -> None:
