@@ -46,9 +46,9 @@ TEXT = f"{DATA}/text/{{text}}/{{shared}}/seed{{seed}}{{repeat}}"
 
 
 wildcard_constraints:
-    attack="[A-Za-z0-9_]+",
-    defense="[A-Za-z0-9_]+",
-    text="[A-Za-z0-9_]+",
+    attack="|".join(["clean", *checked.attacks]),
+    defense="|".join(["none", *checked.defenses]),
+    text="|".join(k for entry in checked.defenses.values() for k in entry.method.texts) or "none",
     split="|".join(checked.splits),
     source="|".join(getattr(checked.dataset, "sources", {})) or "none",
     seed=r"\d+",

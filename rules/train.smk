@@ -171,7 +171,7 @@ use rule base as finetune with:
     benchmark:
         "results/benchmarks/finetune/{attack}/{defense}/seed{seed}{repeat}.tsv"
     wildcard_constraints:
-        defense="(?!none/)[A-Za-z0-9_]+",
+        defense="|".join(checked.defenses) or "nothing",
     priority: 0
     params:
         **training("finetune/{attack}/{defense}/seed{seed}{repeat}"),
