@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from taclean.clip import library_names
-from taclean.config.section import NAME, Section, Unique, WrongKeyError, key, one_line
+from taclean.config.section import NAME, Section, Unique, WrongKeyError, key
 from taclean.data.labels import class_names
 from taclean.data.readers import READERS
 
@@ -23,7 +23,7 @@ DRAWN = ("default", "all")  # sets of the embedded drawings
 
 Name = Annotated[str, Field(pattern=NAME, max_length=64)]
 FolderName = Annotated[str, Field(pattern=PATH, max_length=64)]
-Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(one_line)]
+Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Natural = Annotated[int, Field(ge=0, le=10**15)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Few = Annotated[int, Field(ge=1, le=256)]
@@ -94,7 +94,7 @@ class Source(Section):
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
     columns: Columns | None = key(None, "Names of a CSV file's columns.")
-    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    separator: Annotated[str, Field(pattern='^[^"]$')] | None = None
     """Character between the columns of a CSV file; a comma by default."""
     images: Home | None = key(None, "Folder that a CSV file's paths start from; else its own.")
     classes: list[str] | Home | None = None

@@ -3,7 +3,6 @@
 import difflib
 import inspect
 import os
-import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -49,13 +48,6 @@ def _without_repeats(values: list[Any]) -> list[Any]:
         if values.count(value) > 1:
             raise WrongKeyError("", f"{value!r} is given twice; keep one")
     return values
-
-
-def one_line(text: str) -> str:
-    """Refuse a text with line breaks or other control characters."""
-    if re.search(r"[\x00-\x1f\x7f]", text):
-        raise WrongKeyError("", f"{text!r} is no line of text; leave control characters out")
-    return text
 
 
 T = TypeVar("T")

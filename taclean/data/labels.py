@@ -21,15 +21,17 @@ def class_name(text: str) -> str:
 
 def read_names(path: Path, where: str = "classes") -> list[str]:
     try:
-        return path.expanduser().read_text("utf-8-sig").splitlines()
+        return [*filter(str.strip, path.expanduser().read_text("utf-8-sig").splitlines())]
     except (OSError, RuntimeError, ValueError):  # no such file or user; not UTF-8
         text = f"{str(path)!r} is neither a known set nor a text file with one name per line"
         raise UserError(f"{where}: {text}; correct it, or give a list of names") from None
 
 
 def unique_names(given: Iterable[str], where: str = "classes") -> list[str]:
-    """Return the names that are not empty, with single blanks; refuse one given twice."""
-    names = [name for line in given if (name := one_line(line))]
+    """Return the names with single blanks; refuse an empty one and one given twice."""
+    names = [one_line(line) for line in given]
+    if "" in names:
+        raise UserError(f"{where}: name {names.index('') + 1} is empty; give it, or leave it out")
     for name, count in Counter(names).items():
         if count > 1:
             raise UserError(f"{where}: {name!r} is given twice; keep one")

@@ -45,8 +45,8 @@ class Pairs:
         tokens = load_array(folder / "tokens.npy", np.uint16, 2)
         labels = load_array(folder / "labels.npy", np.int64, 1)
         ids = load_array(folder / "ids.npy", np.int64, 1)
-        if not len(images) == len(tokens) == len(labels) == len(ids):
-            raise UserError(f"{folder}: arrays with different numbers of rows; pack it again")
+        if not len(images) == len(tokens) == len(labels) == len(ids) > 0:
+            raise UserError(f"{folder}: no rows, or arrays of other lengths; pack it again")
         rows = np.arange(len(images))
         return cls(folder, images, tokens, labels, ids, rows, np.empty(0, np.int64))
 

@@ -82,8 +82,7 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def read_table(path: Path | str, *more: str) -> pd.DataFrame:
-    """Read `table.csv`, or a table with `more` keys than its; a UserError names an impossible
-    value, as after an edit by hand."""
+    """Read `table.csv`, or one with `more` keys; a UserError names an impossible value."""
     table = read_csv(path, [*more, *COLUMNS])
     if table.empty:
         raise UserError(f"{path}: no rows; evaluate at least one run")

@@ -435,6 +435,7 @@ def test_classes_are_a_list_or_a_file(tmp_path: Path) -> None:
         (str(tmp_path / "absent"), "nor a text file with one name per line"),
         (["banana", "banana"], "'banana' is given twice"),
         (["banana"], "1 names; give at least 2"),
+        (["banana", " ", "apple"], "name 2 is empty; give it, or leave it out"),
     ):
         with pytest.raises(UserError, match=message):
             class_names(bad, "data.x.classes")

@@ -158,6 +158,12 @@ def test_arrays_that_do_not_fit_are_refused(folder, name, change):
     refused(lambda: Pairs.open(folder))
 
 
+def test_a_split_without_rows_is_refused(folder):
+    for path in (folder / f"{name}.npy" for name in ("images", "tokens", "labels", "ids")):
+        np.save(path, np.load(path)[:0])
+    refused(lambda: Pairs.open(folder), "no rows")
+
+
 def test_a_pickled_array_is_not_loaded(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(UserError):

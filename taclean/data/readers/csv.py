@@ -27,6 +27,8 @@ class CsvReader(Reader):
 
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:
         if folder.is_file():
+            if spec.get("files"):
+                raise UserError(f"files: {folder} is one CSV file itself; leave files out")
             spec = {**spec, "files": escape(folder.name), "hub": None}
             folder = folder.parent
         super().__init__(spec, folder)
@@ -78,20 +80,22 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
     import pandas as pd
 
     with (
-        reading(path, "not CSV", csv.Error, cure="correct the file or the separator"),
+        reading(path, "not CSV", csv.Error, ValueError, cure="correct the file or the separator"),
         path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
     ):
         lines = csv.reader(file, delimiter=separator, strict=True)
-        cells = [[cell.strip() for cell in line] for line in lines]
-    header, *records = [line for line in cells if line not in ([], [""])] or [[]]
+        cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines]
+    (_, header), *rows = [row for row in cells if row[1] not in ([], [""])] or [(0, [])]
+    if "\0" in "".join(header):
+        raise UserError(f"{path}: not text in UTF-8; save it as UTF-8")
     if missing := [name for name in columns.values() if name not in header]:
         shown = ", ".join(ascii(name)[1:-1] for name in header)[:200] or "none"
         text = f"no column {missing[0]!r}, its first line names {shown}"
         raise UserError(f"{path}: {text}; set columns and separator, or correct files")
-    for record in records:
+    for number, record in rows:
         if any(record[len(header) :]):  # published files have blank cells at the end
             text = f"{separator.join(record)[:70]!r} has more values than the first line has names"
-            raise UserError(f"{path}: {text}; put a value with a {separator!r} in quotes")
+            raise UserError(f"{path}, line {number}: {text}; quote a value with a {separator!r}")
     at = {new: header.index(name) for new, name in columns.items()}
-    texts = {new: [row[i] if i < len(row) else None for row in records] for new, i in at.items()}
+    texts = {new: [row[i] if i < len(row) else None for _, row in rows] for new, i in at.items()}
     return pd.DataFrame(texts, dtype=object)

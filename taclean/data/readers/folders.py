@@ -1,5 +1,6 @@
 """A folder for each class: CLASS/*.jpg, .png and the like, at any depth."""
 
+import os
 import re
 from pathlib import Path
 
@@ -48,8 +49,11 @@ class Folders(Reader):
             keys += files
             places += [(top / name / file).relative_to(self.folder).as_posix() for file in files]
             labels += [label] * len(files)
-        others = (path for name in names for path in (top / name).rglob("[!.]*.*"))
-        others = (path for path in others if path.suffix.lower() not in IMAGES and path.is_file())
-        if skipped := ", ".join(sorted({path.suffix for path in others})):
+        below = (path for name in names for path in (top / name).rglob("[!.]*"))
+        others = [path for path in below if path.suffix.lower() not in IMAGES]
+        for path in filter(Path.is_dir, others):
+            if path.is_symlink() or not os.access(path, os.R_OK | os.X_OK):
+                say(f"{path}: skips a folder that is a link or cannot be read")
+        if skipped := ", ".join(sorted({p.suffix for p in others if p.suffix and p.is_file()})):
             say(f"{top}: skips files with the ending {skipped}; it reads {kinds}")
         return make_table(keys, places, label=labels, classes=[class_name(name) for name in names])

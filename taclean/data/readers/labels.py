@@ -27,7 +27,8 @@ class LabelledCsv(CsvReader):
         if not len(records):
             raise UserError(f"{self.folder}: no records; put images and their labels there")
         number = records.groupby("file").cumcount() + 1
-        if missing := records.index[records["label"].isin(["", None])].tolist():
+        blank = [not class_name(label or "") for label in records["label"]]
+        if missing := records.index[blank].tolist():
             place = f"{self.folder / records['file'][missing[0]]}, record {number[missing[0]]}"
             raise UserError(f"{place}: no label; give each image one")
         whole = [re.fullmatch(r"(\d{1,18})(\.0)?", label) for label in records["label"]]
