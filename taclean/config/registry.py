@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,7 +89,9 @@ def _classes(folder: str, name: str) -> list[Any]:
     """Return the methods that a file defines; a file that only helps others defines none."""
     base = getattr(importlib.import_module(f"taclean.{folder}"), BASES[folder])
     try:
-        module = _module(folder, name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Field ")  # pydantic's; the error says it, too
+            module = _module(folder, name)
     except (Exception, SystemExit) as error:  # whatever a new file makes Python or pydantic raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         if isinstance(error, SystemExit):

@@ -169,23 +169,53 @@ def prepared(objective: Defense, model: CLIP, pairs: Pairs, prompts: Tensor | No
     """Call `prepare`; a UserError says that it changes the model or keeps what it may not."""
     if getattr(objective.prepare, "__func__", None) is Defense.prepare:
         return  # without hashes of a large model
-    before = fingerprint(model.state_dict())
-    objective.prepare(model, pairs, prompts)
+    before, hooks = fingerprint(model.state_dict()), _hooks(model)
+    _called(objective, "prepare", model, model, pairs, prompts)
     fault = _fault_of_kept(objective.kept)
+    if _hooks(model) != hooks:
+        fault = "it leaves hooks on the model; remove them at its end"
     if fingerprint(model.state_dict()) != before:
         fault = "it changes the model; change a copy of it, or the weights in finish"
     if fault:
         raise error_of_all(f"{type(objective).__name__}.prepare: {fault}")
 
 
+def _hooks(model: CLIP) -> int:
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(part, kind)) for part in model.modules() for kind in kinds)
+
+
+def _called(objective: Defense, method: str, model: CLIP | None, *given: Any) -> Any:
+    """Call a method; a UserError says that it ends Python, or moves or converts the model."""
+
+    def form() -> set[Any]:
+        return {(w.dtype, w.device) for w in model.parameters()} if model else set()
+
+    before, fault, found = form(), "", None
+    try:
+        found = getattr(objective, method)(*given)
+    except SystemExit:
+        fault = "it ends Python; leave sys.exit out"
+    except Exception:
+        if form() == before:
+            raise
+    if form() != before:
+        fault = "it moves the model or changes its type, as by half(); do that to a copy"
+    if fault:
+        raise error_of_all(f"{type(objective).__name__}.{method}: {fault}")
+    return found
+
+
 def learning(objective: Defense, model: CLIP) -> set[nn.Parameter]:
     """Return the weights that learn; a UserError says that `learns` gives none of the model's."""
-    return _weights(objective, "learns", objective.learns(model), model, least=1)
+    given = _called(objective, "learns", model, model)
+    return _weights(objective, "learns", given, model, least=1)
 
 
 def resting(objective: Defense, model: CLIP, epoch: int) -> set[nn.Parameter]:
     """Return the weights that stand still; a UserError says that `rests` gives other things."""
-    return _weights(objective, "rests", objective.rests(model, epoch), model, least=0)
+    given = _called(objective, "rests", None, model, epoch)
+    return _weights(objective, "rests", given, model, least=0)
 
 
 def _weights(
@@ -205,7 +235,7 @@ def _weights(
 
 def share_of(objective: Defense, epoch: int) -> float:
     """Return the epoch's share of the learning rate; a UserError says that `pace` gives none."""
-    share = objective.pace(epoch)
+    share = _called(objective, "pace", None, epoch)
     if not isinstance(share, int | float) or not 0 <= share < math.inf:
         text = f"gives {share!r} in epoch {epoch}; give a number of at least 0"
         raise error_of_all(f"{type(objective).__name__}.pace: {text}")
@@ -215,9 +245,11 @@ def share_of(objective: Defense, epoch: int) -> float:
 def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
     """Return a defence's loss of a batch; a UserError says what `loss` did wrong."""
     failed = objective.failed
-    parts = objective.loss(model, batch)
+    parts = _called(objective, "loss", model, model, batch)
     late = "kept['failed'] is set in the training; set it in prepare"
     fault = late if objective.failed != failed else _fault(parts) or _fault_of_kept(objective.kept)
+    if any(weight.grad is not None for weight in model.parameters()):
+        fault = "it leaves gradients on the weights; return the loss, the training calls backward"
     if fault:
         raise error_of_all(f"{type(objective).__name__}.loss: {fault}")
     return parts
@@ -226,8 +258,7 @@ def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
 def finished(objective: Defense, model: CLIP) -> None:
     """Call `finish`; a UserError says that it does not change the weights in place."""
     failed, names = objective.failed, model.state_dict().keys()
-    finish: Any = objective.finish
-    returned, fault = finish(model), ""
+    returned, fault = _called(objective, "finish", model, model), ""
     if returned is not None:
         fault = f"it returns {type(returned).__name__}; change the weights in place"
     elif model.state_dict().keys() != names:

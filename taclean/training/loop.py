@@ -214,6 +214,9 @@ class Training:
                 cure = f"lower train.lr ({self.settings.lr:g}) or check the data and the loss"
                 raise distributed.error_of_all(f"{self.label}: the loss is {value} at {at}; {cure}")
         self._scaler.scale(parts["total"]).backward()
+        if all(weight.grad is None for weight in self.model.parameters()):
+            text = "'total' depends on no weight that learns; compute it from the model's outputs"
+            raise distributed.error_of_all(f"{type(self._objective).__name__}.loss: {text}")
         for weight in resting(self._objective, self.model, self.epoch):
             weight.grad = None
         self._scaler.step(self._together)
