@@ -380,15 +380,19 @@ def test_an_attack_that_did_not_take_stops_before_any_defence_of_its_own(copy, d
     assert after == fine_tuned
 
 
+TYPO = "results/runs/badnett/ft/seed0/scores.json"
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("target", "text", "message"),
     [
-        ("run: {attacks: [nosuch]}", "run.attacks: 'nosuch' is unknown"),
-        ("run: {attacks: [sig]}\nrun: {attacks: [badnet]}\n", "run is given twice"),
+        ("all", "run: {attacks: [nosuch]}", "run.attacks: 'nosuch' is unknown"),
+        ("all", "run: {attacks: [sig]}\nrun: {attacks: [badnet]}\n", "run is given twice"),
+        (TYPO, "", f"No rule to produce {TYPO}"),
     ],
 )
-def test_a_mistake_in_the_config_is_one_line_and_runs_nothing(tmp_path, text, message) -> None:
-    said = small(ROOT, tmp_path / "run", "--dry-run", text=text, fails=True)
+def test_a_mistake_is_one_line_and_runs_nothing(tmp_path, target, text, message) -> None:
+    said = small(ROOT, tmp_path / "run", "--dry-run", target, text=text, fails=True)
     assert message in said
     assert "Traceback" not in said
     assert not (tmp_path / "run/results").exists()
