@@ -69,7 +69,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
             raise UserError(f"{path}: a pipe; a config is read more than once, give a file")
         with Path(path).open(encoding="utf-8") as file:
             text = file.read(LARGEST + 1)
-        if found := re.search(r"^[^#\n]*[:\[,-] +(#([\da-fA-F]{3}){1,2})[]},]*[ \t]*$", text, re.M):
+        if found := re.search(r"^[^#\n]*colour: +(#([\da-fA-F]{3}){1,2})\b", text, re.M):
             line = text.count("\n", 0, found.end()) + 1
             text = f"{path}, line {line}: {found[1]} is a comment in YAML; put a colour in quotes"
             raise UserError(text)
