@@ -129,7 +129,7 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
     from taclean.attacks import poison
     from taclean.clip import models
     from taclean.data.split import Pairs, refuse_copies
-    from taclean.defenses import make_defense
+    from taclean.defenses import defense, make_defense
     from taclean.training import distributed
     from taclean.training.loop import fingerprint, train
 
@@ -148,7 +148,9 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
         trained = (pairs.rows, pairs.pictures)
         refuse_copies(Pairs.open(options.val), *trained, f"in {pairs.folder}", accepted)
         name = stage.get("defense")  # none: pre-training and poisoning
-        texts = _texts(name, options.texts)
+        kinds = defense(name).texts if name else {}
+        folders = shared.named_paths("--texts", options.texts, kinds)
+        texts = {text: kinds[text].read(Path(folder)) for text, folder in folders.items()}
         objective = make_defense(name, seed, texts, **stage.get("loss", {}))
         model = models.create(stage["model"], seed)
         if options.model:
@@ -160,15 +162,6 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
     more["prompts"] = shared.prompts_of(stage).tokens() if name else None
     history = train(model, pairs, objective, settings, validate=validate, **more)
     return model, history, objective.failed
-
-
-def _texts(name: str | None, entries: list[str]) -> dict[str, Any]:
-    """Read the artifacts of `--texts NAME=FOLDER ...` as the defence wants them."""
-    from taclean.defenses import defense
-
-    kinds = defense(name).texts if name else {}
-    folders = shared.named_paths("--texts", entries, kinds)
-    return {text: kinds[text].read(Path(folder)) for text, folder in folders.items()}
 
 
 def validation(stage: dict[str, Any], options: Any) -> Callable[[CLIP], dict[str, float]]:
