@@ -26,10 +26,6 @@ def _train(config: Config, train: Train, seed: int) -> dict[str, Any]:
     }
 
 
-def base_config(config: Config) -> dict[str, Any]:
-    return clean_config(config, seed=config.model.seed)
-
-
 def clean_config(config: Config, *, seed: int) -> dict[str, Any]:
     return _train(config, config.base.train, seed)
 
@@ -69,7 +65,7 @@ def finetune_config(
 
 RECIPE = 1
 CONFIGS = {
-    "base": base_config,
+    "base": lambda config: clean_config(config, seed=config.model.seed),
     "clean/seedN": clean_config,
     "pretrain/ATTACK/seedN": pretrain_config,
     "finetune/ATTACK/DEFENSE/seedN[-repeatR]": finetune_config,
