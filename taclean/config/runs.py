@@ -360,10 +360,6 @@ class Runs:
         tune = self.config.tune
         return look_of(self.config, tune.attacks, list(tune.trials)) if tune else {}
 
-    def retrieval_splits(self) -> list[str]:
-        """Return the scored splits whose pictures have captions."""
-        return [split for split in self.scored if "labels" not in self.config.gives(split)]
-
     def has_intervals(self) -> bool:
         """Return whether defences are compared on enough seeds."""
         enough = len(self.seeds) >= FEWEST_SEEDS

@@ -38,7 +38,8 @@ def drawings(runs: "Runs") -> dict[str, Drawing]:
     def texts(defense: str) -> dict[str, Any]:
         return {"texts": runs.texts_of(defense, seed)["subcaptions"]} if defense else {}
 
-    cleaned, pairs, tested = runs.defenses[1:], runs.retrieval_splits(), runs.pictured[-1]
+    cleaned, tested = runs.defenses[1:], runs.pictured[-1]
+    pairs = [split for split in runs.scored if "labels" not in config.gives(split)]
     has_first = runs.dataset.form == "scenes" and "subcaptions" in runs.texts_of(tested, seed)
     captions = {"captions": f"{data}/{runs.scored[0]}/captions.txt"}
     first = samples("none", tested) | captions | texts(tested if has_first else "")
