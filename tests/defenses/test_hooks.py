@@ -34,11 +34,6 @@ DEFENSES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def texts(make_texts):
-    return make_texts(epochs=2, samples=20)
-
-
 @pytest.fixture
 def prompts(small_pairs):
     """Six captions as the prompts of six classes."""

@@ -120,11 +120,6 @@ def test_augmentations(name, pairs):
     assert torch.equal(back(got), AUGMENTATIONS[name](images, rows, 0, 0))
 
 
-@pytest.fixture(scope="module")
-def texts(make_texts):
-    return make_texts(epochs=2, samples=40)
-
-
 @pytest.mark.parametrize("name", ["ft", "cleanclip", "taclean", "roclip", "safeclip"])
 def test_losses_and_gradients(name, tiny_name, small_pairs, texts):
     images, tokens = small_pairs.batch(index := np.arange(16))

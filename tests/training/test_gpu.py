@@ -22,11 +22,6 @@ DEFENSES = ["ft", "cleanclip", "taclean"]
 SETTINGS = Train(lr=1e-3, epochs=4, batch=16, warmup=3, checkpoint_seconds=1e-9)
 
 
-@pytest.fixture(scope="module")
-def texts(make_texts):
-    return make_texts(epochs=4, samples=20)
-
-
 @pytest.mark.parametrize("name", DEFENSES)
 def test_losses_and_gradients_agree(name, split, small_pairs, tiny_name, texts):
     found = []

@@ -255,11 +255,6 @@ def test_a_warm_up_that_never_ends_is_refused(small_pairs, tmp_path, rows, warmu
 # ---- the same again, and after a kill ------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def texts(make_texts):
-    return make_texts(epochs=2, samples=20)
-
-
 MUON = changed(optimizer="muon")
 OPTIMIZED = {"ft": MUON, "taclean": SETTINGS}
 
