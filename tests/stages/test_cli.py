@@ -285,15 +285,6 @@ def test_a_gate_that_compares_nothing_stops(threshold, out, tmp_path, refused):
     assert "did not take" in refused(out, *gate, "--out", out)
 
 
-def test_a_split_of_the_target_alone_has_no_asr(world, out, tmp_path, refused):
-    shutil.copytree(world / "val", tmp_path / "val")
-    labels = np.load(tmp_path / "val/labels.npy")
-    target = json.loads((world / "evaluate-badnet-none.json").read_text("utf-8"))["zeroshot"]
-    index = target["classes"].index(target["target"])
-    np.save(tmp_path / "val/labels.npy", np.full_like(labels, index))
-    assert "shows the target" in refused(out, *evaluate_arguments(world, out, tmp_path / "val"))
-
-
 def test_a_split_of_other_classes_is_scored_by_its_own(world, out, tmp_path):
     stage = stage_file(tmp_path, stage_config(CONFIG, "pack/val") | {"rows": 100})
     cli.main(["pack", "--config", str(stage), "--out", str(tmp_path / "val")])
@@ -306,19 +297,6 @@ def test_a_split_of_other_classes_is_scored_by_its_own(world, out, tmp_path):
         found.append(json.loads(out.read_text("utf-8"))["scores"])
         out.unlink()
     assert found[0] == found[1]
-
-
-def test_k_larger_than_the_split(world, out, tmp_path, refused):
-    stage = stage_config(CONFIG, "text/subcaptions/taclean/seed0")
-    parameters = {"samples": 129, "negatives": 1, "kinds": ["noun"]}
-    text = ["text", "--config", stage_file(tmp_path, stage | {"parameters": parameters})]
-    assert "samples: 129" in refused(out, *text, "--data", world / "clean", "--out", out)
-
-
-def test_missing_data(world, out, tmp_path, refused):
-    config = world / "finetune-badnet-ft.json"
-    absent = train_arguments(world, out, config, data=tmp_path / "absent")
-    assert "no such file" in refused(out, *absent).lower()
 
 
 def test_a_trigger_that_reads_the_model_wants_one(world, out, tmp_path, refused):
