@@ -12,8 +12,6 @@ import yaml
 
 from taclean import config as configs
 from taclean.config.checks import check
-from taclean.report.figures import style
-from taclean.report.figures.tradeoff import tuning
 from taclean.report.inputs import read_histories
 from taclean.results.histories import (
     GRID,
@@ -174,12 +172,6 @@ def test_the_grid_reads_the_last_epoch_and_the_victim(tmp_path: Path) -> None:
     assert (row["CA"], row["ASR"], row["TA"]) == (84, 20.5, 40)
     assert (row["victim_CA"], row["victim_ASR"]) == (88.5, 97)
     assert yaml.safe_load(overlay(found, 9)) == {"defenses": {"ft": change}}
-
-
-def test_the_tuning_is_drawn(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(style, "DPI", 50)
-    style.save(tuning(TRIALS, 3, Look()), [tmp_path / "t.png", tmp_path / "t.pdf"])
-    assert (tmp_path / "t.png").stat().st_size > 5000
 
 
 # ---- rates at a budget, and what comes back ------------------------------------------------------
