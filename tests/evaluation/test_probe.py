@@ -16,17 +16,8 @@ from taclean.evaluation.embeddings import Embeddings, embed, embed_texts
 from taclean.evaluation.evaluate import probe, score
 from taclean.evaluation.retrieval import target_recall
 from taclean.evaluation.zeroshot import Prompts
-from taclean.results.labels import Look
-from taclean.results.main_table import blocks, header
-from taclean.results.table import COLUMNS
 from taclean.util.errors import UserError
-
-NAME, TARGET = "emoji-rn", 39
-ZEROSHOT = {
-    "classes": [f"thing {i}" for i in range(39)] + ["banana"],
-    "templates": ["a picture of a {}."],
-    "target": "banana",
-}
+from tests.evaluation.test_evaluate import NAME, TARGET, ZEROSHOT
 
 
 def unit(rows: Tensor) -> Tensor:
@@ -119,25 +110,3 @@ def test_probe_and_captions_join_the_scores(random_model, split, monkeypatch, tm
     (other / "classes.txt").write_text("thing 1\nbanana\n", "utf-8")
     with pytest.raises(UserError, match=r"^evaluate\.probe: .* other classes than"):
         score(pairs, heads, triggers, learned=Pairs.open(other))
-
-
-def test_they_reach_the_main_table() -> None:
-    import pandas as pd
-
-    rows = [
-        (attack, defense, 0, 0, split, metric, percent, 100)
-        for attack, defense, split, base in (
-            ("sig", "none", "test", 90), ("sig", "ft", "test", 30), ("clean", "none", "test", 95),
-            ("clean", "none", "test+sig", 2),
-        )
-        for metric, percent in (
-            ("CA@1", 80), ("ASR@1", base), ("LCA@1", 81), ("LASR@1", base + 1), ("TCR@1", base + 2),
-        )
-    ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    found = dict(blocks(table, Look()))
-    probe = found["Test split: LCA@1 and LASR@1"]
-    assert probe.loc[probe["bold"], "mean"].tolist() == [31]
-    assert probe.loc[probe["reference"], "mean"].tolist() == [81, 3]
-    assert "Test split: TCR@1" in found
-    assert "linear probe" in header(table, Look())

@@ -258,19 +258,21 @@ def test_odd_names_in_every_format(table: pd.DataFrame) -> None:
 
 def test_every_test_set_reaches_the_main_table() -> None:
     """One has classes of its own, one captions; the first split with a CA is the main one."""
+    models = ("sig", "none", 0), ("sig", "ft", 60), ("clean", "none", 0)
+    probed = {"LCA@1": (51, 200), "LASR@1": (91, 100), "TCR@1": (92, 100)}
     sets = {
         "pairs": {"I2T@1": (30, 100), "T2I@1": (20, 500)},
-        "photos": {"CA@1": (50, 200), "ASR@1": (90, 100)},
+        "photos": {"CA@1": (50, 200), "ASR@1": (90, 100), **probed},
         "ten": {"CA@1": (25, 40)},
-        "photos+sig": {"ASR@1": (1, 100)},
+        "photos+sig": {"ASR@1": (1, 100), "LASR@1": (3, 100)},
     }
     table = pd.DataFrame(
         [
-            (attack, defense, 0, 0, split, metric, *score)
-            for attack, defense in (("sig", "none"), ("sig", "ft"), ("clean", "none"))
+            (attack, defense, 0, 0, split, metric, percent - (metric == "LASR@1") * less, n)
+            for attack, defense, less in models
             for split, scores in sets.items()
-            for metric, score in scores.items()
-            if (split == "photos+sig" or metric == "ASR@1")
+            for metric, (percent, n) in scores.items()
+            if (split == "photos+sig" or results.of_the_attacker(metric))
             <= ((attack == "clean") == ("+" in split))
         ],
         columns=results.COLUMNS,
@@ -278,14 +280,21 @@ def test_every_test_set_reaches_the_main_table() -> None:
     look = Look.of({"splits": ["pairs", "photos", "ten"]})
     assert results.scored_splits(table, look) == ["pairs", "photos", "ten"]
     assert results.main_split(table, look) == "photos"
-    assert list(dict(main.blocks(table, look))) == [
+    found = dict(main.blocks(table, look))
+    assert list(found) == [
         "Photos split: CA@1 and ASR@1",
+        "Photos split: LCA@1 and LASR@1",
+        "Photos split: TCR@1",
         "Pairs split: I2T@1 and T2I@1",
         "Ten split: CA@1",
         "Never poisoned: CA@1 of the clean model after each defence",
         "Never poisoned: I2T@1 and T2I@1 of the clean model after each defence",
     ]
+    probe = found["Photos split: LCA@1 and LASR@1"]
+    assert probe.loc[probe["bold"], "mean"].tolist() == [31]
+    assert probe.loc[probe["reference"], "mean"].tolist() == [51, 3]
     lines = rows(main.markdown(table, look))
+    assert "linear probe" in lines[2]
     assert "100 images and 500 captions (pairs split)" in lines[2]
     assert "| ft | 30.0 / 20.0 |" in lines
     assert "| *Never poisoned* | 50.0 / 1.0 |" in lines
