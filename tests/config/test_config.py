@@ -158,13 +158,14 @@ def test_each_rate_of_a_run_is_an_entry_of_each_defence() -> None:
     assert {key for key in own if own[key] != at[key]} == {"stage"}
 
 
-def test_a_defence_may_learn_from_another_split() -> None:
+def test_a_defence_may_start_where_another_ended_and_learn_from_another_split() -> None:
     further = {"first": 9000000, "rows": 640, "second": 0, "without": "banana"}
-    entry = {"kind": "ft", "after": "taclean", "split": "further", "rows": 600}
+    entry = {"kind": "ft", "after": "first", "split": "further", "rows": 600}
     splits = {"data": {"emoji": {"splits": {"further": further}}}}
-    config = checked(DEFAULT, splits, {"defenses": {"rebound": entry}})
+    entries = {"first": {"kind": "ft", "after": "taclean"}, "rebound": entry}
+    config = checked(DEFAULT, splits, {"defenses": entries})
     found = stage(config, "finetune/badnet/rebound/seed0")
-    assert (found["split"], found["rows"]) == ("further", 600)
+    assert (found["split"], found["rows"], found["after"]) == ("further", 600, "first")
     assert stage(config, "pack/further")["without"] == "banana"
 
 
@@ -361,7 +362,7 @@ def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
 
 
-def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -> None:
+def test_an_attack_with_another_trigger_at_the_test_alone_has_the_models_of_its_kind() -> None:
     moved = {"kind": "badnet", "at_test": {"place": "centre"}, "label": "moved", "marker": "v"}
     other = {**moved, "poisoned": 500}
     twin = {"kind": "badnet"}  # with nothing of its own it is trained, as another entry
@@ -369,17 +370,6 @@ def test_an_attack_that_differs_at_the_test_alone_has_the_models_of_its_kind() -
     config = checked(DEFAULT, added)
     found = {name: config.trained_as(name) for name in ("badnet", *added["attacks"])}
     assert found == {"badnet": "badnet", "moved": "badnet", "other": "other", "twin": "twin"}
-
-
-def test_a_defence_starts_where_another_ended() -> None:
-    entries = {"a": {"kind": "ft", "after": "taclean"}, "b": {"kind": "ft", "after": "a"}}
-    chained = checked(DEFAULT, {"defenses": entries})
-    assert stage(chained, "finetune/badnet/b/seed0")["after"] == "a"
-
-
-def test_scores_may_have_another_trigger_than_the_training() -> None:
-    centre = {"kind": "badnet", "at_test": {"place": "centre"}}
-    config = checked(DEFAULT, {"attacks": {"moved": centre}})
     trained = stage(config, "pretrain/moved/seed0")["trigger"]
     scored = stage(config, "evaluate/moved/none/seed0")["triggers"]["moved"]
     assert trained["parameters"] == {"size": 33, "place": "corner"}
