@@ -1,6 +1,7 @@
 """Each defence's loss against its formula over separate forward passes; image augmentation."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from taclean.data.augment import AUGMENTATIONS, mild
 from taclean.defenses import make_defense
 from taclean.training.loader import Batch
 from taclean.util.errors import UserError
+from tests import test_losses
 
 DEFENSES = registry.names("defenses")
 EPOCHS, ROWS = 2, 64
+cross_entropy = partial(test_losses.cross_entropy, scale=7.0)
 DRAWN = np.array([[3, 50, 7, 9, 12, -1], [9, 3, 60, 61, 8, 40]])
 
 
@@ -60,14 +63,6 @@ def images_alone(model, images) -> list[torch.Tensor]:
 def texts_alone(model, tokens) -> list[torch.Tensor]:
     rows = torch.from_numpy(np.asarray(tokens).astype(np.int64))
     return [F.normalize(model.encode_text(row[None]), dim=1)[0].detach() for row in rows]
-
-
-def cross_entropy(queries, keys, scale=7.0) -> float:
-    total = 0.0
-    for i, query in enumerate(queries):
-        scores = [scale * float(query @ key) for key in keys]
-        total += math.log(sum(math.exp(score) for score in scores)) - scores[i]
-    return total / len(queries)
 
 
 def parts_by_hand(model, batch: Batch, texts, seed: int, augment: str) -> dict[str, float]:
