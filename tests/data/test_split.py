@@ -12,16 +12,8 @@ from taclean.data.pack import pack_rows
 from taclean.data.split import Pairs, to_array
 from taclean.util.errors import UserError
 from taclean.util.files import read_json
+from tests.data.test_pack import tokenize
 from tests.helpers import Given, refused
-
-
-def fake_tokens(captions) -> np.ndarray:
-    """A tokenizer of its own: row i holds the caption's length and its bytes."""
-    out = np.zeros((len(captions), 77), np.uint16)
-    for row, caption in zip(out, captions, strict=True):
-        code = list(caption.encode())[:76]
-        row[0], row[1 : 1 + len(code)] = len(caption), code
-    return out
 
 
 def pixels(n: int) -> np.ndarray:
@@ -33,7 +25,7 @@ def pack(folder: Path, captions: Sequence[str]) -> Path:
     n = len(captions)
     reader = Given(pixels(n), captions, range(n))
     table = reader.table().set_index(np.arange(1000, 1000 + n))
-    pack_rows(folder, reader, table, size=4, tokenize=fake_tokens)
+    pack_rows(folder, reader, table, size=4, tokenize=tokenize)
     return folder
 
 
@@ -52,7 +44,7 @@ def test_what_is_packed_comes_back(folder):
     assert pairs.size == 4
     assert (pairs.images == pixels(12)).all()
     assert pairs.captions() == CAPTIONS
-    assert (pairs.tokens == fake_tokens(pairs.captions())).all()
+    assert (pairs.tokens == tokenize(pairs.captions())).all()
     assert pairs.labels.tolist() == list(range(12))
     assert pairs.ids.tolist() == list(range(1000, 1012))
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -130,7 +122,7 @@ def test_line_separators_in_captions_do_not_shift_rows(tmp_path, separator):
     captions = ["first", f"a red{separator}apple{separator}", f"a{separator}b", " two   words "]
     got = Pairs.open(pack(tmp_path / "s", captions)).captions()
     assert got == ["first", "a red apple", "a b", "two words"]
-    assert (Pairs.open(tmp_path / "s").tokens == fake_tokens(got)).all()
+    assert (Pairs.open(tmp_path / "s").tokens == tokenize(got)).all()
 
 
 @pytest.mark.parametrize("name", ["images.npy", "tokens.npy", "labels.npy", "ids.npy"])
