@@ -98,18 +98,28 @@ def test_a_split_with_classes_of_its_own(heads, random_model, split, tmp_path, t
     assert found == (wanted if target == "banana" else {"clean": wanted["clean"]})
 
 
-def test_a_split_with_several_captions_is_scored_by_recall(heads, random_model, split, tmp_path):
-    pairs = with_files(split, tmp_path / "many")
-    texts, owners = np.concatenate([pairs.tokens, pairs.tokens[::-1][:30]]), np.r_[:40, 39:9:-1]
-    np.save(pairs.folder / "texts.npy", texts)
-    np.save(pairs.folder / "text_rows.npy", owners)
+@pytest.mark.parametrize("several", [True, False])
+def test_pictures_with_captions_alone_are_scored_by_recall(
+    heads, random_model, split, tmp_path, several
+):
+    pairs = with_files(split, tmp_path / "heldout")
+    assert not pairs.retrieval
+    texts, owners = np.array(pairs.tokens), np.arange(ROWS)
+    if several:
+        texts, owners = np.concatenate([texts, texts[::-1][:30]]), np.r_[:40, 39:9:-1]
+        np.save(pairs.folder / "texts.npy", texts)
+        np.save(pairs.folder / "text_rows.npy", owners)
+    else:
+        np.save(pairs.folder / "labels.npy", np.full(ROWS, -1))
+        pairs = Pairs.open(pairs.folder)
+    assert pairs.retrieval
     found = score(pairs, heads, triggers(), precision="fp32")
     assert not heads.prompts.name_classes_of(pairs)
     with torch.no_grad():
         images = encode.encode_images(random_model, pairs.batch(np.arange(ROWS))[0])
         embedded = encode.encode_tokens(random_model, torch.from_numpy(texts.astype(np.int64)))
     assert found == {"clean": recall(images, embedded, torch.from_numpy(owners))}
-    assert found["clean"]["T2I@10"]["n"] == 70
+    assert found["clean"]["T2I@10"]["n"] == len(owners)
 
 
 def test_a_target_that_is_no_class_is_refused():
