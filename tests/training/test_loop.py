@@ -214,16 +214,6 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_lr(small_pairs, tmp_path,
         pass
 
 
-@pytest.mark.parametrize("value", [1.0, torch.ones(2), torch.ones(())])
-def test_a_loss_without_a_number_or_a_gradient_is_named(small_pairs, tmp_path, value):
-    objective, wrong = Record(lambda m: value), r"is of (float|shape \(2,\));|has no gradient"
-    with pytest.raises(UserError, match=f"Record.loss: 'total' ({wrong})"):
-        run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
-    objective.learns = lambda model: dict(model.named_parameters())
-    with pytest.raises(UserError, match=r"Record.learns: gives no weights"):
-        run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
-
-
 def test_weights_that_are_not_finite_at_the_end_are_an_error(small_pairs, tmp_path):
     model = Toy()
     objective = Record(lambda m: (m.w * 0).sqrt().sum() + zero(m))  # finite; its gradient is not
