@@ -1,8 +1,8 @@
 """The config: read, merged, resolved and validated.
 
-`schema` has the sections and their keys, `checks` what several keys must fulfil, and `reference`
-writes config/README.md and config/schema.json. Loading a config imports torch, since the classes of
-attacks and defences validate their entries; importing this package does not.
+`schema` has the sections and their keys, and `checks` what several keys must fulfil. Loading a
+config imports torch, since the classes of attacks and defences validate their entries; importing
+this package does not.
 """
 
 import contextlib
