@@ -15,7 +15,7 @@ from taclean.clip.models import create
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
-from taclean.training.loop import train
+from taclean.training.loop import Training, train
 
 GPU = device().type == "cuda"
 MODEL, SIZE, ROWS, BATCH = ("RN50-quickgelu", 224, 6400, 64) if GPU else ("emoji-rn", 64, 6400, 128)
@@ -26,10 +26,8 @@ def run(pairs: Pairs, folder: Path, name: str = MODEL) -> float:
     settings = Train(lr=1e-4, epochs=1, batch=BATCH, warmup=0, threads=cores())
     model, objective = create(name), make_defense(PLAINEST)
     started = time.perf_counter()
-    train(
-        model, pairs, objective, settings,
-        seed=0, folder=folder, config={}, device=device().type,
-    )  # fmt: skip
+    training = Training(model, pairs, objective, settings, seed=0, device=device().type)
+    train(training, folder=folder, config={})
     return time.perf_counter() - started
 
 

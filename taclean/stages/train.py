@@ -127,7 +127,7 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
     from taclean.data.split import Pairs, refuse_copies
     from taclean.defenses import defense, make_defense
     from taclean.training import distributed
-    from taclean.training.loop import fingerprint, train
+    from taclean.training.loop import Training, fingerprint, train
 
     with distributed.together():
         settings = Train.of(stage["train"], "train")
@@ -153,10 +153,11 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
             models.load_weights(model, options.model, stage["model"])
         validate = validation(stage, options)
         deciding = Train.deciding(stage) | {"texts": fingerprint(texts)}
-    folder, label, device = Path(options.checkpoints), stage["stage"], options.device
-    more = {"seed": seed, "folder": folder, "config": deciding, "label": label, "device": device}
+    more: dict[str, Any] = {"seed": seed, "device": options.device, "label": stage["stage"]}
     more["prompts"] = shared.prompts_of(stage).tokens() if name else None
-    history = train(model, pairs, objective, settings, validate=validate, **more)
+    training = Training(model, pairs, objective, settings, **more)
+    folder = Path(options.checkpoints)
+    history = train(training, folder=folder, config=deciding, validate=validate)
     return model, history, objective.failed
 
 

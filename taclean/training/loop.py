@@ -108,6 +108,9 @@ def _compile(model: CLIP, device: torch.device) -> None:
 class Training:
     """A model in training: `step` is where it learns, `train` is the loop around it.
 
+    Args:
+        prompts: see `Defense.prepare`.
+
     Attributes:
         done: steps taken so far, of `steps`; `per_epoch` are an epoch.
         history: the records of the epochs that ended, and of `score_at`.
@@ -128,14 +131,14 @@ class Training:
         prompts: Tensor | None = None,
     ) -> None:
         """Check that the run can be trained, and set all up for its first step."""
-        self.model, self.settings, self.label = model, settings, label
+        self.model, self.pairs, self.objective = model, pairs, objective
+        self.settings, self.label = settings, label
         self.device, self._stream = torch.device(device), (seed, distributed.rank())
         batch, epochs = settings.batch, settings.epochs
         self.feed = Feed(pairs, seed=seed, batch=batch, epochs=epochs, device=self.device)
         self.per_epoch, self.steps = self.feed.per_epoch, self.feed.steps
-        self._objective = objective
         with distributed.together():
-            self._check(pairs, objective)
+            self._check()
             torch.set_num_threads(settings.threads)
             if self.device.type == "cuda":
                 choose_kernels(settings.deterministic)
@@ -162,8 +165,8 @@ class Training:
         self._sums: dict[str, Any] = {}
         _train_mode(model)
 
-    def _check(self, pairs: Pairs, objective: Defense) -> None:
-        settings, steps = self.settings, self.steps
+    def _check(self) -> None:
+        pairs, settings, steps = self.pairs, self.settings, self.steps
         if len(pairs) == 0:
             raise UserError(f"{self.label}: the training set is empty")
         rows, world = min(settings.batch, len(pairs)), distributed.world()
@@ -174,7 +177,7 @@ class Training:
             size = f"{len(pairs)} rows, batch {settings.batch}, epochs {settings.epochs}"
             text = f"{settings.warmup} steps, but {self.label} has {steps} in all ({size})"
             raise UserError(f"train.warmup: {text}; give less, or more epochs")
-        objective.check(settings.epochs, len(pairs))
+        self.objective.check(settings.epochs, len(pairs))
 
     @property
     def epoch(self) -> int:
@@ -187,7 +190,7 @@ class Training:
         return self.done % self.per_epoch == 0
 
     def rate(self, step: int) -> float:
-        share = share_of(self._objective, step // self.per_epoch)
+        share = share_of(self.objective, step // self.per_epoch)
         return share * learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
     def step(self) -> dict[str, Tensor]:
@@ -216,8 +219,8 @@ class Training:
         self._scaler.scale(parts["total"]).backward()
         if all(weight.grad is None for weight in self.model.parameters()):
             text = "'total' depends on no weight that learns; compute it from the model's outputs"
-            raise distributed.error_of_all(f"{type(self._objective).__name__}.loss: {text}")
-        for weight in resting(self._objective, self.model, self.epoch):
+            raise distributed.error_of_all(f"{type(self.objective).__name__}.loss: {text}")
+        for weight in resting(self.objective, self.model, self.epoch):
             weight.grad = None
         self._scaler.step(self._together)
         self._scaler.update()
@@ -225,7 +228,7 @@ class Training:
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
             if after == self.steps:  # before anything saves or scores the weights
-                finished(self._objective, self.model)
+                finished(self.objective, self.model)
         self.done = after
         return parts
 
@@ -274,7 +277,7 @@ class Training:
             "step": self.done,
             "history": self.history,
             "sums": {key: float(value) for key, value in self._sums.items()},
-            "kept": self._objective.kept,
+            "kept": self.objective.kept,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -285,28 +288,16 @@ class Training:
         done, history, sums = state["step"], state["history"], state["sums"]
         self.model.load_state_dict(state["model"])
         self.done, self.history, self._sums = done, history, sums
-        self._objective.kept.clear()
-        self._objective.kept.update(state.get("kept", {}))
+        self.objective.kept.clear()
+        self.objective.kept.update(state.get("kept", {}))
 
 
 def train(
-    model: CLIP,
-    pairs: Pairs,
-    objective: Defense,
-    settings: Train,
-    *,
-    seed: int,
-    folder: Path,
-    config: dict[str, Any],
-    validate: Validate | None = None,
-    label: str = "train",
-    device: torch.device | str = "cpu",
-    prompts: Tensor | None = None,
+    training: Training, *, folder: Path, config: dict[str, Any], validate: Validate | None = None
 ) -> list[dict[str, float]]:
-    """Train `model` in place; where the defence cannot work, the model stays as it is.
+    """Train the model in place; where the defence cannot work, the model stays as it is.
 
     Args:
-        prompts: see `Defense.prepare`.
         folder: where checkpoints and `train.jsonl` live; not an output of any rule.
         config: all else that decides the result, the objective and its texts included. A
             checkpoint of another config, other start weights, rows or poison is moved aside.
@@ -317,10 +308,8 @@ def train(
         One record per epoch: epoch, lr, loss parts, validation scores. The records of epoch 0 and
         of `score_at` lack lr and loss. A StoppedError says that SIGTERM or the job's end came.
     """
-    training = Training(
-        model, pairs, objective, settings, seed=seed, device=device, label=label, prompts=prompts
-    )
-    first_process = distributed.rank() == 0
+    model, pairs, objective = training.model, training.pairs, training.objective
+    settings, label, first_process = training.settings, training.label, distributed.rank() == 0
     data = (pairs.ids[pairs.rows], pairs.poisoned, pairs.poison)
     mark = fingerprint(config, training.precision, model.state_dict(), data)
     checkpoints = Checkpoints(folder, mark)

@@ -20,7 +20,7 @@ from taclean.defenses import Defense, invertune, make_defense, safeclip
 from taclean.defenses.roclip import changed_captions
 from taclean.losses import clip_loss, info_nce, self_loss
 from taclean.training.loader import Batch
-from taclean.training.loop import train
+from taclean.training.loop import Training, train
 from taclean.util.errors import StoppedError, UserError
 from tests.helpers import Dies
 
@@ -63,10 +63,8 @@ def go(small_pairs, prompts, tmp_path):
 
     def call(model, objective, folder="one", validate=lambda model: {}, **more):
         settings = SETTINGS.model_copy(update=more)
-        return train(
-            model, small_pairs, objective, settings, seed=0, folder=tmp_path / folder, config={},
-            validate=validate, prompts=prompts,
-        )  # fmt: skip
+        training = Training(model, small_pairs, objective, settings, seed=0, prompts=prompts)
+        return train(training, folder=tmp_path / folder, config={}, validate=validate)
 
     return call
 

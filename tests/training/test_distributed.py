@@ -45,7 +45,7 @@ from taclean.data.split import Pairs
 from taclean.defenses import make_defense
 from taclean.captions.artifacts import SubCaptionTexts, Variants
 from taclean.config.schema import Train
-from taclean.training.loop import train
+from taclean.training.loop import Training, train
 from tests.helpers import Dies
 models.library().add_model_config(os.environ["TINY"])
 split, texts, out = map(Path, sys.argv[1:])
@@ -62,10 +62,10 @@ with distributed.processes(device):
         for left in (3, 9):
             model = models.create("test-vit", 0).double()
             try:
-                history = train(
-                    model, pairs, Dies(objective, left), settings, seed=0, folder=out / name,
-                    config={}, validate=lambda model: {"is": model.training}, prompts=prompts,
-                )
+                dies = Dies(objective, left)
+                training = Training(model, pairs, dies, settings, seed=0, prompts=prompts)
+                is_training = lambda model: {"is": model.training}
+                history = train(training, folder=out / name, config={}, validate=is_training)
             except KeyboardInterrupt:
                 pass
         found[name] = {"model": model.state_dict(), "history": history}

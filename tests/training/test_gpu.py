@@ -13,7 +13,7 @@ from taclean.config.schema import Train
 from taclean.defenses import make_defense
 from taclean.evaluation.evaluate import score
 from taclean.evaluation.zeroshot import Prompts
-from taclean.training.loop import Batch, train
+from taclean.training.loop import Batch, Training, train
 from tests.helpers import TRIGGERS, Dies
 
 pytestmark = pytest.mark.gpu
@@ -89,11 +89,9 @@ def test_training_learns_and_goes_on_from_a_checkpoint(
 
     def run(folder, left):
         model = models.create(tiny_name, 0)
-        history = train(
-            model, small_pairs, Dies(make_defense(name, 0, texts), left), settings, seed=0,
-            folder=folder, config={}, device=DEVICE,
-        )  # fmt: skip
-        return model, history
+        objective = Dies(make_defense(name, 0, texts), left)
+        training = Training(model, small_pairs, objective, settings, seed=0, device=DEVICE)
+        return model, train(training, folder=folder, config={})
 
     _, wanted = run(tmp_path / "whole", 99)
     with pytest.raises(KeyboardInterrupt):
@@ -111,11 +109,10 @@ def test_a_loss_that_is_no_number_is_seen_within_the_epoch(tiny_name, small_pair
         def loss(self, model, batch):
             return {"total": self.inner.loss(model, batch)["total"] * float("nan")}
 
+    model, bad = models.create(tiny_name, 0), Bad(make_defense("ft", 0), 99)
+    training = Training(model, small_pairs, bad, SETTINGS, seed=0, device=DEVICE)
     with pytest.raises(Exception, match="the loss is nan"):
-        train(
-            models.create(tiny_name, 0), small_pairs, Bad(make_defense("ft", 0), 99), SETTINGS,
-            seed=0, folder=tmp_path, config={}, device=DEVICE,
-        )  # fmt: skip
+        train(training, folder=tmp_path, config={})
 
 
 def test_a_patch_is_optimised_on_the_device(small_pairs, tiny_name):

@@ -24,7 +24,7 @@ from taclean.config.schema import Train
 from taclean.data.split import Pairs
 from taclean.defenses import make_defense
 from taclean.training.loader import Feed
-from taclean.training.loop import fingerprint, learning_rate, train
+from taclean.training.loop import Training, fingerprint, learning_rate, train
 from taclean.training.signals import MARGIN
 from taclean.util.errors import StoppedError, UserError
 from taclean.util.files import locked
@@ -92,11 +92,9 @@ def falling(model) -> torch.Tensor:
     return model.w.sum() + zero(model)
 
 
-def run(model, pairs, objective, settings, folder, *, seed=0, config=None, **more):
-    return train(
-        model, pairs, objective, settings,
-        seed=seed, folder=folder, config=config or {"a": 1}, **more,
-    )  # fmt: skip
+def run(model, pairs, objective, settings, folder, *, config=None, validate=None, **more):
+    training = Training(model, pairs, objective, settings, **{"seed": 0, **more})
+    return train(training, folder=folder, config=config or {"a": 1}, validate=validate)
 
 
 def test_the_warm_up_is_really_followed(small_pairs, tmp_path):
