@@ -41,6 +41,15 @@ class Job:
         return None
 
 
+def plain(table: Any, look: Any) -> str:
+    """Return the main table's first block: a row for each attack, the lowest ASR with a star."""
+    from taclean.results.main_table import blocks, by_attack, cells
+
+    title, block = next(blocks(table, look))
+    texts = by_attack(cells(block, "*{}"))
+    return f"{title} in %, the lowest ASR of the defences with a star\n\n{texts.to_string()}"
+
+
 class Watch(logging.Handler):
     """Follow Snakemake's events, report progress, and print the result at the end.
 
@@ -95,7 +104,6 @@ class Watch(logging.Handler):
         made = [job for job in workflow.dag.jobs if page in map(str, job.output)]
         if made:
             from taclean.results.labels import CLEAN, Look
-            from taclean.results.main_table import plain
             from taclean.results.table import read_table
 
             table = read_table(Path(page).with_name("table.csv"))

@@ -1,7 +1,7 @@
 """The main table: clean accuracy and attack success after each defence.
 
 `main_table` makes it as one frame, `cells` turns a block of it into text, and pandas writes that as
-Markdown, LaTeX, HTML or plain text.
+Markdown, LaTeX or HTML.
 """
 
 import html as markup
@@ -189,13 +189,6 @@ def html(block: pd.DataFrame) -> str:
     kinds = {"tall": block["half"].notna().any(), "reference": block["reference"].any()}
     classes = [kind for kind, shown in kinds.items() if shown]
     return texts.to_html(escape=False, border=0, classes=classes, justify="unset")
-
-
-def plain(table: pd.DataFrame, look: Look) -> str:
-    """Return the first block for a terminal: a row for each attack, the lowest ASR with a star."""
-    title, block = next(blocks(table, look))
-    texts = by_attack(cells(block, "*{}"))
-    return f"{title} in %, the lowest ASR of the defences with a star\n\n{texts.to_string()}"
 
 
 TEX = str.maketrans(

@@ -13,6 +13,7 @@ from taclean.results import statistics as stats
 from taclean.results import table as results
 from taclean.results.labels import PALETTE, Look, ordered
 from taclean.util.errors import UserError
+from workflow_scripts.watch import plain
 
 LOOK = Look.of(
     {
@@ -251,7 +252,7 @@ def test_odd_names_in_every_format(table: pd.DataFrame) -> None:
     page = main.html(block)
     assert "<td><span>70.0 ± 0.0</span><span><b>6.0 ± 2.5</b></span></td>" in page
     assert "<th>sig 50%|&lt;b&gt;</th>" in page
-    lines = main.plain(table[table["seed"] == 0], LOOK).splitlines()
+    lines = plain(table[table["seed"] == 0], LOOK).splitlines()
     assert lines[0].startswith("Test split: CA@1 and ASR@1 in %")
     assert lines[-1].split() == "SIG 80.0 / 92.0 70.0 / *7.0 85.0 / 1.0".split()
 
