@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from docs.held_back import against, summary
+from docs.held_back import against, expected, summary
 from docs.runs import DEFAULT, Run
 from taclean import config as configs
 from taclean.detectors import detection_table, scan_table
@@ -129,17 +129,10 @@ def of_csv(name: str, markdown: Callable[[pd.DataFrame, Look], str]) -> Callable
 def further_victim(run: Run) -> str:
     """Return where CA@1 and ASR@1 of one more victim are expected."""
     scores = run.scores[run.scores["metric"].isin([CA, ASR])]
-    found = labelled(stats.predicted(scores), run.look, "defense", "attack")
+    found = labelled(expected(scores), run.look, "defense", "attack")
     low, high = (found[end].clip(0, 100).map("{:.1f}".format) for end in ("low", "high"))
     rows = wide(found.assign(text=low + " to " + high), "defense", "attack")
-    met = pd.concat(
-        stats.new_victims(scores[scores["seed"] != seed], scores[scores["seed"] == seed])["inside"]
-        for seed in scores["seed"].unique()
-    )
     note = "Each cell: CA@1 / ASR@1, in %."
-    if len(met):
-        note += f" Checked on the victims themselves: one left out at a time, {met.sum()} of its "
-        note += f"{len(met)} scores ({met.mean():.1%}) are in the ranges that the others give."
     return _table(run, rows.rename_axis("Defence").reset_index(), note)
 
 

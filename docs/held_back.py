@@ -10,10 +10,20 @@ from pathlib import Path
 import pandas as pd
 
 from docs.runs import ROOT, Run
+from taclean.results import statistics as stats
 from taclean.results.labels import CLEAN, Look
-from taclean.results.statistics import NEW_VICTIMS, new_victims
 from taclean.results.table import ASR, CA, main_split, pick, read_table, seeds_text
 from taclean.util.errors import UserError
+
+
+def expected(known: pd.DataFrame) -> pd.DataFrame:
+    """Return the 95 % prediction interval of one more victim's score: columns CELL, low, high.
+
+    A score with fewer than FEWEST_SEEDS victims is left out.
+    """
+    found = stats.summary(known).dropna(subset="half")
+    reach = found["half"] * (found["n"] + 1) ** 0.5
+    return found[stats.CELL].assign(low=found["mean"] - reach, high=found["mean"] + reach)
 
 
 def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFrame:
@@ -27,10 +37,10 @@ def against(known: pd.DataFrame, table: pd.DataFrame, look: Look) -> pd.DataFram
     split = main_split(known, look)
     parts = [pick(scores, split=split) for scores in (known, table)]
     parts = [part[part["metric"].isin([CA, ASR]) & (part["attack"] != CLEAN)] for part in parts]
-    found = new_victims(*parts)
+    found = stats.victims(parts[1]).merge(expected(parts[0]), on=stats.CELL)
     if found.empty:
         raise UserError(f"no CA@1 or ASR@1 on {split!r} of an attack and a defence of the evidence")
-    return found
+    return found.assign(inside=found["percent"].between(found["low"], found["high"]))
 
 
 def summary(found: pd.DataFrame) -> str:
@@ -39,7 +49,8 @@ def summary(found: pd.DataFrame) -> str:
     lines = [f"seed {s}: {own.sum()} of {len(own)} scores in the ranges" for s, own in seeds]
     lines += [f"{inside.sum()} of {len(inside)} ({inside.mean():.1%}); 95% are expected"]
     if not inside.all():
-        lines += ["outside:", found.loc[~inside, NEW_VICTIMS[:-1]].round(1).to_string(index=False)]
+        others = found[~inside].drop(columns=["split", "inside"]).round(1)
+        lines += ["outside:", others.to_string(index=False)]
     return "\n".join(lines)
 
 

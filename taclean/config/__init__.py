@@ -65,14 +65,8 @@ def _values(value: Any, counts: dict[int, int]) -> int:
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Read one YAML file; a UserError says if it is missing, not YAML (where), or no mapping."""
     try:
-        if Path(path).is_fifo():
-            raise UserError(f"{path}: a pipe; a config is read more than once, give a file")
         with Path(path).open(encoding="utf-8") as file:
             text = file.read(LARGEST + 1)
-        if found := re.search(r"^[^#\n]*colour: +(#([\da-fA-F]{3}){1,2})\b", text, re.M):
-            line = text.count("\n", 0, found.end()) + 1
-            text = f"{path}, line {line}: {found[1]} is a comment in YAML; put a colour in quotes"
-            raise UserError(text)
         value = yaml.load(text, _Loader) if len(text) <= LARGEST else text
         if len(text) > LARGEST or _values(value, {}) > LARGEST:
             raise RecursionError

@@ -55,10 +55,9 @@ def _entries(folder: str, entries: Any) -> Any:
             raise UserError(f"{where}{'.kind' if 'kind' in entry else ''}: {error}") from None
         if twins := [other for other in out if other.lower() == str(name).lower()]:
             raise UserError(f"{where}: differs from {twins[0]} in case alone; take another name")
-        needed = {key: part for key, part in section.model_fields.items() if part.is_required()}
-        # Without them, an error would name the section, not the key that it lacks.
-        more: Any = {key: {} for key, part in needed.items() if hasattr(part.annotation, "of")}
-        out[name] = section.of({**more, **entry, "kind": kind}, where)
+        needed = {key: f.annotation for key, f in section.model_fields.items() if f.is_required()}
+        parts: Any = {key: {} for key, kind_of in needed.items() if hasattr(kind_of, "of")}
+        out[name] = section.of({**parts, **entry, "kind": kind}, where)  # names what a part lacks
     return out
 
 

@@ -19,27 +19,6 @@ from taclean.util.files import replacing
 
 # CLIP's example of a linear probe has C = 0.316 on features of a length of about 10.
 C = 30.0
-KEPT = 2**28  # bytes of a split's pictures that are kept with a trigger on
-
-
-class Kept:
-    """A trigger that keeps the pictures it made, for one split that is scored again and again."""
-
-    @classmethod
-    def of(cls, trigger: Trigger, pairs: Pairs) -> "Trigger | Kept":
-        """Keep the pictures of a split that is small enough."""
-        return cls(trigger) if 3 * len(pairs) * pairs.size**2 <= KEPT else trigger
-
-    def __init__(self, trigger: Trigger) -> None:
-        self._trigger, self.prefix = trigger, trigger.prefix
-        self._made: dict[bytes, Tensor] = {}
-
-    def __call__(self, images: Tensor, ids: np.ndarray) -> Tensor:
-        """Return the rows `ids` with the trigger on; their images must be the same each time."""
-        key = ids.tobytes()
-        if key not in self._made:
-            self._made[key] = self._trigger(images, ids)
-        return self._made[key]
 
 
 def probe(learned: Embeddings, scored: Embeddings) -> ByName:
@@ -70,7 +49,7 @@ def probe(learned: Embeddings, scored: Embeddings) -> ByName:
 def score(
     pairs: Pairs,
     heads: Heads,
-    triggers: Mapping[str, Trigger | Kept],
+    triggers: Mapping[str, Trigger],
     precision: str = "auto",
     *,
     learned: Pairs | None = None,

@@ -27,7 +27,6 @@ CELL = ["attack", "defense", "split", "metric"]
 SPREAD = [*CELL, "mean", "sd_repeats", "sd_victims", "victims", "repeats"]
 PAIRED = ["attack", "defense", "against", "split", "metric"]
 PAIRED += ["difference", "low", "high", "n", "settled"]
-NEW_VICTIMS = ["attack", "defense", "seed", "metric", "percent", "low", "high", "inside"]
 
 
 def half_width(values: Sequence[float] | pd.Series) -> float:
@@ -67,16 +66,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def victims(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of each poisoned model's cleanings: columns CELL, seed, percent."""
     return runs.groupby([*CELL, "seed"], sort=False)["percent"].mean().reset_index()
-
-
-def predicted(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the 95 % prediction interval of one more victim's score: columns CELL, low, high.
-
-    A score with fewer than FEWEST_SEEDS victims is left out.
-    """
-    found = summary(table).dropna(subset="half")
-    reach = found["half"] * (found["n"] + 1) ** 0.5
-    return found[CELL].assign(low=found["mean"] - reach, high=found["mean"] + reach)
 
 
 def interval_text(table: pd.DataFrame) -> str:
@@ -139,16 +128,6 @@ def spread(table: pd.DataFrame) -> pd.DataFrame:
     spreads |= {"sd_victims": between.clip(lower=0) ** 0.5}
     spreads |= {"victims": cells.size(), "repeats": cells["count"].max()}
     return pd.DataFrame(spreads).reset_index()[SPREAD]
-
-
-def new_victims(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Check whether new victims' scores lie in the 95 % prediction intervals of the known ones.
-
-    Both are runs on the same split. Return a row for each new victim, defence and metric: columns
-    NEW_VICTIMS. A cell with fewer than FEWEST_SEEDS known victims is left out.
-    """
-    found = victims(new).merge(predicted(known), on=CELL)
-    return found.assign(inside=found["percent"].between(found["low"], found["high"]))[NEW_VICTIMS]
 
 
 def differences(

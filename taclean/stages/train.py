@@ -156,21 +156,18 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
     more: dict[str, Any] = {"seed": seed, "device": options.device, "label": stage["stage"]}
     more["prompts"] = shared.prompts_of(stage).tokens() if name else None
     training = Training(model, pairs, objective, settings, **more)
-    folder = Path(options.checkpoints)
-    history = train(training, folder=folder, config=deciding, validate=validate)
+    history = train(training, folder=Path(options.checkpoints), config=deciding, validate=validate)
     return model, history, objective.failed
 
 
 def validation(stage: dict[str, Any], options: Any) -> Callable[[CLIP], dict[str, float]]:
     """Return what scores a model on val, in percent: CA and, with a trigger, ASR and TA."""
     from taclean.data.split import Pairs
-    from taclean.evaluation.evaluate import Kept, score
+    from taclean.evaluation.evaluate import score
 
     val, prompts = Pairs.open(options.val), shared.prompts_of(stage)
-    triggers: dict[str, Any] = {}
-    if "trigger" in stage:
-        trigger = shared.bind(stage["trigger"], options.trigger)
-        triggers[stage["trigger"]["attack"]] = Kept.of(trigger, val)
+    own = stage.get("trigger")
+    triggers = {own["attack"]: shared.bind(own, options.trigger)} if own else {}
 
     def validate(model: CLIP) -> dict[str, float]:
         counts = score(val, prompts.heads(model), triggers)

@@ -1,7 +1,6 @@
 """The config: schema in step with the registries and the docs, and errors that name the key."""
 
 import copy
-import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -204,11 +203,6 @@ def test_a_file_that_is_no_config_is_refused(tmp_path: Path, mistake: dict[str, 
         text = mistake["text"] * mistake.get("times", 1)
         path.write_text(text, mistake.get("encoding", "utf-8"))
     refused(lambda: configs.read_yaml(path), str(path), mistake["says"])
-
-
-def test_a_pipe_is_no_config(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.yaml")
-    refused(lambda: configs.read_yaml(tmp_path / "pipe.yaml"), "a pipe; a config is read")
 
 
 def test_paths_may_begin_at_home_and_json_may_have_halves_of_characters(monkeypatch) -> None:

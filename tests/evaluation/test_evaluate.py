@@ -10,7 +10,7 @@ from taclean.attacks import make_trigger
 from taclean.clip import encode, models
 from taclean.data.split import Pairs
 from taclean.evaluation import zeroshot
-from taclean.evaluation.evaluate import Kept, by_split, score, write_samples
+from taclean.evaluation.evaluate import by_split, score, write_samples
 from taclean.evaluation.retrieval import recall
 from taclean.evaluation.zeroshot import Heads, Prompts, head, prompt_tokens
 from taclean.util.errors import UserError
@@ -64,17 +64,6 @@ def test_the_heads_of_one_evaluation_are_made_once(prompts, split, tmp_path, mon
     with torch.no_grad():
         model.text_projection.mul_(-1)
     assert not torch.equal(prompts.heads(model)[""], before)
-
-
-def test_kept_pictures_are_made_once_and_score_the_same(heads, split, monkeypatch):
-    made, trigger, pairs = [], triggers()["trojvqa"], Pairs.open(split)
-    call = type(trigger).__call__
-    monkeypatch.setattr(type(trigger), "__call__", lambda *args: made.append(1) or call(*args))
-    expected = score(pairs, heads, {"trojvqa": trigger})
-    kept = Kept(trigger)
-    for _ in range(3):
-        assert score(pairs, heads, {"trojvqa": kept}) == expected
-    assert len(made) == 2
 
 
 def with_files(split, folder, **files):

@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from docs.held_back import against, expected
 from taclean.results.labels import Look
 from taclean.results.statistics import (
     differences,
     half_width,
     interval_text,
-    new_victims,
     paired,
-    predicted,
     spread,
     summary,
 )
@@ -51,24 +50,23 @@ def test_the_interval_is_students() -> None:
 
 
 def test_one_more_value_is_expected_in_the_prediction_interval() -> None:
-    found = predicted(runs(DRAWN[1], "ft"))[["low", "high"]].to_numpy()[0]
+    found = expected(runs(DRAWN[1], "ft"))[["low", "high"]].to_numpy()[0]
     means = DRAWN[1].mean(1)
     scale = means.std(ddof=1) * math.sqrt(1 + 1 / 3)
     assert found == pytest.approx(stats.t.interval(0.95, 2, means.mean(), scale))
-    assert predicted(runs(DRAWN[1, :2], "ft")).empty
+    assert expected(runs(DRAWN[1, :2], "ft")).empty
 
 
 def test_new_victims_are_compared_with_the_prediction_interval() -> None:
     values = np.array([[10.0], [12.0], [14.0]])  # mean 12, sd 2
     half = stats.t.ppf(0.975, 2) * 2 * np.sqrt(1 + 1 / 3)
     known, mine = runs(values, "ft"), runs(np.array([[1.0, 5.0], [30.0, 31.0]]), "ft")
-    found = new_victims(known, mine.assign(seed=mine["seed"] + 10))
+    found = against(known, mine.assign(seed=mine["seed"] + 10), Look())
     assert found["percent"].tolist() == [3.0, 30.5]  # each the mean of its cleanings
     assert found["low"].tolist() == pytest.approx([12 - half] * 2)
     assert found["high"].tolist() == pytest.approx([12 + half] * 2)
     assert found["inside"].tolist() == [True, False]
-    assert new_victims(known[:2], mine).empty  # two victims predict nothing
-    assert new_victims(known, mine.assign(defense="par")).empty
+    assert expected(known[:2]).empty  # two victims predict nothing
 
 
 def test_repeats_then_attacks_are_averaged_within_a_seed() -> None:
