@@ -10,14 +10,13 @@ import argparse
 import difflib
 import gc
 import inspect
-import io
 import json
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,9 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed()
     gc.set_threshold(50_000)  # the imports make a million objects, none of them garbage
     log_to_stdout()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # its locale may lack a character
-        with suppress(OSError):  # where a forked process's is another file than before
-            sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if options.stages:
             stage = _stage(options)
@@ -72,9 +68,6 @@ def _end(error: Any, stage: dict[str, Any], edited: str) -> tuple[int, str]:
         return 128 + signal.SIGTERM, str(error)
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted; the same command goes on from here"
-    if isinstance(error, UnicodeEncodeError):  # of a path
-        text = f"{error.object[:200]!a}: cannot be written in {error.encoding}"
-        return 2, f"error: {text}; set LC_ALL=C.UTF-8, or rename it"
     closed = isinstance(error, BrokenPipeError)
     if closed or (isinstance(error, OSError) and not error.filename and error.errno in FULL):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at its end

@@ -257,7 +257,7 @@ def write(
                         alone = change.picture(given[-1:], ids[-1:])
                         if (alone.int() - images[-1:].int()).abs().max() > 1:  # more than rounding
                             text = "a second call gives another picture; draw from ids and seed"
-                            raise UserError(f"{where}: {text} alone")
+                            raise UserError(f"{where}: {text} alone, and look at no other picture")
                     file.write(to_array(images).data)
                     done += [kind] * len(chosen)
         np.save(temporary / "tokens.npy", tokenize(captions))

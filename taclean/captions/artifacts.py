@@ -209,7 +209,10 @@ def _in_parallel(
 
     parallel = Parallel(workers, batch_size=1, return_as="generator", idle_worker_timeout=60)
     made = parallel(delayed(job)(item, **options) for item in items)
-    return Progress(label, len(items), "done").follow(made)
+    progress = Progress(label, len(items), "done")
+    for done, part in enumerate(made, 1):
+        yield part
+        progress.update(done)
 
 
 def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:

@@ -12,6 +12,7 @@ import pkgutil
 import sys
 import warnings
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -61,6 +62,7 @@ def names(folder: str) -> list[str]:
     return found
 
 
+@functools.cache  # a job of a run in which the file was edited finds another digest and stops
 def own_code(name: str) -> dict[str, str]:
     """Return the digest of a user's file as `code`, since its stages depend on it; else nothing."""
     return {"code": sha256(name)[:12]} if name.endswith(".py") else {}
@@ -93,7 +95,9 @@ def _classes(folder: str, name: str) -> list[Any]:
             warnings.filterwarnings("ignore", "Field ")  # pydantic's; the error says it, too
             module = _module(folder, name)
     except (Exception, SystemExit) as error:  # whatever a new file makes Python or pydantic raise
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = " ".join(str(error).split()).partition(" For further information")[0][:300]
+        lines = [one.lineno for one in extract_tb(error.__traceback__) if one.filename == name]
+        reason = (reason or type(error).__name__) + "".join(f" (line {n})" for n in lines[-1:])
         if isinstance(error, SystemExit):
             reason = "it ends Python; leave argparse and sys.exit out"
         if isinstance(error, ImportError) and Path(name).with_name(f"{error.name}.py").is_file():

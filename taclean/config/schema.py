@@ -4,7 +4,6 @@ The parameters of attacks and defences are in their own files.
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from taclean.clip import library_names
-from taclean.config.section import NAME, Section, Unique, WrongKeyError, key
+from taclean.config.section import NAME, OF_PLACES, Section, Unique, WrongKeyError, key
 from taclean.data.labels import class_names
 from taclean.data.readers import READERS
 
@@ -39,14 +38,8 @@ Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 Templates = Annotated[list[Template], Field(min_length=1)]
 
 
-def _no_pattern(path: str) -> str:
-    """Refuse a path that Snakemake takes for a pattern, or a command for an option."""
-    if path.startswith("-") or re.search("[{}]", path):
-        raise WrongKeyError("", f"{path!r} begins with - or has braces; rename it, or write ./-x")
-    return path
-
-
-Place = Annotated[Text, AfterValidator(_no_pattern)]  # the folder of a source
+# The folder of a source: no pattern to Snakemake, and no option to a command.
+Place = Annotated[Text, Field(pattern=OF_PLACES)]
 Home = Annotated[Place, AfterValidator(os.path.expanduser)]  # other paths; ~ is the home folder
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from taclean.util.errors import UserError
 
+OF_PLACES = "^[^{}-][^{}]*$"
 NAME = "^[A-Za-z0-9_]+$"  # of attacks, defences and splits: they are parts of file names
 LIMITS = inspect.signature(Field).parameters
 
@@ -133,7 +134,7 @@ def _advice(error: Any) -> str:
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind in ("missing", "union_tag_not_found"):
-        return "missing; see config/README.md"
+        return "missing; see config/README.md, or the class that it is a key of"
     if kind == "string_type" and isinstance(value, bool | int | float | date):
         return f"{value} is no text; put it in quotes, also yes, no, on, off, numbers and dates"
     if error["loc"][-1:] == ("[key]",):
@@ -146,6 +147,8 @@ def _advice(error: Any) -> str:
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return f"{shown}; give keys with values"
+    if error.get("ctx", {}).get("pattern") == OF_PLACES:
+        return f"{shown} begins with - or has braces; rename it, or write ./-x"
     if r"\{\}" in error.get("ctx", {}).get("pattern", ""):
         return f"{shown}; write {{}} once, where the name of the class goes"
     return f"{shown}; {text[0].lower()}{text[1:]}"
@@ -167,6 +170,8 @@ class Method(Section):
         that nothing calls or that cannot be called as the base class's is.
         """
         root = cls.__mro__[cls.__mro__.index(Method) - 1]
+        if "__init__" in vars(cls):
+            raise TypeError("__init__ is pydantic's; define model_post_init(self, context)")
         for name, field in cls.model_fields.items():
             if hasattr(root, name):
                 cure = "rename the key, or leave its type out to set it"

@@ -169,20 +169,22 @@ def prepared(objective: Defense, model: CLIP, pairs: Pairs, prompts: Tensor | No
     """Call `prepare`; a UserError says that it changes the model or keeps what it may not."""
     if getattr(objective.prepare, "__func__", None) is Defense.prepare:
         return  # without hashes of a large model
-    before, hooks = fingerprint(model.state_dict()), _hooks(model)
+    before, marks = fingerprint(model.state_dict()), _marks(model)
     _called(objective, "prepare", model, model, pairs, prompts)
     fault = _fault_of_kept(objective.kept)
-    if _hooks(model) != hooks:
-        fault = "it leaves hooks on the model; remove them at its end"
+    if _marks(model) != marks:
+        fault = "it leaves hooks or freezes weights; remove hooks, and freeze weights by learns"
     if fingerprint(model.state_dict()) != before:
         fault = "it changes the model; change a copy of it, or the weights in finish"
     if fault:
         raise error_of_all(f"{type(objective).__name__}.prepare: {fault}")
 
 
-def _hooks(model: CLIP) -> int:
+def _marks(model: CLIP) -> tuple[int, list[bool]]:
+    """Return how many hooks a model has, and which of its weights may learn."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(len(getattr(part, kind)) for part in model.modules() for kind in kinds)
+    hooks = sum(len(getattr(part, kind)) for part in model.modules() for kind in kinds)
+    return hooks, [weight.requires_grad for weight in model.parameters()]
 
 
 def _called(objective: Defense, method: str, model: CLIP | None, *given: Any) -> Any:
@@ -226,6 +228,7 @@ def _weights(
         found = [*given]
     if len(found) < least or not all(isinstance(weight, nn.Parameter) for weight in found):
         text = "gives no weights; give a list of some of model.parameters(), not of lists"
+        text += " (to train none, let pace return 0)" * least
     elif found and not {*found} <= {*model.parameters()}:  # rests is asked in each step
         text = "gives others than the model's weights; give some of model.parameters()"
     else:
@@ -290,14 +293,16 @@ def _fault_of_kept(kept: Mapping[str, Any]) -> str:
         if type(value) in (dict, list, tuple):
             inner = [*value, *value.values()] if isinstance(value, dict) else value
             return all(map(storable, inner))
-        return isinstance(value, Tensor) or type(value) in (bool, float, int, str, type(None))
+        if isinstance(value, Tensor):  # a weight of the model would be another after a resume
+            return not isinstance(value, nn.Parameter)
+        return type(value) in (bool, float, int, str, type(None))
 
     failed = kept.get("failed", "")
     if not isinstance(failed, str) or not failed.isprintable():
         return f"kept['failed'] is {failed!r}; give the reason as a line of text"
     for name, value in kept.items():
         if not storable(value):
-            text = "keep tensors, numbers and texts, in plain dicts and lists"
+            text = "keep tensors (of weights, clones), numbers and texts, in plain dicts and lists"
             return f"kept[{name!r}] is of {type(value).__name__}; {text}"
     return ""
 

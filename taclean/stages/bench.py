@@ -1,7 +1,10 @@
 """Compare your own defence, a file with one class, with the others on the same victims."""
 
+import os
 import re
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +63,11 @@ def run(options: Any) -> None:
         raise UserError("bench: run.rates or run.attacks is empty; give at least one of each")
     command = ["snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
     command += ["--cores", str(options.cores), "--configfile", *paths]
-    if code := subprocess.run(command).returncode:
-        raise SystemExit(code)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    with subprocess.Popen(command) as chain:
+        signal.signal(signal.SIGTERM, lambda *_: chain.terminate())
+    if chain.returncode:
+        raise SystemExit(chain.returncode)
     results = folder / "results"
     say((results / "budgets.md").read_text("utf-8"))
     from taclean.results.labels import Look, look_of

@@ -237,7 +237,8 @@ class Training:
         for name, weight in self.model.state_dict().items():
             if not torch.isfinite(weight).all():
                 text = f"{self.label}: {name} is not finite after {self.steps} steps"
-                raise distributed.error_of_all(f"{text}; lower train.lr ({self.settings.lr:g})")
+                cure = f"lower train.lr ({self.settings.lr:g}), or look at the defence's finish"
+                raise distributed.error_of_all(f"{text}; {cure}")
 
     def recorded(self, scored: bool) -> bool:
         """Return whether the history has all records that are due at this step.

@@ -1,11 +1,10 @@
 """Log lines, and how far a long work is."""
 
 import logging
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable
 
-T = TypeVar("T")
 Say = Callable[[str], None]
 EVERY = 10  # seconds between lines
 
@@ -15,7 +14,8 @@ say: Say = _log.info  # log a line
 
 class _Stdout(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record).encode("utf-8", "backslashreplace").decode()
+        code = getattr(sys.stdout, "encoding", None) or "utf-8"  # it may lack a character
+        line = self.format(record).encode(code, "backslashreplace").decode(code)
         print(f"{line}\n", end="", flush=True)  # in one piece, since other stages print, too
 
 
@@ -60,9 +60,3 @@ class Progress:
             parts.append(f"about {(self._total - done) / self.speed(done):.0f} s left")
         self._say(", ".join(filter(None, parts)))
         return True
-
-    def follow(self, parts: Iterable[T]) -> Iterator[T]:
-        """Pass `parts` on, each of one unit."""
-        for done, part in enumerate(parts, self._first + 1):
-            yield part
-            self.update(done)

@@ -56,8 +56,6 @@ SCORED = pd.DataFrame(SCORES, columns=COLUMNS)
         (pd.concat([SCORED, SCORED]), "mine,9", ["budgets.csv, line 4", "there twice"]),
         (SCORED.assign(n=[100, None]), "mine,9", ["budgets.csv, line 3: n is 'nan', empty"]),
         (SCORED.assign(n="9" * 400), "mine,9", ["line 2: n is '999", "too large"]),
-        (SCORED, "", ["cost.csv: not one row for each"]),
-        (SCORED, "mine,9\nmine,9", ["cost.csv: not one row for each"]),
     ],
 )
 def test_results_that_do_not_fit_give_no_rows(tmp_path: Path, scores, cost: str, words) -> None:
