@@ -145,5 +145,6 @@ def _stage(options: argparse.Namespace) -> dict[str, Any]:
 
     whole = check(config)
     if "@" in options.stage and stages.recipe(whole, path) != options.stage:
-        raise UserError(f"{options.config}: changed after {path} was planned; run snakemake again")
+        what = f"{options.config}, or a file of yours, changed after {path} was planned"
+        raise UserError(f"{what}; run snakemake again")
     return stages.stage_config(whole, path)
