@@ -13,7 +13,8 @@ import pytest
 
 from taclean import config as configs
 from taclean.config import registry
-from taclean.stages import bench, stage_config
+from taclean.results.labels import look_of
+from taclean.stages import bench, recipe, stage_config
 from tests.helpers import ROOT, environment, forks, jobs, refused, run, snakemake
 from tools.notebook import PAGE, notebook
 
@@ -51,6 +52,21 @@ def test_a_file_of_the_user_becomes_the_last_defence(tmp_path: Path) -> None:
     config = configs.check(configs.resolve(configs.merge(values, own)))
     registry.own_code.cache_clear()  # as in another process
     assert stage_config(config, path)["code"] != before["code"]  # so that it is trained again
+
+
+def test_an_edit_during_a_run_keeps_the_planned_digest_and_odd_names_their_label(tmp_path) -> None:
+    file = tmp_path / "my-own défence.py"
+    file.write_text(TEMPLATE.read_text("utf-8"), "utf-8")
+    values = configs.read(configs.DEFAULT, ROOT / "config/bench.yaml")
+    own = bench.overlay(options(file))
+    config = configs.check(configs.resolve(configs.merge(values, own)))
+    name = config.run.defenses[-1]
+    assert look_of(config)["defenses"][name]["label"] == "My defence"
+    planned = recipe(config, path := f"finetune/badnet/{name}_rate1/seed201")
+    file.write_text(file.read_text("utf-8") + "\n", "utf-8")
+    assert recipe(config, path) == planned  # a job, a process of its own, finds another and stops
+    registry.own_code.cache_clear()
+    assert recipe(config, path) != planned
 
 
 @pytest.mark.parametrize(
