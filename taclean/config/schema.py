@@ -4,6 +4,7 @@ The parameters of attacks and defences are in their own files.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -36,10 +37,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Style = Literal["twemoji", "noto-v1", "fluent-flat", "fxemoji", "emojione"]
 Template = Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")]
 Templates = Annotated[list[Template], Field(min_length=1)]
-
-
-# The folder of a source: no pattern to Snakemake, and no option to a command.
-Place = Annotated[Text, Field(pattern=OF_PLACES)]
+Place = Annotated[Text, Field(pattern=OF_PLACES)]  # the folder of a source
 Home = Annotated[Place, AfterValidator(os.path.expanduser)]  # other paths; ~ is the home folder
 
 
@@ -369,8 +367,8 @@ class Entry(Section):
 
     @property
     def stem(self) -> str:
-        """Name of the method's file."""
-        return self.kind.rpartition("/")[2].removesuffix(".py")
+        """Name of the method's file, with _ for what names may not have."""
+        return re.sub(r"\W", "_", self.kind.rpartition("/")[2].removesuffix(".py"), flags=re.ASCII)
 
     def settings(self, train: Train) -> Train:
         """Return a section's settings of training with what the entry changes."""

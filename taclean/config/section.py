@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from taclean.util.errors import UserError
 
-OF_PLACES = "^[^{}-][^{}]*$"
+OF_PLACES = "^[^{}-][^{}]*$"  # paths that are no pattern to Snakemake, and no option to a command
 NAME = "^[A-Za-z0-9_]+$"  # of attacks, defences and splits: they are parts of file names
 LIMITS = inspect.signature(Field).parameters
 

@@ -6,7 +6,7 @@ The fields of the class are the keys of `loss` in an entry of the config's `defe
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import PrivateAttr, create_model, model_validator
@@ -170,7 +170,7 @@ def prepared(objective: Defense, model: CLIP, pairs: Pairs, prompts: Tensor | No
     if getattr(objective.prepare, "__func__", None) is Defense.prepare:
         return  # without hashes of a large model
     before, marks = fingerprint(model.state_dict()), _marks(model)
-    _called(objective, "prepare", model, model, pairs, prompts)
+    _called(objective, "prepare", model.parameters, model, pairs, prompts)
     fault = _fault_of_kept(objective.kept)
     if _marks(model) != marks:
         fault = "it leaves hooks or freezes weights; remove hooks, and freeze weights by learns"
@@ -187,11 +187,13 @@ def _marks(model: CLIP) -> tuple[int, list[bool]]:
     return hooks, [weight.requires_grad for weight in model.parameters()]
 
 
-def _called(objective: Defense, method: str, model: CLIP | None, *given: Any) -> Any:
-    """Call a method; a UserError says that it ends Python, or moves or converts the model."""
+def _called(
+    objective: Defense, method: str, weights: Callable[[], Iterable[nn.Parameter]], *given: Any
+) -> Any:
+    """Call a method; a UserError says that it ends Python, or moves or converts the weights."""
 
     def form() -> set[Any]:
-        return {(w.dtype, w.device) for w in model.parameters()} if model else set()
+        return {(weight.dtype, weight.device) for weight in weights()}
 
     before, fault, found = form(), "", None
     try:
@@ -210,13 +212,13 @@ def _called(objective: Defense, method: str, model: CLIP | None, *given: Any) ->
 
 def learning(objective: Defense, model: CLIP) -> set[nn.Parameter]:
     """Return the weights that learn; a UserError says that `learns` gives none of the model's."""
-    given = _called(objective, "learns", model, model)
+    given = _called(objective, "learns", model.parameters, model)
     return _weights(objective, "learns", given, model, least=1)
 
 
 def resting(objective: Defense, model: CLIP, epoch: int) -> set[nn.Parameter]:
     """Return the weights that stand still; a UserError says that `rests` gives other things."""
-    given = _called(objective, "rests", None, model, epoch)
+    given = _called(objective, "rests", tuple, model, epoch)
     return _weights(objective, "rests", given, model, least=0)
 
 
@@ -238,20 +240,25 @@ def _weights(
 
 def share_of(objective: Defense, epoch: int) -> float:
     """Return the epoch's share of the learning rate; a UserError says that `pace` gives none."""
-    share = _called(objective, "pace", None, epoch)
+    share = _called(objective, "pace", tuple, epoch)
     if not isinstance(share, int | float) or not 0 <= share < math.inf:
         text = f"gives {share!r} in epoch {epoch}; give a number of at least 0"
         raise error_of_all(f"{type(objective).__name__}.pace: {text}")
     return share
 
 
-def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-    """Return a defence's loss of a batch; a UserError says what `loss` did wrong."""
+def loss_of(
+    objective: Defense, model: CLIP, batch: Batch, weights: Sequence[nn.Parameter]
+) -> dict[str, Tensor]:
+    """Return a defence's loss of a batch; a UserError says what `loss` did wrong.
+
+    `weights` are the model's, which take a millisecond to collect, too long for each step.
+    """
     failed = objective.failed
-    parts = _called(objective, "loss", model, model, batch)
+    parts = _called(objective, "loss", lambda: weights, model, batch)
     late = "kept['failed'] is set in the training; set it in prepare"
     fault = late if objective.failed != failed else _fault(parts) or _fault_of_kept(objective.kept)
-    if any(weight.grad is not None for weight in model.parameters()):
+    if any(weight.grad is not None for weight in weights):
         fault = "it leaves gradients on the weights; return the loss, the training calls backward"
     if fault:
         raise error_of_all(f"{type(objective).__name__}.loss: {fault}")
@@ -261,7 +268,7 @@ def loss_of(objective: Defense, model: CLIP, batch: Batch) -> dict[str, Tensor]:
 def finished(objective: Defense, model: CLIP) -> None:
     """Call `finish`; a UserError says that it does not change the weights in place."""
     failed, names = objective.failed, model.state_dict().keys()
-    returned, fault = _called(objective, "finish", model, model), ""
+    returned, fault = _called(objective, "finish", model.parameters, model), ""
     if returned is not None:
         fault = f"it returns {type(returned).__name__}; change the weights in place"
     elif model.state_dict().keys() != names:

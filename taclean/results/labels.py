@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -140,7 +139,7 @@ def look_of(
 def label_of(name: str, entry: Entry) -> str:
     """Return the label of an entry, such as "TA-Cleaner k6000" for taclean_k6000."""
     label = entry.label or entry.method.name_in_print()
-    if not entry.label and name != re.sub(r"\W", "_", entry.stem, flags=re.ASCII):
+    if not entry.label and name != entry.stem:
         rest = name.removeprefix(f"{entry.stem}_")
         label = _spaced(name if rest == name else f"{label} {rest}")
     return label

@@ -1,7 +1,6 @@
 """Compare your own defence, a file with one class, with the others on the same victims."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -33,8 +32,7 @@ def overlay(options: Any) -> dict[str, Any]:
     file = Path(options.file).absolute()
     if file.suffix != ".py":
         raise UserError(f"{options.file}: no Python file; give a file of one class, NAME.py")
-    registry.load("defenses", str(file))
-    name = re.sub(r"\W", "_", file.stem, flags=re.ASCII)
+    name = registry.entry("defenses", str(file)).model_construct(kind=str(file)).stem
     if name in configs.read(configs.DEFAULT, BENCH)["defenses"]:
         raise UserError(f"{options.file}: {name} is a defence of taclean; give the file a new name")
     given = configs.read(configs.DEFAULT, BENCH, *options.configfile).get("run")

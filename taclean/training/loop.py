@@ -71,10 +71,10 @@ class _Loss(nn.Module):
 
     def __init__(self, model: CLIP, objective: Defense) -> None:
         super().__init__()
-        self.model, self.objective = model, objective
+        self.model, self.objective, self.weights = model, objective, [*model.parameters()]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return loss_of(self.objective, self.model, batch)
+        return loss_of(self.objective, self.model, batch, self.weights)
 
 
 def choose_kernels(deterministic: bool) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from taclean import config as configs
 from taclean.config import registry
-from taclean.results.labels import look_of
+from taclean.results.labels import label_of, look_of
 from taclean.stages import bench, recipe, stage_config
 from tests.helpers import ROOT, environment, forks, jobs, refused, run, snakemake
 from tools.notebook import PAGE, notebook
@@ -62,6 +62,8 @@ def test_an_edit_during_a_run_keeps_the_planned_digest_and_odd_names_their_label
     config = configs.check(configs.resolve(configs.merge(values, own)))
     name = config.run.defenses[-1]
     assert look_of(config)["defenses"][name]["label"] == "My defence"
+    rate = f"{name}_rate1"
+    assert label_of(rate, config.defenses[rate]) == "My defence rate1"
     planned = recipe(config, path := f"finetune/badnet/{name}_rate1/seed201")
     file.write_text(file.read_text("utf-8") + "\n", "utf-8")
     assert recipe(config, path) == planned  # a job, a process of its own, finds another and stops
