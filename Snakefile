@@ -4,12 +4,13 @@ from snakemake.utils import min_version
 
 from workflow_scripts import forks
 from workflow_scripts.locks import free_dead_locks, hold_locks
-from workflow_scripts.watch import Watch
+from workflow_scripts.watch import Watch, hint_targets
 
 min_version("9.25")
 
 free_dead_locks()
 watch = Watch()
+hint_targets(workflow)
 
 
 configfile: workflow.source_path("config/config.yaml")

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import difflib
 import logging
 import re
 import threading
@@ -39,6 +40,24 @@ class Job:
             found = re.findall(r"about (\d+) s left", Path(self.log).read_text("utf-8", "replace"))
             return float(found[-1]) if found else None
         return None
+
+
+def hint_targets(workflow: Any) -> None:
+    """Have Snakemake's message about an unknown target say which rule or file may be meant."""
+    from snakemake.io import is_callable
+    from snakemake.logging import logger
+
+    def add(record: logging.LogRecord) -> bool:
+        if found := re.search(r"No rule to produce (.+) \(if you use", str(record.msg)):
+            rules = [*workflow.rules]
+            files = {file for rule in rules for file in (*rule.input, *rule.output)}
+            known = [str(file) for file in files if not is_callable(file)]
+            known = [rule.name for rule in rules] + [name for name in known if "{" not in name]
+            for close in difflib.get_close_matches(found[1], sorted(known), 1):
+                record.msg = f"{record.msg}\nDid you mean {close}?"
+        return True
+
+    logger.addFilter(add)
 
 
 def plain(table: Any, look: Any) -> str:

@@ -388,7 +388,8 @@ TYPO = "results/runs/badnett/ft/seed0/scores.json"
     [
         ("all", "run: {attacks: [nosuch]}", "run.attacks: 'nosuch' is unknown"),
         ("all", "run: {attacks: [sig]}\nrun: {attacks: [badnet]}\n", "run is given twice"),
-        (TYPO, "", f"No rule to produce {TYPO}"),
+        (TYPO, "", f"Did you mean {TYPO.replace('tt/', 't/')}?"),
+        ("victms", "", "Did you mean victims?"),
     ],
 )
 def test_a_mistake_is_one_line_and_runs_nothing(tmp_path, target, text, message) -> None:
