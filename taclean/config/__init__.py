@@ -27,16 +27,19 @@ if not DEFAULT.is_file():
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice: YAML's own reader drops the first."""
+    """Refuses a key that is given twice, as YAML's reader drops the first, or is without value."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                text = f"{key.value} is given twice; keep one"
+        node = super().compose_mapping_node(anchor)
+        for key, value in (one for one in node.value if isinstance(one[0], yaml.ScalarNode)):
+            text = f"{key.value} is given twice; keep one" if key.value in seen else ""
+            if isinstance(value, yaml.ScalarNode) and not (value.value or value.style):
+                text = f"{key.value} has no value; quote one that begins with #, or write null"
+            if text:
                 raise yaml.MarkedYAMLError(problem=text, problem_mark=key.start_mark)
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
     def number(self, node: yaml.ScalarNode) -> Any:
         """Refuse what YAML 1.1 reads in another base, 010 as 8 and 1:30 as 90, and long numbers."""
@@ -48,6 +51,9 @@ class _Loader(yaml.SafeLoader):
 
 for _kind in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.number)
+# YAML 1.1 has no numbers such as 1e-06, which JSON has, for example that of `taclean config`.
+_JSON = re.compile(r"-?\d+(\.\d+)?e[-+]\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _JSON, [*"-0123456789"])
 LARGEST = 10**6  # bytes of a config file, and values in it where aliases are counted each time
 
 

@@ -212,6 +212,11 @@ def test_paths_may_begin_at_home_and_json_may_have_halves_of_characters(monkeypa
     assert (config.run.victims, config.axes["x"].label) == ("/home/me/v.zip", "\U0001f600")
 
 
+def test_merge_keys_and_numbers_of_json_are_read(tmp_path: Path) -> None:
+    (path := tmp_path / "a.yaml").write_text("x: {y: &a {<<: {k: 1}, k: 2}}\nb: {<<: *a, k: 1e-06}")
+    assert configs.read_yaml(path) == {"x": {"y": {"k": 2}}, "b": {"k": 1e-6}}
+
+
 def test_merge_is_snakemakes() -> None:
     merged = configs.merge({"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"c": [3]}, "d": {"e": 1}})
     assert merged == {"a": {"b": 1, "c": [3]}, "d": {"e": 1}}
