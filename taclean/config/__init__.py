@@ -191,11 +191,12 @@ def load(*paths: Path | str) -> Config:
 
 
 def notes(config: Config) -> list[str]:
-    """Return notes on keys of `finetune.train` that no defence of the run takes, and on threads.
+    """Return notes on keys of `finetune.train` that no defence takes, on threads and on names.
 
     The default's own keys are not named: rates, or what a tuning chose, rightly take their place.
     """
-    default, given = read_yaml(DEFAULT)["finetune"]["train"], config.finetune.train.given()
+    shipped = read_yaml(DEFAULT)
+    default, given = shipped["finetune"]["train"], config.finetune.train.given()
     names = [own for name in config.run.defenses for own in config.entries_of(name)]
     own = [entry.given().get("train", {}) for entry in map(config.defenses.get, names) if entry]
     changed = (key for key, value in given.items() if value != default.get(key))
@@ -206,4 +207,9 @@ def notes(config: Config) -> list[str]:
         if (threads := getattr(config, name).train.threads) > cores:
             text = f"note: {name}.train.threads: {threads}, but this machine has {cores} cores"
             found.append(f"{text}; lower it, unless the jobs run elsewhere")
+    for folder in registry.BASES:
+        for name, entry in getattr(config, folder).items():
+            if shipped[folder].get(name) and entry.kind != name:
+                text = f"note: {folder}.{name}: has the keys of taclean's own {name}, too"
+                found.append(f"{text}; rename it, unless that is meant")
     return found

@@ -105,6 +105,8 @@ def test_a_key_that_no_defence_of_the_run_takes_is_named() -> None:
     assert configs.notes(checked(DEFAULT, {"finetune": {"train": {"lr": 0.2}}})) == []
     (note,) = configs.notes(checked(DEFAULT, {"poison": {"train": {"threads": 250}}}))
     assert note.startswith("note: poison.train.threads: 250, but this machine has ")
+    (note,) = configs.notes(checked(DEFAULT, {"defenses": {"abd": {"kind": "cleanclip"}}}))
+    assert note.startswith("note: defenses.abd: has the keys of taclean's own abd, too; rename it")
 
 
 def test_a_victim_from_scratch_is_trained_as_the_base_model_is() -> None:
