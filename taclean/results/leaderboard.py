@@ -89,8 +89,9 @@ def check(rows: pd.DataFrame, known: pd.DataFrame, index: Mapping[str, Any], dig
     for score in ("ca", "asr"):
         good = is_share(rows[score], rows[f"{score}_n"])
         wrong(~good, f"{score} is no share of {score}_n pictures in percent")
-        counts = rows.groupby(["attack", "seed"])[f"{score}_n"].transform("nunique")
-        wrong(counts > 1, f"{score}_n is not the same in all rows of this victim")
+        each = pd.concat([rows, known]).groupby(["attack", "seed"])[f"{score}_n"]
+        several = each.transform("nunique").iloc[: len(rows)] > 1
+        wrong(several, f"{score}_n is not the same in all rows of this victim, new and known")
     keys = KEYS[1:4]
     own = pick(rows, method=NONE).drop_duplicates(keys[:2])
     missing = "the victim's own scores (method none) are missing; keep them in"

@@ -37,7 +37,7 @@ def run(options: Any) -> None:
     columns = leaderboard.COLUMNS
     known = pd.DataFrame(columns=columns)
     if Path(options.table).is_file() or not source:
-        known = read_csv(options.table, columns)
+        known = read_csv(options.table, columns).drop_duplicates(["victims", *leaderboard.KEYS])
     if source:
         if not options.victims:
             raise UserError("leaderboard: --victims: missing; give the archive of the rows")
@@ -60,7 +60,7 @@ def run(options: Any) -> None:
 def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
     """Return the rows of a run whose victims are those of the archive."""
     from taclean.results import leaderboard
-    from taclean.results.table import read_csv, read_table
+    from taclean.results.table import AGAIN, read_csv, read_table
     from taclean.util.machine import processor
 
     results = Path(options.results)
@@ -72,6 +72,8 @@ def _of_run(options: Any, index: dict[str, Any], digest: str) -> "pd.DataFrame":
             text = f"not the archive's; clean with run.victims: {options.victims}"
             raise UserError(f"{there}: {text}")
     cost = read_csv(results / "cost.csv", ["defense", "seconds"])
+    if cost.empty or cost["defense"].duplicated().any():
+        raise UserError(f"{results / 'cost.csv'}: no rows, or a defence twice; {AGAIN}")
     test = configs.load(configs.DEFAULT, *options.configfile).split_of_role("test") or ""
     about = {"version": version("taclean"), "commit": options.commit, "victims": digest}
     return leaderboard.entries(budgets, cost, test, about | {"machine": processor()})

@@ -55,6 +55,8 @@ SCORED = pd.DataFrame(SCORES, columns=COLUMNS)
         (SCORED.drop(columns="metric"), "mine,9", ["budgets.csv: no column metric"]),
         (pd.concat([SCORED, SCORED]), "mine,9", ["budgets.csv, line 4", "there twice"]),
         (SCORED.assign(n=[100, None]), "mine,9", ["budgets.csv, line 3: n is 'nan', empty"]),
+        (SCORED, "mine,9\nmine,9", ["cost.csv: no rows, or a defence twice; remove the file"]),
+        (SCORED, "", ["cost.csv: no rows, or a defence twice"]),
         (SCORED.assign(n="9" * 400), "mine,9", ["line 2: n is '999", "too large"]),
     ],
 )
@@ -93,6 +95,7 @@ def test_results_of_other_victims_give_no_rows(tmp_path: Path) -> None:
         ({"budget": -5.0}, ["budget is no number from 0 to 100"]),
         ({"method": "a\nb"}, ["method is no name"]),
         ({"asr_n": [200] + [100] * 11, "asr": 50.0}, ["asr_n is not the same in all rows"]),
+        ({"ca_n": 400}, ["row 1", "ca_n is not the same in all rows of this victim, new and known"]),
         ({"budget": 3.0}, ["given twice"]),
         ({"commit": "def"}, ["row 1", "another commit; rename the method"]),
         ({"method": "mine", "repeat": range(12)}, ["own scores (method none) are missing"]),
