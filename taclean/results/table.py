@@ -113,9 +113,9 @@ def _refuse(table: pd.DataFrame, name: str, where: pd.Series, path: Path | str, 
 
 def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file; a UserError says that it lacks one of `columns` or has text for a number."""
-    with reading(path, "not a CSV file", ValueError):  # ParserError is a kind of it
+    with reading(path, "not a CSV file", ValueError), Path(path).open("rb") as file:  # no address
         # "none" is a defence and "null" may be a word of a caption; neither is a missing value.
-        table = pd.read_csv(path, dtype=TEXTS, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""])
     if not isinstance(table.index, pd.RangeIndex):
         raise UserError(f"{path}: a line has more cells than the first; {AGAIN}")
     if missing := [column for column in columns if column not in table]:
