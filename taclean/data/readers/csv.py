@@ -88,9 +88,10 @@ def _read(path: Path, columns: dict[str, str], separator: str) -> Table:
     (_, header), *rows = [row for row in cells if row[1] not in ([], [""])] or [(0, [])]
     if "\0" in "".join(header):
         raise UserError(f"{path}: not text in UTF-8; save it as UTF-8")
-    if missing := [name for name in columns.values() if name not in header]:
+    if missing := [name for name in columns.values() if header.count(name) != 1]:
         shown = ", ".join(ascii(name)[1:-1] for name in header)[:200] or "none"
-        text = f"no column {missing[0]!r}, its first line names {shown}"
+        count = "two columns" if missing[0] in header else "no column"
+        text = f"{count} {missing[0]!r}, its first line names {shown}"
         raise UserError(f"{path}: {text}; set columns and separator, or correct files")
     for number, record in rows:
         if any(record[len(header) :]):  # published files have blank cells at the end
