@@ -126,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
             own = {} if "action" in more or more.get("default") == "" else {"type": _filled} | more
             if flag[0] == "-" and not forms and own.get("nargs") == "?":
                 own["nargs"] = None  # rules, which leave values out, run stages
+            if more.get("nargs") in ("+", "*"):
+                own["action"] = "extend"  # a second --configfile would replace the first
             sub.add_argument(flag, **more | own)
     return parser
 

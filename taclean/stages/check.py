@@ -32,6 +32,8 @@ def run(options: Any) -> None:
     from taclean.data.split import Pairs
     from taclean.evaluation.evaluate import score
 
+    if (options.targets or options.patterns) and not options.scan:
+        raise UserError("--scan: missing; --targets and --patterns are options of the scan")
     values = configs.read(configs.DEFAULT, *options.configfile)
     if options.targets:
         values = configs.merge(values, {"scan": {"targets": options.targets}})

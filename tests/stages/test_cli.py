@@ -371,6 +371,8 @@ def test_missing_and_broken_stage_config(out, tmp_path, refused):
         ("take --out ''", 2, "argument --out: empty; give a value; see `taclean take --help`"),
         ("bench a.py --victims", 2, "argument --victims: expected one argument"),
         ("plan --config no.yaml", 2, "no.yaml: no such config file"),
+        ("config --configfile no.yaml --configfile envs/x.yaml", 2, "no.yaml: no such config"),
+        ("check --checkpoint x --test y --targets a", 2, "check: error: --scan: missing; --tar"),
         ("config | head -1", 0, ""),
         ("config > /dev/full", 2, "taclean config: error: output: No space left on device"),
     ],
