@@ -44,7 +44,7 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
     if first not in known:
         raise UserError(f"stage {path!r}: unknown; stages begin with {', '.join(known)}")
     (form, make, module), seed = known[first], {}
-    if names and (match := re.fullmatch(r"seed(\d+)(?:-repeat([1-9]\d*))?", names[-1])):
+    if names and (match := re.fullmatch(r"seed(\d{1,10})(?:-repeat([1-9]\d{,2}))?", names[-1])):
         found = {"seed": match[1], "repeat": match[2]}
         seed, names = {name: int(n) for name, n in found.items() if n}, names[:-1]
     try:

@@ -24,7 +24,7 @@ def run(options: Any) -> None:
     cure = "poison more rows, train longer, or set the gate to 0"
     if last.get("epoch") == "0":  # nothing was trained
         cure = "the victim shows no backdoor: check its file, trigger and target with its source"
-    if not asr >= options.threshold:  # also for a threshold that is not a number
+    if not options.threshold <= asr <= 100:  # also for a threshold that is not a number
         least = f"below attacks.{name}.gate = {options.threshold:g}"
         raise UserError(f"attack {name!r} did not take: {numbers}, {least}; {cure}")
     write_json(options.out, {"attack": name, "asr": asr, "ca": ca, "gate": options.threshold})

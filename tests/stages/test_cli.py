@@ -277,10 +277,10 @@ def test_folders_of_one_name_and_triggers_of_another_attack(world, out, tmp_path
     assert "'badnet': its trigger needs no fit" in line
 
 
-@pytest.mark.parametrize("threshold", ["nan", "90"])
-def test_a_gate_that_compares_nothing_stops(threshold, out, tmp_path, refused):
+@pytest.mark.parametrize(("asr", "threshold"), [("5", "nan"), ("5", "90"), ("inf", "90")])
+def test_a_gate_that_compares_nothing_stops(asr, threshold, out, tmp_path, refused):
     history = tmp_path / "history.csv"
-    history.write_text("epoch,ASR@1,CA@1\n1,5,50\n", "utf-8")
+    history.write_text(f"epoch,ASR@1,CA@1\n1,{asr},50\n", "utf-8")
     gate = ["gate", "--attack", "badnet", "--history", history, "--threshold", threshold]
     assert "did not take" in refused(out, *gate, "--out", out)
 
