@@ -54,7 +54,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     from taclean.training.device import described
 
     triggers = shared.bind_all(stage["triggers"], options.triggers)
-    splits = {Path(folder).name: Pairs.open(folder) for folder in options.splits}
+    splits = {Path(folder).absolute().name: Pairs.open(folder) for folder in options.splits}
     if len(splits) < len(options.splits):
         raise UserError("--splits: two folders of one name, which names the scores; rename one")
     accepted = stage.get("max_copies", 0.0)
