@@ -149,7 +149,8 @@ def run(client: socket.socket) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment, **{PLAIN: "1"})
-    if threads := environment.get("OMP_NUM_THREADS"):  # read when torch was imported
+    threads = environment.get("OMP_NUM_THREADS", "").partition(",")[0]  # may be "4,2"
+    if threads.isdecimal() and int(threads):  # torch read it when it was imported
         torch.set_num_threads(int(threads))
     module = arguments[1] if arguments[0] == "-m" else ""
     sys.path[0] = folder if module else os.path.dirname(arguments[0])

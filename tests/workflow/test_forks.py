@@ -37,7 +37,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.P
         time.sleep(0.05)
 
     def start(*arguments: str, python: tuple = (folder / "python",), of: tuple = TACLEAN):
-        own = {**environment(package.parent), "OMP_NUM_THREADS": "1"}
+        own = {**environment(package.parent), "OMP_NUM_THREADS": "1,2"}
         return subprocess.Popen(
             [*python, *of, *arguments], cwd=package.parent, env=own, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
