@@ -20,7 +20,7 @@ from taclean.util.files import write_text
 from taclean.util.machine import visible_gpus
 
 try:
-    for file in workflow.configfiles:
+    for file in filter(os.path.isfile, workflow.configfiles):  # a pipe would wait
         configs.read_yaml(file)  # Snakemake takes a key that is there twice
     resolved = configs.resolve(config)
     config.clear()
