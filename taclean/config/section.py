@@ -174,8 +174,8 @@ class Method(Section):
             raise TypeError("__init__ is pydantic's; define model_post_init(self, context)")
         for name, field in cls.model_fields.items():
             if hasattr(root, name):
-                cure = "rename the key, or leave its type out to set it"
-                raise TypeError(f"{root.__name__} has a {name} already; {cure}")
+                cure = ", or leave its type out to set it" if name in root.__class_vars__ else ""
+                raise TypeError(f"{root.__name__} has a {name} already; rename the key{cure}")
             if not _from_yaml(field.annotation):
                 cure = "take numbers, texts, lists, and dicts by name"
                 raise TypeError(f"{name} is of a type that YAML has not; {cure}")
