@@ -32,6 +32,8 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
         images = images.float().div_(255)
     elif not images.dtype.is_floating_point:
         raise UserError(f"images: dtype {images.dtype}, give uint8 or float in [0, 1]")
+    elif images.device.type == "cpu" and images.numel() and images.detach().amax() > 2:
+        raise UserError("images: floats above 1; divide by 255")  # on a GPU this would take time
     mean, std = (  # a blocking copy would wait for all that a GPU has still to do
         torch.tensor(getattr(model.visual, key))
         .view(1, 3, 1, 1)
@@ -57,6 +59,8 @@ def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
     memory are best: on a GPU the lengths would have to be waited for.
     """
     device = device_of(model)
+    if not len(tokens):
+        raise UserError("captions: none to embed; leave at least one pair of each batch")
     if not _is_causal(model):
         tokens = tokens[:, : getattr(model, "context_length", 0) or CONTEXT]
         return F.normalize(model.encode_text(tokens.to(device)).float(), dim=-1)

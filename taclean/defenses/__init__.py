@@ -20,10 +20,11 @@ from taclean.config.schema import DefenseEntry, Train
 from taclean.config.section import NAME, Method, WrongKeyError, key
 from taclean.data.split import Pairs
 from taclean.losses import clip_loss
-from taclean.training.distributed import error_of_all, gather
+from taclean.training.distributed import error_of_all, gather, rank
 from taclean.training.loader import Batch
 from taclean.training.resume import fingerprint
 from taclean.util.errors import UserError
+from taclean.util.progress import say
 
 
 class Defense(Method, abstract=True):
@@ -174,10 +175,25 @@ def prepared(objective: Defense, model: CLIP, pairs: Pairs, prompts: Tensor | No
     fault = _fault_of_kept(objective.kept)
     if _marks(model) != marks:
         fault = "it leaves hooks or freezes weights; remove hooks, and freeze weights by learns"
+    owned = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
+    if not fault and _holds([vars(objective), objective.__pydantic_private__], model, owned):
+        fault = "it keeps the model or its weights, which go on to learn; keep copy.deepcopy(model)"
+        fault += " or clones of weights, or their names"
     if fingerprint(model.state_dict()) != before:
         fault = "it changes the model; change a copy of it, or the weights in finish"
     if fault:
         raise error_of_all(f"{type(objective).__name__}.prepare: {fault}")
+
+
+def _holds(value: Any, model: CLIP, owned: set[int]) -> bool:
+    """Return whether a value is the model, or holds it or memory that it owns."""
+    if isinstance(value, Tensor):
+        return value.untyped_storage().data_ptr() in owned
+    if isinstance(value, Mapping):
+        value = [*value.values()]
+    if isinstance(value, list | tuple | set):
+        return any(_holds(one, model, owned) for one in value)
+    return value is model
 
 
 def _marks(model: CLIP) -> tuple[int, list[bool]]:
@@ -200,6 +216,8 @@ def _called(
         found = getattr(objective, method)(*given)
     except SystemExit:
         fault = "it ends Python; leave sys.exit out"
+    except UserError as error:  # such as that of encode_images, which does not know who called it
+        raise type(error)(f"{type(objective).__name__}.{method}: {error}") from None
     except Exception:
         if form() == before:
             raise
@@ -266,8 +284,11 @@ def loss_of(
 
 
 def finished(objective: Defense, model: CLIP) -> None:
-    """Call `finish`; a UserError says that it does not change the weights in place."""
+    """Call `finish`; a UserError or a line says that it does not change the weights in place."""
+    if getattr(objective.finish, "__func__", None) is Defense.finish:
+        return  # without hashes of a large model
     failed, names = objective.failed, model.state_dict().keys()
+    before = fingerprint(model.state_dict())
     returned, fault = _called(objective, "finish", model.parameters, model), ""
     if returned is not None:
         fault = f"it returns {type(returned).__name__}; change the weights in place"
@@ -275,6 +296,9 @@ def finished(objective: Defense, model: CLIP) -> None:
         fault = "it changes the names of weights; leave them, for example by prune.remove"
     elif objective.failed != failed:
         fault = "kept['failed'] is set after the training; set it in prepare"
+    elif rank() == 0 and fingerprint(model.state_dict()) == before:
+        text = "it changes no weight; to change one, do so in place, as by weight.copy_(new)"
+        say(f"{type(objective).__name__}.finish: {text}")
     if fault:
         raise error_of_all(f"{type(objective).__name__}.finish: {fault}")
 

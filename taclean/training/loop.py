@@ -220,8 +220,13 @@ class Training:
         if all(weight.grad is None for weight in self.model.parameters()):
             text = "'total' depends on no weight that learns; compute it from the model's outputs"
             raise distributed.error_of_all(f"{type(self.objective).__name__}.loss: {text}")
-        for weight in resting(self.objective, self.model, self.epoch):
+        for weight in (rest := resting(self.objective, self.model, self.epoch)):
             weight.grad = None
+        if not self.done and distributed.rank() == 0:  # once, as it takes a millisecond
+            own = {n: w for n, w in self.model.named_parameters() if w.requires_grad}
+            if unused := [n for n, w in own.items() if w.grad is None and w not in rest]:
+                what = f"{len(unused)} weights that learn get no gradient, such as {unused[0]}"
+                say(f"{self.label}: {what}; use them in the loss, or leave them out by learns")
         self._scaler.step(self._together)
         self._scaler.update()
         self._together.zero_grad()

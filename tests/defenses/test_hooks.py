@@ -77,6 +77,24 @@ def test_a_hook_that_goes_wrong_is_named(code, says, tiny_name, go):
         go(models.create(tiny_name, 0), names["Bad"]())
 
 
+def test_what_changes_nothing_is_told(tiny_name, go, caplog):
+    class Idle(Defense):
+        def loss(self, model, batch):
+            with torch.no_grad():
+                texts = encode_tokens(model, batch.tokens)
+            return {"total": clip_loss(encode_images(model, batch.images), texts, 10.0)}
+
+        def finish(self, model):
+            torch.mul(model.text_projection, 2)
+
+    with caplog.at_level("INFO", "taclean"):
+        go(models.create(tiny_name, 0), Idle())
+    told = [line for line in caplog.messages if "no gradient" in line or "no weight" in line]
+    assert len(told) == 2
+    assert "such as positional_embedding; use them in the loss" in told[0]
+    assert told[1].startswith("Idle.finish: it changes no weight")
+
+
 @pytest.mark.parametrize("adaptive", [True, False])
 def test_ft_sam_has_the_gradient_at_the_top_of_the_step_up(tiny_name, small_pairs, adaptive):
     own, plain = (models.create(tiny_name, 0).train() for _ in range(2))
