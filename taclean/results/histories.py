@@ -19,6 +19,7 @@ import yaml
 from taclean.results.labels import NONE, Look, labelled, ordered
 from taclean.results.statistics import differences, interval_text, plus_minus, signed, summary
 from taclean.results.table import ASR, CA, RUN, main_rows, markdown_table, pick, seeds_text
+from taclean.results.verdict import failures
 
 TRIAL = ["defense", "trial", "overrides"]
 SCORES = ["CA", "ASR", "TA", "victim_CA", "victim_ASR"]
@@ -184,6 +185,8 @@ def headline(scores: pd.DataFrame, look: Look, budget: str = BUDGET) -> str:
     over = interval_text(rows)
     note = f"ASR@1 in %{f', mean ± half of its {over}' if over else ''}. {budget}"
     text = f"{cells(summary, 'defense', plus_minus)}\n\n{note}\n"
+    if failed := ", ".join(failures(scores, look).values()):
+        text += f"\nCould not work, so that the victim's ASR@1 stands there: {failed}.\n"
     if others:
         note = f"{look.defense_label(tested)} minus the other in ASR@1, in points, on the same "
         note += f"victims{f', with {over}; bold where settled' if over else ''}."

@@ -129,6 +129,11 @@ def read_csv(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
 
 def markdown_table(frame: pd.DataFrame, left: int = 1) -> str:
     """Return a frame of text as Markdown without its index; all but `left` columns align right."""
+
+    def cell(text: Any) -> Any:  # a label may have a |
+        return re.sub(r"(?<!\\)\|", r"\|", text) if isinstance(text, str) else text
+
+    frame = frame.map(cell).rename(columns=cell)
     align = ["left"] * left + ["right"] * (len(frame.columns) - left)
     return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
 

@@ -44,6 +44,15 @@ def difference_text(found: Any) -> str:
     return f"{text}{ends_text(found.low, found.high)}: {settled}"
 
 
+def failures(table: pd.DataFrame, look: Look) -> dict[tuple[str, str], str]:
+    """Return the attack and defence of runs that could not work, as 'DEFENCE on ATTACK (why)'."""
+    failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
+    rows = failed.drop_duplicates(["attack", "defense"])[["attack", "defense", "failed"]]
+    on = {name: look.attack_label(name) for name in rows["attack"]}
+    names = rows.to_numpy().tolist()
+    return {(a, d): f"{look.defense_label(d)} on {on[a]} ({why})" for a, d, why in names}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The findings about the defence under test."""
@@ -61,17 +70,11 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     See `taclean.results.statistics` for differences and when they are settled.
     """
     split, name = main_split(table, look), look.defense_label(tested)
-    failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
-    rows = failed.drop_duplicates(["attack", "defense"])[["attack", "defense", "failed"]]
-    reasons = {(attack, defense): reason for attack, defense, reason in rows.to_numpy().tolist()}
+    reasons = failures(table, look)
     table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin([*reasons])]
     scores = pick(table[table["attack"] != CLEAN], split=split)
     attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
-    labels = [
-        f"{look.defense_label(defense)} on {look.attack_label(attack)} ({reason})"
-        for (attack, defense), reason in reasons.items()
-    ]
-    left_out = [FAILED.format(failed=", ".join(labels))] if labels else []
+    left_out = [FAILED.format(failed=", ".join(reasons.values()))] if reasons else []
     if not attacks:
         return Verdict(left_out, pd.DataFrame()) if left_out else None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))

@@ -239,6 +239,11 @@ def test_a_victim_beyond_the_budget_keeps_its_scores() -> None:
         ["99", "badclip", "+28.0", "+13.0"],
         ["99", "mean", "+28.0", "+13.0"],
     ]
+    failed = scores.assign(failed=scores["defense"].map({"par": "no trigger"}))
+    told = headline(failed, Look(defenses={"par": ("P|R", "#000000")}))
+    assert "Could not work, so that" in told
+    assert ": P|R on badclip (no trigger)." in told
+    assert r"| P\|R |" in re.sub(" +", " ", told)
 
 
 def test_defences_are_compared_at_the_same_loss_of_accuracy() -> None:
