@@ -34,7 +34,8 @@ def load(folder: str, name: str) -> Any:
     there = Path(name).is_file() if name == file else name in _files(folder)
     classes = _classes(folder, name) if there else []
     if not classes:
-        what = f"{NOUNS[folder]} {file} with a class that derives from {BASES[folder]}"
+        place = Path(name).absolute() if name == file else file
+        what = f"{NOUNS[folder]} {place} with a class that derives from {BASES[folder]}"
         raise UserError(f"there is no {what}; write it, or use one of {', '.join(names(folder))}")
     if len(classes) > 1:
         found = ", ".join(cls.__name__ for cls in classes)
@@ -75,6 +76,9 @@ def _file(folder: str, name: str) -> str:
 def _module(folder: str, name: str) -> ModuleType:
     if not name.endswith(".py"):
         return importlib.import_module(f"taclean.{folder}.{name}")
+    other = getattr(sys.modules.get(stem := Path(name).stem), "__file__", None)
+    if stem in sys.stdlib_module_names or (other and not Path(other).samefile(name)):
+        raise ImportError(f"a module of Python is named {stem}, too; rename the file")
     spec: Any = importlib.util.spec_from_file_location(name, name)  # the name ends in .py
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     with contextlib.redirect_stdout(sys.stderr):  # a command's output stays its own

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,11 @@ def run(options: Any) -> None:
     snakefile = configs.DEFAULT.parents[1] / "Snakefile"
     if not snakefile.is_file():
         raise UserError("bench: there is no Snakefile beside the package; install a clone of it")
-    folder = Path(options.directory)
-    own = folder / "bench.yaml"
+    folder, own = Path(options.directory), Path(options.directory, "bench.yaml")
     write_text(own, yaml.safe_dump(overlay(options), sort_keys=False))
     paths = [str(Path(file).absolute()) for file in (BENCH, *options.configfile, own)]
-    config = configs.load(configs.DEFAULT, *paths)
+    with chdir(folder):  # to which Snakemake takes the paths in it as relative
+        config = configs.load(configs.DEFAULT, *paths)
     if not (config.run.rates and config.run.attacks):
         raise UserError("bench: run.rates or run.attacks is empty; give at least one of each")
     command = ["snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -76,6 +78,7 @@ def test_an_edit_during_a_run_keeps_the_planned_digest_and_odd_names_their_label
     [
         ("mine.py", None, ["there is no defence", "mine.py"]),
         ("ft.py", TEMPLATE.read_text("utf-8"), ["ft is a defence of taclean"]),
+        ("json.py", TEMPLATE.read_text("utf-8"), ["json.py: cannot be imported", "named json"]),
         ("mine.py", "import nothing_there", ["mine.py: cannot be imported", "(line 1)"]),
     ],
 )
@@ -83,6 +86,17 @@ def test_a_wrong_file_is_refused(tmp_path: Path, name: str, text: str | None, wo
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
     refused(lambda: bench.overlay(options(tmp_path / name)), *words)
+
+
+def test_paths_in_the_config_are_relative_to_the_folder_of_the_run(tmp_path, monkeypatch) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("attacks: {mine: {kind: ../mine.py, poisoned: 9, gate: 0}}", "utf-8")
+    shutil.copy(ROOT / "taclean/attacks/badnet.py", tmp_path / "mine.py")
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    monkeypatch.setattr(subprocess, "Popen", Mock(side_effect=InterruptedError))
+    given = {"attacks": ["mine"], "configfile": [own], "directory": tmp_path / "bench"}
+    with pytest.raises(InterruptedError):  # not before the chain starts
+        bench.run(options(TEMPLATE, cores="1", **given))
 
 
 @pytest.mark.slow
