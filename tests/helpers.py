@@ -134,10 +134,14 @@ def snakemake(
     folder: Path,
     *options: object,
     files: Sequence[Path | str] = (),
+    text: str = "",
     source: Path = ROOT,
     **how: Any,
 ) -> str:
-    """Run the workflow of `source` and return what it prints."""
+    """Run the workflow of `source`, with `text` as the last config file; return what it prints."""
+    if text:
+        files = [*files, folder.with_name(f"{folder.name}.yaml")]
+        files[-1].write_text(text, "utf-8")
     done = run(*command(folder, *options, files=files), cwd=source, source=source, **how)
     return done.stdout + done.stderr
 

@@ -104,7 +104,7 @@ def by_budget(
     histories: pd.DataFrame,
     rates: Rates,
     budgets: Sequence[float],
-    trained: Mapping[str, str] | None = None,
+    trained: Mapping[str, str],
 ) -> pd.DataFrame:
     """Return the table of all scores with the chosen cleaning of each defence only.
 
@@ -113,7 +113,7 @@ def by_budget(
     victim each attack has. See `rates_within`.
     """
     undefended, others = pick(table, defense=NONE), table[~table["defense"].isin([*rates, NONE])]
-    parts, trained = [], trained or {attack: attack for attack in table["attack"].unique()}
+    parts = []
     for budget in budgets:
         found = rates_within(histories, rates, budget)
         choice = pd.concat(pick(found, attack=of).assign(attack=a) for a, of in trained.items())

@@ -13,19 +13,8 @@ import yaml
 from taclean import config as configs
 from taclean.config.checks import check
 from taclean.report.inputs import read_histories
-from taclean.results.histories import (
-    GRID,
-    REBOUND,
-    at_loss,
-    by_budget,
-    choose,
-    cleanings,
-    grid,
-    headline,
-    overlay,
-    rates_within,
-    rebound,
-)  # fmt: skip
+from taclean.results import histories as made
+from taclean.results.histories import GRID, choose, headline, overlay, rates_within
 from taclean.results.labels import Look
 from taclean.results.table import COLUMNS, RUN
 from taclean.stages import stage_config
@@ -167,7 +156,7 @@ def test_the_grid_reads_the_last_epoch_and_the_victim(tmp_path: Path) -> None:
     path.write_text("epoch,CA@1,ASR@1,TA@1\n0,88.5,97,1\n1,60,50,10\n2,84,20.5,40\n", "utf-8")
     change = {"train": {"lr": 1e-5}}
     run = {"defense": "ft", "trial": 2, "overrides": change, "attack": "sig", "seed": 100}
-    found = grid(read_histories([str(path)]), [run])
+    found = made.grid(read_histories([str(path)]), [run])
     (row,) = found.to_dict("records")
     assert (row["CA"], row["ASR"], row["TA"]) == (84, 20.5, 40)
     assert (row["victim_CA"], row["victim_ASR"]) == (88.5, 97)
@@ -221,15 +210,14 @@ def test_a_victim_beyond_the_budget_keeps_its_scores() -> None:
     ]
     other = ("badclip", "ft_then", 1, 0, "test", "ASR@1", 33.0, 100)
     table = pd.DataFrame([*rows, other], columns=COLUMNS)
-    scores = by_budget(table, histories(), RATES, [3, 99])
+    scores = made.by_budget(table, histories(), RATES, [3, 99], {"badclip": "badclip"})
     assert list(scores.columns) == ["budget", *COLUMNS]
     found = scores[scores["budget"] == 3]
     got = {(row.defense, row.seed): row.percent for row in found.itertuples()}
     wanted = {("ft", 1): 50, ("ft", 2): 7, ("par", 1): 20, ("par", 2): 98, ("ft_then", 1): 33}
     assert got == wanted | {("none", 1): 99, ("none", 2): 98}  # other entries stay
     lines = [line for line in headline(scores, Look()).splitlines() if line.startswith("| ")]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    assert cells == [
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines] == [
         ["Budget", "Attack", "No defence", "ft", "par", "ft then"],
         ["3", "badclip", "98.5", "28.5", "59.0", "33.0"],
         ["99", "badclip", "98.5", "6.0", "20.0", "33.0"],
@@ -256,9 +244,9 @@ def test_defences_are_compared_at_the_same_loss_of_accuracy() -> None:
         for metric, percent in zip(("CA@1", "ASR@1"), both, strict=True)
     ]
     table = pd.DataFrame([*rows, ("sig", "other", 1, 0, "test", "CA@1", 1, 100)], columns=COLUMNS)
-    runs = cleanings(table, RATES)
+    runs = made.cleanings(table, RATES)
     assert runs.set_index(["method", "rate", "seed"])["lost"]["ft", 1e-3, 2] == 6
-    found = at_loss(runs, [1, 3, 9], "test")
+    found = made.at_loss(runs, [1, 3, 9], "test")
     cells = {
         (row.defense, row.budget): row.percent for row in found[found["seed"] == 3].itertuples()
     }
@@ -281,9 +269,9 @@ def test_the_peak_is_the_first_highest_score() -> None:
         for attack, course in courses.items()
         for step, asr in zip((20, 0, 5, 10, 300), [course[3], *course[:3], course[4]], strict=True)
     ]
-    poisoned, never = rebound(pd.DataFrame(rows, columns=columns)).itertuples(index=False)
+    poisoned, never = made.rebound(pd.DataFrame(rows, columns=columns)).itertuples(index=False)
     assert tuple(poisoned) == ("badclip", "par_then", 7, 0, 3.0, 61.5, 58.5, 10, 20.0, 80.0, 110.0)
-    assert list(never._fields) == REBOUND
+    assert list(never._fields) == made.REBOUND
     assert math.isnan(never.rise)
     assert (never.ca_start, never.ca_end) == (80, 110)
 
@@ -302,9 +290,8 @@ tune:
 
 
 def tuned(folder: Path, weight: float, *options: str) -> str:
-    path = folder / "tune.yaml"
-    path.write_text(TUNE.replace("LAMBDA", str(weight)), "utf-8")
-    return snakemake(folder, "tune", *options, files=[ROOT / "config/test/smoke.yaml", path])
+    files, text = [ROOT / "config/test/smoke.yaml"], TUNE.replace("LAMBDA", str(weight))
+    return snakemake(folder, "tune", *options, files=files, text=text)
 
 
 def test_a_tuning_plans_trainings_and_no_scores(tmp_path: Path) -> None:
@@ -330,8 +317,7 @@ def test_a_tuning_runs_and_a_changed_trial_runs_alone(tmp_path: Path) -> None:
     assert found["victim_CA"].nunique() == 1
     for row in found.to_dict("records"):
         run = f"results/runs/badnet/{row['defense']}_trial{row['trial']}/seed100"
-        history = pd.read_csv(tmp_path / run / "history.csv")
-        assert row["CA"] == history["CA@1"].iloc[-1]
+        assert row["CA"] == pd.read_csv(tmp_path / run / "history.csv")["CA@1"].iloc[-1]
     configs.load(ROOT / "config/config.yaml", folder / "chosen.yaml")
     text = tuned(tmp_path, 3.0, "--dry-run")
     planned = re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE)

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,7 @@ SMALL = str(ROOT / "config/test/smoke.yaml")
 def blocks() -> dict[str, str]:
     """Return the files of the page by name; the first line of each file has its name."""
     page = (ROOT / "docs/extending.md").read_text("utf-8")
-    found = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page, re.DOTALL)
-    return dict(found)
+    return dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page, re.DOTALL))
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,10 @@ def test_the_reference_page_has_the_new_keys(house: Path) -> None:
 
 @pytest.mark.slow
 def test_attack_and_defence_reach_table_gallery_and_report(house: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small.yaml"
     frames = {name: {"poisoned": 20, "gate": 0} for name in ("frame", "frame_thin")}
-    small.write_text(yaml.safe_dump({"attacks": frames}), "utf-8")
-    files = [SMALL, house / "frame.yaml", house / "anchored.yaml", small]
-    snakemake(tmp_path, "all", files=files, source=house)
+    own: dict[str, Any] = {"source": house, "text": yaml.safe_dump({"attacks": frames})}
+    own["files"] = [SMALL, house / "frame.yaml", house / "anchored.yaml"]
+    snakemake(tmp_path, "all", **own)
     table = pd.read_csv(tmp_path / "results/table.csv", keep_default_na=False)
     assert table.attack.unique().tolist() == ["clean", "frame", "frame_thin"]
     assert table.defense.unique().tolist() == ["none", "ft", "anchored", "anchored_hard"]
@@ -76,7 +75,7 @@ def test_attack_and_defence_reach_table_gallery_and_report(house: Path, tmp_path
     assert (images[:, :3, :, 1:] == 0).all()
     for name in ("triggers", "asr_ca", "curves"):
         assert (tmp_path / f"results/figures/{name}.pdf").stat().st_size > 1000
-    snakemake(tmp_path, "--report", tmp_path / "report.html", "all", files=files, source=house)
+    snakemake(tmp_path, "--report", tmp_path / "report.html", "all", **own)
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
@@ -104,7 +103,6 @@ def write_photos(folder: Path) -> None:
 def test_photographs_without_imagenet_reach_the_report(house: Path, tmp_path: Path) -> None:
     write_photos(tmp_path)
     rows = {"pretrain": 100, "clean": 40, "patch": 20, "val": 20, "photos": 40}
-    small = tmp_path / "small.yaml"
     splits = {name: {"rows": count} for name, count in rows.items()}
     value = {
         "run": {"attacks": ["badclip"], "defenses": ["taclean"]},
@@ -113,8 +111,8 @@ def test_photographs_without_imagenet_reach_the_report(house: Path, tmp_path: Pa
         "attacks": {"badclip": {"poisoned": 8, "gate": 0, "fit": {"epochs": 1}}},
         "defenses": {"taclean": {"subcaptions": {"samples": 20}}}, "evaluate": {"samples": 20},
     }  # fmt: skip
-    small.write_text(yaml.safe_dump(value), "utf-8")
-    snakemake(tmp_path, "all", files=[SMALL, house / "photos.yaml", small], source=house)
+    files, text = [SMALL, house / "photos.yaml"], yaml.safe_dump(value)
+    snakemake(tmp_path, "all", files=files, text=text, source=house)
     table = pd.read_csv(tmp_path / "results/table.csv", keep_default_na=False)
     assert set(table.split) == {"photos", "photos+badclip"}
     assert set(table[table.metric == "CA@1"].n) == {40}

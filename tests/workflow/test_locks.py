@@ -117,8 +117,7 @@ def call(folder: Path, rows: int, *options: str) -> dict[str, Any]:
     overlay = folder / f"{rows}.yaml"
     splits = f"{{pretrain: {{first: 10000000, rows: {rows}}}}}"
     overlay.write_text(f"data: {{emoji: {{splits: {splits}}}}}\n", "utf-8")
-    files = [ROOT / "config/test/smoke.yaml", overlay]
-    args = command(folder, TARGET, *options, files=files)
+    args = command(folder, TARGET, *options, files=[ROOT / "config/test/smoke.yaml", overlay])
     return {"args": args, "env": environment() | {"CUDA_VISIBLE_DEVICES": "3,5"}, "cwd": ROOT}
 
 

@@ -201,5 +201,4 @@ def test_all_gpus_of_a_job_are_on_one_node() -> None:
     resources = type("Resources", (dict,), {"__getattr__": dict.get})(asked)
     keys = "run_uuid slurm_logfile comment_str account partition workdir".split()
     job = SimpleNamespace(resources=resources, threads=8)
-    call = submit.get_submit_command(job, dict.fromkeys(keys, "x"))
-    assert "--nodes=1" in call.split()
+    assert "--nodes=1" in submit.get_submit_command(job, dict.fromkeys(keys, "x")).split()

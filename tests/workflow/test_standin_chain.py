@@ -23,8 +23,7 @@ FILES = [str(ROOT / "config/standin.yaml"), str(ROOT / "config/test/standin.yaml
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the short form has run."""
     folder = tmp_path_factory.mktemp("standin")
-    out = str(folder / "standin")
-    standin.main(["--out", out, "--shards", "3", "--per-shard", "60"])
+    standin.main(["--out", str(folder / "standin"), "--shards", "3", "--per-shard", "60"])
     snakemake(folder, "all", files=FILES)
     return folder
 
@@ -48,8 +47,7 @@ def test_the_account_of_broken_samples_is_exact(done: Path) -> None:
     assert not set(listed["key"]) & broken
     assert 0 < found <= len(broken)
     reader = make_reader({"reader": "webdataset"}, done / "standin/pairs")
-    tokenize = partial(models.tokenize, "emoji-rn")
-    how = {"size": 64, "tokenize": tokenize, "max_broken": 1.0}
+    how = {"size": 64, "tokenize": partial(models.tokenize, "emoji-rn"), "max_broken": 1.0}
     everything = pack_rows(done / "everything", reader, table, **how)
     assert everything["packed"] == truth["usable"]
     assert {k: n for k, n in everything["broken"].items() if n} == truth["packed_as"]
@@ -77,9 +75,7 @@ def test_the_whole_paper_is_planned_offline(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_ones_own_is_cleaned_without_any_attack(tmp_path: Path) -> None:
-    overlay = tmp_path / "mine.yaml"
-    overlay.write_text("model: {pretrained: suspicious.pt}\n", "utf-8")
     target = "results/runs/clean/taclean/seed0/model.safetensors"
-    found = jobs(snakemake(tmp_path, "-n", target, files=[overlay]))
+    found = jobs(snakemake(tmp_path, "-n", target, text="model: {pretrained: suspicious.pt}\n"))
     assert found["imported"] == found["finetune"] == 1
     assert not {"base", "trigger", "poison", "pretrain"} & found.keys()

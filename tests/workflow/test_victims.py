@@ -59,10 +59,9 @@ def test_a_given_victim_is_gated_cleaned_and_scored(tmp_path):
     write_victims(tmp_path)
 
     def run(victim: str, **more: bool) -> str:
-        overlay = tmp_path / f"{victim}.yaml"
-        overlay.write_text(CONFIG.replace("ATTACK", victim), "utf-8")
-        files = [ROOT / "config/test/smoke.yaml", overlay]
-        return snakemake(tmp_path, "results/table.csv", "victims", files=files, **more)
+        files, text = [ROOT / "config/test/smoke.yaml"], CONFIG.replace("ATTACK", victim)
+        targets = "results/table.csv", "victims"
+        return snakemake(tmp_path, *targets, files=files, text=text, **more)
 
     said = run("empty", fails=True)
     assert "below attacks.empty.gate = 60; the victim shows no backdoor" in said

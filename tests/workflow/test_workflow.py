@@ -43,14 +43,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_sources(tmp_path_factory.mktemp("source"))
 
 
-def small(source: Path, folder: Path, *options: str, text: str = "", **more: Any) -> str:
-    """Run the small config, with `text` as a config file on top, and return what is printed."""
-    files = [source / SMOKE]
-    if text:
-        overlay = folder.with_name(f"{folder.name}.yaml")
-        overlay.write_text(text, "utf-8")
-        files.append(overlay)
-    return snakemake(folder, *options, source=source, files=files, **more)
+def small(source: Path, folder: Path, *options: str, **more: Any) -> str:
+    """Run the small config and return what is printed."""
+    return snakemake(folder, *options, source=source, files=[source / SMOKE], **more)
 
 
 ODD = """
@@ -281,8 +276,7 @@ def test_a_repeat_is_another_cleaning_of_the_same_victim(copy: Path, done: Path)
     assert not (done / "checkpoints/finetune/badnet/taclean/seed0-repeat1/last.pt").exists()
     rules = {job.split(":")[0] for job in planned(small(copy, done, "-n", text=text))}
     assert {"finetune", "evaluate", "table"} <= rules
-    made = {"pack", "pack_first", "base", "trigger", "poison", "pretrain", "gate"}
-    assert not rules & made
+    assert not rules & {"pack", "pack_first", "base", "trigger", "poison", "pretrain", "gate"}
 
 
 @pytest.mark.slow
@@ -291,8 +285,7 @@ def test_probes_and_captions_score_a_model_again_and_train_nothing(copy, done, t
     folder = tmp_path / "run"
     shutil.copytree(done, folder)
     rules = {job.split(":")[0] for job in planned(small(copy, folder, "-n", text=text))}
-    made = {"pack", "pack_first", "base", "trigger", "pretrain", "finetune", "text"}
-    assert not rules & made
+    assert not rules & {"pack", "pack_first", "base", "trigger", "pretrain", "finetune", "text"}
     before = json.loads((folder / SCORES).read_text("utf-8"))["splits"]
     clean = SCORES.replace("badnet/ft", "clean/none")
     small(copy, folder, SCORES, clean, text=text)
