@@ -29,8 +29,7 @@ def cost(runs: Sequence[Mapping[str, Any]], look: Look) -> pd.DataFrame:
         ]
         if Path(run["training"]).is_file():
             rows.append((run["defense"], *seconds))
-    table = pd.DataFrame(rows, columns=["defense", "seconds", "text_seconds"])
-    each = table.groupby("defense")
+    each = pd.DataFrame(rows, columns=["defense", "seconds", "text_seconds"]).groupby("defense")
     found = each["seconds"].agg(cleanings="size", seconds="mean", sd="std")
     found["text_seconds"] = each["text_seconds"].mean()
     return found.loc[ordered(found.index, look.defenses)].reset_index()[COLUMNS]

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -12,27 +11,6 @@ from taclean.results.statistics import differences, ends_text, interval_text, su
 from taclean.results.table import ASR, CA, main_split, pick, seeds_text
 
 BACKDOOR_POINTS = 5.0  # a backdoor: ASR@1 is higher than that of a model never poisoned by more
-
-REMOVED = (
-    "{name} removes the backdoor on {gone}. Removed means that ASR@1 is at most {far:.0f} points "
-    "above that of a model that was never poisoned."
-)
-MISSED = (
-    "Left out, because the attack did not take: {missed}. Even without a defence, ASR@1 is at most "
-    "{far:.0f} points above that of a model that was never poisoned."
-)
-FAILED = "Left out, because the defence could not work there: {failed}."
-LOWEST = "Its ASR@1 is lower than that of {others} on {lowest}."
-SETTLED = (
-    "A difference in ASR@1 is settled if its {over} ({seeds}) does not contain 0; otherwise it is "
-    "open."
-)
-AGAINST = "Compared with {other}: settled lower on {lower}, settled higher on {higher}."
-FEW = (
-    "n = {n} for each attack ({seeds}), not enough to decide: another seed, or another kind of "
-    "processor, can reverse the order."
-)
-ACCURACY = "Clean accuracy changes by {change} points, on average over the attacks{beside}."
 
 
 def difference_text(found: Any) -> str:
@@ -53,8 +31,7 @@ def failures(table: pd.DataFrame, look: Look) -> dict[tuple[str, str], str]:
     return {(a, d): f"{look.defense_label(d)} on {on[a]} ({why})" for a, d, why in names}
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The findings about the defence under test."""
 
     sentences: list[str]  # the verdict, the most important first
@@ -74,7 +51,8 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
     table = table[~pd.MultiIndex.from_frame(table[["attack", "defense"]]).isin([*reasons])]
     scores = pick(table[table["attack"] != CLEAN], split=split)
     attacks = ordered(pick(scores, defense=tested, metric=ASR)["attack"], look.attacks)
-    left_out = [FAILED.format(failed=", ".join(reasons.values()))] if reasons else []
+    text = f"Left out, because the defence could not work there: {', '.join(reasons.values())}."
+    left_out = [text] if reasons else []
     if not attacks:
         return Verdict(left_out, pd.DataFrame()) if left_out else None
     others = look.methods(d for d in scores["defense"] if d not in (NONE, tested))
@@ -93,12 +71,15 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         return f"{len(labels)} of {len(attacks)} attacks{names}"
 
     sentences = []
+    near = f"at most {BACKDOOR_POINTS:.0f} points above that of a model that was never poisoned."
     if known and attacks:
         gone = some(harmless.index[harmless[tested]])
-        sentences.append(REMOVED.format(name=name, gone=gone, far=BACKDOOR_POINTS))
+        text = f"{name} removes the backdoor on {gone}. Removed means that"
+        sentences.append(f"{text} ASR@1 is {near}")
     if missed:
         names = ", ".join(map(look.attack_label, missed))
-        sentences.append(MISSED.format(missed=names, far=BACKDOOR_POINTS))
+        text = f"Left out, because the attack did not take: {names}. Even without a defence,"
+        sentences.append(f"{text} ASR@1 is {near}")
     sentences += left_out
     if not attacks:
         return Verdict(sentences, pd.DataFrame())
@@ -113,22 +94,26 @@ def verdict(table: pd.DataFrame, look: Look, tested: str) -> Verdict | None:
         lowest = some(means.index[means[tested] < means[others].min(axis=1, skipna=False)])
         *most, last = map(look.defense_label, others)
         names = f"{', '.join(most)} and {last}" if most else last
-        text = LOWEST.format(others=names, lowest=lowest)
-        sentences.append(text + (f" {SETTLED.format(over=over, seeds=seeds)}" if enough else ""))
+        sentences.append(f"Its ASR@1 is lower than that of {names} on {lowest}.")
+        if enough:
+            sentences[-1] += f" A difference in ASR@1 is settled if its {over} ({seeds}) "
+            sentences[-1] += "does not contain 0; otherwise it is open."
     for other in others if enough else ():
         settled = pick(asr, against=other, settled=True)
         lower = some(settled.loc[settled["difference"] < 0, "attack"])
         higher = some(settled.loc[settled["difference"] > 0, "attack"])
-        label = look.defense_label(other)
-        sentences.append(AGAINST.format(other=label, lower=lower, higher=higher))
+        compared = f"Compared with {look.defense_label(other)}"
+        sentences.append(f"{compared}: settled lower on {lower}, settled higher on {higher}.")
     if not enough:
-        sentences.append(FEW.format(n=n, seeds=seeds))
+        text = f"n = {n} for each attack ({seeds}), not enough to decide: another seed, or another "
+        sentences.append(f"{text}kind of processor, can reverse the order.")
     ca = differences(pick(scores, metric=CA), [(d, NONE) for d in (tested, *others)])
     changes = ca.groupby("defense")["difference"].mean().map("{:+.1f}".format)
     if tested in changes:
         beside = ", ".join(f"{look.defense_label(d)} {changes[d]}" for d in others if d in changes)
         beside = f" ({beside})" if beside else ""
-        sentences.append(ACCURACY.format(change=changes[tested], beside=beside))
+        text = f"Clean accuracy changes by {changes[tested]} points, on average over the attacks"
+        sentences.append(f"{text}{beside}.")
     asr["words"] = [difference_text(found) for found in asr.itertuples()]
     words = asr.pivot(index="attack", columns="against", values="words")
     words = words.reindex(index=attacks, columns=others).fillna("–")

@@ -49,14 +49,6 @@ def test_the_interval_is_students() -> None:
     assert math.isnan(half_width([3.0, 4.5]))  # of two it would be 12.7 standard errors
 
 
-def test_one_more_value_is_expected_in_the_prediction_interval() -> None:
-    found = expected(runs(DRAWN[1], "ft"))[["low", "high"]].to_numpy()[0]
-    means = DRAWN[1].mean(1)
-    scale = means.std(ddof=1) * math.sqrt(1 + 1 / 3)
-    assert found == pytest.approx(stats.t.interval(0.95, 2, means.mean(), scale))
-    assert expected(runs(DRAWN[1, :2], "ft")).empty
-
-
 def test_new_victims_are_compared_with_the_prediction_interval() -> None:
     values = np.array([[10.0], [12.0], [14.0]])  # mean 12, sd 2
     half = stats.t.ppf(0.975, 2) * 2 * np.sqrt(1 + 1 / 3)
@@ -99,8 +91,7 @@ def test_cleanings_and_few_seeds_give_no_interval_and_settle_nothing() -> None:
         assert found["low"].isna().all()
         assert not found["settled"].any()
         assert summary(part)["half"].isna().all()
-    mean = summary(one).set_index("defense")["mean"]
-    assert mean["ft"] == pytest.approx(DRAWN[1, 0].mean())
+    assert summary(one).set_index("defense")["mean"]["ft"] == pytest.approx(DRAWN[1, 0].mean())
     assert summary(TABLE[:0]).empty
 
 

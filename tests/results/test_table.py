@@ -124,6 +124,7 @@ def test_long_table_exactly(tmp_path: Path) -> None:
 
 
 HEAD = ",".join(results.COLUMNS) + "\n"
+CELL = "sig,ft,0,0,test,CA@1,"
 
 
 @pytest.mark.parametrize(
@@ -132,17 +133,11 @@ HEAD = ",".join(results.COLUMNS) + "\n"
         ("attack,defense\nsig,none\n", "no column seed"),
         (HEAD, "no rows"),
         ("", "not a CSV file"),
-        (
-            HEAD + "sig,ft,0,0,test,CA@1,50,200\nsig,ft,0,0,test,CA@1,high,200\n",
-            "line 3: percent is",
-        ),
-        (HEAD + "sig,ft,0,0,test,CA@1,50.1,200\n", "line 2: percent is '50.1', no percentage of n"),
-        (HEAD + "sig,ft,0,0,test,CA@1,-1,200\n", "line 2: percent is '-1', no percentage of n"),
+        (f"{HEAD}{CELL}50,200\n{CELL}high,200\n", "line 3: percent is"),
+        (f"{HEAD}{CELL}50.1,200\n", "line 2: percent is '50.1', no percentage of n"),
+        (f"{HEAD}{CELL}-1,200\n", "line 2: percent is '-1', no percentage of n"),
         (HEAD + "".join(f"sig,ft,{n},0,test,CA@1,5,{2 if n else 20}0\n" for n in range(3)), "2: n"),
-        (
-            HEAD + 2 * "sig,ft,0,0,test,CA@1,5,20\n",
-            "line 3: metric is 'CA@1', unknown or there twi",
-        ),
+        (HEAD + 2 * f"{CELL}5,20\n", "line 3: metric is 'CA@1', unknown or there twice"),
         (HEAD + ",ft,0,0,test,CA@1,50,200\n", "line 2: attack is 'nan', empty; remove the file"),
         (None, "no such file"),
     ],

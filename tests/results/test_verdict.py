@@ -83,10 +83,7 @@ def test_a_defence_that_could_not_work_is_left_out_with_its_reason() -> None:
     text = words(table)
     assert "Left out, because the defence could not work there: Old on Beta (so)." in text
     assert "lower than that of Old on 2 of 2 attacks" in text
-    assert (
-        "Compared with Old: settled lower on 1 of 2 attacks (Alpha & Co), settled higher on 0"
-        in (text)
-    )
+    assert "Old: settled lower on 1 of 2 attacks (Alpha & Co), settled higher on 0 of 2" in text
     assert "removes the backdoor on 0 of 1 attacks" in words(table, "old")
     table.loc[table.defense == "new", "failed"] = "no trigger"
     assert "New <1> on Alpha & Co (no trigger), " in words(table)
