@@ -200,7 +200,7 @@ def _check_rows(config: Config) -> None:
         where = f"attacks.{name}.{' and '.join(wanted)}"
         there = config.poisoning(name)[0]
         _at_most(where, sum(wanted.values()), there, "rows of the poisoned set (poison.rows)")
-    for name in config.cleaned_by(run.defenses):
+    for name in config.cleaned_by([*run.defenses, *config.trial_entries]):
         entry, where = config.defenses[name], f"defenses.{name}"
         if entry.split:
             extra = [split for split in config.splits if config.dataset.role(split) == "extra"]
@@ -229,9 +229,7 @@ def _check_scratch(config: Config) -> None:
             why = "run.controls, or a run without attacks, has none"
         elif run.victims:
             why = "run.victims has none"
-        chain = list(defenses)
-        for name in chain:
-            chain += filter(None, [config.defenses[name].after])
+        for name in config.cleaned_by(defenses):
             if why and config.defenses[name].method.scratch:
                 text = f"{name} trains on the poisoned rows of victims from scratch, but {why}"
                 raise UserError(f"{where}: {text}; leave one of them out")

@@ -162,13 +162,9 @@ class Runs:
             if not (config.attacks[attack].victim or config.run.victims):
                 own = [name for name in victims if name == attack]
                 yield f"pretrain {attack}", own, *config.poisoning(attack)
-        for name in config.cleaned_by(self.defenses[1:]):
+        for name in config.cleaned_by([*self.defenses[1:], *config.trial_entries]):
             own = [run.attack for run in cleanings if run.defense == name]
             yield f"finetune {name}", own, *config.cleaning(name, *own[:1])
-
-    def first(self, defenses: Sequence[str]) -> list[Run]:
-        """Return the poisoned models' first runs, for figures of single pictures."""
-        return self.all(defenses, self.attacks[1:], self.seeds[:1], [0])
 
     def tuning(self) -> list[dict[str, Any]]:
         """Return the trials of a tuning (defense, trial, overrides) on every attack and seed."""

@@ -238,8 +238,7 @@ class Train(Section):
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for matrices and filters, which needs fewer steps, and AdamW for all else."""
     weight_decay: float = key(0.1, "None on biases, norms and logit_scale.", ge=0, le=1000)
-    betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
-    """The two betas of AdamW."""
+    betas: list[Beta] = key([0.9, 0.999], "The two betas of AdamW.", min_length=2, max_length=2)
     precision: Precision = key("auto", "bf16, fp16 (with loss scaler), fp32, or auto: the fastest.")
     compile: bool = key(False, "Compile both towers; needs a C++ compiler (CPU) or Triton (GPU).")
     score_at: Unique[Count] = key([], "Steps after which val is scored, besides ends of epochs.")
@@ -516,8 +515,8 @@ class Config(Section):
         return entry.rows or self.splits[split].rows, entry.settings(self.finetune.train)
 
     def cleaned_by(self, defenses: Iterable[str]) -> list[str]:
-        """Return these defences, the trials of `tune`, and those that any of them start after."""
-        names = [*defenses, *self.trial_entries]
+        """Return these defences, and those that any of them start after."""
+        names = list(defenses)
         for name in names:
             names += filter(None, [self.defenses[name].after])
         return list(dict.fromkeys(names))

@@ -28,10 +28,8 @@ def key(default: Any = ..., text: str | None = None, **limits: Any) -> Any:
             the clean split or of the poisoned set.
     """
     rows = limits.pop("rows_of", None)
-    if unknown := [name for name in limits if name not in LIMITS]:
-        raise TypeError(
-            f"key has no limit {unknown[0]}; give ge, gt, le, lt, max_length or pattern"
-        )
+    if wrong := [name for name in limits if name not in LIMITS]:
+        raise TypeError(f"key has no limit {wrong[0]}; give ge, gt, le, lt, max_length or pattern")
     more = {"rowsOf": rows} if rows else None
     return Field(default, description=text, json_schema_extra=more, **limits)
 

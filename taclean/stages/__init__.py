@@ -56,6 +56,5 @@ def stage_config(config: Config, path: str) -> dict[str, Any]:
 
 def recipe(config: Config, path: str) -> str:
     """Return "PATH@DIGEST", which changes if and only if the stage's config does."""
-    stage = stage_config(config, path)
-    text = json.dumps(Train.deciding(stage), sort_keys=True)
+    text = json.dumps(Train.deciding(stage_config(config, path)), sort_keys=True)
     return f"{path}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -14,5 +14,4 @@ OPTIONS = [PATH, CONFIGFILE]
 def run(options: Any) -> None:
     values = configs.read(configs.DEFAULT, *options.configfile)
     config = configs.check(values)
-    value = stage_config(config, options.path) if options.path else values
-    print(json.dumps(value, indent=2))
+    print(json.dumps(stage_config(config, options.path) if options.path else values, indent=2))

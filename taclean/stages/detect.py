@@ -56,10 +56,8 @@ def run(stage: dict[str, Any], options: Any) -> None:
         suspects.insert(0, rows)
     wanted = stage["detectors"].items()
     detectors = {name: make_detector(one["kind"], one["parameters"]) for name, one in wanted}
-    models = {
-        name: shared.heads_of(stage, weights, options.device)
-        for name, weights in (("victim", options.model), ("clean", options.clean))
-    }
+    files = {"victim": options.model, "clean": options.clean}
+    models = {name: shared.heads_of(stage, file, options.device) for name, file in files.items()}
     found, arrays = examine(models, suspects, detectors, Pairs.open(options.val), **key)
     write_json(options.out, {"attack": attack, "seed": key["seed"], "found": found})
     with replacing(options.scores) as temporary, temporary.open("wb") as file:

@@ -149,8 +149,7 @@ def test_each_rate_of_a_run_is_an_entry_of_each_defence() -> None:
     assert config.rates == {"taclean_rate1": ("taclean", 1e-4), "taclean_rate2": ("taclean", 2e-4)}
     assert config.entries_of("again") == ["again"]
     taken = {"run": run, "defenses": {**defenses, "taclean_rate2": {"kind": "ft"}}}
-    with pytest.raises(UserError, match="also the name of a trial of tune or a rate of run"):
-        checked(DEFAULT, taken)
+    refused(lambda: checked(DEFAULT, taken), "also the name of a trial of tune or a rate of run")
     assert config.entries_of("taclean") == [*config.rates]
     names = ("taclean", "taclean_rate2")
     own, at = (stage(config, f"finetune/badnet/{name}/seed0") for name in names)
@@ -352,14 +351,12 @@ def test_a_defence_that_learns_from_fewer_rows_has_texts_of_its_own() -> None:
 
 def test_a_defence_may_learn_from_rows_that_the_attacker_had() -> None:
     shared = {"kind": "taclean", "overlap": 0.5, "rows": 2000, "subcaptions": {"samples": 500}}
-    run = {"run": {"defenses": ["shared"]}, "defenses": {"shared": shared}}
-    config = checked(DEFAULT, run)
+    config = checked(DEFAULT, {"run": {"defenses": ["shared"]}, "defenses": {"shared": shared}})
     whole = {"rows": 2000, "share": 0.5, "trained": 16000, "seed": 7}
     cleaning = stage(config, "finetune/badnet/shared/seed7-repeat1")
     assert cleaning["overlap"] == whole  # the same rows
     assert stage(config, "text/subcaptions/shared/seed7")["overlap"] == whole
-    other = stage(config, "finetune/badnet/taclean/seed7")
-    assert "overlap" not in other
+    assert "overlap" not in stage(config, "finetune/badnet/taclean/seed7")
     assert shared_name(config, "variants", "shared") != shared_name(config, "variants", "taclean")
 
 
@@ -375,11 +372,6 @@ def test_an_attack_with_another_trigger_at_the_test_alone_has_the_models_of_its_
     scored = stage(config, "evaluate/moved/none/seed0")["triggers"]["moved"]
     assert trained["parameters"] == {"size": 33, "place": "corner"}
     assert scored["parameters"] == {"size": 33, "place": "centre"}
-
-
-def test_an_axis_has_entries_of_the_run() -> None:
-    axis = {"label": "x", "values": {"none": "0", "ft": "1", "taclean": "2"}}
-    checked(DEFAULT, {"run": {"defenses": ["ft", "taclean"]}, "axes": {"x": axis}})
 
 
 def test_a_repeat_changes_the_seed_of_the_cleaning_alone() -> None:
@@ -438,8 +430,7 @@ def test_classes_are_a_list_or_a_file(tmp_path: Path) -> None:
 def test_one_s_own_model_needs_no_pretrain_patch_and_val() -> None:
     config = checked(OWN, {"data": {"own": {"splits": {"val": None}}}})
     assert config.split_of_role("val") == "test"
-    cleaning = stage(config, "finetune/clean/taclean/seed0")
-    assert "trigger" not in cleaning
+    assert "trigger" not in stage(config, "finetune/clean/taclean/seed0")
     tried = OWN["evaluate"]["triggers"]
     assert list(stage(config, "evaluate/clean/none/seed0")["triggers"]) == tried
     assert list(stage(config, "moves/taclean/seed0")["triggers"]) == tried

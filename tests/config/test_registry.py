@@ -41,8 +41,7 @@ def test_no_method_is_named_outside_its_file() -> None:
             found = (strings(path) & set(NAMES)) - {own, "taclean"}
             assert not found, (path, found)
     for path in [*(ROOT / "rules").rglob("*.smk"), ROOT / "Snakefile"]:
-        text = path.read_text("utf-8")
-        assert not re.findall(rf"['\"]({'|'.join(NAMES)})['\"]", text), path
+        assert not re.findall(rf"['\"]({'|'.join(NAMES)})['\"]", path.read_text("utf-8")), path
 
 
 HEAVY = "open_clip torchvision timm pandas scipy nltk matplotlib sklearn transformers".split()
@@ -119,8 +118,7 @@ def test_a_defence_that_inherits_is_one(write) -> None:
 
 def test_a_plain_class_with_annotated_parameters_is_one(write) -> None:
     write("defenses", "zz_plain", PLAIN)
-    own = make_defense("zz_plain", weight=2)
-    assert own.weight == 2
+    assert make_defense("zz_plain", weight=2).weight == 2
     with pytest.raises(UserError, match=r"defenses\.zz_plain\.loss\.weight: .a. is text"):
         make_defense("zz_plain", weight="a")
     assert registry.entry("defenses", "zz_plain").of({"loss": {"weight": 4}}).loss.weight == 4

@@ -8,10 +8,6 @@ from taclean import config as configs
 from taclean.config.runs import Run, Runs
 from tests.helpers import ROOT
 
-SHARED = {"kind": "taclean", "overlap": 0.5}
-AGAIN = {"kind": "ft", "after": "cleanclip"}
-MOVED = {"kind": "badclip", "at_test": {"place": "corner"}}
-
 
 def runs(**changes: object) -> Runs:
     default = configs.read_yaml(ROOT / "config/config.yaml")
@@ -30,8 +26,11 @@ def odd() -> Runs:
             "attacks": ["badclip", "moved"], "defenses": ["ft", "again", "shared"],
             "seeds": [3, 7], "repeats": 2,
         },
-        attacks={"moved": MOVED},
-        defenses={"again": AGAIN, "shared": SHARED},
+        attacks={"moved": {"kind": "badclip", "at_test": {"place": "corner"}}},
+        defenses={
+            "again": {"kind": "ft", "after": "cleanclip"},
+            "shared": {"kind": "taclean", "overlap": 0.5},
+        },
     )  # fmt: skip
 
 
@@ -49,8 +48,7 @@ def test_controls_clean_the_clean_model_too() -> None:
 
 
 def test_an_imported_model_is_the_victim_of_every_seed() -> None:
-    imported = runs(model={"pretrained": "openai"})
-    victim = imported.victim(wildcards("clean", seed="5"))
+    victim = runs(model={"pretrained": "openai"}).victim(wildcards("clean", seed="5"))
     assert victim == "results/imported/model.safetensors"
 
 

@@ -34,7 +34,7 @@ from taclean.results.histories import GRID
 from taclean.results.labels import Look, look_of
 from taclean.results.statistics import summary
 from taclean.results.table import COLUMNS, pick
-from taclean.util.errors import UserError
+from tests.helpers import refused
 
 IMAGENET = class_names("imagenet", "")
 LONG = sorted(IMAGENET, key=len)[-5:]  # 'black-and-tan coonhound' and its like
@@ -246,10 +246,8 @@ def test_bars_and_intervals_are_those_of_the_statistics(seeds: int, repeats: int
 
 def test_a_figure_without_its_scores_says_so() -> None:
     table = scores(DEFAULT)
-    with pytest.raises(UserError, match="no split for I2T@1"):
-        retrieval(table, DEFAULT)
-    with pytest.raises(UserError, match="no split for ASR@1"):
-        further_splits(pick(table, split="test"), DEFAULT)
+    refused(lambda: retrieval(table, DEFAULT), "no split for I2T@1")
+    refused(lambda: further_splits(pick(table, split="test"), DEFAULT), "no split for ASR@1")
 
 
 def test_the_first_picture_is_of_the_last_attack_and_has_sub_captions() -> None:
@@ -276,8 +274,7 @@ def test_an_axis_shows_the_methods_beside_it_without_their_variants() -> None:
 
 @pytest.mark.parametrize("victims", [2, 3])
 def test_an_axis_draws_no_interval_of_two_victims(victims: int) -> None:
-    values = {"ft": "0", TESTED: "1"}
-    ax = axes(scores(DEFAULT, victims), "weight", values, DEFAULT).axes[0]
+    ax = axes(scores(DEFAULT, victims), "weight", {"ft": "0", TESTED: "1"}, DEFAULT).axes[0]
     assert bool(ax.collections) == (victims == 3)
     assert len([line for line in ax.lines if line.get_linewidth() == 0.6]) == victims
 

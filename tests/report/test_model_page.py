@@ -16,7 +16,7 @@ from taclean.report.figures.gallery import subcaptions
 from taclean.report.inputs import Texts
 from taclean.report.page import Model, own_page
 from taclean.results.labels import Look
-from taclean.util.errors import UserError
+from tests.helpers import refused
 
 CLASSES = ["banana", "a <b>", "kiwi"]
 
@@ -64,9 +64,7 @@ def test_the_page_says_what_the_files_say() -> None:
     assert "my &lt;model&gt;.pt" in text
     assert "<b>As it came</b>: clean accuracy 80.0 %;\n optimised patterns reach" in text
     assert "<b>After Ours</b>" in text
-    assert (
-        "<p>\n<b>This model has a backdoor, by all signs: the trigger dots moves 85.0 % of" in text
-    )
+    assert "<p>\n<b>This model has a backdoor, by all signs: the trigger dots moves 85.0 %" in text
     assert "After Ours, a trigger still moves 5.0 %, and\n1.7 points of clean accuracy are" in text
     assert set(re.findall('src="(.{5})', text)) == {"data:"}  # one file
     assert "href" not in text
@@ -96,8 +94,7 @@ def test_the_page_shows_sub_captions() -> None:
 def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model, monkeypatch) -> None:
     """On a model that tells classes apart a little: hits and ASR are those of the scores."""
     classes = [f"thing {i}" for i in range(40)]
-    prompts = Prompts("emoji-rn", classes, ["a {}."], "thing 3")
-    heads = prompts.heads(random_model)
+    heads = Prompts("emoji-rn", classes, ["a {}."], "thing 3").heads(random_model)
     trigger = make_trigger("badnet", size=90, place="centre")
     told = moves(pairs, heads, {"dots": (trigger, "", 3)}, "fp32")
     wanted = score(pairs, heads, {"dots": trigger}, "fp32")
@@ -110,6 +107,5 @@ def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model, monkeypa
     assert pictures["clean"] != pictures["dots"]
     assert all(one.startswith("data:image/png;base64,") for one in pictures.values())
     monkeypatch.setattr(Pairs, "classes", ["x"])
-    with pytest.raises(UserError, match="other classes than the run"):
-        moves(pairs, heads, {}, "fp32")
+    refused(lambda: moves(pairs, heads, {}, "fp32"), "other classes than the run")
     assert torch.is_grad_enabled()

@@ -28,8 +28,7 @@ def figures(tmp_path: Path) -> list[Section]:
 def test_a_table_of_many_columns_stands_below_the_figure(figures: list[Section]) -> None:
     assert '<div class="first beside">' in page(scores(), LOOK, figures, {})
     more = [scores().query("defense == 'old'").assign(defense=name) for name in ("x", "y")]
-    text = page(pd.concat([scores(), *more]), LOOK, figures, {})
-    assert '<div class="first">' in text
+    assert '<div class="first">' in page(pd.concat([scores(), *more]), LOOK, figures, {})
 
 
 def test_the_page_opens_on_the_result_and_needs_no_other_file(figures: list[Section]) -> None:
@@ -50,7 +49,5 @@ def test_the_page_opens_on_the_result_and_needs_no_other_file(figures: list[Sect
     assert "<p>a gallery</p>" in text
     assert '<h2 id="asr_ca">Does a defence remove the backdoor, and what does that cost?' in text
     for rule, module in (("figure", "bars"), ("gallery", "gallery")):
-        source = f"<code>taclean/report/figures/{module}.py</code>"
-        assert (
-            f"Rule <code>{rule}</code> in <code>rules/report.smk</code>, drawn by {source}" in text
-        )
+        drawn = f"drawn by <code>taclean/report/figures/{module}.py</code>"
+        assert f"Rule <code>{rule}</code> in <code>rules/report.smk</code>, {drawn}" in text

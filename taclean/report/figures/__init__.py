@@ -33,7 +33,8 @@ def drawings(runs: "Runs") -> dict[str, Drawing]:
     seed, data, config = runs.seeds[0], runs.data, runs.config
 
     def samples(*defenses: str) -> dict[str, Any]:
-        return {"samples": [run.path("samples.npz") for run in runs.first(defenses)]}
+        shown = runs.all(defenses, runs.attacks[1:], [seed], [0])
+        return {"samples": [run.path("samples.npz") for run in shown]}
 
     def texts(defense: str) -> dict[str, Any]:
         return {"texts": runs.texts_of(defense, seed)["subcaptions"]} if defense else {}
@@ -64,6 +65,6 @@ def drawings(runs: "Runs") -> dict[str, Drawing]:
         "recovered": Drawing("gallery", models, bool(cleaned), suffixes=GALLERY),
         "subcaptions": Drawing("gallery", examples, bool(user), {"defense": user}, GALLERY),
     }
-    for name, choice in (config.axes or {}).items():
+    for name, choice in config.axes.items():
         found[f"axes/{name}"] = Drawing("axes", table, True, choice.given())
     return found
