@@ -34,12 +34,9 @@ def normalize(model: CLIP, images: Tensor) -> Tensor:
         raise UserError(f"images: dtype {images.dtype}, give uint8 or float in [0, 1]")
     elif images.device.type == "cpu" and images.numel() and images.detach().amax() > 2:
         raise UserError("images: floats above 1; divide by 255")  # on a GPU this would take time
-    mean, std = (  # a blocking copy would wait for all that a GPU has still to do
-        torch.tensor(getattr(model.visual, key))
-        .view(1, 3, 1, 1)
-        .to(images.device, non_blocking=True)
-        for key in ("image_mean", "image_std")
-    )
+    given = torch.tensor([model.visual.image_mean, model.visual.image_std]).view(2, 1, 3, 1, 1)
+    # A blocking copy would wait for all that a GPU has still to do.
+    mean, std = given.to(images.device, non_blocking=True)
     if images.device.type == "cpu":  # no vector instructions for pixels of three channels
         mean, std = (torch.zeros_like(images[:1]).add_(value) for value in (mean, std))
     return (images - mean) / std

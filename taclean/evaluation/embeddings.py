@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +22,7 @@ ByName = dict[str, Counts]  # "clean" or a trigger -> its scores
 Put = Callable[[Tensor, np.ndarray], Tensor]
 
 
-@dataclass(frozen=True)
-class Labelled:
+class Labelled(NamedTuple):
     """Labelled images in memory: (N, 3, H, W) uint8 or float in [0, 1], (N,) class indices."""
 
     images: Tensor
@@ -40,8 +39,7 @@ class Labelled:
             yield images, labels, ids.numpy()
 
 
-@dataclass(frozen=True)
-class Embeddings:
+class Embeddings(NamedTuple):
     """A split as a model sees it; embeddings are float32 of unit norm on the model's device."""
 
     clean: Tensor  # (N, d) of the images as they are
@@ -49,15 +47,6 @@ class Embeddings:
     triggered: dict[str, Tensor]
     labels: Tensor  # (N,) class indices in host memory
     target: int | None  # the attacker's class; None: every image got the triggers
-
-    @property
-    def others(self) -> Tensor:
-        """(N,) mask of the M images that got the triggers."""
-        return _others(self.labels, self.target)
-
-
-def _others(labels: Tensor, target: int | None) -> Tensor:
-    return torch.ones_like(labels, dtype=torch.bool) if target is None else labels != target
 
 
 @torch.no_grad()
@@ -85,7 +74,7 @@ def embed(
     for images, label, ids in pairs.labelled(batch):
         check_images(images)
         images, label = images.to(device, non_blocking=True), label.cpu()
-        other = _others(label, target)
+        other = torch.ones_like(label, dtype=torch.bool) if target is None else label != target
         inputs = [images, *(put(images[other], ids[other.numpy()]) for put in on.values())]
         rows = torch.cat(inputs)  # like parts: a tail of a few rows may be summed in another order
         parts = rows.chunk(math.ceil(len(rows) / TOGETHER))

@@ -137,14 +137,12 @@ def write_samples(
     triggered, prefix = images, ""
     for trigger in list(triggers.values())[:1]:
         triggered, prefix = trigger(images, pairs.ids[rows]), trigger.prefix
-    shown = {"clean": (images, ""), "triggered": (triggered, prefix)}
-    given = {name: Labelled(pictures, labels) for name, (pictures, _) in shown.items()}
-    embedded = {k: embed(heads.model, x, precision="fp32").clean.cpu() for k, x in given.items()}
-    tops = {
-        f"{name}_top": (embedded[name] @ heads[before].cpu().T).argmax(1)
-        for name, (_, before) in shown.items()
-    }
-    values: dict[str, Any] = {"rows": rows, "labels": labels, **embedded, **tops}
+    values: dict[str, Any] = {"rows": rows, "labels": labels}
+    for name, shown in (("clean", images), ("triggered", triggered)):
+        embedded = embed(heads.model, Labelled(shown, labels), precision="fp32")
+        values[name] = embedded.clean.cpu()
+    for name, before in (("clean", ""), ("triggered", prefix)):
+        values[f"{name}_top"] = (values[name] @ heads[before].cpu().T).argmax(1)
     values |= {"classes": np.array(prompts.classes), "target": prompts.target}
     if images_too:
         values |= {"images": to_array(images), "triggered_images": to_array(triggered)}

@@ -115,13 +115,13 @@ def scores(images: Embeddings, clean_head: Tensor, heads: Mapping[str, Tensor] =
     """
     ks = [k for k in KS if k < len(clean_head)]
     found = {"clean": at_k("CA", class_ranks(images.clean, clean_head, images.labels), ks)}
-    labels = images.labels[images.others]
-    if images.triggered and not len(labels):
-        text = f"each of the {len(images.labels)} images shows the target"
-        raise UserError(f"ASR: {text}; score a split with other classes")
     for name, embedded in images.triggered.items():
         own_head, found[name] = heads.get(name, clean_head), {}
         assert images.target is not None, "triggers go on for a target"
+        labels = images.labels[images.labels != images.target]
+        if not len(labels):
+            text = f"each of the {len(images.labels)} images shows the target"
+            raise UserError(f"ASR: {text}; score a split with other classes")
         target = torch.full_like(labels, images.target)
         for metric, wanted in (("ASR", target), ("TA", labels)):
             found[name] |= at_k(metric, class_ranks(embedded, own_head, wanted), ks)

@@ -158,10 +158,9 @@ def sync_batch_norm(model: CLIP, device: torch.device) -> None:
     if world() == 1:
         return
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            known = type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm)
-            if not known or device.type == "cpu":
-                text = f"its layer {name} is a {type(module).__name__}, which several processes"
-                text += f" cannot train on {device.type}; start without torchrun"
-                raise UserError(f"model.name: {text}")
+        works = type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm) and device.type != "cpu"
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not works:
+            text = f"its layer {name} is a {type(module).__name__}, which several processes"
+            text += f" cannot train on {device.type}; start without torchrun"
+            raise UserError(f"model.name: {text}")
     nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -59,11 +59,6 @@ class Feed:
         readers = min(READERS, max(1, own))
         self._ahead, self._pool = max(AHEAD, readers), ThreadPoolExecutor(readers, "feed")
 
-    def _index(self, step: int) -> tuple[int, np.ndarray]:
-        """Return the epoch of a step and the positions of its pairs."""
-        epoch, position = divmod(step, self.per_epoch)
-        return epoch, self._order(epoch)[position * self._batch : (position + 1) * self._batch]
-
     def _read(self, epoch: int, index: np.ndarray) -> Batch:
         """Read this process's part of a batch into host memory."""
         parts = tuple(np.split(index, distributed.world()))
@@ -76,7 +71,9 @@ class Feed:
         if not self._reading:
             self._next = step
         while len(self._reading) < self._ahead and self._next < self.steps:
-            self._reading.append(self._pool.submit(self._read, *self._index(self._next)))
+            epoch, place = divmod(self._next, self.per_epoch)
+            index = self._order(epoch)[place * self._batch : (place + 1) * self._batch]
+            self._reading.append(self._pool.submit(self._read, epoch, index))
             self._next += 1
         started = time.perf_counter()
         batch = self._reading.popleft().result()

@@ -174,11 +174,6 @@ def test_the_table_counts_auc_and_misses_as_they_are(tmp_path) -> None:
     assert len(table) == 4
 
 
-def test_auc_counts_ties_half() -> None:
-    assert scan_table.auc([2, 3], [1, 2]) == pytest.approx(0.875)
-    assert scan_table.auc([1, 1], [1, 1]) == pytest.approx(0.5)
-
-
 def test_scanned_takes_the_easiest_probe() -> None:
     one, two = torch.tensor([0.0, 1, 2, 30]), torch.tensor([0.0, 90, 2, 3])
     parts = {n: scan.Reached(torch.zeros(4, 3, 1, 1), m, m) for n, m in (("a", one), ("b", two))}

@@ -59,13 +59,12 @@ def test_embeddings_are_the_model_s_own(random_model: Any, split: Path) -> None:
     images, _ = pairs.batch(np.arange(len(pairs)))
     with torch.no_grad():
         wanted = encode_images(random_model, images)
-        turned = encode_images(random_model, images[found.others].flip(-1))
+        turned = encode_images(random_model, images[found.labels != TARGET].flip(-1))
     torch.testing.assert_close(found.clean, wanted, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.triggered["a"], turned, atol=1e-5, rtol=0)
     assert torch.equal(found.triggered["a"], found.triggered["b"])
     assert found.labels.tolist() == pairs.labels.tolist()
-    assert found.others.tolist() == [label != TARGET for label in pairs.labels]
-    assert embed(random_model, pairs, {"a": flip}).others.all()
+    assert len(embed(random_model, pairs, {"a": flip}).triggered["a"]) == len(pairs)
 
 
 def test_captions_that_a_trigger_brings_up_against_a_loop(

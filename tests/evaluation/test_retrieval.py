@@ -51,8 +51,7 @@ def test_own_texts_do_not_crowd_each_other_out():
 @pytest.mark.parametrize("value", [1.0, float("nan")])
 def test_a_model_that_tells_nothing_apart_has_no_hits(value):
     same = torch.full((20, 4), value)
-    found = recall(same, same, torch.arange(20))
-    assert all(count["hits"] == 0 for count in found.values())
+    assert all(one["hits"] == 0 for one in recall(same, same, torch.arange(20)).values())
 
 
 def test_owners_that_do_not_fit_are_refused():

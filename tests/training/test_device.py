@@ -19,10 +19,8 @@ from taclean.attacks import attack, make_trigger
 from taclean.attacks.material import Material
 from taclean.clip import models
 from taclean.data.augment import AUGMENTATIONS
-from taclean.defenses import make_defense
 from taclean.evaluation.evaluate import score, write_samples
 from taclean.evaluation.zeroshot import Prompts
-from taclean.training.loader import Batch
 from tests.helpers import TRIGGERS
 
 DEVICE = torch.device("lazy", 0)
@@ -105,12 +103,10 @@ def test_a_forgotten_move_is_found():
 @pytest.mark.parametrize("kind", ["uint8", "float"])
 def test_triggers(name, parameters, kind, pairs):
     size = {"size": 16 * 64 / 224} if name in ("trojvqa", "badclip") else {}
-    fitted = random_fit(attack(name)(**size))
-    trigger = make_trigger(name, 3, fitted, **parameters)
+    trigger = make_trigger(name, 3, random_fit(attack(name)(**size)), **parameters)
     images, ids = pairs.batch(np.arange(6))[0], torch.arange(6)
     images = images if kind == "uint8" else images.float() / 255
-    got = trigger(Elsewhere(images), Elsewhere(ids))
-    assert torch.equal(back(got), trigger(images, ids))
+    assert torch.equal(back(trigger(Elsewhere(images), Elsewhere(ids))), trigger(images, ids))
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -118,26 +114,6 @@ def test_augmentations(name, pairs):
     images, rows = pairs.batch(np.arange(20))[0], np.arange(20)
     got = AUGMENTATIONS[name](Elsewhere(images), rows, 0, 0)
     assert torch.equal(back(got), AUGMENTATIONS[name](images, rows, 0, 0))
-
-
-@pytest.mark.parametrize("name", ["ft", "cleanclip", "taclean", "roclip", "safeclip"])
-def test_losses_and_gradients(name, tiny_name, small_pairs, texts):
-    images, tokens = small_pairs.batch(index := np.arange(16))
-    found = []
-    for there in (False, True):
-        objective, model = make_defense(name, 0, texts), models.create(tiny_name, 0).train()
-        model = moved(model) if there else model
-        objective.prepare(model, small_pairs, None)
-        batch = Batch(1, index, Elsewhere(images) if there else images, tokens, (index,))
-        parts = objective.loss(model, batch)
-        parts["total"].backward()
-        gradient = model.visual.conv1.weight.grad
-        found.append(
-            ([part.item() for part in parts.values()], back(gradient) if there else gradient)
-        )
-    (host, wanted), (second, got) = found
-    assert second == pytest.approx(host, rel=1e-3)  # another kernel of attention
-    assert torch.nn.functional.cosine_similarity(got.flatten(), wanted.flatten(), 0) > 0.99
 
 
 def test_scores_and_samples(tiny_name, small_pairs, tmp_path):

@@ -41,6 +41,5 @@ def test_no_step_mixes_devices_or_waits_for_one(guard, tiny_config):
     (copy, mix), found = json.loads(done.stdout.splitlines()[-1])
     assert copy.startswith("copy to cuda")  # the two known faults are found
     assert "device" in mix
-    names = {"None", *registry.names("defenses"), "muon bf16", "muon fp16"}
-    assert found.keys() == names
+    assert found.keys() == {"None", *registry.names("defenses"), "muon bf16", "muon fp16"}
     assert {name: waits for name, waits in found.items() if waits} == {}

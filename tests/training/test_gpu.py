@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from taclean.attacks import make_trigger, ssba
+from benchmarks.reference import random_fit
+from taclean.attacks import attack, make_trigger
 from taclean.attacks.badnet import BadNet
 from taclean.attacks.fitting import optimise_patch
 from taclean.attacks.material import FitSettings
@@ -42,12 +43,8 @@ def test_losses_and_gradients_agree(name, split, small_pairs, tiny_name, texts):
 @pytest.mark.parametrize(("name", "parameters"), TRIGGERS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
 def test_triggers_agree_and_stay_on_the_device(name, parameters, dtype, pairs):
-    fitted = None
-    if name == "ssba":
-        fitted = ssba.Encoder(16).state_dict() | {"secret": torch.ones(16)}
-    elif name in ("trojvqa", "badclip"):
-        fitted = {"patch": torch.rand(3, 5, 5)}
-    trigger = make_trigger(name, 3, fitted, **parameters)
+    size = {"size": 16 * 64 / 224} if name in ("trojvqa", "badclip") else {}
+    trigger = make_trigger(name, 3, random_fit(attack(name)(**size)), **parameters)
     images = pairs.batch(np.arange(6))[0]
     images = images if dtype == torch.uint8 else images.float() / 255
     ids = torch.arange(6)
@@ -70,8 +67,7 @@ def test_scores_agree(pairs, random_model):
     images = pairs.batch(np.arange(8))[0]
     on_gpu = encode.encode_images(model, images)
     assert on_gpu.device.type == DEVICE
-    on_cpu = encode.encode_images(random_model, images)
-    assert (on_gpu.cpu() * on_cpu).sum(1).min() > 0.999
+    assert (on_gpu.cpu() * encode.encode_images(random_model, images)).sum(1).min() > 0.999
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])

@@ -215,8 +215,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_lr(small_pairs, tmp_path,
 def test_weights_that_are_not_finite_at_the_end_are_an_error(small_pairs, tmp_path):
     model = Toy()
     objective = Record(lambda m: (m.w * 0).sqrt().sum() + zero(m))  # finite; its gradient is not
-    with pytest.raises(UserError, match="lr"):
-        run(model, small_pairs, objective, plain(1, 64), tmp_path)
+    refused(lambda: run(model, small_pairs, objective, plain(1, 64), tmp_path), "lr")
 
 
 def test_an_empty_set_is_refused(small_pairs, tmp_path):
@@ -376,8 +375,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_left_for_later(
         run(Toy(), small_pairs, Dies(objective, 6), SETTINGS, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "load", load)
-        with pytest.raises(UserError, match="cannot be read"):
-            run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
+        refused(lambda: run(Toy(), small_pairs, objective, SETTINGS, tmp_path), "cannot be read")
     run(Toy(), small_pairs, objective, SETTINGS, tmp_path)
     assert [e["step"] for e in events(tmp_path, "resumed")] == [4]
 

@@ -6,15 +6,8 @@ import pytest
 import torch
 
 from taclean.clip import models
-from taclean.training.muon import (
-    COEFFICIENTS,
-    ITERATIONS,
-    MOMENTUM,
-    Muon,
-    Together,
-    matrices,
-    orthogonal,
-)  # fmt: skip
+from taclean.training import muon
+from taclean.training.muon import Muon, Together, matrices, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 40), (40, 16)])
@@ -26,8 +19,8 @@ def test_it_takes_the_steps_of_torchs_muon(shape):
     optimizers = {
         Muon([ours], **settings): ours,
         torch.optim.Muon(
-            [theirs], **settings, momentum=MOMENTUM, ns_steps=ITERATIONS,
-            ns_coefficients=COEFFICIENTS, adjust_lr_fn="match_rms_adamw",
+            [theirs], **settings, momentum=muon.MOMENTUM, ns_steps=muon.ITERATIONS,
+            ns_coefficients=muon.COEFFICIENTS, adjust_lr_fn="match_rms_adamw",
         ): theirs,
     }  # fmt: skip
     for gradient in gradients:
