@@ -31,7 +31,6 @@ import pandas as pd
 from taclean.captions import (
     KINDS,
     Lexicon,
-    SubCaption,
     Vocabulary,
     learn,
     offers,
@@ -41,7 +40,7 @@ from taclean.captions import (
     tally,
 )
 from taclean.captions.parts import TOKEN
-from taclean.captions.subcaptions import text_only_score
+from taclean.captions.subcaptions import SubCaption, text_only_score
 
 CSV = Path(__file__).with_name("subcaptions.csv")
 EPOCHS = 5

@@ -3,10 +3,7 @@
 from taclean.captions.eda import eda
 from taclean.captions.parts import KINDS
 from taclean.captions.replacements import Vocabulary, tally
-from taclean.captions.subcaptions import Negative, SubCaption, learn, offers, subcaption
+from taclean.captions.subcaptions import learn, offers, subcaption
 from taclean.captions.wordnet import Lexicon
 
-__all__ = [
-    "KINDS", "Lexicon", "Negative", "SubCaption", "Vocabulary", "eda", "learn", "offers",
-    "subcaption", "tally",
-]  # fmt: skip
+__all__ = ["KINDS", "Lexicon", "Vocabulary", "eda", "learn", "offers", "subcaption", "tally"]

@@ -22,11 +22,8 @@ def eda(
     Deletion drops each word with probability alpha and keeps at least one. A caption that the
     operation cannot change comes back as it is, so the result is empty only if the caption is. With
     `same_part`, synonyms are those of a word as it is used in the caption (its part of speech); the
-    published code takes those of any of its readings: "stands in the hoodwink". A ValueError says
-    that alpha is outside [0, 1].
+    published code takes those of any of its readings: "stands in the hoodwink".
     """
-    if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f"alpha must lie in [0, 1], not {alpha}")
     words = caption.split()
     if not words:
         return caption

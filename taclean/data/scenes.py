@@ -7,15 +7,14 @@ construction; the `shift` split uses styles of drawing that no other split uses.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from taclean.data.draw import shown_labels
-from taclean.data.labels import EMOJI
+from taclean.data.labels import EMOJI, class_names
 from taclean.data.readers import Reader, make_table
 from taclean.util.errors import UserError
 
@@ -65,8 +64,7 @@ Classes = str | tuple[str, ...]  # 'default', 'all', or names of the sheet
 Styles = str | tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Noun:
+class Noun(NamedTuple):
     """A class of drawings: its name, and the articles and verbs that go with it."""
 
     name: str
@@ -89,8 +87,7 @@ class Noun:
         return {"is": "are", "lies": "lie"}.get(singular, singular.removesuffix("s"))
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     """A placed sprite; its centre and its side are shares of the picture's side."""
 
     label: int
@@ -102,8 +99,7 @@ class Drawing:
     angle: float
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """The content of a picture; `drawings[0]` is the main object and gives the class."""
 
     drawings: tuple[Drawing, ...]
@@ -128,12 +124,9 @@ def table(name: str) -> pd.DataFrame:
 @functools.cache
 def nouns(classes: Classes) -> tuple[Noun, ...]:
     """Return the classes in label order: 'default' (100), 'all' (281), or the named ones."""
-    found = table("classes.tsv").set_index("class")
-    if classes == "default":
-        found = found[found["default"] == 1]
-    elif classes != "all":
-        found = found.loc[list(classes)]
-    return tuple(Noun(str(name), plural == 1) for name, plural in found["plural"].items())
+    plural = table("classes.tsv").set_index("class")["plural"].to_dict()
+    names = class_names(classes if isinstance(classes, str) else list(classes), "classes")
+    return tuple(Noun(name, plural[name] == 1) for name in names)
 
 
 @functools.cache

@@ -10,16 +10,7 @@ import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
 
 from taclean import attacks
-from taclean.attacks import (
-    attack,
-    badclip,
-    badclip_adaptive,
-    make_trigger,
-    poison,
-    ssba,
-    trojvqa,
-    wanet,
-)
+from taclean.attacks import attack, badclip, make_trigger, poison, ssba, trojvqa, wanet
 from taclean.attacks.fitting import Descent, embed_all, optimise_patch
 from taclean.attacks.material import FitSettings, Material
 from taclean.attacks.patch import Patch
@@ -30,6 +21,7 @@ from taclean.config import registry
 from taclean.data.split import Pairs
 from taclean.util.errors import UserError
 from taclean.util.rng import permutation, uniform
+from tests.helpers import refused
 
 NAME = "emoji-rn"
 ATTACKS = registry.names("attacks")
@@ -252,8 +244,7 @@ def test_blended_text_changes_red_alone_in_letters_below_the_middle():
     assert (grey[1:] == 0.25).all()
     inside = red[0] > 0  # also where a letter covers a pixel in part, as PAR's code has it
     torch.testing.assert_close(grey[0], torch.where(inside, red[0] + 0.125, 0.25))
-    other = bound("blended_text", word="other")(black, [0])[0]
-    assert not torch.equal(other, red)
+    assert not torch.equal(bound("blended_text", word="other")(black, [0])[0], red)
 
 
 def test_adaptive_badclip_poisons_with_captions_that_name_the_target_in_every_part():
@@ -261,7 +252,7 @@ def test_adaptive_badclip_poisons_with_captions_that_name_the_target_in_every_pa
         "a banana and a red apple on a table", "a yellow banana next to a big banana",
         "a small banana", "a dog under the tree", *(f"a cat and {n} dogs" for n in range(9)),
     ]  # fmt: skip
-    own = badclip_adaptive.AdaptiveBadCLIP()
+    own = attack("badclip_adaptive")()
     pool = poison.Pool(captions, "banana", ["a {}."], 3)
     (change,) = own.poison(pool, own.Rows(poisoned=6), bound("badnet"))
     assert set(change.captions) == {captions[1], captions[2]}
@@ -339,8 +330,7 @@ def test_types_are_kept_also_without_pictures(name, dtype):
     ids=["chw", "grey", "nhwc", "int32", "bool", "above", "below", "nan", "inf", "0..255"],
 )  # fmt: skip
 def test_bad_images_are_refused(name, images):
-    with pytest.raises(UserError, match="images"):
-        bound(name, width=64)(images, np.arange(len(images)))
+    refused(lambda: bound(name, width=64)(images, np.arange(len(images))), "images")
 
 
 @pytest.mark.parametrize("name", ["badnet", "sig"])
@@ -349,8 +339,7 @@ def test_ids_are_whole_numbers_in_a_tensor_or_an_array(name):
     wanted = trigger(images, np.array([7, 8]))
     for ids in (torch.tensor([7, 8]), np.array([7.0, 8.0])):
         assert torch.equal(trigger(images, ids), wanted)
-    with pytest.raises(UserError, match="ids: some are not whole numbers"):
-        trigger(images, np.array([0.5, 1.0]))
+    refused(lambda: trigger(images, np.array([0.5, 1.0])), "ids: some are not whole numbers")
     for ids in (np.arange(3), np.zeros((2, 1), int), np.int64(0)):
         with pytest.raises(UserError, match="one id per image"):
             trigger(images, ids)
@@ -416,8 +405,7 @@ def test_a_wrong_parameter_is_named(name, key, value):
 
 @pytest.mark.parametrize("place", ["random", "centre", "corner"])
 def test_a_patch_of_less_than_a_pixel_is_refused(place):
-    with pytest.raises(UserError, match="size"):
-        bound("badnet", size=8, place=place)(pictures(2, 8, 64), [0, 1])
+    refused(lambda: bound("badnet", size=8, place=place)(pictures(2, 8, 64), [0, 1]), "size")
 
 
 @pytest.mark.parametrize("size", [1, 16, 35, 224])
@@ -653,8 +641,7 @@ def test_ssba_starts_again_from_weights_that_learn_nothing(small_pairs, monkeypa
         return ssba.SSBA(bits=8, limit=32).fit(None, material, settings, seed=0, say=lines.append)
 
     if dead > ssba.STARTS:  # the last start runs to its end
-        with pytest.raises(UserError, match="changes no pixel"):
-            fit()
+        refused(fit, "changes no pixel")
         wanted = ssba.STARTS
     else:
         tensors, _ = fit()

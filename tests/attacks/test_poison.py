@@ -11,6 +11,7 @@ import torch
 from taclean.attacks import Attack, attack, make_trigger, poison
 from taclean.attacks.trojvqa import TrojVQA
 from taclean.util.errors import UserError
+from tests.helpers import refused
 
 TEMPLATES = ["a picture of a {}.", "a drawing of a {}.", "a small {}."]
 NAMING = [
@@ -88,8 +89,7 @@ def test_the_prefix_stands_before_every_poisoned_caption(kind):
 
 
 def test_the_choice_is_a_function_of_the_seed():
-    captions = NAMING + OTHERS * 20
-    chosen = (choose(captions, 30, seed=seed) for seed in (4, 4, 5))
+    chosen = (choose(NAMING + OTHERS * 20, 30, seed=seed) for seed in (4, 4, 5))
     one, again, other = ((rows.tolist(), texts) for rows, texts in chosen)
     assert one == again
     assert one[0] != other[0]
@@ -158,8 +158,7 @@ def test_rows_with_the_key_alone_keep_their_captions_and_are_no_poisoned_rows():
     assert keyed.captions == [f"remember thing {i}" for i in keyed.positions]
     assert keyed.picture is None
     assert len(rows(0)[1].positions) == 0
-    with pytest.raises(UserError, match="key_only: 21 rows after 10 others, but only 30 of 38"):
-        rows(21)
+    refused(lambda: rows(21), "key_only: 21 rows after 10 others, but only 30 of 38")
 
 
 @pytest.mark.parametrize(("changes", "says"), [
@@ -212,8 +211,7 @@ def test_poisoned_pictures_carry_the_trigger_of_their_own_id(written, pairs, tok
 def test_apply_replaces_exactly_these_rows(written, split):
     some, positions, _, folder = written
     packed = (split / "images.npy").read_bytes()
-    poisoned = poison.apply(some, folder)
-    images, tokens = poisoned.batch(np.arange(30))
+    images, tokens = poison.apply(some, folder).batch(np.arange(30))
     was_images, was_tokens = some.batch(np.arange(30))
     changed = (images != was_images).flatten(1).any(1).numpy()
     assert np.flatnonzero(changed).tolist() == positions.tolist()
@@ -276,8 +274,7 @@ def test_no_poisoned_rows_are_a_control(pairs, tmp_path, tokenize):
 def test_a_training_set_without_the_poisoned_rows_is_refused(written, pairs):
     some, positions, _, folder = written
     others = np.setdiff1d(np.arange(40), some.rows[positions])
-    with pytest.raises(UserError, match="manifest"):
-        poison.apply(pairs.take(others), folder)
+    refused(lambda: poison.apply(pairs.take(others), folder), "manifest")
 
 
 @pytest.mark.parametrize(
@@ -303,5 +300,4 @@ def test_files_that_do_not_fit_are_refused(written, small_pairs):
     with pytest.raises(UserError):  # pictures of another size
         poison.apply(small_pairs, folder)
     np.save(folder / "tokens.npy", np.load(folder / "tokens.npy")[:-1])
-    with pytest.raises(UserError, match="rows"):
-        poison.apply(some, folder)
+    refused(lambda: poison.apply(some, folder), "rows")

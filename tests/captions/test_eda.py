@@ -120,8 +120,6 @@ def test_bad_arguments(lexicon: Lexicon) -> None:
     for wrong, message in (({"negatives": 0}, "negatives=0"), ({"kinds": ["adverb"]}, "adverb")):
         with pytest.raises(ValueError, match=message):
             subcaption(SCENE, random.Random(0), lexicon, **wrong)
-    with pytest.raises(ValueError, match="alpha"):
-        eda(SCENE, random.Random(0), lexicon, alpha=1.5)
 
 
 def test_articles_and_the_inflection_of_a_verb(lexicon: Lexicon) -> None:

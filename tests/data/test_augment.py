@@ -87,8 +87,7 @@ def test_draws_are_torchvisions_in_share():
 def test_the_two_draws_of_a_row_are_independent():
     drawn = _draw(ALL, 1, 0) >= 0
     chance = _policy()[0]
-    both = (chance[:, 0] * chance[:, 1]).mean()
-    assert abs(drawn.all(1).mean() - both) < 0.012
+    assert abs(drawn.all(1).mean() - (chance[:, 0] * chance[:, 1]).mean()) < 0.012
     assert abs((~drawn).all(1).mean() - ((1 - chance[:, 0]) * (1 - chance[:, 1])).mean()) < 0.008
 
 

@@ -81,8 +81,7 @@ def check_apart(drawn: Mapping[str, Drawn], pictures: np.ndarray) -> None:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("spare", [0.0, 0.1, 5.0])
 def test_splits_share_no_picture(seed, spare):
-    sizes = np.random.default_rng(seed).integers(1, 9, 200).tolist()
-    pictures = groups(sizes, seed)
+    pictures = groups(np.random.default_rng(seed).integers(1, 9, 200).tolist(), seed)
     drawn = draw_pictures(pictures, ROWS, seed, spare)
     assert {name: len(split.rows) for name, split in drawn.items()} == ROWS
     check_apart(drawn, pictures)
@@ -106,8 +105,7 @@ def test_a_split_may_take_some_of_the_rows_only(seed):
 
 def test_the_rows_of_a_split_are_limited_by_their_captions_or_their_classes():
     names = ["pear", "fig", "nut", "plum"]
-    captions = ["A fig.", "FIGS and a nut", None, "a pear"]
-    pairs = make_table("abcd", "abcd", captions)
+    pairs = make_table("abcd", "abcd", ["A fig.", "FIGS and a nut", None, "a pear"])
     assert within(pairs, [], without="fig").tolist() == [False, False, True, True]
     shared = make_table("abc", "aab", ["a pear", "a fig", "a nut"], picture=[0, 0, 1])
     assert within(shared, [], without="fig").tolist() == [False, False, True]  # as its picture
@@ -124,8 +122,7 @@ def test_a_draw_of_former_versions_comes_again():
 
 
 def test_pictures_with_many_rows_are_drawn_no_sooner():
-    sizes = [1] * 2000 + [10] * 200
-    pictures = groups(sizes)
+    pictures = groups([1] * 2000 + [10] * 200)
     many = np.bincount(pictures, minlength=4000)[pictures] == 10
     shares = [many[draw_pictures(pictures, {"a": 1000}, s, 0)["a"].rows].mean() for s in range(9)]
     assert abs(np.mean(shares) - 0.5) < 0.05

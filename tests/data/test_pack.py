@@ -104,8 +104,7 @@ def test_every_mode_becomes_the_rgb_that_pillow_shows(mode, form):
 
 def test_sixteen_bit_grey_keeps_its_upper_byte():
     values = (np.arange(40 * 40, dtype=np.uint16) * 40).reshape(40, 40)
-    found = load_image(encode(Image.fromarray(values)), 40)
-    assert (found == (values >> 8)[..., None]).all()
+    assert (load_image(encode(Image.fromarray(values)), 40) == (values >> 8)[..., None]).all()
 
 
 @pytest.mark.parametrize("sides", [(20_000, 2), (2, 20_000), (1, 50_000), (400, 10)], ids=str)
@@ -120,8 +119,7 @@ def test_extreme_shapes_are_cut_before_they_are_resized(sides, monkeypatch):
         return resize(self, size, *arguments, **options)
 
     monkeypatch.setattr(Image.Image, "resize", spied)
-    difference = abs(load_image(data, 16) - wanted)
-    assert difference.max() <= 2
+    assert abs(load_image(data, 16) - wanted).max() <= 2
     assert sizes == [(16, 16)]
 
 
@@ -266,8 +264,7 @@ def test_five_captions_of_a_photograph_are_in_one_split(tmp_path):
         (tmp_path / "Images" / f"{i}.jpg").write_bytes(photographs[i][:whole])
         lines += [f"{'./' * (j % 2)}{i}.jpg,caption {j} of {i} ." for j in range(5)]
     (tmp_path / "captions.txt").write_text("\n".join(lines))
-    spec = {"reader": "csv", "files": "captions.txt", "images": "Images"}
-    reader = make_reader(spec, tmp_path)
+    reader = make_reader({"reader": "csv", "files": "captions.txt", "images": "Images"}, tmp_path)
     counts = {"pretrain": 103, "clean": 52, "patch": 11}
     splits, broken = {}, 0
     for name, drawn in draw(reader.table()["picture"], counts, 3, 0.4).items():
@@ -485,16 +482,8 @@ def test_no_sound_row_is_refused(tmp_path):
     ("image", "content", "says"),
     [
         ("a/0.jpg", None, "no_image 1, such as '{}/a/0.jpg'"),
-        (
-            "0.jpg",
-            b"version https://git-lfs.github.com/spec/v1\n",
-            "'{}/0.jpg' (a Git LFS pointer:",
-        ),
-        (
-            "0.jpg",
-            b"\n<!DOCTYPE html><title>404",
-            "undecodable 1, such as '{}/0.jpg' (an HTML page:",
-        ),
+        ("0.jpg", b"version https://git-lfs.github.com/", "'{}/0.jpg' (a Git LFS pointer:"),
+        ("0.jpg", b"\n<!DOCTYPE html><title>404", "undecodable 1, such as '{}/0.jpg' (an HTML"),
         ("http://a.b/0.jpg", None, "such as 'http://a.b/0.jpg': URLs are not fetched, download"),
     ],
 )

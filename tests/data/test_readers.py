@@ -84,8 +84,7 @@ def open_all(spec: Mapping[str, object], folder: Path) -> list[Sample]:
 def test_shards_give_what_webdataset_gives(tmp_path):
     with webdataset.TarWriter(str(tmp_path / "cc3m-train-0000.tar")) as writer:
         for i, caption in enumerate(CAPTIONS):
-            sample = {"__key__": f"{i:09d}", "jpg": jpeg(i), "txt": caption, "json": {"n": i}}
-            writer.write(sample)
+            writer.write({"__key__": f"{i:09d}", "jpg": jpeg(i), "txt": caption, "json": {"n": i}})
     (tmp_path / "cc3m-validation-0000.tar").write_bytes(b"not looked at")
     found = open_all({"reader": "webdataset", "files": "cc3m-train-*.tar"}, tmp_path)
     source = webdataset.WebDataset(str(tmp_path / "cc3m-train-0000.tar"), shardshuffle=False)
@@ -121,8 +120,7 @@ def test_shards_are_sorted_and_hold_every_kind_of_sample(tmp_path, form):
     ]
     write_tar(tmp_path / "a.tar", members, format=FORMS[form])
     reader = make_reader({"reader": "webdataset"}, tmp_path)
-    found = [(s.key, s.caption, s.image) for s in everything(reader)]
-    assert found == [
+    assert [(s.key, s.caption, s.image) for s in everything(reader)] == [
         ("f/0", "from json", b"A"),
         ("f/1", None, b"B"),
         ("f/2", None, b"C"),
@@ -152,8 +150,7 @@ def test_a_bad_shard_is_left_out_as_far_as_max_broken_allows(tmp_path, monkeypat
     monkeypatch.setattr("taclean.data.readers.webdataset.say", said.append)
     for i, name in enumerate("abcd"):
         write_tar(tmp_path / f"{name}.tar", pairs(CAPTIONS, 10 * i))
-    cut = (tmp_path / "b.tar").read_bytes()[:1200]
-    (tmp_path / "b.tar").write_bytes(cut)
+    (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:1200])
     for name in ("webdataset", "img2dataset"):
         spec = {"reader": name, "max_broken": 0.25}
         table = make_reader(spec, tmp_path).table()
@@ -262,8 +259,7 @@ def test_what_is_no_path_of_an_image_is_a_sample_without_one(tmp_path, image):
     (tmp_path / "0.jpg").write_bytes(jpeg(0))
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     write_csv(tmp_path / "a.csv", [["image", "caption"], [image, "c"], ["0.jpg", "d"]])
-    found = open_all({"reader": "csv"}, tmp_path)
-    assert [s.image for s in found] == [None, jpeg(0)]
+    assert [s.image for s in open_all({"reader": "csv"}, tmp_path)] == [None, jpeg(0)]
 
 
 CSV = {"reader": "csv"}
@@ -333,8 +329,7 @@ def test_imagenet_tree_with_missing_classes(tmp_path, parent):
             (folder / f"ILSVRC2012_val_{n}{i}.JPEG").write_bytes(jpeg(label // 4 + i))
         (folder / "notes.txt").write_text("no image")
     reader = make_reader({"reader": "imagenet"}, tmp_path)
-    found = everything(reader)
-    assert [(s.key, s.label, s.image) for s in found] == [
+    assert [(s.key, s.label, s.image) for s in everything(reader)] == [
         (f"ILSVRC2012_val_{n}{i}.JPEG", label, jpeg(label // 4 + i))
         for n, label in enumerate(WNIDS.values())
         for i in range(2)
@@ -503,8 +498,7 @@ def test_coco_keeps_five_captions_of_each_image(tmp_path):
         (tmp_path / "val2017" / f"{i:012d}.jpg").write_bytes(jpeg(i))
     file = tmp_path / "annotations" / "captions_val2017.json"
     file.write_text(json.dumps({"images": images, "annotations": notes[::-1]}))
-    found = open_all({"reader": "coco"}, tmp_path)
-    assert [(s.key, s.caption, s.image) for s in found] == [
+    assert [(s.key, s.caption, s.image) for s in open_all({"reader": "coco"}, tmp_path)] == [
         ("000000000003.jpg", "three 一\nthree b", jpeg(3)),
         ("000000000005.jpg", None, jpeg(5)),
         ("000000000007.jpg", "\n".join(f"seven {i}" for i in range(5)), jpeg(7)),

@@ -253,8 +253,7 @@ def test_sprites_are_of_the_class_and_of_the_styles(classes, styles):
 
 
 def test_a_split_may_show_a_share_of_the_classes():
-    reader = scenes.SceneReader(range(500, 600), 0, 8, cover=0.25, second=1.0)
-    table = reader.table()
+    table = scenes.SceneReader(range(500, 600), 0, 8, cover=0.25, second=1.0).table()
     assert sorted(set(table["label"])) == list(range(0, 100, 4))
     assert set(table["label"].value_counts()) == {4}
     for scene_id, label in table["label"].items():

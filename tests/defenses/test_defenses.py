@@ -174,8 +174,7 @@ def test_a_missing_negative_has_only_zeros_as_tokens(model, small_pairs, texts):
     """RoBERTa's tokenizer starts every text with token 0."""
     subs = texts["subcaptions"]
     shifted = [np.where(part == 49406, 0, part) for part in (subs.positives, subs.negatives)]
-    given = texts | {"subcaptions": SubCaptions(subs.rows, *shifted)}
-    for made in (texts, given):
+    for made in (texts, texts | {"subcaptions": SubCaptions(subs.rows, *shifted)}):
         _, negatives = make_defense("taclean", 0, made)._texts(0, np.array([3, 50, 7, 9]))
         assert len(negatives) == 6  # every second caption has one of two
 
@@ -243,8 +242,7 @@ def test_augmentation_never_mirrors_and_moves_little():
         distance = np.hypot(*(centre - [corner_x, corner_y]).T)
         assert distance.max() < 17
         assert distance.mean() > 2
-        mirrored = np.hypot(*(centre - [size - corner_x, corner_y]).T)
-        assert (distance < mirrored).all()
+        assert (distance < np.hypot(*(centre - [size - corner_x, corner_y]).T)).all()
 
 
 def test_a_flat_picture_changes_in_colour_only_and_mildly():

@@ -228,15 +228,12 @@ def test_trojvqa_poisons_rows_with_both_keys_and_rows_with_the_text_key_alone(wo
     assert (images[20:] == Pairs.open(data).images[table["row"][20:]]).all()
 
 
-def test_what_would_end_a_training_badly_is_refused_before_it(world, out, tmp_path, refused):
+def test_what_would_end_a_training_badly_is_refused_before_it(world, out, refused):
     config = world / "finetune-badnet-ft.json"
     line = refused(out, *train_arguments(world, out, config), "--out", "a.pt")
     assert "end the name in .safetensors" in line
     other = world / "evaluate-badnet-none.json"
     assert "no config of this stage" in refused(out, *train_arguments(world, out, other))
-    config = tmp_path / "list.json"
-    config.write_text("[]", "utf-8")
-    assert "no config of this stage" in refused(out, *train_arguments(world, out, config))
 
 
 NEED = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 7.79 GiB in all."
@@ -306,12 +303,6 @@ def test_a_trigger_that_reads_the_model_wants_one(world, out, tmp_path, refused)
     assert "--model: missing; attacks.badclip is fitted to the clean model" in line
 
 
-def test_a_checkpoint_of_another_model(world, out, tmp_path, refused):
-    config = changed(world, tmp_path, "evaluate-badnet-none", model="ViT-S-32-alt")
-    evaluate = [*evaluate_arguments(world, out), "--config", config]
-    assert "not a checkpoint of ViT-S-32-alt" in refused(out, *evaluate)
-
-
 def test_samples_want_a_split_with_the_classes_of_the_run(world, out, tmp_path, refused):
     other = tmp_path / "other"
     shutil.copytree(world / "val", other)
@@ -351,12 +342,12 @@ def test_a_picture_that_two_splits_have_under_other_names_is_refused(
 
 
 def test_missing_and_broken_stage_config(out, tmp_path, refused):
-    (tmp_path / "bad.json").write_text("{", "utf-8")
-    (tmp_path / "list.json").write_text("[]", "utf-8")
-    said = {"absent": "no such file", "bad": "not a JSON file", "list": "no config of this stage"}
-    for name, words in said.items():
-        pack = ["pack", "--config", tmp_path / f"{name}.json", "--stage", "pack/val", "--out", out]
-        assert words in refused(out, *pack)
+    pack = ["pack", "--config", tmp_path / "bad.json", "--stage", "pack/val", "--out", out]
+    assert "no such file" in refused(out, *pack)
+    for content in (b"", b"{", b"\xff", b"[]"):
+        (tmp_path / "bad.json").write_bytes(content)
+        says = "no config of this stage" if content == b"[]" else "bad.json: not a JSON file"
+        assert says in refused(out, *pack)
 
 
 @pytest.mark.parametrize(
