@@ -167,7 +167,7 @@ class Method(Section):
         """Refuse a key that YAML cannot set or that hides a part of the base class, and a method
         that nothing calls or that cannot be called as the base class's is.
         """
-        root = cls.__mro__[cls.__mro__.index(Method) - 1]
+        root: Any = cls.__mro__[cls.__mro__.index(Method) - 1]
         if "__init__" in vars(cls):
             raise TypeError("__init__ is pydantic's; define model_post_init(self, context)")
         for name, field in cls.model_fields.items():

@@ -95,7 +95,7 @@ def test_results_of_other_victims_give_no_rows(tmp_path: Path) -> None:
         ({"budget": -5.0}, ["budget is no number from 0 to 100"]),
         ({"method": "a\nb"}, ["method is no name"]),
         ({"asr_n": [200] + [100] * 11, "asr": 50.0}, ["asr_n is not the same in all rows"]),
-        ({"ca_n": 400}, ["row 1", "ca_n is not the same in all rows of this victim, new and known"]),
+        ({"ca_n": 400}, ["row 1", "ca_n is not the same in all rows of this victim"]),
         ({"budget": 3.0}, ["given twice"]),
         ({"commit": "def"}, ["row 1", "another commit; rename the method"]),
         ({"method": "mine", "repeat": range(12)}, ["own scores (method none) are missing"]),
