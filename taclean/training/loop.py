@@ -22,7 +22,8 @@ from taclean.clip.encode import autocast, precision_on
 from taclean.clip.models import parameter_groups
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
-from taclean.defenses import Defense, finished, learning, loss_of, prepared, resting, share_of
+from taclean.defenses import Defense
+from taclean.defenses.hooks import finished, learning, loss_of, prepared, resting, share_of
 from taclean.training import distributed
 from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
