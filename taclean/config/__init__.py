@@ -73,6 +73,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     try:
         with Path(path).open(encoding="utf-8") as file:
             text = file.read(LARGEST + 1)
+        if text.lstrip().startswith("{"):
+            text = text.replace("\t", " ")  # JSON may have tabs, and Snakemake takes them
         value = yaml.load(text, _Loader) if len(text) <= LARGEST else text
         if len(text) > LARGEST or _values(value, {}) > LARGEST:
             raise RecursionError

@@ -216,6 +216,8 @@ def test_paths_may_begin_at_home_and_json_may_have_halves_of_characters(monkeypa
 def test_merge_keys_and_numbers_of_json_are_read(tmp_path: Path) -> None:
     (path := tmp_path / "a.yaml").write_text("x: {y: &a {<<: {k: 1}, k: 2}}\nb: {<<: *a, k: 1e-06}")
     assert configs.read_yaml(path) == {"x": {"y": {"k": 2}}, "b": {"k": 1e-6}}
+    path.write_text('{\n\t"a": 1}')
+    assert configs.read_yaml(path) == {"a": 1}
 
 
 def test_merge_is_snakemakes() -> None:
