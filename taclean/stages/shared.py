@@ -87,7 +87,8 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> "Trigger":
         from torchvision.io import ImageReadMode, decode_image
 
         try:
-            tensors = {"patch": decode_image(fitted, ImageReadMode.RGB) / 255}
+            picture = decode_image(fitted, ImageReadMode.RGB)
+            tensors = {"patch": picture / (255 if picture.element_size() == 1 else 65535)}
         except RuntimeError:
             what = f"missing, or no picture that can be read{mistaken(fitted)}; give a PNG"
             raise UserError(f"{fitted}: {what}") from None

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from taclean import __main__, cli
@@ -24,6 +25,7 @@ from taclean.data.pack import pack_rows
 from taclean.data.scenes import SceneReader
 from taclean.data.split import Pairs
 from taclean.stages import recipe, stage_config
+from taclean.stages.shared import bind, trigger_of
 from taclean.util.progress import say
 from tests.helpers import ROOT, Given, environment, forks
 
@@ -272,6 +274,12 @@ def test_folders_of_one_name_and_triggers_of_another_attack(world, out, tmp_path
     assert "'bdnet' is unknown in this stage; known: badnet" in line
     line = refused(out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
     assert "'badnet': its trigger needs no fit" in line
+
+
+def test_a_patch_may_be_a_picture_of_16_bits(tmp_path):
+    Image.fromarray(np.full((8, 8), 2**16 - 1, np.uint16)).save(tmp_path / "patch.png")
+    bound = bind(trigger_of(CONFIG, "badclip", 0), str(tmp_path / "patch.png"))
+    assert (bound._fitted["patch"] == 1).all()
 
 
 @pytest.mark.parametrize(("asr", "threshold"), [("5", "nan"), ("5", "90"), ("inf", "90")])
