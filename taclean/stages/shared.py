@@ -100,6 +100,8 @@ def bind(trigger: dict[str, Any], fitted: str | None) -> "Trigger":
 def named_paths(flag: str, entries: list[str], known: Iterable[str]) -> dict[str, str]:
     """Return the paths of an option's values NAME=PATH by name."""
     paths = dict(entry.partition("=")[::2] for entry in entries)
+    if len(paths) < len(entries):
+        raise UserError(f"{flag}: a name has two paths; keep one")
     if unknown := paths.keys() - known:
         names = ", ".join(known) or "none"
         raise UserError(f"{flag}: {min(unknown)!r} is unknown in this stage; known: {names}")

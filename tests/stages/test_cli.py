@@ -272,6 +272,8 @@ def test_folders_of_one_name_and_triggers_of_another_attack(world, out, tmp_path
     assert "two folders of one name" in refused(out, *evaluate, tmp_path / "val")
     line = refused(out, *evaluate, "--triggers", "bdnet=x")
     assert "'bdnet' is unknown in this stage; known: badnet" in line
+    twice = ["--triggers", "badnet=x", "--triggers", "badnet=y"]
+    assert "--triggers: a name has two paths; keep one" in refused(out, *evaluate, *twice)
     line = refused(out, *evaluate, "--triggers", f"badnet={world / 'model.safetensors'}")
     assert "'badnet': its trigger needs no fit" in line
 
