@@ -167,12 +167,12 @@ class Method(Section):
         """Refuse a key that YAML cannot set or that hides a part of the base class, and a method
         that nothing calls or that cannot be called as the base class's is.
         """
-        root: Any = cls.__mro__[cls.__mro__.index(Method) - 1]
+        root = cls.__mro__[cls.__mro__.index(Method) - 1]
         if "__init__" in vars(cls):
             raise TypeError("__init__ is pydantic's; define model_post_init(self, context)")
         for name, field in cls.model_fields.items():
             if hasattr(root, name):
-                cure = ", or leave its type out to set it" if name in root.__class_vars__ else ""
+                cure = ", or leave its type out to set it" * (name in vars(root)["__class_vars__"])
                 raise TypeError(f"{root.__name__} has a {name} already; rename the key{cure}")
             if not _from_yaml(field.annotation):
                 cure = "take numbers, texts, lists, and dicts by name"

@@ -26,7 +26,8 @@ def prepared(objective: Defense, model: CLIP, pairs: Pairs, prompts: Tensor | No
     if _marks(model) != marks:
         fault = "it leaves hooks or freezes weights; remove hooks, and freeze weights by learns"
     owned = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
-    if not fault and _holds([vars(objective), objective.__pydantic_private__], model, owned):
+    kept = [vars(objective), getattr(objective, "__pydantic_private__", None)]
+    if not fault and _holds(kept, model, owned):
         fault = "it keeps the model or its weights, which go on to learn; keep copy.deepcopy(model)"
         fault += " or clones of weights, or their names"
     if fingerprint(model.state_dict()) != before:
