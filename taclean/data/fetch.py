@@ -87,7 +87,8 @@ def fetched(spec: Mapping[str, Any], folder: Path | str) -> list[str]:
         manifest = read_json(Path(folder) / MANIFEST)
     except UserError:  # not fetched
         return []
-    names = manifest["names"] if manifest.items() >= _wanted(spec).items() else []
+    fits = isinstance(manifest, dict) and manifest.items() >= _wanted(spec).items()
+    names = manifest.get("names", []) if fits else []
     return names if all((Path(folder) / name).is_file() for name in names) else []
 
 

@@ -41,6 +41,9 @@ def moves(pairs: Pairs, heads: Heads, views: Mapping[str, View], precision: str)
     counts = {}
     for name, (_, prefix, target) in views.items():
         other, seen = labels != target, top(images.triggered[name], heads[prefix])
+        if not other.any():
+            text = f"each of the {len(labels)} images shows {classes[target]!r}, the target"
+            raise UserError(f"{pairs.folder}: {text} of {name}; give a split with other classes")
         gained = np.bincount(seen, minlength=count) - np.bincount(clean, minlength=count)
         counts[name] = {
             "target": classes[target],

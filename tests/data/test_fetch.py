@@ -149,6 +149,8 @@ def test_a_fetched_source_is_what_was_fetched(hub, tmp_path):
     assert fetched(spec, tmp_path) == ["data/validation-00000-of-00001.parquet"]
     # Without its fetch the folder is a user's.
     assert fetched(SPEC, tmp_path) == []
+    (tmp_path / MANIFEST).write_text("[]")
+    assert fetched(spec, tmp_path) == []
     assert len(make_reader({"reader": "webdataset"} | SPEC, tmp_path).files("*.tar")) == 3
 
 

@@ -1,5 +1,6 @@
 """The page of one's own model says what the files of its runs say, and nothing breaks out of it."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -106,6 +107,9 @@ def test_moves_are_the_counts_of_the_scores(pairs: Pairs, random_model, monkeypa
     pictures = examples(pairs, {"dots": (trigger, "", 3)})
     assert pictures["clean"] != pictures["dots"]
     assert all(one.startswith("data:image/png;base64,") for one in pictures.values())
+    alone = dataclasses.replace(pairs, rows=pairs.rows[pairs.labels[pairs.rows] == 3])
+    says = "each of the 1 images shows 'thing 3', the target of dots"
+    refused(lambda: moves(alone, heads, {"dots": (trigger, "", 3)}, "fp32"), says)
     monkeypatch.setattr(Pairs, "classes", ["x"])
     refused(lambda: moves(pairs, heads, {}, "fp32"), "other classes than the run")
     assert torch.is_grad_enabled()
