@@ -25,7 +25,7 @@ def prepared(objective: Defense, model: CLIP, pairs: Pairs, prompts: Tensor | No
     fault = _fault_of_kept(objective.kept)
     if _marks(model) != marks:
         fault = "it leaves hooks or freezes weights; remove hooks, and freeze weights by learns"
-    owned = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
+    owned = {value.untyped_storage()._cdata for value in model.state_dict().values()}
     kept = [vars(objective), getattr(objective, "__pydantic_private__", None)]
     if not fault and _holds(kept, model, owned):
         fault = "it keeps the model or its weights, which go on to learn; keep copy.deepcopy(model)"
@@ -39,7 +39,7 @@ def prepared(objective: Defense, model: CLIP, pairs: Pairs, prompts: Tensor | No
 def _holds(value: Any, model: CLIP, owned: set[int]) -> bool:
     """Return whether a value is the model, or holds it or memory that it owns."""
     if isinstance(value, Tensor):
-        return value.untyped_storage().data_ptr() in owned
+        return value.untyped_storage()._cdata in owned
     if isinstance(value, Mapping):
         value = [*value.values()]
     if isinstance(value, list | tuple | set):

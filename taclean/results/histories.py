@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from taclean.results.labels import NONE, Look, labelled, ordered
+from taclean.results.labels import NONE, Look, failures, labelled, ordered
 from taclean.results.statistics import differences, interval_text, plus_minus, signed, summary
 from taclean.results.table import ASR, CA, RUN, main_rows, markdown_table, pick, seeds_text
-from taclean.results.verdict import failures
 
 TRIAL = ["defense", "trial", "overrides"]
 SCORES = ["CA", "ASR", "TA", "victim_CA", "victim_ASR"]

@@ -95,6 +95,15 @@ def labelled(table: pd.DataFrame, look: Look, *keys: str) -> pd.DataFrame:
     return table
 
 
+def failures(table: pd.DataFrame, look: Look) -> dict[tuple[str, str], str]:
+    """Return the attack and defence of runs that could not work, as 'DEFENCE on ATTACK (why)'."""
+    failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
+    rows = failed.drop_duplicates(["attack", "defense"])[["attack", "defense", "failed"]]
+    on = {name: look.attack_label(name) for name in rows["attack"]}
+    names = rows.to_numpy().tolist()
+    return {(a, d): f"{look.defense_label(d)} on {on[a]} ({why})" for a, d, why in names}
+
+
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, ordered
+from taclean.results.labels import CLEAN, FEWEST_SEEDS, NONE, Look, failures, ordered
 from taclean.results.statistics import differences, ends_text, interval_text, summary
 from taclean.results.table import ASR, CA, main_split, pick, seeds_text
 
@@ -20,15 +20,6 @@ def difference_text(found: Any) -> str:
         return text
     settled = "settled" if found.settled else "open"
     return f"{text}{ends_text(found.low, found.high)}: {settled}"
-
-
-def failures(table: pd.DataFrame, look: Look) -> dict[tuple[str, str], str]:
-    """Return the attack and defence of runs that could not work, as 'DEFENCE on ATTACK (why)'."""
-    failed = table.dropna(subset="failed") if "failed" in table else table.assign(failed="")[:0]
-    rows = failed.drop_duplicates(["attack", "defense"])[["attack", "defense", "failed"]]
-    on = {name: look.attack_label(name) for name in rows["attack"]}
-    names = rows.to_numpy().tolist()
-    return {(a, d): f"{look.defense_label(d)} on {on[a]} ({why})" for a, d, why in names}
 
 
 class Verdict(NamedTuple):

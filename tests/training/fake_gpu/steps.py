@@ -21,6 +21,7 @@ from taclean.clip import models
 from taclean.config import registry
 from taclean.config.schema import Train
 from taclean.data.split import Pairs
+from taclean.defenses import hooks
 from taclean.training.loop import Training
 
 FAKE = FakeTensorMode(allow_non_fake_inputs=True)
@@ -38,7 +39,7 @@ def pretend() -> None:
     empty = torch.empty
     torch.empty = lambda *size, pin_memory=False, **more: empty(*size, **more)
     torch._C._set_only_lift_cpu_tensors(True)
-    defenses.fingerprint = lambda *parts: ""  # of values, which the device's tensors have not
+    hooks.fingerprint = lambda *parts: ""  # of values, which the device's tensors have not
     torch.__future__.set_overwrite_module_params_on_conversion(True)
 
 
