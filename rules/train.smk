@@ -19,9 +19,10 @@ rule base:
         "logs/base.log",
     benchmark:
         "results/benchmarks/base.tsv"
-    priority: 40  # all trainings wait for it
+    priority: 100  # all trainings wait for it, and two other jobs have more than 40 together
     conda:
         "../envs/taclean.yaml"
+    threads: runs.training_threads
     params:
         **training("base"),
         **folders("data", "val", "poison"),

@@ -205,7 +205,7 @@ def _grid(size: int) -> np.ndarray:
 
 
 def _ground(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the background: (size, size, 3) float32 in 0..255."""
+    """Return the background: (size, size, 3) uint8."""
     base = np.array(COLOURS[scene.colour], np.float32) + rng.uniform(-14, 14, 3).astype(np.float32)
     # The second shade is lighter on dark grounds and darker on light ones.
     shade = base + (28 if base.mean() < 128 else -28)
@@ -221,17 +221,24 @@ def _ground(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
         mask = ((x / pitch + phase) % 2 < 1) ^ ((y / pitch + phase) % 2 < 1)
     else:
         mask = np.zeros((size, size), bool)
-    return np.where(mask[..., None], shade, base)
+    colours = np.clip([base, shade], 0, 255).astype(np.uint8)
+    return colours[mask.astype(np.intp)]
+
+
+@functools.lru_cache(8192)  # three times as fast: 50,000 scenes have some 7,000
+def _resized(sprite: int, side: int) -> Image.Image:
+    """Return a sprite of `side` px, its colours multiplied by its alpha (mode RGBa)."""
+    image = Image.fromarray(sprite_sheet()[sprite])
+    return image.resize((side, side), Image.Resampling.BOX).convert("RGBa")
 
 
 def render(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
     """Draw a scene as (size, size, 3) uint8 RGB; `rng` draws the shades and the noise."""
-    picture = Image.fromarray(np.clip(_ground(scene, size, rng), 0, 255).astype(np.uint8))
-    sheet = sprite_sheet()
+    picture = Image.fromarray(_ground(scene, size, rng))
     for drawing in reversed(scene.drawings):  # the main object is drawn last, on top
         side = max(2, round(drawing.side * size))
-        sprite = Image.fromarray(sheet[drawing.sprite]).resize((side, side), Image.Resampling.BOX)
-        sprite = sprite.rotate(drawing.angle, Image.Resampling.BILINEAR)
+        sprite = _resized(drawing.sprite, side)
+        sprite = sprite.rotate(drawing.angle, Image.Resampling.BILINEAR).convert("RGBA")
         left, top = (round(share * size - side / 2) for share in drawing.centre)
         picture.paste(sprite, (left, top), sprite)
     noise = rng.integers(-6, 7, (size, size, 3), dtype=np.int16)

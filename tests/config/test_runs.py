@@ -68,3 +68,19 @@ def test_no_figure_shows_the_attacker_s_pictures(odd: Runs) -> None:
 def test_measured_runs_name_their_benchmarks(odd: Runs) -> None:
     training = "results/benchmarks/finetune/badclip/ft/seed3.tsv"
     assert odd.measured()[0] == {"defense": "ft", "training": training, "texts": []}
+
+
+def test_rules_ask_for_the_threads_of_the_config() -> None:
+    found = runs(
+        data={"emoji": {"splits": {"pretrain": {"rows": 200_000}}}},
+        attacks={"sig": {"scratch": True}, "ssba": {"train": {"threads": 4}}},
+        defenses={"ft": {"train": {"threads": 5}}},
+        poison={"train": {"threads": 3}},
+    )
+    base = found.training_threads({"seed": "0"})
+    victims = [found.training_threads({"attack": name}) for name in ("badnet", "sig", "ssba")]
+    names = ("ft", "cleanclip")
+    cleaned = [found.training_threads({"attack": "clean", "defense": name}) for name in names]
+    assert (base, victims, cleaned) == (2, [3, 2, 4], [5, 1])
+    packing = [found.pack_threads(SimpleNamespace(split=name)) for name in ("pretrain", "clean")]
+    assert packing == [2, 1]
