@@ -68,7 +68,8 @@ if first := list(filter(None, map(checked.split_of_role, ("pretrain", "val")))):
     use rule pack as pack_first with:
         wildcard_constraints:
             split="|".join(first),
-        priority: 100
+        priority: 100  # more than two other splits have together
+        threads: 2  # or val may take the core that pretrain waits for
 
     ruleorder: pack_first > pack
 

@@ -1,7 +1,7 @@
-"""Fork the jobs of a run from one process that has imported torch, open_clip and seaborn.
+"""Fork the jobs of a run from one process that has imported torch, open_clip, seaborn and taclean.
 
-Importing them takes about four seconds, longer than many jobs compute, and a default run has some
-eighty jobs. A job imports taclean itself, so edited code counts from the next job on.
+Importing them takes about five seconds, longer than many jobs compute, and a default run has some
+eighty jobs. A job that has another taclean, or one that was edited meanwhile, imports it itself.
 
 `forks.py SOCKET` serves, until its input ends. `forks.py SOCKET -m MODULE ...`, or with a script,
 runs that in a process that the server forks, with the client's arguments, folder, environment,
@@ -14,13 +14,20 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-MODULES = ("joblib", "open_clip", "pandas", "pydantic", "safetensors.torch", "torchvision")
-LATER = ("matplotlib.pyplot", "seaborn", "sklearn.decomposition", "snakemake.script")  # of figures
+MODULES = (
+    "joblib", "open_clip", "pandas", "pydantic", "safetensors.torch", "torchvision", "taclean.cli",
+    "taclean.evaluation.evaluate", "taclean.training.loop",
+)  # fmt: skip
+LATER = (  # of figures
+    "matplotlib.pyplot", "seaborn", "sklearn.decomposition", "snakemake.script",
+    "taclean.report.figures", "taclean.results.main_table",
+)  # fmt: skip
 PLAIN = "TACLEAN_PLAIN"  # without a server where this is in the environment, as in what one forked
 
 
@@ -110,8 +117,13 @@ def serve(path: str, modules: Sequence[str]) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen(64)
+        began, sys.path[0] = time.time(), str(Path(__file__).parents[1])
         for name in modules:
             importlib.import_module(name)
+        if "taclean.cli" in modules:  # build the classes of the config's entries
+            from taclean import config
+
+            config.load(config.DEFAULT)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended processes are nobody's children
         later = [*LATER]  # imported while nobody waits
@@ -130,11 +142,29 @@ def serve(path: str, modules: Sequence[str]) -> None:
             sys.exit()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    run(client)
+    run(client, began)
 
 
-def run(client: socket.socket) -> None:
-    """Run the client's module or script here; end when the client does."""
+def forget(since: float) -> None:
+    """Forget taclean if this process would now import another one, or one edited after `since`."""
+    import importlib.util
+
+    own = sys.modules.pop("taclean", None)
+    if own and own.__file__:
+        spec = importlib.util.find_spec("taclean")
+        files = Path(own.__file__).parent.rglob("*.py")
+        if spec and spec.origin == own.__file__ and all(f.stat().st_mtime < since for f in files):
+            sys.modules["taclean"] = own
+            return
+    for name in [name for name in sys.modules if name.startswith("taclean.")]:
+        del sys.modules[name]
+
+
+def run(client: socket.socket, began: float) -> None:
+    """Run the client's module or script here; end when the client does.
+
+    `began`: when the server began to import modules.
+    """
     import runpy
     import threading
 
@@ -156,6 +186,7 @@ def run(client: socket.socket) -> None:
     sys.path[0] = folder if module else os.path.dirname(arguments[0])
     sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = arguments[bool(module) :]
+    forget(began)
     client.sendall(os.getpid().to_bytes(4))
     threading.Thread(target=lambda: client.recv(1) or os._exit(1), daemon=True).start()
     status = 0

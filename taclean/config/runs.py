@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from taclean.config import Config
-from taclean.config.schema import Scenes, Train, variant_name
+from taclean.config.schema import Train, variant_name
 from taclean.data import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import FEWEST_SEEDS, Look, label_of, look_of
@@ -232,13 +232,9 @@ class Runs:
         return self.source_folder(source) if source else []
 
     def pack_threads(self, wildcards: Any) -> int:
-        """Return the processes that pack a split; for a small one, a second does not pay.
-
-        Scenes are drawn ten times as fast as photographs are read.
-        """
-        rows, few = self.dataset.splits[wildcards.split].rows, 10_000
-        few *= 10 if isinstance(self.dataset, Scenes) else 1
-        return 1 if rows and rows <= few else 2
+        """Return the processes that pack a split; for a small one, a second does not pay."""
+        rows = self.dataset.splits[wildcards.split].rows
+        return 1 if rows and rows <= 10_000 else 2
 
     def training_threads(self, wildcards: Any) -> int:
         """Return the threads of a base model, a victim or a cleaning, by which wildcards it has."""

@@ -6,6 +6,7 @@ over. The bytes are the same whatever the number of workers.
 """
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ KINDS = (
 )
 MORE_FILES = "account.json rows.csv classes.txt texts.txt texts.npy text_rows.npy".split()
 PART = 64  # rows that a worker packs at once
+FEWEST = 1000  # rows of a worker, which takes two seconds to start
 
 
 def pack_rows(
@@ -162,7 +164,8 @@ def _fill(
         rows = [_Row(slot, *values) for slot, values in zip(slots, columns, strict=True)]
         rows.sort(key=lambda row: row.id)
         parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
-        parallel = Parallel(n_jobs=min(workers, len(parts)), return_as="generator")
+        count = min(workers, math.ceil(len(rows) / FEWEST))
+        parallel = Parallel(n_jobs=count, return_as="generator")
         progress, done, missing = Progress(f"pack {target.name}", len(rows), "rows"), 0, []
         for part in parallel(delayed(pack)(part) for part in parts):
             good = [row for row in part if row.kind is None]

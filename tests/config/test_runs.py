@@ -72,7 +72,6 @@ def test_measured_runs_name_their_benchmarks(odd: Runs) -> None:
 
 def test_rules_ask_for_the_threads_of_the_config() -> None:
     found = runs(
-        data={"emoji": {"splits": {"pretrain": {"rows": 200_000}}}},
         attacks={"sig": {"scratch": True}, "ssba": {"train": {"threads": 4}}},
         defenses={"ft": {"train": {"threads": 5}}},
         poison={"train": {"threads": 3}},

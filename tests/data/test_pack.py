@@ -206,6 +206,11 @@ ROWS = np.array([31, 5, 3, 19, 8, 38, 0, 27, 14, 12, 11, 39])
 SPARE = np.array([21, 36, 1, 20, 9, 25, 30, 10, 33])
 
 
+@pytest.fixture(autouse=True)
+def as_many_workers_as_given(monkeypatch) -> None:
+    monkeypatch.setattr(pack, "FEWEST", 1)
+
+
 def run(folder: Path, reader, rows=ROWS, spare=SPARE, **options) -> dict:
     settings = {"size": SIZE, "tokenize": tokenize, "max_broken": 1.0}
     table = reader.table()

@@ -63,3 +63,23 @@ def test_a_signal_reaches_the_stage(call, sent: signal.Signals, status: int) -> 
     process.send_signal(sent)
     assert process.stdout.read() == ""  # at its end: nobody holds it any more
     assert process.wait(10) == status
+
+
+def test_a_stage_takes_taclean_from_the_server_unless_it_was_edited_or_is_another(
+    tmp_path, monkeypatch
+) -> None:
+    import taclean.cli
+
+    known = {n: m for n, m in sys.modules.items() if n.partition(".")[0] == "taclean"}
+    for name, module in known.items():
+        monkeypatch.setitem(sys.modules, name, module)  # to be put back
+    forks.forget(time.time() + 1)
+    assert sys.modules["taclean.cli"] is taclean.cli
+    forks.forget(0)
+    assert not known.keys() & sys.modules.keys()
+    sys.modules.update(known)
+    (tmp_path / "taclean").mkdir()
+    (tmp_path / "taclean/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    forks.forget(time.time() + 1)
+    assert not known.keys() & sys.modules.keys()

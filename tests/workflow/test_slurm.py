@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from taclean.util.machine import visible_gpus
 from tests.helpers import ROOT, environment, run
 
 LIMIT = 3000  # seconds for one run, on a crowded machine
@@ -202,3 +203,14 @@ def test_all_gpus_of_a_job_are_on_one_node() -> None:
     keys = "run_uuid slurm_logfile comment_str account partition workdir".split()
     job = SimpleNamespace(resources=resources, threads=8)
     assert "--nodes=1" in submit.get_submit_command(job, dict.fromkeys(keys, "x")).split()
+
+
+def test_the_gpus_of_the_machine_that_submits_limit_no_cluster(tmp_path: Path) -> None:
+    def asked_for(*options: str) -> str:
+        call = ["snakemake", "--dry-run", *options, "--set-resources", "pretrain:gpu=4"]
+        call += ["--directory", tmp_path, "--configfile", "config/test/smoke.yaml", "--"]
+        said = run(*call, "results/runs/badnet/none/seed0/model.safetensors").stdout
+        return re.search(r"rule pretrain:.*?resources: .*?(gpu=\d)", said, re.S)[1]
+
+    assert asked_for("--jobs", "8") == "gpu=4"
+    assert asked_for("--cores", "8") == f"gpu={min(4, max(1, visible_gpus()))}"
