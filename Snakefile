@@ -9,7 +9,7 @@ from workflow_scripts.watch import Watch, hint_targets
 min_version("9.25")
 
 free_dead_locks()
-watch = Watch()
+watch, server = Watch(), forks.Forks(workflow)
 hint_targets(workflow)
 
 
@@ -32,7 +32,7 @@ if "tune" in config:
 onstart:
     hold_locks(workflow.persistence)
     watch.follow(workflow)
-    forks.start(workflow)
+    server.start(workflow)
     if workflow.local_exec:
         # A limit for clusters, by which each finished job adds looks at all jobs for good.
         workflow.scheduler.job_rate_limiter = None

@@ -76,11 +76,20 @@ def programs(modules: Sequence[str] = MODULES) -> Path | None:
     return folder
 
 
-def start(workflow: Any) -> None:
-    """Have this workflow's jobs fork, if they run on this machine."""
-    if workflow.local_exec and (folder := programs()):
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        sys.executable = str(folder / "python")  # with which Snakemake starts scripts
+class Forks:
+    """The server of a run, which imports while Snakemake looks at the jobs."""
+
+    def __init__(self, workflow: Any) -> None:
+        """Start it at once, where this call of Snakemake is likely to run jobs here."""
+        runs = workflow.is_main_process and workflow.resource_settings.nodes is None
+        idle = runs and not {"-n", "--dry-run", "--dryrun"} & {*sys.argv}
+        self._folder = programs() if idle else None
+
+    def start(self, workflow: Any) -> None:
+        """Have the workflow's jobs fork, if they run on this machine."""
+        if workflow.local_exec and (folder := self._folder or programs()):
+            os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+            sys.executable = str(folder / "python")  # with which Snakemake starts scripts
 
 
 def ask(path: str, arguments: list[str]) -> int:

@@ -32,7 +32,7 @@ KINDS = (
 )
 MORE_FILES = "account.json rows.csv classes.txt texts.txt texts.npy text_rows.npy".split()
 PART = 64  # rows that a worker packs at once
-FEWEST = 1000  # rows of a worker, which takes two seconds to start
+FEWEST = 2000  # rows of a worker, which takes two seconds to start
 
 
 def pack_rows(
