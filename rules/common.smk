@@ -98,8 +98,7 @@ def gpus(resources):
 if workflow.is_main_process:
     for note in configs.notes(checked):
         logger.warning(note)
-    # One job per GPU of this machine by default; a cluster (--jobs) counts them itself. Snakemake
-    # does not know its executor yet.
+    # One job per GPU of this machine by default; a cluster, which has --jobs, counts them itself.
     if workflow.resource_settings.nodes is None:
         workflow.global_resources.setdefault("gpu", max(1, visible_gpus()))
 

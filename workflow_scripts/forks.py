@@ -161,8 +161,8 @@ def forget(since: float) -> None:
     own = sys.modules.pop("taclean", None)
     if own and own.__file__:
         spec = importlib.util.find_spec("taclean")
-        files = Path(own.__file__).parent.rglob("*.py")
-        if spec and spec.origin == own.__file__ and all(f.stat().st_mtime < since for f in files):
+        files = Path(own.__file__).parent.rglob("*.py")  # with the broken links of some editors
+        if spec and spec.origin == own.__file__ and all(f.lstat().st_mtime < since for f in files):
             sys.modules["taclean"] = own
             return
     for name in [name for name in sys.modules if name.startswith("taclean.")]:

@@ -164,8 +164,7 @@ def _fill(
         rows = [_Row(slot, *values) for slot, values in zip(slots, columns, strict=True)]
         rows.sort(key=lambda row: row.id)
         parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
-        count = min(workers, math.ceil(len(rows) / FEWEST))
-        parallel = Parallel(n_jobs=count, return_as="generator")
+        parallel = Parallel(min(workers, math.ceil(len(rows) / FEWEST)), return_as="generator")
         progress, done, missing = Progress(f"pack {target.name}", len(rows), "rows"), 0, []
         for part in parallel(delayed(pack)(part) for part in parts):
             good = [row for row in part if row.kind is None]

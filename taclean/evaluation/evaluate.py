@@ -139,8 +139,7 @@ def write_samples(
         triggered, prefix = trigger(images, pairs.ids[rows]), trigger.prefix
     values: dict[str, Any] = {"rows": rows, "labels": labels}
     for name, shown in (("clean", images), ("triggered", triggered)):
-        embedded = embed(heads.model, Labelled(shown, labels), precision="fp32")
-        values[name] = embedded.clean.cpu()
+        values[name] = embed(heads.model, Labelled(shown, labels), precision="fp32").clean.cpu()
     for name, before in (("clean", ""), ("triggered", prefix)):
         values[f"{name}_top"] = (values[name] @ heads[before].cpu().T).argmax(1)
     values |= {"classes": np.array(prompts.classes), "target": prompts.target}

@@ -122,7 +122,6 @@ def scores(images: Embeddings, clean_head: Tensor, heads: Mapping[str, Tensor] =
         if not len(labels):
             text = f"each of the {len(images.labels)} images shows the target"
             raise UserError(f"ASR: {text}; score a split with other classes")
-        target = torch.full_like(labels, images.target)
-        for metric, wanted in (("ASR", target), ("TA", labels)):
+        for metric, wanted in (("ASR", torch.full_like(labels, images.target)), ("TA", labels)):
             found[name] |= at_k(metric, class_ranks(embedded, own_head, wanted), ks)
     return found
