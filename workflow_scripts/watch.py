@@ -19,7 +19,7 @@ EVERY = 30  # least seconds between lines; a fiftieth of the time that has passe
 # Seconds of one job of each rule that takes long, in a default run on 2 cores. Only their ratios
 # count: as soon as jobs have finished, what they took corrects the rest.
 USUAL = {
-    "pack": 3, "pack_first": 10, "text": 7, "base": 76, "clean_base": 94, "trigger": 10,
+    "pack": 3, "pack_first": 10, "text": 7, "base": 94, "clean_base": 94, "trigger": 10,
     "pretrain": 29, "finetune": 21, "evaluate": 2,
 }  # fmt: skip
 PACKING = {"pack", "pack_first"}

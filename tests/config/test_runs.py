@@ -74,6 +74,7 @@ def test_rules_ask_for_the_threads_of_the_config() -> None:
     found = runs(
         attacks={"sig": {"scratch": True}, "ssba": {"train": {"threads": 4}}},
         defenses={"ft": {"train": {"threads": 5}}},
+        base={"train": {"threads": 2}},
         poison={"train": {"threads": 3}},
     )
     base = found.training_threads({"seed": "0"})
