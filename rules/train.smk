@@ -19,7 +19,7 @@ rule base:
         "logs/base.log",
     benchmark:
         "results/benchmarks/base.tsv"
-    priority: 100  # all trainings wait for it, and two other jobs have more than 40 together
+    priority: 100  # all trainings wait for it
     conda:
         "../envs/taclean.yaml"
     threads: runs.training_threads

@@ -81,9 +81,9 @@ class Forks:
 
     def __init__(self, workflow: Any) -> None:
         """Start it at once, where this call of Snakemake is likely to run jobs here."""
-        runs = workflow.is_main_process and workflow.resource_settings.nodes is None
-        idle = runs and not {"-n", "--dry-run", "--dryrun"} & {*sys.argv}
-        self._folder = programs() if idle else None
+        here = workflow.is_main_process and workflow.resource_settings.nodes is None
+        dry = {"-n", "--dry-run", "--dryrun"} & {*sys.argv}
+        self._folder = programs() if here and not dry else None
 
     def start(self, workflow: Any) -> None:
         """Have the workflow's jobs fork, if they run on this machine."""
