@@ -30,6 +30,8 @@ def library() -> ModuleType:
     """Import open_clip, which takes a second, and make this package's models known to it."""
     import open_clip
 
+    import taclean.clip.towers  # noqa: F401 - timm then knows the tower
+
     open_clip.add_model_config(Path(__file__).parents[1] / "model_configs")
     return open_clip
 

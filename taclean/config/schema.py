@@ -241,6 +241,9 @@ class Train(Section):
     betas: list[Beta] = key([0.9, 0.999], "The two betas of AdamW.", min_length=2, max_length=2)
     precision: Precision = key("auto", "bf16, fp16 (with loss scaler), fp32, or auto: the fastest.")
     compile: bool = key(False, "Compile both towers; needs a C++ compiler (CPU) or Triton (GPU).")
+    sizes: Annotated[list[Annotated[int, Field(ge=32, le=512)]], Field(max_length=8)] = []
+    """Sides in px to which pictures are shrunk in equal parts of the run, before a last part of the
+    full size; smaller pictures take less time. For towers that take any size, such as rn10-48's."""
     score_at: Unique[Count] = key([], "Steps after which val is scored, besides ends of epochs.")
     deterministic: bool = False
     """GPU: kernels that always sum in the same order, which are slower, so that a run that was

@@ -9,8 +9,9 @@ process takes its part of each batch; see taclean.training.distributed.
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,12 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return loss_of(self.objective, self.model, batch, self.weights)
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    from torchvision.transforms.v2.functional import resize  # takes a second to import
+
+    return resize(images, [side, side], antialias=True)
 
 
 def choose_kernels(deterministic: bool) -> None:
@@ -178,6 +185,12 @@ class Training:
             size = f"{len(pairs)} rows, batch {settings.batch}, epochs {settings.epochs}"
             text = f"{settings.warmup} steps, but {self.label} has {steps} in all ({size})"
             raise UserError(f"train.warmup: {text}; give less, or more epochs")
+        for side in settings.sizes:
+            try:
+                self.model.eval().visual(torch.zeros(1, 3, side, side))
+            except Exception:  # whatever a tower raises that has weights for places
+                text = f"the model takes no pictures of {side} px; leave it out"
+                raise UserError(f"train.sizes: {text}, or choose a tower that does") from None
         self.objective.check(settings.epochs, len(pairs))
 
     @property
@@ -194,6 +207,17 @@ class Training:
         share = share_of(self.objective, step // self.per_epoch)
         return share * learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
+    @contextmanager
+    def _shrunk(self, batch: Batch) -> Iterator[Batch]:
+        """Give the batch in the size of this part of the run, which the model takes meanwhile."""
+        sides = self.settings.sizes
+        if (part := self.done * (len(sides) + 1) // self.steps) == len(sides):
+            yield batch
+            return
+        full, self.model.visual.image_size = self.model.visual.image_size, sides[part]
+        yield replace(batch, images=_resized(batch.images, sides[part]))
+        self.model.visual.image_size = full
+
     def step(self) -> dict[str, Tensor]:
         """Take one step on the next batch and return the parts of its loss, on the device.
 
@@ -205,7 +229,7 @@ class Training:
                 group["lr"] = self.rate(self.done)
         # Dropout, where a model has it, follows from the seed and the step, as all else.
         torch.manual_seed(int(2**24 * uniform(torch.tensor([self.done]), 1, *self._stream)))
-        with autocast(self.device, self.precision):
+        with autocast(self.device, self.precision), self._shrunk(batch) as batch:
             parts = self._loss(batch)
         for key, value in parts.items():
             self._sums[key] = self._sums.get(key, 0.0) + value.detach().double()

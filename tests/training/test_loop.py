@@ -110,6 +110,23 @@ def test_the_warm_up_is_really_followed(small_pairs, tmp_path):
     assert [record["lr"] for record in history] == pytest.approx([wanted[i] for i in (3, 7, 11)])
 
 
+def test_pictures_grow_over_the_run_as_the_model_is_told(small_pairs, tmp_path):
+    objective, model = Record(falling), models.create("rn10-48")
+    model.w = nn.Parameter(torch.zeros(1))
+    model.visual.image_size, sides = (64, 64), []
+    objective.make = lambda model: (sides.append(model.visual.image_size), falling(model))[1]
+    settings = Train(lr=1e-3, epochs=3, batch=16, warmup=0, sizes=[32, 48])
+    run(model, small_pairs, objective, settings, tmp_path)
+    assert sides == 4 * [32] + 4 * [48] + 4 * [(64, 64)]
+    assert [batch.images.shape[-1] for batch in objective.batches] == 4 * [32] + 4 * [48] + 4 * [64]
+
+
+def test_sizes_that_a_tower_cannot_take_are_refused(tiny, small_pairs, tmp_path):
+    settings = Train(lr=1e-3, epochs=3, batch=16, warmup=0, sizes=[32])
+    with refused("train.sizes: the model takes no pictures of 32 px; leave it out"):
+        run(tiny(), small_pairs, Record(zero), settings, tmp_path)
+
+
 def test_batches_that_several_threads_read_come_in_their_order(small_pairs):
     """As on a GPU."""
     one, several = (
