@@ -17,9 +17,9 @@ from pathlib import Path
 from docs.blocks import OF_A_RUN, OTHERS, picture_name
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
-from taclean.config.runs import Runs
 from taclean.results.labels import look_of
 from taclean.results.table import read_table
+from taclean.runs import Runs
 from taclean.util.errors import UserError
 from taclean.util.files import sha256, write_json, write_text
 
