@@ -17,9 +17,9 @@ from pathlib import Path
 from docs.blocks import OF_A_RUN, OTHERS, picture_name
 from docs.runs import DEFAULT, ROOT, Run
 from taclean import config as configs
-from taclean.config.runs import Runs
 from taclean.results.labels import look_of
 from taclean.results.table import read_table
+from taclean.runs import Runs
 from taclean.util.errors import UserError
 from taclean.util.files import sha256, write_json, write_text
 
@@ -28,7 +28,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     DEFAULT: ("first.png", "asr_ca.png"),
     "evidence": ("rates.png", "versus.png"),
     "former": ("versus.png",),
-    **dict.fromkeys(("repeats", "photos", "target", "structured", "field"), ("asr_ca.png",)),
+    **dict.fromkeys(("repeats", "target", "structured", "field"), ("asr_ca.png",)),
     "rebound": ("trajectory.png",),
     **dict.fromkeys(("few", "vit", "epyc"), ("rates.png",)),
     **dict.fromkeys(("axes", "ablation", "threat", "overlap"), ("axes/*.png",)),

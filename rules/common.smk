@@ -1,4 +1,4 @@
-"""The config, checked, and the params that rules share; the grid of runs is taclean/config/runs.py."""
+"""The config, checked, and the params that rules share; the grid of runs is taclean/runs.py."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from snakemake.logging import logger
 from taclean import config as configs, stages
 from taclean.attacks import victims
 from taclean.config.checks import check
-from taclean.config.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
+from taclean.runs import CLEAN_BASE, OF_ATTACK, RUN, Run, Runs
 from taclean.data import FILES
 from taclean.report import code_of, text_of
 from taclean.report.figures import drawings

@@ -3,7 +3,7 @@
 
 use rule tables as tune_grid with:
     input:
-        histories=runs.tuning_histories(),
+        histories=[*runs.tuning()],
         code=code_of("results.histories"),
     output:
         grid=report("results/tune/grid.csv", category="Tuning"),
@@ -12,7 +12,7 @@ use rule tables as tune_grid with:
         "logs/tune_grid.log",
     params:
         look=runs.tuning_look(),
-        runs=runs.tuning(),
+        runs=[*runs.tuning().values()],
         within=config["tune"]["within"],
 
 

@@ -87,15 +87,14 @@ def _check_names(config: Config) -> None:
     _known("evaluate.triggers", config.triggers_on_clean, config.attacks)
     _known("scan.targets", config.scan.targets or [], config.class_names)
     _known("data.target", [config.data.target], config.class_names)
-    if tune:
-        _known("tune.attacks", tune.attacks, config.attacks)
-        _known("tune.trials", [*tune.trials, *config.trial_entries], config.defenses)
-        if same := {*tune.seeds} & {*run.seeds}:
-            raise UserError(f"tune.seeds: {min(same)} is a seed of the run; choose on other seeds")
-        counts = {name: len(trials) for name, trials in tune.trials.items()}
-        if len(set(counts.values())) > 1:
-            has = ", ".join(f"{name} {count}" for name, count in counts.items())
-            raise UserError(f"tune.trials: {has}; give every defence the same number of trials")
+    _known("tune.attacks", tune.attacks, config.attacks)
+    _known("tune.trials", [*tune.trials, *config.trials], config.defenses)
+    if same := {*tune.seeds} & {*run.seeds}:
+        raise UserError(f"tune.seeds: {min(same)} is a seed of the run; choose on other seeds")
+    counts = {name: len(trials) for name, trials in tune.trials.items()}
+    if len(set(counts.values())) > 1:
+        has = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UserError(f"tune.trials: {has}; give every defence the same number of trials")
     for name in config.defenses:
         chain = [name]
         while before := config.defenses[chain[-1]].after:
@@ -141,7 +140,7 @@ def _check_data(config: Config) -> None:
 def _needed(config: Config) -> set[str]:
     """Return the roles that the run needs; see `data.NAME.splits.NAME.role`."""
     known = config.attacks
-    names = [*config.run.attacks, *(config.tune.attacks if config.tune else [])]
+    names = [*config.run.attacks, *config.tune.attacks]
     if any(name in known and not known[name].victim for name in names):
         return set(ROLES)
     needed = {"clean", "test"} | (set() if config.model.pretrained else {"pretrain"})
@@ -182,8 +181,8 @@ def _check_model(config: Config) -> None:
 
 def _check_rows(config: Config) -> None:
     """Check that the poisoned set and the clean split have the rows that entries ask for."""
-    run, tune, poisoned = config.run, config.tune, config.poison.rows
-    attacks = [*run.attacks, *(tune.attacks if tune else [])]
+    run, poisoned = config.run, config.poison.rows
+    attacks = [*run.attacks, *config.tune.attacks]
     for name in (name for name in attacks if config.attacks[name].victim):
         if (count := len(run.seeds)) > 1:
             text = f"one model, but run.seeds has {count}; give one seed, and run.repeats"
@@ -200,7 +199,7 @@ def _check_rows(config: Config) -> None:
         where = f"attacks.{name}.{' and '.join(wanted)}"
         there = config.poisoning(name)[0]
         _at_most(where, sum(wanted.values()), there, "rows of the poisoned set (poison.rows)")
-    for name in config.cleaned_by([*run.defenses, *config.trial_entries]):
+    for name in config.cleaned_by([*run.defenses, *config.trials]):
         entry, where = config.defenses[name], f"defenses.{name}"
         if entry.split:
             extra = [split for split in config.splits if config.dataset.role(split) == "extra"]
@@ -220,9 +219,9 @@ def _check_rows(config: Config) -> None:
 def _check_scratch(config: Config) -> None:
     """Check that there are the poisoned rows that defences from scratch train on."""
     run, tune = config.run, config.tune
-    grids = {"run.defenses": (run.attacks, run.defenses)}
-    grids |= {"tune.trials": (tune.attacks, [*tune.trials])} if tune else {}
-    for where, (attacks, defenses) in grids.items():
+    grids = [("run.defenses", run.attacks, run.defenses)]
+    grids.append(("tune.trials", tune.attacks, [*tune.trials]))
+    for where, attacks, defenses in grids:
         others = [name for name in attacks if not config.attacks[name].scratch]
         why = f"{others[0]} is not poisoned from scratch" if others else ""
         if run.controls or not attacks:

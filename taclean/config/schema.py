@@ -5,7 +5,7 @@ The parameters of attacks and defences are in their own files.
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -433,7 +433,9 @@ class Config(Section):
     attacks: dict[Name, SerializeAsAny[AttackEntry]] = key(..., "Attacks by name.")
     finetune: Finetune
     defenses: dict[Name, SerializeAsAny[DefenseEntry]] = key(..., "Defences by name.")
-    tune: Tune | None = None
+    tune: Tune = Field(
+        default_factory=lambda: Tune.model_construct(attacks=[], trials={}, seeds=[])
+    )
     axes: dict[Name, Axis] = key({}, "Figures of one choice each: `results/figures/axes/NAME.png`.")
     evaluate: Evaluate
     scan: Scan
@@ -525,10 +527,6 @@ class Config(Section):
         return list(dict.fromkeys(names))
 
     @property
-    def trial_entries(self) -> list[str]:
-        return [variant_name(trial["defense"], "trial", trial["trial"]) for trial in self.trials()]
-
-    @property
     def class_names(self) -> list[str]:
         """The zero-shot classes in label order."""
         return class_names(self.dataset.classes, f"data.{self.data.name}.classes")
@@ -558,8 +556,11 @@ class Config(Section):
         shown = {"kind", "label", "marker", "at_test"}
         return entry.kind if entry.given(exclude=shown) == base.given(exclude=shown) else attack
 
-    def trials(self) -> Iterator[dict[str, Any]]:
-        """Yield the trials of `tune`: defense, trial (a number from 1) and overrides."""
-        for defense, changes in self.tune.trials.items() if self.tune else ():
-            for number, change in enumerate(changes, 1):
-                yield {"defense": defense, "trial": number, "overrides": change}
+    @property
+    def trials(self) -> dict[str, dict[str, Any]]:
+        """The entries of `tune.trials`: defense, trial (a number from 1) and overrides of each."""
+        return {
+            variant_name(name, "trial", n): {"defense": name, "trial": n, "overrides": change}
+            for name, changes in self.tune.trials.items()
+            for n, change in enumerate(changes, 1)
+        }

@@ -11,8 +11,8 @@ from taclean.data.split import Pairs
 from taclean.defenses import Defense
 from taclean.training.distributed import error_of_all, rank
 from taclean.training.loader import Batch
-from taclean.training.resume import fingerprint
 from taclean.util.errors import UserError
+from taclean.util.fingerprint import fingerprint
 from taclean.util.progress import say
 
 

@@ -18,7 +18,7 @@ def code_of(*modules: str) -> list[str]:
     files = [HERE / f"{module.replace('.', '/')}.py" for module in modules]
     for file in files:  # the list grows while it is read
         text = file.read_text("utf-8")
-        found = [HERE / "assets/page" / name for name in re.findall(r'"(\w+\.html)"', text)]
+        found = [HERE / "assets/page" / name for name in re.findall(r'"(\w+\.\w+)"', text)]
         for node in ast.walk(ast.parse(text)) if file.suffix == ".py" else ():
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]

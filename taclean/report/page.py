@@ -11,9 +11,9 @@ from docutils.core import publish_parts
 from docutils.writers.html5_polyglot import Writer
 from markupsafe import Markup
 
-from taclean.report.templates import rendered
 from taclean.results.labels import Look
 from taclean.results.main_table import blocks, header, html
+from taclean.results.templates import rendered
 from taclean.results.verdict import BACKDOOR_POINTS, verdict
 
 SHOWN = 12  # classes in a table

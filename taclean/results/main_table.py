@@ -1,12 +1,13 @@
 """The main table: clean accuracy and attack success after each defence.
 
-`main_table` makes it as one frame, `cells` turns a block of it into text, and pandas writes that as
-Markdown, LaTeX or HTML.
+`main_table` makes it as one frame and `cells` turns a block of it into text. Pandas writes that as
+Markdown or HTML, and a template as LaTeX.
 """
 
 import html as markup
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import pandas as pd
 
@@ -14,24 +15,10 @@ from taclean.results import table as tables
 from taclean.results.labels import CLEAN, NONE, Look, ordered
 from taclean.results.statistics import differences, half_text, interval_text, summary
 from taclean.results.table import ASR, CA, I2T, T2I, main_rows, main_split, pick, scored_splits
+from taclean.results.templates import filled
 from taclean.util.errors import UserError
 
 METRICS = ((CA, ASR), ("ASR@10",), (I2T, T2I), ("LCA@1", "LASR@1"), ("TCR@1", "TCR@10"))
-
-# Text for a score or another part of the table, shown if the table has it.
-HOW_TO_READ = {
-    CA: "CA@1: zero-shot accuracy on clean images, higher is better.",
-    ASR: "ASR@k: share of triggered images of other classes with the target class in the top k, "
-    "lower is better; the lowest of the defences is bold.",
-    I2T: "I2T@1 and T2I@1: share of images whose best caption, and of captions whose best image, "
-    "is their own, higher is better.",
-    "LCA@1": "LCA@1 and LASR@1: CA@1 and ASR@1 of a linear probe on the model's image features.",
-    "TCR@1": "TCR@k: share of triggered images of other classes with a caption that names the "
-    "target among the k best of the split's own, lower is better.",
-    "Δ": "Δ: difference on the same victims; bold where its interval leaves out 0.",
-    CLEAN: "'{never}': the same model trained without poison, shown the same triggers: what ASR is "
-    "without a backdoor.",
-}
 
 
 def main_table(table: pd.DataFrame, look: Look) -> pd.DataFrame:
@@ -155,10 +142,9 @@ def numbers_text(table: pd.DataFrame, look: Look) -> str:
 
 def header(table: pd.DataFrame, look: Look) -> str:
     """Return what the numbers are and how to read each score."""
-    measured = {*table["metric"], "Δ" if len(_differences(table, look)) else "", CLEAN}
-    never = look.attack_label(CLEAN)
-    how = [text.format(never=never) for metric, text in HOW_TO_READ.items() if metric in measured]
-    return " ".join([numbers_text(table, look), *how])
+    never, compared = look.attack_label(CLEAN), len(_differences(table, look)) > 0
+    how = filled("reading.txt", measured={*table["metric"]}, compared=compared, never=never)
+    return " ".join([numbers_text(table, look), *how.splitlines()])
 
 
 def _escaped(text: str) -> str:
@@ -191,41 +177,14 @@ def html(block: pd.DataFrame) -> str:
     return texts.to_html(escape=False, border=0, classes=classes, justify="unset")
 
 
-TEX = str.maketrans(
-    {
-        **{char: rf"\{char}" for char in "&%$#_{}"},
-        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-        **{"±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "–": "--"},
-    }
-)
-FLOAT = r"""\begin{table}[htbp]
-\centering\footnotesize\setlength{\tabcolsep}{3.5pt}
-\setlength{\belowcaptionskip}{5pt}
-\caption{CAPTION}
-\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
-TABULAR}
-\end{table}
-"""  # \resizebox shrinks a table that is too wide for the page, and no other
-
-
 def latex(table: pd.DataFrame, look: Look) -> str:
     """Return the main table as LaTeX floats for \\input; needs booktabs and graphicx."""
-    floats = [r"% \usepackage{booktabs,graphicx}"]
+    floats, half = [], {r" ± ([\d.+]+)": r"$_{\\pm\1}$"}
     for title, block in blocks(table, look):
-        caption = f"{title}." if len(floats) > 1 else f"{title}. {header(table, look)}"
         texts = cells(block, r"\textbf{{{}}}")
-        half = {r" ± ([\d.+]+)": r"$_{\\pm\1}$"}
         texts = texts.replace({"–": "--", "−": "$-$", **half}, regex=True)
-        texts = texts.rename(index=lambda name: name.translate(TEX))
-        texts = texts.rename(columns=lambda name: name.translate(TEX))
-        texts.index.name, texts.columns.names = None, ["", "Defence"]
-        width, each = len(texts.columns), block["metric"].nunique()
-        body = texts.to_latex(column_format="l" + "r" * width, multicolumn_format="c", escape=False)
-        rules = "".join(rf"\cmidrule(lr){{{i}-{i + each - 1}}}" for i in range(2, width + 2, each))
-        body = body.replace("\\\\\n", f"\\\\\n{rules}\n", 1)
-        for name in block.loc[block["reference"], "defense"].unique():
-            row = f"\n{name.translate(TEX)} &"
-            body = body.replace(row, f"\n\\midrule{row}")
-        text = FLOAT.replace("CAPTION", caption.translate(TEX))
-        floats.append(text.replace("TABULAR", body.strip()))
-    return "\n".join(floats)
+        names = groupby(texts.columns.get_level_values("attack"))
+        attacks = [(name, len([*own])) for name, own in names]
+        never = block.loc[block["reference"], "defense"].unique()
+        floats.append((title, texts, attacks, block["metric"].nunique(), never))
+    return filled("main_table.tex", floats=floats, header=header(table, look))

@@ -27,9 +27,9 @@ def run(options: Any) -> None:
     import pandas as pd
 
     from taclean.attacks import victims
-    from taclean.report.templates import rendered
     from taclean.results import leaderboard
     from taclean.results.table import read_csv
+    from taclean.results.templates import rendered
 
     source = options.results or options.check
     if not (source or options.page) or (options.results and options.check):

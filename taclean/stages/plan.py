@@ -10,7 +10,7 @@ OPTIONS = [CONFIGFILE]
 
 
 def run(options: Any) -> None:
-    from taclean.training import estimate
+    from taclean import estimate
 
     config = configs.load(configs.DEFAULT, *options.configfile)
     for line in [*configs.notes(config), "plan: timing a few steps on this machine"]:

@@ -127,7 +127,8 @@ def _trained(stage: dict[str, Any], options: Any) -> tuple[CLIP, list[dict[str, 
     from taclean.data.split import Pairs, refuse_copies
     from taclean.defenses import defense, make_defense
     from taclean.training import distributed
-    from taclean.training.loop import Training, fingerprint, train
+    from taclean.training.loop import Training, train
+    from taclean.util.fingerprint import fingerprint
 
     with distributed.together():
         settings = Train.of(stage["train"], "train")

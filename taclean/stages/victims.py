@@ -12,7 +12,7 @@ AGREE = 0.1  # points that a score on val may move where weights are stored as b
 
 
 def victims_config(config: Config) -> dict[str, Any]:
-    from taclean.config.runs import Runs  # imports pandas
+    from taclean.runs import Runs  # imports pandas
 
     return {"victims": Runs(config).poisonings(), "zeroshot": config.prompts()}
 

@@ -30,9 +30,10 @@ from taclean.training.device import described
 from taclean.training.loader import Batch, Feed
 from taclean.training.log import Log
 from taclean.training.muon import Muon, Together, matrices
-from taclean.training.resume import Checkpoints, fingerprint
+from taclean.training.resume import Checkpoints
 from taclean.training.signals import Stop
 from taclean.util.errors import StoppedError, UserError, first_line
+from taclean.util.fingerprint import fingerprint
 from taclean.util.progress import Progress, Say, say
 from taclean.util.rng import uniform
 

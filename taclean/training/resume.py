@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 from contextlib import ExitStack
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from taclean.training import distributed
 from taclean.util.errors import UserError, first_line
 from taclean.util.files import locked, replacing
 from taclean.util.progress import say
 
-if TYPE_CHECKING:
-    from taclean.training.loop import Training
+if TYPE_CHECKING:  # its import takes seconds
+    from torch.distributed.checkpoint.stateful import Stateful
 
 
 class Checkpoints:
@@ -37,7 +32,7 @@ class Checkpoints:
             for left in self._folder.glob(".last.*.tmp.pt"):  # of a process killed as it wrote
                 left.unlink()
 
-    def resume(self, run: Training) -> bool:
+    def resume(self, run: Stateful) -> bool:
         """Put the checkpoint into `run`, on every process, and return whether there was one.
 
         The checkpoint of another run is moved to `last.FINGERPRINT.pt`: a run that comes back
@@ -49,7 +44,7 @@ class Checkpoints:
                 raise UserError(f"{self._path}: not every process can read it; share the folder")
         return found
 
-    def _load(self, run: Training) -> bool:
+    def _load(self, run: Stateful) -> bool:
         own = self._path.with_name(f"last.{self._mark}.pt")
         while self._path.exists() or own.exists():
             if not self._path.exists():
@@ -70,7 +65,7 @@ class Checkpoints:
             os.replace(self._path, self._path.with_name(f"last.{aside}.pt"))
         return False
 
-    def save(self, run: Training) -> None:
+    def save(self, run: Stateful) -> None:
         """Replace the checkpoint by the present state, on process 0; if that fails, it stays."""
         if distributed.rank():
             return
@@ -82,19 +77,3 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:  # torch's writer: RuntimeError on a full disk
             text = f"cannot write the checkpoint ({first_line(error)}); make room"
             raise UserError(f"{self._path}: {text}") from None
-
-
-def fingerprint(*parts: Any) -> str:
-    """Hash what decides a run's result, so that no other run's checkpoint is resumed.
-
-    The parts are JSON values, arrays, tensors and dataclasses of them.
-    """
-
-    def plain(value: Any) -> Any:
-        if is_dataclass(value):
-            return {field.name: getattr(value, field.name) for field in fields(value)}
-        array = np.ascontiguousarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-        return [str(array.dtype), array.shape, hashlib.sha256(array.data).hexdigest()]
-
-    text = json.dumps(parts, default=plain, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -9,9 +9,9 @@ import pytest
 
 from taclean import config as configs
 from taclean.config import Config, registry
-from taclean.config.runs import Runs
 from taclean.data.labels import class_names
 from taclean.results.labels import Look, look_of
+from taclean.runs import Runs
 from taclean.stages import stage_config
 from taclean.stages.shared import cleaning_seed
 from taclean.stages.text import shared_name

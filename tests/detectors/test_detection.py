@@ -16,12 +16,12 @@ from taclean import cli
 from taclean import config as configs
 from taclean.attacks import make_trigger, poison
 from taclean.clip import models
-from taclean.config.runs import Runs
 from taclean.data.split import Pairs
 from taclean.detectors import Seen, detection_table, make_detector, neighbours, roc
 from taclean.detectors.detection import POISONED, Suspects, counts
 from taclean.evaluation.zeroshot import Prompts, head, prompt_tokens
 from taclean.results.labels import Look
+from taclean.runs import Runs
 from taclean.stages import stage_config
 from taclean.util.files import write_json
 from taclean.util.rng import permutation

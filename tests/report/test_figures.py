@@ -29,11 +29,11 @@ from taclean.report.figures.samples import embeddings, first, triggers
 from taclean.report.figures.tradeoff import rates, tradeoff, tuning
 from taclean.report.figures.versus import versus
 from taclean.report.inputs import Samples, Texts, read_inputs, run_of
-from taclean.report.templates import bold
 from taclean.results.histories import GRID
 from taclean.results.labels import Look, look_of
 from taclean.results.statistics import summary
 from taclean.results.table import COLUMNS, pick
+from taclean.results.templates import bold
 from tests.helpers import refused
 
 IMAGENET = class_names("imagenet", "")

@@ -57,7 +57,7 @@ def test_a_trial_is_its_defences_entry_with_what_it_changes() -> None:
     plain, given = (stage(whole, f"finetune/badnet/{name}/seed100") for name in ("ft", "ft_trial2"))
     assert plain | {"stage": ""} == given | {"stage": ""}
     assert configs.resolve(whole) == whole
-    assert [*check(whole).trials()][1]["overrides"] == {"train": None}
+    assert [*check(whole).trials.values()][1]["overrides"] == {"train": None}
 
 
 def test_a_trial_of_a_variant_begins_with_the_variant() -> None:

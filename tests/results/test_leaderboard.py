@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from taclean.report.templates import rendered
 from taclean.results import leaderboard
 from taclean.results.table import pick, read_csv
+from taclean.results.templates import rendered
 from taclean.stages.leaderboard import _of_run
 from taclean.util.files import sha256
 from tests.helpers import refused

@@ -9,7 +9,7 @@ The Snakefile imports this module, so it imports nothing heavy.
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from taclean.config.runs import Runs
+    from taclean.runs import Runs
 
 PICTURE, GALLERY = (".pdf", ".png"), (".html",)
 

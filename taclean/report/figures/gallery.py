@@ -5,9 +5,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from taclean.report.inputs import ByAttack, Texts
-from taclean.report.templates import rendered
 from taclean.results.labels import NONE, Look
 from taclean.results.table import seeds_text
+from taclean.results.templates import rendered
 
 EXAMPLES = 6
 

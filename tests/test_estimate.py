@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from taclean import config as configs
+from taclean import estimate
 from taclean.cli import main
-from taclean.training import estimate
 from tests.helpers import ROOT
 
 RATES = {

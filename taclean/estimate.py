@@ -13,7 +13,6 @@ from PIL import Image
 
 from taclean.clip.models import create, tokenize
 from taclean.config import Config
-from taclean.config.runs import Runs
 from taclean.config.schema import ROLES, Train
 from taclean.data.fetch import bytes_to_fetch
 from taclean.data.images import load_image
@@ -21,6 +20,7 @@ from taclean.data.split import Pairs
 from taclean.defenses import defense, make_defense
 from taclean.evaluation.embeddings import embed
 from taclean.evaluation.zeroshot import head, prompt_tokens, scores
+from taclean.runs import Runs
 from taclean.training.loop import Training
 
 CAPTION = "a large green tree near the small red house on a very warm summer day"

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from taclean.config import Config
-from taclean.config.schema import Train, variant_name
+from taclean.config.schema import Train
 from taclean.data import FILES
 from taclean.data.readers import READERS
 from taclean.results.labels import FEWEST_SEEDS, Look, label_of, look_of
@@ -158,24 +158,23 @@ class Runs:
         if not (config.model.pretrained or config.run.victims):
             bases, rows = ["clean"] * len(self._bases()), config.rows_of_role("pretrain")
             yield "base", bases, rows, config.base.train
-        for attack in dict.fromkeys([*victims, *(config.tune.attacks if config.tune else [])]):
+        for attack in dict.fromkeys([*victims, *config.tune.attacks]):
             if not (config.attacks[attack].victim or config.run.victims):
                 own = [name for name in victims if name == attack]
                 yield f"pretrain {attack}", own, *config.poisoning(attack)
-        for name in config.cleaned_by([*self.defenses[1:], *config.trial_entries]):
+        for name in config.cleaned_by([*self.defenses[1:], *config.trials]):
             own = [run.attack for run in cleanings if run.defense == name]
             yield f"finetune {name}", own, *config.cleaning(name, *own[:1])
 
-    def tuning(self) -> list[dict[str, Any]]:
-        """Return the trials of a tuning (defense, trial, overrides) on every attack and seed."""
-        tune = self.config.tune
-        attacks, seeds = (tune.attacks, tune.seeds) if tune else ([], [])
-        victims = [{"attack": attack, "seed": seed} for attack in attacks for seed in seeds]
-        return [{**trial, **victim} for trial in self.config.trials() for victim in victims]
-
-    def tuning_histories(self) -> list[str]:
-        trials = [(t, variant_name(t["defense"], "trial", t["trial"])) for t in self.tuning()]
-        return [Run(t["attack"], entry, t["seed"]).path("history.csv") for t, entry in trials]
+    def tuning(self) -> dict[str, dict[str, Any]]:
+        """Return the trials of a tuning on every attack and seed, by their val scores."""
+        tune, trials = self.config.tune, self.config.trials.items()
+        return {
+            Run(attack, entry, seed).path("history.csv"): {**trial, "attack": attack, "seed": seed}
+            for entry, trial in trials
+            for attack in tune.attacks
+            for seed in tune.seeds
+        }
 
     def histories(self, defenses: Collection[str]) -> list[str]:
         """Return the val scores of the cleanings by some defences."""
@@ -361,8 +360,7 @@ class Runs:
 
     def tuning_look(self) -> dict[str, Any]:
         """Return `look` for the attacks and defences of a tuning."""
-        tune = self.config.tune
-        return look_of(self.config, tune.attacks, list(tune.trials)) if tune else {}
+        return look_of(self.config, self.config.tune.attacks, [*self.config.tune.trials])
 
     def has_intervals(self) -> bool:
         """Return whether defences are compared on enough seeds."""

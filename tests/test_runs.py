@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from taclean import config as configs
-from taclean.config.runs import Run, Runs
+from taclean.runs import Run, Runs
 from tests.helpers import ROOT
 
 
