@@ -13,7 +13,7 @@ rule fetch:
         "../envs/taclean.yaml"
     params:
         **job("fetch/{source}"),
-        folder=lambda wildcards: runs.source_folder(wildcards.source),
+        folder=lambda wildcards: runs.fetch_folder(wildcards.source),
     shell:
         "python -m taclean fetch --config {params.config} --stage {params.stage}"
         " --folder {params.folder:q} --out {output} 2>&1 | tee {log}"

@@ -244,17 +244,21 @@ class Runs:
         return train.threads
 
     def source_folder(self, name: str) -> str:
-        """Return where a source's files are: the user's folder, or ours, which no rule deletes."""
+        """Return where a source's files are: the user's folder, or that of `fetch_folder`."""
+        given = self.dataset.sources[name].folder
+        return os.path.expanduser(given) if given else self.fetch_folder(name)
+
+    def fetch_folder(self, name: str) -> str:
+        """Return the folder that a source is fetched into, which no rule deletes."""
         source = self.dataset.sources[name]
-        if source.folder:
-            return os.path.expanduser(source.folder)
         # A download holds all parts of a data set, which are sources of their own.
-        return f"{self.data}/sources/{source.reader if source.download else name}"
+        return f"{self.data}/sources/{name if source.hub else source.reader}"
 
     def fetched(self, wildcards: Any) -> str | list[str]:
         """Return what a source is indexed after: its fetch, or the user's CSV files."""
         source = self.dataset.sources[wildcards.source]
-        if not source.folder:
+        details = getattr(source, "details", None)
+        if not source.folder or getattr(details, "descriptors", None) == "download":
             return f"{self.data}/fetched/{wildcards.source}.json"
         if "separator" not in READERS[source.reader].keys:
             return []

@@ -77,11 +77,14 @@ class Source(Section):
 
     reader: str
     """Format of the files. Pairs: webdataset, img2dataset, csv. Labelled images: imagenet, folders
-    (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101. Retrieval: coco."""
-    folder: Place | None = key(None, "Folder, or CSV file, with the data.")
+    (a tree CLASS/PICTURE), labels (a CSV file), cifar10, cifar100, caltech101, tiny_imagenet.
+    Retrieval: coco."""
+    folder: Place | None = key(None, "Folder, CSV file or zip (tiny_imagenet) with the data.")
     files: Annotated[list[Text], Field(min_length=1)] | Text | None = None
     """Globs of files to read, such as cc3m-train-*.tar."""
-    split: Literal["train", "test"] | None = key(None, "cifar10 and cifar100: which part.")
+    split: Literal["train", "val", "test"] | None = None
+    """Which part. cifar10 and cifar100: test (the default) or train; tiny_imagenet: val (the
+    default) or train."""
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
     columns: Columns | None = key(None, "Names of a CSV file's columns.")
@@ -92,7 +95,8 @@ class Source(Section):
     """labels: names of the classes that are numbers in the CSV file, or a text file with them."""
     hub: Text | None = key(None, "Dataset of the Hugging Face hub to fetch.")
     revision: Text | None = key(None, "Commit of the dataset on the hub.")
-    download: bool | None = key(None, "cifar10 and cifar100: fetch the files, once for both parts.")
+    download: bool | None = None
+    """cifar10, cifar100 and tiny_imagenet: fetch the published files, once for both parts."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -110,6 +114,9 @@ class Source(Section):
         own = {name for reader in READERS.values() for name in reader.keys}
         for name in sorted(own & self.model_fields_set - {*READERS[self.reader].keys}):
             raise WrongKeyError(name, f"the reader {self.reader} has no such key; leave it out")
+        if self.split and self.split not in (parts := READERS[self.reader].parts):
+            text = f"{self.split!r} is no part of {self.reader}; give {' or '.join(parts)}"
+            raise WrongKeyError("split", text)
         return self
 
 
@@ -153,7 +160,8 @@ class Dataset(Section):
     seed: Seed = key(..., "Seed of the scenes, or of the draw of rows.")
     classes: list[str] | str
     """Zero-shot classes in label order. Scenes: `default` (100), `all` (281) or names from `all`.
-    Files: `imagenet` (open_clip's names), a list, or a text file with one name per line."""
+    Files: `imagenet` (open_clip's names), `tiny_imagenet`, a list, or a text file with one name
+    per line."""
     splits: Any
 
     def role(self, split: str) -> str:

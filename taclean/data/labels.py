@@ -11,7 +11,8 @@ from taclean.clip import library_names
 from taclean.data import Table, one_line
 from taclean.util.errors import UserError
 
-EMOJI = Path(__file__).parents[1] / "assets" / "emoji"
+ASSETS = Path(__file__).parents[1] / "assets"
+EMOJI = ASSETS / "emoji"
 
 
 def class_name(text: str) -> str:
@@ -41,10 +42,13 @@ def unique_names(given: Iterable[str], where: str = "classes") -> list[str]:
 def class_names(given: str | list[str], where: str) -> list[str]:
     """Return the classes that a known set, a text file with a name per line or a list gives.
 
-    The sets are "imagenet", and "default" or "all" of the drawings. Refuse fewer than two.
+    The sets are "imagenet", "tiny_imagenet", and "default" or "all" of the drawings. Refuse fewer
+    than two.
     """
     if given == "imagenet":
         return list(library_names()["IMAGENET_CLASSNAMES"])
+    if given == "tiny_imagenet":
+        return list(tiny_imagenet().values())
     if given in ("default", "all"):
         table = (EMOJI / "classes.tsv").read_text("utf-8")
         rows = [line.split("\t") for line in table.splitlines()[1:]]
@@ -53,6 +57,12 @@ def class_names(given: str | list[str], where: str) -> list[str]:
     if len(found := unique_names(listed, where)) < 2:
         raise UserError(f"{where}: {len(found)} names; give at least 2")
     return found
+
+
+def tiny_imagenet() -> dict[str, str]:
+    """Return the class names of Tiny-ImageNet-200 by WordNet id, in label order."""
+    lines = (ASSETS / "tiny_imagenet.tsv").read_text("utf-8").splitlines()
+    return {synset: name for synset, name, *_ in (line.split("\t") for line in lines)}
 
 
 def count_classes(table: Table, classes: Sequence[str]) -> Table:
@@ -72,6 +82,9 @@ def count_classes(table: Table, classes: Sequence[str]) -> Table:
             raise UserError(f"{what}; add it to classes, or correct its name in the source")
     counted = table.assign(label=table["label"].map(places).astype("int64"))
     counted.attrs["classes"] = classes
+    if synsets := table.attrs.get("synsets"):  # by the new labels, too
+        of_label = {place: synsets[label] for label, place in places.items() if label >= 0}
+        counted.attrs["synsets"] = [of_label.get(label) for label in range(len(classes))]
     return counted
 
 

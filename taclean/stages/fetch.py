@@ -1,4 +1,4 @@
-"""Fetch a source from the hub or from its publisher."""
+"""Fetch a source from the hub or from its publisher, and the descriptors of its captions."""
 
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,19 @@ OPTIONS = [
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
+    from taclean.data.download import fetch_published
     from taclean.data.fetch import fetch
     from taclean.data.readers import READERS
 
-    folder = Path(options.folder)
+    folder, found = Path(options.folder), dict[str, Any]()
     if "hub" in stage:
-        found: dict[str, Any] = {"files": fetch(stage, folder)}
+        found["files"] = fetch(stage, folder)
     elif stage.get("download") and (download := READERS[stage["reader"]].download):
         download(folder)
-        found = {"download": stage["reader"]}
-    else:
+        found["download"] = stage["reader"]
+    if (stage.get("details") or {}).get("descriptors") == "download":
+        path = fetch_published("descriptors", folder, "details.descriptors")
+        found["descriptors"] = path.name
+    if not found:
         raise UserError(f"{stage['name']}: a folder of yours, {stage['folder']}; nothing to fetch")
     write_json(options.out, found)

@@ -33,6 +33,7 @@ class Reader(ABC):
         gives: what a sample has beside its picture: "pairs" (a caption to train on), "labels", or
             "captions" (several, one a line, for retrieval).
         keys: the config keys of a source that are this reader's own.
+        parts: values of the key `split`; the first is the default.
         download: a class method that puts the published files into a folder; None if there is none.
         spec: the source's entry in the config.
         folder: where its files are; a UserError says that there is no such folder.
@@ -41,6 +42,7 @@ class Reader(ABC):
     folder = Path()
     gives: ClassVar[Literal["pairs", "labels", "captions"]]
     keys: ClassVar[tuple[str, ...]] = ()
+    parts: ClassVar[tuple[str, ...]] = ()
     download: ClassVar[Any] = None
 
     def __init__(self, spec: Mapping[str, Any], folder: Path) -> None:

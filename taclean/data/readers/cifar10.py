@@ -17,6 +17,7 @@ class Cifar10(Reader):
 
     gives = "labels"
     keys = ("split", "download", "captions")
+    parts = ("test", "train")
     published: ClassVar[str] = "CIFAR10"  # the class of torchvision
 
     def table(self) -> Table:
