@@ -42,6 +42,7 @@ rule index:
 rule pack:
     input:
         index=runs.index,
+        known=runs.known,
     output:
         expand("{data}/{{split}}/{file}", data=DATA, file=FILES),
     log:
@@ -59,7 +60,7 @@ rule pack:
     shell:
         "python -m taclean pack --config {params.config} --stage {params.stage}"
         " --index {input.index} --folder {params.source:q} --workers {threads}"
-        " --out {params.out} 2>&1 | tee {log}"
+        " --known {input.known} --out {params.out} 2>&1 | tee {log}"
 
 
 # The base model needs these splits, and all other trainings need the base model.

@@ -225,6 +225,18 @@ class Runs:
         source = getattr(self.dataset.splits[wildcards.split], "source", None)
         return f"{self.data}/index/{source}.parquet" if source else []
 
+    def known(self, wildcards: Any) -> list[str]:
+        """Return the hashes of the pictures that win over those of a split; scenes have no copies.
+
+        Scored splits win. The clean split wins over pretrain, for it is always packed.
+        """
+        split, config = wildcards.split, self.config
+        trained = filter(None, map(config.split_of_role, ("clean", "pretrain", "patch")))
+        order = [*dict.fromkeys([*config.scored, *trained, split])]
+        if self.dataset.form == "scenes" or not (split in config.scored or config.learns(split)):
+            return []
+        return [f"{self.data}/{name}/pictures.npy" for name in order[: order.index(split)]]
+
     def split_source(self, wildcards: Any) -> str | list[str]:
         """Return the folder of a split's source; scenes have no source."""
         source = getattr(self.dataset.splits[wildcards.split], "source", None)

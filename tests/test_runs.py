@@ -52,6 +52,32 @@ def test_an_imported_model_is_the_victim_of_every_seed() -> None:
     assert victim == "results/imported/model.safetensors"
 
 
+def test_scored_splits_win_over_the_clean_one_and_that_over_the_poisoned_one() -> None:
+    splits = {"more": {"from": "a"}, "own": {"from": "a"}, "unused": {"from": "a"}}
+    rows = {"pretrain": 9000, "clean": 900, "patch": 90, "val": None, "test": None}
+    splits |= {name: {"from": "a", "rows": count} for name, count in rows.items()}
+    source = {"reader": "csv", "folder": "a"}
+    labelled = {"reader": "labels", "folder": "b"}
+    for name in ("val", "test"):
+        splits[name]["from"] = "b"
+    files = {"form": "files", "seed": 0, "classes": ["banana", "fig"], "max_broken": 0}
+    files |= {"sources": {"a": source, "b": labelled}, "splits": splits}
+    found = runs(
+        run={"attacks": ["badnet"], "defenses": ["ft"]},
+        data={"name": "own", "own": files},
+        evaluate={"splits": ["test", "more"]},
+        poison={"rows": 9000},
+        defenses={"ft": {"split": "own"}},
+    )
+    scored, order = ["val", "test", "more"], ["clean", "pretrain", "patch"]
+    for name in (*scored, *order, "own", "unused"):
+        winners = [*scored, *order, "own"]
+        winners = winners[: winners.index(name)] if name in winners else []
+        paths = [f"data/own/{winner}/pictures.npy" for winner in winners]
+        assert found.known(SimpleNamespace(split=name)) == paths, name
+    assert runs().known(SimpleNamespace(split="pretrain")) == []  # scenes have no copies
+
+
 def test_what_waits_for_the_base_model() -> None:
     found = runs(attacks={"badnet": {"scratch": True}})
     base = "results/base/model.safetensors"

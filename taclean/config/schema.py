@@ -190,9 +190,10 @@ class Files(Dataset):
     form: Literal["files"] = key(..., "Pictures that are read from `sources`.")
     max_broken: Share
     """Largest accepted share of broken samples among those read. It decides how many are spare."""
-    max_copies: Share = 0.0
-    """Largest accepted share of a split's pictures that are poisoned or trained on elsewhere, pixel
-    by pixel. Web data has some, such as the pictures that stand for missing ones."""
+    max_copies: Share = 0.01
+    """Largest accepted share of rows to train on that are copies, pixel by pixel: of scored
+    pictures, of the clean split or of earlier rows. They are dropped, and spares take their places.
+    Later checks of splits that were packed otherwise accept this share only if you give it."""
     sources: dict[FolderName, Source] = key(..., "Where samples come from, by name.", min_length=1)
     splits: dict[Name, FileSplit] = key(..., "One split of each needed role, and extra ones.")
 
@@ -474,6 +475,17 @@ class Config(Section):
         sources = {getattr(self.splits[name], "source", "") for name in (val, test) if name}
         chosen = val if self.run.rates and len(sources) == 2 else None
         return self.evaluate.probe or chosen
+
+    @property
+    def scored(self) -> list[str]:
+        """The splits that the run's models are scored on: val, test and further ones."""
+        named = [self.split_of_role("val"), self.split_of_role("test"), *self.evaluate.splits]
+        return [name for name in dict.fromkeys(named) if name]
+
+    def learns(self, split: str) -> bool:
+        """Return whether something is trained on a split, which then loses copies."""
+        own = {entry.split for entry in self.defenses.values()} - {*self.scored}
+        return self.dataset.role(split) in TRAINED or split in own
 
     def gives(self, split: str) -> tuple[str, ...]:
         """Return what a split's samples have: see `Reader.gives`; scenes are pairs with labels."""

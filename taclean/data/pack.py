@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -30,6 +31,7 @@ from taclean.util.progress import Progress
 KINDS = (
     "no_image no_caption empty_caption caption_not_utf8 undecodable too_large wrong_mode".split()
 )
+COPY = "copy"  # the kind of a sound row whose picture is there already
 MORE_FILES = "account.json rows.csv classes.txt texts.txt texts.npy text_rows.npy".split()
 PART = 64  # rows that a worker packs at once
 FEWEST = 2000  # rows of a worker, which takes two seconds to start
@@ -45,14 +47,18 @@ def pack_rows(
     tokenize: Tokenize,
     workers: int = 1,
     max_broken: float = 0.05,
+    known: np.ndarray | None = None,
+    max_copies: float | None = None,
 ) -> dict[str, Any]:
     """Pack rows of a source's table into a split (see `taclean.data.split`).
 
     Rows are packed in source order (sorted ids). The next sound spare row, in drawn order, replaces
-    a broken row, so that the split has exactly `len(table)` rows. Without spare rows, broken ones
-    are left out. Beside the files of every split, the folder gets:
+    a broken row or a copy, so that the split has exactly `len(table)` rows; without spare rows they
+    are left out. A row is a copy if its pixels are those of a picture of another split, or of
+    another picture in an earlier row; spare rows come last. Beside the files of every split, the
+    folder gets:
 
-    - `account.json`: what was read, packed and broken;
+    - `account.json`: what was read, packed, broken and there twice;
     - `rows.csv` with row, id, key and where: the list that can be published;
     - `classes.txt`, if there are labels: the classes that they count;
     - `texts.txt`, `texts.npy` (T, 77) uint16 and `text_rows.npy` (T,) int64, if pictures have
@@ -63,12 +69,15 @@ def pack_rows(
         spare: rows that replace broken ones, in drawn order; None to leave broken ones out.
         tokenize: captions -> (B, 77) uint16.
         max_broken: largest share of the read rows that may be broken.
+        known: (M,) uint64, the pictures of other splits (see `Pairs.pictures`); None not to count
+            copies in the account.
+        max_copies: largest share of the read rows that may be copies; None to keep copies.
 
     Returns:
-        The account: {"read": n, "packed": n, "broken": {kind: n for all of `KINDS`}}.
+        The account: {"read": n, "packed": n, "broken": {kind: n for all of `KINDS`}, "copies": n}.
 
-    A UserError says that too many rows are broken, how many there are of each kind, and where the
-    first picture of them should be; or that a file cannot be read, or the disk is full.
+    A UserError says that too many rows are broken or copies, how many there are of each kind, and
+    where the first picture of them should be; or that a file cannot be read, or the disk is full.
     """
     target = Path(folder)
     if not len(table):
@@ -86,13 +95,14 @@ def pack_rows(
             pass  # the workers write its rows
         pack, table = partial(_pack_part, reader, images, size), table.sort_index()
         try:
-            given = (table, spare, tokenize, workers, max_broken)
+            given = (table, spare, tokenize, workers, max_broken, known, max_copies)
             rows, tokens, bad = _fill(pack, *given, target, reader.folder)
         except BrokenProcessPool:
             raise UserError(f"{target}: a worker died (out of memory?); lower workers") from None
         kinds = [row.kind for row in bad]
         broken = {kind: kinds.count(kind) for kind in KINDS}
         account = {"read": len(rows) + len(bad), "packed": len(rows), "broken": broken}
+        account |= {} if known is None else {"copies": [*kinds, *rows["kind"]].count(COPY)}
         if len(rows) < len(table):
             _keep_rows(images, rows["slot"].to_numpy(int))
         _write(split, rows, tokens, tokenize)
@@ -113,7 +123,8 @@ class _Row(NamedTuple):
     where: str | None
     label: int
     caption: str | None
-    kind: str | None = None  # of `KINDS`, where it is broken
+    shown: int  # number of its picture in the source
+    kind: str | None = None  # of `KINDS`, where it is broken, or `COPY`
     captions: tuple[str, ...] = ()  # as lines; the first is the row's
     picture: int = 0  # hash of the pixels
 
@@ -147,61 +158,74 @@ def _fill(
     tokenize: Tokenize,
     workers: int,
     max_broken: float,
+    known: np.ndarray | None,
+    max_copies: float | None,
     target: Path,
     folder: Path,
 ) -> tuple[pd.DataFrame, np.ndarray, list[_Row]]:
-    """Pack all rows, then spare rows in place of broken ones until no row is missing.
+    """Pack all rows, then spare rows in place of those left out until no row is missing.
 
-    Return the sound rows by slot, a column for each field of `_Row`, their tokens (N, 77), and the
-    broken rows.
+    Return the packed rows by slot, a column for each field of `_Row`, their tokens (N, 77), and the
+    rows left out.
     """
     tokens = np.zeros((len(table), 77), np.uint16)
     sound: list[_Row] = []
-    broken: list[_Row] = []
+    lost: list[_Row] = []
+    shares = {"broken": max_broken, "copies": max_copies or 0}
+    found: Counter[str] = Counter()
+    kept = (None, COPY) if max_copies is None else (None,)
+    seen = dict.fromkeys(() if known is None else known.tolist(), -1)  # by hash: `shown`
     chosen, slots, used = table, list(range(len(table))), 0
     while slots:
-        columns = chosen[["key", "where", "label", "caption"]].itertuples(name=None)
+        columns = chosen[["key", "where", "label", "caption", "picture"]].itertuples(name=None)
         rows = [_Row(slot, *values) for slot, values in zip(slots, columns, strict=True)]
         rows.sort(key=lambda row: row.id)
         parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
         parallel = Parallel(min(workers, math.ceil(len(rows) / FEWEST)), return_as="generator")
         progress, done, missing = Progress(f"pack {target.name}", len(rows), "rows"), 0, []
         for part in parallel(delayed(pack)(part) for part in parts):
-            good = [row for row in part if row.kind is None]
+            for i, row in enumerate(part):
+                if row.kind is None and seen.setdefault(row.picture, row.shown) != row.shown:
+                    part[i] = row._replace(kind=COPY)
+            good = [row for row in part if row.kind in kept]
+            bad = [row for row in part if row.kind not in kept]
             sound += good
             if good:
                 tokens[[row.slot for row in good]] = tokenize([row.captions[0] for row in good])
-            bad = [row for row in part if row.kind]
             missing += [row.slot for row in bad]
-            broken += bad
-            # Each broken row makes a spare one be read, unless there are no spare ones.
-            read = len(table) + (0 if spare is None else len(broken))
-            if len(broken) > max_broken * read:
-                text = f"at least {len(broken)} of {read} rows that would be read are broken"
-                text += f" ({_in_words(broken, folder)}), more than max_broken = {max_broken:g}"
-                raise UserError(f"{target}: {text}; look at the source or raise max_broken")
+            lost += bad
+            found.update("copies" if row.kind == COPY else "broken" for row in bad)
+            # Each row left out makes a spare one be read, unless there are no spare ones.
+            read = len(table) + (0 if spare is None else len(lost))
+            for what, share in shares.items():
+                if found[what] > share * read:
+                    rows = [row for row in lost if (row.kind == COPY) == (what == "copies")]
+                    text = f"at least {len(rows)} of {read} rows that would be read are {what}"
+                    text += " of pictures of this or another split" * (what == "copies")
+                    text += f" ({_in_words(rows, folder)}), more than max_{what} = {share:g}"
+                    raise UserError(f"{target}: {text}; look at the source or raise max_{what}")
             done += len(part)
-            progress.update(done, f"{len(broken)} broken" if broken else "")
+            progress.update(done, f"{len(lost)} left out" if lost else "")
         if spare is None:
             break
         slots = sorted(missing)
         chosen = spare.iloc[used : used + len(slots)]
         if len(chosen) < len(slots):
-            text = f"{len(slots)} of {len(table)} rows are broken after {used} spare rows"
-            text += f" ({_in_words(broken, folder)}), and {len(chosen)} are left that no split has"
+            text = f"{len(slots)} of {len(table)} rows are left out after {used} spare rows"
+            text += f" ({_in_words(lost, folder)}), and {len(chosen)} are left that no split has"
             raise UserError(f"{target}: {text}; raise max_broken, lower rows or add shards")
         used += len(slots)
     if not sound:
-        raise UserError(f"{target}: no sound row ({_in_words(broken, folder)}); look at the source")
+        raise UserError(f"{target}: no sound row ({_in_words(lost, folder)}); look at the source")
     # As objects: a name that is not UTF-8 cannot be in a column of strings.
     packed = pd.DataFrame(sorted(sound), columns=_Row._fields, dtype=object)
-    return packed, tokens[packed["slot"].astype(int)], broken
+    return packed, tokens[packed["slot"].astype(int)], lost
 
 
-def _in_words(broken: list[_Row], folder: Path) -> str:
-    """Return how many rows are broken by kind, and where the picture of the first one should be."""
-    kinds, first = [row.kind for row in broken], broken[0]
-    counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in KINDS if kind in kinds)
+def _in_words(lost: list[_Row], folder: Path) -> str:
+    """Return how many rows are left out by kind, and where the first one's picture should be."""
+    kinds, first = [row.kind for row in lost], lost[0]
+    counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in (*KINDS, COPY) if kind in kinds)
     if "://" in str(first.where):
         fetch = "URLs are not fetched, download them, for example by img2dataset"
         return f"{counts}, such as {first.key!r}: {fetch}"

@@ -33,6 +33,8 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     return stage | {
         "source": source.given(exclude={"captions"}),
         "max_broken": dataset.max_broken,
+        "max_copies": dataset.max_copies,
+        "learned": config.learns(split),  # and loses copies
         "draw": [[name, s.rows] for name, s in siblings.items() if s.rows],  # their order decides
         **({"limits": limits, "names": names} if limits else {}),
     }
@@ -43,12 +45,16 @@ CONFIGS = {"pack/SPLIT": pack_config}
 OPTIONS = [
     option("--index", "index of its source, for a split that is read from files", default=None),
     option("--folder", "folder, or CSV file, of that source", default=None),
+    option("--known", "files pictures.npy of splits whose pictures win", nargs="*", default=[]),
     option("--out", "folder of the split"),
     WORKERS,
 ]
 
 
 def run(stage: dict[str, Any], options: Any) -> None:
+    import numpy as np
+
+    from taclean.data import load_array
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
     from taclean.data.readers import Reader, load_table, make_reader
@@ -78,9 +84,15 @@ def run(stage: dict[str, Any], options: Any) -> None:
         rows = add_captions(rows, stage["captions"], stage["seed"])
         spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
     settings = {"size": stage["image_size"], "max_broken": stage.get("max_broken", 0)}
+    if stage["form"] == "files":
+        known = [load_array(path, np.uint64, 1) for path in options.known]
+        settings["known"] = np.concatenate([np.empty(0, np.uint64), *known])
+        settings["max_copies"] = stage["max_copies"] if stage["learned"] else None
     work = {"tokenize": tokenizer(stage), "workers": options.workers}
     account = pack_rows(Path(options.out), reader, rows, spare, **settings, **work)
     broken = ", ".join(f"{kind} {n}" for kind, n in account["broken"].items() if n) or "none"
+    if "copies" in account:
+        broken += f"; copies {'dropped' if stage['learned'] else 'kept'}: {account['copies']}"
     say(f"pack {stage['split']}: {account['packed']} rows of {account['read']}; broken: {broken}")
 
 
@@ -92,7 +104,7 @@ def _drawn(stage: dict[str, Any], table: Any) -> tuple[Any, Any]:
         return table, None
     limits, names = stage.get("limits", {}), stage.get("names", [])
     only = {split: within(table, names, **limit).to_numpy() for split, limit in limits.items()}
-    broken = stage["max_broken"]  # a share of all that is read: of rows and spare rows
-    spares = broken / (1 - broken) if broken < 1 else len(table)
+    lost = stage["max_broken"] + stage["max_copies"]  # a share of all that is read, spares included
+    spares = lost / (1 - lost) if lost < 1 else len(table)
     drawn = draw(table["picture"], dict(stage["draw"]), stage["seed"], spares, only)[stage["split"]]
     return table.iloc[drawn.rows], table.iloc[drawn.spare]

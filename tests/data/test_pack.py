@@ -411,6 +411,50 @@ defenses: {{taclean: {{subcaptions: {{samples: 4}}}}}}
     assert "pack val: no picture of 1 of the run's classes (airplane)" in capsys.readouterr().out
 
 
+def blank(*values: int) -> list[np.ndarray]:
+    return [np.full((9, 9, 3), value, np.uint8) for value in values]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_copies_give_way_to_spare_rows(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(pack, "PART", 2)
+    run(tmp_path / "val", Given(blank(50, 60), labels=0), None, None)
+    known = Pairs.open(tmp_path / "val").pictures
+    # Row 2 is a copy of row 0, row 3 of val; of the spares 7 is one of row 4, and 6 of val.
+    reader = Given([*blank(10, 20, 10, 50, 30, 40, 60, 30, 70, 80)], labels=0)
+    given = (reader, [4, 0, 1, 2, 3], [7, 6, 8, 9, 5])
+    how = {"known": known, "workers": workers}
+    account = run(tmp_path / "split", *given, **how, max_copies=0.45)  # 4 of 9, but first 2 of 7
+    assert (account["read"], account["packed"], account["copies"]) == (9, 5, 4)
+    assert not any(account["broken"].values())
+    assert json.loads((tmp_path / "split" / "account.json").read_text()) == account
+    assert Pairs.open(tmp_path / "split").ids.tolist() == [0, 1, 8, 9, 4]
+    says = ("4 of 9 rows", "copy 4", "max_copies = 0.4;", "raise max_copies")
+    refuse(tmp_path / "none", reader, *says, rows=given[1], spare=given[2], **how, max_copies=0.4)
+    says = ("2 of 5 rows", "copy 2", "0 are left that no split has")
+    refuse(tmp_path / "none", reader, *says, rows=given[1], spare=[], **how, max_copies=1.0)
+    assert not (tmp_path / "none").exists()
+
+
+def test_scored_splits_keep_copies_and_whole_ones_lose_them(tmp_path):
+    reader, known = Given(blank(1, 2, 1, 1), labels=0), np.empty(0, np.uint64)
+    kept = run(tmp_path / "test", reader, None, None, known=known)
+    assert (kept["packed"], kept["copies"]) == (4, 2)
+    left = run(tmp_path / "extra", reader, None, None, known=known, max_copies=0.5)
+    assert (left["packed"], left["copies"]) == (2, 2)
+    pairs = Pairs.open(tmp_path / "extra")
+    assert pairs.images[:, 0, 0, 0].tolist() == [1, 2]
+    assert "copies" not in run(tmp_path / "scenes", reader, None, None)
+
+
+def test_captions_of_one_picture_are_no_copies(tmp_path):
+    reader = Given(blank(1, 1, 2, 1), [*"abcd"])
+    reader.given["picture"] = [0, 0, 1, 2]
+    account = run(tmp_path / "a", reader, None, None, known=np.empty(0, np.uint64), max_copies=1)
+    assert Pairs.open(tmp_path / "a").captions() == [*"abc"]
+    assert account["copies"] == 1
+
+
 def test_further_captions_of_an_image_are_kept_for_retrieval(tmp_path):
     class Several(Given):
         gives = "captions"

@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from taclean.data.readers import load_table
+from taclean.data.split import Pairs
 from taclean.results.table import COLUMNS, pick
 from tests.helpers import ROOT, command, copy_sources, environment, jobs, snakemake
 
@@ -390,3 +392,56 @@ def test_a_mistake_is_one_line_and_runs_nothing(tmp_path, target, text, message)
     assert message in said
     assert "Traceback" not in said
     assert not (tmp_path / "run/results").exists()
+
+
+PHOTOS = """
+run: {attacks: [badnet], defenses: [ft]}
+data:
+  name: own
+  target: fig
+  own:
+    form: files
+    seed: 0
+    classes: [fig, nut]
+    max_broken: 0
+    max_copies: 0.4
+    sources:
+      train: {reader: folders, folder: train, captions: ["a {}."]}
+      val: {reader: folders, folder: val}
+    splits:
+      pretrain: {from: train, rows: 40}
+      clean: {from: train, rows: 30}
+      patch: {from: train, rows: 10}
+      val: {from: val, rows: 20}
+      test: {from: val, rows: 20}
+poison: {rows: 40, train: {batch: 8, epochs: 1}}
+base: {train: {batch: 8, epochs: 1}}
+finetune: {train: {batch: 8, epochs: 1}}
+attacks: {badnet: {poisoned: 4}}
+evaluate: {splits: [test]}
+"""
+
+
+def test_copies_are_dropped_as_splits_are_packed(tmp_path: Path) -> None:
+    """Of 200 training pictures, 12 are also in val or test, and 4 there twice."""
+    folder, noise = tmp_path / "run", np.random.default_rng(0).integers(0, 256, (224, 8, 8, 3))
+    shown = {"val": range(40), "train": [*range(28, 224), *range(220, 224)]}
+    for split, numbers in shown.items():
+        for i, number in enumerate(numbers):
+            place = folder / split / ("fig", "nut")[number % 2] / f"{i}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(noise[number].astype(np.uint8)).save(place)
+    names = ("val", "test", "clean", "pretrain", "patch")
+    targets = [f"data/own/{name}/images.npy" for name in names]
+    snakemake(folder, *targets, files=[SMOKE], text=PHOTOS)
+    pairs = [Pairs.open(folder / "data/own" / name) for name in names]
+    assert [*map(len, pairs)] == [20, 20, 30, 40, 10]
+    assert len(np.unique(np.concatenate([split.pictures for split in pairs]))) == 120
+    dropped = 0
+    for name in names:
+        account = json.loads((folder / f"data/own/{name}/account.json").read_text("utf-8"))
+        says = f"copies {'kept' if name in ('val', 'test') else 'dropped'}: {account['copies']}\n"
+        assert says in (folder / f"logs/pack/{name}.log").read_text("utf-8")
+        assert account["read"] == account["packed"] + account["copies"] * (says[7] == "d")
+        dropped += account["copies"]
+    assert 0 < dropped <= 16  # the other copies are spare rows
