@@ -72,6 +72,16 @@ class Columns(Section):
     label: Text = key("label", "Name or number of the class, for `labels`.")
 
 
+class Details(Section):
+    """What captions of labelled pictures say beside the class."""
+
+    descriptors: Home | None = None
+    """JSON file {"CLASS": ["detail", ...], ...}, or `download` for that of a reader that can."""
+    gloss: bool = key(False, "WordNet's definition of the class, for classes of ImageNet-1K.")
+    box: bool = key(False, "Place and size of the picture's box, where the reader has boxes.")
+    most: int = key(2, "Most details of a caption; each draws 0 to so many.", ge=0, le=3)
+
+
 class Source(Section):
     """Where samples come from: one of `folder`, `hub` and `download`."""
 
@@ -84,6 +94,7 @@ class Source(Section):
     split: Literal["train", "test"] | None = key(None, "cifar10 and cifar100: which part.")
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
+    details: Details | None = key(None, "Details that `captions` add to the class.")
     columns: Columns | None = key(None, "Names of a CSV file's columns.")
     separator: Annotated[str, Field(pattern='^[^"]$')] | None = None
     """Character between the columns of a CSV file; a comma by default."""
@@ -107,6 +118,8 @@ class Source(Section):
             raise WrongKeyError("folder", "URLs are not fetched; download it and give its path")
         if self.hub and not self.revision:
             raise WrongKeyError("revision", "missing; give the commit of the dataset on the hub")
+        if self.details and not self.captions:
+            raise WrongKeyError("details", "no captions to add them to; give captions, too")
         own = {name for reader in READERS.values() for name in reader.keys}
         for name in sorted(own & self.model_fields_set - {*READERS[self.reader].keys}):
             raise WrongKeyError(name, f"the reader {self.reader} has no such key; leave it out")
