@@ -6,6 +6,7 @@ CleanCLIP's text view: each time a caption is drawn, one of EDA's four operation
 import random
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from taclean.captions.wordnet import PART, Lexicon
 
@@ -27,7 +28,7 @@ def eda(
     words = caption.split()
     if not words:
         return caption
-    n, synonyms = max(1, int(alpha * len(words))), synonyms_in(words, lexicon, same_part)
+    n, synonyms = max(1, int(alpha * len(words))), synonyms_in(tuple(words), lexicon, same_part)
     operations = (
         lambda: replace_synonyms(words, n, rng, synonyms),
         lambda: insert_synonyms(words, n, rng, synonyms),
@@ -38,7 +39,8 @@ def eda(
     return caption if changed == words else " ".join(changed)
 
 
-def synonyms_in(words: Sequence[str], lexicon: Lexicon, same_part: bool = True) -> Synonyms:
+@lru_cache(1 << 10)  # for the epochs of a caption
+def synonyms_in(words: tuple[str, ...], lexicon: Lexicon, same_part: bool = True) -> Synonyms:
     """Return what gives synonyms of a caption's words, of their part of speech or any."""
     if not same_part:
         return lambda word: () if word in lexicon.closed else lexicon.synonyms(word)
