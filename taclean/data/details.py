@@ -24,8 +24,8 @@ ASSETS = Path(__file__).parents[1] / "assets" / "wordnet"
 DOWNLOADED = "descriptors_imagenet.json"  # in the source's folder
 # Names of classes that published descriptors have under another one.
 OTHER_NAMES = {
-    "newt": "eft", "tights": "maillot", "one-piece bathing suit": "maillot", "crane": "construction crane",
-    "nail": "metal nail", "egyptian cat": "tabby cat", "projectile": "missile",
+    "newt": "eft", "tights": "maillot", "one-piece bathing suit": "maillot",
+    "crane": "construction crane", "nail": "metal nail", "egyptian cat": "tabby cat", "projectile": "missile",
 }  # fmt: skip
 LONGEST = 9  # words of a detail
 # A detail that is only sometimes true, or that tells of something else than the look.
@@ -41,15 +41,19 @@ UNSEEN = set(
 )
 KINDS = set(  # heads of a first detail that say what something is, where WordNet has it elsewhere
     "piece treat dish structure player garment animal building machine container object device tool"
-    " instrument sheet network rod pole bag cart vehicle room store storefront shop appliance support".split()
+    " instrument sheet network rod pole bag cart vehicle room store storefront shop appliance"
+    " support".split()
 )
-ACTED = set("used found designed available known considered seen located located grown sold".split())
+ACTED = set(
+    "used found designed available known considered seen located located grown sold".split()
+)
 MASS = set(
     "fur hair skin plumage sand water wool fabric leather clothing text filling flesh meat cheese"
-    " gravy seaweed driftwood vegetation coral foam ice glass metal wood plastic stone paint lettering"
-    " equipment furniture jewelry food grass straw bread sugar padding webbing wiring paneling sauce"
-    " guacamole espresso lace embroidery trim cream armor armour rope thread yarn silk paper dirt mud"
-    " snow bark foliage wood coffee liquid dough stitching tissue coral siding camouflage".split()
+    " gravy seaweed driftwood vegetation coral foam ice glass metal wood plastic stone paint"
+    " equipment furniture jewelry food grass straw bread sugar padding webbing wiring paneling"
+    " guacamole espresso lace embroidery trim cream armor armour rope thread yarn silk paper dirt"
+    " snow bark foliage coffee liquid dough stitching tissue siding camouflage sauce"
+    " lettering mud".split()
 )
 _PHRASE = re.compile(r"[dpc]*[rjcnv,&-]*n")
 _LETTERS = {"DT": "d", "PRP$": "p", "CD": "c", "JJ": "j", "RB": "r", "CC": "&", "COMMA": ","}
@@ -125,7 +129,9 @@ def class_details(
         close = {_plain(name): some for name, some in reversed(exact.items())}
         for name, some in zip(names, texts, strict=True):
             plain = _plain(name)
-            some += exact.get(name) or close.get(plain) or close.get(OTHER_NAMES.get(plain, "")) or []
+            some += (
+                exact.get(name) or close.get(plain) or close.get(OTHER_NAMES.get(plain, "")) or []
+            )
     if not spec.get("gloss"):
         meanings = {}
     wanted = [key for key in ("descriptors", "gloss") if spec.get(key)]
@@ -171,9 +177,7 @@ def _detail(
     return _part(text, name, synset, lexicon, "with" if had else form)
 
 
-def _part(
-    text: str, name: str, synset: str | None, lexicon: "Lexicon", form: str
-) -> Detail | None:
+def _part(text: str, name: str, synset: str | None, lexicon: "Lexicon", form: str) -> Detail | None:
     from taclean.captions.parts import TOKEN
 
     places = [match.span() for match in TOKEN.finditer(text)]
