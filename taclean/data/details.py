@@ -25,7 +25,8 @@ DOWNLOADED = "descriptors_imagenet.json"  # in the source's folder
 # Names of classes that published descriptors have under another one.
 OTHER_NAMES = {
     "newt": "eft", "tights": "maillot", "one-piece bathing suit": "maillot",
-    "crane": "construction crane", "nail": "metal nail", "egyptian cat": "tabby cat", "projectile": "missile",
+    "crane": "construction crane", "nail": "metal nail", "egyptian cat": "tabby cat",
+    "projectile": "missile",
 }  # fmt: skip
 LONGEST = 9  # words of a detail
 # A detail that is only sometimes true, or that tells of something else than the look.
