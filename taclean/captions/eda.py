@@ -28,7 +28,7 @@ def eda(
     words = caption.split()
     if not words:
         return caption
-    n, synonyms = max(1, int(alpha * len(words))), synonyms_in(tuple(words), lexicon, same_part)
+    n, synonyms = max(1, int(alpha * len(words))), synonyms_in(words, lexicon, same_part)
     operations = (
         lambda: replace_synonyms(words, n, rng, synonyms),
         lambda: insert_synonyms(words, n, rng, synonyms),
@@ -39,9 +39,13 @@ def eda(
     return caption if changed == words else " ".join(changed)
 
 
-@lru_cache(1 << 10)  # for the epochs of a caption
-def synonyms_in(words: tuple[str, ...], lexicon: Lexicon, same_part: bool = True) -> Synonyms:
+def synonyms_in(words: Sequence[str], lexicon: Lexicon, same_part: bool = True) -> Synonyms:
     """Return what gives synonyms of a caption's words, of their part of speech or any."""
+    return _synonyms_in(tuple(words), lexicon, same_part)
+
+
+@lru_cache(1 << 10)  # for the epochs of a caption
+def _synonyms_in(words: tuple[str, ...], lexicon: Lexicon, same_part: bool) -> Synonyms:
     if not same_part:
         return lambda word: () if word in lexicon.closed else lexicon.synonyms(word)
     cores = tuple(_core(word) or word for word in words)
