@@ -1,5 +1,7 @@
 """Export WordNet 3.0 and English inflections to `lexicon.tsv.gz`, the table that `Lexicon` reads.
 
+Beside it, `glosses.tsv.gz` gets the id, the names and the gloss of each synset of ImageNet-1K.
+
     apt-get download wordnet-base wordnet-sense-index
     pip install taclean[assets]
     python tools/build_lexicon.py --dict DIR    # usr/share/wordnet after `dpkg -x` of both
@@ -192,6 +194,21 @@ def inflections(folder: Path, lemmas: set[tuple[str, str]]) -> Iterator[list[str
                 yield from (["i", form, tag, lemma] for form in given)
 
 
+def gloss_rows(wordnet: WordNetCorpusReader) -> Iterator[list[str]]:
+    """Yield rows of ImageNet-1K's classes; a gloss is without its examples and remarks."""
+    from timm.data import ImageNetInfo
+
+    for wnid in ImageNetInfo("imagenet-1k").label_names():
+        synset = wordnet.synset_from_pos_and_offset("n", int(wnid[1:]))
+        yield [wnid, ",".join(synset.lemma_names()), synset.definition().partition(";")[0].strip()]
+
+
+def save(rows: list[list[str]], path: Path) -> None:
+    text = "".join("\t".join(row).rstrip() + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
+    print(f"{path}: {len(rows)} rows, {path.stat().st_size} bytes")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dict", type=Path, required=True, help="the packages' usr/share/wordnet")
@@ -208,9 +225,8 @@ def main() -> None:
         irregular = list(inflections(folder, set(senses)))
         rows += irregular
         rows += regular(set(senses), {(lemma, tag) for _, _, tag, lemma in irregular})
-    text = "".join("\t".join(row).rstrip() + "\n" for row in rows)
-    options.out.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
-    print(f"{options.out}: {len(rows)} rows, {options.out.stat().st_size} bytes")
+        save(list(gloss_rows(wordnet)), options.out.with_name("glosses.tsv.gz"))
+    save(rows, options.out)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,9 @@ class Variants(TextArtifact):
         with array_file(folder / "variants.npy", np.uint16, shape) as file:
             first = file.tell()
             for rows, texts in zip(chunks, made, strict=True):
-                tokens = tokenize(texts).reshape(len(rows), epochs, 77).swapaxes(0, 1)
+                codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+                tokens = tokenize(list(codes))[[codes[text] for text in texts]]
+                tokens = tokens.reshape(len(rows), epochs, 77).swapaxes(0, 1)
                 for epoch, of_epoch in enumerate(tokens):
                     file.seek(first + (epoch * len(captions) + rows[0][0]) * of_epoch[0].nbytes)
                     file.write(of_epoch.tobytes())

@@ -6,6 +6,7 @@ CleanCLIP's text view: each time a caption is drawn, one of EDA's four operation
 import random
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from taclean.captions.wordnet import PART, Lexicon
 
@@ -40,6 +41,11 @@ def eda(
 
 def synonyms_in(words: Sequence[str], lexicon: Lexicon, same_part: bool = True) -> Synonyms:
     """Return what gives synonyms of a caption's words, of their part of speech or any."""
+    return _synonyms_in(tuple(words), lexicon, same_part)
+
+
+@lru_cache(1 << 10)  # for the epochs of a caption
+def _synonyms_in(words: tuple[str, ...], lexicon: Lexicon, same_part: bool) -> Synonyms:
     if not same_part:
         return lambda word: () if word in lexicon.closed else lexicon.synonyms(word)
     cores = tuple(_core(word) or word for word in words)

@@ -57,7 +57,7 @@ def parse(caption: str | Parse, lexicon: Lexicon) -> Parse:
     return _parse(caption, lexicon) if isinstance(caption, str) else caption
 
 
-@lru_cache(1 << 12)
+@lru_cache(1 << 13)
 def _parse(caption: str, lexicon: Lexicon) -> Parse:
     found = list(TOKEN.finditer(caption))
     words = tuple(match[0] for match in found)

@@ -60,15 +60,15 @@ def tally(captions: Iterable[str | Parse], lexicon: Lexicon) -> Tally:
             made[slot.tag][slot.word] += 1
             if lexicon.sets(lexicon.lemma(slot.word, slot.tag), PART.get(slot.tag, "v")):
                 for link in slot.links:
-                    for name in _names(slot, link, lexicon):
+                    for name in _names(slot.tag, link, lexicon):
                         made[name][slot.word] += 1
     return made
 
 
-def _names(slot: Slot, link: Link, lexicon: Lexicon) -> list[str]:
+def _names(of: str, link: Link, lexicon: Lexicon) -> list[str]:
     """Name a link by the lemma of its word, by the lemma's sets, and by its field in WordNet."""
     relation, word, tag = link
-    relation = f"{slot.tag} {relation}"
+    relation = f"{of} {relation}"
     if not tag or link[0] in ("left", "right"):
         return [f"{relation} {word}"]
     lemma, part = lexicon.lemma(word, tag), PART[tag]
@@ -140,10 +140,13 @@ class Vocabulary:
         get the same pseudo-count, so a link that is seldom expected tells little (the gamma-Poisson
         shrinkage of DuMouchel 1999).
         """
-        used, all_uses = self._all[slot.tag], self._totals.get(slot.tag, 0)
-        fits = dict.fromkeys(self.peers(slot.word, slot.tag), 0.0)
-        for link in slot.links:
-            names = _names(slot, link, self.lexicon)
+        return _fits(self, slot.tag, slot.word, slot.links)
+
+    def _fits(self, tag: str, word: str, links: tuple[Link, ...]) -> dict[str, float]:
+        used, all_uses = self._all[tag], self._totals.get(tag, 0)
+        fits = dict.fromkeys(self.peers(word, tag), 0.0)
+        for link in links:
+            names = _names(tag, link, self.lexicon)
             if needed := self._needed(link, names):
                 seen = set[str]().union(*(self._all.get(name, ()) for name in needed))
                 fits = {word: fit for word, fit in fits.items() if word in seen}
@@ -169,3 +172,6 @@ class Vocabulary:
         if relation == "object":
             return [name for name in names if "^" not in name]
         return names if relation in ("head", "frame", "bare after") else []
+
+
+_fits = lru_cache(1 << 13)(Vocabulary._fits)  # by the place's words: many captions share them

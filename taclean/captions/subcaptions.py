@@ -143,7 +143,7 @@ def choices(parsed: Parse, vocabulary: Vocabulary, words: Words) -> dict[str, li
     return kinds
 
 
-_cached = lru_cache(1 << 6)(choices)  # not for `learn`, which changes the weights
+_cached = lru_cache(1 << 11)(choices)  # not for `learn`, which changes the weights
 
 
 def _fitting(

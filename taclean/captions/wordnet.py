@@ -24,6 +24,7 @@ NOUNS = frozenset({"NN", "NNS", "NNP"})
 VERBS = frozenset({"VB", "VBP", "VBZ", "VBG", "VBD", "VBN"})
 FINITE = frozenset({"VBZ", "VBP", "VBD", "BE", "MD", "AUX"})
 PART = {"NN": "n", "NNS": "n", "JJ": "a", "CD": "a", "RB": "r"} | dict.fromkeys(VERBS, "v")
+SEEN = 1 << 17  # contexts whose tags are kept
 BASE_TAG = {"n": "NN", "v": "VB", "a": "JJ", "r": "RB"}
 
 _CONSONANT = r"uni([^nm]|form|on)|use|usu|usa|ut[ei]|uro|eu|ewe|one|once"  # by its sound
@@ -53,7 +54,7 @@ class Lexicon:
                     tag, lemma = rest.split("\t")
                     self._lemmas.setdefault(word, []).append((tag, lemma))
                     self._forms.setdefault((lemma, tag), word)
-        for name in ("senses", "readings", "lemma", "family", "synonyms", "tag", "sets"):
+        for name in ("senses", "readings", "lemma", "family", "synonyms", "tag", "sets", "kin"):
             setattr(self, name, lru_cache(1 << 16)(getattr(self, name)))
         self.lists: dict[str, set[str]] = defaultdict(set)  # words that rules use
         self._sets: dict[tuple[str, str], set[str]] = defaultdict(set)  # (lemma, part) -> sets
@@ -235,6 +236,7 @@ class Tagger:
         self.lexicon = lexicon
         self.model = AveragedPerceptron(model["weights"])
         self.model.classes = set(model["classes"])
+        self._seen: dict[tuple[str, ...], str] = {}  # all that a tag depends on -> the tag
 
     def features(self, words: Sequence[str]) -> list[list[str]]:
         """Per word, the features that do not depend on the tags before it."""
@@ -258,9 +260,17 @@ class Tagger:
 
     def tag(self, words: Sequence[str]) -> list[str]:
         before = last = "<"
-        tags = []
-        for given in self.features(words):
-            features = dict.fromkeys(self.with_tags(given, last, before), 1)
-            before, last = last, self.model.predict(features)[0]
-            tags.append(last)
+        tags: list[str] = []
+        features, seen = None, self._seen
+        around = ("<", *words, ">", ">>")
+        if len(seen) > SEEN:
+            seen.clear()
+        for n in range(len(words)):
+            context = (before, last, *around[n : n + 4])
+            if (tag := seen.get(context)) is None:
+                features = features or self.features(words)
+                known = dict.fromkeys(self.with_tags(features[n], last, before), 1)
+                tag = seen[context] = self.model.predict(known)[0]
+            before, last = last, tag
+            tags.append(tag)
         return tags

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -127,7 +128,12 @@ def _file_geometry(name: str) -> dict[str, Any]:
 
 @functools.cache
 def _tokenizer(name: str) -> Any:
-    return library().get_tokenizer(name)  # building one takes 50 ms
+    made = library().get_tokenizer(name)  # building one takes 50 ms
+    clean = getattr(made, "clean_fn", None)
+    if getattr(clean, "__name__", "") == "_clean_lower":
+        plain = re.compile("[A-Za-z0-9 ,.'-]*").fullmatch  # ftfy repairs no such text, but reads it
+        made.clean_fn = lambda text: " ".join(text.split()).lower() if plain(text) else clean(text)
+    return made
 
 
 def tokenize(name: str, texts: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ four times, averages over all places, and so takes pictures of any size.
 from typing import Any
 
 from timm.models import build_model_with_cfg, register_model
-from timm.models.byobnet import ByobNet, ByoBlockCfg, ByoModelCfg
+from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 
 __all__: list[str] = []  # `register_model` adds to it
 

@@ -72,6 +72,16 @@ class Columns(Section):
     label: Text = key("label", "Name or number of the class, for `labels`.")
 
 
+class Details(Section):
+    """What captions of labelled pictures say beside the class."""
+
+    descriptors: Home | None = None
+    """JSON file {"CLASS": ["detail", ...], ...}, or `download` for that of a reader that can."""
+    gloss: bool = key(False, "WordNet's definition of the class, for classes of ImageNet-1K.")
+    box: bool = key(False, "Place and size of the picture's box, where the reader has boxes.")
+    most: int = key(2, "Most details of a caption; each draws 0 to so many.", ge=0, le=3)
+
+
 class Source(Section):
     """Where samples come from: one of `folder`, `hub` and `download`."""
 
@@ -87,6 +97,7 @@ class Source(Section):
     default) or train."""
     captions: Templates | None = None
     """Labelled images: templates with `{}` for the class, which make pairs to train on of them."""
+    details: Details | None = key(None, "Details that `captions` add to the class.")
     columns: Columns | None = key(None, "Names of a CSV file's columns.")
     separator: Annotated[str, Field(pattern='^[^"]$')] | None = None
     """Character between the columns of a CSV file; a comma by default."""
@@ -111,6 +122,8 @@ class Source(Section):
             raise WrongKeyError("folder", "URLs are not fetched; download it and give its path")
         if self.hub and not self.revision:
             raise WrongKeyError("revision", "missing; give the commit of the dataset on the hub")
+        if self.details and not self.captions:
+            raise WrongKeyError("details", "no captions to add them to; give captions, too")
         own = {name for reader in READERS.values() for name in reader.keys}
         for name in sorted(own & self.model_fields_set - {*READERS[self.reader].keys}):
             raise WrongKeyError(name, f"the reader {self.reader} has no such key; leave it out")
@@ -250,7 +263,7 @@ class Train(Section):
     betas: list[Beta] = key([0.9, 0.999], "The two betas of AdamW.", min_length=2, max_length=2)
     precision: Precision = key("auto", "bf16, fp16 (with loss scaler), fp32, or auto: the fastest.")
     compile: bool = key(False, "Compile both towers; needs a C++ compiler (CPU) or Triton (GPU).")
-    sizes: Annotated[list[Annotated[int, Field(ge=32, le=512)]], Field(max_length=8)] = []
+    sizes: Annotated[list[Annotated[int, Field(ge=32, le=512)]], Field(max_length=8)] = Field([])
     """Sides in px to which pictures are shrunk in equal parts of the run, before a last part of the
     full size; smaller pictures take less time. For towers that take any size, such as rn10-48's."""
     score_at: Unique[Count] = key([], "Steps after which val is scored, besides ends of epochs.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from taclean.clip import library_names
 from taclean.data import Table, one_line
+from taclean.data.details import Detail, caption_rows
 from taclean.util.errors import UserError
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -81,6 +82,9 @@ def count_classes(table: Table, classes: Sequence[str]) -> Table:
             what += f": not one of the run's {len(classes)} classes ({some})"
             raise UserError(f"{what}; add it to classes, or correct its name in the source")
     counted = table.assign(label=table["label"].map(places).astype("int64"))
+    if synsets := table.attrs.get("synsets"):
+        of = {places[label]: synset for label, synset in enumerate(synsets) if label in places}
+        counted.attrs["synsets"] = [of.get(place) for place in range(len(classes))]
     counted.attrs["classes"] = classes
     if synsets := table.attrs.get("synsets"):  # by the new labels, too
         of_label = {place: synsets[label] for label, place in places.items() if label >= 0}
@@ -103,11 +107,18 @@ def _plain_name(name: str) -> str:
     return one_line(re.sub("[_-]", " ", unicodedata.normalize("NFC", name))).casefold()
 
 
-def add_captions(table: Table, templates: Sequence[str], seed: int) -> Table:
+def add_captions(
+    table: Table, templates: Sequence[str], seed: int,
+    details: Sequence[Sequence[Detail]] | None = None, most: int = 0, box: bool = False,
+) -> Table:  # fmt: skip
     """Return a table of labelled pictures with captions, for training on them as pairs.
 
-    Each row draws a template, whose `{}` stands for the class, by its id and the seed alone.
+    Each row draws a template, whose `{}` stands for the class, by its id and the seed alone. With
+    the `details` of each class, it also draws 0 to `most` of them (and of its `box`), and "a" or
+    "an" before the class becomes what the class needs.
     """
+    if details is not None:
+        return table.assign(caption=[*caption_rows(table, templates, seed, details, most, box)])
     names, rows = table.attrs["classes"], table["label"].items()
     drawn = ((random.Random(f"{seed}:{row}").choice(templates), label) for row, label in rows)
     return table.assign(caption=[text.replace("{}", names[label]) for text, label in drawn])

@@ -7,6 +7,7 @@ from taclean.config import Config
 from taclean.config.schema import DRAWN, TRAINED, Scenes
 from taclean.stages.shared import WORKERS, option, say, tokenizer
 from taclean.util.errors import UserError
+from taclean.util.files import sha256
 
 
 def pack_config(config: Config, split: str) -> dict[str, Any]:
@@ -27,17 +28,30 @@ def pack_config(config: Config, split: str) -> dict[str, Any]:
     source = dataset.source_of(split)
     if source.captions and role in TRAINED:  # splits that are only scored do not depend on them
         stage |= {"captions": source.captions, "classes": names}
+        if source.details:
+            stage["details"] = _details(source.details.model_dump())
     siblings = {name: s for name, s in dataset.splits.items() if dataset.source_of(name) is source}
     given = {name: s.given(include={"cover", "without"}) for name, s in siblings.items()}
     limits = {name: limit for name, limit in given.items() if limit}
     return stage | {
-        "source": source.given(exclude={"captions"}),
+        "source": source.given(exclude={"captions", "details"}),
         "max_broken": dataset.max_broken,
         "max_copies": dataset.max_copies,
         "learned": config.learns(split),  # and loses copies
         "draw": [[name, s.rows] for name, s in siblings.items() if s.rows],  # their order decides
         **({"limits": limits, "names": names} if limits else {}),
     }
+
+
+def _details(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the details of the config, with the sum of the file: another text, other captions."""
+    path = given["descriptors"]
+    if path in (None, "download"):
+        return given
+    if not Path(path).is_file():
+        text = f"{path}: no such file; correct the path, or leave the key out"
+        raise UserError(f"details.descriptors: {text}")
+    return given | {"sum": sha256(path)}
 
 
 RECIPE = 3
@@ -55,6 +69,7 @@ def run(stage: dict[str, Any], options: Any) -> None:
     import numpy as np
 
     from taclean.data import load_array
+    from taclean.data.details import class_details
     from taclean.data.labels import add_captions, count_classes
     from taclean.data.pack import pack_rows
     from taclean.data.readers import Reader, load_table, make_reader
@@ -81,12 +96,21 @@ def run(stage: dict[str, Any], options: Any) -> None:
             say(f"pack {stage['split']}: no picture of {len(names)} of the run's classes ({some})")
     rows, spare = _drawn(stage, table)
     if "captions" in stage:
-        rows = add_captions(rows, stage["captions"], stage["seed"])
-        spare = None if spare is None else add_captions(spare, stage["captions"], stage["seed"])
+        told: dict[str, Any] = {}
+        if details := stage.get("details"):
+            synsets = table.attrs.get("synsets") or [None] * len(stage["classes"])
+            known, lacking = class_details(stage["classes"], synsets, details, Path(options.folder))
+            told = {"details": known, **{key: details[key] for key in ("most", "box")}}
+            if lacking:
+                some = ", ".join(lacking[:5]) + ", ..." * (len(lacking) > 5)
+                say(f"pack {stage['split']}: {len(lacking)} classes without details ({some})")
+        rows = add_captions(rows, stage["captions"], stage["seed"], **told)
+        if spare is not None:
+            spare = add_captions(spare, stage["captions"], stage["seed"], **told)
     settings = {"size": stage["image_size"], "max_broken": stage.get("max_broken", 0)}
     if stage["form"] == "files":
-        known = [load_array(path, np.uint64, 1) for path in options.known]
-        settings["known"] = np.concatenate([np.empty(0, np.uint64), *known])
+        seen = [load_array(path, np.uint64, 1) for path in options.known]
+        settings["known"] = np.concatenate([np.empty(0, np.uint64), *seen])
         settings["max_copies"] = stage["max_copies"] if stage["learned"] else None
     work = {"tokenize": tokenizer(stage), "workers": options.workers}
     account = pack_rows(Path(options.out), reader, rows, spare, **settings, **work)
