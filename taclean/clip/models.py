@@ -130,7 +130,7 @@ def _file_geometry(name: str) -> dict[str, Any]:
 def _tokenizer(name: str) -> Any:
     made = library().get_tokenizer(name)  # building one takes 50 ms
     clean = getattr(made, "clean_fn", None)
-    if getattr(clean, "__name__", "") == "_clean_lower":
+    if clean and getattr(clean, "__name__", "") == "_clean_lower":
         plain = re.compile("[A-Za-z0-9 ,.'-]*").fullmatch  # ftfy repairs no such text, but reads it
         made.clean_fn = lambda text: " ".join(text.split()).lower() if plain(text) else clean(text)
     return made

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, SerializeAsAny, model_va
 
 from taclean.clip import library_names
 from taclean.config.section import NAME, OF_PLACES, Section, Unique, WrongKeyError, key
+from taclean.data.download import PUBLISHED
 from taclean.data.labels import class_names
 from taclean.data.readers import READERS
 
@@ -207,8 +208,30 @@ class Files(Dataset):
     """Largest accepted share of rows to train on that are copies, pixel by pixel: of scored
     pictures, of the clean split or of earlier rows. They are dropped, and spares take their places.
     Later checks of splits that were packed otherwise accept this share only if you give it."""
+    folder: Place | None = None
+    """Folder or zip of yours in place of what sources would download. A file of descriptors of the
+    published name there is taken as well."""
     sources: dict[FolderName, Source] = key(..., "Where samples come from, by name.", min_length=1)
     splits: dict[Name, FileSplit] = key(..., "One split of each needed role, and extra ones.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_folder(cls, given: Any) -> Any:
+        """Put `folder` into each source that would download."""
+        own, sources = (isinstance(given, dict) and given.get(key) for key in ("folder", "sources"))
+        if not isinstance(own, str) or not isinstance(sources, dict):
+            return given
+        home = os.path.expanduser(own)
+        home = os.path.dirname(home) if home.endswith(".zip") else home
+        beside = os.path.join(home, PUBLISHED["descriptors"].name)
+        found = {}
+        for name, source in sources.items():
+            if isinstance(source, dict) and source.get("download"):
+                source = {**source, "folder": own, "download": None}
+                if isinstance(source.get("details"), dict) and os.path.isfile(beside):
+                    source["details"] = {**source["details"], "descriptors": beside}
+            found[name] = source
+        return {**given, "sources": found}
 
     @model_validator(mode="after")
     def _have_sources(self) -> Self:
@@ -266,6 +289,9 @@ class Train(Section):
     sizes: Annotated[list[Annotated[int, Field(ge=32, le=512)]], Field(max_length=8)] = Field([])
     """Sides in px to which pictures are shrunk in equal parts of the run, before a last part of the
     full size; smaller pictures take less time. For towers that take any size, such as rn10-48's."""
+    augment: bool = key(
+        False, "Change pictures a little in each epoch, as cleanclip's `mild` does."
+    )
     score_at: Unique[Count] = key([], "Steps after which val is scored, besides ends of epochs.")
     deterministic: bool = False
     """GPU: kernels that always sum in the same order, which are slower, so that a run that was

@@ -86,9 +86,6 @@ def count_classes(table: Table, classes: Sequence[str]) -> Table:
         of = {places[label]: synset for label, synset in enumerate(synsets) if label in places}
         counted.attrs["synsets"] = [of.get(place) for place in range(len(classes))]
     counted.attrs["classes"] = classes
-    if synsets := table.attrs.get("synsets"):  # by the new labels, too
-        of_label = {place: synsets[label] for label, place in places.items() if label >= 0}
-        counted.attrs["synsets"] = [of_label.get(label) for label in range(len(classes))]
     return counted
 
 

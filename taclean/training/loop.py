@@ -22,6 +22,7 @@ from taclean.clip import CLIP
 from taclean.clip.encode import autocast, precision_on
 from taclean.clip.models import parameter_groups
 from taclean.config.schema import Train
+from taclean.data.augment import mild
 from taclean.data.split import Pairs
 from taclean.defenses import Defense
 from taclean.defenses.hooks import finished, learning, loss_of, prepared, resting, share_of
@@ -209,15 +210,16 @@ class Training:
         return share * learning_rate(step, self.steps, self.settings.lr, self.settings.warmup)
 
     @contextmanager
-    def _shrunk(self, batch: Batch) -> Iterator[Batch]:
+    def _shown(self, batch: Batch) -> Iterator[Batch]:
         """Give the batch in the size of this part of the run, which the model takes meanwhile."""
-        sides = self.settings.sizes
-        if (part := self.done * (len(sides) + 1) // self.steps) == len(sides):
-            yield batch
-            return
-        full, self.model.visual.image_size = self.model.visual.image_size, sides[part]
-        yield replace(batch, images=_resized(batch.images, sides[part]))
-        self.model.visual.image_size = full
+        images, sides, visual = batch.images, self.settings.sizes, self.model.visual
+        part, full = self.done * (len(sides) + 1) // self.steps, visual.image_size
+        if part < len(sides):
+            images, visual.image_size = _resized(images, sides[part]), sides[part]
+        if self.settings.augment:
+            images = mild(images, batch.index, self._stream[0], batch.epoch)
+        yield replace(batch, images=images)
+        visual.image_size = full
 
     def step(self) -> dict[str, Tensor]:
         """Take one step on the next batch and return the parts of its loss, on the device.
@@ -230,7 +232,7 @@ class Training:
                 group["lr"] = self.rate(self.done)
         # Dropout, where a model has it, follows from the seed and the step, as all else.
         torch.manual_seed(int(2**24 * uniform(torch.tensor([self.done]), 1, *self._stream)))
-        with autocast(self.device, self.precision), self._shrunk(batch) as batch:
+        with autocast(self.device, self.precision), self._shown(batch) as batch:
             parts = self._loss(batch)
         for key, value in parts.items():
             self._sums[key] = self._sums.get(key, 0.0) + value.detach().double()

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,6 +59,7 @@ class Toy(nn.Module):
         self.w = nn.Parameter(torch.zeros(2))
         self.m = nn.Parameter(torch.ones(2, 2))
         self.logit_scale = nn.Parameter(torch.tensor(scale))
+        self.visual = SimpleNamespace(image_size=64)
 
 
 class Nothing:
