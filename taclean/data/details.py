@@ -129,10 +129,8 @@ def class_details(
         exact = read_descriptors(path, "details.descriptors")
         close = {_plain(name): some for name, some in reversed(exact.items())}
         for name, some in zip(names, texts, strict=True):
-            plain = _plain(name)
-            some += (
-                exact.get(name) or close.get(plain) or close.get(OTHER_NAMES.get(plain, "")) or []
-            )
+            other = OTHER_NAMES.get(plain := _plain(name), "")
+            some += exact.get(name) or close.get(plain) or close.get(other) or []
     if not spec.get("gloss"):
         meanings = {}
     wanted = [key for key in ("descriptors", "gloss") if spec.get(key)]
@@ -289,7 +287,8 @@ def _is_bare(name: str, lexicon: "Lexicon") -> bool:
 def _is_plural(word: str, lexicon: "Lexicon") -> bool:
     tags = lexicon.readings(word)
     unknown = not tags and re.search("nnae$|[^suix]s$", word)  # antennae, wingtips
-    return bool(unknown) or ("NNS" in tags and "NN" not in tags)
+    pair = re.search("[^se]s$|sses$", word)  # WordNet has trunks and sunglasses as singulars, too
+    return bool(unknown) or ("NNS" in tags and ("NN" not in tags or bool(pair)))
 
 
 def _caption(

@@ -54,8 +54,8 @@ def table(rows: int = 200) -> pd.DataFrame:
     ],
 )
 def test_a_descriptor_becomes_a_part_of_a_caption_or_none(text, detail):
-    found = readable(["a thing that is", text], "", "mop", None, Lexicon.load())
-    assert found == [detail] * (detail is not None)
+    kind, *found = readable(["a cleaning tool", text], "", "mop", None, Lexicon.load())
+    assert (kind, found) == (("kind", "a cleaning tool"), [detail] * (detail is not None))
 
 
 def test_names_are_matched_and_classes_without_details_are_named(file):

@@ -383,11 +383,18 @@ def test_splits_of_one_labelled_source_are_pairs_and_test_sets(tree, tmp_path, c
     overlay = tmp_path / "small.yaml"
     overlay.write_text(
         f"""
+run: {{attacks: [badnet, blended, badclip]}}
 data:
+  target: airplane
   photos:
     classes: [zebra, airplane, t-shirt]
-    sources: {{train: {{reader: folders, folder: {tree}, download: null, split: null}}}}
-    splits: {{pretrain: {{rows: 20}}, clean: {{rows: 18}}, patch: {{rows: 10}}, val: {{rows: 10}}}}
+    sources:
+      train: {{reader: folders, folder: {tree}, download: null, split: null, details: null}}
+    splits:
+      pretrain: {{rows: 20}}
+      clean: {{rows: 18}}
+      patch: {{rows: 10}}
+      val: {{from: train, rows: 10}}
 poison: {{rows: 20}}
 attacks: {{badnet: {{poisoned: 2}}, blended: {{poisoned: 2}}, badclip: {{poisoned: 2}}}}
 defenses: {{taclean: {{subcaptions: {{samples: 4}}}}}}
