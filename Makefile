@@ -8,12 +8,18 @@ export PYTHONDONTWRITEBYTECODE :=
 # Where `make evidence` runs, and a config of the site on top: docs/cluster.md.
 ON ?= --cores all
 SITE ?=
+# Where `make photos` finds Tiny-ImageNet-200, unpacked or as its zip; without it, it is downloaded.
+DATA ?=
 
-.PHONY: reproduce quick seeds evidence more test test-slurm check format bench docs clean
+.PHONY: reproduce photos quick seeds evidence more test test-slurm check format bench docs clean
 .NOTPARALLEL: # each run has all cores
 
 reproduce: .venv/run.stamp ## the whole chain on the embedded data
 	snakemake --cores all
+
+photos: .venv/run.stamp ## the chain on photographs, in the folder photos; DATA=a folder or zip of yours
+	snakemake --cores all --directory photos --configfile config/photos.yaml \
+		$(if $(DATA),--config 'data={"photos": {"folder": "$(abspath $(DATA))"}}')
 
 quick: .venv/run.stamp ## one attack and twenty classes in minutes, in the folder quick
 	snakemake --cores all --directory quick --configfile config/quick.yaml

@@ -18,6 +18,12 @@ def library_file(name: str) -> Path:
     return Path(spec.origin).with_name(name)
 
 
+def model_files() -> dict[str, Path]:
+    """Return the files that describe models, open_clip's and this package's, by their names."""
+    places = (library_file("model_configs"), Path(__file__).parents[1] / "model_configs")
+    return {path.stem: path for place in places for path in place.glob("*.json")}
+
+
 @functools.cache
 def library_names() -> dict[str, Any]:
     """Return open_clip's names of ImageNet's classes and OpenAI's templates of prompts."""

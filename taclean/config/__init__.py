@@ -7,6 +7,7 @@ this package does not.
 
 import contextlib
 import functools
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from taclean.clip import model_files
 from taclean.config import registry
 from taclean.config.checks import check
 from taclean.config.schema import Config, variant_name
@@ -193,7 +195,8 @@ def load(*paths: Path | str) -> Config:
 
 
 def notes(config: Config) -> list[str]:
-    """Return notes on keys of `finetune.train` that no defence takes, on threads and on names.
+    """Return notes on keys of `finetune.train` that no defence takes, on threads, on a model that
+    does not see the whole picture, and on names.
 
     The default's own keys are not named: rates, or what a tuning chose, rightly take their place.
     """
@@ -209,6 +212,13 @@ def notes(config: Config) -> list[str]:
         if (threads := getattr(config, name).train.threads) > cores:
             text = f"note: {name}.train.threads: {threads}, but this machine has {cores} cores"
             found.append(f"{text}; lower it, unless the jobs run elsewhere")
+    name, size = config.model.name, config.data.image_size
+    vision = json.loads(model_files()[name].read_text("utf-8"))["vision_cfg"]
+    if name != shipped["model"]["name"] and isinstance(vision.get("layers"), list) and size % 32:
+        text = (
+            f"note: model.name: {name}, a ResNet that halves {size} px five times, loses the right"
+        )
+        found.append(f"{text} and the lower edge; choose a multiple of 32 px, or rn10-48")
     for folder in registry.BASES:
         for name, entry in getattr(config, folder).items():
             if shipped[folder].get(name) and entry.kind != name:

@@ -5,10 +5,9 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from taclean.clip import library_file
+from taclean.clip import model_files
 from taclean.config import registry
 from taclean.config.schema import DRAWN, ROLES, TRAINED, Config, DefenseEntry, Files
 from taclean.config.section import Section
@@ -169,9 +168,7 @@ def _check_model(config: Config) -> None:
     if config.base.per_seed and config.model.pretrained:
         raise UserError("base.per_seed: true, but model.pretrained takes the base model's place")
     name, size = config.model.name, config.data.image_size
-    places = (library_file("model_configs"), Path(__file__).parents[1] / "model_configs")
-    known = {path.stem: path for place in places for path in place.glob("*.json")}
-    if name not in known:
+    if name not in (known := model_files()):
         close = ", ".join(difflib.get_close_matches(name, known)) or "open_clip.list_models()"
         raise UserError(f"model.name: open_clip has no model {name!r}; see {close}")
     wanted = json.loads(known[name].read_text("utf-8")).get("vision_cfg", {}).get("image_size")

@@ -1,6 +1,7 @@
 """The config: schema in step with the registries and the docs, and errors that name the key."""
 
 import copy
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from taclean import config as configs
-from taclean.config import Config, registry
+from taclean.config import Config, checks, registry
 from taclean.data.labels import class_names
 from taclean.results.labels import Look, look_of
 from taclean.runs import Runs
@@ -92,6 +93,18 @@ def test_val_of_another_source_may_share_no_picture_with_test_where_it_chooses_r
     other = {"data": {"cc3m": {"sources": source, "splits": {"val": {"from": "other"}}}}}
     for more, probed in (([rates], None), ([other], None), ([rates, other], "val")):
         assert checked(DEFAULT, paper, *more).probed == probed
+
+
+def test_a_resnet_that_loses_the_edges_is_named(tmp_path, monkeypatch) -> None:
+    for name, layers in (("edge", [1, 1, 1, 1]), ("vit", 4)):
+        form = {"vision_cfg": {"image_size": 48, "layers": layers}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(form))
+    files = {path.stem: path for path in tmp_path.glob("*.json")}
+    for module in (configs, checks):
+        monkeypatch.setattr(module, "model_files", lambda: files)
+    (note,) = configs.notes(checked(DEFAULT, {"model": {"name": "edge"}}))
+    assert "loses the right and the lower edge; choose a multiple of 32 px" in note
+    assert configs.notes(checked(DEFAULT, {"model": {"name": "vit"}})) == []
 
 
 def test_a_key_that_no_defence_of_the_run_takes_is_named() -> None:
