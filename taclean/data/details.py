@@ -26,7 +26,8 @@ DOWNLOADED = "descriptors_imagenet.json"  # in the source's folder
 OTHER_NAMES = {
     "newt": "eft", "tights": "maillot", "one-piece bathing suit": "maillot",
     "crane": "construction crane", "nail": "metal nail", "egyptian cat": "tabby cat",
-    "projectile": "missile",
+    "projectile": "missile", "gas mask": "gas mask or respirator",
+    "swim trunks": "swim trunks / shorts", "banister": "baluster / handrail",
 }  # fmt: skip
 LONGEST = 9  # words of a detail
 # A detail that is only sometimes true, or that tells of something else than the look.

@@ -1,7 +1,7 @@
 """Downloads of single files from a small server: what goes on, starts anew, or is refused."""
 
 import hashlib
-import os
+import random
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from taclean.stages import fetch
 from taclean.util.files import read_json
 from tests.helpers import refused
 
-DATA = os.urandom(300_000)
+DATA = random.Random(0).randbytes(300_000)
 SUM = hashlib.sha256(DATA).hexdigest()
 HTML = b"<!DOCTYPE html><title>Log in</title>"
 
