@@ -115,18 +115,30 @@ def test_the_warm_up_is_really_followed(small_pairs, tmp_path):
 def test_pictures_grow_over_the_run_as_the_model_is_told(small_pairs, tmp_path):
     objective, model = Record(falling), models.create("rn10-48")
     model.w = nn.Parameter(torch.zeros(1))
-    model.visual.image_size, sides = (64, 64), []
+    model.visual.image_size, sides = (32, 32), []  # as the pictures are
     objective.make = lambda model: (sides.append(model.visual.image_size), falling(model))[1]
-    settings = Train(lr=1e-3, epochs=3, batch=16, warmup=0, sizes=[32, 48])
+    settings = Train(lr=1e-3, epochs=3, batch=16, warmup=0, sizes=[40, 48])
     run(model, small_pairs, objective, settings, tmp_path)
-    assert sides == 4 * [32] + 4 * [48] + 4 * [(64, 64)]
-    assert [batch.images.shape[-1] for batch in objective.batches] == 4 * [32] + 4 * [48] + 4 * [64]
+    assert sides == 4 * [40] + 4 * [48] + 4 * [(32, 32)]
+    assert [batch.images.shape[-1] for batch in objective.batches] == 4 * [40] + 4 * [48] + 4 * [32]
 
 
 def test_sizes_that_a_tower_cannot_take_are_refused(tiny, small_pairs, tmp_path):
-    settings = Train(lr=1e-3, epochs=3, batch=16, warmup=0, sizes=[32])
-    with refused("train.sizes: the model takes no pictures of 32 px; leave it out"):
-        run(tiny(), small_pairs, Record(zero), settings, tmp_path)
+    settings = Train(lr=1e-3, epochs=3, batch=16, warmup=0, sizes=[96])
+    given = (tiny, small_pairs, Record(zero), settings, tmp_path)
+    refused(lambda: run(*given), "train.sizes: the model takes no pictures of 96 px; leave it out")
+
+
+def test_augmented_pictures_are_a_function_of_seed_epoch_and_row(small_pairs, tmp_path):
+    settings, seen = Train(lr=1e-3, epochs=2, batch=48, warmup=0, augment=True), []
+    for seed in (0, 0, 1):
+        objective = Record(falling)
+        run(Toy(), small_pairs, objective, settings, tmp_path / str(len(seen)), seed=seed)
+        order = [batch.index.argsort() for batch in objective.batches]
+        seen.append([b.images[o] for b, o in zip(objective.batches, order, strict=True)])
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert not torch.equal(seen[0][0], seen[2][0])
+    assert not torch.equal(seen[0][0], seen[0][1])
 
 
 def test_batches_that_several_threads_read_come_in_their_order(small_pairs):

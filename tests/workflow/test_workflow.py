@@ -160,7 +160,7 @@ data:
   cc3m:
     sources:
       pairs: {reader: csv, folder: FOLDER, files: ["t*.csv", b.csv], hub: null, revision: null}
-    splits: {pretrain: {rows: 24}, clean: {rows: 8}, patch: {rows: 4}}
+    splits: {pretrain: {rows: 24}, clean: {rows: 8}, patch: {rows: 4}, val: {rows: 1}}
 poison: {rows: 20, train: {batch: 4, warmup: 0}}
 finetune: {train: {batch: 4, warmup: 0}}
 run: {attacks: [badnet], defenses: [ft]}
@@ -173,13 +173,17 @@ def test_a_changed_file_of_the_user_is_read_again(copy: Path, tmp_path: Path) ->
     folder, weights = tmp_path / "my pairs", tmp_path / "my.pt"
     folder.mkdir()
     for i in range(40):
-        Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"{i}.jpg")
+        Image.new("RGB", (8, 8), (6 * i, 0, 0)).save(folder / f"{i}.jpg")
     rows = "".join(f"{i}.jpg,a banana {i}\n" for i in range(40))
     (folder / "train.csv").write_text("image,caption\n" + rows, "utf-8")
     overlay = tmp_path / "mine.yaml"
     text = PAIRS_OF_A_USER.replace("FOLDER", str(folder))
     overlay.write_text(f"{text}model: {{pretrained: {weights}}}\n", "utf-8")
     files = [copy / SMOKE, copy / "config/paper.yaml", overlay]
+    scored = tmp_path / "data/imagenet/val/n01440764"  # its pictures win over copies
+    scored.mkdir(parents=True)
+    for i in range(2):
+        Image.new("RGB", (8, 8), (0, 200 + 50 * i, 0)).save(scored / f"{i}.JPEG")
     wanted = ["data/cc3m/pretrain/ids.npy"]
     snakemake(tmp_path, *wanted, files=files, source=copy)
     assert len(load_table(tmp_path / "data/cc3m/index/pairs.parquet")) == 40
