@@ -214,6 +214,8 @@ def _layers(model: CLIP) -> list[str]:
     visual = model.visual
     if hasattr(visual, "layer4"):
         return [f"visual.layer{n}" for n in (1, 2, 3, 4)]
+    if stages := getattr(getattr(visual, "trunk", None), "stages", None):  # of timm
+        return [f"visual.trunk.stages.{n}" for n in range(len(stages))]
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", [])
     if not len(blocks):
         kind = type(visual).__name__

@@ -152,6 +152,14 @@ def test_the_linear_probe_changes_its_map_alone(kind, optimizer, tiny_name, go):
     assert changed(model, start) == wanted  # BatchNorm's statistics stay, after a validation, too
 
 
+def test_defences_know_the_parts_of_a_tower_of_timm():
+    model = models.create("rn10-48")
+    stages = invertune._layers(model)
+    assert [len(model.get_submodule(name)) for name in stages] == [1, 1, 1, 1]
+    (weight,) = make_defense("linear_probe").learns(model)
+    assert weight is model.visual.head.proj.weight
+
+
 def test_abd_moves_pictures_up_the_loss_and_aligns_them(tiny, small_pairs, texts):
     batch, eps, step = batch_of(small_pairs), 4 / 255, 2 / 255
     tiny.visual.attnpool.eval()
