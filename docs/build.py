@@ -28,7 +28,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     DEFAULT: ("first.png", "asr_ca.png"),
     "evidence": ("rates.png", "versus.png"),
     "former": ("versus.png",),
-    "photos": ("first.png", "asr_ca.png"),
+    "photos": ("asr_ca.png", "triggers.png"),
     **dict.fromkeys(("repeats", "target", "structured", "field"), ("asr_ca.png",)),
     "rebound": ("trajectory.png",),
     **dict.fromkeys(("few", "vit", "epyc"), ("rates.png",)),
